@@ -1,0 +1,5 @@
+import sys
+
+from tevit.cli import main
+
+sys.exit(main())

@@ -1,0 +1,46 @@
+"""The console script `tevit`: one subcommand a job; the modules under commands/ say what each takes."""
+
+import argparse
+import os
+import sys
+from importlib import import_module
+
+# In the order of `tevit --help`. A module offers `register(commands)`; it imports nothing heavy before it runs.
+COMMANDS: tuple[str, ...] = ()
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole command line as an argparse parser."""
+    top = argparse.ArgumentParser(prog="tevit", description="Video instance segmentation with TeViT.")
+    top.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
+    for name in COMMANDS:
+        import_module(f"tevit.commands.{name}").register(commands)
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns its exit code. What a user can get wrong is one sentence on standard error and code 2.
+
+    Set TEVIT_TRACEBACK=1 to see where such an error comes from.
+    """
+    top = parser()
+    args = top.parse_args(argv)
+    if args.version:
+        from importlib.metadata import version
+
+        print(version("tevit-studio"))
+        return 0
+    if args.command is None:
+        top.print_help()
+        return 2
+    try:
+        return args.run(args)
+    except KeyboardInterrupt:
+        print("tevit: stopped; nothing half-written is left", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        if os.environ.get("TEVIT_TRACEBACK"):
+            raise
+        print(f"tevit: {error}", file=sys.stderr)
+        return 2

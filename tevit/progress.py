@@ -1,0 +1,36 @@
+"""How long work says how far it is: one callback type, and its form on a terminal."""
+
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from tqdm import tqdm
+
+Progress = Callable[[str, int, int | None], None]
+"""Called as progress(stage, done, total): stage in words, `done` of `total` units; total None where unknown.
+It may raise to stop the work: `Cancelled`, or whatever the caller wants to see come out."""
+
+
+class Cancelled(Exception):
+    """Raised out of a progress callback to stop the work; what is done so far stays with the caller."""
+
+
+class TerminalProgress(AbstractContextManager):
+    """A bar on standard error with rate and time left; silent when standard error is no terminal and `quiet` is unset."""
+
+    def __init__(self, unit: str = "frame", quiet: bool | None = None):
+        self._unit = unit
+        self._quiet = not sys.stderr.isatty() if quiet is None else quiet
+        self._bar: tqdm | None = None
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        if self._bar is None:
+            self._bar = tqdm(total=total, unit=self._unit, disable=self._quiet, dynamic_ncols=True, leave=False)
+        self._bar.total = total
+        self._bar.set_description_str(stage, refresh=False)
+        self._bar.update(done - self._bar.n)
+
+    def __exit__(self, *exc: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

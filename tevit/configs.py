@@ -1,0 +1,159 @@
+"""Every published model with all its values written out; plain frozen data, no torch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Literal
+
+from tevit.categories import CATEGORIES_2019, CATEGORIES_COCO
+
+RELEASE = "https://github.com/hustvl/Storage/releases/download/v1.1.0/"
+
+
+@dataclass(frozen=True)
+class BackboneConfig:
+    """A four-level backbone, strides 4, 8, 16 and 32.
+
+    dims: channels of each level. depths: blocks of each level. heads, sr_ratios (spatial reduction of keys and
+    values) and mlp_ratios (hidden width of the feed-forward part over its width) are for transformers alone.
+    messengers: number of messenger tokens a frame, 0 for none (PVTv2 alone has them).
+    drop_path: rate of the last block in training, rising linearly from 0.
+    """
+
+    kind: Literal["pvt_v2", "resnet50", "swin"]
+    dims: tuple[int, int, int, int]
+    depths: tuple[int, int, int, int]
+    heads: tuple[int, ...]
+    sr_ratios: tuple[int, ...]
+    mlp_ratios: tuple[float, ...]
+    messengers: int
+    drop_path: float
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """All that is needed to build a model and to read its answers.
+
+    categories: (id, name) in the order of the class logits. queries: object queries a clip. stages: refinement
+    stages. channels, heads, ffn_channels: of the query attention. dynamic_channels: inner width of the dynamic
+    convolution. time_attention: whether queries also attend over the frames (False gives QueryInst).
+    scale: (short, long) bounds in pixels for the sides of the resized frame at test time.
+    """
+
+    name: str
+    backbone: BackboneConfig
+    categories: tuple[tuple[int, str], ...]
+    queries: int
+    stages: int
+    channels: int
+    heads: int
+    ffn_channels: int
+    dynamic_channels: int
+    time_attention: bool
+    scale: tuple[int, int]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes K."""
+        return len(self.categories)
+
+
+@dataclass(frozen=True)
+class PublishedModel:
+    """A checkpoint of the authors': where it lies and the figures they give for it on YouTube-VIS 2019 (in per cent).
+
+    params_m: parameters in millions, trainable and all. sha256: None, since the authors publish none.
+    """
+
+    config: ModelConfig
+    file_name: str
+    params_m: tuple[float, float]
+    ap: float
+    ap50: float
+    ap75: float
+    ar1: float
+    ar10: float
+    sha256: str | None
+
+    @property
+    def url(self) -> str:
+        """Where the weights are downloaded from."""
+        return RELEASE + self.file_name
+
+
+PVT_V2_B1 = BackboneConfig(
+    kind="pvt_v2",
+    dims=(64, 128, 320, 512),
+    depths=(2, 2, 2, 2),
+    heads=(1, 2, 5, 8),
+    sr_ratios=(8, 4, 2, 1),
+    mlp_ratios=(8.0, 8.0, 4.0, 4.0),
+    messengers=32,
+    drop_path=0.1,
+)
+RESNET_50 = BackboneConfig(
+    kind="resnet50",
+    dims=(256, 512, 1024, 2048),
+    depths=(3, 4, 6, 3),
+    heads=(),
+    sr_ratios=(),
+    mlp_ratios=(),
+    messengers=0,
+    drop_path=0.0,
+)
+SWIN_L = BackboneConfig(
+    kind="swin",
+    dims=(192, 384, 768, 1536),
+    depths=(2, 2, 18, 2),
+    heads=(6, 12, 24, 48),
+    sr_ratios=(),
+    mlp_ratios=(4.0, 4.0, 4.0, 4.0),
+    messengers=0,
+    drop_path=0.2,
+)
+
+TEVIT_MSGSHIFT = ModelConfig(
+    name="tevit_msgshift",
+    backbone=PVT_V2_B1,
+    categories=tuple(CATEGORIES_2019.items()),
+    queries=100,
+    stages=6,
+    channels=256,
+    heads=8,
+    ffn_channels=2048,
+    dynamic_channels=64,
+    time_attention=True,
+    scale=(360, 640),
+)
+TEVIT_MSGSHIFT_MST = replace(TEVIT_MSGSHIFT, name="tevit_msgshift_mst")
+TEVIT_R50 = replace(TEVIT_MSGSHIFT, name="tevit_r50", backbone=RESNET_50)
+TEVIT_SWIN_L_MST = replace(TEVIT_MSGSHIFT, name="tevit_swin_l_mst", backbone=SWIN_L, queries=300, scale=(480, 1333))
+
+MODELS: Mapping[str, PublishedModel] = MappingProxyType(
+    {
+        "tevit_msgshift": PublishedModel(
+            TEVIT_MSGSHIFT, "tevit_msgshift.pth", (161.83, 161.83), 46.3, 70.6, 50.9, 45.2, 54.3, None
+        ),
+        "tevit_msgshift_mst": PublishedModel(
+            TEVIT_MSGSHIFT_MST, "tevit_msgshift_mstrain.pth", (161.83, 161.83), 46.9, 70.1, 52.9, 45.0, 53.4, None
+        ),
+        "tevit_r50": PublishedModel(TEVIT_R50, "tevit_r50.pth", (172.34, 172.57), 42.1, 67.8, 44.8, 41.3, 49.9, None),
+        "tevit_swin_l_mst": PublishedModel(
+            TEVIT_SWIN_L_MST, "tevit_swin-l_mstrain.pth", (343.86, 343.86), 56.8, 80.6, 63.1, 52.0, 63.3, None
+        ),
+    }
+)
+"""The published models by name."""
+
+QUERYINST_PVT_COCO = "queryinst_pvtv2-b1_fpn_mstrain_480-800_3x_coco.pth"
+"""File name, in the same release, of the COCO-pretrained QueryInst from which training starts."""
+
+QUERYINST_PVT = replace(
+    TEVIT_MSGSHIFT,
+    name="queryinst_pvtv2b1_coco",
+    backbone=replace(PVT_V2_B1, messengers=0),
+    categories=tuple(CATEGORIES_COCO.items()),
+    time_attention=False,
+    scale=(800, 1333),
+)
+"""The COCO QueryInst from which training starts: pictures, not videos."""

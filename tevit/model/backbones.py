@@ -1,0 +1,137 @@
+"""ResNet-50 and Swin-L as feature pyramids: timm's modules, with the forward pass mended where the original differs.
+
+Source: hustvl/TeViT mmdet/models/backbones/{resnet,swin}.py. A backbone is called as `backbone(frames, clip_length,
+chunk)` and returns maps and messengers like `MessengerPvt`; these two look at each frame alone and have no messengers.
+"""
+
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from timm.models.resnet import Bottleneck, ResNet
+from timm.models.swin_transformer import (
+    SwinTransformer,
+    SwinTransformerBlock,
+    get_relative_position_index,
+    window_partition,
+    window_reverse,
+)
+from torch import Tensor, nn
+
+from tevit.configs import BackboneConfig
+from tevit.model.pvt import MessengerPvt, in_chunks
+
+WINDOW = 7
+
+
+def build_backbone(config: BackboneConfig) -> nn.Module:
+    """The backbone of a configuration, with initial values."""
+    if config.kind == "pvt_v2":
+        return MessengerPvt(config)
+    return ResNet50(config) if config.kind == "resnet50" else Swin(config)
+
+
+class ResNet50(nn.Module):
+    """ResNet-50 whose batch norms always use their running statistics; stem and first stage are frozen."""
+
+    def __init__(self, config: BackboneConfig):
+        super().__init__()
+        resnet = ResNet(Bottleneck, config.depths, num_classes=0)
+        for name in ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4"):
+            setattr(self, name, getattr(resnet, name))
+        for module in (self.conv1, self.bn1, self.layer1):
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "ResNet50":
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def forward(self, frames: Tensor, clip_length: int, chunk: int | None = None) -> tuple[list[Tensor], list[Tensor]]:
+        x = in_chunks(self._stem, frames, chunk)
+        maps = []
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = in_chunks(layer, x, chunk)
+            maps.append(x)
+        return maps, []
+
+    def _stem(self, frames: Tensor) -> Tensor:
+        return F.max_pool2d(F.relu(self.bn1(self.conv1(frames))), 3, 2, 1)
+
+
+class Swin(nn.Module):
+    """Swin transformer; unlike timm's it pads a map to whole windows before it rolls it, and norms its four outputs."""
+
+    def __init__(self, config: BackboneConfig):
+        super().__init__()
+        swin = SwinTransformer(
+            num_classes=0,
+            window_size=WINDOW,
+            embed_dim=config.dims[0],
+            depths=config.depths,
+            num_heads=config.heads,
+            drop_path_rate=config.drop_path,
+            always_partition=True,  # windows stay 7 wide and keep shifting on small maps
+            strict_img_size=False,
+        )
+        self.patch_embed = swin.patch_embed
+        self.layers = swin.layers
+        self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in config.dims)
+        with torch.device("cpu"):  # no checkpoint holds it, so it is real even where the model is built on "meta"
+            index = get_relative_position_index(WINDOW, WINDOW)
+        for layer in self.layers:
+            for block in layer.blocks:
+                block.attn_mask = None  # it belongs to one picture size; ours is made for the map at hand
+                block.attn.relative_position_index = index
+
+    def forward(self, frames: Tensor, clip_length: int, chunk: int | None = None) -> tuple[list[Tensor], list[Tensor]]:
+        x = in_chunks(self.embed, frames, chunk)  # (B*T, h, w, C)
+        maps = []
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            x = in_chunks(layer.downsample, x, chunk)
+            for block in layer.blocks:
+                x = in_chunks(lambda part, block=block: _swin_block(block, part), x, chunk)
+            maps.append(norm(x).permute(0, 3, 1, 2).contiguous())
+        return maps, []
+
+    def embed(self, frames: Tensor) -> Tensor:
+        """Patches of 4x4 pixels: (N, 3, H, W) -> (N, h, w, C), zero-padded to whole patches."""
+        height, width = frames.shape[-2:]
+        frames = F.pad(frames, (0, -width % 4, 0, -height % 4))
+        return self.patch_embed.norm(self.patch_embed.proj(frames).permute(0, 2, 3, 1))
+
+
+def _swin_block(block: SwinTransformerBlock, x: Tensor) -> Tensor:
+    """One block on a map (N, h, w, C)."""
+    x = x + block.drop_path1(_window_attention(block, block.norm1(x)))
+    return x + block.drop_path2(block.mlp(block.norm2(x)))
+
+
+def _window_attention(block: SwinTransformerBlock, x: Tensor) -> Tensor:
+    height, width, channels = x.shape[1:]
+    x = F.pad(x, (0, 0, 0, -width % WINDOW, 0, -height % WINDOW))
+    padded_h, padded_w = x.shape[1:3]
+    shift = cast(tuple[int, int], block.shift_size)
+    x = x.roll((-shift[0], -shift[1]), (1, 2))
+    windows = window_partition(x, (WINDOW, WINDOW)).view(-1, WINDOW * WINDOW, channels)
+    windows = block.attn(windows, mask=_shift_mask(x, shift))
+    x = window_reverse(windows.view(-1, WINDOW, WINDOW, channels), (WINDOW, WINDOW), padded_h, padded_w)
+    return x.roll(shift, (1, 2))[:, :height, :width].contiguous()
+
+
+def _shift_mask(x: Tensor, shift: tuple[int, int]) -> Tensor | None:
+    """-100 between tokens of a window that the roll brought together from opposite sides: (windows, 49, 49)."""
+    if not any(shift):
+        return None
+    height, width = x.shape[1:3]
+    region_y, region_x = (
+        (
+            torch.arange(size, device=x.device)[:, None] >= torch.tensor((size - WINDOW, size - step), device=x.device)
+        ).sum(1)
+        for size, step in zip((height, width), shift, strict=True)
+    )
+    regions = (3 * region_y[:, None] + region_x).view(1, height, width, 1)
+    windows = window_partition(regions, (WINDOW, WINDOW)).view(-1, WINDOW * WINDOW)
+    return (windows[:, None] != windows[:, :, None]).to(x.dtype) * -100.0

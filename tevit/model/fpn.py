@@ -1,0 +1,26 @@
+"""Feature pyramid network (Lin et al., 2017): four levels in, four levels of equal width out; no norm, no activation."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tevit.model.pvt import in_chunks
+
+
+class FeaturePyramid(nn.Module):
+    """1x1 laterals, top-down sums by nearest upsampling, 3x3 output convolutions. Source: paper section 3.1."""
+
+    def __init__(self, in_channels: tuple[int, ...], channels: int):
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in in_channels)
+        self.output = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
+        for conv in (*self.lateral, *self.output):
+            nn.init.xavier_uniform_(conv.weight)
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, maps: list[Tensor], chunk: int | None = None) -> list[Tensor]:
+        """maps: (N, C_i, h_i, w_i), fine to coarse. Returns: (N, C, h_i, w_i) in the same order."""
+        sums = [in_chunks(conv, x, chunk) for conv, x in zip(self.lateral, maps, strict=True)]
+        for level in range(len(sums) - 1, 0, -1):
+            finer = sums[level - 1]
+            sums[level - 1] = finer + F.interpolate(sums[level], size=finer.shape[-2:], mode="nearest")
+        return [in_chunks(conv, x, chunk) for conv, x in zip(self.output, sums, strict=True)]

@@ -1,0 +1,179 @@
+"""One refinement stage: space and time attention of the queries, dynamic convolution, class, box and mask heads.
+
+Source: TeViT paper, section 3.3 (spatiotemporal query interaction); QueryInst (Fang et al., 2021), section 3.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from tevit.model.roi import pyramid_roi_align
+
+BOX_BINS, MASK_BINS = 7, 14
+DELTA_STDS = (0.5, 0.5, 1.0, 1.0)
+MAX_LOG_RATIO = abs(math.log(16 / 1000))  # a stage changes a side by at most 62.5 times
+PRIOR = 0.01  # initial class probability
+
+
+class DynamicConv(nn.Module):
+    """Two 1x1 convolutions over a box's features whose weights a query makes."""
+
+    def __init__(self, channels: int, inner: int):
+        super().__init__()
+        self.inner = inner
+        self.generator = nn.Linear(channels, 2 * channels * inner)
+        self.norm_in = nn.LayerNorm(inner)
+        self.norm_out = nn.LayerNorm(channels)
+
+    def forward(self, queries: Tensor, features: Tensor) -> Tensor:
+        """queries: (R, C). features: (R, P*P, C), one row a bin. Returns: (R, P*P, C)."""
+        down, up = self.generator(queries).chunk(2, 1)
+        x = torch.bmm(features, down.view(len(queries), -1, self.inner))
+        x = self.norm_in(x).relu()
+        x = torch.bmm(x, up.view(len(queries), self.inner, -1))
+        return self.norm_out(x).relu()
+
+
+class MaskHead(nn.Module):
+    """Dynamic convolution on 14x14 bins, four 3x3 convolutions, upsampling to 28x28, one map a class."""
+
+    def __init__(self, channels: int, inner: int, num_classes: int):
+        super().__init__()
+        self.dynamic = DynamicConv(channels, inner)
+        self.convs = nn.ModuleList(_ConvNorm(channels) for _ in range(4))
+        self.upsample = nn.ConvTranspose2d(channels, channels, 2, 2)
+        self.logits = nn.Conv2d(channels, num_classes, 1)
+
+    def forward(self, queries: Tensor, features: Tensor, labels: Tensor) -> Tensor:
+        """queries: (R, C). features: (R, C, 14, 14). labels: (R,), the class whose map is wanted.
+
+        Returns: logits (R, 28, 28).
+        """
+        x = self.dynamic(queries, features.flatten(2).transpose(1, 2))
+        x = x.transpose(1, 2).unflatten(2, (MASK_BINS, MASK_BINS))
+        for conv in self.convs:
+            x = conv(x)
+        x = self.upsample(x).relu()
+        weight = self.logits.weight[labels].flatten(1)  # (R, C): the wanted class alone, not all K maps
+        return torch.einsum("rchw,rc->rhw", x, weight) + self._bias(labels)
+
+    def _bias(self, labels: Tensor) -> Tensor:
+        assert self.logits.bias is not None
+        return self.logits.bias[labels][:, None, None]
+
+
+class _ConvNorm(nn.Module):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bn(self.conv(x)).relu()
+
+
+class Stage(nn.Module):
+    """Refines queries and boxes once. `mask` is None where inference needs no masks of this stage."""
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int,
+        ffn_channels: int,
+        dynamic_channels: int,
+        num_classes: int,
+        time_attention: bool,
+        with_mask: bool,
+    ):
+        super().__init__()
+        self.time_attention = time_attention
+        self.attention = nn.MultiheadAttention(channels, heads, batch_first=True)
+        self.attention_norm = nn.LayerNorm(channels)
+        self.dynamic = DynamicConv(channels, dynamic_channels)
+        self.dynamic_out = nn.Linear(channels * BOX_BINS**2, channels)
+        self.dynamic_out_norm = nn.LayerNorm(channels)
+        self.dynamic_norm = nn.LayerNorm(channels)
+        self.ffn = nn.Sequential(nn.Linear(channels, ffn_channels), nn.ReLU(), nn.Linear(ffn_channels, channels))
+        self.ffn_norm = nn.LayerNorm(channels)
+        self.class_tower = _tower(channels, 1)
+        self.class_logits = nn.Linear(channels, num_classes)
+        self.box_tower = _tower(channels, 3)
+        self.box_deltas = nn.Linear(channels, 4)
+        self.mask = MaskHead(channels, dynamic_channels, num_classes) if with_mask else None
+        self._set_initial_values()
+
+    def _set_initial_values(self) -> None:
+        for parameter in self.parameters():
+            if parameter.dim() > 1:
+                nn.init.xavier_uniform_(parameter)
+        nn.init.constant_(self.class_logits.bias, -math.log((1 - PRIOR) / PRIOR))
+        if self.mask is not None and self.mask.logits.bias is not None:
+            nn.init.zeros_(self.mask.logits.bias)
+
+    def forward(
+        self, pyramid: list[Tensor], boxes_xyxy: Tensor, queries: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """One refinement.
+
+        pyramid: maps (B*T, C, h, w). boxes_xyxy: (B, T, Q, 4), pixels of the network's input. queries: (B, T, Q, C).
+        Returns: class logits (B, T, Q, K), refined boxes (B, T, Q, 4), object features and attended features
+        (B, T, Q, C).
+        """
+        attended = self.attend(queries)
+        flat, boxes = attended.flatten(0, 2), boxes_xyxy.flatten(0, 2)
+        features = pyramid_roi_align(pyramid, boxes, frame_of_row(boxes_xyxy), BOX_BINS)  # (B*T*Q, C, 7, 7)
+        x = self.dynamic(flat, features.flatten(2).transpose(1, 2))
+        x = self.dynamic_out_norm(self.dynamic_out(x.flatten(1))).relu()
+        x = self.dynamic_norm(flat + x)
+        objects = self.ffn_norm(x + self.ffn(x))
+        logits = self.class_logits(self.class_tower(objects))
+        refined = apply_deltas(boxes, self.box_deltas(self.box_tower(objects)))
+        shape = queries.shape[:3]
+        return logits.unflatten(0, shape), refined.unflatten(0, shape), objects.unflatten(0, shape), attended
+
+    def attend(self, queries: Tensor) -> Tensor:
+        """Attention over the queries of a frame, then, with the same weights, over the frames of a query."""
+        batch, frames, count, _ = queries.shape
+        x = self._self_attention(queries.flatten(0, 1)).unflatten(0, (batch, frames))
+        if not self.time_attention:
+            return x
+        x = self._self_attention(x.transpose(1, 2).flatten(0, 1))  # (B*Q, T, C)
+        return x.unflatten(0, (batch, count)).transpose(1, 2).contiguous()
+
+    def _self_attention(self, x: Tensor) -> Tensor:
+        return self.attention_norm(x + self.attention(x, x, x, need_weights=False)[0])
+
+    def mask_logits(
+        self, pyramid: list[Tensor], boxes_xyxy: Tensor, attended: Tensor, rows: Tensor, labels: Tensor
+    ) -> Tensor:
+        """Masks of chosen (clip, frame, query) rows in this stage's refined boxes.
+
+        boxes_xyxy: (B, T, Q, 4), refined by this stage. attended: (B, T, Q, C). rows: (R,), flat index into B*T*Q.
+        labels: (R,). Returns: logits (R, 28, 28).
+        """
+        assert self.mask is not None
+        boxes = boxes_xyxy.flatten(0, 2)[rows]
+        features = pyramid_roi_align(pyramid, boxes, frame_of_row(boxes_xyxy)[rows], MASK_BINS)
+        return self.mask(attended.flatten(0, 2)[rows], features, labels)
+
+
+def frame_of_row(boxes_xyxy: Tensor) -> Tensor:
+    """For each row of (B, T, Q, 4) flattened: its frame in B*T."""
+    batch, frames, count, _ = boxes_xyxy.shape
+    return torch.arange(batch * frames, device=boxes_xyxy.device).repeat_interleave(count)
+
+
+def apply_deltas(boxes_xyxy: Tensor, deltas: Tensor) -> Tensor:
+    """Move and scale boxes (R, 4) by predicted deltas (R, 4): centre in units of the side, log ratio of the sides."""
+    deltas = deltas * deltas.new_tensor(DELTA_STDS)
+    center = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) * 0.5
+    side = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
+    center = center + side * deltas[:, :2]
+    half = side * deltas[:, 2:].clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp() * 0.5
+    return torch.cat([center - half, center + half], 1)
+
+
+def _tower(channels: int, layers: int) -> nn.Sequential:
+    parts = [(nn.Linear(channels, channels, bias=False), nn.LayerNorm(channels), nn.ReLU()) for _ in range(layers)]
+    return nn.Sequential(*(module for part in parts for module in part))

@@ -248,7 +248,7 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     covers = av.stream.Disposition.attached_pic
     for stream in container.streams.video:
         if not stream.disposition & covers:
-            stream.thread_type = "AUTO"
+            stream.thread_type = "NONE"
             return stream
     kind = "only sound, no video" if container.streams.audio else "neither video nor sound"
     raise ValueError(f"{path}: it holds {kind}")

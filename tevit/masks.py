@@ -1,0 +1,226 @@
+"""Run-length encoded masks: made, checked, measured and compared, on the run lengths wherever that is possible.
+
+Every RLE that comes from outside passes `from_json` or `check_counts` first: COCO's C library trusts what it is given.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from pycocotools import mask as typed_coco
+
+from tevit.runs import check_counts, check_runs
+from tevit.tracks import RLE
+
+coco: Any = typed_coco  # its type stubs know calls with one mask only
+
+__all__ = [
+    "areas",
+    "check_counts",
+    "decode",
+    "empty",
+    "encode",
+    "encode_batch",
+    "frame_ious",
+    "from_json",
+    "from_polygons",
+    "from_runs",
+    "intersections",
+    "overlaps",
+    "to_box_xyxy",
+    "to_boxes_xyxy",
+    "track_iou",
+]
+
+_AT_ONCE = 255  # pycocotools' area keeps the number of masks in a byte
+_FAR = 100  # polygon points farther outside than this many picture sizes are taken for a mistake
+
+
+def encode(mask: np.ndarray) -> RLE:
+    """A mask, bool or uint8 (H, W), nonzero where the object is, as RLE."""
+    return encode_batch(mask[None])[0]
+
+
+def encode_batch(masks: np.ndarray) -> list[RLE]:
+    """N masks, bool or uint8 (N, H, W), as RLE."""
+    if masks.ndim != 3 or 0 in masks.shape[1:]:
+        raise ValueError(f"expected masks of shape (N, H, W), got {masks.shape}")
+    binary = masks if masks.dtype == bool else masks != 0
+    return [coco.encode(np.asfortranarray(mask.view(np.uint8))) for mask in binary]
+
+
+def decode(rle: RLE) -> np.ndarray:
+    """The mask of an RLE, uint8 (H, W), 1 where the object is."""
+    return coco.decode(rle)
+
+
+def empty(size_hw: Sequence[int]) -> RLE:
+    """The mask of no pixel at all."""
+    return encode(np.zeros(tuple(size_hw), bool))
+
+
+def from_json(segmentation: object, size_hw: Sequence[int]) -> RLE | None:
+    """One frame's segmentation as data sets write it, as a checked RLE; None for null and for a mask of no pixel.
+
+    segmentation: null, compressed text, uncompressed run lengths or a list of polygons (x, y alternating, pixels).
+    size_hw: the video's height and width; what the segmentation itself states must agree.
+
+    Raises: ValueError where it is none of these, its size differs or its runs do not fill the picture.
+    """
+    if segmentation is None:
+        return None
+    if isinstance(segmentation, list):
+        rle = from_polygons(segmentation, size_hw)
+    else:
+        rle = _from_object(segmentation)
+        if tuple(rle["size"]) != tuple(size_hw):
+            raise ValueError(f"expected a mask of {tuple(size_hw)} (height, width), got {tuple(rle['size'])}")
+    return rle if coco.area([rle])[0] else None
+
+
+def _from_object(segmentation: object) -> RLE:
+    if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
+        raise ValueError(f"expected null, polygons or an object with size and counts, got {str(segmentation)[:60]}")
+    size, counts = segmentation["size"], segmentation["counts"]
+    if not (isinstance(size, list | tuple) and len(size) == 2 and all(type(side) is int for side in size)):
+        raise ValueError(f"expected a mask's size as two whole numbers, got {str(size)[:60]}")
+    if isinstance(counts, str | bytes):
+        _raise_first(check_counts([counts], [size]).faults)
+        return {"size": list(size), "counts": counts.encode() if isinstance(counts, str) else counts}
+    if not isinstance(counts, list) or any(type(run) is not int for run in counts):
+        raise ValueError(f"expected counts as text or a list of whole numbers, got {str(counts)[:60]}")
+    if any(abs(run) > 1 << 62 for run in counts):
+        raise ValueError("a run is longer than any picture")
+    runs = np.array(counts, np.int64)
+    _raise_first(check_runs(runs, np.array([len(runs)]), np.array([size])).faults)
+    return from_runs([runs], [size])[0]
+
+
+def _raise_first(faults: dict[int, str]) -> None:
+    for fault in faults.values():
+        raise ValueError(fault)
+
+
+def from_runs(runs: Sequence[np.ndarray], sizes_hw: Sequence[Sequence[int]]) -> list[RLE]:
+    """Compress N masks given as run lengths, int64 each, that `check_runs` has found right."""
+    plain = [{"size": list(s), "counts": r.astype(np.uint32)} for r, s in zip(runs, sizes_hw, strict=True)]
+    return coco.frPyObjects(plain, 0, 0) if plain else []
+
+
+def from_polygons(polygons: Sequence[object], size_hw: Sequence[int]) -> RLE:
+    """The union of polygons, each a list of x, y, x, y … in pixels, as RLE.
+
+    Raises: ValueError for a polygon of less than three points, of odd length, or far outside the picture.
+    """
+    height, width = size_hw
+    reach = _FAR * max(height, width)
+    for polygon in polygons:
+        if not isinstance(polygon, list) or not all(isinstance(x, int | float) for x in polygon):
+            raise ValueError(f"expected a polygon as a list of numbers, got {str(polygon)[:60]}")
+        if len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError(f"expected a polygon of at least three points x, y, got {len(polygon)} numbers")
+        if not all(abs(x) <= reach for x in polygon):
+            raise ValueError(f"a polygon's point lies far outside the picture of {height} x {width}")
+    return coco.merge(coco.frPyObjects(list(polygons), height, width)) if polygons else empty(size_hw)
+
+
+def areas(rles: Sequence[RLE | None]) -> np.ndarray:
+    """float64 (N,): pixels of each mask, 0 for None."""
+    result = np.zeros(len(rles))
+    where = [i for i, rle in enumerate(rles) if rle is not None]
+    for i in range(0, len(where), _AT_ONCE):
+        part = where[i : i + _AT_ONCE]
+        result[part] = coco.area([rles[j] for j in part])
+    return result
+
+
+def to_box_xyxy(rle: RLE) -> np.ndarray:
+    """float32 (4,): the mask's box by its pixels' outer edges (x2 and y2 exclusive); NaN for a mask of no pixel."""
+    return to_boxes_xyxy([rle])[0]
+
+
+def to_boxes_xyxy(rles: Sequence[RLE | None]) -> np.ndarray:
+    """float32 (N, 4): boxes by the pixels' outer edges (x2 and y2 exclusive); NaN where None or of no pixel."""
+    boxes = np.full((len(rles), 4), np.nan, np.float32)
+    where = [i for i, rle in enumerate(rles) if rle is not None]
+    if where:
+        xywh = coco.toBbox([rles[i] for i in where])
+        xywh[xywh[:, 2] * xywh[:, 3] == 0] = np.nan
+        boxes[where] = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
+    return boxes
+
+
+def intersections(a: Sequence[RLE], b: Sequence[RLE], areas_a: np.ndarray | None = None) -> np.ndarray:
+    """float64 (A, B): common pixels of every mask of `a` with every one of `b`, exact; 0 where sizes differ.
+
+    areas_a: float64 (A,), the masks' own areas where they are known already.
+    """
+    if not a or not b:
+        return np.zeros((len(a), len(b)))
+    # With every b a "crowd" the library divides by the area of a alone, so that its quotient gives back the integer.
+    shares = coco.iou(list(a), list(b), [1] * len(b))
+    return np.rint(np.maximum(shares, 0) * (areas(a) if areas_a is None else areas_a)[:, None])
+
+
+def overlaps(
+    a: Sequence[Sequence[RLE | None]],
+    b: Sequence[Sequence[RLE | None]],
+    areas_a: Sequence[np.ndarray] | None = None,
+    areas_b: Sequence[np.ndarray] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Intersections and unions of every track of `a` with every one of `b`, each float64 (A, B, T), pixels.
+
+    T: the longest track's frames. Of a pair, frames beyond the shorter one's end are 0 in both, and so are frames in
+    which both have a mask but of different sizes. None counts as a mask of no pixel.
+    areas_a, areas_b: each track's own mask areas, float64 (its frames,), where they are known already.
+
+    Source: the sums of these over frames are the YouTube-VIS evaluation API's track IoU.
+    """
+    length = max((len(track) for track in [*a, *b]), default=0)
+    size_a, seen_a = _padded(a, areas_a, length)
+    size_b, seen_b = _padded(b, areas_b, length)
+    common = np.zeros((len(a), len(b), length))
+    total = (size_a[:, None] + size_b[None]) * (seen_a[:, None] & seen_b[None])
+    for t in range(length):
+        rows, masks_a = _present(a, t)
+        columns, masks_b = _present(b, t)
+        if rows and columns:
+            cell = np.ix_(rows, columns, [t])
+            common[cell] = intersections(masks_a, masks_b, size_a[rows, t])[..., None]
+            total[cell] *= _same_sizes(masks_a, masks_b)[..., None]
+    return common, total - common
+
+
+def _padded(
+    tracks: Sequence[Sequence[RLE | None]], known: Sequence[np.ndarray] | None, length: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Areas, float64 (N, T), and bool (N, T): the frames that a track has."""
+    sizes = np.zeros((len(tracks), length))
+    for i, track in enumerate(tracks):
+        sizes[i, : len(track)] = areas(track) if known is None else known[i]
+    lengths = np.array([len(track) for track in tracks], int)
+    return sizes, np.arange(length) < lengths[:, None]
+
+
+def _present(tracks: Sequence[Sequence[RLE | None]], t: int) -> tuple[list[int], list[RLE]]:
+    """The tracks that have a mask at frame t, and the masks."""
+    found = [(i, rle) for i, track in enumerate(tracks) if t < len(track) and (rle := track[t]) is not None]
+    return [i for i, _ in found], [rle for _, rle in found]
+
+
+def _same_sizes(a: Sequence[RLE], b: Sequence[RLE]) -> np.ndarray:
+    """bool (A, B)."""
+    sizes_a, sizes_b = np.array([m["size"] for m in a]), np.array([m["size"] for m in b])
+    return (sizes_a[:, None] == sizes_b[None]).all(-1)
+
+
+def track_iou(a: Sequence[RLE | None], b: Sequence[RLE | None]) -> float:
+    """Common pixels over united pixels, each summed over the frames that both have; 0 where there is no pixel."""
+    common, union = overlaps([a], [b])
+    return float(common.sum() / union.sum()) if union.any() else 0.0
+
+
+def frame_ious(a: Sequence[RLE | None], b: Sequence[RLE | None]) -> np.ndarray:
+    """float64 (T,): IoU frame by frame, NaN where neither has a pixel (or their sizes differ)."""
+    common, union = overlaps([a], [b])
+    return np.divide(common[0, 0], union[0, 0], out=np.full(union.shape[2], np.nan), where=union[0, 0] > 0)

@@ -14,16 +14,13 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
-from av.container import InputContainer
-from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
-from av.video.stream import VideoStream
+from av.video.reformatter import VideoReformatter
+
+from tevit.decode import Clock, Report, decoded, open_container, stated_span, to_rgb, video_stream
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 SCALE_RANGE = (32, 4096)
 STRIDE = 32
-# Demuxers that make a "video" of what is none, such as text as a terminal would show it.
-_NOT_VIDEO = ("tty", "hls", "concat", "dash", "image2")
-_UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,190 +207,52 @@ def _read_image(file: Path) -> np.ndarray:
 
 
 def _open_file(path: Path) -> Video:
-    with closing(_container(path)) as container:
+    with closing(open_container(path)) as container:
         stream = video_stream(container, path)
-        first = next(_decoded(container, stream, _Report()), None)
+        first = next(decoded(container, stream, Report()), None)
         if first is None:
             raise ValueError(f"{path}: the video holds no frame that can be decoded")
-        height, width = _upright(_rgb(first, VideoReformatter()), first).shape[:2]
+        height, width = _picture(path, first, VideoReformatter()).shape[:2]
+        start, end = stated_span(container, stream)
+        duration = end - start if end is not None else None
         fps = stream.average_rate or stream.guessed_rate or None
-        duration = _stated_end(container, stream)
         length = stream.frames or (round(duration * fps) if duration and fps else None)
-        sound = bool(container.streams.audio)
-        return _File(path.stem, path, (height, width), length, fps, duration, has_audio=sound)
+        return _File(path.stem, path, (height, width), length, fps, duration, has_audio=bool(container.streams.audio))
 
 
-def _container(path: Path) -> InputContainer:
-    """Open for reading; only files may be touched, whatever a playlist inside says."""
+def _picture(path: Path, frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
     try:
-        container = av.open(f"file:{path.resolve()}", container_options={"protocol_whitelist": "file"})
-    except PermissionError:
-        raise PermissionError(f"{path}: no permission to read it") from None
-    except av.FFmpegError as error:
-        raise ValueError(
-            f"{path}: not a video that can be read, or cut off before its index ({error.strerror})"
-        ) from None
-    if container.format.name in _NOT_VIDEO or container.format.name.endswith("_pipe"):
-        kind = container.format.name
-        container.close()
-        raise ValueError(f"{path}: not a video (it looks like {kind})")
-    return container
-
-
-def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The first stream of moving pictures; a cover picture is none.
-
-    Raises: ValueError, telling sound without pictures from neither.
-    """
-    covers = av.stream.Disposition.attached_pic
-    for stream in container.streams.video:
-        if not stream.disposition & covers:
-            stream.thread_type = "NONE"
-            return stream
-    kind = "only sound, no video" if container.streams.audio else "neither video nor sound"
-    raise ValueError(f"{path}: it holds {kind}")
-
-
-@dataclass
-class _Report:
-    """What a pass over a file saw: decoded frames, damaged ones, and to what second there was data."""
-
-    decoded: int = 0
-    damaged: int = 0
-    rescaled: int = 0
-    end: float = 0.0
-
-    def saw(self, packet: av.Packet) -> None:
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is not None and packet.time_base:
-            self.end = max(self.end, float((stamp + (packet.duration or 0)) * packet.time_base))
-
-
-def _decoded(container: InputContainer, stream: VideoStream, report: _Report) -> Iterator[av.VideoFrame]:
-    """All frames that decode; what does not is counted and passed over."""
-    packets = container.demux()
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.FFmpegError:
-            return
-        if packet is None:
-            return
-        report.saw(packet)
-        if packet.stream.index == stream.index:
-            yield from _decode(packet, report)
-
-
-def _decode(packet: av.Packet, report: _Report) -> list[av.VideoFrame]:
-    try:
-        frames = packet.decode()
-    except av.FFmpegError:
-        report.damaged += 1
-        return []
-    report.decoded += len(frames)
-    report.damaged += sum(frame.is_corrupt for frame in frames)
-    return frames
+        return to_rgb(frame, reformatter)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 @dataclass(eq=False)
 class _File(Video):
     def frames(self) -> Iterator[Frame]:
         self.warnings.clear()
-        report = _Report()
-        with closing(_container(self.path)) as container:
+        report, rescaled = Report(), 0
+        with closing(open_container(self.path)) as container:
             stream = video_stream(container, self.path)
-            clock = _Clock(container.format.name == "avi", 1 / self.fps if self.fps else Fraction(1, 25))
+            clock = Clock(container.format.name == "avi", 1 / self.fps if self.fps else Fraction(1, 25))
             reformatter = VideoReformatter()
-            for index, frame in enumerate(_decoded(container, stream, report)):
-                yield Frame(index, clock.seconds(frame), self._picture(frame, reformatter, report))
-            self.warnings += _warnings(self, report, _stated_end(container, stream))
+            for index, frame in enumerate(decoded(container, stream, report)):
+                rgb = _picture(self.path, frame, reformatter)
+                if rgb.shape[:2] != self.size_hw:
+                    rgb = cv2.resize(rgb, self.size_hw[::-1], interpolation=cv2.INTER_AREA)
+                    rescaled += 1
+                yield Frame(index, clock.seconds(frame), rgb)
+            self._warn(report, rescaled, stated_span(container, stream)[1])
 
-    def _picture(self, frame: av.VideoFrame, reformatter: VideoReformatter, report: _Report) -> np.ndarray:
-        rgb = _upright(_rgb(frame, reformatter), frame)
-        if rgb.shape[:2] != self.size_hw:
-            report.rescaled += 1
-            rgb = cv2.resize(rgb, self.size_hw[::-1], interpolation=cv2.INTER_AREA)
-        return rgb
-
-
-class _Clock:
-    """Seconds since the first frame, strictly increasing.
-
-    AVI stores no presentation times and what is made up for them is out of order with B-frames; the decoding time of
-    the packet that let a frame out is in order. A frame without any time comes one step after the one before.
-    """
-
-    def __init__(self, by_dts: bool, step: Fraction):
-        self._by_dts = by_dts
-        self._step = step
-        self._first: Fraction | None = None
-        self._last: Fraction | None = None
-
-    def seconds(self, frame: av.VideoFrame) -> float:
-        stamp = frame.dts if self._by_dts else frame.pts
-        now = stamp * frame.time_base if stamp is not None and frame.time_base else None
-        if now is None:
-            now = self._last + self._step if self._last is not None else Fraction(0)
-        if self._last is not None and now <= self._last:
-            now = self._last + Fraction(1, 1000)
-        self._first = now if self._first is None else self._first
-        self._last = now
-        return float(now - self._first)
-
-
-def _rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-    """uint8 (H, W, 3) by the frame's own colour matrix and range.
-
-    Where the matrix is not stated, players go by size, and so does this: BT.709 from 1280 pixels of width or more than
-    576 of height on, BT.601 below. An unstated range is the pixel format's: limited but for the `yuvj` ones.
-    """
-    matrix = None
-    if frame.colorspace == _UNSPECIFIED:
-        matrix = Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else Colorspace.ITU601
-    try:
-        picture = reformatter.reformat(
-            frame, format="rgb24", src_colorspace=matrix, interpolation=Interpolation.BILINEAR, threads=1
-        )
-    except av.FFmpegError as error:
-        raise ValueError(f"pixels of format {frame.format.name} cannot be read ({error.strerror})") from None
-    return picture.to_ndarray()
-
-
-def _upright(rgb: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """Turn and mirror as the display matrix says: x' = a x + c y, y' = b x + d y for pixels (x, y)."""
-    a, b, c, d = _display_matrix(frame)
-    turned = abs(b) + abs(c) > abs(a) + abs(d)
-    if turned:
-        rgb, a, d = rgb.swapaxes(0, 1), c, b
-    return np.ascontiguousarray(rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
-
-
-def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
-    # `frame.rotation` reads a mirrored frame as turned by 180 degrees, hence the matrix itself.
-    data = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return 1, 0, 0, 1
-    matrix = np.frombuffer(bytes(data)[:36], np.int32).tolist()
-    return matrix[0], matrix[1], matrix[3], matrix[4]
-
-
-def _stated_end(container: InputContainer, stream: VideoStream) -> float | None:
-    """Seconds from the container's zero to the end of the video, as the file states it."""
-    if stream.duration and stream.time_base:
-        return float((stream.duration + (stream.start_time or 0)) * stream.time_base)
-    return container.duration / av.time_base if container.duration else None
-
-
-def _warnings(video: Video, report: _Report, stated_end: float | None) -> list[str]:
-    name, found = video.path.name, []
-    step = float(1 / video.fps) if video.fps else 0.04
-    if stated_end and report.end < stated_end - max(0.1, 2 * step):
-        of = f" of {video.length}" if video.length else ""
-        found.append(
-            f"{name} is cut off: {report.decoded}{of} frames could be read, {report.end:.1f} of {stated_end:.1f} s"
-        )
-    if report.damaged:
-        found.append(f"{name} is damaged: {report.damaged} frames could not be read or only in part")
-    if report.rescaled:
-        found.append(f"{name}: {report.rescaled} frames of another size were scaled to {_size(video.size_hw)}")
-    return found
+    def _warn(self, report: Report, rescaled: int, end: float | None) -> None:
+        name, step = self.path.name, float(1 / self.fps) if self.fps else 0.04
+        if end is not None and report.end < end - max(0.1, 2 * step):
+            of = f" of {self.length}" if self.length else ""
+            reach = f"{report.end:.1f} of {end:.1f} s"
+            self.warnings.append(f"{name} is cut off: {report.decoded}{of} frames could be read, {reach}")
+        if report.damaged:
+            self.warnings.append(
+                f"{name} is damaged: {report.damaged} of its frames could not be read, or only in part"
+            )
+        if rescaled:
+            self.warnings.append(f"{name}: {rescaled} frames of another size were scaled to {_size(self.size_hw)}")

@@ -133,22 +133,30 @@ class Clock:
         return float(now - self._first)
 
 
-def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-    """uint8 (H, W, 3), upright, by the frame's own colour matrix and range. Pass the same reformatter for all frames.
+class ToRgb:
+    """Makes uint8 (H, W, 3), upright, of the frames of one stream, by each frame's own colour matrix and range.
 
     Where the matrix is not stated, players go by size, and so does this: BT.709 from 1280 pixels of width or more than
-    576 of height on, BT.601 below. An unstated range is the pixel format's: limited but for the `yuvj` ones.
-
-    Raises: ValueError for a pixel format or matrix that cannot be converted.
+    576 of height on, BT.601 below. An unstated range is the pixel format's: limited but for the `yuvj` ones. Which
+    way up is taken from the first frame.
     """
-    matrix = None
-    if frame.colorspace == _UNSPECIFIED:
-        matrix = Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else Colorspace.ITU601
-    try:
-        picture = reformatter.reformat(frame, format="rgb24", src_colorspace=matrix, interpolation=_ACCURATE)
-    except FFmpegError as error:
-        raise ValueError(f"pixels of format {frame.format.name} cannot be read ({error.strerror})") from None
-    return _upright(picture.to_ndarray(), _display_matrix(frame))
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+        self._matrix: tuple[int, int, int, int] | None = None
+
+    def __call__(self, frame: av.VideoFrame) -> np.ndarray:
+        """Raises: ValueError for a pixel format or matrix that cannot be converted."""
+        # Looking at a frame's side data ties it into a cycle: of every frame, memory would grow by hundreds of MB.
+        self._matrix = self._matrix or _display_matrix(frame)
+        matrix = None
+        if frame.colorspace == _UNSPECIFIED:
+            matrix = Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else Colorspace.ITU601
+        try:
+            picture = self._reformatter.reformat(frame, format="rgb24", src_colorspace=matrix, interpolation=_ACCURATE)
+        except FFmpegError as error:
+            raise ValueError(f"pixels of format {frame.format.name} cannot be read ({error.strerror})") from None
+        return _upright(picture.to_ndarray(), self._matrix)
 
 
 def _upright(rgb: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:

@@ -11,12 +11,11 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av import VideoFrame
 
-from tevit.decode import Clock, Report, decoded, open_container, stated_span, to_rgb, video_stream
+from tevit.decode import Clock, Report, ToRgb, decoded, open_container, stated_span, video_stream
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 SCALE_RANGE = (32, 4096)
@@ -212,7 +211,7 @@ def _open_file(path: Path) -> Video:
         first = next(decoded(container, stream, Report()), None)
         if first is None:
             raise ValueError(f"{path}: the video holds no frame that can be decoded")
-        height, width = _picture(path, first, VideoReformatter()).shape[:2]
+        height, width = _picture(path, first, ToRgb()).shape[:2]
         start, end = stated_span(container, stream)
         duration = end - start if end is not None else None
         fps = stream.average_rate or stream.guessed_rate or None
@@ -220,9 +219,9 @@ def _open_file(path: Path) -> Video:
         return _File(path.stem, path, (height, width), length, fps, duration, has_audio=bool(container.streams.audio))
 
 
-def _picture(path: Path, frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+def _picture(path: Path, frame: VideoFrame, to_rgb: ToRgb) -> np.ndarray:
     try:
-        return to_rgb(frame, reformatter)
+        return to_rgb(frame)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -235,9 +234,9 @@ class _File(Video):
         with closing(open_container(self.path)) as container:
             stream = video_stream(container, self.path)
             clock = Clock(container.format.name == "avi", 1 / self.fps if self.fps else Fraction(1, 25))
-            reformatter = VideoReformatter()
+            to_rgb = ToRgb()
             for index, frame in enumerate(decoded(container, stream, report)):
-                rgb = _picture(self.path, frame, reformatter)
+                rgb = _picture(self.path, frame, to_rgb)
                 if rgb.shape[:2] != self.size_hw:
                     rgb = cv2.resize(rgb, self.size_hw[::-1], interpolation=cv2.INTER_AREA)
                     rescaled += 1
@@ -251,8 +250,6 @@ class _File(Video):
             reach = f"{report.end:.1f} of {end:.1f} s"
             self.warnings.append(f"{name} is cut off: {report.decoded}{of} frames could be read, {reach}")
         if report.damaged:
-            self.warnings.append(
-                f"{name} is damaged: {report.damaged} of its frames could not be read, or only in part"
-            )
+            self.warnings.append(f"{name} is damaged: {report.damaged} frame(s) could not be read, or only in part")
         if rescaled:
             self.warnings.append(f"{name}: {rescaled} frames of another size were scaled to {_size(self.size_hw)}")

@@ -20,7 +20,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tevit.configs import (
-    MODELS,
     QUERYINST_PVT,
     TEVIT_MSGSHIFT,
     TEVIT_R50,
@@ -61,7 +60,7 @@ def load_model(path: str | os.PathLike, *, expected: ModelConfig | None = None, 
     """
     config, state = read_checkpoint(path)
     if expected is not None:
-        config = _checked(path, config, expected)
+        config = checked(path, config, expected)
     if config.name == QUERYINST_PVT.name:
         raise ValueError(f"{path}: this is the COCO QueryInst, a starting point for training, not a model of videos")
     model = empty_model(config, all_masks=all_masks)
@@ -108,7 +107,15 @@ def save_state(path: str | os.PathLike, config: ModelConfig, state: State) -> No
 
 
 def save_original(path: str | os.PathLike, config: ModelConfig, state: State) -> None:
-    """Write a state dict with our keys and all mask heads in the original implementation's layout; atomic."""
+    """Write a state dict with our keys in the original implementation's layout; atomic.
+
+    Raises: ValueError where mask heads were dropped, which the original needs.
+    """
+    missing = sorted(empty_model(config, all_masks=True).state_dict().keys() - state.keys())
+    if missing:
+        raise ValueError(
+            f"the original's layout needs all mask heads; {len(missing)} tensors were dropped, first {missing[0]!r}"
+        )
     meta = {"CLASSES": tuple(name for _, name in config.categories)}
     with atomic(path) as temporary:
         torch.save({"meta": meta, "state_dict": to_original(state, config.backbone.kind)}, temporary)
@@ -141,7 +148,7 @@ def _read_safetensors(path: Path) -> tuple[ModelConfig, State]:
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(HEADER)
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            state = {key: file.get_tensor(key) for key in file.keys()}
     except SafetensorError as error:
         raise ValueError(f"{path}: not a whole safetensors file ({error})") from error
     if header is None:
@@ -225,8 +232,11 @@ def _categories(
     )
 
 
-def _checked(path: str | os.PathLike, config: ModelConfig, expected: ModelConfig) -> ModelConfig:
-    """`expected` where the file's architecture is the same; its name and test scale then count."""
+def checked(path: str | os.PathLike, config: ModelConfig, expected: ModelConfig) -> ModelConfig:
+    """The file's configuration under the name and with the test scale of `expected`.
+
+    Raises: ValueError where the architectures differ.
+    """
     if config.backbone != expected.backbone:
         raise ValueError(f"{path}: expected {expected.name}, got the architecture of {config.name}")
     for what, got, wanted in (
@@ -253,19 +263,6 @@ def config_from_json(content: Mapping[str, Any]) -> ModelConfig:
         return ModelConfig(**{**{key: tuples(value) for key, value in content.items()}, "backbone": backbone})
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"not a model configuration of this version: {error}") from error
-
-
-def published(name: str) -> ModelConfig:
-    """The configuration of a published model.
-
-    Raises: ValueError that offers the nearest name.
-    """
-    from difflib import get_close_matches
-
-    if name in MODELS:
-        return MODELS[name].config
-    near = get_close_matches(name, MODELS, n=1, cutoff=0)
-    raise ValueError(f"unknown model {name!r}; did you mean {near[0]!r}? The models are {', '.join(MODELS)}")
 
 
 def _listed(keys: tuple[str, ...]) -> str:

@@ -6,7 +6,11 @@ import sys
 from importlib import import_module
 
 # In the order of `tevit --help`. A module offers `register(commands)`; it imports nothing heavy before it runs.
-COMMANDS: tuple[str, ...] = ()
+COMMANDS: tuple[str, ...] = (
+    "predict",
+    "models",
+    "convert",
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -39,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("tevit: stopped; nothing half-written is left", file=sys.stderr)
         return 130
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         if os.environ.get("TEVIT_TRACEBACK"):
             raise
         print(f"tevit: {error}", file=sys.stderr)

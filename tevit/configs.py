@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Literal
 
@@ -157,3 +158,14 @@ QUERYINST_PVT = replace(
     scale=(800, 1333),
 )
 """The COCO QueryInst from which training starts: pictures, not videos."""
+
+
+def published(name: str) -> ModelConfig:
+    """The configuration of a published model.
+
+    Raises: ValueError that offers the nearest name.
+    """
+    if name in MODELS:
+        return MODELS[name].config
+    near = get_close_matches(name, MODELS, n=1, cutoff=0)
+    raise ValueError(f"unknown model {name!r}; did you mean {near[0]!r}? The models are {', '.join(MODELS)}")

@@ -16,21 +16,36 @@ class Cancelled(Exception):
 
 
 class TerminalProgress(AbstractContextManager):
-    """A bar on standard error with rate and time left; silent when standard error is no terminal and `quiet` is unset."""
+    """A bar on standard error with rate and time left; silent where standard error is no terminal."""
 
     def __init__(self, unit: str = "frame", quiet: bool | None = None):
+        """unit: what is counted; "B" is written as kB, MB. quiet: True or False instead of asking the terminal."""
         self._unit = unit
         self._quiet = not sys.stderr.isatty() if quiet is None else quiet
         self._bar: tqdm | None = None
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
+        if self._bar is not None and self._bar.desc != stage:
+            self._close()  # the rate and the time left are those of a stage
         if self._bar is None:
-            self._bar = tqdm(total=total, unit=self._unit, disable=self._quiet, dynamic_ncols=True, leave=False)
+            scaled = self._unit == "B"
+            self._bar = tqdm(
+                desc=stage,
+                total=total,
+                unit=self._unit,
+                unit_scale=scaled,
+                disable=self._quiet,
+                dynamic_ncols=True,
+                leave=False,
+                initial=done,
+            )
         self._bar.total = total
-        self._bar.set_description_str(stage, refresh=False)
         self._bar.update(done - self._bar.n)
 
     def __exit__(self, *exc: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
         if self._bar is not None:
             self._bar.close()
             self._bar = None

@@ -1,4 +1,4 @@
-"""Feature pyramid network (Lin et al., 2017): four levels in, four levels of equal width out; no norm, no activation."""
+"""Feature pyramid network (Lin et al., 2017): four levels in, four of equal width out."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

@@ -1,0 +1,64 @@
+"""`tevit convert`: checkpoints from the original's layout to ours and back."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+
+def register(commands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "convert",
+        help="checkpoints: original .pth to .safetensors and back",
+        description="Convert a checkpoint. The kind of each file follows from its suffix: .pth is the original "
+        "implementation's layout, .safetensors ours, with the configuration inside.",
+    )
+    parser.add_argument("source", type=Path, metavar="IN", help="checkpoint to read (.pth or .safetensors)")
+    parser.add_argument("target", type=Path, metavar="OUT", help="checkpoint to write (.safetensors or .pth)")
+    parser.add_argument("--model", metavar="NAME", help="published model that the file must be")
+    parser.add_argument("--inference", action="store_true", help="drop the mask heads that inference never uses")
+    parser.add_argument("--json", action="store_true", help="print what was done as JSON")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 0; errors are raised."""
+    if args.target.suffix not in (".safetensors", ".pth"):
+        raise ValueError(f"{args.target}: expected a file ending in .safetensors or .pth")
+    if args.inference and args.target.suffix == ".pth":
+        raise ValueError("--inference goes with .safetensors: the original's layout holds all mask heads")
+    report = convert(args.source, args.target, args.model, args.inference)
+    print(json.dumps(report) if args.json else _sentence(report))
+    return 0
+
+
+def convert(source: Path, target: Path, model: str | None, inference: bool) -> dict[str, Any]:
+    """Read, check and write; returns what was done. Errors as for `checkpoint.read_checkpoint`."""
+    from tevit.checkpoint import checked, inference_state, read_checkpoint, save_original, save_state
+    from tevit.configs import published
+
+    config, state = read_checkpoint(source)
+    config = checked(source, config, published(model)) if model else config
+    kept = inference_state(state, config.stages) if inference else state
+    if target.suffix == ".pth":
+        save_original(target, config, kept)
+    else:
+        save_state(target, config, kept)
+    return {
+        "in": str(source),
+        "out": str(target),
+        "model": config.name,
+        "classes": config.num_classes,
+        "tensors": len(kept),
+        "values": sum(value.numel() for value in kept.values()),
+        "dropped": len(state) - len(kept),
+    }
+
+
+def _sentence(report: dict[str, Any]) -> str:
+    dropped = f", {report['dropped']} tensors that inference never uses dropped" if report["dropped"] else ""
+    return (
+        f"{report['in']} -> {report['out']}: {report['model']}, {report['classes']} classes, "
+        f"{report['tensors']} tensors, {report['values'] / 1e6:.2f} M values{dropped}"
+    )

@@ -1,0 +1,213 @@
+"""`tevit predict`: videos or a whole data set to tracked masks."""
+
+import argparse
+import json
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tevit.progress import TerminalProgress
+
+if TYPE_CHECKING:
+    from tevit.predict import Predictor
+    from tevit.tracks import VideoResult
+    from tevit.ytvis import Dataset
+
+DEFAULT_MODEL = "tevit_msgshift"
+DESCRIPTION = """\
+Find, classify, segment and track the objects of videos.
+
+  tevit predict dog.mp4 --out out             out/dog/results.json, overlay.mp4, tracks.csv
+  tevit predict frames/ --checkpoint my.pth   a folder of images, your own weights
+  tevit predict --dataset valid.json --frames JPEGImages --out out --zip
+                                              a whole data set, ready for the evaluation server
+"""
+
+
+def register(commands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "predict",
+        help="videos to tracked masks",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("sources", nargs="*", metavar="SOURCE", help="video file or folder of images (in the order of their names)")
+    add("--out", required=True, type=Path, metavar="DIR", help="where the results go, a folder for each source")
+    add("--model", metavar="NAME", help=f"published model (see `tevit models`; default {DEFAULT_MODEL})")
+    add("--checkpoint", metavar="FILE", help="weights: an original .pth or a .safetensors; --model is then a check")
+    add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
+    add("--dtype", default="float32", help="float32 (default), bfloat16, float16")
+    add(
+        "--window",
+        type=int,
+        metavar="T",
+        help="frames at once; 0: the whole video, as the original does it; "
+        "default: all up to 48 frames, beyond that windows of 24",
+    )
+    add("--max-tracks", type=int, default=10, metavar="N", help="tracks a video (default 10)")
+    add("--score-threshold", type=float, default=0.0, metavar="S", help="leave out tracks below (default 0)")
+    add("--size", type=size, metavar="360x640", help="bounds for the short and long side of the resized frame")
+    add(
+        "--dataset",
+        type=Path,
+        metavar="JSON",
+        help="YouTube-VIS annotation file: predict all its videos, in one pass each",
+    )
+    add("--frames", type=Path, metavar="ROOT", help="with --dataset: folder that its file names are relative to")
+    add("--zip", action="store_true", help="with --dataset: also the submission zip")
+    add("--json", action="store_true", help="print what was done as one JSON object")
+    parser.set_defaults(run=run)
+
+
+def size(text: str) -> tuple[int, int]:
+    """'360x640' -> (360, 640)."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected two whole numbers like 360x640, got {text!r}")
+    return int(match[1]), int(match[2])
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exit code 0, 1 where a video of several failed, 2 for wrong input."""
+    if bool(args.sources) == bool(args.dataset):
+        raise ValueError("expected either sources or --dataset, got " + ("both" if args.dataset else "neither"))
+    if args.dataset and not args.frames:
+        raise ValueError("--dataset needs --frames: the folder that its file names are relative to")
+    if not args.dataset and (args.frames or args.zip):
+        raise ValueError("--frames and --zip go with --dataset")
+    return _run_dataset(args) if args.dataset else _run_sources(args)
+
+
+def _predictor(args: argparse.Namespace) -> "Predictor":
+    from tevit.predict import load
+
+    with TerminalProgress("B") as progress:
+        chosen = args.checkpoint or args.model or DEFAULT_MODEL
+        return load(chosen, device=args.device, dtype=args.dtype, model=args.model, progress=progress)
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    names = ("window", "max_tracks", "score_threshold", "size")
+    return {name: getattr(args, name) for name in names}
+
+
+def _run_sources(args: argparse.Namespace) -> int:
+    predictor = _predictor(args)
+    done, failed = [], []
+    for source, folder in zip(args.sources, _folders(args.sources, args.out), strict=True):
+        try:
+            done.append(_one(predictor, source, folder, args))
+        except (ValueError, OSError, MemoryError) as error:
+            if len(args.sources) == 1:
+                raise
+            failed.append({"source": source, "error": str(error)})
+            print(f"tevit: {error}", file=sys.stderr)
+    return _finish(args, {"videos": done, "failed": failed}, len(done), failed)
+
+
+def _folders(sources: list[str], out: Path) -> list[Path]:
+    """A folder for each source, named by its stem; the second of a stem gets -2, the third -3."""
+    taken: set[str] = set()
+    folders = []
+    for source in sources:
+        path = Path(source)
+        stem = path.resolve().name if path.is_dir() else path.stem
+        name, number = stem, 1
+        while name in taken:
+            number += 1
+            name = f"{stem}-{number}"
+        taken.add(name)
+        folders.append(out / name)
+    return folders
+
+
+def _one(predictor: "Predictor", source: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+    from tevit.render import write_overlay
+    from tevit.tracks import write_csv
+    from tevit.video import open_video
+    from tevit.ytvis import write_results
+
+    video = open_video(source)
+    start = time.perf_counter()
+    with TerminalProgress() as progress:
+        result = predictor(video, **_options(args), progress=progress)
+        rate = result.length / (time.perf_counter() - start)
+        warnings = list(video.warnings)
+        write_results(folder / "results.json", [result])
+        write_csv(result, folder / "tracks.csv")
+        write_overlay(video, result, folder / "overlay.mp4", progress=progress)
+    _say(args, f"{source}: {len(result.tracks)} tracks in {result.length} frames, {rate:.2f} frames/s -> {folder}")
+    for warning in warnings:
+        print(f"tevit: warning: {warning}", file=sys.stderr)
+    return {
+        "source": source,
+        "out": str(folder),
+        "frames": result.length,
+        "tracks": len(result.tracks),
+        "frames_per_second": round(rate, 3),
+        "warnings": warnings,
+    }
+
+
+def _run_dataset(args: argparse.Namespace) -> int:
+    from tevit.ytvis import open_dataset, write_results, write_zip
+
+    dataset = open_dataset(args.dataset)
+    predictor = _predictor(args)
+    failed: list[dict[str, Any]] = []
+    with TerminalProgress("video") as progress:
+        write_results(args.out / "results.json", _dataset_results(predictor, dataset, args, failed, progress))
+    if args.zip:
+        write_zip(args.out / "results.json", args.out / "submission.zip")
+    done = len(dataset.videos) - len(failed)
+    _say(args, f"{done} of {len(dataset.videos)} videos -> {args.out / 'results.json'}")
+    return _finish(args, {"videos": done, "out": str(args.out), "failed": failed}, done, failed)
+
+
+def _dataset_results(
+    predictor: "Predictor", dataset: "Dataset", args: argparse.Namespace, failed: list, progress: TerminalProgress
+) -> Iterator["VideoResult"]:
+    """Results of the data set's videos, one after the other; a video that fails is noted and passed over."""
+    options = _options(args) | {"window": args.window or 0}
+    for index, video in enumerate(dataset.videos):
+        progress("predicting", index, len(dataset.videos))
+        try:
+            yield _dataset_video(predictor, dataset, video.id, args.frames, options)
+        except (ValueError, OSError, MemoryError) as error:
+            failed.append({"video_id": video.id, "error": str(error)})
+            print(f"tevit: video {video.id}: {error}", file=sys.stderr)
+    progress("predicting", len(dataset.videos), len(dataset.videos))
+
+
+def _dataset_video(
+    predictor: "Predictor", dataset: "Dataset", video_id: int, root: Path, options: dict[str, Any]
+) -> "VideoResult":
+    """One video of a data set; its frames in the order of their names, as the original takes them."""
+    from dataclasses import replace
+
+    from tevit.video import open_images
+
+    files = dataset.frame_files(video_id, root)
+    ordered = sorted(files, key=lambda file: file.name)
+    if ordered != files:
+        print(f"tevit: warning: video {video_id}: the file's frame order is not that of the names", file=sys.stderr)
+    return replace(predictor(open_images(ordered, str(video_id)), **options), video_id=video_id)
+
+
+def _say(args: argparse.Namespace, text: str) -> None:
+    if not args.json:
+        print(text)
+
+
+def _finish(args: argparse.Namespace, report: dict[str, Any], done: int, failed: list) -> int:
+    """The last lines: what failed, or the whole report as JSON. Returns the exit code."""
+    if args.json:
+        print(json.dumps(report))
+    elif failed:
+        print(f"{len(failed)} of {done + len(failed)} failed, see above")
+    return 1 if failed else 0

@@ -1,0 +1,115 @@
+"""From the last stage's output to tracks in original pixels. Tensors stop here.
+
+Source: TeViT's and mmdet's test code as recorded from the original: scores are averaged over the frames, the best
+(query, class) pairs of the clip are kept, no non-maximum suppression, no threshold.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tevit.masks import encode
+from tevit.model.tevit import StageOutput, TeViT
+from tevit.tracks import RLE, Track
+
+MASK_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Detections:
+    """The N best (query, class) pairs of one clip of T frames, best first, on the CPU.
+
+    scores: float32 (N,), probability averaged over the frames. labels, queries: int64 (N,). boxes_xyxy: float32
+    (T, N, 4), pixels of the original frame, may leave it. mask_logits: float32 (T, N, 28, 28), over the boxes.
+    """
+
+    scores: Tensor
+    labels: Tensor
+    queries: Tensor
+    boxes_xyxy: Tensor
+    mask_logits: Tensor
+
+
+@torch.no_grad()
+def detect(model: TeViT, output: StageOutput, scale_factor: np.ndarray, max_tracks: int, clip: int = 0) -> Detections:
+    """Choose the best pairs of a clip and compute their masks.
+
+    output: of the last stage. scale_factor: float32 (4,), original to resized pixels (`video.Geometry`).
+    max_tracks: how many pairs are kept. clip: which of the B clips.
+    """
+    scores, index = clip_scores(output.logits[clip]).flatten().topk(min(max_tracks, output.logits[clip, 0].numel()))
+    queries, labels = index // model.config.num_classes, index % model.config.num_classes
+    scale = output.boxes_xyxy.new_tensor(scale_factor)
+    boxes = output.boxes_xyxy[clip][:, queries] / scale  # (T, N, 4)
+    frames, count = output.logits.shape[1:3]
+    rows = ((clip * frames + torch.arange(frames, device=index.device))[:, None] * count + queries).flatten()
+    scaled = output._replace(boxes_xyxy=output.boxes_xyxy / scale * scale)  # as the original: only rounding differs
+    masks = model.mask_logits(scaled, rows, labels.repeat(frames)).unflatten(0, (frames, -1))
+    return Detections(
+        *(
+            value.float().cpu() if value.is_floating_point() else value.cpu()
+            for value in (scores, labels, queries, boxes, masks)
+        )
+    )
+
+
+def clip_scores(logits: Tensor) -> Tensor:
+    """logits (T, Q, K) -> class probabilities averaged over the frames, (Q, K)."""
+    return logits.float().sigmoid().mean(0)
+
+
+def to_tracks(
+    detections: Detections, size_hw: tuple[int, int], categories: Mapping[int, str], score_threshold: float = 0.0
+) -> tuple[Track, ...]:
+    """Tracks with ids from 1, best first; those below `score_threshold` are left out.
+
+    categories: id -> name in the order of the labels. size_hw: of the original frame.
+    """
+    ids = tuple(categories)
+    return tuple(
+        _track(detections, index, size_hw, ids)
+        for index in range(len(detections.scores))
+        if float(detections.scores[index]) >= score_threshold
+    )
+
+
+def _track(detections: Detections, index: int, size_hw: tuple[int, int], category_ids: tuple[int, ...]) -> Track:
+    probabilities = detections.mask_logits[:, index].sigmoid()  # (T, 28, 28)
+    boxes = detections.boxes_xyxy[:, index]
+    pasted = [paste(mask, box, size_hw) for mask, box in zip(probabilities, boxes, strict=True)]
+    areas = np.array([int(mask.sum()) for mask in pasted], np.float64)
+    rles: list[RLE | None] = [encode(mask) if area else None for mask, area in zip(pasted, areas, strict=True)]
+    kept = np.where(areas[:, None] > 0, boxes.numpy(), np.float32(np.nan))
+    category_id = category_ids[int(detections.labels[index])]
+    return Track(index + 1, category_id, float(detections.scores[index]), tuple(rles), kept, areas)
+
+
+def paste(probabilities: Tensor, box_xyxy: Tensor, size_hw: tuple[int, int]) -> np.ndarray:
+    """A box's probabilities (28, 28) as a mask of the frame, bool (H, W): bilinear at pixel centres, at least 0.5.
+
+    box_xyxy: float32 (4,), pixels of the frame; what lies outside the frame is cut.
+    Source: mmdet 2.21 `_do_paste_mask`, on the pixels that the box can reach.
+    """
+    height, width = size_hw
+    mask = np.zeros(size_hw, bool)
+    x1, y1, x2, y2 = box_xyxy.tolist()
+    left, top = max(int(np.floor(x1)) - 1, 0), max(int(np.floor(y1)) - 1, 0)
+    right, bottom = min(int(np.ceil(x2)) + 1, width), min(int(np.ceil(y2)) + 1, height)
+    if left >= right or top >= bottom:
+        return mask
+    xs = _relative(left, right, box_xyxy[0], box_xyxy[2])
+    ys = _relative(top, bottom, box_xyxy[1], box_xyxy[3])
+    grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), 2)  # (h, w, 2)
+    values = F.grid_sample(probabilities[None, None], grid[None], align_corners=False)[0, 0]
+    mask[top:bottom, left:right] = (values >= MASK_THRESHOLD).numpy()
+    return mask
+
+
+def _relative(start: int, stop: int, low: Tensor, high: Tensor) -> Tensor:
+    """Centres of the pixels start..stop, -1 at `low` and 1 at `high`."""
+    centers = torch.arange(start, stop, dtype=torch.float32) + 0.5
+    return (centers - low) / (high - low) * 2 - 1

@@ -61,7 +61,11 @@ def stated_span(container: InputContainer, stream: VideoStream) -> tuple[float, 
     start = float((stream.start_time or 0) * base)
     if stream.duration:
         return start, start + float(stream.duration * base)
-    return start, (start + container.duration / av.time_base if container.duration else None)
+    if not container.duration:
+        return start, None
+    # Matroska's duration counts from zero, unless the file was cut out of a longer one.
+    end = container.duration / av.time_base
+    return start, end if end > start else start + end
 
 
 @dataclass

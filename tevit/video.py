@@ -1,4 +1,4 @@
-"""Reading videos and image folders, and making the network's input of a frame.
+"""Reading videos and image folders, making the network's input of a frame, and writing videos.
 
 A `Video` holds no decoded frame: `frames()` decodes one after the other, from the start each time it is called.
 """
@@ -16,6 +16,7 @@ import numpy as np
 from av import VideoFrame
 
 from tevit.decode import Clock, Report, ToRgb, decoded, open_container, stated_span, video_stream
+from tevit.encode import VideoWriter as VideoWriter
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 SCALE_RANGE = (32, 4096)
@@ -110,8 +111,8 @@ class Video(ABC):
 
     size_hw: height and width of the upright frames, pixels. length: number of frames, exact for images; for files
     what the container states or duration times rate, None if neither is known. fps: average frames per second.
-    file_names: of images, in order. duration: seconds. warnings: what went wrong in the last pass over `frames()`,
-    a sentence each, complete once the pass has ended.
+    file_names: of images, in order. duration: seconds. pixel_aspect: width to height of a pixel. warnings: what went
+    wrong in the last pass over `frames()`, a sentence each, complete once the pass has ended.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Video(ABC):
     duration: float | None
     file_names: tuple[str, ...] = ()
     has_audio: bool = False
+    pixel_aspect: Fraction = Fraction(1)
     warnings: list[str] = field(default_factory=list)
 
     @abstractmethod
@@ -195,7 +197,10 @@ def _size(shape: Sequence[int]) -> str:
 
 
 def _read_image(file: Path) -> np.ndarray:
-    data = np.frombuffer(file.read_bytes(), np.uint8)
+    try:
+        data = np.frombuffer(file.read_bytes(), np.uint8)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no such image: {file}") from None
     bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if bgr is None:
         raise ValueError(f"{file}: not an image that can be read")
@@ -216,7 +221,17 @@ def _open_file(path: Path) -> Video:
         duration = end - start if end is not None else None
         fps = stream.average_rate or stream.guessed_rate or None
         length = stream.frames or (round(duration * fps) if duration and fps else None)
-        return _File(path.stem, path, (height, width), length, fps, duration, has_audio=bool(container.streams.audio))
+        aspect = stream.sample_aspect_ratio or Fraction(1)
+        return _File(
+            path.stem,
+            path,
+            (height, width),
+            length,
+            fps,
+            duration,
+            has_audio=bool(container.streams.audio),
+            pixel_aspect=aspect if (first.height, first.width) == (height, width) else 1 / aspect,
+        )
 
 
 def _picture(path: Path, frame: VideoFrame, to_rgb: ToRgb) -> np.ndarray:

@@ -27,12 +27,14 @@ __all__ = [
     "from_runs",
     "intersections",
     "overlaps",
+    "parse",
     "to_box_xyxy",
     "to_boxes_xyxy",
     "track_iou",
 ]
 
 _AT_ONCE = 255  # pycocotools' area keeps the number of masks in a byte
+_LONGEST = 1 << 40
 _FAR = 100  # polygon points farther outside than this many picture sizes are taken for a mistake
 
 
@@ -67,15 +69,24 @@ def from_json(segmentation: object, size_hw: Sequence[int]) -> RLE | None:
 
     Raises: ValueError where it is none of these, its size differs or its runs do not fill the picture.
     """
+    rle = parse(segmentation, size_hw)
+    if rle is not None and tuple(rle["size"]) != tuple(size_hw):
+        raise ValueError(f"expected a mask of {tuple(size_hw)} (height, width), got {tuple(rle['size'])}")
+    return rle if rle is not None and coco.area([rle])[0] else None
+
+
+def parse(segmentation: object, size_hw: Sequence[int] | None) -> RLE | None:
+    """Like `from_json`, but the mask's own size may be another, and a mask of no pixel stays one.
+
+    size_hw: used for polygons, which do not say it; None: polygons are not accepted.
+    """
     if segmentation is None:
         return None
-    if isinstance(segmentation, list):
-        rle = from_polygons(segmentation, size_hw)
-    else:
-        rle = _from_object(segmentation)
-        if tuple(rle["size"]) != tuple(size_hw):
-            raise ValueError(f"expected a mask of {tuple(size_hw)} (height, width), got {tuple(rle['size'])}")
-    return rle if coco.area([rle])[0] else None
+    if not isinstance(segmentation, list):
+        return _from_object(segmentation)
+    if size_hw is None:
+        raise ValueError("expected run lengths, got polygons, which do not say of what size the picture is")
+    return from_polygons(segmentation, size_hw)
 
 
 def _from_object(segmentation: object) -> RLE:
@@ -87,13 +98,19 @@ def _from_object(segmentation: object) -> RLE:
     if isinstance(counts, str | bytes):
         _raise_first(check_counts([counts], [size]).faults)
         return {"size": list(size), "counts": counts.encode() if isinstance(counts, str) else counts}
-    if not isinstance(counts, list) or any(type(run) is not int for run in counts):
+    return _from_list(counts, size)
+
+
+def _from_list(counts: object, size_hw: Sequence[int]) -> RLE:
+    if not isinstance(counts, list) or not all(_is_whole(run) for run in counts):
         raise ValueError(f"expected counts as text or a list of whole numbers, got {str(counts)[:60]}")
-    if any(abs(run) > 1 << 62 for run in counts):
-        raise ValueError("a run is longer than any picture")
-    runs = np.array(counts, np.int64)
-    _raise_first(check_runs(runs, np.array([len(runs)]), np.array([size])).faults)
-    return from_runs([runs], [size])[0]
+    runs = np.array([max(min(int(run), _LONGEST), -1) for run in counts], np.int64)
+    _raise_first(check_runs(runs, np.array([len(runs)]), np.array([size_hw])).faults)
+    return from_runs([runs], [size_hw])[0]
+
+
+def _is_whole(value: object) -> bool:
+    return type(value) is int or (type(value) is float and value.is_integer())
 
 
 def _raise_first(faults: dict[int, str]) -> None:

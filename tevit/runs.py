@@ -15,6 +15,7 @@ MAX_PIXELS = 1 << 28
 _CHUNK = 1 << 18  # characters at a time: every array of a chunk stays in the processor's cache
 _MAX_GROUPS = 7
 _END = 1 << 62
+_NO_RUNS = "there are no runs"
 
 
 class Checked(NamedTuple):
@@ -50,29 +51,47 @@ def check_runs(runs: np.ndarray, lengths: np.ndarray, sizes_hw: np.ndarray) -> C
     runs: int64, all runs of all masks one after another. lengths: (N,), how many runs each mask has.
     sizes_hw: (N, 2) heights and widths, pixels.
     """
+    sizes = np.asarray(sizes_hw, np.int64).reshape(-1, 2)
+    empty = lengths == 0
+    if empty.any():
+        return _without_empty(runs, lengths, sizes, empty)
+    if len(lengths) == 0:
+        return Checked(np.zeros(0), {})
+    starts = np.cumsum(lengths) - lengths
+    pixels = sizes[:, 0] * sizes[:, 1]
+    low, high = np.minimum.reduceat(runs, starts), np.maximum.reduceat(runs, starts)
+    odd = (np.arange(len(runs)) - np.repeat(starts, lengths)) & 1
+    bad = _odd_sizes(sizes) | (low < 0) | (high > pixels) | (np.add.reduceat(runs, starts) != pixels)
+    areas = np.where(bad, 0, np.add.reduceat(runs * odd, starts)).astype(float)
+    ends = starts + lengths
+    return Checked(areas, {i: _runs_fault(runs[starts[i] : ends[i]], *sizes[i].tolist()) for i in _places(bad)})
+
+
+def _without_empty(runs: np.ndarray, lengths: np.ndarray, sizes: np.ndarray, empty: np.ndarray) -> Checked:
+    """check_runs where some masks have no runs at all."""
+    rest = np.flatnonzero(~empty)
+    inner = check_runs(runs, lengths[rest], sizes[rest])
     areas = np.zeros(len(lengths))
-    ends = np.cumsum(lengths)
-    faults: dict[int, str] = {}
-    odd_runs = runs.copy()
-    for i, (end, length, (height, width)) in enumerate(zip(ends, lengths, sizes_hw, strict=True)):
-        own = runs[end - length : end]
-        odd_runs[end - length : end : 2] = 0
-        fault = _size_fault(height, width) or _runs_fault(own, int(height), int(width))
-        if fault:
-            faults[i] = fault
-        else:
-            areas[i] = odd_runs[end - length : end].sum()
-    return Checked(areas, faults)
+    areas[rest] = inner.areas
+    faults = {int(rest[i]): fault for i, fault in inner.faults.items()}
+    return Checked(areas, faults | {i: _NO_RUNS for i in _places(empty)})
 
 
-def _runs_fault(runs: np.ndarray, height: int, width: int) -> str | None:
-    if len(runs) == 0:
-        return "there are no runs"
+def _places(which: np.ndarray) -> list[int]:
+    return np.flatnonzero(which).tolist()
+
+
+def _odd_sizes(sizes: np.ndarray) -> np.ndarray:
+    """bool (N,): sizes that `_size_fault` says something about."""
+    return (sizes < 1).any(1) | (sizes > MAX_PIXELS).any(1) | (sizes[:, 0] * sizes[:, 1] > MAX_PIXELS)
+
+
+def _runs_fault(runs: np.ndarray, height: int, width: int) -> str:
+    if fault := _size_fault(height, width):
+        return fault
     if runs.min() < 0:
         return f"a run is negative ({runs.min()})"
-    if runs.max() > height * width or runs.sum() != height * width:
-        return _sum_fault(sum(runs.tolist()), height, width)
-    return None
+    return _sum_fault(sum(runs.tolist()), height, width)
 
 
 def _sum_fault(total: int, height: int, width: int) -> str:
@@ -107,8 +126,7 @@ def _check_chunk(
     data = [t.encode("utf-8", "replace") if isinstance(t, str) else t for t in texts]
     pixels = sizes[:, 0] * sizes[:, 1]
     lengths = np.fromiter(map(len, data), np.int64, len(data))
-    odd_size = (sizes < 1).any(1) | (pixels > MAX_PIXELS) | (sizes > MAX_PIXELS).any(1)
-    bad = odd_size | (lengths == 0)
+    bad = _odd_sizes(sizes) | (lengths == 0)
     if bad.any():
         data = [b"0" if b else t for t, b in zip(data, bad, strict=True)]
         lengths[bad] = 1
@@ -117,8 +135,8 @@ def _check_chunk(
     texts_runs = _decode(characters, starts)
     bad |= texts_runs.malformed
     totals, areas[:], negative = _sums(texts_runs)
-    bad |= negative | (totals != pixels) | _may_overflow(texts_runs, pixels, odd_size)
-    for i in np.flatnonzero(bad).tolist():
+    bad |= negative | (totals != pixels) | _may_overflow(texts_runs)
+    for i in _places(bad):
         fault, areas[i] = _explain(texts[i], int(sizes[i, 0]), int(sizes[i, 1]))
         if fault:
             faults[first + i] = fault
@@ -212,7 +230,7 @@ class _Chain(NamedTuple):
         return total, self.sums[begins - 1], self.sums[begins], count, low
 
 
-def _may_overflow(runs: _Runs, pixels: np.ndarray, ignore: np.ndarray) -> np.ndarray:
+def _may_overflow(runs: _Runs) -> np.ndarray:
     """bool (N,): texts so long that the sums above may not fit 64 bits; they are added up exactly instead."""
     largest = float(np.abs(runs.deltas).max(initial=0))
     return np.diff(runs.starts) * (largest * len(runs.deltas)) > 2.0**62
@@ -222,7 +240,7 @@ def _explain(text: bytes | str, height: int, width: int) -> tuple[str | None, in
     """(what is wrong with one text or None, area), run by run in exact numbers."""
     fault = _size_fault(height, width)
     if fault or not text:
-        return fault or "there are no runs", 0
+        return fault or _NO_RUNS, 0
     runs: list[int] = []
     number = groups = 0
     for place, character in enumerate(text if isinstance(text, bytes) else text.encode("utf-8", "replace")):

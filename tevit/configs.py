@@ -160,6 +160,31 @@ QUERYINST_PVT = replace(
 """The COCO QueryInst from which training starts: pictures, not videos."""
 
 
+TEVIT_DEMO = ModelConfig(
+    name="tevit_demo",
+    backbone=BackboneConfig(
+        kind="pvt_v2",
+        dims=(32, 64, 128, 160),
+        depths=(2, 2, 2, 2),
+        heads=(1, 2, 4, 5),
+        sr_ratios=(8, 4, 2, 1),
+        mlp_ratios=(4.0, 4.0, 4.0, 4.0),
+        messengers=8,
+        drop_path=0.0,
+    ),
+    categories=tuple(enumerate(("disc", "square", "triangle", "star", "cross", "ring", "crescent", "heart"), 1)),
+    queries=20,
+    stages=3,
+    channels=96,
+    heads=4,
+    ffn_channels=384,
+    dynamic_channels=32,
+    time_attention=True,
+    scale=(192, 320),
+)
+"""The small model that comes with the studio; trained by `python -m train demo` on the data of `tevit shapes`."""
+
+
 def published(name: str) -> ModelConfig:
     """The configuration of a published model.
 

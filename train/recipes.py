@@ -1,0 +1,265 @@
+"""Every recipe with all its values written out: how a published checkpoint came about, and how ours did.
+
+Source: the configurations of hustvl/TeViT and of QueryInst in it, values as merged and recorded. The authors publish
+the best of several runs, which vary; a single run may stay below their figures.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Literal
+
+from tevit.configs import (
+    QUERYINST_PVT,
+    TEVIT_DEMO,
+    TEVIT_MSGSHIFT,
+    TEVIT_MSGSHIFT_MST,
+    TEVIT_R50,
+    TEVIT_SWIN_L_MST,
+    ModelConfig,
+)
+
+ARCHITECTURES: Mapping[str, ModelConfig] = MappingProxyType(
+    {
+        config.name: config
+        for config in (TEVIT_MSGSHIFT, TEVIT_MSGSHIFT_MST, TEVIT_R50, TEVIT_SWIN_L_MST, QUERYINST_PVT, TEVIT_DEMO)
+    }
+)
+"""What `Recipe.model` can name."""
+
+
+def _said(text: str):
+    """A field of a recipe; the text is the help of its flag."""
+    return field(metadata={"help": text})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that decides what a training run does, apart from its data, its seed and its machine.
+
+    Each field is a flag of `python -m train`; the text beside a field is the flag's help.
+    """
+
+    name: str = _said("name of the recipe")
+    model: str = _said("architecture, by the name of a model")
+    classes_from_data: bool = _said("take the classes from the annotation file instead of the architecture's own")
+    messengers: int = _said("messenger tokens a frame, a multiple of 4; 0 for none")
+    time_attention: bool = _said("queries also attend over the frames of a clip")
+    drop_path: float = _said("drop path rate of the backbone's last block, rising from 0")
+
+    task: Literal["video", "image"] = _said("video: clips of YouTube-VIS data; image: pictures of COCO data")
+    frames: int = _said("frames of a clip, T")
+    clips_per_slot: int = _said("clips that run together (2 a GPU in the original)")
+    slots: int = _said("slots of a global batch; processes share them, a single one takes them in turn")
+    scale_mode: Literal["range", "value"] = _said(
+        "range: sides drawn between the two scales; value: one of the scales is drawn"
+    )
+    scales: tuple[tuple[int, int], ...] = _said("bounds of the resized frame's sides, LONGxSHORT, several by commas")
+    flip: float = _said("probability of a horizontal flip of the whole clip")
+
+    iterations: int = _said("optimiser steps in all")
+    lr: float = _said("learning rate after the warm-up")
+    backbone_lr: float = _said("factor on the learning rate for the backbone")
+    weight_decay: float = _said("decoupled weight decay of AdamW")
+    norm_decay: bool = _said("decay norm layers of the heads and position biases too (Swin-L does not)")
+    betas: tuple[float, float] = _said("AdamW's two decay rates, by a comma")
+    eps: float = _said("AdamW's epsilon")
+    clip_norm: float = _said("largest global L2 norm of the gradients")
+    warmup_iterations: int = _said("length of the linear warm-up")
+    warmup_ratio: float = _said("learning rate at iteration 0 over the full one")
+    lr_schedule: Literal["step", "cosine"] = _said("step: times lr_factor at each of lr_steps; cosine: to 0 at the end")
+    lr_steps: tuple[int, ...] = _said("iterations at which the learning rate is multiplied by lr_factor, by commas")
+    lr_factor: float = _said("what the learning rate is multiplied with at each step")
+
+    class_weight: float = _said("weight of the focal loss, in the matching too")
+    l1_weight: float = _said("weight of the L1 loss of boxes, in the matching too")
+    giou_weight: float = _said("weight of the GIoU loss of boxes, in the matching too")
+    dice_weight: float = _said("weight of the dice loss of masks")
+
+    precision: Literal["float32", "bfloat16"] = _said("bfloat16: mixed precision, losses stay in float32")
+    checkpointing: bool = _said("compute activations again in the backward pass: less memory, more time")
+    compile: bool = _said("torch.compile the backbone and the stages")
+    workers: int = _said("processes that prepare data, for each training process; 0: in the training process itself")
+    save_every: int = _said("iterations between checkpoints")
+    eval_every: int = _said("iterations between evaluations on the labelled split; 0: never")
+    log_every: int = _said("iterations between lines of metrics.jsonl")
+
+
+TEVIT_MSGSHIFT_RECIPE = Recipe(
+    name="tevit-msgshift",
+    model="tevit_msgshift",
+    classes_from_data=False,
+    messengers=32,
+    time_attention=True,
+    drop_path=0.1,
+    task="video",
+    frames=5,
+    clips_per_slot=2,
+    slots=8,
+    scale_mode="range",
+    scales=((640, 360), (960, 480)),
+    flip=0.5,
+    iterations=9200,
+    lr=2.5e-4,
+    backbone_lr=0.1,
+    weight_decay=1e-4,
+    norm_decay=True,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    clip_norm=0.1,
+    warmup_iterations=770,
+    warmup_ratio=0.001,
+    lr_schedule="step",
+    lr_steps=(6100, 8500),
+    lr_factor=0.1,
+    class_weight=2.0,
+    l1_weight=5.0,
+    giou_weight=2.0,
+    dice_weight=8.0,
+    precision="float32",
+    checkpointing=False,
+    compile=False,
+    workers=4,
+    save_every=500,
+    eval_every=0,
+    log_every=10,
+)
+TEVIT_MSGSHIFT_MST_RECIPE = replace(
+    TEVIT_MSGSHIFT_RECIPE, name="tevit-msgshift-mst", model="tevit_msgshift_mst", scale_mode="value"
+)
+TEVIT_R50_RECIPE = replace(TEVIT_MSGSHIFT_RECIPE, name="tevit-r50", model="tevit_r50", messengers=0, drop_path=0.0)
+TEVIT_R50_MST_RECIPE = replace(TEVIT_R50_RECIPE, name="tevit-r50-mst", scale_mode="value")
+TEVIT_SWIN_L_MST_RECIPE = replace(
+    TEVIT_MSGSHIFT_RECIPE,
+    name="tevit-swin-l-mst",
+    model="tevit_swin_l_mst",
+    messengers=0,
+    drop_path=0.2,
+    scale_mode="value",
+    scales=tuple((1333, short) for short in range(320, 801, 32)),
+    norm_decay=False,
+)
+QUERYINST_RECIPE = replace(
+    TEVIT_MSGSHIFT_RECIPE,
+    name="queryinst-pvtv2b1-coco",
+    model="queryinst_pvtv2b1_coco",
+    messengers=0,
+    time_attention=False,
+    task="image",
+    frames=1,
+    scale_mode="value",
+    scales=tuple((1333, short) for short in range(480, 801, 32)),
+    iterations=263_880,  # 36 epochs of 7330: the 117 266 labelled pictures of COCO train2017 in batches of 16
+    lr=1e-4,
+    warmup_iterations=1000,
+    lr_steps=(197_910, 241_890),  # after epochs 27 and 33
+    save_every=7330,
+)
+"""QueryInst's published 36-epoch schedule with PVTv2-B1. Ours: the authors publish only the weights of this model."""
+
+CUSTOM_RECIPE = replace(
+    TEVIT_MSGSHIFT_MST_RECIPE,
+    name="custom",
+    classes_from_data=True,
+    iterations=3000,
+    lr=1e-4,
+    warmup_iterations=250,
+    lr_steps=(2000, 2700),
+    eval_every=500,
+)
+"""Fine-tuning on one's own labels: a shorter, gentler run from a trained checkpoint. Ours."""
+
+DEMO_RECIPE = replace(
+    TEVIT_MSGSHIFT_RECIPE,
+    name="demo",
+    model="tevit_demo",
+    messengers=8,
+    drop_path=0.0,
+    frames=3,
+    clips_per_slot=4,
+    slots=1,
+    scale_mode="value",
+    scales=((320, 192),),
+    iterations=8000,
+    lr=5e-4,
+    backbone_lr=1.0,
+    clip_norm=1.0,
+    warmup_iterations=200,
+    lr_steps=(6000, 7500),
+    workers=0,
+    save_every=200,
+    eval_every=1000,
+)
+"""The small model that comes with the studio, from scratch on `tevit shapes`, on a CPU. Ours."""
+
+RECIPES: Mapping[str, Recipe] = MappingProxyType(
+    {
+        recipe.name: recipe
+        for recipe in (
+            TEVIT_MSGSHIFT_RECIPE,
+            TEVIT_MSGSHIFT_MST_RECIPE,
+            TEVIT_R50_RECIPE,
+            TEVIT_R50_MST_RECIPE,
+            TEVIT_SWIN_L_MST_RECIPE,
+            QUERYINST_RECIPE,
+            CUSTOM_RECIPE,
+            DEMO_RECIPE,
+        )
+    }
+)
+"""The recipes by name."""
+
+
+def recipe_named(name: str) -> Recipe:
+    """A recipe by its name.
+
+    Raises: ValueError that offers the nearest name.
+    """
+    if name in RECIPES:
+        return RECIPES[name]
+    near = get_close_matches(name, RECIPES, n=1, cutoff=0)[0]
+    raise ValueError(f"unknown recipe {name!r}; did you mean {near!r}? The recipes are {', '.join(RECIPES)}")
+
+
+def check(recipe: Recipe) -> Recipe:
+    """The recipe itself, if its values make sense together.
+
+    Raises: ValueError naming the flag, what it should be and what it is.
+    """
+    if recipe.model not in ARCHITECTURES:
+        raise ValueError(f"--model: expected one of {', '.join(ARCHITECTURES)}, got {recipe.model!r}")
+    positive = (
+        "frames", "clips_per_slot", "slots", "iterations", "lr", "clip_norm", "save_every", "log_every", "eps"
+    )  # fmt: skip
+    for name in positive:
+        _require(getattr(recipe, name) > 0, recipe, name, "more than 0")
+    for name in ("backbone_lr", "weight_decay", "warmup_iterations", "eval_every", "workers", "drop_path"):
+        _require(getattr(recipe, name) >= 0, recipe, name, "0 or more")
+    for name in ("flip", "warmup_ratio"):
+        _require(0 <= getattr(recipe, name) <= 1, recipe, name, "0 to 1")
+    _require(recipe.messengers % 4 == 0 and recipe.messengers >= 0, recipe, "messengers", "a multiple of 4")
+    _require(recipe.task == "video" or recipe.frames == 1, recipe, "frames", "1 for pictures")
+    _require(recipe.scale_mode == "value" or len(recipe.scales) == 2, recipe, "scales", "two for the mode range")
+    backbone = ARCHITECTURES[recipe.model].backbone
+    _require(backbone.kind == "pvt_v2" or not recipe.messengers, recipe, "messengers", f"0 for {backbone.kind}")
+    return recipe
+
+
+def _require(holds: bool, recipe: Recipe, name: str, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"--{name.replace('_', '-')}: expected {expected}, got {getattr(recipe, name)}")
+
+
+def model_config(recipe: Recipe, categories: tuple[tuple[int, str], ...] | None = None) -> ModelConfig:
+    """The model that a recipe trains.
+
+    categories: (id, name) of the training data in the order of its file; they count where the recipe takes its
+    classes from the data.
+    """
+    base = ARCHITECTURES[recipe.model]
+    backbone = replace(base.backbone, messengers=recipe.messengers, drop_path=recipe.drop_path)
+    config = replace(base, backbone=backbone, time_attention=recipe.time_attention)
+    if recipe.classes_from_data and categories:
+        config = replace(config, categories=categories)
+    return config

@@ -4,11 +4,15 @@ Tensors never get this far: everything here is numpy and run-length encoded mask
 the original video.
 """
 
-from collections.abc import Mapping
+import csv
+import os
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
 import numpy as np
+
+from tevit.files import atomic
 
 
 class RLE(TypedDict):
@@ -85,3 +89,30 @@ class VideoResult:
     def length(self) -> int:
         """Number of frames T."""
         return len(self.times)
+
+
+CSV_COLUMNS = (
+    *("video", "track", "category_id", "category", "score", "frame", "time"),
+    *("x1", "y1", "x2", "y2", "area"),
+)
+
+
+def write_csv(result: VideoResult, path: str | os.PathLike) -> None:
+    """A table with one row for each track and frame in which it is seen, track by track.
+
+    frame: from 0. time: seconds. x1, y1, x2, y2: pixels of the original video, empty where there is no box.
+    area: pixels. category: empty where the id has no name.
+    """
+    with atomic(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(CSV_COLUMNS)
+        for track in result.tracks:
+            table.writerows(_csv_rows(result, track))
+
+
+def _csv_rows(result: VideoResult, track: Track) -> Iterator[list[object]]:
+    category = result.categories.get(track.category_id, "")
+    of_track = [result.name, track.id, track.category_id, category, f"{track.score:.6g}"]
+    for frame in np.flatnonzero(track.present):
+        box = [f"{side:.2f}" if np.isfinite(side) else "" for side in track.boxes_xyxy[frame]]
+        yield [*of_track, frame, f"{result.times[frame]:.6f}", *box, f"{track.areas[frame]:.15g}"]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from pycocotools import mask as typed_coco
 
-from tevit.runs import check_counts, check_runs
+from tevit.runs import Checked, check_counts, check_runs
 from tevit.tracks import RLE
 
 coco: Any = typed_coco  # its type stubs know calls with one mask only
@@ -17,6 +17,7 @@ coco: Any = typed_coco  # its type stubs know calls with one mask only
 __all__ = [
     "areas",
     "check_counts",
+    "compress",
     "decode",
     "empty",
     "encode",
@@ -24,7 +25,6 @@ __all__ = [
     "frame_ious",
     "from_json",
     "from_polygons",
-    "from_runs",
     "intersections",
     "overlaps",
     "parse",
@@ -105,8 +105,10 @@ def _from_list(counts: object, size_hw: Sequence[int]) -> RLE:
     if not isinstance(counts, list) or not all(_is_whole(run) for run in counts):
         raise ValueError(f"expected counts as text or a list of whole numbers, got {str(counts)[:60]}")
     runs = np.array([max(min(int(run), _LONGEST), -1) for run in counts], np.int64)
-    _raise_first(check_runs(runs, np.array([len(runs)]), np.array([size_hw])).faults)
-    return from_runs([runs], [size_hw])[0]
+    lengths, sizes = np.array([len(runs)]), np.array([size_hw])
+    checked = check_runs(runs, lengths, sizes)
+    _raise_first(checked.faults)
+    return {"size": list(size_hw), "counts": compress(runs, lengths, sizes, checked)[0]}
 
 
 def _is_whole(value: object) -> bool:
@@ -118,10 +120,18 @@ def _raise_first(faults: dict[int, str]) -> None:
         raise ValueError(fault)
 
 
-def from_runs(runs: Sequence[np.ndarray], sizes_hw: Sequence[Sequence[int]]) -> list[RLE]:
-    """Compress N masks given as run lengths, int64 each, that `check_runs` has found right."""
-    plain = [{"size": list(s), "counts": r.astype(np.uint32)} for r, s in zip(runs, sizes_hw, strict=True)]
-    return coco.frPyObjects(plain, 0, 0) if plain else []
+def compress(runs: np.ndarray, lengths: np.ndarray, sizes_hw: np.ndarray, checked: Checked) -> list[bytes]:
+    """COCO's texts of N masks given as run lengths, as `check_runs` takes them; "" for those it found faulty.
+
+    checked: what `check_runs` says of them.
+    """
+    parts = np.split(runs.astype(np.uint32), np.cumsum(lengths)[:-1])
+    good = [i for i in range(len(lengths)) if i not in checked.faults]
+    plain = [{"size": size, "counts": parts[i]} for i, size in zip(good, sizes_hw[good].tolist(), strict=True)]
+    texts = [b""] * len(lengths)
+    for i, rle in zip(good, coco.frPyObjects(plain, 0, 0) if plain else (), strict=True):
+        texts[i] = rle["counts"]
+    return texts
 
 
 def from_polygons(polygons: Sequence[object], size_hw: Sequence[int]) -> RLE:

@@ -12,9 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 MAX_PIXELS = 1 << 28
-_CHUNK = 1 << 18  # characters at a time: every array of a chunk stays in the processor's cache
+_CHUNK = 1 << 17  # characters at a time: every array of a chunk stays in the processor's cache
 _MAX_GROUPS = 7
-_END = 1 << 62
+_TOO_LONG = MAX_PIXELS + 1
+_END = 1 << 30
 _NO_RUNS = "there are no runs"
 
 
@@ -32,7 +33,7 @@ def check_counts(counts: Sequence[bytes | str], sizes_hw: Sequence[Sequence[int]
     """Check the compressed texts of N masks without decoding them to pixels.
 
     counts: N texts as COCO writes them. sizes_hw: (N, 2) heights and widths, pixels. Memory is bounded: the texts are
-    taken in chunks of a quarter of a million characters.
+    taken in chunks of about a hundred thousand characters.
     """
     sizes = np.asarray(sizes_hw, np.int64).reshape(-1, 2)
     if len(sizes) != len(counts):
@@ -124,18 +125,19 @@ def _check_chunk(
 ) -> None:
     """Fill `areas` and add to `faults` (under `first` + place in the chunk)."""
     data = [t.encode("utf-8", "replace") if isinstance(t, str) else t for t in texts]
-    pixels = sizes[:, 0] * sizes[:, 1]
     lengths = np.fromiter(map(len, data), np.int64, len(data))
     bad = _odd_sizes(sizes) | (lengths == 0)
     if bad.any():
         data = [b"0" if b else t for t, b in zip(data, bad, strict=True)]
         lengths[bad] = 1
-    characters = np.frombuffer(b"".join(data), np.uint8) - np.uint8(48)
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    texts_runs = _decode(characters, starts)
-    bad |= texts_runs.malformed
-    totals, areas[:], negative = _sums(texts_runs)
-    bad |= negative | (totals != pixels) | _may_overflow(texts_runs)
+    runs = _decode(np.frombuffer(b"".join(data), np.uint8) - np.uint8(48), starts)
+    sums = _sums(runs)
+    if sums is None:
+        bad[:] = True
+    else:
+        totals, areas[:], negative = sums
+        bad |= runs.malformed | negative | (totals != sizes[:, 0] * sizes[:, 1])
     for i in _places(bad):
         fault, areas[i] = _explain(texts[i], int(sizes[i, 0]), int(sizes[i, 1]))
         if fault:
@@ -143,7 +145,7 @@ def _check_chunk(
 
 
 class _Runs(NamedTuple):
-    """deltas: int64, the written numbers of all texts in a row. starts: (N + 1,), where each text's begin."""
+    """deltas: int32, the written numbers of all texts in a row. starts: (N + 1,), where each text's begin."""
 
     deltas: np.ndarray
     starts: np.ndarray
@@ -152,25 +154,30 @@ class _Runs(NamedTuple):
 
 def _decode(characters: np.ndarray, starts: np.ndarray) -> _Runs:
     """characters: uint8, codes less 48, N texts in a row, none empty. starts: (N + 1,) character positions."""
-    malformed = np.zeros(len(starts) - 1, bool)
     goes_on = characters >= 32
-    dangling = goes_on[starts[1:] - 1]
-    malformed |= dangling
+    malformed = goes_on[starts[1:] - 1]
     goes_on[starts[1:] - 1] = False
-    wrong = characters > 63
-    if wrong.any():
-        malformed[np.searchsorted(starts, np.flatnonzero(wrong), "right") - 1] = True
-    deltas = (characters[~goes_on] & np.uint8(31)).astype(np.int64)
-    deltas ^= 16
-    deltas -= 16
+    if characters.max() > 63:
+        _mark(malformed, starts, characters > 63)
     more = np.flatnonzero(goes_on)
+    np.logical_not(goes_on, out=goes_on)
+    last_groups = characters[goes_on]
+    last_groups &= 31
+    last_groups ^= 16
+    deltas = last_groups.astype(np.int32)
+    deltas -= 16
     run_starts = starts - np.searchsorted(more, starts)
     _join_groups(deltas, characters, more)
-    huge = np.abs(deltas) > MAX_PIXELS
-    if huge.any():
-        malformed[np.searchsorted(run_starts, np.flatnonzero(huge), "right") - 1] = True
+    if max(deltas.max(), -deltas.min()) > MAX_PIXELS:
+        huge = np.abs(deltas) > MAX_PIXELS
+        _mark(malformed, run_starts, huge)
         deltas[huge] = 0
     return _Runs(deltas, run_starts, malformed)
+
+
+def _mark(texts: np.ndarray, starts: np.ndarray, which: np.ndarray) -> None:
+    """Set `texts` where one of the text's elements is in `which`."""
+    texts[np.searchsorted(starts, np.flatnonzero(which), "right") - 1] = True
 
 
 def _join_groups(deltas: np.ndarray, characters: np.ndarray, more: np.ndarray) -> None:
@@ -178,24 +185,28 @@ def _join_groups(deltas: np.ndarray, characters: np.ndarray, more: np.ndarray) -
     if len(more) == 0:
         return
     owner = more - np.arange(len(more))
-    firsts = np.flatnonzero(np.diff(owner, prepend=-1))
+    firsts = np.concatenate([[0], np.flatnonzero(owner[1:] != owner[:-1]) + 1])
     groups = np.diff(firsts, append=len(more))
     owner, last = owner[firsts], more[firsts] + groups
+    numbers = deltas[owner].astype(np.int64)
+    rows = np.arange(len(owner))
     for back in range(1, min(int(groups.max()), _MAX_GROUPS) + 1):
-        here = groups >= back
-        if not here.all():
-            owner, last, groups = owner[here], last[here], groups[here]
-        deltas[owner] = deltas[owner] * 32 + (characters[last - back] & np.uint8(31))
-    deltas[owner[groups >= _MAX_GROUPS]] = MAX_PIXELS + 1
+        rows = rows[groups[rows] >= back]
+        numbers[rows] = numbers[rows] * 32 + (characters[last[rows] - back] & np.uint8(31))
+    numbers[groups >= _MAX_GROUPS] = _TOO_LONG
+    deltas[owner] = np.clip(numbers, -_TOO_LONG, _TOO_LONG)
 
 
-def _sums(runs: _Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _sums(runs: _Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """For each of N texts: the sum of all runs, the sum of every second run, and whether any run is negative.
 
     Differences are to the run two places before: two interleaved chains, summed up over the whole chunk. A text's
     own runs are those sums less what stood before it began, which need not be taken from each of them.
+    None where the chains leave the range in which 32 bits are surely exact.
     """
     even, odd = _Chain.of(runs.deltas[0::2]), _Chain.of(runs.deltas[1::2])
+    if not (even.exact and odd.exact):
+        return None
     sum_e, before_e, first_e, count_e, low_e = even.per_text((runs.starts + 1) // 2)
     sum_o, before_o, first_o, count_o, low_o = odd.per_text(runs.starts // 2)
     at_even = runs.starts[:-1] % 2 == 0
@@ -208,32 +219,34 @@ def _sums(runs: _Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 class _Chain(NamedTuple):
-    """sums: the running sum of every second number of a chunk, a 0 before and _END after."""
+    """sums: int32, the running sum of every second number of a chunk, a 0 before and _END after.
+
+    No number is larger than 2**28, so that a sum which overflows cannot skip the numbers beyond 2**30: where none of
+    those occurs, all sums are exact.
+    """
 
     sums: np.ndarray
 
     @classmethod
     def of(cls, deltas: np.ndarray) -> "_Chain":
-        sums = np.empty(len(deltas) + 2, np.int64)
+        sums = np.empty(len(deltas) + 2, np.int32)
         sums[0], sums[-1] = 0, _END
         np.cumsum(deltas, out=sums[1:-1])
         return cls(sums)
+
+    @property
+    def exact(self) -> bool:
+        return self.sums.max() <= _END and self.sums.min() >= -_END
 
     def per_text(self, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Sum of the running sums, the one before the text, its first, their number and the lowest; each (N,)."""
         count = np.diff(starts)
         begins = starts[:-1] + 1
-        total = np.add.reduceat(self.sums, begins)
-        total[-1:] -= _END
+        total = np.add.reduceat(self.sums, begins, dtype=np.int64)
+        total[-1] -= _END
         total[count == 0] = 0
         low = np.minimum.reduceat(self.sums, begins)
-        return total, self.sums[begins - 1], self.sums[begins], count, low
-
-
-def _may_overflow(runs: _Runs) -> np.ndarray:
-    """bool (N,): texts so long that the sums above may not fit 64 bits; they are added up exactly instead."""
-    largest = float(np.abs(runs.deltas).max(initial=0))
-    return np.diff(runs.starts) * (largest * len(runs.deltas)) > 2.0**62
+        return total, self.sums[begins - 1].astype(np.int64), self.sums[begins].astype(np.int64), count, low
 
 
 def _explain(text: bytes | str, height: int, width: int) -> tuple[str | None, int]:

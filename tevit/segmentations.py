@@ -4,14 +4,16 @@ Three forms occur: COCO's compressed text, plain run lengths, polygons. What is 
 all masks of a video at once, because a data set has a hundred thousand of them.
 """
 
+import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from tevit import masks
-from tevit.runs import check_counts, check_runs
+from tevit.runs import Checked, check_counts, check_runs
 from tevit.tracks import RLE
 
 
@@ -38,14 +40,29 @@ class _Segment(msgspec.Struct):
     counts: msgspec.Raw
 
 
-class _Place(NamedTuple):
+class _Counts(NamedTuple):
+    """Masks of one track and one size, not checked yet: their frames, and their compressed texts or plain runs."""
+
     track: int
-    frame: int
     size: tuple[int, int]
+    frames: list[int]
+    counts: list[bytes]
+
+
+class _Batch(NamedTuple):
+    """What waits until a whole video is together, so that it is checked and compressed in one go."""
+
+    tracks: list[TrackMasks]
+    texts: list[_Counts]
+    runs: list[_Counts]
+    faults: list[Fault]
 
 
 _FRAMES = msgspec.json.Decoder(list[_Segment | list[Any] | None])
+_TEXT = msgspec.json.Decoder(str)
 _PLAIN = b"0123456789, \t\r\n"
+_SIZE = re.compile(rb":\s*\[\s*(\d{1,9})\s*,\s*(\d{1,9})\s*\]\s*,\s*")
+_GAP = re.compile(rb"(\[|\},)((?:null,)*)\{|\}((?:,null)*)\]")
 
 
 def read(raws: Sequence[bytes | msgspec.Raw], size_hw: Sequence[int] | None) -> tuple[list[TrackMasks], list[Fault]]:
@@ -56,54 +73,84 @@ def read(raws: Sequence[bytes | msgspec.Raw], size_hw: Sequence[int] | None) -> 
     """
     batch = _Batch([], [], [], [])
     for track, raw in enumerate(raws):
-        batch.tracks.append(_read_track(raw, track, size_hw, batch))
+        json = bytes(raw)
+        batch.tracks.append(_read_texts(json, track, batch) or _read_track(json, track, size_hw, batch))
     _finish_texts(batch)
     _finish_runs(batch)
     return batch.tracks, sorted(batch.faults, key=lambda fault: (fault.track, fault.frame or 0))
 
 
-class _Batch(NamedTuple):
-    """What waits until a whole video is together, so that it is checked and compressed in one go."""
+def _read_texts(json: bytes, track: int, batch: _Batch) -> TrackMasks | None:
+    """The usual case of results, by far the fastest: objects of size and compressed text, of one size, and nulls.
 
-    tracks: list[TrackMasks]
-    texts: list[tuple[_Place, bytes]]
-    runs: list[tuple[_Place, bytes]]
-    faults: list[Fault]
-
-    def keep(self, place: _Place, rle: RLE, area: float) -> None:
-        self.tracks[place.track].rles[place.frame] = rle
-        self.tracks[place.track].areas[place.frame] = area
-
-
-def _read_track(raw: bytes | msgspec.Raw, track: int, size_hw: Sequence[int] | None, batch: _Batch) -> TrackMasks:
+    Between its quotation marks such JSON repeats itself; whatever does not is None here and left to the JSON reader.
+    """
+    parts = json.split(b'"')
+    counts = parts[5::6]
+    del parts[5::6]
+    count = len(counts)
+    if len(parts) != 5 * count + 1 or set(parts[1::5]) != {b"size"} or set(parts[3::5]) != {b"counts"}:
+        return None
+    if {part.strip() for part in set(parts[4::5])} != {b":"}:
+        return None
+    sizes, gaps = set(parts[2::5]), parts[0::5]
+    size, nulls = _size(sizes.pop()), [_nulls(gap) for gap in gaps]
+    if sizes or size is None or -1 in nulls:
+        return None
+    frames = (np.cumsum(nulls[:-1]) + np.arange(count)).tolist()
     try:
-        frames = _FRAMES.decode(raw)
+        texts = [_TEXT.decode(b'"%b"' % text).encode() if b"\\" in text else text for text in counts]
     except msgspec.DecodeError:
-        return _read_strange(raw, track, size_hw, batch)
+        return None
+    batch.texts.append(_Counts(track, size, frames, texts))
+    length = count + sum(nulls)
+    return TrackMasks([None] * length, np.zeros(length))
+
+
+@lru_cache(maxsize=256)
+def _size(json: bytes) -> tuple[int, int] | None:
+    """Height and width out of ': [360, 640], '."""
+    found = _SIZE.fullmatch(json)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+@lru_cache(maxsize=256)
+def _nulls(json: bytes) -> int:
+    """How many nulls stand between two objects, or before the first or after the last; -1 where anything else does."""
+    found = _GAP.fullmatch(b"".join(json.split()))
+    return (found[2] or found[3] or b"").count(b"null") if found else -1
+
+
+def _read_track(json: bytes, track: int, size_hw: Sequence[int] | None, batch: _Batch) -> TrackMasks:
+    try:
+        frames = _FRAMES.decode(json)
+    except msgspec.DecodeError:
+        return _read_strange(json, track, size_hw, batch)
+    result = TrackMasks([None] * len(frames), np.zeros(len(frames)))
+    texts: dict[tuple[int, int], _Counts] = {}
+    runs: dict[tuple[int, int], _Counts] = {}
     for frame, segment in enumerate(frames):
         if isinstance(segment, _Segment):
-            _sort(_Place(track, frame, segment.size), bytes(segment.counts), batch)
-    result = TrackMasks([None] * len(frames), np.zeros(len(frames)))
-    for frame, segment in enumerate(frames):
-        if isinstance(segment, list):
+            counts = bytes(segment.counts)
+            if text := counts[:1] == b'"':
+                counts = _TEXT.decode(counts).encode()
+            group = (texts if text else runs).setdefault(segment.size, _Counts(track, segment.size, [], []))
+            group.frames.append(frame)
+            group.counts.append(counts)
+        elif segment is not None:
             _read_one(segment, size_hw, Fault(track, frame, ""), result, batch)
+    batch.texts.extend(texts.values())
+    batch.runs.extend(runs.values())
     return result
 
 
-def _sort(place: _Place, counts: bytes, batch: _Batch) -> None:
-    if counts[:1] == b'"':
-        text = counts[1:-1] if b"\\" not in counts else msgspec.json.decode(counts, type=str).encode()
-        batch.texts.append((place, text))
-    else:
-        batch.runs.append((place, counts))
-
-
-def _read_strange(raw: bytes | msgspec.Raw, track: int, size_hw: Sequence[int] | None, batch: _Batch) -> TrackMasks:
+def _read_strange(json: bytes, track: int, size_hw: Sequence[int] | None, batch: _Batch) -> TrackMasks:
     """Frame by frame, to say which frames are wrong and keep the others."""
     try:
-        frames = msgspec.json.decode(raw, type=list)
+        frames = msgspec.json.decode(json, type=list)
     except (msgspec.DecodeError, RecursionError):
-        batch.faults.append(Fault(track, None, f"expected a list of segmentations, got {bytes(raw)[:40].decode()}"))
+        found = json[:40].decode("utf-8", "replace")
+        batch.faults.append(Fault(track, None, f"expected a list of segmentations, got {found}"))
         return TrackMasks([], np.zeros(0))
     result = TrackMasks([None] * len(frames), np.zeros(len(frames)))
     for frame, segment in enumerate(frames):
@@ -121,41 +168,49 @@ def _read_one(segment: object, size_hw: Sequence[int] | None, where: Fault, resu
 
 
 def _finish_texts(batch: _Batch) -> None:
-    checked = check_counts([text for _, text in batch.texts], [place.size for place, _ in batch.texts])
-    for i, ((place, text), area) in enumerate(zip(batch.texts, checked.areas.tolist(), strict=True)):
-        if i in checked.faults:
-            batch.faults.append(Fault(place.track, place.frame, checked.faults[i]))
-        else:
-            batch.keep(place, {"size": list(place.size), "counts": text}, area)
+    texts = [text for group in batch.texts for text in group.counts]
+    checked = check_counts(texts, _sizes(batch.texts))
+    _keep(batch, batch.texts, texts, checked)
 
 
 def _finish_runs(batch: _Batch) -> None:
-    for place, counts in batch.runs:
-        if not _is_plain(counts):
-            segment = {"size": place.size, "counts": msgspec.json.decode(counts)}
-            _read_one(segment, None, Fault(place.track, place.frame, ""), batch.tracks[place.track], batch)
-    plain = [(place, counts[1:-1]) for place, counts in batch.runs if _is_plain(counts)]
-    lengths = np.array([counts.count(b",") + 1 for _, counts in plain], int)
-    # The one text parser of numpy's that gives integers; what it is given are digits, commas and blanks only.
-    runs = (
-        np.fromstring(b",".join(counts for _, counts in plain).decode(), np.int64, sep=",")
-        if plain
-        else np.zeros(0, int)
-    )
-    checked = check_runs(runs, lengths, np.array([place.size for place, _ in plain]))
-    parts = np.split(runs, np.cumsum(lengths)[:-1])
-    good = [i for i in range(len(plain)) if i not in checked.faults]
-    rles = masks.from_runs([parts[i] for i in good], [plain[i][0].size for i in good])
-    for i, rle in zip(good, rles, strict=True):
-        batch.keep(plain[i][0], rle, checked.areas[i])
-    batch.faults.extend(Fault(plain[i][0].track, plain[i][0].frame, text) for i, text in checked.faults.items())
+    inside = [counts[1:-1] for group in batch.runs for counts in group.counts]
+    together = b",".join(inside)
+    if together.translate(None, _PLAIN) or not all(counts.strip() for counts in inside):
+        _read_each(batch)
+        return
+    lengths = np.array([counts.count(b",") + 1 for counts in inside], int)
+    runs = np.fromstring(together, np.int64, sep=",") if inside else np.zeros(0, np.int64)
+    sizes = _sizes(batch.runs)
+    checked = check_runs(runs, lengths, sizes)
+    _keep(batch, batch.runs, masks.compress(runs, lengths, sizes, checked), checked)
 
 
-def _is_plain(counts: bytes) -> bool:
-    """Is it a list of at least one number, all without sign, point or exponent?"""
-    return (
-        counts[:1] == b"["
-        and len(counts) > 2
-        and not counts[1:-1].translate(None, _PLAIN)
-        and counts[1:-1].strip() != b""
-    )
+def _read_each(batch: _Batch) -> None:
+    """Runs of which some are not plain lists of digits, mask by mask."""
+    for group in batch.runs:
+        for frame, counts in zip(group.frames, group.counts, strict=True):
+            segment = {"size": group.size, "counts": msgspec.json.decode(counts)}
+            _read_one(segment, None, Fault(group.track, frame, ""), batch.tracks[group.track], batch)
+
+
+def _sizes(groups: list[_Counts]) -> np.ndarray:
+    """int64 (N, 2): the size of every mask of the groups."""
+    sizes = np.array([group.size for group in groups], np.int64).reshape(-1, 2)
+    return np.repeat(sizes, [len(group.frames) for group in groups], axis=0)
+
+
+def _keep(batch: _Batch, groups: list[_Counts], texts: list[bytes], checked: Checked) -> None:
+    """Hand the checked masks to their tracks. texts: of all groups, in their order."""
+    start = 0
+    for group in groups:
+        rles, areas = batch.tracks[group.track]
+        end = start + len(group.frames)
+        areas[group.frames] = checked.areas[start:end]
+        size = list(group.size)
+        for frame, text in zip(group.frames, texts[start:end], strict=True):
+            rles[frame] = {"size": size, "counts": text}
+        for i in checked.faults.keys() & range(start, end) if checked.faults else ():
+            rles[group.frames[i - start]] = None
+            batch.faults.append(Fault(group.track, group.frames[i - start], checked.faults[i]))
+        start = end

@@ -25,6 +25,8 @@ class TerminalProgress(AbstractContextManager):
         self._bar: tqdm | None = None
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
+        if self._quiet:
+            return  # a disabled tqdm lacks the attributes that are used below
         if self._bar is not None and self._bar.desc != stage:
             self._close()  # the rate and the time left are those of a stage
         if self._bar is None:
@@ -34,7 +36,6 @@ class TerminalProgress(AbstractContextManager):
                 total=total,
                 unit=self._unit,
                 unit_scale=scaled,
-                disable=self._quiet,
                 dynamic_ncols=True,
                 leave=False,
                 initial=done,

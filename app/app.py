@@ -1,0 +1,116 @@
+"""Start the studio: `python -m app` or `python app/app.py`, from any folder."""
+
+import argparse
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+HERE = Path(__file__).resolve().parent
+
+if __name__ == "__main__":
+    # A script's own folder comes first on sys.path, where this file would be taken for the package `app`.
+    sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
+
+if TYPE_CHECKING:
+    from app.jobs import Load, Predictor
+
+LEFT_BEHIND_SECONDS = 7 * 24 * 3600  # a folder of a server that was killed goes after a week
+
+
+def parser() -> argparse.ArgumentParser:
+    """The studio's command line."""
+    top = argparse.ArgumentParser(prog="app", description="TeViT Studio: segment and track objects in a video.")
+    top.add_argument("--host", default="127.0.0.1", help="address to serve on (default: this machine alone)")
+    top.add_argument("--port", type=int, help="port to serve on (default: the first free one from 7860)")
+    top.add_argument("--share", action="store_true", help="also open a public link through gradio's service")
+    top.add_argument(
+        "--checkpoint", metavar="FILE", type=Path, action="append", default=[], help="offer this model; repeatable"
+    )
+    return top
+
+
+def main(argv: Sequence[str] | None = None, load: "Load | None" = None) -> int:
+    """Serve the page until Ctrl-C; returns the exit code: 0, or 2 after one sentence on standard error.
+
+    load: makes a predictor of a model's name or file; tevit.load by default.
+    """
+    args = parser().parse_args(argv)
+    try:
+        checkpoints = _checked(args.checkpoint)
+        _check_address(args.host, args.port)
+        with _folder() as folder:
+            _serve(args, checkpoints, folder, load or _load)
+    except (ValueError, OSError) as error:
+        print(f"app: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load: "Load") -> None:
+    # Both are read while gradio is imported. Its files belong into our folder, and nothing leaves the machine.
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    from app import ui
+    from app.jobs import Runs
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    runs = Runs(folder / "runs", load)
+    try:
+        ui.serve(ui.build(runs, checkpoints), args.host, args.port, args.share)
+    finally:
+        runs.close()
+
+
+def _load(model: str) -> "Predictor":
+    from tevit.predict import load
+
+    return load(model)
+
+
+def _checked(checkpoints: Sequence[Path]) -> list[Path]:
+    for path in checkpoints:
+        if not path.is_file():
+            raise FileNotFoundError(f"--checkpoint: no such file: {path}")
+    return [path.resolve() for path in checkpoints]
+
+
+def _check_address(host: str, port: int | None) -> None:
+    """Ask for the address before the seconds that importing gradio takes."""
+    if port is not None and not 1 <= port <= 65535:
+        raise ValueError(f"--port: expected 1 to 65535, got {port}")
+    try:
+        family, kind, *_, address = socket.getaddrinfo(host, port or 0, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        where = f"port {port} of {host}" if port else host
+        raise OSError(f"cannot serve on {where} ({error.strerror}): choose another with --host and --port") from error
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """This server's folder for uploads and results, removed at the end."""
+    from tevit.download import home
+
+    parent = home() / "studio"
+    parent.mkdir(parents=True, exist_ok=True)
+    for left in parent.iterdir():
+        if left.stat().st_mtime < time.time() - LEFT_BEHIND_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+    with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+if __name__ == "__main__":
+    from app.app import main as start
+
+    sys.exit(start())

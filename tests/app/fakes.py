@@ -1,0 +1,83 @@
+"""A model that needs no weights: a square that walks over the picture, window by window, as slow as is asked."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+
+from tevit import masks
+from tevit.progress import Progress
+from tevit.tracks import RLE, Track, VideoResult
+from tevit.video import Video
+
+WINDOW = 6
+CATEGORIES = {1: "person", 2: "dog"}
+
+
+class FakePredictor:
+    """seconds: slept for every frame. fails_at: the frame at which it raises `error`."""
+
+    def __init__(self, seconds: float = 0.0, fails_at: int | None = None, error: Exception | None = None):
+        self.seconds, self.fails_at, self.error = seconds, fails_at, error
+
+    def stream(
+        self, source: Video, *, max_tracks: int, score_threshold: float, progress: Progress | None
+    ) -> Iterator[VideoResult]:
+        times: list[float] = []
+        for frame in source.frames():
+            if frame.index == self.fails_at and self.error:
+                raise self.error
+            time.sleep(self.seconds)
+            times.append(frame.time)
+            if progress:
+                progress("segmenting", len(times), source.length)
+            if len(times) % WINDOW == 0:
+                yield walking_squares(source.name, source.size_hw, times, max_tracks, score_threshold)
+        yield walking_squares(source.name, source.size_hw, times, max_tracks, score_threshold)
+
+
+def walking_squares(
+    name: str, size_hw: tuple[int, int], times: list[float], max_tracks: int, score_threshold: float
+) -> VideoResult:
+    """Two tracks of a tenth of the picture's height; the second is seen in every other stretch of five frames."""
+    found = [_track(1, 2, 0.93, size_hw, len(times)), _track(2, 1, 0.41, size_hw, len(times))]
+    kept = tuple(track for track in found if track.score >= score_threshold)[:max_tracks]
+    return VideoResult(1, name, size_hw, np.array(times), CATEGORIES, kept)
+
+
+def _track(number: int, category: int, score: float, size_hw: tuple[int, int], length: int) -> Track:
+    side = size_hw[0] // 5
+    boxes = np.array([_box(number, frame, side, size_hw) for frame in range(length)], np.float32)
+    absent = np.array([number == 2 and frame // 5 % 2 == 1 for frame in range(length)])
+    boxes[absent] = np.nan
+    rles = tuple(None if gone else _rle(box, size_hw) for box, gone in zip(boxes, absent, strict=True))
+    return Track(number, category, score, rles, boxes, np.where(absent, 0.0, float(side * side)))
+
+
+def _box(number: int, frame: int, side: int, size_hw: tuple[int, int]) -> tuple[int, int, int, int]:
+    left = 4 * frame % (size_hw[1] - side)
+    top = (number - 1) * 2 * side
+    return left, top, left + side, top + side
+
+
+def _rle(box: np.ndarray, size_hw: tuple[int, int]) -> RLE:
+    mask = np.zeros(size_hw, np.uint8)
+    left, top, right, bottom = box.astype(int)
+    mask[top:bottom, left:right] = 1
+    return masks.encode(mask)
+
+
+def make_video(path: Path, frames: int = 18, size_hw: tuple[int, int] = (96, 160), grey: int = 90) -> Path:
+    """A plain H.264 clip of 10 frames a second in which a bright column moves."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.height, stream.width = size_hw
+        stream.pix_fmt = "yuv420p"
+        for index in range(frames):
+            picture = np.full((*size_hw, 3), grey, np.uint8)
+            picture[:, 4 * index % size_hw[1]][:, :] = 230
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
+        container.mux(stream.encode())
+    return path

@@ -1,0 +1,208 @@
+"""What is evaluated: the truths and the predictions of a data set as two tables, their masks left unread."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from tevit import segmentations
+from tevit.evaluation.overlaps import Mask, Masks
+from tevit.tracks import RLE, VideoResult
+from tevit.ytvis import Annotation, Dataset, Prediction, Results, open_dataset, read_results
+
+Source = str | os.PathLike | Dataset | Sequence[VideoResult]
+"""Ground truth: a file in YouTube-VIS form, one that is open already, or videos in memory."""
+Found = str | os.PathLike | Results | Sequence[VideoResult]
+"""Predictions: a results.json (or the zip that holds it), one that is open already, or videos in memory."""
+
+_FRAMES = msgspec.json.Decoder(list[Mask | None])
+
+
+@dataclass(frozen=True, eq=False)
+class Tracks:
+    """N tracks of a data set, in the order of the file.
+
+    ids: int64 (N,): annotation ids, or the predictions' places in the file from 1. videos, categories: int64 (N,),
+    positions in Inputs' lists. scores: float64 (N,). areas: float64 (N,), pixels: the mean stated area over the frames
+    that state one, NaN where only the masks know. crowd: bool (N,). masks: rows of one video -> their masks.
+    """
+
+    ids: np.ndarray
+    videos: np.ndarray
+    categories: np.ndarray
+    scores: np.ndarray
+    areas: np.ndarray
+    crowd: np.ndarray
+    masks: Callable[[Sequence[int]], list[Masks]]
+
+
+@dataclass(frozen=True)
+class VideoFacts:
+    """id, name, height and width in pixels, frames."""
+
+    id: int
+    name: str
+    size_hw: tuple[int, int]
+    length: int
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """videos, categories (id -> name): ascending by id. warnings: what does not count and why, a sentence each."""
+
+    videos: list[VideoFacts]
+    categories: dict[int, str]
+    truths: Tracks
+    predictions: Tracks
+    warnings: tuple[str, ...]
+
+
+def read_inputs(gt: Source, results: Found) -> Inputs:
+    """Open both sides and put them together.
+
+    Raises: OSError or ValueError where a file cannot be read; ValueError where predictions are for videos that the
+    ground truth does not have.
+    """
+    if isinstance(gt, str | os.PathLike):
+        gt = open_dataset(gt)
+    if isinstance(results, str | os.PathLike):
+        results = read_results(results)
+    videos, categories, truths = _from_dataset(gt) if isinstance(gt, Dataset) else _from_memory(gt, stated=True)
+    found = _from_results(results) if isinstance(results, Results) else _from_memory(results, stated=False)[2]
+    _refuse_other_videos({video.id for video in videos}, found)
+    warnings: list[str] = []
+    sizes = {video.id: video.size_hw for video in videos}
+    tables = [
+        _table(rows, what, sizes, sorted(categories), warnings)
+        for rows, what in ((truths, "annotation"), (found, "prediction"))
+    ]
+    if not found:
+        warnings.append("the results hold no prediction at all")
+    return Inputs(
+        videos=sorted(videos, key=lambda video: video.id),
+        categories=dict(sorted(categories.items())),
+        truths=tables[0],
+        predictions=tables[1],
+        warnings=tuple(warnings),
+    )
+
+
+class _Row(msgspec.Struct, gc=False):
+    """One track of either side. masks: the JSON of its segmentations, or RLEs in memory."""
+
+    id: int
+    video: int
+    category: int
+    score: float
+    area: float
+    crowd: bool
+    masks: msgspec.Raw | tuple[RLE | None, ...]
+
+
+_Side = tuple[list[VideoFacts], dict[int, str], list[_Row]]
+
+
+def _from_dataset(dataset: Dataset) -> _Side:
+    videos = [VideoFacts(video.id, video.name, video.size_hw, video.length) for video in dataset.videos.values()]
+    by_id = {annotation.id: annotation for annotation in dataset.annotations}
+    rows = [_annotation(by_id[annotation.id]) for annotation in dataset.annotations]
+    return videos, dict(dataset.categories), [row for row in rows if row.video in dataset.videos]
+
+
+def _annotation(annotation: Annotation) -> _Row:
+    area = np.nan if annotation.areas is None else mean_area(annotation.areas)
+    crowd = bool(annotation.iscrowd)
+    return _Row(annotation.id, annotation.video_id, annotation.category_id, 1.0, area, crowd, annotation.segmentations)
+
+
+def mean_area(areas: Sequence[float | None] | np.ndarray) -> float:
+    """Mean over the frames that have an area, pixels; 0 where none has."""
+    stated = [area for area in areas if area]
+    return float(np.mean(stated)) if stated else 0.0
+
+
+def _from_results(results: Results) -> list[_Row]:
+    return [_prediction(i, prediction) for i, prediction in enumerate(results.predictions, start=1)]
+
+
+def _prediction(place: int, item: Prediction) -> _Row:
+    return _Row(place, item.video_id, item.category_id, item.score, np.nan, False, item.segmentations)
+
+
+def _from_memory(results: Sequence[VideoResult], stated: bool) -> _Side:
+    """stated: whether the tracks' areas count, as a truth's do, or those of their masks, as a prediction's."""
+    videos = [VideoFacts(result.video_id, result.name, result.size_hw, result.length) for result in results]
+    categories = {id: name for result in results for id, name in result.categories.items()}
+    tracks = [(result.video_id, track) for result in results for track in result.tracks]
+    rows = [
+        _Row(
+            id=place,
+            video=video,
+            category=track.category_id,
+            score=track.score,
+            area=mean_area(track.areas.tolist()) if stated else np.nan,
+            crowd=track.iscrowd,
+            masks=track.rles,
+        )
+        for place, (video, track) in enumerate(tracks, start=1)
+    ]
+    return videos, categories, rows
+
+
+def _refuse_other_videos(known: set[int], found: list[_Row]) -> None:
+    other = sorted({row.video for row in found} - known)
+    if other:
+        shown = ", ".join(map(str, other[:10])) + (", …" if len(other) > 10 else "")
+        raise ValueError(
+            f"the results are for {len(other)} videos that the ground truth does not have (ids {shown}); "
+            f"the ground truth has {len(known)} videos"
+        )
+
+
+def _table(
+    rows: list[_Row], what: str, sizes: dict[int, tuple[int, int]], categories: list[int], warnings: list[str]
+) -> Tracks:
+    places = {id: place for place, id in enumerate(categories)}
+    unknown = sorted({row.category for row in rows} - places.keys())
+    if unknown:
+        count = sum(row.category not in places for row in rows)
+        shown = ", ".join(map(str, unknown[:10])) + (", …" if len(unknown) > 10 else "")
+        warnings.append(
+            f"{count} {what}s are of categories that the ground truth does not list (ids {shown}); they do not count"
+        )
+        rows = [row for row in rows if row.category in places]
+    video_places = {id: place for place, id in enumerate(sorted(sizes))}
+    return Tracks(
+        ids=np.array([row.id for row in rows], np.int64),
+        videos=np.array([video_places[row.video] for row in rows], np.int64),
+        categories=np.array([places[row.category] for row in rows], np.int64),
+        scores=np.array([row.score for row in rows], np.float64),
+        areas=np.array([row.area for row in rows], np.float64),
+        crowd=np.array([row.crowd for row in rows], bool),
+        masks=lambda wanted: [_masks(rows[i], sizes[rows[i].video], what) for i in wanted],
+    )
+
+
+def _masks(row: _Row, size_hw: tuple[int, int], what: str) -> Masks:
+    if not isinstance(row.masks, msgspec.Raw):
+        return [None if rle is None else _mask(rle) for rle in row.masks]
+    try:
+        return _FRAMES.decode(row.masks)
+    except msgspec.DecodeError:
+        return _other_forms(row, size_hw, what)
+
+
+def _mask(rle: RLE) -> Mask:
+    return Mask((rle["size"][0], rle["size"][1]), rle["counts"].decode())
+
+
+def _other_forms(row: _Row, size_hw: tuple[int, int], what: str) -> Masks:
+    """Polygons, and whatever is wrong."""
+    assert isinstance(row.masks, msgspec.Raw)
+    tracks, faults = segmentations.read([row.masks], size_hw)
+    for fault in faults:
+        place = "" if fault.frame is None else f", frame {fault.frame}"
+        raise ValueError(f"{what} {row.id} (video {row.video}){place}: {fault.text}")
+    return [None if rle is None else _mask(rle) for rle in tracks[0].rles]

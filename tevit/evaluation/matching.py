@@ -1,0 +1,125 @@
+"""Which prediction takes which truth: the official metric's rule, for all videos and classes.
+
+Source: the YouTube-VIS evaluation API, itself after COCO's. What is odd in it is kept on purpose.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tevit.evaluation.inputs import Tracks
+
+IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+MOST_PREDICTIONS = 100  # of one video and one class
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """The truths and predictions of one video and one class.
+
+    video, category: positions in Inputs' lists. truths: int64 (G,), rows of the table in file order. predictions:
+    int64 (D,), rows of the table, best score first, equal ones in file order. ious: float64 (D, G).
+    """
+
+    video: int
+    category: int
+    truths: np.ndarray
+    predictions: np.ndarray
+    ious: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of every prediction, under each of A questions (area ranges, say) and T thresholds.
+
+    predictions: int64 (N,), rows of the table, by category, then video, then rank. categories, ranks: int64 (N,); the
+    rank counts from 0 within video and class. scores: float64 (N,). taken: int64 (A, T, N), the row of the truth that
+    it takes, -1 for none. right, ignored: bool (A, T, N); what is neither is a false positive.
+    """
+
+    predictions: np.ndarray
+    categories: np.ndarray
+    ranks: np.ndarray
+    scores: np.ndarray
+    taken: np.ndarray
+    right: np.ndarray
+    ignored: np.ndarray
+
+
+def deal(ious: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Deal the truths of one video and class out to its predictions, one after another.
+
+    ious: (D, G), predictions best first. ignored: bool (A, G), truths that do not count, a row a question. crowd:
+    bool (G,), truths that may be taken again and again. thresholds: (T,).
+    Returns int64 (A, T, D): the column of the truth that each prediction takes, -1 for none.
+
+    A prediction takes the free truth of highest IoU that reaches the threshold; one that counts goes before all that
+    are ignored, and of equal ones the later goes first.
+    """
+    count = ious.shape[1]
+    taken = np.full((len(ignored), len(thresholds), len(ious)), -1)
+    reach = np.minimum(thresholds, 1 - 1e-10)[:, None]
+    free = np.ones((len(ignored), len(thresholds), count), bool)
+    counting = ~ignored[:, None, :]
+    for d in np.flatnonzero((ious >= reach.min()).any(axis=1)):
+        open_ = free & (ious[d] >= reach)
+        first = open_ & counting
+        open_ = np.where(first.any(axis=2, keepdims=True), first, open_)
+        best = count - 1 - np.argmax(np.where(open_, ious[d], -1)[..., ::-1], axis=2)
+        found = np.nonzero(open_.any(axis=2))
+        taken[:, :, d][found] = best[found]
+        free[(*found, best[found])] = crowd[best[found]]
+    return taken
+
+
+@dataclass(frozen=True, eq=False)
+class Question:
+    """Which tracks count, A times over. truth_ignored: bool (A, truths), beside crowds, which never count.
+
+    outside: bool (A, predictions), those that are ignored rather than false where they take nothing.
+    """
+
+    truth_ignored: np.ndarray
+    outside: np.ndarray
+
+
+def settle(
+    groups: Sequence[Group],
+    truths: Tracks,
+    predictions: Tracks,
+    question: Question,
+    thresholds: np.ndarray = IOU_THRESHOLDS,
+) -> Outcome:
+    """Deal out the truths of all groups, which come by category and then by video."""
+    ignored = question.truth_ignored | truths.crowd
+    sizes = np.array([len(group.predictions) for group in groups], np.int64)
+    stops = np.cumsum(sizes)
+    order = np.concatenate([np.zeros(0, np.int64), *(group.predictions for group in groups)])
+    taken = np.full((len(ignored), len(thresholds), len(order)), -1)
+    for group, stop in zip(groups, stops.tolist(), strict=True):
+        if group.ious.size:
+            found = deal(group.ious, ignored[:, group.truths], truths.crowd[group.truths], thresholds)
+            taken[:, :, stop - len(group.predictions) : stop] = np.where(found < 0, -1, group.truths[found])
+    right, prediction_ignored = _judge(taken, truths.ids, ignored, question.outside[:, order])
+    return Outcome(
+        predictions=order,
+        categories=np.repeat(np.array([group.category for group in groups], np.int64), sizes),
+        ranks=np.arange(len(order)) - np.repeat(stops - sizes, sizes),
+        scores=predictions.scores[order],
+        taken=taken,
+        right=right,
+        ignored=prediction_ignored,
+    )
+
+
+def _judge(
+    taken: np.ndarray, truth_ids: np.ndarray, ignored: np.ndarray, outside: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Right and ignored, bool (A, T, N)."""
+    if not len(truth_ids):
+        return np.zeros(taken.shape, bool), np.broadcast_to(outside[:, None], taken.shape).copy()
+    hit = (taken >= 0) & (truth_ids[taken] != 0)  # a truth with the id 0 is used up, yet nobody has found it
+    of_ignored = np.stack([row[indices] for row, indices in zip(ignored, taken, strict=True)]) & (taken >= 0)
+    prediction_ignored = of_ignored | (~hit & outside[:, None])
+    return hit & ~prediction_ignored, prediction_ignored

@@ -1,0 +1,128 @@
+"""From a data set's masks to what the metric works with: IoUs within each class of each video, areas, lengths."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tevit.evaluation.inputs import Inputs
+from tevit.evaluation.matching import MOST_PREDICTIONS, Group
+from tevit.evaluation.overlaps import BadMaskError, Masks, Spans, frame_overlaps, spans, track_ious
+from tevit.progress import Progress
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """inputs: with every area known. groups: by category and then by video. truth_frames: int64 (truths,), the frames
+    in which each truth is there. warnings: Inputs' and what the masks showed."""
+
+    inputs: Inputs
+    groups: list[Group]
+    truth_frames: np.ndarray
+    warnings: tuple[str, ...]
+
+
+def measure(inputs: Inputs, agnostic: bool = False, progress: Progress | None = None) -> Measured:
+    """Read all masks, a video at a time. agnostic: one class for all.
+
+    Raises: ValueError that names the track and the frame of a mask that is none.
+    """
+    truths, predictions = inputs.truths, inputs.predictions
+    truth_areas, areas = truths.areas.copy(), predictions.areas.copy()
+    truth_frames = np.zeros(len(truths.ids), np.int64)
+    groups: list[Group] = []
+    oddities = np.zeros(2, np.int64)
+    for video, rows_t, rows_p in _by_video(inputs, agnostic):
+        spans_t, spans_p = read_video(inputs, video, rows_t, rows_p)
+        truth_frames[rows_t] = (spans_t.areas > 0).sum(axis=1)
+        _fill_areas(truth_areas, rows_t, spans_t)
+        _fill_areas(areas, rows_p, spans_p)
+        groups.extend(_groups(inputs, video, (rows_t, spans_t), (rows_p, spans_p), agnostic))
+        oddities += _oddities(inputs, video, spans_p)
+        if progress:
+            progress("measuring masks", video + 1, len(inputs.videos))
+    groups.sort(key=lambda group: (group.category, group.video))
+    known = replace(inputs, truths=replace(truths, areas=truth_areas), predictions=replace(predictions, areas=areas))
+    return Measured(known, groups, truth_frames, inputs.warnings + _warnings(oddities))
+
+
+def _by_video(inputs: Inputs, agnostic: bool) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Each video with its rows of truths, in file order, and of predictions, best first."""
+    truths, predictions = inputs.truths, inputs.predictions
+    # Pooled classes come in the order of their ids, which settles ties.
+    first = predictions.categories if agnostic else np.zeros(len(predictions.ids))
+    rows_t = np.lexsort((truths.categories if agnostic else truths.videos, truths.videos))
+    rows_p = np.lexsort((first, -predictions.scores, predictions.videos))
+    places = np.arange(len(inputs.videos) + 1)
+    bounds_t = np.searchsorted(truths.videos[rows_t], places)
+    bounds_p = np.searchsorted(predictions.videos[rows_p], places)
+    for video in range(len(inputs.videos)):
+        yield video, rows_t[bounds_t[video] : bounds_t[video + 1]], rows_p[bounds_p[video] : bounds_p[video + 1]]
+
+
+def read_video(inputs: Inputs, video: int, rows_t: np.ndarray, rows_p: np.ndarray) -> tuple[Spans, Spans]:
+    """The masks of one video's truths and predictions, checked.
+
+    Raises: ValueError that names the track and the frame of a mask that is none.
+    """
+    masks_t, masks_p = inputs.truths.masks(rows_t.tolist()), inputs.predictions.masks(rows_p.tolist())
+    length, stride = _extent([*masks_t, *masks_p])
+    sides = (("annotation", inputs.truths, rows_t, masks_t), ("prediction", inputs.predictions, rows_p, masks_p))
+    found = [_spans(what, table.ids[rows], masks, length, stride) for what, table, rows, masks in sides]
+    return found[0], found[1]
+
+
+def _spans(what: str, ids: np.ndarray, masks: list[Masks], length: int, stride: int) -> Spans:
+    try:
+        return spans(masks, length, stride)
+    except BadMaskError as error:
+        raise ValueError(f"{what} {ids[error.track]}, frame {error.frame}: {error.reason}") from None
+
+
+def _extent(tracks: list[Masks]) -> tuple[int, int]:
+    """The most frames of a track and the most pixels of a mask."""
+    length = max((len(track) for track in tracks), default=0)
+    sizes = {mask.size for track in tracks for mask in track if mask is not None}
+    return length, max((height * width for height, width in sizes), default=0)
+
+
+def _fill_areas(areas: np.ndarray, rows: np.ndarray, found: Spans) -> None:
+    """Mean areas that nobody has stated: over the frames with a mask that is not empty, 0 where there is none."""
+    own = found.areas.sum(axis=1) / np.maximum((found.areas > 0).sum(axis=1), 1)
+    areas[rows] = np.where(np.isnan(areas[rows]), own, areas[rows])
+
+
+def _groups(
+    inputs: Inputs, video: int, truths: tuple[np.ndarray, Spans], predictions: tuple[np.ndarray, Spans], agnostic: bool
+) -> list[Group]:
+    rows_t, rows_p = truths[0], predictions[0]
+    kinds_t, kinds_p = inputs.truths.categories[rows_t], inputs.predictions.categories[rows_p]
+    if agnostic:
+        kinds_t, kinds_p = kinds_t * 0, kinds_p * 0
+    kinds = np.union1d(kinds_t, kinds_p)
+    members = [(np.flatnonzero(kinds_t == kind), np.flatnonzero(kinds_p == kind)[:MOST_PREDICTIONS]) for kind in kinds]
+    pairs = [np.stack(np.meshgrid(of_p, of_t, indexing="ij"), axis=-1).reshape(-1, 2) for of_t, of_p in members]
+    ious = track_ious(*frame_overlaps(predictions[1], truths[1], np.concatenate([np.zeros((0, 2), int), *pairs])))
+    parts = np.split(ious, np.cumsum([len(part) for part in pairs])[:-1]) if pairs else []
+    return [
+        Group(video, int(kind), rows_t[of_t], rows_p[of_p], part.reshape(len(of_p), len(of_t)))
+        for kind, (of_t, of_p), part in zip(kinds, members, parts, strict=True)
+    ]
+
+
+def _oddities(inputs: Inputs, video: int, found: Spans) -> np.ndarray:
+    """Predictions of another length than their video's, and predictions with a mask of another size."""
+    facts = inputs.videos[video]
+    own = facts.size_hw[0] << 31 | facts.size_hw[1]
+    other_size = ((found.sizes != own) & (found.sizes > 0)).any(axis=1)
+    return np.array([np.count_nonzero(found.lengths != facts.length), np.count_nonzero(other_size)])
+
+
+def _warnings(oddities: np.ndarray) -> tuple[str, ...]:
+    lengths, sizes = oddities.tolist()
+    found = []
+    if lengths:
+        found.append(f"{lengths} predictions have more or fewer frames than their video; only common frames count")
+    if sizes:
+        found.append(f"{sizes} predictions have masks of another size than their video; such frames do not count")
+    return tuple(found)

@@ -1,0 +1,158 @@
+"""How much the tracks of a video overlap, frame by frame, on the run lengths of all its masks at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from tevit.evaluation.runs import BadRunsError, Runs, from_lists, from_texts
+
+_MOST_PIXELS = 1 << 31
+
+
+class Mask(msgspec.Struct, gc=False):
+    """One frame's mask: size (height, width), pixels; counts as COCO's text or as plain run lengths."""
+
+    size: tuple[int, int]
+    counts: str | list[int]
+
+
+Masks = Sequence[Mask | None]
+"""One track: a mask a frame, None where the object is absent."""
+
+
+class BadMaskError(ValueError):
+    """A mask that is none. track, frame: positions from 0; reason: what is wrong, in words."""
+
+    def __init__(self, track: int, frame: int, reason: str):
+        super().__init__(f"track {track}, frame {frame}: {reason}")
+        self.track, self.frame, self.reason = track, frame, reason
+
+
+@dataclass(frozen=True, eq=False)
+class Spans:
+    """N tracks of one video as stretches of foreground on one axis, frame after frame and pixel after pixel.
+
+    edges: float64 (R, 2), where each stretch begins and ends. masks: int64 (N + 1,): track i has the masks masks[i] to
+    masks[i + 1]. rows: int64 (M + 1,): mask m has the stretches rows[m] to rows[m + 1]. frames: int64 (M,).
+    areas: float64 (N, T), pixels, 0 where there is no mask. sizes: int64 (N, T), a number that stands for the mask's
+    height and width, 0 where there is no mask. lengths: int64 (N,), the frames that each track has.
+    """
+
+    edges: np.ndarray
+    masks: np.ndarray
+    rows: np.ndarray
+    frames: np.ndarray
+    areas: np.ndarray
+    sizes: np.ndarray
+    lengths: np.ndarray
+
+    def of_track(self, track: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Its edges in a row, the frame of each of its masks, and where in the edges' pairs each mask begins."""
+        masks = slice(self.masks[track], self.masks[track + 1])
+        rows = slice(self.rows[masks.start], self.rows[masks.stop])
+        return self.edges[rows].ravel(), self.frames[masks], self.rows[masks] - rows.start
+
+
+def spans(tracks: Sequence[Masks], length: int, stride: int) -> Spans:
+    """Decode and check the masks of N tracks of one video.
+
+    length: T, the most frames that a track of the video has. stride: the most pixels that a mask of the video has.
+    Raises: BadMaskError.
+    """
+    present = np.zeros((len(tracks), length), bool)
+    for row, track in zip(present, tracks, strict=True):
+        row[: len(track)] = [mask is not None for mask in track]
+    owner, frames = np.nonzero(present)
+    flat = [mask for track in tracks for mask in track if mask is not None]
+    sizes_hw = np.array([mask.size for mask in flat], np.int64).reshape(-1, 2)
+    try:
+        decoded = _decode(flat, sizes_hw)
+    except BadRunsError as error:
+        raise BadMaskError(int(owner[error.index]), int(frames[error.index]), error.reason) from None
+    areas, sizes = np.zeros(present.shape), np.zeros(present.shape, np.int64)
+    areas[present], sizes[present] = decoded.areas, sizes_hw[:, 0] * _MOST_PIXELS + sizes_hw[:, 1]
+    return Spans(
+        edges=_edges(decoded, frames * stride, sizes_hw.prod(axis=1)),
+        masks=np.concatenate([[0], np.cumsum(present.sum(axis=1))]),
+        rows=decoded.first,
+        frames=frames,
+        areas=areas,
+        sizes=sizes,
+        lengths=np.array([len(track) for track in tracks], np.int64),
+    )
+
+
+def _decode(masks: Sequence[Mask], sizes_hw: np.ndarray) -> Runs:
+    if not masks:
+        none = np.zeros(0, np.int64)
+        return Runs(none.reshape(0, 2), np.zeros(1, np.int64), none)
+    pixels = sizes_hw.prod(axis=1)
+    wrong = (sizes_hw < 1).any(axis=1) | (sizes_hw >= _MOST_PIXELS).any(axis=1) | (pixels >= _MOST_PIXELS)
+    if wrong.any():
+        index = int(np.argmax(wrong))
+        raise BadRunsError(index, f"a mask of {sizes_hw[index, 0]} x {sizes_hw[index, 1]} (height x width) cannot be")
+    texts = [mask.counts for mask in masks if isinstance(mask.counts, str)]
+    if len(texts) == len(masks):
+        return from_texts(texts, pixels)
+    return from_lists([_plain(i, mask) for i, mask in enumerate(masks)], pixels)
+
+
+def _plain(index: int, mask: Mask) -> list[int]:
+    """Both forms side by side are rare, and then all are read as lists."""
+    if not isinstance(mask.counts, str):
+        return mask.counts
+    try:
+        return from_texts([mask.counts], np.array([mask.size[0] * mask.size[1]])).lengths.ravel().tolist()
+    except BadRunsError as error:
+        raise BadRunsError(index, error.reason) from None
+
+
+def _edges(decoded: Runs, begins: np.ndarray, pixels: np.ndarray) -> np.ndarray:
+    """float64 (R, 2). begins: where on the axis each mask begins; pixels: how many it takes."""
+    ends = begins + pixels
+    decoded.lengths[decoded.first[:-1], 0] += begins - np.concatenate([[0], ends[:-1]])
+    return np.cumsum(decoded.lengths).astype(np.float64).reshape(-1, 2)
+
+
+def frame_overlaps(a: Spans, b: Spans, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Intersections and unions of pairs of tracks of one video, frame by frame.
+
+    pairs: int64 (n, 2), tracks of a and of b. Returns two float64 (n, T), pixels, whole numbers. Frames that only one
+    of the two tracks has are 0 in both, and so are frames in which their masks differ in size.
+    """
+    first, second = pairs.T
+    common = np.zeros((len(pairs), a.areas.shape[1]))
+    for track in np.unique(second).tolist():
+        _fill(common, a, b.of_track(track)[0], first, np.flatnonzero(second == track))
+    shorter = np.minimum(a.lengths[first], b.lengths[second])
+    counts = np.arange(common.shape[1]) < shorter[:, None]
+    size_a, size_b = a.sizes[first], b.sizes[second]
+    counts &= (size_a == size_b) | (size_a == 0) | (size_b == 0)
+    common *= counts
+    return common, (a.areas[first] + b.areas[second]) * counts - common
+
+
+def _fill(common: np.ndarray, a: Spans, knots: np.ndarray, tracks: np.ndarray, rows: np.ndarray) -> None:
+    """Rows of `common`: of those tracks of a with the one whose edges are `knots`.
+
+    The pixels covered before a knot grow, up to the next one, by one a pixel or not at all: so they can be
+    interpolated, exactly.
+    """
+    if not len(knots):
+        return
+    covered = np.zeros(len(knots))
+    covered[1::2] = np.cumsum(knots[1::2] - knots[0::2])
+    covered[2::2] = covered[1:-1:2]
+    for row in rows:
+        edges, frames, begins = a.of_track(int(tracks[row]))
+        if len(frames):
+            inside = np.interp(edges, knots, covered)
+            common[row, frames] = np.add.reduceat(inside[1::2] - inside[0::2], begins)
+
+
+def track_ious(common: np.ndarray, union: np.ndarray) -> np.ndarray:
+    """float64 (n,): the sums over frames divided, 0 where there is nothing to unite."""
+    total = union.sum(axis=1)
+    return np.divide(common.sum(axis=1), total, out=np.zeros(len(total)), where=total > 0)

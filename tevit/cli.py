@@ -10,6 +10,8 @@ COMMANDS: tuple[str, ...] = (
     "predict",
     "models",
     "convert",
+    "validate",
+    "shapes",
 )
 
 

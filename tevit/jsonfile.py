@@ -12,7 +12,7 @@ import msgspec
 
 _LARGE = 1 << 30
 _MEMORY_PER_BYTE = 1.3
-_NOT_NUMBERS = re.compile(rb"(?<=[:,\[\s])-?(?:NaN|Infinity)(?=\s*[,}\]])")
+_NOT_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*+"|(-?(?:NaN|Infinity))')  # texts are matched so as to be passed over
 
 
 def read(path: str | os.PathLike, member: str | None = None) -> bytes:
@@ -92,31 +92,34 @@ def _readable(message: str) -> str:
 
 
 def malformed(data: bytes, error: Exception) -> str:
-    """What is malformed in JSON bytes, with line and column, counted from 1."""
+    """What is malformed in JSON bytes that gave `error`, with line and column, counted from 1."""
     if isinstance(error, RecursionError):
         return "malformed JSON: nested too deeply"
-    found = re.search(r"\(byte (\d+)\)", str(error))
-    if found is None and "truncated" in str(error):
-        return f"malformed JSON: it breaks off at {place(data, len(data))}"
-    if found is None:
+    if len(data) > _LARGE // 4:
         return f"malformed JSON: {error}"
-    at = int(found[1])
-    if token := _NOT_NUMBERS.search(data, max(at - 10, 0), at + 20):
-        return f"{token[0].decode()} at {place(data, token.start())} is not JSON; numbers must be finite"
-    near = data[at : at + 20].decode("utf-8", "replace")
-    return f"malformed JSON at {place(data, at)}, near {near!r}"
+    try:
+        json.loads(data)
+    except json.JSONDecodeError as found:
+        return f"malformed JSON at line {found.lineno}, column {found.colno}: {found.msg[:1].lower()}{found.msg[1:]}"
+    except UnicodeDecodeError as found:
+        return f"expected UTF-8 text, but byte {found.start} is {data[found.start]:#04x}"
+    token = first_not_number(data)
+    return f"{token} is not JSON: numbers must be finite" if token else f"malformed JSON: {error}"
 
 
-def place(data: bytes, at: int) -> str:
-    """Line, column and byte of a position, in words."""
-    line = data.count(b"\n", 0, at) + 1
-    column = at - (data.rfind(b"\n", 0, at) + 1) + 1
-    return f"line {line}, column {column} (byte {at})"
+def first_not_number(data: bytes) -> str | None:
+    """The first NaN or Infinity with its line and column, in words; None where there is none."""
+    found = next((match for match in _NOT_NUMBER.finditer(data) if match[1]), None)
+    if found is None:
+        return None
+    line = data.count(b"\n", 0, found.start()) + 1
+    column = found.start() - data.rfind(b"\n", 0, found.start())
+    return f"{found[1].decode()} at line {line}, column {column}"
 
 
 def without_nan(data: bytes) -> bytes:
-    """The same JSON with null for NaN and Infinity, which Python writes although JSON has no such numbers."""
-    return _NOT_NUMBERS.sub(b"null", data)
+    """The same JSON with NaN and Infinity, which Python writes although JSON has no such numbers, as texts."""
+    return _NOT_NUMBER.sub(lambda match: b'"%b"' % match[1] if match[1] else match[0], data)
 
 
 def encode(value: Any) -> bytes:

@@ -30,6 +30,7 @@ __all__ = [
     "parse",
     "to_box_xyxy",
     "to_boxes_xyxy",
+    "to_json",
     "track_iou",
 ]
 
@@ -118,6 +119,11 @@ def _is_whole(value: object) -> bool:
 def _raise_first(faults: dict[int, str]) -> None:
     for fault in faults.values():
         raise ValueError(fault)
+
+
+def to_json(rle: RLE) -> dict:
+    """The RLE as JSON has it: size, counts as text."""
+    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode()}
 
 
 def compress(runs: np.ndarray, lengths: np.ndarray, sizes_hw: np.ndarray, checked: Checked) -> list[bytes]:

@@ -80,6 +80,22 @@ def read(raws: Sequence[bytes | msgspec.Raw], size_hw: Sequence[int] | None) -> 
     return batch.tracks, sorted(batch.faults, key=lambda fault: (fault.track, fault.frame or 0))
 
 
+def forms(raw: bytes | msgspec.Raw) -> list[str]:
+    """What each frame of one track is: "null", "text", "runs" (plain), "polygons" or "strange"."""
+    try:
+        return [_form(frame) for frame in _FRAMES.decode(raw)]
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ["strange"] * len(msgspec.json.decode(raw, type=list))
+
+
+def _form(frame: _Segment | list | None) -> str:
+    if frame is None:
+        return "null"
+    if isinstance(frame, list):
+        return "polygons"
+    return {b'"': "text", b"[": "runs"}.get(bytes(frame.counts)[:1], "strange")
+
+
 def _read_texts(json: bytes, track: int, batch: _Batch) -> TrackMasks | None:
     """The usual case of results, by far the fastest: objects of size and compressed text, of one size, and nulls.
 
@@ -100,7 +116,7 @@ def _read_texts(json: bytes, track: int, batch: _Batch) -> TrackMasks | None:
     frames = (np.cumsum(nulls[:-1]) + np.arange(count)).tolist()
     try:
         texts = [_TEXT.decode(b'"%b"' % text).encode() if b"\\" in text else text for text in counts]
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     batch.texts.append(_Counts(track, size, frames, texts))
     length = count + sum(nulls)
@@ -124,7 +140,7 @@ def _nulls(json: bytes) -> int:
 def _read_track(json: bytes, track: int, size_hw: Sequence[int] | None, batch: _Batch) -> TrackMasks:
     try:
         frames = _FRAMES.decode(json)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return _read_strange(json, track, size_hw, batch)
     result = TrackMasks([None] * len(frames), np.zeros(len(frames)))
     texts: dict[tuple[int, int], _Counts] = {}
@@ -148,7 +164,7 @@ def _read_strange(json: bytes, track: int, size_hw: Sequence[int] | None, batch:
     """Frame by frame, to say which frames are wrong and keep the others."""
     try:
         frames = msgspec.json.decode(json, type=list)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         found = json[:40].decode("utf-8", "replace")
         batch.faults.append(Fault(track, None, f"expected a list of segmentations, got {found}"))
         return TrackMasks([], np.zeros(0))

@@ -271,12 +271,8 @@ def _submitted(video_id: int, track: Track, absent: RLE) -> dict:
         "video_id": video_id,
         "score": float(track.score),
         "category_id": track.category_id,
-        "segmentations": [_to_json(rle or absent) for rle in track.rles],
+        "segmentations": [masks.to_json(rle or absent) for rle in track.rles],
     }
-
-
-def _to_json(rle: RLE) -> dict:
-    return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode()}
 
 
 def write_zip(path: str | os.PathLike, results_json: str | os.PathLike) -> None:
@@ -339,7 +335,7 @@ def _annotation(number: int, result: VideoResult, track: Track) -> dict:
         "height": height,
         "width": width,
         "length": result.length,
-        "segmentations": [None if rle is None else _to_json(rle) for rle in track.rles],
+        "segmentations": [None if rle is None else masks.to_json(rle) for rle in track.rles],
         "bboxes": [None if np.isnan(box).any() else box for box in boxes.tolist()],
         "areas": [area if seen or area else None for area, seen in zip(track.areas.tolist(), here, strict=True)],
     }
@@ -351,7 +347,7 @@ def find_frames(info: VideoInfo, root: str | os.PathLike, hint: str = "") -> lis
     Raises: FileNotFoundError where not one frame is there; ValueError for a name that leaves `root`.
     """
     for name in info.file_names:
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        if not inside(name):
             raise ValueError(f"video {info.name!r}: expected file names inside the frames' folder, got {name!r}")
     splits = sorted(_SPLITS, key=lambda split: split != hint)
     folders = ["", "JPEGImages", *(f"{split}{inner}" for split in splits for inner in ("/JPEGImages", ""))]
@@ -362,6 +358,12 @@ def find_frames(info: VideoInfo, root: str | os.PathLike, hint: str = "") -> lis
     first = info.file_names[0] if info.file_names else "no file names"
     places = ", ".join(["JPEGImages", *_SPLITS])
     raise FileNotFoundError(f"video {info.name!r}: none of its frames ({first}, …) is in {root}, nor in {places} there")
+
+
+def inside(file_name: str) -> bool:
+    """Does a frame's file name stay in the folder it is relative to?"""
+    path = PurePosixPath(file_name)
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def _unique(items: Sequence, path: Path, what: str) -> dict:

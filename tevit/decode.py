@@ -59,8 +59,10 @@ def stated_span(container: InputContainer, stream: VideoStream) -> tuple[float, 
     """Start and end of the video in seconds of the file's own clock, as the file states them."""
     base = stream.time_base or Fraction(0)
     start = float((stream.start_time or 0) * base)
-    if stream.duration:
-        return start, start + float(stream.duration * base)
+    # Of a cut AVI the duration is what is left; its header still has the number of frames, which are its ticks.
+    ticks = max(stream.duration or 0, stream.frames if container.format.name == "avi" else 0)
+    if ticks:
+        return start, start + float(ticks * base)
     if not container.duration:
         return start, None
     # Matroska's duration counts from zero, unless the file was cut out of a longer one.

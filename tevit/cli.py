@@ -11,6 +11,7 @@ COMMANDS: tuple[str, ...] = (
     "models",
     "convert",
     "validate",
+    "split",
     "shapes",
 )
 

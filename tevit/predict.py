@@ -197,9 +197,9 @@ def _windows(video: Video, sizes: Geometry, window: int | None) -> Iterator[tupl
         yield 0, head
         return
     size = window or WINDOW
-    stream = chain(head[size:], stream)
-    start, clip = 0, head[:size]
-    del head
+    start, clip, ahead = 0, head[:size], deque(head[size:])
+    head.clear()
+    stream = chain((ahead.popleft() for _ in range(len(ahead))), stream)  # a frame is let go as soon as it is used
     while clip:
         yield start, clip
         new = list(islice(stream, size - min(OVERLAP, size - 1)))

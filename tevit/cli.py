@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 
 # In the order of `tevit --help`. A module offers `register(commands)`; it imports nothing heavy before it runs.
@@ -10,18 +11,19 @@ COMMANDS: tuple[str, ...] = (
     "predict",
     "models",
     "convert",
+    "evaluate",
     "validate",
     "split",
     "shapes",
 )
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole command line as an argparse parser."""
+def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The command line, of these commands only, as an argparse parser."""
     top = argparse.ArgumentParser(prog="tevit", description="Video instance segmentation with TeViT.")
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for name in COMMANDS:
+    for name in names:
         import_module(f"tevit.commands.{name}").register(commands)
     return top
 
@@ -31,7 +33,8 @@ def main(argv: list[str] | None = None) -> int:
 
     Set TEVIT_TRACEBACK=1 to see where such an error comes from.
     """
-    top = parser()
+    given = (sys.argv[1:] if argv is None else argv)[:1]
+    top = parser(given if given and given[0] in COMMANDS else COMMANDS)  # what another command imports costs time
     args = top.parse_args(argv)
     if args.version:
         from importlib.metadata import version

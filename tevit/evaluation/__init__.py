@@ -1,0 +1,5 @@
+"""How good predictions are, by the official metric, and what kinds of errors they make."""
+
+from tevit.evaluation.ap import Evaluation, evaluate
+
+__all__ = ["Evaluation", "evaluate"]

@@ -2,39 +2,45 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tevit.evaluation.inputs import Inputs
+from tevit.evaluation.inputs import Inputs, Tracks
 from tevit.evaluation.matching import MOST_PREDICTIONS, Group
 from tevit.evaluation.overlaps import BadMaskError, Masks, Spans, frame_overlaps, spans, track_ious
-from tevit.progress import Progress
+
+if TYPE_CHECKING:  # it imports a progress bar, which takes a while
+    from tevit.progress import Progress
 
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """inputs: with every area known. groups: by category and then by video. truth_frames: int64 (truths,), the frames
-    in which each truth is there. warnings: Inputs' and what the masks showed."""
+    """inputs: with every area known. groups: by category and then by video. truth_frames, prediction_frames: int64
+    (N,), in how many frames each track is there. agnostic: whether all classes are taken for one.
+    warnings: Inputs' and what the masks showed."""
 
     inputs: Inputs
     groups: list[Group]
     truth_frames: np.ndarray
+    prediction_frames: np.ndarray
+    agnostic: bool
     warnings: tuple[str, ...]
 
 
-def measure(inputs: Inputs, agnostic: bool = False, progress: Progress | None = None) -> Measured:
+def measure(inputs: Inputs, agnostic: bool = False, progress: "Progress | None" = None) -> Measured:
     """Read all masks, a video at a time. agnostic: one class for all.
 
     Raises: ValueError that names the track and the frame of a mask that is none.
     """
     truths, predictions = inputs.truths, inputs.predictions
     truth_areas, areas = truths.areas.copy(), predictions.areas.copy()
-    truth_frames = np.zeros(len(truths.ids), np.int64)
+    truth_frames, frames = np.zeros(len(truths.ids), np.int64), np.zeros(len(predictions.ids), np.int64)
     groups: list[Group] = []
     oddities = np.zeros(2, np.int64)
     for video, rows_t, rows_p in _by_video(inputs, agnostic):
         spans_t, spans_p = read_video(inputs, video, rows_t, rows_p)
-        truth_frames[rows_t] = (spans_t.areas > 0).sum(axis=1)
+        truth_frames[rows_t], frames[rows_p] = (spans_t.areas > 0).sum(axis=1), (spans_p.areas > 0).sum(axis=1)
         _fill_areas(truth_areas, rows_t, spans_t)
         _fill_areas(areas, rows_p, spans_p)
         groups.extend(_groups(inputs, video, (rows_t, spans_t), (rows_p, spans_p), agnostic))
@@ -43,7 +49,7 @@ def measure(inputs: Inputs, agnostic: bool = False, progress: Progress | None = 
             progress("measuring masks", video + 1, len(inputs.videos))
     groups.sort(key=lambda group: (group.category, group.video))
     known = replace(inputs, truths=replace(truths, areas=truth_areas), predictions=replace(predictions, areas=areas))
-    return Measured(known, groups, truth_frames, inputs.warnings + _warnings(oddities))
+    return Measured(known, groups, truth_frames, frames, agnostic, inputs.warnings + _warnings(oddities))
 
 
 def _by_video(inputs: Inputs, agnostic: bool) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -126,3 +132,26 @@ def _warnings(oddities: np.ndarray) -> tuple[str, ...]:
     if sizes:
         found.append(f"{sizes} predictions have masks of another size than their video; such frames do not count")
     return tuple(found)
+
+
+def frame_ious(inputs: Inputs, prediction_id: int, truth_id: int) -> np.ndarray:
+    """float64 (T,): IoU in every frame that both tracks have, NaN where neither has a mask or their sizes differ.
+
+    Raises: ValueError where there is no such track, or the two are of different videos.
+    """
+    row_t = _row(inputs.truths, truth_id, "annotation")
+    row_p = _row(inputs.predictions, prediction_id, "prediction")
+    video = int(inputs.truths.videos[row_t])
+    if inputs.predictions.videos[row_p] != video:
+        raise ValueError(f"prediction {prediction_id} and annotation {truth_id} are of different videos")
+    spans_t, spans_p = read_video(inputs, video, np.array([row_t]), np.array([row_p]))
+    common, union = frame_overlaps(spans_p, spans_t, np.zeros((1, 2), np.int64))
+    shared = min(spans_t.lengths[0], spans_p.lengths[0])
+    return np.divide(common[0], union[0], out=np.full(len(union[0]), np.nan), where=union[0] > 0)[:shared]
+
+
+def _row(table: Tracks, id: int, what: str) -> int:
+    rows = np.flatnonzero(table.ids == id)
+    if not len(rows):
+        raise ValueError(f"there is no {what} {id}")
+    return int(rows[0])

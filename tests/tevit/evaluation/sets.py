@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from hypothesis import strategies as st
-from pycocotools import mask as coco_mask
 
+from tevit import masks
 from tevit.evaluation import ap
 
 GOLDENS = Path(__file__).parents[2] / "goldens"
@@ -53,8 +53,8 @@ def text(mask: np.ndarray | None) -> dict | None:
     """A mask as COCO's compressed text."""
     if mask is None:
         return None
-    rle = coco_mask.encode(np.asfortranarray(mask))
-    return {"size": list(rle["size"]), "counts": rle["counts"].decode()}
+    rle = masks.encode(mask)
+    return {"size": rle["size"], "counts": rle["counts"].decode()}
 
 
 def plain(mask: np.ndarray | None) -> dict | None:
@@ -66,7 +66,7 @@ def plain(mask: np.ndarray | None) -> dict | None:
     return {"size": list(mask.shape), "counts": np.diff(edges, prepend=0).tolist()}
 
 
-def annotation(id: int, video: int, category: int, masks: list, crowd: int = 0) -> dict:
+def annotation(id: int, video: int, category: int, found: list, crowd: int = 0) -> dict:
     areas = [None if mask is None else int(mask.sum()) for mask in masks]
     segmentations = [plain(mask) for mask in masks]
     return {

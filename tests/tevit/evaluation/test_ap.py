@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tevit.evaluation import literal, sets
-from tevit.evaluation.ap import AREA_RANGES, Evaluation
+from tevit.evaluation.ap import Evaluation
+from tevit.evaluation.curves import AREA_RANGES
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 SETS = sorted(sets.recorded("eval_sets"))

@@ -1,0 +1,121 @@
+"""Precision against recall, and the official twelve figures that are read off it.
+
+Source: the YouTube-VIS evaluation API; every number is meant to equal its, to rounding, oddities included.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from tevit.evaluation.inputs import Inputs
+from tevit.evaluation.matching import Outcome, Question
+
+RECALL_POINTS = np.linspace(0.0, 1.0, 101)
+AREA_RANGES = {"all": (0, 1e10), "small": (0, 128**2), "medium": (128**2, 256**2), "large": (256**2, 1e10)}
+"""Mean area of a track, pixels; both limits belong to the range."""
+MOST = (1, 10, 100)
+"""How many predictions of one video and one class are looked at."""
+
+
+class Figure(NamedTuple):
+    """array: "precision" or "recall". threshold: position of the IoU threshold, None for the mean of all ten.
+    area, most: positions in AREA_RANGES and MOST."""
+
+    array: str
+    threshold: int | None
+    area: int
+    most: int
+
+
+FIGURES = {
+    "AP": Figure("precision", None, 0, 2),
+    "AP50": Figure("precision", 0, 0, 2),
+    "AP75": Figure("precision", 5, 0, 2),
+    "APs": Figure("precision", None, 1, 2),
+    "APm": Figure("precision", None, 2, 2),
+    "APl": Figure("precision", None, 3, 2),
+    "AR1": Figure("recall", None, 0, 0),
+    "AR10": Figure("recall", None, 0, 1),
+    "AR100": Figure("recall", None, 0, 2),
+    "ARs": Figure("recall", None, 1, 2),
+    "ARm": Figure("recall", None, 2, 2),
+    "ARl": Figure("recall", None, 3, 2),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Curves:
+    """precision, scores: float64 (T, R, K, A, M), at each IoU threshold, recall point, class, question and limit.
+    recall: float64 (T, K, A, M), the last of each curve. -1 where there is no ground truth."""
+
+    precision: np.ndarray
+    recall: np.ndarray
+    scores: np.ndarray
+
+
+def curves(outcome: Outcome, positives: np.ndarray, most: tuple[int, ...] = MOST) -> Curves:
+    """The curves of every class. positives: int64 (A, K), the truths that count."""
+    questions, thresholds, _ = outcome.right.shape
+    shape = (thresholds, len(RECALL_POINTS), positives.shape[1], questions, len(most))
+    precision, scores = np.full(shape, -1.0), np.full(shape, -1.0)
+    recall = np.full((thresholds, *shape[2:]), -1.0)
+    bounds = np.searchsorted(outcome.categories, np.arange(positives.shape[1] + 1))
+    for k in np.flatnonzero(positives.any(axis=0)):
+        here = np.arange(bounds[k], bounds[k + 1])
+        here = here[np.argsort(-outcome.scores[here], kind="stable")]
+        for m, limit in enumerate(most):
+            chosen = here[outcome.ranks[here] < limit]
+            for a in np.flatnonzero(positives[:, k]).tolist():
+                found = _curve(outcome, chosen, a, positives[a, k])
+                precision[:, :, k, a, m], recall[:, k, a, m], scores[:, :, k, a, m] = found
+    return Curves(precision, recall, scores)
+
+
+def _curve(outcome: Outcome, chosen: np.ndarray, a: int, positives: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Precision (T, R), recall (T,) and scores (T, R) of predictions in the order of their scores."""
+    right = outcome.right[a][:, chosen]
+    hits = np.cumsum(right, axis=1, dtype=np.float64)
+    misses = np.cumsum(~right & ~outcome.ignored[a][:, chosen], axis=1, dtype=np.float64)
+    recall = hits / positives
+    precision = hits / (misses + hits + np.spacing(1))
+    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    at = np.stack([np.searchsorted(row, RECALL_POINTS) for row in recall])
+    # One more column stands for the points that are never reached.
+    precision = np.take_along_axis(np.pad(precision, ((0, 0), (0, 1))), at, axis=1)
+    scores = np.append(outcome.scores[chosen], 0)[at]
+    return precision, recall[:, -1] if len(chosen) else np.zeros(len(recall)), scores
+
+
+def figure(found: Curves, name: str, categories: slice | int = slice(None)) -> float:
+    """One of the twelve, of all classes or of one (its position), in [0, 1]; -1 where there is no ground truth."""
+    array, threshold, area, most = FIGURES[name]
+    values = getattr(found, array)[..., categories, area, most]
+    return mean_of_known(values if threshold is None else values[threshold])
+
+
+def mean_of_known(values: np.ndarray) -> float:
+    """The mean of all that is not -1; -1 where there is nothing."""
+    known = values[values > -1]
+    return float(known.mean()) if known.size else -1.0
+
+
+def by_area(inputs: Inputs) -> Question:
+    """The official four area ranges."""
+    return by_range(inputs.truths.areas, inputs.predictions.areas, list(AREA_RANGES.values()))
+
+
+def by_range(truths: np.ndarray, predictions: np.ndarray, ranges: list[tuple[float, float]]) -> Question:
+    """Tracks whose number lies in each range, limits included. truths, predictions: a number for each track."""
+    ignored, outside = (
+        np.stack([(numbers < low) | (numbers > high) for low, high in ranges]) for numbers in (truths, predictions)
+    )
+    return Question(ignored, outside)
+
+
+def count_positives(inputs: Inputs, question: Question, agnostic: bool = False) -> np.ndarray:
+    """int64 (A, K): the truths of each class that count; one class where all are pooled."""
+    truths = inputs.truths
+    kinds = np.zeros(len(truths.ids), np.int64) if agnostic else truths.categories
+    counting = ~(question.truth_ignored | truths.crowd)
+    return np.stack([np.bincount(kinds[row], minlength=1 if agnostic else len(inputs.categories)) for row in counting])

@@ -1,0 +1,106 @@
+"""Tables of figures for a terminal: in percent, aligned, and in words where there is nothing to measure by."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+
+from tevit.evaluation.ap import Evaluation
+from tevit.evaluation.bootstrap import Interval
+from tevit.evaluation.breakdown import Part
+from tevit.evaluation.curves import FIGURES
+
+NOTHING = "no ground truth"
+MEANINGS = {
+    "AP": "mean over IoU 0.50 to 0.95",
+    "AP50": "at IoU 0.50",
+    "AP75": "at IoU 0.75",
+    "APs": "tracks below 128² pixels",
+    "APm": "128² to 256²",
+    "APl": "above 256²",
+    "AR1": "recall, 1 prediction a video and class",
+    "AR10": "10",
+    "AR100": "100",
+    "ARs": "recall, tracks below 128² pixels",
+    "ARm": "128² to 256²",
+    "ARl": "above 256²",
+}
+
+
+def percent(value: float) -> str:
+    """A figure in [0, 1] as 46.3; -1 in words."""
+    return NOTHING if value < 0 else f"{100 * value:.1f}"
+
+
+def with_interval(value: float, found: Interval | None) -> str:
+    """46.3  [44.0, 48.5]"""
+    return percent(value) if found is None else f"{percent(value)}  [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+
+
+def layout(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns as wide as they must be: the first to the left, the others to the right, a rule below the header."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+    lines = [_line(header, widths), "─" * (sum(widths) + 2 * (len(widths) - 1)), *(_line(row, widths) for row in rows)]
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    first = cells[0].ljust(widths[0])
+    return "  ".join([first, *(cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))]).rstrip()
+
+
+def heading(evaluation: Evaluation) -> str:
+    """What was measured: videos, classes, tracks."""
+    inputs = evaluation.measured.inputs
+    crowd = int(inputs.truths.crowd.sum())
+    truths = f"{len(inputs.truths.ids) - crowd} tracks" + (f" and {crowd} crowds" if crowd else "")
+    return f"{len(inputs.videos)} videos, {len(inputs.categories)} classes, {truths}"
+
+
+def figures(
+    names: Sequence[str],
+    evaluations: Sequence[Evaluation],
+    spreads: Sequence[Mapping[str, Interval | None]] | None = None,
+) -> str:
+    """The twelve figures, a column a model. names: of the models. spreads: of each, its figures' intervals."""
+    rows = []
+    for name in FIGURES:
+        values = [evaluation.figures[name] for evaluation in evaluations]
+        found = [spread[name] for spread in spreads] if spreads else [None] * len(values)
+        rows.append([name, *map(with_interval, values, found), f"  {MEANINGS[name]}".ljust(42)])
+    return layout(["", *names, ""], rows)
+
+
+def differences(
+    names: Sequence[str], found: Sequence[Mapping[str, Interval | None]], values: Sequence[Mapping[str, float]]
+) -> str:
+    """What each further model has more than the first. names: of the further models; values: the differences."""
+    rows = [
+        [name, *(_difference(value[name], spread[name]) for value, spread in zip(values, found, strict=True))]
+        for name in FIGURES
+    ]
+    return layout(["difference", *names], rows)
+
+
+def _difference(value: float, found: Interval | None) -> str:
+    if found is None:
+        return NOTHING
+    sure = "better" if found.low > 0 else "worse" if found.high < 0 else "undecided"
+    return f"{100 * value:+.1f}  [{100 * found.low:+.1f}, {100 * found.high:+.1f}]  {sure:9}"
+
+
+def per_class(evaluation: Evaluation) -> str:
+    """A row a class, as the file lists them by id."""
+    inputs = evaluation.measured.inputs
+    kinds = inputs.truths.categories[~inputs.truths.crowd] * (not evaluation.measured.agnostic)
+    columns = ("AP", "AP50", "AP75", "AR1", "AR10")
+    rows = [
+        [f"{id:>4} {name}", str(int((kinds == k).sum())), *(percent(evaluation.per_class[id][c]) for c in columns)]
+        for k, (id, name) in enumerate(evaluation.names.items())
+    ]
+    return layout(["class", "tracks", *columns], rows)
+
+
+def parts(what: str, found: Mapping[str, Part]) -> str:
+    """A row a part of the data set."""
+    columns = [field.name for field in fields(Part)][1:]
+    rows = [[name, str(part.truths), *(percent(getattr(part, c)) for c in columns)] for name, part in found.items()]
+    return layout([what, "tracks", *columns], rows)

@@ -14,6 +14,7 @@ COMMANDS: tuple[str, ...] = (
     "evaluate",
     "validate",
     "split",
+    "formats",
     "shapes",
 )
 

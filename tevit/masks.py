@@ -32,6 +32,7 @@ __all__ = [
     "to_boxes_xyxy",
     "to_json",
     "track_iou",
+    "union",
 ]
 
 _AT_ONCE = 255  # pycocotools' area keeps the number of masks in a byte
@@ -155,6 +156,11 @@ def from_polygons(polygons: Sequence[object], size_hw: Sequence[int]) -> RLE:
         if not all(abs(x) <= reach for x in polygon):
             raise ValueError(f"a polygon's point lies far outside the picture of {height} x {width}")
     return coco.merge(coco.frPyObjects(list(polygons), height, width)) if polygons else empty(size_hw)
+
+
+def union(rles: Sequence[RLE]) -> RLE:
+    """The union of masks of one size, at least one."""
+    return coco.merge(list(rles)) if len(rles) > 1 else rles[0]
 
 
 def areas(rles: Sequence[RLE | None]) -> np.ndarray:

@@ -181,9 +181,11 @@ def _read_original(path: Path) -> tuple[ModelConfig, State]:
 
 def _unpickled(path: Path) -> Any:
     """The content of a `.pth`, read without running anything that it holds."""
-    scalars = [np.dtype, np._core.multiarray.scalar, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8"))]
+    scalar = np.float32(0).__reduce__()[0]  # numpy 1 and 2 keep it in different places
+    harmless: list[Any] = [np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8"))]
+    harmless += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     try:
-        with torch.serialization.safe_globals(scalars):
+        with torch.serialization.safe_globals(harmless):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = next((line for line in str(error).splitlines() if "global" in line.lower()), "")

@@ -6,17 +6,29 @@ Source: TeViT's and mmdet's test code as recorded from the original: scores are 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tevit.configs import ModelConfig
 from tevit.masks import encode
-from tevit.model.tevit import StageOutput, TeViT
+from tevit.model.tevit import StageOutput
 from tevit.tracks import RLE, Track
 
 MASK_THRESHOLD = 0.5
+
+
+class ClipModel(Protocol):
+    """What prediction needs of a model; `TeViT` is one."""
+
+    config: ModelConfig
+
+    def __call__(self, frames: Tensor, sizes_hw: Tensor, chunk: int | None = None) -> list[StageOutput]: ...
+
+    def mask_logits(self, output: StageOutput, rows: Tensor, labels: Tensor, stage: int = -1) -> Tensor: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +47,9 @@ class Detections:
 
 
 @torch.no_grad()
-def detect(model: TeViT, output: StageOutput, scale_factor: np.ndarray, max_tracks: int, clip: int = 0) -> Detections:
+def detect(
+    model: ClipModel, output: StageOutput, scale_factor: np.ndarray, max_tracks: int, clip: int = 0
+) -> Detections:
     """Choose the best pairs of a clip and compute their masks.
 
     output: of the last stage. scale_factor: float32 (4,), original to resized pixels (`video.Geometry`).

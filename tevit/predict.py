@@ -6,18 +6,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from tevit.checkpoint import load_model
 from tevit.configs import MODELS, ModelConfig, published
 from tevit.download import download
 from tevit.linking import Linker
-from tevit.model.tevit import StageOutput
-from tevit.postprocess import detect, to_tracks
+from tevit.postprocess import ClipModel, detect, to_tracks
 from tevit.progress import Progress
 from tevit.tracks import Track, VideoResult
 from tevit.video import Geometry, Video, geometry, open_video, preprocess
@@ -25,16 +23,6 @@ from tevit.video import Geometry, Video, geometry, open_video, preprocess
 ONE_PASS = 48  # a video of at most so many frames is one window
 WINDOW, OVERLAP = 24, 4
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-class ClipModel(Protocol):
-    """What a predictor needs of a model; `TeViT` is one."""
-
-    config: ModelConfig
-
-    def __call__(self, frames: Tensor, sizes_hw: Tensor, chunk: int | None = None) -> list[StageOutput]: ...
-
-    def mask_logits(self, output: StageOutput, rows: Tensor, labels: Tensor, stage: int = -1) -> Tensor: ...
 
 
 def load(

@@ -174,13 +174,13 @@ def _dataset_results(
 ) -> Iterator["VideoResult"]:
     """Results of the data set's videos, one after the other; a video that fails is noted and passed over."""
     options = _options(args) | {"window": args.window or 0}
-    for index, video in enumerate(dataset.videos):
+    for index, video_id in enumerate(dataset.videos):
         progress("predicting", index, len(dataset.videos))
         try:
-            yield _dataset_video(predictor, dataset, video.id, args.frames, options)
+            yield _dataset_video(predictor, dataset, video_id, args.frames, options)
         except (ValueError, OSError, MemoryError) as error:
-            failed.append({"video_id": video.id, "error": str(error)})
-            print(f"tevit: video {video.id}: {error}", file=sys.stderr)
+            failed.append({"video_id": video_id, "error": str(error)})
+            print(f"tevit: video {video_id}: {error}", file=sys.stderr)
     progress("predicting", len(dataset.videos), len(dataset.videos))
 
 

@@ -4,7 +4,7 @@ Source: hustvl/TeViT mmdet/models/backbones/{resnet,swin}.py. A backbone is call
 chunk)` and returns maps and messengers like `MessengerPvt`; these two look at each frame alone and have no messengers.
 """
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from timm.models.resnet import Bottleneck, ResNet
 from timm.models.swin_transformer import (
     SwinTransformer,
     SwinTransformerBlock,
+    SwinTransformerStage,
     get_relative_position_index,
     window_partition,
     window_reverse,
@@ -36,9 +37,13 @@ class ResNet50(nn.Module):
 
     def __init__(self, config: BackboneConfig):
         super().__init__()
-        resnet = ResNet(Bottleneck, config.depths, num_classes=0)
-        for name in ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4"):
-            setattr(self, name, getattr(resnet, name))
+        resnet = ResNet(
+            cast(Any, Bottleneck), config.depths, num_classes=0
+        )  # timm's annotation knows one kind of block
+        self.conv1, self.bn1 = cast(nn.Conv2d, resnet.conv1), cast(nn.BatchNorm2d, resnet.bn1)
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            cast(nn.Sequential, getattr(resnet, f"layer{index}")) for index in (1, 2, 3, 4)
+        )
         for module in (self.conv1, self.bn1, self.layer1):
             module.requires_grad_(False)
 
@@ -77,21 +82,24 @@ class Swin(nn.Module):
             strict_img_size=False,
         )
         self.patch_embed = swin.patch_embed
-        self.layers = swin.layers
+        self.layers = nn.ModuleList(cast(nn.Sequential, swin.layers))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in config.dims)
         with torch.device("cpu"):  # no checkpoint holds it, so it is real even where the model is built on "meta"
             index = get_relative_position_index(WINDOW, WINDOW)
-        for layer in self.layers:
-            for block in layer.blocks:
-                block.attn_mask = None  # it belongs to one picture size; ours is made for the map at hand
-                block.attn.relative_position_index = index
+        for module in self.modules():
+            if isinstance(module, SwinTransformerBlock):
+                # The mask belongs to one picture size; ours is made for the map at hand.
+                module.register_buffer("attn_mask", None, persistent=False)
+                module.attn.relative_position_index = index
 
     def forward(self, frames: Tensor, clip_length: int, chunk: int | None = None) -> tuple[list[Tensor], list[Tensor]]:
         x = in_chunks(self.embed, frames, chunk)  # (B*T, h, w, C)
         maps = []
-        for layer, norm in zip(self.layers, self.norms, strict=True):
+        for module, norm in zip(self.layers, self.norms, strict=True):
+            layer = cast(SwinTransformerStage, module)
             x = in_chunks(layer.downsample, x, chunk)
-            for block in layer.blocks:
+            for item in layer.blocks:
+                block = cast(SwinTransformerBlock, item)
                 x = in_chunks(lambda part, block=block: _swin_block(block, part), x, chunk)
             maps.append(norm(x).permute(0, 3, 1, 2).contiguous())
         return maps, []
@@ -100,7 +108,8 @@ class Swin(nn.Module):
         """Patches of 4x4 pixels: (N, 3, H, W) -> (N, h, w, C), zero-padded to whole patches."""
         height, width = frames.shape[-2:]
         frames = F.pad(frames, (0, -width % 4, 0, -height % 4))
-        return self.patch_embed.norm(self.patch_embed.proj(frames).permute(0, 2, 3, 1))
+        patches = cast(nn.Conv2d, self.patch_embed.proj)(frames)
+        return cast(nn.LayerNorm, self.patch_embed.norm)(patches.permute(0, 2, 3, 1))
 
 
 def _swin_block(block: SwinTransformerBlock, x: Tensor) -> Tensor:

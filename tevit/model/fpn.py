@@ -1,5 +1,7 @@
 """Feature pyramid network (Lin et al., 2017): four levels in, four of equal width out."""
 
+from typing import cast
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -11,11 +13,8 @@ class FeaturePyramid(nn.Module):
 
     def __init__(self, in_channels: tuple[int, ...], channels: int):
         super().__init__()
-        self.lateral = nn.ModuleList(nn.Conv2d(width, channels, 1) for width in in_channels)
-        self.output = nn.ModuleList(nn.Conv2d(channels, channels, 3, padding=1) for _ in in_channels)
-        for conv in (*self.lateral, *self.output):
-            nn.init.xavier_uniform_(conv.weight)
-            nn.init.zeros_(conv.bias)
+        self.lateral = nn.ModuleList(_conv(width, channels, 1) for width in in_channels)
+        self.output = nn.ModuleList(_conv(channels, channels, 3) for _ in in_channels)
 
     def forward(self, maps: list[Tensor], chunk: int | None = None) -> list[Tensor]:
         """maps: (N, C_i, h_i, w_i), fine to coarse. Returns: (N, C, h_i, w_i) in the same order."""
@@ -24,3 +23,10 @@ class FeaturePyramid(nn.Module):
             finer = sums[level - 1]
             sums[level - 1] = finer + F.interpolate(sums[level], size=finer.shape[-2:], mode="nearest")
         return [in_chunks(conv, x, chunk) for conv, x in zip(self.output, sums, strict=True)]
+
+
+def _conv(in_channels: int, channels: int, kernel: int) -> nn.Conv2d:
+    conv = nn.Conv2d(in_channels, channels, kernel, padding=kernel // 2)
+    nn.init.xavier_uniform_(conv.weight)
+    nn.init.zeros_(cast(Tensor, conv.bias))
+    return conv

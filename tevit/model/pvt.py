@@ -5,9 +5,19 @@ Source: TeViT paper, section 3.2 (messenger shift mechanism); hustvl/TeViT mmdet
 Difference to timm: every LayerNorm has eps 1e-6, as in the original (timm mixes 1e-5 and 1e-6).
 """
 
+from collections.abc import Callable
+from typing import cast
+
 import torch
 import torch.nn.functional as F
-from timm.models.pvt_v2 import Attention, Block, MlpWithDepthwiseConv, OverlapPatchEmbed, PyramidVisionTransformerV2
+from timm.models.pvt_v2 import (
+    Attention,
+    Block,
+    MlpWithDepthwiseConv,
+    OverlapPatchEmbed,
+    PyramidVisionTransformerStage,
+    PyramidVisionTransformerV2,
+)
 from torch import Tensor, nn
 
 from tevit.configs import BackboneConfig
@@ -32,7 +42,7 @@ class MessengerPvt(nn.Module):
             drop_path_rate=config.drop_path,
         )
         self.patch_embed = pvt.patch_embed
-        self.stages = pvt.stages
+        self.stages = nn.ModuleList(pvt.stages)
         for module in self.modules():
             if isinstance(module, nn.LayerNorm):
                 module.eps = 1e-6
@@ -53,38 +63,38 @@ class MessengerPvt(nn.Module):
             messengers = self.messengers.expand(len(frames), -1, -1)
         maps, tokens_of_stages = [], []
         x = frames
-        for embed, stage in zip(self._embeddings(), self.stages, strict=True):
-            x, messengers = self._stage(embed, stage, x, messengers, clip_length, chunk)
+        for module in self.stages:
+            stage = cast(PyramidVisionTransformerStage, module)
+            embed = cast(OverlapPatchEmbed, stage.downsample or self.patch_embed)
+            x, messengers = _stage(embed, stage, x, messengers, clip_length, chunk)
             maps.append(x)
             tokens_of_stages.append(messengers)
         return maps, tokens_of_stages
 
-    def _embeddings(self) -> list[OverlapPatchEmbed]:
-        return [self.patch_embed, *(stage.downsample for stage in self.stages[1:])]
 
-    def _stage(
-        self,
-        embed: OverlapPatchEmbed,
-        stage: nn.Module,
-        x: Tensor,
-        messengers: Tensor,
-        clip_length: int,
-        chunk: int | None,
-    ) -> tuple[Tensor, Tensor]:
-        patches = in_chunks(embed, x, chunk)  # (B*T, h, w, C)
-        size_hw = patches.shape[1:3]
-        messengers = embed.norm(_as_constant_image(messengers, embed.proj))
-        tokens = torch.cat([patches.flatten(1, 2), messengers], 1)  # (B*T, L+M, C)
-        count = messengers.shape[1]
-        for index, block in enumerate(stage.blocks):
-            tokens = in_chunks(lambda part, block=block: _block(block, part, size_hw, count), tokens, chunk)
-            tokens = _shift(tokens, count, clip_length, direction=-1 if index % 2 else 1)
-        tokens = stage.norm(tokens)
-        patches, messengers = _split(tokens, count)
-        return patches.unflatten(1, size_hw).permute(0, 3, 1, 2).contiguous(), messengers
+def _stage(
+    embed: OverlapPatchEmbed,
+    stage: PyramidVisionTransformerStage,
+    x: Tensor,
+    messengers: Tensor,
+    clip_length: int,
+    chunk: int | None,
+) -> tuple[Tensor, Tensor]:
+    """One stage: (B*T, C_in, H, W) and (B*T, M, C_in) -> (B*T, C, h, w) and (B*T, M, C)."""
+    patches = in_chunks(embed, x, chunk)  # (B*T, h, w, C)
+    size_hw = patches.shape[1:3]
+    messengers = embed.norm(_as_constant_image(messengers, embed.proj))
+    tokens = torch.cat([patches.flatten(1, 2), messengers], 1)  # (B*T, L+M, C)
+    count = messengers.shape[1]
+    for index, module in enumerate(stage.blocks):
+        block = cast(Block, module)
+        tokens = in_chunks(lambda part, block=block: _block(block, part, size_hw, count), tokens, chunk)
+        tokens = _shift(tokens, count, clip_length, direction=-1 if index % 2 else 1)
+    patches, messengers = _split(stage.norm(tokens), count)
+    return patches.unflatten(1, size_hw).permute(0, 3, 1, 2).contiguous(), messengers
 
 
-def in_chunks(function, x: Tensor, chunk: int | None) -> Tensor:
+def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, chunk: int | None) -> Tensor:
     """`function(x)`, computed without gradients on at most `chunk` rows at a time."""
     if chunk is None or len(x) <= chunk or torch.is_grad_enabled():
         return function(x)
@@ -114,7 +124,7 @@ def _attend(attention: Attention, tokens: Tensor, size_hw: torch.Size, count: in
     """
     rows, length, channels = tokens.shape
     answers, messengers = _split(tokens, count)
-    if attention.sr is not None:
+    if attention.sr is not None and attention.norm is not None:
         image = answers.transpose(1, 2).unflatten(2, size_hw)
         reduced = attention.sr(image).flatten(2).transpose(1, 2)
         answers = attention.norm(torch.cat([reduced, _as_constant_image(messengers, attention.sr)], 1))
@@ -128,7 +138,7 @@ def _feed_forward(mlp: MlpWithDepthwiseConv, tokens: Tensor, size_hw: torch.Size
     """fc1, depth-wise 3x3 over the patches (its kernel sum for the messengers), GELU, fc2."""
     patches, messengers = _split(mlp.fc1(tokens), count)
     image = mlp.dwconv(patches.transpose(1, 2).unflatten(2, size_hw))
-    messengers = messengers * mlp.dwconv.weight.sum((1, 2, 3)) + mlp.dwconv.bias
+    messengers = messengers * mlp.dwconv.weight.sum((1, 2, 3)) + cast(Tensor, mlp.dwconv.bias)
     return mlp.fc2(mlp.act(torch.cat([image.flatten(2).transpose(1, 2), messengers], 1)))
 
 

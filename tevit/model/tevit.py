@@ -72,9 +72,10 @@ class TeViT(nn.Module):
         boxes, queries = self._proposals(sizes_hw, frames.shape[1])
         outputs = []
         for stage in self.stages:
-            output = StageOutput(*stage(pyramid, boxes, queries), pyramid)
+            logits, boxes, queries, attended = stage(pyramid, boxes, queries)
+            output = StageOutput(logits, boxes, queries, attended, pyramid)
             outputs.append(output)
-            boxes, queries = output.boxes_xyxy.detach(), output.objects
+            boxes = boxes.detach()
         return outputs
 
     def _proposals(self, sizes_hw: Tensor, frames: int) -> tuple[Tensor, Tensor]:

@@ -31,11 +31,6 @@ CANNOT_HOLD: dict[Format, tuple[str, ...]] = {
 """What is lost or travels in a way of ours in each format."""
 
 
-class _Keys(msgspec.Struct):
-    videos: msgspec.Raw | None = None
-    images: msgspec.Raw | None = None
-
-
 def detect(path: str | os.PathLike) -> Literal["ytvis", "coco", "cvat", "results"]:
     """What a file holds, from its content.
 
@@ -48,11 +43,11 @@ def detect(path: str | os.PathLike) -> Literal["ytvis", "coco", "cvat", "results
     data = jsonfile.read(path, ytvis.RESULTS_NAME)
     if data.lstrip()[:1] == b"[":
         return "results"
-    keys = jsonfile.decode(data, _Keys, path)
-    if keys.videos is not None and keys.images is None:
-        return "ytvis"
-    if keys.images is not None:
+    keys = jsonfile.decode(data, dict[str, msgspec.Raw], path)
+    if "images" in keys:
         return "coco"
+    if "videos" in keys:
+        return "ytvis"
     raise ValueError(f"{path}: expected results, or a data set with videos (YouTube-VIS) or images (COCO)")
 
 

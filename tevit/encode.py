@@ -99,7 +99,6 @@ class VideoWriter:
         frame = self._frame(rgb)
         frame.pts = self._last = max(round(time / CLOCK), self._last + 1)
         frame.time_base = CLOCK
-        frame.duration = round(1 / self._fps / CLOCK)
         self._container.mux(self._stream.encode(frame))
         if self._sound is not None:
             self._sound.carry(time)

@@ -8,17 +8,21 @@ import json
 import os
 from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
 import numpy as np
 import pytest
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.stream import Disposition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.oracle import GOLDENS, crc, make_video
 from tests.pictures import COLORS, frame_pixels, onsets, quadrants, write_video
-from tevit.decode import Clock
+from tevit.decode import Clock, Report, decoded
 from tevit.video import VideoWriter, geometry, normalised_levels, open_images, open_video, preprocess
 
 SIZE = (48, 64)
@@ -222,7 +226,8 @@ CONTAINERS = {
 @pytest.mark.parametrize("name", CONTAINERS)
 def test_every_container(tmp_path, name):
     codec, pix_fmt = CONTAINERS[name]
-    path = write_video(tmp_path / name, pictures(12), codec=codec, pix_fmt=pix_fmt)
+    options = {"bf": "2", "b_strategy": "0", "sc_threshold": "0"} if name == "b-frames.avi" else None
+    path = write_video(tmp_path / name, pictures(12), codec=codec, pix_fmt=pix_fmt, options=options)
     video = open_video(path)
     next(video.frames())
     frames = list(video.frames())  # a pass starts from the first frame, whatever the one before did
@@ -372,6 +377,46 @@ def test_only_sound_is_told(tmp_path):
         open_video(tmp_path / "a.m4a")
 
 
+def test_a_cover_picture_is_no_video(tmp_path):
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("aac", rate=48000)
+        cover = container.add_stream("mjpeg", rate=1, pix_fmt="yuvj420p", width=64, height=48)
+        cover.disposition = Disposition.attached_pic
+        frame = av.VideoFrame.from_ndarray(quadrants(SIZE)).reformat(format="yuvj420p")
+        frame.pts, frame.time_base = 0, Fraction(1)
+        container.mux([*cover.encode(frame), *cover.encode(None)])
+        silence = av.AudioFrame.from_ndarray(np.zeros((1, 4096), np.int16), "s16", "stereo")
+        silence.sample_rate, silence.pts = 48000, 0
+        container.mux([*sound.encode(silence), *sound.encode(None)])
+    with av.open(str(path)) as container:
+        assert container.streams.video, "this file was to have a picture"
+    with pytest.raises(ValueError, match="it holds only sound"):
+        open_video(path)
+
+
+def test_a_picture_under_a_video_s_name_is_told(tmp_path):
+    folder = write_images(tmp_path / "f", {"a.png": quadrants(SIZE)})
+    (folder / "a.png").rename(folder / "a.mp4")
+    with pytest.raises(ValueError, match=r"a\.mp4: not a video"):
+        open_video(folder / "a.mp4")
+
+
+def test_a_read_error_ends_the_video_but_loses_no_frame(tmp_path):
+    path = write_video(tmp_path / "a.mp4", [quadrants(SIZE)] * 12)
+
+    class Failing:
+        def __init__(self, container):
+            self.format, self._packets = container.format, container.demux()
+
+        def demux(self):
+            yield from (packet for packet in self._packets if packet.size)
+            raise FFmpegError(5, "the disk failed")
+
+    with av.open(str(path)) as container:
+        assert len(list(decoded(cast(InputContainer, Failing(container)), container.streams.video[0], Report()))) == 12
+
+
 def test_a_video_without_frames_is_told(tmp_path):
     path = write_video(tmp_path / "a.mkv", pictures(2))
     with av.open(str(path)) as source, av.open(str(tmp_path / "none.mkv"), "w") as out:
@@ -389,12 +434,15 @@ def test_a_truncated_file_gives_what_decodes_and_says_how_much(tmp_path, name):
     (tmp_path / name).write_bytes(data[: len(data) * 6 // 10])
     video = open_video(tmp_path / name)
     frames = list(video.frames())
-    assert 8 <= len(frames) < 40
+    with av.open(str(tmp_path / name)) as container:
+        packets = sum(packet.size > 0 for packet in container.demux(video=0))
+    assert 8 < packets - 1 <= len(frames) < 40, "all but the packet at the cut are to be decoded"
     whole = [frame.rgb for frame in open_video(path).frames()]
     for frame in frames[: len(frames) - 3]:
         np.testing.assert_array_equal(frame.rgb, whole[frame.index])
     assert f"{name} is cut off: {len(frames)} of {video.length} frames could be read" in video.warnings[0]
-    assert len(list(video.frames())) == len(frames), "a second pass must give the same frames"
+    warnings = list(video.warnings)
+    assert len(list(video.frames())) == len(frames) and video.warnings == warnings, "each pass is like the one before"
 
 
 def test_an_mp4_without_its_index_is_told(tmp_path):
@@ -549,6 +597,8 @@ def test_sound_is_carried_in_step(tmp_path, name):
     assert onsets(tmp_path / "out.mp4") == pytest.approx([0, 1, 2], abs=0.03)
     with av.open(str(tmp_path / "out.mp4")) as container:
         assert container.streams.audio[0].codec.canonical_name == written
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert sum(frame.samples for frame in container.decode(audio=0)) >= 2.5 * 48000 - 1
     if written == "aac" and sound == "aac" and name.endswith("mp4"):
         assert sound_bytes(tmp_path / "out.mp4") == sound_bytes(source.path), "copied, not encoded anew"
 
@@ -562,10 +612,15 @@ def sound_bytes(path: Path) -> list[bytes]:
 def test_sound_stays_in_step_when_pictures_start_later(tmp_path, sound):
     due = [Fraction(1) + Fraction(t, 10) for t in range(25)]
     source = open_video(write_video(tmp_path / "a.mkv", pictures(25), due, sound=sound))
+    assert source.duration == pytest.approx(2.5, abs=0.05)
     with VideoWriter(tmp_path / "out.mp4", SIZE, audio_from=source.path) as writer:
         for frame in source.frames():
             writer.write(frame.rgb, frame.time)
+    assert source.warnings == []
     assert onsets(tmp_path / "out.mp4") == pytest.approx([0, 1], abs=0.06)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        early = [packet.pts * packet.time_base for packet in container.demux(audio=0) if packet.pts is not None]
+    assert min(early) > -0.15, "what was to be heard before the first picture is left out"
 
 
 def test_sound_from_a_silent_file_is_no_sound(tmp_path):

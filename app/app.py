@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None, load: "Load | None" = None) -> int:
     try:
         checkpoints = _checked(args.checkpoint)
         _check_address(args.host, args.port)
-        with _folder() as folder:
+        with own_folder() as folder:
             _serve(args, checkpoints, folder, load or _load)
     except (ValueError, OSError) as error:
         print(f"app: {error}", file=sys.stderr)
@@ -97,7 +97,7 @@ def _check_address(host: str, port: int | None) -> None:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def own_folder() -> Iterator[Path]:
     """This server's folder for uploads and results, removed at the end."""
     from tevit.download import home
 

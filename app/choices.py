@@ -35,11 +35,11 @@ def find(value: str | None, given: Sequence[Path]) -> Choice:
 
     Raises: ValueError where it is not offered, or its weights are not here.
     """
+    if not value:
+        raise ValueError("Choose a model first.")
     found = next((choice for choice in choices(given) if choice.value == value), None)
     if found is None:
-        raise ValueError(
-            f"{Path(value).name} is not here any more: choose another model." if value else "Choose a model."
-        )
+        raise ValueError(f"{Path(value).name} is not here any more: choose another model.")
     if found.advice:
         raise ValueError(found.advice)
     return found

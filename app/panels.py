@@ -120,11 +120,11 @@ def _row(track: Track, result: VideoResult) -> str:
     return (
         f'<li title="{seen}"><i class="dot" style="background:{_colour(track.id)}"></i>'
         f'<span class="name">{track.id} {name}</span><span class="score">{track.score:.2f}</span>'
-        f'<span class="lane" role="img" aria-label="{seen}">{_lane(present, _colour(track.id))}</span></li>'
+        f'<span class="lane" role="img" aria-label="{seen}">{lane(present, _colour(track.id))}</span></li>'
     )
 
 
-def _lane(present: np.ndarray, colour: str) -> str:
+def lane(present: np.ndarray, colour: str) -> str:
     """A bar for every unbroken stretch of frames."""
     edges = np.flatnonzero(np.diff(present, prepend=False, append=False))
     return "".join(

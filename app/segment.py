@@ -160,7 +160,6 @@ class _Tab:
         return Path(path), Settings(find(model, self.given).value, score, count)
 
     async def _follow(self, run: Run) -> AsyncIterator[Updates]:
-        parts = self.parts
         yield self._going(True)
         before: Snapshot | None = None
         while before is None or not before.over:

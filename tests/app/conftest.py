@@ -1,0 +1,29 @@
+"""A clip, and a line of runs whose models need no weights."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.jobs import Load, Runs
+from tests.app.fakes import make_video
+
+
+@pytest.fixture(scope="session")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """18 frames of 160 x 96, 1.8 s."""
+    return make_video(tmp_path_factory.mktemp("clips") / "clip.mp4")
+
+
+@pytest.fixture
+def open_runs(tmp_path: Path) -> Iterator[Callable[[Load], Runs]]:
+    """Makes a line of runs with the given models; all are closed at the end."""
+    opened: list[Runs] = []
+
+    def make(load: Load) -> Runs:
+        opened.append(Runs(tmp_path / f"runs{len(opened)}", load))
+        return opened[-1]
+
+    yield make
+    for runs in opened:
+        runs.close()

@@ -1,0 +1,120 @@
+"""Starting the studio as people do: in a process of its own, as a module and as a script from another folder."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MODULE = ["-m", "app"]
+SCRIPT = [str(ROOT / "app" / "app.py")]
+HEAVY = {"torch", "torchvision", "timm", "plotly"}
+
+
+def start(arguments: list[str], folder: Path, tmp_path: Path) -> subprocess.Popen:
+    """A process that lists on standard error, which goes into a file, every module that it imports."""
+    environment = os.environ | {"TEVIT_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1"}
+    with (tmp_path / "errors").open("w") as errors:
+        return subprocess.Popen(
+            [sys.executable, "-X", "importtime", *arguments],
+            cwd=folder,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+
+
+def ended(process: subprocess.Popen, tmp_path: Path) -> tuple[str, str, set[str]]:
+    """Standard output, standard error without the list, and the top-level modules in the list."""
+    output, _ = process.communicate(timeout=20)
+    lines = (tmp_path / "errors").read_text().splitlines(keepends=True)
+    listed = [line for line in lines if line.startswith("import time:")]
+    modules = {line.rpartition("|")[2].strip().split(".")[0] for line in listed}
+    return output, "".join(line for line in lines if line not in listed), modules
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("how", ["module", "script"])
+def test_the_page_is_served_before_anything_heavy_is_imported(how: str, tmp_path: Path):
+    arguments, folder = (MODULE, ROOT) if how == "module" else (SCRIPT, tmp_path)
+    port = free_port()
+    server = start([*arguments, "--port", str(port)], folder, tmp_path)
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == f"TeViT Studio: http://127.0.0.1:{port}/ (Ctrl-C ends it)\n"
+        page = urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10).read().decode()
+        assert "TeViT Studio" in page
+        assert len(list((tmp_path / "home" / "studio").iterdir())) == 1
+    finally:
+        server.terminate()
+        _, errors, modules = ended(server, tmp_path)
+    assert (server.returncode, errors) == (0, "")
+    assert "gradio" in modules and not modules & HEAVY
+    assert list((tmp_path / "home" / "studio").iterdir()) == []
+
+
+def refused(tmp_path: Path, *arguments: str) -> str:
+    process = start([*SCRIPT, *arguments], tmp_path, tmp_path)
+    output, errors, modules = ended(process, tmp_path)
+    assert (process.returncode, output) == (2, "") and "gradio" not in modules
+    return errors
+
+
+def test_a_taken_port_is_one_sentence(tmp_path: Path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        sentence = refused(tmp_path, "--port", str(port))
+    assert sentence.startswith(f"app: cannot serve on port {port} of 127.0.0.1 (") and sentence.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--host", "198.51.100.7"], "app: cannot serve on 198.51.100.7 ("),
+        (["--port", "70000"], "app: --port: expected 1 to 65535, got 70000\n"),
+        (["--checkpoint", "nowhere.pth"], "app: --checkpoint: no such file: nowhere.pth\n"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(tmp_path: Path, arguments: list[str], sentence: str):
+    errors = refused(tmp_path, *arguments)
+    assert errors.startswith(sentence) and errors.count("\n") == 1
+
+
+def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path: Path):
+    (tmp_path / "home").write_text("a file, not a folder")
+    errors = refused(tmp_path)
+    assert errors.startswith("app: ") and errors.count("\n") == 1 and "home" in errors
+
+
+def test_help_comes_before_gradio(tmp_path: Path):
+    process = start([*SCRIPT, "--help"], tmp_path, tmp_path)
+    output, errors, modules = ended(process, tmp_path)
+    assert (process.returncode, errors) == (0, "") and "--checkpoint FILE" in output
+    assert not modules & (HEAVY | {"gradio", "numpy"})
+
+
+def test_folders_that_a_killed_server_left_go_after_a_week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from app import app
+
+    monkeypatch.setenv("TEVIT_HOME", str(tmp_path))
+    old, fresh = tmp_path / "studio" / "old", tmp_path / "studio" / "fresh"
+    for folder in (old, fresh):
+        folder.mkdir(parents=True)
+    long_ago = time.time() - app.LEFT_BEHIND_SECONDS - 60
+    os.utime(old, (long_ago, long_ago))
+    with app.own_folder() as own:
+        assert own.parent == tmp_path / "studio" and not old.exists() and fresh.exists()
+    assert not own.exists()

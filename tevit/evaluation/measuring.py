@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,41 +15,79 @@ if TYPE_CHECKING:  # it imports a progress bar, which takes a while
 
 
 @dataclass(frozen=True, eq=False)
+class VideoPairs:
+    """How every prediction of a video overlaps every truth of it, whatever their classes, in every frame.
+
+    video: position in Inputs.videos. truths, predictions: int64 (G,) and (D,), rows of the tables: file order, best
+    score first. common, union: int32 (D, G, T), pixels; 0 in frames that do not count (see `frame_overlaps`).
+    truth_areas, prediction_areas: int32 (G, T) and (D, T), pixels of the masks.
+    """
+
+    video: int
+    truths: np.ndarray
+    predictions: np.ndarray
+    common: np.ndarray
+    union: np.ndarray
+    truth_areas: np.ndarray
+    prediction_areas: np.ndarray
+
+    def ious(self) -> np.ndarray:
+        """float64 (D, G): of the whole tracks."""
+        total = self.union.sum(axis=2, dtype=np.float64)
+        return np.divide(self.common.sum(axis=2, dtype=np.float64), total, out=np.zeros(total.shape), where=total > 0)
+
+    def frame_ious(self) -> np.ndarray:
+        """float32 (D, G, T), 0 where there is nothing."""
+        return (self.common / np.maximum(self.union, 1)).astype(np.float32)
+
+
+@dataclass(frozen=True, eq=False)
 class Measured:
     """inputs: with every area known. groups: by category and then by video. truth_frames, prediction_frames: int64
     (N,), in how many frames each track is there. agnostic: whether all classes are taken for one.
-    warnings: Inputs' and what the masks showed."""
+    pairs: of each video, if they were asked for. warnings: Inputs' and what the masks showed."""
 
     inputs: Inputs
     groups: list[Group]
     truth_frames: np.ndarray
     prediction_frames: np.ndarray
     agnostic: bool
+    pairs: list[VideoPairs]
     warnings: tuple[str, ...]
 
 
-def measure(inputs: Inputs, agnostic: bool = False, progress: "Progress | None" = None) -> Measured:
-    """Read all masks, a video at a time. agnostic: one class for all.
+def measure(
+    inputs: Inputs, agnostic: bool = False, progress: "Progress | None" = None, all_pairs: bool = False
+) -> Measured:
+    """Read all masks, a video at a time.
 
+    agnostic: one class for all. all_pairs: keep how tracks of different classes overlap, too.
     Raises: ValueError that names the track and the frame of a mask that is none.
     """
     truths, predictions = inputs.truths, inputs.predictions
     truth_areas, areas = truths.areas.copy(), predictions.areas.copy()
     truth_frames, frames = np.zeros(len(truths.ids), np.int64), np.zeros(len(predictions.ids), np.int64)
     groups: list[Group] = []
+    pairs: list[VideoPairs] = []
     oddities = np.zeros(2, np.int64)
     for video, rows_t, rows_p in _by_video(inputs, agnostic):
         spans_t, spans_p = read_video(inputs, video, rows_t, rows_p)
         truth_frames[rows_t], frames[rows_p] = (spans_t.areas > 0).sum(axis=1), (spans_p.areas > 0).sum(axis=1)
         _fill_areas(truth_areas, rows_t, spans_t)
         _fill_areas(areas, rows_p, spans_p)
-        groups.extend(_groups(inputs, video, (rows_t, spans_t), (rows_p, spans_p), agnostic))
+        members, wanted = _members(inputs, rows_t, rows_p, agnostic)
+        if all_pairs:
+            pairs.append(_all_pairs(video, (rows_t, spans_t), (rows_p, spans_p)))
+            ious = pairs[-1].ious()[wanted[:, 0], wanted[:, 1]]
+        else:
+            ious = track_ious(*frame_overlaps(spans_p, spans_t, wanted))
+        groups.extend(_groups(video, members, ious))
         oddities += _oddities(inputs, video, spans_p)
         if progress:
             progress("measuring masks", video + 1, len(inputs.videos))
     groups.sort(key=lambda group: (group.category, group.video))
     known = replace(inputs, truths=replace(truths, areas=truth_areas), predictions=replace(predictions, areas=areas))
-    return Measured(known, groups, truth_frames, frames, agnostic, inputs.warnings + _warnings(oddities))
+    return Measured(known, groups, truth_frames, frames, agnostic, pairs, inputs.warnings + _warnings(oddities))
 
 
 def _by_video(inputs: Inputs, agnostic: bool) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -98,22 +136,53 @@ def _fill_areas(areas: np.ndarray, rows: np.ndarray, found: Spans) -> None:
     areas[rows] = np.where(np.isnan(areas[rows]), own, areas[rows])
 
 
-def _groups(
-    inputs: Inputs, video: int, truths: tuple[np.ndarray, Spans], predictions: tuple[np.ndarray, Spans], agnostic: bool
-) -> list[Group]:
-    rows_t, rows_p = truths[0], predictions[0]
+class _Members(NamedTuple):
+    """One class of a video: rows of truths and of predictions."""
+
+    category: int
+    truths: np.ndarray
+    predictions: np.ndarray
+
+
+def _members(
+    inputs: Inputs, rows_t: np.ndarray, rows_p: np.ndarray, agnostic: bool
+) -> tuple[list[_Members], np.ndarray]:
+    """The classes of a video, and the pairs within them: int64 (n, 2), positions in rows_p and rows_t."""
     kinds_t, kinds_p = inputs.truths.categories[rows_t], inputs.predictions.categories[rows_p]
     if agnostic:
         kinds_t, kinds_p = kinds_t * 0, kinds_p * 0
-    kinds = np.union1d(kinds_t, kinds_p)
-    members = [(np.flatnonzero(kinds_t == kind), np.flatnonzero(kinds_p == kind)[:MOST_PREDICTIONS]) for kind in kinds]
-    pairs = [np.stack(np.meshgrid(of_p, of_t, indexing="ij"), axis=-1).reshape(-1, 2) for of_t, of_p in members]
-    ious = track_ious(*frame_overlaps(predictions[1], truths[1], np.concatenate([np.zeros((0, 2), int), *pairs])))
-    parts = np.split(ious, np.cumsum([len(part) for part in pairs])[:-1]) if pairs else []
-    return [
-        Group(video, int(kind), rows_t[of_t], rows_p[of_p], part.reshape(len(of_p), len(of_t)))
-        for kind, (of_t, of_p), part in zip(kinds, members, parts, strict=True)
-    ]
+    members, pairs = [], [np.zeros((0, 2), np.int64)]
+    for kind in sorted({*kinds_t.tolist(), *kinds_p.tolist()}):
+        of_t, of_p = np.flatnonzero(kinds_t == kind), np.flatnonzero(kinds_p == kind)[:MOST_PREDICTIONS]
+        members.append(_Members(kind, rows_t[of_t], rows_p[of_p]))
+        pairs.append(np.stack([np.repeat(of_p, len(of_t)), np.tile(of_t, len(of_p))], axis=1))
+    return members, np.concatenate(pairs)
+
+
+def _groups(video: int, members: list[_Members], ious: np.ndarray) -> list[Group]:
+    """ious: of the pairs, in their order."""
+    groups, stop = [], 0
+    for category, truths, predictions in members:
+        start, stop = stop, stop + len(truths) * len(predictions)
+        own = ious[start:stop].reshape(len(predictions), len(truths))
+        groups.append(Group(video, category, truths, predictions, own))
+    return groups
+
+
+def _all_pairs(video: int, truths: tuple[np.ndarray, Spans], predictions: tuple[np.ndarray, Spans]) -> VideoPairs:
+    (rows_t, spans_t), (rows_p, spans_p) = truths, predictions
+    pairs = np.indices((len(rows_p), len(rows_t))).reshape(2, -1).T
+    common, union = frame_overlaps(spans_p, spans_t, pairs)
+    shape = (len(rows_p), len(rows_t), spans_p.areas.shape[1])
+    return VideoPairs(
+        video=video,
+        truths=rows_t,
+        predictions=rows_p,
+        common=common.astype(np.int32).reshape(shape),
+        union=union.astype(np.int32).reshape(shape),
+        truth_areas=spans_t.areas.astype(np.int32),
+        prediction_areas=spans_p.areas.astype(np.int32),
+    )
 
 
 def _oddities(inputs: Inputs, video: int, found: Spans) -> np.ndarray:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from tevit import masks
 from tevit.evaluation import ap
+from tevit.masks import encode
 
 GOLDENS = Path(__file__).parents[2] / "goldens"
 
@@ -53,7 +53,7 @@ def text(mask: np.ndarray | None) -> dict | None:
     """A mask as COCO's compressed text."""
     if mask is None:
         return None
-    rle = masks.encode(mask)
+    rle = encode(mask)
     return {"size": rle["size"], "counts": rle["counts"].decode()}
 
 
@@ -66,7 +66,7 @@ def plain(mask: np.ndarray | None) -> dict | None:
     return {"size": list(mask.shape), "counts": np.diff(edges, prepend=0).tolist()}
 
 
-def annotation(id: int, video: int, category: int, found: list, crowd: int = 0) -> dict:
+def annotation(id: int, video: int, category: int, masks: list, crowd: int = 0) -> dict:
     areas = [None if mask is None else int(mask.sum()) for mask in masks]
     segmentations = [plain(mask) for mask in masks]
     return {

@@ -7,7 +7,7 @@ model's configuration, so that a file explains itself.
 import json
 import os
 import pickle
-import zipfile
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -188,12 +188,12 @@ def _unpickled(path: Path) -> Any:
         with torch.serialization.safe_globals(harmless):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = next((line for line in str(error).splitlines() if "global" in line.lower()), "")
-        if "Unsupported" in str(error) or "unsupported" in str(error) or "GLOBAL" in str(error):
-            raise ValueError(f"{path}: refused, because reading it would run code: {reason.strip()}") from error
+        code = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if code:
+            raise ValueError(f"{path}: refused, because reading it would run code ({code[1]})") from error
         raise ValueError(f"{path}: not a PyTorch checkpoint") from error
-    except (RuntimeError, EOFError, zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise ValueError(f"{path}: not a whole PyTorch checkpoint ({str(error).splitlines()[0]})") from error
+    except (RuntimeError, EOFError, LookupError, ValueError) as error:
+        raise ValueError(f"{path}: not a PyTorch checkpoint, or only a part of one") from error
 
 
 def infer_config(state: Mapping[str, Tensor], meta: Mapping[str, Any], path: str | os.PathLike) -> ModelConfig:

@@ -1,0 +1,147 @@
+"""Downloading against a local server: whole, resumed, changed, broken off, absent, wrong."""
+
+import hashlib
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from tevit import download
+from tevit.configs import MODELS
+from tevit.progress import Cancelled
+
+CONTENT = bytes(range(256)) * 12_000  # 3 MB
+MODEL = replace(MODELS["tevit_r50"], sha256=hashlib.sha256(CONTENT).hexdigest())
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `content` at /file, ranges too; `cut` sends so many bytes of an answer and hangs up."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.content, self.cut, self.etag = CONTENT, None, '"one"'
+        self.ranges: list[str | None] = []
+        self.url = f"http://127.0.0.1:{self.server_address[1]}/file"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        assert isinstance(server, Server)
+        wanted = self.headers.get("Range")
+        server.ranges.append(wanted)
+        if self.path != "/file":
+            return self.send_error(404)
+        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        if self.headers.get("If-Range", server.etag) != server.etag:
+            start = 0
+        if start >= len(server.content):
+            self.send_response(416)
+            self.send_header("Content-Range", f"bytes */{len(server.content)}")
+            return self.end_headers()
+        body = server.content[start:]
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", server.etag)
+        self.end_headers()
+        self.wfile.write(body[: server.cut])
+
+    def log_message(self, format, *args):
+        pass
+
+
+@pytest.fixture
+def server():
+    with Server() as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEVIT_HOME", str(tmp_path))
+    return tmp_path
+
+
+def test_whole_file_with_progress_and_hash(server, home):
+    seen = []
+    path = download.download(MODEL, lambda *args: seen.append(args), url=server.url)
+    assert path == home / "checkpoints" / "tevit_r50.pth" and path.read_bytes() == CONTENT
+    assert seen[-1] == ("downloading tevit_r50.pth", len(CONTENT), len(CONTENT))
+    assert sorted(item.name for item in path.parent.iterdir()) == ["tevit_r50.pth", "tevit_r50.pth.sha256"]
+    assert str(MODEL.sha256) in (path.parent / "tevit_r50.pth.sha256").read_text()
+    download.download(MODEL, url=server.url)
+    assert len(server.ranges) == 1  # it was there
+
+
+def test_broken_off_then_resumed(server, home):
+    server.cut = 1_000_000
+    with pytest.raises(ConnectionError, match=f"broke off: expected {len(CONTENT)} bytes, got 1000000"):
+        download.download(MODEL, url=server.url)
+    assert not (home / "checkpoints" / "tevit_r50.pth").exists()
+    server.cut = None
+    assert download.download(MODEL, url=server.url).read_bytes() == CONTENT
+    assert server.ranges == [None, "bytes=1000000-"]
+
+
+def test_stopped_then_resumed(server):
+    def stop(stage, done, total):
+        raise Cancelled
+
+    with pytest.raises(Cancelled):
+        download.download(MODEL, stop, url=server.url)
+    assert download.download(MODEL, url=server.url).read_bytes() == CONTENT
+    assert server.ranges[1] is not None
+
+
+def test_a_file_that_changed_meanwhile_is_fetched_anew(server):
+    server.cut, server.content, server.etag = 1_000_000, CONTENT[::-1], '"zero"'
+    with pytest.raises(ConnectionError):
+        download.download(MODEL, url=server.url)
+    server.cut, server.content, server.etag = None, CONTENT, '"one"'
+    assert download.download(MODEL, url=server.url).read_bytes() == CONTENT
+
+
+def test_a_part_that_is_whole_already_is_taken(server, home):
+    part = home / "checkpoints" / "tevit_r50.pth.part"
+    part.parent.mkdir()
+    part.write_bytes(CONTENT)
+    assert download.download(MODEL, url=server.url).read_bytes() == CONTENT
+
+
+def test_a_part_longer_than_the_file_is_dropped(server, home):
+    part = home / "checkpoints" / "tevit_r50.pth.part"
+    part.parent.mkdir()
+    part.write_bytes(CONTENT + b"more")
+    with pytest.raises(ConnectionError, match="has another length; run it again"):
+        download.download(MODEL, url=server.url)
+    assert download.download(MODEL, url=server.url).read_bytes() == CONTENT
+
+
+def test_wrong_content_is_not_kept(server, home):
+    server.content = CONTENT[:-1] + b"!"
+    with pytest.raises(ValueError, match=f"expected SHA-256 {MODEL.sha256}, got"):
+        download.download(MODEL, url=server.url)
+    assert list((home / "checkpoints").iterdir()) == []
+
+
+def test_no_such_file_and_no_network_are_one_sentence_each(server, home):
+    with pytest.raises(ConnectionError, match=r"cannot get .*/none: the server answers 404"):
+        download.download(MODEL, url=server.url.replace("/file", "/none"))
+    port = server.server_address[1]
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(ConnectionError, match=r"without network, put the file into .*checkpoints yourself") as caught:
+        download.download(MODEL, url=f"http://127.0.0.1:{port}/file")
+    assert "\n" not in str(caught.value)
+
+
+def test_published_urls_are_those_of_the_release():
+    base = "https://github.com/hustvl/Storage/releases/download/v1.1.0/"
+    assert {model.url for model in MODELS.values()} == {
+        base + name
+        for name in ("tevit_msgshift.pth", "tevit_msgshift_mstrain.pth", "tevit_r50.pth", "tevit_swin-l_mstrain.pth")
+    }

@@ -173,14 +173,14 @@ TEVIT_DEMO = ModelConfig(
         drop_path=0.0,
     ),
     categories=tuple(enumerate(("disc", "square", "triangle", "star", "cross", "ring", "crescent", "heart"), 1)),
-    queries=20,
+    queries=16,
     stages=3,
-    channels=96,
+    channels=64,
     heads=4,
-    ffn_channels=384,
+    ffn_channels=256,
     dynamic_channels=32,
     time_attention=True,
-    scale=(192, 320),
+    scale=(128, 214),
 )
 """The small model that comes with the studio; trained by `python -m train demo` on the data of `tevit shapes`."""
 

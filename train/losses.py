@@ -12,7 +12,6 @@ from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
 from torchvision.ops import roi_align, sigmoid_focal_loss
@@ -52,24 +51,30 @@ class Targets(NamedTuple):
 class Positives(NamedTuple):
     """The R rows of a batch that stand for an instance in a frame, in ascending order.
 
-    rows: (R,), index into B*T*Q. labels: (R,). boxes_xyxy, whwh: (R, 4), ground truth and sizes. masks: for each clip
-    the numbers of its rows here, and of their masks in its `Targets.masks`.
+    rows: (R,), index into B*T*Q. labels: (R,). boxes_xyxy, whwh: (R, 4), ground truth and sizes. clips, masks: (R,),
+    the clip of a row and the number of its mask in that clip's `Targets.masks`.
     """
 
     rows: Tensor
     labels: Tensor
     boxes_xyxy: Tensor
     whwh: Tensor
-    masks: list[tuple[Tensor, Tensor]]
+    clips: Tensor
+    masks: Tensor
 
 
 class SlotLoss(nn.Module):
-    """A model and its losses as one module: what a trainer differentiates, and what DistributedDataParallel wraps."""
+    """A model and its losses as one module: what a trainer differentiates, and what DistributedDataParallel wraps.
 
-    def __init__(self, model: TeViT, weights: Weights):
+    mask_rows: at most so many positives of a slot, drawn at random, go through each mask head, and their loss is
+    scaled up to all of them; 0 for all, as in the original.
+    """
+
+    def __init__(self, model: TeViT, weights: Weights, mask_rows: int = 0):
         super().__init__()
         self.model = model
         self.weights = weights
+        self.mask_rows = mask_rows
 
     def forward(self, batch: Batch, positives: float) -> dict[str, Tensor]:
         """All losses of a slot, weighted, "stage{i}_{class,l1,giou,dice}", float32 scalars.
@@ -103,9 +108,12 @@ class SlotLoss(nn.Module):
             head = cast(Stage, self.model.stages[index]).mask
             assert head is not None
             return torch.stack([parameter.sum() * 0 for parameter in head.parameters()]).sum()
+        count = len(found.rows)
+        if self.mask_rows and count > self.mask_rows:
+            found = some(found, torch.randperm(count)[: self.mask_rows].sort().values.to(found.rows.device))
         predicted = self.model.mask_logits(output, found.rows, found.labels, stage=index)
         boxes = output.boxes_xyxy.detach().float().flatten(0, 2)[found.rows]
-        return dice_loss(predicted.float(), mask_targets(boxes, targets, found)).sum()
+        return dice_loss(predicted.float(), mask_targets(boxes, targets, found)).mean() * count
 
 
 def pairs(batch: Batch) -> list[tuple[ClipTarget, Tensor]]:
@@ -120,8 +128,7 @@ def count_positives(targets: Sequence[ClipTarget], queries: int) -> int:
 
 def on_device(target: ClipTarget, size_hw: Tensor, device: torch.device) -> Targets:
     """The ground truth of a clip as tensors."""
-    height, width = target.masks.shape[2:]
-    masks = torch.from_numpy(target.masks).view(-1, 1, height, width).to(device)
+    masks = torch.from_numpy(target.masks).flatten(0, 1)[:, None].to(device)
     return Targets(
         torch.from_numpy(target.labels).to(device),
         torch.from_numpy(target.boxes_xyxy).to(device),
@@ -168,18 +175,21 @@ def clip_cost(logits: Tensor, boxes_xyxy: Tensor, target: Targets, weights: Weig
 def gather(boxes_xyxy: Tensor, targets: list[Targets], matches: list[tuple[Tensor, Tensor]]) -> Positives:
     """The positives of a batch: each matched query in each frame that its instance is in."""
     clips, frames, queries, _ = boxes_xyxy.shape
-    parts, masks, start = [], [], 0
+    parts = []
     for clip, (target, (query, instance)) in enumerate(zip(targets, matches, strict=True)):
         query, instance = query.to(boxes_xyxy.device), instance.to(boxes_xyxy.device)
         time, column = target.present[:, instance].nonzero().unbind(1)  # ascending, as linear_sum_assignment's rows
         rows = (clip * frames + time) * queries + query[column]
         picked = instance[column]
         truth = target.boxes_xyxy[time, picked]
-        parts.append((rows, target.labels[picked], truth, target.whwh.expand_as(truth)))
-        masks.append((torch.arange(start, start + len(rows)), time * len(target.labels) + picked))
-        start += len(rows)
-    rows, labels, truth, whwh = (torch.cat(column) for column in zip(*parts, strict=True))
-    return Positives(rows, labels, truth, whwh, masks)
+        whwh, clips = target.whwh.expand_as(truth), torch.full_like(rows, clip)
+        parts.append((rows, target.labels[picked], truth, whwh, clips, time * len(target.labels) + picked))
+    return Positives(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def some(found: Positives, chosen: Tensor) -> Positives:
+    """The positives whose numbers are `chosen`."""
+    return Positives(*(column[chosen] for column in found))
 
 
 # --- losses
@@ -220,11 +230,10 @@ def mask_targets(boxes_xyxy: Tensor, targets: list[Targets], found: Positives) -
     A box is clipped to its clip's padded frame first (the RoI of the mask head is not).
     """
     out = boxes_xyxy.new_zeros(len(boxes_xyxy), MASK_SIDE, MASK_SIDE)
-    for target, (numbers, masks) in zip(targets, found.masks, strict=True):
-        if not len(numbers):
-            continue
+    for clip, target in enumerate(targets):
+        numbers = (found.clips == clip).nonzero().squeeze(1)
         height, width = target.masks.shape[2:]
         clipped = boxes_xyxy[numbers].clamp(min=0).minimum(boxes_xyxy.new_tensor([width, height, width, height]))
-        rois = torch.cat([masks[:, None].to(clipped), clipped], 1)
+        rois = torch.cat([found.masks[numbers, None].to(clipped), clipped], 1)
         out[numbers] = roi_align(target.masks, rois, MASK_SIDE, sampling_ratio=-1, aligned=True).squeeze(1)
     return (out >= 0.5).float()

@@ -76,6 +76,7 @@ class Recipe:
     l1_weight: float = _said("weight of the L1 loss of boxes, in the matching too")
     giou_weight: float = _said("weight of the GIoU loss of boxes, in the matching too")
     dice_weight: float = _said("weight of the dice loss of masks")
+    mask_rows: int = _said("at most so many positives of a slot, drawn, go through each mask head; 0: all")
 
     precision: Literal["float32", "bfloat16"] = _said("bfloat16: mixed precision, losses stay in float32")
     checkpointing: bool = _said("compute activations again in the backward pass: less memory, more time")
@@ -117,6 +118,7 @@ TEVIT_MSGSHIFT_RECIPE = Recipe(
     l1_weight=5.0,
     giou_weight=2.0,
     dice_weight=8.0,
+    mask_rows=0,
     precision="float32",
     checkpointing=False,
     compile=False,
@@ -180,14 +182,15 @@ DEMO_RECIPE = replace(
     clips_per_slot=4,
     slots=1,
     scale_mode="value",
-    scales=((320, 192),),
+    scales=((214, 128),),
     iterations=8000,
-    lr=5e-4,
+    lr=6e-4,
     backbone_lr=1.0,
     clip_norm=1.0,
     warmup_iterations=200,
-    lr_steps=(6000, 7500),
-    workers=0,
+    lr_schedule="cosine",
+    mask_rows=16,
+    workers=1,
     save_every=200,
     eval_every=1000,
 )
@@ -234,7 +237,7 @@ def check(recipe: Recipe) -> Recipe:
     )  # fmt: skip
     for name in positive:
         _require(getattr(recipe, name) > 0, recipe, name, "more than 0")
-    for name in ("backbone_lr", "weight_decay", "warmup_iterations", "eval_every", "workers", "drop_path"):
+    for name in ("backbone_lr", "weight_decay", "warmup_iterations", "eval_every", "workers", "drop_path", "mask_rows"):
         _require(getattr(recipe, name) >= 0, recipe, name, "0 or more")
     for name in ("flip", "warmup_ratio"):
         _require(0 <= getattr(recipe, name) <= 1, recipe, name, "0 to 1")
@@ -251,15 +254,16 @@ def _require(holds: bool, recipe: Recipe, name: str, expected: str) -> None:
         raise ValueError(f"--{name.replace('_', '-')}: expected {expected}, got {getattr(recipe, name)}")
 
 
-def model_config(recipe: Recipe, categories: tuple[tuple[int, str], ...] | None = None) -> ModelConfig:
-    """The model that a recipe trains.
+def model_config(recipe: Recipe, categories: tuple[tuple[int, str], ...]) -> ModelConfig:
+    """The model that a recipe trains on data with these categories: (id, name) in the order of the labels.
 
-    categories: (id, name) of the training data in the order of its file; they count where the recipe takes its
-    classes from the data.
+    Raises: ValueError where the recipe keeps the architecture's classes and the data has another number of them.
     """
     base = ARCHITECTURES[recipe.model]
+    if not recipe.classes_from_data and len(categories) != base.num_classes:
+        raise ValueError(
+            f"the data has {len(categories)} classes, {recipe.model} has {base.num_classes}; --classes-from-data "
+            f"(or the recipe custom) makes a model for the data's"
+        )
     backbone = replace(base.backbone, messengers=recipe.messengers, drop_path=recipe.drop_path)
-    config = replace(base, backbone=backbone, time_attention=recipe.time_attention)
-    if recipe.classes_from_data and categories:
-        config = replace(config, categories=categories)
-    return config
+    return replace(base, backbone=backbone, time_attention=recipe.time_attention, categories=categories)

@@ -1,0 +1,54 @@
+"""AdamW as the original sets it up: which parameter learns how fast, and the learning rate of every iteration."""
+
+import math
+
+import torch
+from torch import nn
+
+from train.recipes import Recipe
+
+
+def parameter_rule(name: str, recipe: Recipe) -> tuple[float, float]:
+    """Factor on the learning rate and weight decay of a parameter, by its name in our model.
+
+    Source: `paramwise_cfg` of the original's configurations. For Swin-L the longest rule name counts alone, so that
+    the norms of its backbone decay while those of the heads do not.
+    """
+    spared = not recipe.norm_decay
+    if spared and "relative_position_bias_table" in name:
+        return 1.0, 0.0
+    if name.startswith("backbone."):
+        return recipe.backbone_lr, recipe.weight_decay
+    return 1.0, 0.0 if spared and "norm" in name else recipe.weight_decay
+
+
+def build_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW over the parameters that learn, one group for each rule; frozen ones are left out."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            groups.setdefault(parameter_rule(name, recipe), []).append(parameter)
+    settings = [
+        {"params": parameters, "lr_factor": factor, "weight_decay": decay}
+        for (factor, decay), parameters in groups.items()
+    ]
+    return torch.optim.AdamW(settings, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps)
+
+
+def learning_rate(recipe: Recipe, iteration: int) -> float:
+    """The learning rate of an iteration, counted from 0, before the groups' factors."""
+    if recipe.lr_schedule == "cosine":
+        rate = recipe.lr * 0.5 * (1 + math.cos(math.pi * iteration / recipe.iterations))
+    else:
+        rate = recipe.lr * recipe.lr_factor ** sum(iteration >= step for step in recipe.lr_steps)
+    if iteration < recipe.warmup_iterations:
+        rate *= 1 - (1 - iteration / recipe.warmup_iterations) * (1 - recipe.warmup_ratio)
+    return rate
+
+
+def set_learning_rate(optimiser: torch.optim.Optimizer, recipe: Recipe, iteration: int) -> float:
+    """Give every group its learning rate of an iteration; returns the rate before the factors."""
+    rate = learning_rate(recipe, iteration)
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["lr_factor"]
+    return rate

@@ -87,8 +87,11 @@ def read_sources(
     """Read an annotation file and look for its frames. Errors as for `train.data.open_training_data`."""
     if not Path(frames_root).is_dir():
         raise FileNotFoundError(f"no such folder of frames: {frames_root}")
-    read = read_videos if task == "video" else read_pictures
-    categories, sources = read(Path(annotations), Path(frames_root))
+    read, kind = (read_videos, "YouTube-VIS videos") if task == "video" else (read_pictures, "COCO pictures")
+    try:
+        categories, sources = read(Path(annotations), Path(frames_root))
+    except ValueError as error:
+        raise ValueError(f"{error} (read as {kind}, see --task)") from None
     whole, missing = [], []
     for source in sources:
         lost = [frame for frame in source.labelled if not source.files[frame].is_file()]
@@ -183,8 +186,9 @@ def make_source(
 ) -> Source:
     """boxes_xywh: float64 (A, T, 4), pixels, NaN where null. areas: float64 (A, T)."""
     ids = np.array([entry.id for entry in entries], np.int64)
-    if len(np.unique(ids)) < len(ids):
-        raise ValueError(f"{where}: expected every annotation id once, got one twice")
+    values, counts = np.unique(ids, return_counts=True)
+    if (counts > 1).any():
+        raise ValueError(f"{where}: expected every annotation id once, got {values[counts > 1][0]} twice")
     seen = ~np.isnan(boxes_xywh).any(-1)
     labelled = np.flatnonzero(seen.any(0)).tolist() if min(size_hw) >= SMALLEST else []
     usable = seen & (boxes_xywh[..., 2:] >= 1).all(-1) & (areas > 0)

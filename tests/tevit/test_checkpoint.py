@@ -115,16 +115,13 @@ def test_another_model_or_class_count_is_named(shrunk, tmp_path):
     with pytest.raises(ValueError, match="expected tevit_msgshift, got the architecture of tevit_r50"):
         shrunk.load_model(tmp_path / "r50.pth", expected=shrunk.TEVIT_MSGSHIFT)
     names = tuple(f"class {index}" for index in range(25))
-    original_file(
-        tmp_path / "ovis.pth", small(TEVIT_R50, categories=tuple(enumerate(names, 1))), meta={"CLASSES": names}
-    )
+    ovis = small(TEVIT_MSGSHIFT, categories=tuple(enumerate(names, 1)))
+    original_file(tmp_path / "ovis.pth", ovis, meta={"CLASSES": names})
     assert dict(shrunk.load_model(tmp_path / "ovis.pth").config.categories)[25] == "class 24"
     with pytest.raises(ValueError, match=r"expected 40 classes \(tevit_msgshift\), got 25"):
         shrunk.load_model(tmp_path / "ovis.pth", expected=shrunk.TEVIT_MSGSHIFT)
     original_file(tmp_path / "nameless.pth", ovis)
-    with pytest.raises(
-        ValueError, match=r"expected 40 classes \(tevit_msgshift\), got 25, and the file does not name them"
-    ):
+    with pytest.raises(ValueError, match=r"got 25, and the file does not name them"):
         shrunk.load_model(tmp_path / "nameless.pth")
 
 

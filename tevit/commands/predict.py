@@ -163,7 +163,7 @@ def _run_dataset(args: argparse.Namespace) -> int:
     with TerminalProgress("video") as progress:
         write_results(args.out / "results.json", _dataset_results(predictor, dataset, args, failed, progress))
     if args.zip:
-        write_zip(args.out / "results.json", args.out / "submission.zip")
+        write_zip(args.out / "submission.zip", args.out / "results.json")
     done = len(dataset.videos) - len(failed)
     _say(args, f"{done} of {len(dataset.videos)} videos -> {args.out / 'results.json'}")
     return _finish(args, {"videos": done, "out": str(args.out), "failed": failed}, done, failed)

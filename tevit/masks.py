@@ -55,7 +55,7 @@ def encode_batch(masks: np.ndarray) -> list[RLE]:
 
 def decode(rle: RLE) -> np.ndarray:
     """The mask of an RLE, uint8 (H, W), 1 where the object is."""
-    return coco.decode(rle)
+    return coco.decode([rle])[:, :, 0]
 
 
 def empty(size_hw: Sequence[int]) -> RLE:

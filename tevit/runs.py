@@ -132,12 +132,8 @@ def _check_chunk(
         lengths[bad] = 1
     starts = np.concatenate([[0], np.cumsum(lengths)])
     runs = _decode(np.frombuffer(b"".join(data), np.uint8) - np.uint8(48), starts)
-    sums = _sums(runs)
-    if sums is None:
-        bad[:] = True
-    else:
-        totals, areas[:], negative = sums
-        bad |= runs.malformed | negative | (totals != sizes[:, 0] * sizes[:, 1])
+    totals, areas[:], negative = _sums(runs)
+    bad |= runs.malformed | negative | (totals != sizes[:, 0] * sizes[:, 1])
     for i in _places(bad):
         fault, areas[i] = _explain(texts[i], int(sizes[i, 0]), int(sizes[i, 1]))
         if fault:
@@ -197,16 +193,17 @@ def _join_groups(deltas: np.ndarray, characters: np.ndarray, more: np.ndarray) -
     deltas[owner] = np.clip(numbers, -_TOO_LONG, _TOO_LONG)
 
 
-def _sums(runs: _Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def _sums(runs: _Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each of N texts: the sum of all runs, the sum of every second run, and whether any run is negative.
 
     Differences are to the run two places before: two interleaved chains, summed up over the whole chunk. A text's
     own runs are those sums less what stood before it began, which need not be taken from each of them.
-    None where the chains leave the range in which 32 bits are surely exact.
+
+    The sums may overflow their 32 bits, and hide nothing: no number exceeds 2**28, so that from one run to the next
+    none but an overflow changes more than that. Where all runs of a text seem to lie between 0 and their total, a
+    picture's 2**28 pixels at most, there was no overflow; elsewhere the text is looked at again in exact numbers.
     """
     even, odd = _Chain.of(runs.deltas[0::2]), _Chain.of(runs.deltas[1::2])
-    if not (even.exact and odd.exact):
-        return None
     sum_e, before_e, first_e, count_e, low_e = even.per_text((runs.starts + 1) // 2)
     sum_o, before_o, first_o, count_o, low_o = odd.per_text(runs.starts // 2)
     at_even = runs.starts[:-1] % 2 == 0
@@ -219,11 +216,7 @@ def _sums(runs: _Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
 
 
 class _Chain(NamedTuple):
-    """sums: int32, the running sum of every second number of a chunk, a 0 before and _END after.
-
-    No number is larger than 2**28, so that a sum which overflows cannot skip the numbers beyond 2**30: where none of
-    those occurs, all sums are exact.
-    """
+    """sums: int32, the running sum of every second number of a chunk, a 0 before and _END after."""
 
     sums: np.ndarray
 
@@ -233,10 +226,6 @@ class _Chain(NamedTuple):
         sums[0], sums[-1] = 0, _END
         np.cumsum(deltas, out=sums[1:-1])
         return cls(sums)
-
-    @property
-    def exact(self) -> bool:
-        return self.sums.max() <= _END and self.sums.min() >= -_END
 
     def per_text(self, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Sum of the running sums, the one before the text, its first, their number and the lowest; each (N,)."""

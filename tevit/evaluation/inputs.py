@@ -48,14 +48,27 @@ class VideoFacts:
     length: int
 
 
+@dataclass(frozen=True)
+class LeftOut:
+    """A track whose category the ground truth does not list. what: "annotation" or "prediction"."""
+
+    what: str
+    id: int
+    video_id: int
+    category_id: int
+    score: float
+
+
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """videos, categories (id -> name): ascending by id. warnings: what does not count and why, a sentence each."""
+    """videos, categories (id -> name): ascending by id. left_out: what is in neither table.
+    warnings: what does not count and why, a sentence each."""
 
     videos: list[VideoFacts]
     categories: dict[int, str]
     truths: Tracks
     predictions: Tracks
+    left_out: tuple[LeftOut, ...]
     warnings: tuple[str, ...]
 
 
@@ -72,20 +85,15 @@ def read_inputs(gt: Source, results: Found) -> Inputs:
     videos, categories, truths = _from_dataset(gt) if isinstance(gt, Dataset) else _from_memory(gt, stated=True)
     found = _from_results(results) if isinstance(results, Results) else _from_memory(results, stated=False)[2]
     _refuse_other_videos({video.id for video in videos}, found)
-    warnings: list[str] = []
     sizes = {video.id: video.size_hw for video in videos}
-    tables = [
-        _table(rows, what, sizes, sorted(categories), warnings)
-        for rows, what in ((truths, "annotation"), (found, "prediction"))
-    ]
-    if not found:
-        warnings.append("the results hold no prediction at all")
+    left_out = (*_left_out(truths, "annotation", categories), *_left_out(found, "prediction", categories))
     return Inputs(
         videos=sorted(videos, key=lambda video: video.id),
         categories=dict(sorted(categories.items())),
-        truths=tables[0],
-        predictions=tables[1],
-        warnings=tuple(warnings),
+        truths=_table(truths, "annotation", sizes, sorted(categories)),
+        predictions=_table(found, "prediction", sizes, sorted(categories)),
+        left_out=left_out,
+        warnings=_warnings(left_out, found),
     )
 
 
@@ -161,18 +169,26 @@ def _refuse_other_videos(known: set[int], found: list[_Row]) -> None:
         )
 
 
-def _table(
-    rows: list[_Row], what: str, sizes: dict[int, tuple[int, int]], categories: list[int], warnings: list[str]
-) -> Tracks:
+def _left_out(rows: list[_Row], what: str, categories: dict[int, str]) -> list[LeftOut]:
+    return [LeftOut(what, r.id, r.video, r.category, r.score) for r in rows if r.category not in categories]
+
+
+def _warnings(left_out: tuple[LeftOut, ...], found: list[_Row]) -> tuple[str, ...]:
+    warnings = [] if found else ["the results hold no prediction at all"]
+    for what in ("annotation", "prediction"):
+        items = [item for item in left_out if item.what == what]
+        ids = sorted({item.category_id for item in items})
+        shown = ", ".join(map(str, ids[:10])) + (", …" if len(ids) > 10 else "")
+        if items:
+            warnings.append(
+                f"{len(items)} {what}s left out: the ground truth does not list their category (ids {shown})"
+            )
+    return tuple(warnings)
+
+
+def _table(rows: list[_Row], what: str, sizes: dict[int, tuple[int, int]], categories: list[int]) -> Tracks:
     places = {id: place for place, id in enumerate(categories)}
-    unknown = sorted({row.category for row in rows} - places.keys())
-    if unknown:
-        count = sum(row.category not in places for row in rows)
-        shown = ", ".join(map(str, unknown[:10])) + (", …" if len(unknown) > 10 else "")
-        warnings.append(
-            f"{count} {what}s are of categories that the ground truth does not list (ids {shown}); they do not count"
-        )
-        rows = [row for row in rows if row.category in places]
+    rows = [row for row in rows if row.category in places]
     video_places = {id: place for place, id in enumerate(sorted(sizes))}
     return Tracks(
         ids=np.array([row.id for row in rows], np.int64),

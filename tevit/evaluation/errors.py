@@ -1,0 +1,65 @@
+"""What kinds of errors predictions make, and what each kind costs in AP: `find_errors` is where to begin."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from tevit.evaluation.measuring import Measured
+from tevit.evaluation.mending import Ledger, explaining
+from tevit.evaluation.records import ErrorRecord, records
+from tevit.evaluation.taxonomy import TYPES, Limits, Verdicts, judge
+
+__all__ = ["TYPES", "ErrorRecord", "Errors", "Limits", "find_errors"]
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """ap: the AP at `limits.positive` that is taken apart, in [0, 1]; -1: no ground truth. dap: type -> AP gained by
+    mending that type alone. mended: AP with all mended. records: predictions in file order, then truths."""
+
+    limits: Limits
+    ap: float
+    dap: Mapping[str, float]
+    mended: float
+    records: tuple[ErrorRecord, ...]
+
+
+def find_errors(measured: Measured, limits: Limits | None = None) -> Errors:
+    """Name every error and what it costs. measured: with all pairs, and classes not pooled."""
+    limits = limits or Limits()
+    if len(measured.pairs) != len(measured.inputs.videos) or measured.agnostic:
+        raise ValueError("errors need the overlaps of all pairs, by class: measure with all_pairs=True")
+    verdicts = judge(measured, limits)
+    ledger, rows = _ledger(measured, verdicts)
+    _explain(verdicts, ledger, rows)
+    ledger = replace(ledger, missed=verdicts.truths == "missed")
+    ap = ledger.ap(())
+    dap = {type: ledger.ap((type,)) - ap for type in TYPES}
+    return Errors(limits, ap, dap, ledger.ap(TYPES), records(measured, verdicts, dap, limits))
+
+
+def _ledger(measured: Measured, verdicts: Verdicts) -> tuple[Ledger, np.ndarray]:
+    """Also the rows of the predictions that it holds."""
+    truths, predictions = measured.inputs.truths, measured.inputs.predictions
+    rows = np.flatnonzero(verdicts.predictions != "ignored")
+    order = np.lexsort((rows, predictions.videos[rows], -predictions.scores[rows]))
+    ledger = Ledger(
+        types=verdicts.predictions[rows],
+        categories=predictions.categories[rows],
+        truths=verdicts.truths_of[rows],
+        order=np.argsort(order),
+        truth_categories=truths.categories,
+        counting=~truths.crowd,
+        missed=np.zeros(len(truths.ids), bool),
+        classes=len(measured.inputs.categories),
+    )
+    return ledger, rows
+
+
+def _explain(verdicts: Verdicts, ledger: Ledger, rows: np.ndarray) -> None:
+    """Truths that an error of class or place stands for are not missed."""
+    found = explaining(ledger)
+    explained = ledger.truths[found]
+    verdicts.truths[explained] = "explained"
+    verdicts.predictions_of[explained] = rows[found]

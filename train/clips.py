@@ -9,7 +9,7 @@ import numpy as np
 
 from tevit import masks
 from tevit.tracks import RLE
-from tevit.video import Geometry, geometry, preprocess
+from tevit.video import Geometry, geometry, normalised_levels
 from train.sampling import Augmentation
 from train.sources import Source
 
@@ -48,14 +48,24 @@ def make_clip(source: Source, frames: Sequence[int], augmentation: Augmentation)
     say, or the annotation of a mask that cannot be read.
     """
     size = geometry(source.size_hw, augmentation.scale)
-    pixels = np.stack([preprocess(_read(source.files[frame], source.size_hw), size) for frame in frames])
-    if augmentation.flip:
-        mirror(pixels, size.resized_hw[1])
+    pixels = np.zeros((len(frames), 3, *size.padded_hw), np.float32)
+    levels = normalised_levels()
+    for out, frame in zip(pixels, frames, strict=True):
+        _fill(out, _read(source.files[frame], source.size_hw), size, augmentation.flip, levels)
     return Clip(pixels, size.resized_hw, _target(source, frames, size, augmentation.flip))
 
 
+def _fill(out: np.ndarray, bgr: np.ndarray, size: Geometry, flip: bool, levels: np.ndarray) -> None:
+    """As `tevit.video.preprocess`, but mirrored in 8 bit and written to its place: in less time."""
+    height, width = size.resized_hw
+    resized = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_LINEAR)
+    turned = resized[:, ::-1] if flip else resized
+    for channel, values in enumerate(levels):
+        out[channel, :height, :width] = np.take(values, turned[..., 2 - channel])
+
+
 def _read(file: Path, size_hw: tuple[int, int]) -> np.ndarray:
-    """RGB (H, W, 3), read with OpenCV's default flag like the original: EXIF rotation applied, grey in 3 channels."""
+    """BGR (H, W, 3), read with OpenCV's default flag like the original: EXIF rotation applied, grey in 3 channels."""
     try:
         data = np.frombuffer(file.read_bytes(), np.uint8)
     except FileNotFoundError:
@@ -66,12 +76,7 @@ def _read(file: Path, size_hw: tuple[int, int]) -> np.ndarray:
     if bgr.shape[:2] != size_hw:
         expected, got = (f"{width}x{height}" for height, width in (size_hw, bgr.shape[:2]))
         raise ValueError(f"{file}: expected {expected} pixels as the annotations say, got {got}")
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-
-
-def mirror(pixels: np.ndarray, width: int) -> None:
-    """Mirror the first `width` columns of (..., W) in place; the padding stays on the right."""
-    pixels[..., :width] = pixels[..., :width][..., ::-1].copy()
+    return bgr
 
 
 def _target(source: Source, frames: Sequence[int], size: Geometry, flip: bool) -> ClipTarget:
@@ -86,9 +91,7 @@ def _target(source: Source, frames: Sequence[int], size: Geometry, flip: bool) -
         boxes[..., [0, 2]] = np.float32(size.resized_hw[1]) - boxes[..., [2, 0]]
     shown = present[columns].T
     boxes[~shown] = 0
-    drawn = resize_masks([rles[column] for column in columns], shown, size)
-    if flip:
-        mirror(drawn, size.resized_hw[1])
+    drawn = resize_masks([rles[column] for column in columns], shown, size, flip)
     return ClipTarget(source.labels[columns], source.ids[columns], boxes, shown, drawn)
 
 
@@ -101,8 +104,8 @@ def resize_boxes(boxes_xyxy: np.ndarray, size: Geometry) -> np.ndarray:
     return np.clip(boxes_xyxy * size.scale_factor, 0, limits)
 
 
-def resize_masks(rles: Sequence[Sequence[RLE | None]], shown: np.ndarray, size: Geometry) -> np.ndarray:
-    """N tracks of T masks -> uint8 (T, N, Hp, Wp); shown: bool (T, N), the others stay empty.
+def resize_masks(rles: Sequence[Sequence[RLE | None]], shown: np.ndarray, size: Geometry, flip: bool) -> np.ndarray:
+    """N tracks of T masks -> uint8 (T, N, Hp, Wp), mirrored if asked; shown: bool (T, N), the others stay empty.
 
     By OpenCV's nearest neighbour: source index floor(i * (1 / (new / old))), which other libraries do not share.
     """
@@ -111,6 +114,7 @@ def resize_masks(rles: Sequence[Sequence[RLE | None]], shown: np.ndarray, size: 
     for t, n in np.argwhere(shown):
         rle = rles[n][t]
         assert rle is not None
-        mask = masks.decode(rle)
-        out[t, n, :height, :width] = cv2.resize(mask, (width, height), interpolation=cv2.INTER_NEAREST)
+        columns = masks.decode(rle).T  # run lengths go down the columns, so that this way the rows lie in one piece
+        resized = cv2.resize(columns, (height, width), interpolation=cv2.INTER_NEAREST)
+        out[t, n, :height, :width] = (resized[::-1] if flip else resized).T
     return out

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tevit.video import Video
 
 TICK = 0.25  # seconds between looks at a run
+TOAST = 5  # seconds; the panel goes on saying it
 POSTER_WIDTH = 960
 MOST_TRACKS = 100
 
@@ -223,12 +225,12 @@ class _Tab:
 
 
 def _toast(sentence: str) -> gr.Error:
-    """To be raised after the panel says the same; what the page shows stays."""
-    return gr.Error(sentence, print_exception=False)
+    """To be raised after the panel says the same; what the page shows stays. Gradio takes the text for HTML."""
+    return gr.Error(escape(sentence, quote=False), duration=TOAST, print_exception=False)
 
 
 def _advice(choice: Choice) -> str:
-    return f'<p class="hint">{panels.escape(choice.advice)}</p>' if choice.advice else ""
+    return f'<p class="hint">{escape(choice.advice)}</p>' if choice.advice else ""
 
 
 def _picture(video: "Video") -> bytes:

@@ -34,8 +34,16 @@ def read(html: str) -> _Text:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.04, "0.0 s"), (3.44, "3.4 s"), (7, "7 s"), (9.97, "10 s"), (59.6, "1 min 0 s"), (125, "2 min 5 s")]
-    + [(3599.7, "1 h 0 min"), (7384, "2 h 3 min")],
+    [
+        (0.04, "0.0 s"),
+        (3.44, "3.4 s"),
+        (7, "7 s"),
+        (9.97, "10 s"),
+        (59.6, "1 min 0 s"),
+        (125, "2 min 5 s"),
+        (3599.7, "1 h 0 min"),
+        (7384, "2 h 3 min"),
+    ],
 )
 def test_durations_read_well(seconds: float, words: str):
     assert panels.duration(seconds) == words

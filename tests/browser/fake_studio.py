@@ -27,7 +27,7 @@ def load(model: str) -> FakePredictor:
         raise ValueError(f"{Path(model).name}: not a whole PyTorch checkpoint (the file is empty)")
     if behaviour == "crashing":
         return FakePredictor(fails_at=3, error=RuntimeError("a mistake of ours"))
-    return FakePredictor(seconds={"slow": 0.25}.get(behaviour, 0.01))
+    return FakePredictor(seconds={"slow": 0.15}.get(behaviour, 0.01))
 
 
 if __name__ == "__main__":

@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
+from tevit.video import open_video
+
+SIZE = (48, 64)
 COLORS = ((200, 40, 40), (40, 180, 60), (30, 60, 210), (230, 220, 40))  # top left, top right, bottom left, bottom right
 
 # The encoders' own defaults are slow (VP9) or give the first frame most of the bits (MPEG-4).
@@ -112,3 +116,28 @@ def onsets(path: Path) -> list[float]:
         loud = np.concatenate([part.to_ndarray()[0] for frame in frames for part in resampler.resample(frame)])
     places = np.flatnonzero(np.abs(loud) > 0.03)
     return [start - first + place / 8000 for place in places[np.diff(places, prepend=-9999) > 2000]]
+
+
+def pictures(count: int, size_hw: tuple[int, int] = SIZE) -> list[np.ndarray]:
+    """Noise with a bright bar that moves on with each frame, so that a wrong frame shows."""
+    noise = np.random.default_rng(0).integers(0, 60, (count, *size_hw, 3), dtype=np.uint8)
+    for index, frame in enumerate(noise):
+        frame[:, index * 4 % size_hw[1] :][:, :4] = 250
+    return list(noise)
+
+
+def bar(rgb: np.ndarray) -> int:
+    """Which frame of `pictures` this is, up to 16."""
+    return int(rgb[..., 1].mean(0).argmax()) // 4
+
+
+def write_images(folder: Path, frames: dict[str, np.ndarray]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, rgb in frames.items():
+        assert cv2.imwrite(str(folder / name), rgb[..., ::-1])
+    return folder
+
+
+def times(path: Path) -> list[float]:
+    """When the frames of a video are due, in seconds."""
+    return [frame.time for frame in open_video(path).frames()]

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -9,6 +10,7 @@ from hypothesis.extra import numpy as arrays
 
 from tevit.tracks import Track, VideoResult
 
+GOLDENS = Path(__file__).parent / "goldens"
 SIZE = (6, 9)
 CATEGORIES = {4: "dog", 2: "earless_seal", 7: 'a "quoted" <name>'}
 
@@ -45,23 +47,23 @@ def rectangle(top: int, left: int, bottom: int, right: int, size: tuple[int, int
     return mask
 
 
-def compressed(mask: np.ndarray) -> dict:
+def compressed(mask: np.ndarray) -> dict[str, Any]:
     """One frame's segmentation as text."""
     return {"size": list(mask.shape), "counts": text(plain_runs(mask))}
 
 
-def uncompressed(mask: np.ndarray) -> dict:
+def uncompressed(mask: np.ndarray) -> dict[str, Any]:
     """One frame's segmentation as plain runs."""
     return {"counts": plain_runs(mask), "size": list(mask.shape)}
 
 
-def video(id: int, length: int, size: tuple[int, int] = SIZE) -> dict:
+def video(id: int, length: int, size: tuple[int, int] = SIZE) -> dict[str, Any]:
     """One entry of `videos`."""
     names = [f"film{id}/{5 * t:05d}.jpg" for t in range(length)]
     return {"id": id, "height": size[0], "width": size[1], "length": length, "file_names": names}
 
 
-def annotation(id: int, video_id: int, category_id: int, masks: list, form=uncompressed) -> dict:
+def annotation(id: int, video_id: int, category_id: int, masks: list, form=uncompressed) -> dict[str, Any]:
     """One annotation; a mask None is null."""
     return {
         "id": id,
@@ -80,20 +82,20 @@ def box_xywh(mask: np.ndarray) -> list[float]:
     return [float(xs.min()), float(ys.min()), float(np.ptp(xs) + 1), float(np.ptp(ys) + 1)]
 
 
-def prediction(video_id: int, category_id: int, score: float, masks: list) -> dict:
+def prediction(video_id: int, category_id: int, score: float, masks: list) -> dict[str, Any]:
     """One entry of a submission."""
     segmentations = [None if mask is None else compressed(mask) for mask in masks]
     return {"video_id": video_id, "category_id": category_id, "score": score, "segmentations": segmentations}
 
 
-def data_set(videos: list, annotations: list | None) -> dict:
+def data_set(videos: list, annotations: list | None) -> dict[str, Any]:
     """The whole object, with keys that nobody here knows."""
     categories = [{"id": id, "name": name, "supercategory": "object"} for id, name in CATEGORIES.items()]
     content = {"info": {"year": 2021}, "videos": videos, "categories": categories, "licenses": []}
     return content if annotations is None else content | {"annotations": annotations}
 
 
-def sample() -> dict:
+def sample() -> dict[str, Any]:
     """Two videos, three tracks: one that leaves, one that is never there in the first frame, one through all frames."""
     square, bar = rectangle(1, 2, 4, 5), rectangle(0, 6, 6, 8)
     tracks = [
@@ -104,7 +106,7 @@ def sample() -> dict:
     return data_set([video(8, 2), video(5, 3)], tracks)
 
 
-def submission() -> list:
+def submission() -> list[dict[str, Any]]:
     """Predictions for `sample`."""
     square, bar = rectangle(1, 2, 4, 5), rectangle(0, 6, 6, 8)
     return [

@@ -98,7 +98,7 @@ def malformed(data: bytes, error: Exception) -> str:
     if len(data) > _LARGE // 4:
         return f"malformed JSON: {error}"
     try:
-        json.loads(data)
+        json.loads(data.decode())
     except json.JSONDecodeError as found:
         return f"malformed JSON at line {found.lineno}, column {found.colno}: {found.msg[:1].lower()}{found.msg[1:]}"
     except UnicodeDecodeError as found:

@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 _AT_ONCE = 255  # pycocotools' area keeps the number of masks in a byte
-_LONGEST = 1 << 40
+_LONGEST = 1 << 40  # what a longer run or side is taken for: no picture has it
 _FAR = 100  # polygon points farther outside than this many picture sizes are taken for a mistake
 
 
@@ -97,6 +97,7 @@ def _from_object(segmentation: object) -> RLE:
     size, counts = segmentation["size"], segmentation["counts"]
     if not (isinstance(size, list | tuple) and len(size) == 2 and all(type(side) is int for side in size)):
         raise ValueError(f"expected a mask's size as two whole numbers, got {str(size)[:60]}")
+    size = [max(min(side, _LONGEST), -_LONGEST) for side in size]
     if isinstance(counts, str | bytes):
         _raise_first(check_counts([counts], [size]).faults)
         return {"size": list(size), "counts": counts.encode() if isinstance(counts, str) else counts}

@@ -92,7 +92,9 @@ def _runs_fault(runs: np.ndarray, height: int, width: int) -> str:
         return fault
     if runs.min() < 0:
         return f"a run is negative ({runs.min()})"
-    return _sum_fault(sum(runs.tolist()), height, width)
+    if runs.max() > MAX_PIXELS:
+        return "a run is longer than any picture"
+    return _sum_fault(int(runs.sum()), height, width)
 
 
 def _sum_fault(total: int, height: int, width: int) -> str:

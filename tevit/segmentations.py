@@ -7,13 +7,13 @@ all masks of a video at once, because a data set has a hundred thousand of them.
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from tevit import masks
-from tevit.runs import Checked, check_counts, check_runs
+from tevit.runs import MAX_PIXELS, Checked, check_counts, check_runs
 from tevit.tracks import RLE
 
 
@@ -35,8 +35,11 @@ class Fault(NamedTuple):
     text: str
 
 
+_Side = Annotated[int, msgspec.Meta(ge=1, le=MAX_PIXELS)]
+
+
 class _Segment(msgspec.Struct):
-    size: tuple[int, int]
+    size: tuple[_Side, _Side]
     counts: msgspec.Raw
 
 

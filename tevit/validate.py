@@ -173,11 +173,13 @@ def _submission_notes(report: Report, gt: Dataset | None, covered: set[int], out
     if gt is None:
         report.notes.append("without the ground truth (--gt), lengths and sizes are only compared within the file")
     elif missing := len(gt.videos.keys() - covered):
-        report.notes.append(f"{missing} of {len(gt.videos)} videos have no prediction")
+        report.notes.append(f"videos without a prediction: {missing} of {len(gt.videos)}")
     if outside:
-        report.notes.append(f"{outside} scores lie outside 0 to 1")
+        report.notes.append(f"scores outside 0 to 1: {outside}")
     if beyond:
-        report.notes.append(f"{beyond} predictions do not count: of a class in a video, only the best {_MOST} do")
+        report.notes.append(
+            f"predictions that do not count: {beyond} (of a class in a video, only the best {_MOST} do)"
+        )
 
 
 def _has_lists(content: Fields, report: Report) -> bool:
@@ -252,7 +254,9 @@ def _annotations(
         progress("checking", place, len(items))
     report.counts |= {"annotations": len(items), "masks": masks}
     if empty:
-        report.notes.append(f"{empty} annotations have no mask in any frame; the official metric counts them as missed")
+        report.notes.append(
+            f"annotations without a mask in any frame: {empty} (the official metric counts them as missed)"
+        )
 
 
 class _FreeIds:

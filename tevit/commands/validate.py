@@ -70,8 +70,8 @@ def _check(
 
 
 def _print(report: "Report", written: Path | None) -> None:
-    holds = ", ".join(f"{count} {what}" for what, count in report.counts.items())
-    print(f"{report.path}: {report.kind}" + (f" with {holds}" if holds else ""))
+    holds = ", ".join(f"{what}: {count}" for what, count in report.counts.items())
+    print(f"{report.path}: {report.kind}" + (f"; {holds}" if holds else ""))
     for fault in report.faults:
         print(f"  {fault}" + (f" -> {fault.repair}" if written and fault.repair else ""))
     for note in report.notes:
@@ -80,6 +80,6 @@ def _print(report: "Report", written: Path | None) -> None:
         print("  correct")
         return
     repairable = sum(fault.repair is not None for fault in report.faults)
-    print(f"  {len(report.faults)} faults, of which --fix can repair {repairable}")
+    print(f"  faults: {len(report.faults)}, of which --fix can repair {repairable}")
     if written:
         print(f"  repaired copy: {written}")

@@ -1,0 +1,85 @@
+"""The second lens: what dealing the predicted masks anew does, on sets made for it and on any data set."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from tests.tevit.evaluation import sets
+from tests.tevit.evaluation.sets import annotation, data_set, prediction
+from tests.tevit.evaluation.test_errors import FRAMES, SIZE, measured, square
+from tevit.evaluation.ap import conclude
+from tevit.evaluation.gaps import Gap, find_gaps
+
+LEFT, RIGHT = [square(5)] * FRAMES, [square(40)] * FRAMES
+
+
+def whole(tracks: list[tuple[int, list]], results: list[tuple[int, float, list]]) -> Gap:
+    truths = [annotation(i + 1, 1, category, masks) for i, (category, masks) in enumerate(tracks)]
+    found = [prediction(1, category, score, masks) for category, score, masks in results]
+    return find_gaps(measured(data_set({1: FRAMES}, [1, 2], truths, SIZE), found)).whole
+
+
+def test_swapped_identities_are_a_tracking_gap():
+    swapped = [LEFT[:5] + RIGHT[5:], RIGHT[:5] + LEFT[5:]]
+    gap = whole([(1, LEFT), (1, RIGHT)], [(1, 0.9, swapped[0]), (1, 0.8, swapped[1])])
+    assert (gap.ap, gap.tracked, gap.classified) == pytest.approx((0, 1, 1), abs=1e-9)
+    assert (gap.tracking, gap.classification, gap.masks) == pytest.approx((1, 0, 0), abs=1e-9)
+
+
+def test_wrong_classes_are_a_classification_gap():
+    gap = whole([(1, LEFT), (2, RIGHT)], [(2, 0.9, LEFT), (1, 0.8, RIGHT)])
+    assert (gap.tracking, gap.classification, gap.masks) == pytest.approx((0, 1, 0), abs=1e-9)
+
+
+def test_poor_masks_and_misses_remain():
+    gap = whole([(1, LEFT), (1, RIGHT)], [(1, 0.9, [square(7)] * FRAMES)])  # IoU 2/3: right up to threshold 0.65
+    assert (gap.tracking, gap.classification) == pytest.approx((0, 0), abs=1e-9)
+    assert gap.masks == pytest.approx(1 - 0.4 * 51 / 101)
+
+
+def test_a_dealt_track_has_class_and_score_of_most_of_its_frames():
+    parts = [LEFT[:6] + [None] * 4, [None] * 6 + LEFT[6:]]
+    stray = (1, 0.5, RIGHT)  # between the two scores: a dealt track of score 0.2 would come after it
+    gap = whole([(1, LEFT)], [(1, 0.9, parts[0]), (2, 0.2, parts[1]), stray])
+    assert gap.tracked == pytest.approx(1, abs=1e-9)
+    gap = whole([(1, LEFT)], [(1, 0.2, parts[0]), (2, 0.9, parts[1]), stray])
+    assert gap.tracked == pytest.approx(0.5, abs=1e-9)
+
+
+def test_masks_that_were_not_dealt_stay_in_their_track():
+    half = LEFT[:5] + RIGHT[5:]
+    gap = whole([(1, LEFT)], [(1, 0.9, half), (1, 0.5, [None] * 5 + LEFT[5:])])
+    # The dealt track is perfect with score 0.9; what is left of the first keeps that score and comes after it.
+    assert gap.tracked == pytest.approx(1, abs=1e-9)
+    assert gap.ap == pytest.approx((1 / 10) * (101 / 101) * 0.5, abs=1e-9)
+
+
+def test_a_mask_below_the_least_iou_is_not_dealt():
+    gap = whole([(1, LEFT)], [(2, 0.9, [square(14)] * FRAMES)])  # frame IoU 0.05
+    assert gap.classified == 0
+
+
+def test_parts_by_length_and_by_instances():
+    truths = [annotation(1, 1, 1, LEFT), annotation(2, 2, 1, LEFT), annotation(3, 2, 1, RIGHT)]
+    found = [prediction(1, 1, 0.9, LEFT)]
+    gaps = find_gaps(measured(data_set({1: FRAMES, 2: FRAMES}, [1], truths, SIZE), found))
+    assert gaps.by_instances["1"].ap == pytest.approx(1)
+    assert gaps.by_instances["2 to 3"].ap == 0
+    assert gaps.by_instances["2 to 3"].truths == 2
+    assert gaps.by_length["up to 16 frames"].truths == 3
+    assert gaps.by_length["33 frames and more"].ap == -1
+    assert np.isnan(gaps.by_length["33 frames and more"].tracking)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sets.random_sets())
+def test_what_holds_on_any_data_set(random_set):
+    found = measured(*random_set)
+    whole = find_gaps(found).whole
+    assert whole.ap == pytest.approx(conclude(found).figures["AP"], abs=1e-12)
+    if whole.truths:
+        assert whole.tracking + whole.classification + whole.masks == pytest.approx(1 - whole.ap)
+        assert 0 <= whole.tracked <= 1 + 1e-12
+        assert 0 <= whole.classified <= 1 + 1e-12
+    else:
+        assert whole.ap == whole.tracked == whole.classified == -1

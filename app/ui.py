@@ -17,7 +17,7 @@ MONO = ("ui-monospace", "monospace")
 
 def build(runs: Runs, checkpoints: Sequence[Path]) -> gr.Blocks:
     """All tabs, tied to the one line of runs. checkpoints: files to offer first in the list of models."""
-    with gr.Blocks(title=TITLE, fill_width=True, analytics_enabled=False, delete_cache=(3600, KEEP_SECONDS)) as page:
+    with gr.Blocks(title=TITLE, fill_width=True, delete_cache=(3600, KEEP_SECONDS)) as page:
         gr.HTML(f"<h1>{TITLE}</h1>", elem_id="title")
         with gr.Tabs(), gr.Tab("Segment"):
             segment.build(page, runs, checkpoints)

@@ -261,19 +261,18 @@ def _check_beside(entry: Entry, key: str, kept: _Kept, computed: list, is_right:
         entry.add(f"expected {key} as a list, got {entry.shown(key)}", "computed from the masks")
         entry.set(key, [value or None for value in computed])
         return
-    right = [value if is_right(value) else None for value in values]
     if len(values) != len(computed):
         _wrong_length(entry, key, len(values), len(computed))
-        values, right = _fit(values, len(computed), None), _fit(right, len(computed), None)
-    for frame, (value, own) in enumerate(zip(values, computed, strict=True)):
-        if own and right[frame] is None:
+    right = _fit(values, len(computed), None)
+    for frame, (value, own) in enumerate(zip(right, computed, strict=True)):
+        if own and not is_right(value):
             entry.add(f"there is a mask, but {_WHAT[key]} {_text(value)}", "computed from the mask", frame)
             right[frame] = own
         elif not own and value not in (None, 0, [0, 0, 0, 0]):
             if frame not in kept.dropped:
                 entry.add(f"there is no mask, but {_WHAT[key]} {_text(value)}", "set to null", frame)
             right[frame] = None
-    if right != values and entry.issues:
+    if right != values:
         entry.set(key, right)
 
 

@@ -302,9 +302,9 @@ def test_notes(tmp_path):
     many = [make.prediction(5, 4, 1.5, [SQUARE] * 3)] * 103
     notes = report_of(tmp_path, many, gt=gt).notes
     assert [note[:24] for note in notes] == [
-        "1 of 2 videos have no pr",
-        "103 scores lie outside 0",
-        "3 predictions do not cou",
+        "videos without a predict",
+        "scores outside 0 to 1: 1",
+        "predictions that do not ",
     ]
 
 

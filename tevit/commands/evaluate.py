@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from tevit.ytvis import open_dataset
 
     dataset = open_dataset(args.gt)
-    with _Patient() as progress:
+    with Patient() as progress:
         found = [evaluate(dataset, path, agnostic=args.agnostic, progress=progress) for path in args.results]
         samples = _bootstrap(found, args, progress) if args.bootstrap else []
     for path, evaluation in zip(args.results, found, strict=True):
@@ -70,14 +70,14 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-class _Patient:
+class Patient:
     """A progress bar that shows only once the work has taken long; importing it takes a while, too."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._bar: Progress | None = None
 
-    def __enter__(self) -> "_Patient":
+    def __enter__(self) -> "Patient":
         return self
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:

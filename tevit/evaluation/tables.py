@@ -1,5 +1,6 @@
 """Tables of figures for a terminal: in percent, aligned, and in words where there is nothing to measure by."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
@@ -7,6 +8,8 @@ from tevit.evaluation.ap import Evaluation
 from tevit.evaluation.bootstrap import Interval
 from tevit.evaluation.breakdown import Part
 from tevit.evaluation.curves import FIGURES
+from tevit.evaluation.errors import TYPES, Errors
+from tevit.evaluation.gaps import Gap, Gaps
 
 NOTHING = "no ground truth"
 MEANINGS = {
@@ -17,11 +20,11 @@ MEANINGS = {
     "APm": "128² to 256²",
     "APl": "above 256²",
     "AR1": "recall, 1 prediction a video and class",
-    "AR10": "10",
-    "AR100": "100",
+    "AR10": "recall, 10 predictions",
+    "AR100": "recall, 100 predictions",
     "ARs": "recall, tracks below 128² pixels",
-    "ARm": "128² to 256²",
-    "ARl": "above 256²",
+    "ARm": "recall, 128² to 256²",
+    "ARl": "recall, above 256²",
 }
 
 
@@ -104,3 +107,37 @@ def parts(what: str, found: Mapping[str, Part]) -> str:
     columns = [field.name for field in fields(Part)][1:]
     rows = [[name, str(part.truths), *(percent(getattr(part, c)) for c in columns)] for name, part in found.items()]
     return layout([what, "tracks", *columns], rows)
+
+
+def error_types(errors: Errors) -> str:
+    """What each kind costs, and how the tracks came out."""
+    at = f"AP{round(100 * errors.limits.positive)}"
+    counts = {kind: Counter(r.type for r in errors.records if r.kind == kind) for kind in ("prediction", "truth")}
+    rows = [
+        [type, str(counts["prediction"][type] + counts["truth"][type]), _gain(errors, errors.dap[type])]
+        for type in TYPES
+    ]
+    found, switches = counts["truth"], [r for r in errors.records if r.kind == "truth"]
+    said = [
+        f"{found['correct']} truths found, {found['explained']} explained by an error, {found['missed']} missed",
+        f"{sum(r.identity_switch for r in switches)} truths with an identity switch, "
+        f"{sum(r.fragmentation for r in switches)} with a gap",
+    ]
+    return layout([f"{at} {percent(errors.ap)}", "tracks", f"d{at}"], rows) + "\n\n" + "\n".join(said)
+
+
+def _gain(errors: Errors, value: float) -> str:
+    return NOTHING if errors.ap < 0 else f"{100 * value:+.1f}"
+
+
+def gaps(found: Gaps) -> str:
+    """The second lens, whole and by parts."""
+    parts = {"all": found.whole, **found.by_length, **{f"objects: {k}": gap for k, gap in found.by_instances.items()}}
+    rows = [[name, str(gap.truths), *_gap(gap)] for name, gap in parts.items() if gap.truths or name == "all"]
+    return layout(["", "tracks", "AP", "tracking", "classes", "masks, misses"], rows)
+
+
+def _gap(gap: Gap) -> list[str]:
+    if not gap.truths:
+        return [NOTHING] * 4
+    return [percent(gap.ap), *(f"{100 * value:+.1f}" for value in (gap.tracking, gap.classification, gap.masks))]

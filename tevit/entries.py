@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 
 from tevit import masks, segmentations
+from tevit.frames import inside
 from tevit.segmentations import TrackMasks
 from tevit.tracks import RLE
-from tevit.ytvis import inside
 
 Fields = dict[str, msgspec.Raw]
 

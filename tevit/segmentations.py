@@ -110,8 +110,6 @@ def _read_texts(json: bytes, track: int, batch: _Batch) -> TrackMasks | None:
     count = len(counts)
     if len(parts) != 5 * count + 1 or set(parts[1::5]) != {b"size"} or set(parts[3::5]) != {b"counts"}:
         return None
-    if {part.strip() for part in set(parts[4::5])} != {b":"}:
-        return None
     sizes, gaps = set(parts[2::5]), parts[0::5]
     size, nulls = _size(sizes.pop()), [_nulls(gap) for gap in gaps]
     if sizes or size is None or -1 in nulls:

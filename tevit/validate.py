@@ -16,8 +16,9 @@ import msgspec
 from tevit import jsonfile
 from tevit.entries import Entry, Expected, Fields, check_annotation, check_category, check_prediction, check_video
 from tevit.files import atomic
+from tevit.frames import find_frames
 from tevit.progress import Progress
-from tevit.ytvis import RESULTS_NAME, Dataset, VideoInfo, find_frames
+from tevit.ytvis import RESULTS_NAME, Dataset, VideoInfo
 
 Kind = Literal["data set", "submission", "unknown"]
 _MOST = 100  # predictions of one class in one video that the official metric looks at
@@ -300,7 +301,7 @@ def _check_frames(videos: list[Entry], root: Path, report: Report, progress: Pro
         height, width = entry.found.size_hw or (0, 0)
         info = VideoInfo(entry.get("id"), width, height, entry.found.length, tuple(entry.get("file_names") or ()))
         try:
-            files = find_frames(info, root, hint=report.path.stem)
+            files = find_frames(info.name, info.file_names, root, hint=report.path.stem)
         except (OSError, ValueError) as error:
             report.faults.append(Fault("video", str(error), info.id))
             continue

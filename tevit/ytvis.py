@@ -15,6 +15,7 @@ import numpy as np
 
 from tevit import jsonfile, masks, segmentations
 from tevit.files import atomic
+from tevit.frames import find_frames
 from tevit.segmentations import TrackMasks
 from tevit.tracks import RLE, Track, VideoResult
 
@@ -22,7 +23,6 @@ FPS = 6.0
 """YouTube-VIS annotates every fifth frame of 30 a second; the files state no rate."""
 RESULTS_NAME = "results.json"
 _XYWH = tuple[float, float, float, float]
-_SPLITS = ("train", "valid", "val", "test")
 
 
 class VideoInfo(msgspec.Struct, frozen=True):
@@ -149,7 +149,7 @@ class Dataset:
         Raises: FileNotFoundError that names the first missing frame; ValueError for a name that leaves `root`.
         """
         info = self._info(video_id)
-        found = find_frames(info, root, hint=self.path.stem)
+        found = find_frames(info.name, info.file_names, root, hint=self.path.stem)
         missing = next((file for file in found if not file.is_file()), None)
         if missing is not None:
             raise FileNotFoundError(f"video {info.name!r}: its frame {missing} does not exist")
@@ -242,12 +242,7 @@ def read_results(path: str | os.PathLike) -> Results:
 
     Raises: OSError where the file cannot be read; ValueError that says where it does not hold results.
     """
-    data = jsonfile.read(path, RESULTS_NAME)
-    results = Results(Path(path), jsonfile.decode(data, list[Prediction], path))
-    for i, prediction in enumerate(results.predictions):
-        if not np.isfinite(prediction.score):
-            raise ValueError(f"{path}: prediction {i + 1}: expected a finite score, got {prediction.score}")
-    return results
+    return Results(Path(path), jsonfile.decode(jsonfile.read(path, RESULTS_NAME), list[Prediction], path))
 
 
 def write_results(path: str | os.PathLike, results: Iterable[VideoResult]) -> None:
@@ -339,31 +334,6 @@ def _annotation(number: int, result: VideoResult, track: Track) -> dict:
         "bboxes": [None if np.isnan(box).any() else box for box in boxes.tolist()],
         "areas": [area if seen or area else None for area, seen in zip(track.areas.tolist(), here, strict=True)],
     }
-
-
-def find_frames(info: VideoInfo, root: str | os.PathLike, hint: str = "") -> list[Path]:
-    """Where a video's frames lie below `root`, whether or not all of them are there; hint: the split to try first.
-
-    Raises: FileNotFoundError where not one frame is there; ValueError for a name that leaves `root`.
-    """
-    for name in info.file_names:
-        if not inside(name):
-            raise ValueError(f"video {info.name!r}: expected file names inside the frames' folder, got {name!r}")
-    splits = sorted(_SPLITS, key=lambda split: split != hint)
-    folders = ["", "JPEGImages", *(f"{split}{inner}" for split in splits for inner in ("/JPEGImages", ""))]
-    for folder in folders:
-        files = [Path(root, folder, name) for name in info.file_names]
-        if any(file.is_file() for file in files):
-            return files
-    first = info.file_names[0] if info.file_names else "no file names"
-    places = ", ".join(["JPEGImages", *_SPLITS])
-    raise FileNotFoundError(f"video {info.name!r}: none of its frames ({first}, …) is in {root}, nor in {places} there")
-
-
-def inside(file_name: str) -> bool:
-    """Does a frame's file name stay in the folder it is relative to?"""
-    path = PurePosixPath(file_name)
-    return not path.is_absolute() and ".." not in path.parts
 
 
 def _unique(items: Sequence, path: Path, what: str) -> dict:

@@ -59,7 +59,7 @@ def _fill(out: np.ndarray, bgr: np.ndarray, size: Geometry, flip: bool, levels: 
     """As `tevit.video.preprocess`, but mirrored in 8 bit and written to its place: in less time."""
     height, width = size.resized_hw
     resized = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_LINEAR)
-    turned = resized[:, ::-1] if flip else resized
+    turned = np.asarray(resized[:, ::-1] if flip else resized, np.uint8)
     for channel, values in enumerate(levels):
         out[channel, :height, :width] = np.take(values, turned[..., 2 - channel])
 

@@ -3,6 +3,7 @@
 `slot_batch` is a pure function of the data and (seed, iteration, slot): any number of workers sees the same stream.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -91,7 +92,7 @@ def open_training_data(
 
     task: "image" for a COCO file.
     frames_root: as for `tevit.ytvis.Dataset.frame_files`; for COCO the folder of the pictures or the one above.
-    skip_missing: leave frames out whose files are not there, instead of an error.
+    skip_missing: leave frames out whose files are not there, instead of an error; their number goes to the log.
 
     Raises: FileNotFoundError naming the first missing frame; ValueError for annotations that cannot be used, and where
     no frame is labelled.
@@ -100,6 +101,8 @@ def open_training_data(
     pairs = [(place, frame) for place, source in enumerate(sources) for frame in source.labelled]
     if not pairs:
         raise ValueError(f"{annotations}: expected frames with boxes to train on, found none")
+    if missing:
+        logging.getLogger(__name__).warning(f"{annotations}: {missing} labelled frames are missing and left out")
     source_of, frame_of = np.array(pairs, np.int64).T
     wide = np.array([source.size_hw[1] > source.size_hw[0] for source in sources])
     return TrainingData(categories, sources, source_of, frame_of, wide[source_of], missing)

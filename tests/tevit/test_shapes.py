@@ -77,6 +77,16 @@ def union_count(made, t) -> np.ndarray:
     return np.sum([masks.decode(track.rles[t]) for track in made.result.tracks if track.rles[t]], axis=0)
 
 
+def test_slivers_are_not_annotated(twelve):
+    slivers = 0
+    for made in twelve:
+        for number, track in enumerate(made.result.tracks):
+            seen = made.visible[:, number]
+            assert (track.present == (seen >= 16)).all() and (track.areas == np.where(seen >= 16, seen, 0)).all()
+            slivers += ((seen > 0) & (seen < 16)).sum()
+    assert slivers > 0
+
+
 def test_crossings_and_returns_are_as_frequent_as_promised(twelve):
     assert np.mean([made.crossing for made in twelve]) >= 0.4
     assert np.mean([made.returning for made in twelve]) >= 0.2

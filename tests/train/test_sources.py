@@ -86,7 +86,7 @@ def test_a_folder_laid_out_wrongly_is_described(tmp_path):
         annotation_file(tmp_path, "train")
 
 
-def test_a_missing_frame_is_named_or_counted(tmp_path):
+def test_a_missing_frame_is_named_or_counted(tmp_path, caplog):
     file = write(tmp_path, video())
     (tmp_path / "a/1.png").unlink()
     (tmp_path / "a/3.png").unlink()
@@ -94,6 +94,7 @@ def test_a_missing_frame_is_named_or_counted(tmp_path):
         open_training_data(file, tmp_path)
     data = open_training_data(file, tmp_path, skip_missing=True)
     assert data.missing == 2 and data.frame_of.tolist() == [0, 2]
+    assert "2 labelled frames are missing" in caplog.text
 
 
 def test_no_frame_at_all_is_an_error_even_when_missing_ones_are_skipped(tmp_path):

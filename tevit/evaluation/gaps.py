@@ -123,7 +123,7 @@ class _Dealt:
 
     sources: int64 (n,), the prediction (position in pairs) that gives class and score. truths: int64 (n,), the truth
     (position in pairs) that a track was dealt for, -1 for what stayed in its own track. ious: float64 (n, G).
-    frames: int64 (n,).
+    frames: int64 (n,), of what stayed as many as the track had before: it belongs with tracks of that length.
     """
 
     pairs: VideoPairs
@@ -152,7 +152,7 @@ def _deal(measured: Measured, pairs: VideoPairs) -> _Dealt:
         ious=np.array([common / np.maximum(union, 1) for common, union in tables]).reshape(
             len(tables), len(pairs.truths)
         ),
-        frames=np.array([*(source[dealt] >= 0).sum(axis=1), *(present & ~used)[left].sum(axis=1)], np.int64),
+        frames=np.array([*(source[dealt] >= 0).sum(axis=1), *present[left].sum(axis=1)], np.int64),
     )
 
 

@@ -14,10 +14,10 @@ from tevit.evaluation.curves import mean_of_known
 from tevit.evaluation.errors import TYPES, ErrorRecord, Errors
 from tevit.evaluation.gaps import Gap, Gaps
 from tevit.evaluation.matching import IOU_THRESHOLDS
-from tevit.evaluation.tables import heading, percent
+from tevit.evaluation.tables import gain, heading, percent
 from tevit.files import atomic
 
-_WORST = 100
+_WORST = 10  # of each kind
 _CLASSES = 60
 MEANINGS = {
     "classification": "in place, wrong class",
@@ -37,6 +37,7 @@ def write_report(path: str | os.PathLike, title: str, evaluation: Evaluation, er
     page = files("tevit.evaluation").joinpath("report.html").read_text("utf-8")
     parts = {
         "title": escape(title),
+        "at": _at(errors),
         "subtitle": escape(heading(evaluation)),
         "cards": _cards(evaluation),
         "types": _types_table(errors),
@@ -49,6 +50,11 @@ def write_report(path: str | os.PathLike, title: str, evaluation: Evaluation, er
         page = page.replace(f"[[{name}]]", text)
     with atomic(path) as temporary:
         Path(temporary).write_text(page, "utf-8")
+
+
+def _at(errors: Errors) -> str:
+    """AP50, or what it is with another limit."""
+    return f"AP{round(100 * errors.limits.positive)}"
 
 
 def _cards(evaluation: Evaluation) -> str:
@@ -79,13 +85,15 @@ def _dot(type: str) -> str:
 
 def _types_table(errors: Errors) -> str:
     counts = Counter(record.type for record in errors.records)
-    rows = [[_dot(type), MEANINGS[type], str(counts[type]), f"{100 * errors.dap[type]:.1f}"] for type in TYPES]
-    return _table(["kind", "what it is", "tracks", "dAP50"], rows, {0, 1})
+    rows = [[_dot(type), MEANINGS[type], str(counts[type]), gain(errors, errors.dap[type])] for type in TYPES]
+    return _table(["kind", "what it is", "count", f"d{_at(errors)}"], rows, {0, 1})
 
 
 def _worst_table(evaluation: Evaluation, errors: Errors) -> str:
     names = {video.id: video.name for video in evaluation.measured.inputs.videos}
-    worst = sorted((r for r in errors.records if r.share > 0), key=lambda record: -record.share)[:_WORST]
+    ranked = sorted((r for r in errors.records if r.share > 0), key=lambda record: -record.share)
+    worst = [record for type in TYPES for record in [r for r in ranked if r.type == type][:_WORST]]
+    worst.sort(key=lambda record: -record.share)
     rows = [
         [
             _dot(record.type),

@@ -114,7 +114,7 @@ def error_types(errors: Errors) -> str:
     at = f"AP{round(100 * errors.limits.positive)}"
     counts = {kind: Counter(r.type for r in errors.records if r.kind == kind) for kind in ("prediction", "truth")}
     rows = [
-        [type, str(counts["prediction"][type] + counts["truth"][type]), _gain(errors, errors.dap[type])]
+        [type, str(counts["prediction"][type] + counts["truth"][type]), gain(errors, errors.dap[type])]
         for type in TYPES
     ]
     found, switches = counts["truth"], [r for r in errors.records if r.kind == "truth"]
@@ -123,10 +123,11 @@ def error_types(errors: Errors) -> str:
         f"{sum(r.identity_switch for r in switches)} truths with an identity switch, "
         f"{sum(r.fragmentation for r in switches)} with a gap",
     ]
-    return layout([f"{at} {percent(errors.ap)}", "tracks", f"d{at}"], rows) + "\n\n" + "\n".join(said)
+    return layout([f"{at} {percent(errors.ap)}", "count", f"d{at}"], rows) + "\n\n" + "\n".join(said)
 
 
-def _gain(errors: Errors, value: float) -> str:
+def gain(errors: Errors, value: float) -> str:
+    """What mending is worth, as +8.3, or why it cannot be said."""
     return NOTHING if errors.ap < 0 else f"{100 * value:+.1f}"
 
 

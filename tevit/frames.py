@@ -3,29 +3,46 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 _SPLITS = ("train", "valid", "val", "test")
 
 
-def find_frames(video: str, file_names: Sequence[str], root: str | os.PathLike, hint: str = "") -> list[Path]:
+class Listed(Protocol):
+    """A video as a data set lists it."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        ...
+
+    @property
+    def file_names(self) -> Sequence[str]:
+        """One a frame, "/" between folders."""
+        ...
+
+
+def find_frames(video: Listed, root: str | os.PathLike, hint: str = "") -> list[Path]:
     """The files of a video's frames below `root`, whether or not all of them are there, in the order given.
 
-    video: its name, for messages. root: the data's folder (<root>/<split>/JPEGImages/<video>/<frame>.jpg or
+    root: the data's folder (<root>/<split>/JPEGImages/<video>/<frame>.jpg or
     <root>/<split>/<video>/<frame>.jpg), a split's, or the folder of the video folders. hint: the split to try first.
 
     Raises: FileNotFoundError where not one frame is there; ValueError for a name that leaves `root`.
     """
-    for name in file_names:
+    for name in video.file_names:
         if not inside(name):
-            raise ValueError(f"video {video!r}: expected file names inside the frames' folder, got {name!r}")
+            raise ValueError(f"video {video.name!r}: expected file names inside the frames' folder, got {name!r}")
     splits = sorted(_SPLITS, key=lambda split: split != hint)
     for folder in ("", "JPEGImages", *(f"{split}{inner}" for split in splits for inner in ("/JPEGImages", ""))):
-        files = [Path(root, folder, name) for name in file_names]
+        files = [Path(root, folder, name) for name in video.file_names]
         if any(file.is_file() for file in files):
             return files
-    first = file_names[0] if file_names else "no file names"
+    first = video.file_names[0] if video.file_names else "no file names"
     places = ", ".join(["JPEGImages", *_SPLITS])
-    raise FileNotFoundError(f"video {video!r}: none of its frames ({first}, …) is in {root}, nor in {places} there")
+    raise FileNotFoundError(
+        f"video {video.name!r}: none of its frames ({first}, …) is in {root}, nor in {places} there"
+    )
 
 
 def inside(file_name: str) -> bool:

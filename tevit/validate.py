@@ -301,7 +301,7 @@ def _check_frames(videos: list[Entry], root: Path, report: Report, progress: Pro
         height, width = entry.found.size_hw or (0, 0)
         info = VideoInfo(entry.get("id"), width, height, entry.found.length, tuple(entry.get("file_names") or ()))
         try:
-            files = find_frames(info.name, info.file_names, root, hint=report.path.stem)
+            files = find_frames(info, root, hint=report.path.stem)
         except (OSError, ValueError) as error:
             report.faults.append(Fault("video", str(error), info.id))
             continue

@@ -149,7 +149,7 @@ class Dataset:
         Raises: FileNotFoundError that names the first missing frame; ValueError for a name that leaves `root`.
         """
         info = self._info(video_id)
-        found = find_frames(info.name, info.file_names, root, hint=self.path.stem)
+        found = find_frames(info, root, hint=self.path.stem)
         missing = next((file for file in found if not file.is_file()), None)
         if missing is not None:
             raise FileNotFoundError(f"video {info.name!r}: its frame {missing} does not exist")

@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 
 from tevit import jsonfile, segmentations
+from tevit.frames import find_frames
 from tevit.tracks import RLE
-from tevit.ytvis import Annotation, Category, Dataset, VideoInfo, find_frames, open_dataset
+from tevit.ytvis import Annotation, Category, Dataset, VideoInfo, open_dataset
 
 SMALLEST = 32
 """Videos with a side shorter than this, pixels, are left out, as in the original."""

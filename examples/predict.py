@@ -1,0 +1,33 @@
+"""A video to tracks in Python: python examples/predict.py VIDEO_OR_FOLDER [MODEL_OR_CHECKPOINT]
+
+Prints each track and writes results.json (YouTube-VIS form) and an overlay video into the current folder.
+"""
+
+import sys
+
+import tevit
+from tevit.progress import TerminalProgress
+from tevit.render import write_overlay
+from tevit.video import open_video
+from tevit.ytvis import write_results
+
+
+def main(source: str, model: str = "tevit_msgshift") -> None:
+    predictor = tevit.load(model)
+    video = open_video(source)
+    with TerminalProgress() as progress:
+        result = predictor(video, max_tracks=10, progress=progress)
+    for track in result.tracks:
+        seen = result.times[track.present]
+        span = f"{seen[0]:.2f}-{seen[-1]:.2f} s" if len(seen) else "never seen"
+        print(
+            f"{track.id:3d} {result.categories[track.category_id]:15s} {track.score:.2f} {len(seen):4d} frames, {span}"
+        )
+    write_results("results.json", [result])
+    write_overlay(video, result, "overlay.mp4")
+
+
+if __name__ == "__main__":
+    if not 2 <= len(sys.argv) <= 3:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

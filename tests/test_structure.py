@@ -1,0 +1,109 @@
+"""Who may import whom, what is imported when, and that no file grows beyond what one can read."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("tevit", "app", "train")
+PLAIN = {"numpy", "pycocotools"}
+HEAVY = ("torch", "torchvision", "timm", "plotly", "cv2", "av")
+
+
+def files(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(file: Path) -> set[str]:
+    """Every module that a file names in an import, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return found
+
+
+def tops(file: Path) -> set[str]:
+    return {name.partition(".")[0] for name in imports(file)}
+
+
+@pytest.mark.parametrize(
+    ("package", "forbidden"), [("tevit", {"app", "train", "gradio"}), ("app", {"train"}), ("train", {"app"})]
+)
+def test_packages_do_not_know_each_other(package, forbidden):
+    for file in files(package):
+        assert not tops(file) & forbidden, file
+
+
+@pytest.mark.parametrize("name", ["tracks", "masks", "configs", "categories"])
+def test_plain_modules_need_no_framework(name):
+    file = ROOT / "tevit" / f"{name}.py"
+    assert tops(file) - set(sys.stdlib_module_names) <= PLAIN | {"tevit"}
+
+
+def test_the_model_knows_tensors_only():
+    allowed = {"torch", "torchvision", "timm"} | set(sys.stdlib_module_names)
+    for file in files("tevit/model"):
+        assert tops(file) - allowed <= {"tevit"}, file
+        ours = {name for name in imports(file) if name.startswith("tevit")}
+        assert all(name.startswith(("tevit.model", "tevit.configs")) for name in ours), file
+        assert not tops(file) & {"os", "pathlib", "json"}, file
+
+
+def test_only_the_pages_know_gradio():
+    """jobs, store and player run without it."""
+    for file in files("app"):
+        if file.stem in ("jobs", "store", "player"):
+            assert "gradio" not in tops(file), file
+
+
+def modules(package: str) -> list[str]:
+    names = [".".join(file.relative_to(ROOT).with_suffix("").parts) for file in files(package)]
+    return [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_public_names_survive_the_import_of_every_submodule():
+    code = f"""
+import importlib
+for name in {modules("tevit")!r}:
+    importlib.import_module(name)
+import tevit
+from tevit import MODELS, Track, VideoResult, evaluate, load
+assert callable(load) and callable(evaluate) and callable(tevit.load) and callable(tevit.evaluate)
+assert isinstance(Track, type) and isinstance(VideoResult, type) and "tevit_r50" in MODELS
+print(sorted(tevit.__all__))
+"""
+    assert python(code) == "['MODELS', 'Track', 'VideoResult', 'evaluate', 'load']"
+
+
+@pytest.mark.parametrize(
+    "code", ["import tevit", "from tevit.cli import parser; parser()", "import tevit.evaluation, tevit.ytvis"]
+)
+def test_nothing_heavy_before_it_is_needed(code):
+    assert python(f"{code}\nimport sys; print([name for name in {HEAVY!r} if name in sys.modules])") == "[]"
+
+
+def test_files_stay_readable():
+    for package in PACKAGES:
+        for file in files(package):
+            assert len(file.read_text().splitlines()) <= 400, file
+
+
+def test_the_readme_lists_every_module():
+    readme = (ROOT / "README.md").read_text()
+    for package in PACKAGES:
+        for file in files(package):
+            name = file.relative_to(ROOT).as_posix()
+            assert file.name == "__init__.py" or f"`{name}`" in readme, f"README.md does not list {name}"

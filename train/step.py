@@ -31,8 +31,8 @@ class Step:
     def __init__(self, module: SlotLoss, recipe: Recipe, seed: int, world: World):
         self.model = module.model
         self.recipe, self.seed, self.world = recipe, seed, world
-        # Batch norm's buffers stay each process's own: rank 0 has slot 0, whose statistics are the ones kept.
-        self.module = DistributedDataParallel(module, broadcast_buffers=False) if world.size > 1 else module
+        # DDP hands rank 0's buffers round: it has slot 0, whose statistics are the ones kept.
+        self.module = DistributedDataParallel(module) if world.size > 1 else module
 
     def gradients(self, iteration: int, slots: Slots) -> dict[str, Tensor]:
         """Fill the gradients of this iteration; returns the losses of the global batch, this process's share of them.

@@ -38,7 +38,8 @@ def resample(measured: Measured, outcome: Outcome, weights: np.ndarray, progress
     """The twelve figures on samples of the videos.
 
     weights: int64 (S, V), as from `draw_weights`; the same ones for two models make their difference paired.
-    outcome: of the official question. Two copies of a video count as two videos.
+    outcome: of the official question. Two copies of a video count as two videos; in the order of
+    scores the copies of a prediction stand together.
     """
     inputs = measured.inputs
     question = by_area(inputs)

@@ -50,7 +50,7 @@ def _published(name: str) -> Choice:
     if path.is_file():
         return Choice(name, f"{name} (AP {MODELS[name].ap})")
     how = f"get them with `tevit models --get {name}`, or put {path.name} into {path.parent}."
-    return Choice(name, f"{name} (weights not here)", f"The weights of {name} are not on this machine: {how}")
+    return Choice(name, f"{name} (no weights)", f"The weights of {name} are not on this machine: {how}")
 
 
 def _files(paths: Iterable[Path]) -> list[Choice]:

@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 LOADING = "loading the model"
 DRAWING = "drawing the overlay"
 KEEP_SECONDS = 24 * 3600  # how long a run's files stay
+FORETELL = 0.04  # part of the frames after which the time left is worth saying: the first ones are slower
 NOTHING_DONE = "It was cancelled before the first frames were done."
 
 State = Literal["waiting", "running", "done", "cancelled", "failed"]
@@ -111,9 +112,9 @@ class Meter:
 
     @property
     def seconds_left(self) -> float | None:
-        """Of this stage, counting down between reports; None while the rate or the total is unknown."""
+        """Of this stage, counting down between reports; None while too little is done to foretell it."""
         rate = self.rate
-        if rate is None or self.total is None:
+        if rate is None or self.total is None or self.done - self._first[1] < FORETELL * self.total:
             return None
         return max(0.0, (self.total - self.done) / rate - (self._clock() - self._last))
 

@@ -87,10 +87,14 @@ def _time(snapshot: Snapshot) -> str:
 
 
 def _rate(snapshot: Snapshot) -> str:
-    rate = "" if snapshot.rate is None else f", {snapshot.rate:.3g} frames/s"
+    rate = "" if snapshot.rate is None else f", {_figures(snapshot.rate)} frames/s"
     if snapshot.total:
         return f"{snapshot.done} of {snapshot.total} frames{rate}"
     return f"{counted(snapshot.done)}{rate}" if snapshot.done else ""
+
+
+def _figures(rate: float) -> str:
+    return f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}"
 
 
 def _bar(snapshot: Snapshot) -> str:

@@ -17,7 +17,7 @@ def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_without_weights_every_published_model_says_what_to_do(checkpoints: Path):
     offered = choices([])
     assert [choice.value for choice in offered] == list(MODELS)
-    assert all(choice.label.endswith("(weights not here)") for choice in offered)
+    assert all(choice.label.endswith("(no weights)") for choice in offered)
     assert "`tevit models --get tevit_r50`" in offered[2].advice and str(checkpoints) in offered[2].advice
     with pytest.raises(ValueError, match="weights of tevit_r50 are not on this machine"):
         find("tevit_r50", [])

@@ -233,7 +233,11 @@ def test_the_meter_counts_down_between_reports():
     assert meter.seconds_left == 11.0
     now[0] = 200.0
     assert meter.seconds_left == 0.0
-    meter("drawing", 5, None)
+    meter("drawing", 5, 1000)
     now[0] = 201.0
-    meter("drawing", 9, None)
+    meter("drawing", 35, 1000)
+    assert meter.rate == 30.0 and meter.seconds_left is None
+    meter("stage", 5, None)
+    now[0] = 202.0
+    meter("stage", 9, None)
     assert meter.rate == 4.0 and meter.seconds_left is None

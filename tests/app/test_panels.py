@@ -9,7 +9,7 @@ from app import panels
 from app.jobs import Snapshot
 from tests.app.fakes import walking_squares
 
-RUNNING = Snapshot("running", 0, "segmenting", 34, 67, 1.25, 26.4, 31.9, False, "", None)
+RUNNING = Snapshot("running", 0, "segmenting", 34, 67, 1.24, 26.4, 31.9, False, "", None)
 
 
 class _Text(HTMLParser):
@@ -58,7 +58,7 @@ def test_facts_leave_out_what_the_file_does_not_state():
 
 def test_a_run_that_goes_on_shows_stage_frames_rate_and_time_left():
     page = read(panels.progress(RUNNING))
-    assert page.text == ["Segmenting", "27 s left", "34 of 67 frames, 1.25 frames/s"]
+    assert page.text == ["Segmenting", "27 s left", "34 of 67 frames, 1.2 frames/s"]
     bar = next(attrs for _, attrs in page.tags if attrs.get("role") == "progressbar")
     assert (bar["aria-valuenow"], bar["aria-valuemax"], bar["aria-label"]) == ("34", "67", "segmenting")
     assert ("i", {"style": "width:50.7%"}) in page.tags

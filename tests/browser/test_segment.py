@@ -147,7 +147,7 @@ def test_what_cannot_run_is_refused_until_it_can(visit: Visit, clips: dict[str, 
         button(page, "Run").click()
         said_twice(page, re.compile(f"{field}: expected .*, got {wrong}"))
         page.get_by_label(field).fill(right)
-    choose(page, "tevit_r50 (weights not here)")
+    choose(page, "tevit_r50 (no weights)")
     advice = f"get them with `tevit models --get tevit_r50`, or put tevit_r50.pth into {studio.home / 'checkpoints'}."
     expect(page.locator("#advice")).to_contain_text(advice)
     button(page, "Run").click()

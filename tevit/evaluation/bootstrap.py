@@ -1,7 +1,7 @@
 """How far a figure can be trusted: the same figures on data sets of as many videos, drawn with replacement."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -113,8 +113,9 @@ def interval(value: float, samples: np.ndarray) -> Interval | None:
 
 
 def intervals(figures: Mapping[str, float], samples: Samples) -> Mapping[str, Interval | None]:
-    """Of all twelve. figures: their values on the data set itself."""
-    return {name: interval(figures[name], samples[name]) for name in FIGURES}
+    """Of all twelve, within [0, 1]. figures: their values on the data set itself."""
+    found = {name: interval(figures[name], samples[name]) for name in FIGURES}
+    return {name: i and replace(i, low=max(i.low, 0.0), high=min(i.high, 1.0)) for name, i in found.items()}
 
 
 def differences(

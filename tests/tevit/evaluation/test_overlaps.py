@@ -56,8 +56,10 @@ def test_overlaps_equal_those_of_pixels(first, second, plain, mixed):
         assert ious[row] == literal.track_iou(*([m if m is None else m.astype(bool) for m in x] for x in (a, b)))
         for t in range(length):
             one, other = (track[t] if t < len(track) else None for track in (a, b))
-            shared = one is not None and other is not None and one.shape == other.shape
-            assert common[row, t] == (np.logical_and(one, other).sum() if shared else 0)
+            if one is None or other is None or one.shape != other.shape:
+                assert common[row, t] == 0
+            else:
+                assert common[row, t] == (one & other).sum()
     for side, found in zip((first, second), sides, strict=True):
         for i, track in enumerate(side):
             assert found.areas[i, : len(track)].tolist() == [0 if m is None else m.sum() for m in track]

@@ -103,15 +103,17 @@ def test_from_a_dropped_video_to_overlay_and_results(visit: Visit, clips: dict[s
 
 def test_cancel_gives_what_is_done_so_far(visit: Visit, clips: dict[str, Path], tmp_path: Path):
     page = visit()
-    run(page, clips["street"], "slow.pth")
-    expect(page.locator("#panel")).to_contain_text(re.compile(r"([7-9]|1\d) of 18 frames"))
+    run(page, clips["long"], "slow.pth")
+    expect(page.locator("#panel")).to_contain_text(re.compile(r"([7-9]|\d\d+) of 400 frames"))
     begin = time.monotonic()
     button(page, "Cancel").click()
-    expect(page.get_by_text("Cancelled after")).to_be_visible()
+    expect(button(page, "results.json")).to_be_enabled()
     assert time.monotonic() - begin < CANCEL_SECONDS
-    expect(page.locator("#panel")).to_contain_text("The first 6 of 18 frames are kept.")
-    assert overlay_width(page) == 160
-    assert frames_of(download(page, "results.json", tmp_path)) == {WINDOW}
+    expect(page.get_by_text("Cancelled after")).to_be_visible()
+    said = re.search(r"The first (\d+) of 400 frames are kept", page.locator("#panel").inner_text())
+    assert said and int(said[1]) % WINDOW == 0 and overlay_width(page) == 160
+    assert frames_of(download(page, "results.json", tmp_path)) == {int(said[1])}
+    assert open_video(download(page, "overlay.mp4", tmp_path)).length == int(said[1])
 
 
 def test_an_error_is_said_twice_and_keeps_what_was_there(visit: Visit, clips: dict[str, Path], tmp_path: Path):

@@ -1,22 +1,13 @@
 """Checkpoints and interruptions: N steps are N/2 steps, the end of the process, and N/2 steps, to the last bit."""
 
-import json
-import os
-import shutil
 import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
 from safetensors.torch import load_file
 
 from tests.train import tiny
-from tevit import shapes
-from tevit.checkpoint import load_model
 from train import checkpoints
 from train.log import Log, read_lines
 from train.loop import Loop

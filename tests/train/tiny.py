@@ -11,8 +11,8 @@ from tevit.configs import TEVIT_MSGSHIFT, ModelConfig
 from tevit.model.tevit import TeViT
 from train.data import Batch, ClipTarget
 from train.distributed import World
-from train.losses import SlotLoss, Weights
 from train.loop import Run
+from train.losses import SlotLoss, Weights
 from train.optimiser import build_optimiser
 from train.recipes import TEVIT_MSGSHIFT_RECIPE, Recipe
 from train.step import Slots, Step, prepare

@@ -12,10 +12,12 @@ COMMANDS: tuple[str, ...] = (
     "models",
     "convert",
     "evaluate",
+    "errors",
     "validate",
     "split",
     "formats",
     "shapes",
+    "report",
 )
 
 

@@ -19,6 +19,7 @@ from timm.models.pvt_v2 import (
     PyramidVisionTransformerV2,
 )
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from tevit.configs import BackboneConfig
 
@@ -54,8 +55,9 @@ class MessengerPvt(nn.Module):
     def forward(self, frames: Tensor, clip_length: int, chunk: int | None = None) -> tuple[list[Tensor], list[Tensor]]:
         """Feature maps and messengers of every stage.
 
-        frames: (B*T, 3, H, W) normalised, B before T. clip_length: T. chunk: without gradients, how many frames a
-        block takes at once (bounds the memory; equal up to rounding).
+        frames: (B*T, 3, H, W) normalised, B before T. clip_length: T. chunk: bounds the memory: without gradients,
+        how many frames a block takes at once (equal up to rounding); with gradients, any number makes the blocks
+        compute their inner values again in the backward pass.
         Returns: four maps (B*T, C, h, w) with strides 4, 8, 16, 32, and four tensors (B*T, M, C).
         """
         messengers = frames.new_zeros(len(frames), 0, 3)
@@ -95,8 +97,14 @@ def _stage(
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, chunk: int | None) -> Tensor:
-    """`function(x)`, computed without gradients on at most `chunk` rows at a time."""
-    if chunk is None or len(x) <= chunk or torch.is_grad_enabled():
+    """`function(x)`, its memory bounded where `chunk` is given.
+
+    Without gradients it is computed on at most `chunk` rows at a time; with gradients nothing inside is kept for the
+    backward pass, but computed again there.
+    """
+    if chunk is not None and torch.is_grad_enabled():
+        return cast(Tensor, checkpoint(function, x, use_reentrant=False))
+    if chunk is None or len(x) <= chunk:
         return function(x)
     return torch.cat([function(part) for part in x.split(chunk)])
 

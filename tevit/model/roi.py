@@ -16,6 +16,8 @@ def pyramid_roi_align(pyramid: list[Tensor], boxes_xyxy: Tensor, frame_index: Te
     Returns: (R, C, P, P).
     Source: QueryInst (Fang et al., 2021); mmdet SingleRoIExtractor with RoIAlign(sampling_ratio=2, aligned=True).
     """
+    # Boxes keep their own type: in mixed precision, where torchvision computes in float32, bfloat16 features would
+    # round them to whole pixels.
     rois = torch.cat([frame_index[:, None].to(boxes_xyxy), boxes_xyxy], 1)  # (R, 5)
     levels = pyramid_level(boxes_xyxy)
     out = pyramid[0].new_zeros(len(rois), pyramid[0].shape[1], bins, bins)
@@ -24,7 +26,7 @@ def pyramid_roi_align(pyramid: list[Tensor], boxes_xyxy: Tensor, frame_index: Te
         if (
             len(rows) or torch.is_grad_enabled()
         ):  # every level stays in the graph, so that every parameter gets a gradient
-            crops = roi_align(features, rois[rows].to(features), bins, 1 / stride, sampling_ratio=2, aligned=True)
+            crops = roi_align(features, rois[rows], bins, 1 / stride, sampling_ratio=2, aligned=True)
             out = out.index_put((rows,), crops)
     return out
 

@@ -63,9 +63,14 @@ def curves(outcome: Outcome, positives: np.ndarray, most: tuple[int, ...] = MOST
     bounds = np.searchsorted(outcome.categories, np.arange(positives.shape[1] + 1))
     for k in np.flatnonzero(positives.any(axis=0)):
         here = np.arange(bounds[k], bounds[k + 1])
-        here = here[np.argsort(-outcome.scores[here], kind="stable")]
+        here, before = here[np.argsort(-outcome.scores[here], kind="stable")], 0
         for m, limit in enumerate(most):
             chosen = here[outcome.ranks[here] < limit]
+            if m and len(chosen) == before:
+                for array in (precision, recall, scores):
+                    array[..., k, :, m] = array[..., k, :, m - 1]
+                continue
+            before = len(chosen)
             for a in np.flatnonzero(positives[:, k]).tolist():
                 found = _curve(outcome, chosen, a, positives[a, k])
                 precision[:, :, k, a, m], recall[:, k, a, m], scores[:, :, k, a, m] = found

@@ -64,6 +64,7 @@ def measure(
     agnostic: one class for all. all_pairs: keep how tracks of different classes overlap, too.
     Raises: ValueError that names the track and the frame of a mask that is none.
     """
+    _keep_freed_memory()
     truths, predictions = inputs.truths, inputs.predictions
     truth_areas, areas = truths.areas.copy(), predictions.areas.copy()
     truth_frames, frames = np.zeros(len(truths.ids), np.int64), np.zeros(len(predictions.ids), np.int64)
@@ -88,6 +89,12 @@ def measure(
     groups.sort(key=lambda group: (group.category, group.video))
     known = replace(inputs, truths=replace(truths, areas=truth_areas), predictions=replace(predictions, areas=areas))
     return Measured(known, groups, truth_frames, frames, agnostic, pairs, inputs.warnings + _warnings(oddities))
+
+
+def _keep_freed_memory() -> None:
+    """Every video takes and frees a few megabytes. The C library (glibc) gives such memory back at once and has to
+    have it made anew, zeroed, for the next video; after one large block was freed, it keeps so much."""
+    np.empty(31 << 20, np.uint8)
 
 
 def _by_video(inputs: Inputs, agnostic: bool) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
@@ -151,12 +158,17 @@ def _members(
     kinds_t, kinds_p = inputs.truths.categories[rows_t], inputs.predictions.categories[rows_p]
     if agnostic:
         kinds_t, kinds_p = kinds_t * 0, kinds_p * 0
-    members, pairs = [], [np.zeros((0, 2), np.int64)]
-    for kind in sorted({*kinds_t.tolist(), *kinds_p.tolist()}):
-        of_t, of_p = np.flatnonzero(kinds_t == kind), np.flatnonzero(kinds_p == kind)[:MOST_PREDICTIONS]
+    of_kind: dict[int, tuple[list[int], list[int]]] = {}
+    for place, kind in enumerate(kinds_t.tolist()):
+        of_kind.setdefault(kind, ([], []))[0].append(place)
+    for place, kind in enumerate(kinds_p.tolist()):
+        of_kind.setdefault(kind, ([], []))[1].append(place)
+    members, pairs = [], []
+    for kind, (of_t, of_p) in sorted(of_kind.items()):
+        of_p = of_p[:MOST_PREDICTIONS]
         members.append(_Members(kind, rows_t[of_t], rows_p[of_p]))
-        pairs.append(np.stack([np.repeat(of_p, len(of_t)), np.tile(of_t, len(of_p))], axis=1))
-    return members, np.concatenate(pairs)
+        pairs += [(p, t) for p in of_p for t in of_t]
+    return members, np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def _groups(video: int, members: list[_Members], ious: np.ndarray) -> list[Group]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import msgspec
 import numpy as np
@@ -61,26 +62,38 @@ def spans(tracks: Sequence[Masks], length: int, stride: int) -> Spans:
     length: T, the most frames that a track of the video has. stride: the most pixels that a mask of the video has.
     Raises: BadMaskError.
     """
-    present = np.zeros((len(tracks), length), bool)
-    for row, track in zip(present, tracks, strict=True):
-        row[: len(track)] = [mask is not None for mask in track]
-    owner, frames = np.nonzero(present)
-    flat = [mask for track in tracks for mask in track if mask is not None]
-    sizes_hw = np.array([mask.size for mask in flat], np.int64).reshape(-1, 2)
+    lengths = np.array([len(track) for track in tracks], np.int64)
+    owner = np.repeat(np.arange(len(tracks)), lengths)
+    frames = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    every = list(chain.from_iterable(tracks))
+    flat = [mask for mask in every if mask is not None]
+    if len(flat) < len(every):
+        seen = np.array([mask is not None for mask in every])
+        owner, frames = owner[seen], frames[seen]
+    sizes_hw = _sizes(flat)
     try:
         decoded = _decode(flat, sizes_hw)
     except BadRunsError as error:
         raise BadMaskError(int(owner[error.index]), int(frames[error.index]), error.reason) from None
-    areas, sizes = np.zeros(present.shape), np.zeros(present.shape, np.int64)
-    areas[present], sizes[present] = decoded.areas, sizes_hw[:, 0] * _MOST_PIXELS + sizes_hw[:, 1]
+    areas, sizes = np.zeros((len(tracks), length)), np.zeros((len(tracks), length), np.int64)
+    areas[owner, frames], sizes[owner, frames] = decoded.areas, sizes_hw[:, 0] * _MOST_PIXELS + sizes_hw[:, 1]
     return Spans(
         edges=_edges(decoded, frames * stride, sizes_hw.prod(axis=1)),
-        masks=np.concatenate([[0], np.cumsum(present.sum(axis=1))]),
+        masks=np.searchsorted(owner, np.arange(len(tracks) + 1)),
         rows=decoded.first,
         frames=frames,
         areas=areas,
         sizes=sizes,
-        lengths=np.array([len(track) for track in tracks], np.int64),
+        lengths=lengths,
+    )
+
+
+def _sizes(masks: Sequence[Mask]) -> np.ndarray:
+    """int64 (M, 2). Mostly all are of one size."""
+    sizes = [mask.size for mask in masks]
+    found = set(sizes)
+    return (
+        np.full((len(sizes), 2), found.pop(), np.int64) if len(found) == 1 else np.array(sizes, np.int64).reshape(-1, 2)
     )
 
 
@@ -124,8 +137,11 @@ def frame_overlaps(a: Spans, b: Spans, pairs: np.ndarray) -> tuple[np.ndarray, n
     """
     first, second = pairs.T
     common = np.zeros((len(pairs), a.areas.shape[1]))
-    for track in np.unique(second).tolist():
-        _fill(common, a, b.of_track(track)[0], first, np.flatnonzero(second == track))
+    rows: dict[int, list[int]] = {}
+    for row, track in enumerate(second.tolist()):
+        rows.setdefault(track, []).append(row)
+    for track, own in rows.items():
+        _fill(common, a, b.of_track(track)[0], first[own].tolist(), own)
     shorter = np.minimum(a.lengths[first], b.lengths[second])
     counts = np.arange(common.shape[1]) < shorter[:, None]
     size_a, size_b = a.sizes[first], b.sizes[second]
@@ -134,7 +150,7 @@ def frame_overlaps(a: Spans, b: Spans, pairs: np.ndarray) -> tuple[np.ndarray, n
     return common, (a.areas[first] + b.areas[second]) * counts - common
 
 
-def _fill(common: np.ndarray, a: Spans, knots: np.ndarray, tracks: np.ndarray, rows: np.ndarray) -> None:
+def _fill(common: np.ndarray, a: Spans, knots: np.ndarray, tracks: list[int], rows: list[int]) -> None:
     """Rows of `common`: of those tracks of a with the one whose edges are `knots`.
 
     The pixels covered before a knot grow, up to the next one, by one a pixel or not at all: so they can be
@@ -145,8 +161,8 @@ def _fill(common: np.ndarray, a: Spans, knots: np.ndarray, tracks: np.ndarray, r
     covered = np.zeros(len(knots))
     covered[1::2] = np.cumsum(knots[1::2] - knots[0::2])
     covered[2::2] = covered[1:-1:2]
-    for row in rows:
-        edges, frames, begins = a.of_track(int(tracks[row]))
+    for row, track in zip(rows, tracks, strict=True):
+        edges, frames, begins = a.of_track(track)
         if len(frames):
             inside = np.interp(edges, knots, covered)
             common[row, frames] = np.add.reduceat(inside[1::2] - inside[0::2], begins)

@@ -125,9 +125,9 @@ def _row(evaluation: "Evaluation", record: "ErrorRecord") -> list:
 
 
 def _text(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors", gaps: "Gaps") -> str:
-    from tevit.evaluation import tables
+    from tevit.evaluation import error_tables, tables
 
-    said = [f"{args.results}: {tables.heading(evaluation)}", tables.error_types(errors), tables.gaps(gaps)]
+    said = [f"{args.results}: {tables.heading(evaluation)}", error_tables.error_types(errors), error_tables.gaps(gaps)]
     if args.out:
         said.append(f"Written: {args.out / 'report.html'}, errors.json, errors.csv")
     return "\n\n".join(said)

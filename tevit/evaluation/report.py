@@ -11,10 +11,11 @@ import numpy as np
 
 from tevit.evaluation.ap import Evaluation
 from tevit.evaluation.curves import mean_of_known
+from tevit.evaluation.error_tables import gain
 from tevit.evaluation.errors import TYPES, ErrorRecord, Errors
 from tevit.evaluation.gaps import Gap, Gaps
 from tevit.evaluation.matching import IOU_THRESHOLDS
-from tevit.evaluation.tables import gain, heading, percent
+from tevit.evaluation.tables import heading, percent
 from tevit.files import atomic
 
 _WORST = 10  # of each kind

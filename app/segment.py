@@ -101,7 +101,10 @@ class _Tab:
         parts.model.change(self.advise, parts.model, parts.advice, **quiet)
         parts.video.change(self.look, parts.video, everything, **quiet)
         inputs = [parts.video, parts.model, parts.score, parts.count]
-        parts.run.click(self.segment, inputs, everything, concurrency_limit=None, **quiet)
+        going = parts.run.click(self.segment, inputs, everything, concurrency_limit=None, **quiet)
+        # Not in the run's own last step: a press of Run before that has wholly ended is dropped.
+        for after in (going.success, going.failure):
+            after(lambda: self._going(False), None, [parts.video, parts.run, parts.cancel], **quiet)
         parts.cancel.click(self.cancel, None, None, concurrency_limit=None, **quiet)
 
     def offer(self) -> tuple[Any, str]:
@@ -170,7 +173,6 @@ class _Tab:
                 yield updates
             before = now
             await asyncio.sleep(TICK)
-        yield self._going(False)
         if before.state == "failed":
             raise _toast(before.sentence)
 

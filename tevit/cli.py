@@ -17,6 +17,7 @@ COMMANDS: tuple[str, ...] = (
     "split",
     "formats",
     "shapes",
+    "benchmark",
     "report",
 )
 

@@ -1,0 +1,32 @@
+"""How good are predictions, and what do their errors cost? python examples/evaluate.py GROUND_TRUTH RESULTS
+
+Both in YouTube-VIS form; RESULTS of any model. Prints the figures, the worst videos and the costliest kind of error.
+"""
+
+import sys
+
+import tevit
+from tevit.evaluation.errors import find_errors
+from tevit.evaluation.inputs import read_inputs
+from tevit.evaluation.measuring import measure
+
+
+def main(ground_truth: str, results: str) -> None:
+    evaluation = tevit.evaluate(ground_truth, results)
+    for name, value in evaluation.figures.items():
+        print(f"{name:6s} {'no ground truth' if value < 0 else f'{value:.4f}'}")
+
+    worst = sorted(evaluation.by_video().items(), key=lambda item: item[1].AP)[:3]
+    print("worst videos:", ", ".join(f"{id} (AP50 {part.AP50:.2f})" for id, part in worst if part.truths))
+
+    errors = find_errors(measure(read_inputs(ground_truth, results), all_pairs=True))
+    costliest = max(errors.dap, key=lambda kind: errors.dap[kind])
+    print(f"costliest kind of error: {costliest}, {errors.dap[costliest]:.4f} of AP50")
+    for record in sorted(errors.records, key=lambda record: -record.share)[:5]:
+        print(f"  {record.type}: video {record.video_id}, frame {record.worst_frame}, costs {record.share:.4f}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
+    main(*sys.argv[1:])

@@ -83,8 +83,9 @@ def _measure(rounds: int, gt: Path, results: Path) -> dict:
         )
         for name, found in runs.items()
     }
+    system = f"{platform.system()} {platform.machine()}"
     return {
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "machine": f"{system}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "megabytes_of_json": round((gt.stat().st_size + results.stat().st_size) / 1e6, 1),
         "rounds": rounds,
         "best": {name: {key: round(value, 3) for key, value in found.items()} for name, found in best.items()},

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from tevit.files import atomic
-from tevit.masks import from_runs
+from tevit.masks import compress
+from tevit.runs import check_runs
 
 SIZE = 360, 640
 CLASSES = 40
@@ -59,10 +60,15 @@ def _predictions(
         jitter = rng.choice([0.0, 0.01, 0.03, 0.1, 0.3])
         shape = shape * rng.normal(1, jitter, shape.shape) if rng.random() < 0.85 else _shape(rng)
         category = category if rng.random() < 0.85 else int(rng.integers(1, CLASSES + 1))
-        rles = from_runs([_runs(*_at(shape, t)) for t in range(length)], [SIZE] * length)
-        masks = [{"size": list(SIZE), "counts": rle["counts"].decode()} for rle in rles]
+        texts = _compress([_runs(*_at(shape, t)) for t in range(length)])
+        masks = [{"size": list(SIZE), "counts": text.decode()} for text in texts]
         score = float(np.clip(rng.normal(0.8 - 2 * jitter, 0.2), 0, 1))
         yield {"video_id": video, "category_id": category, "score": score, "segmentations": masks}
+
+
+def _compress(masks: list[np.ndarray]) -> list[bytes]:
+    runs, lengths, sizes = np.concatenate(masks), np.array([len(mask) for mask in masks]), np.array([SIZE] * len(masks))
+    return compress(runs, lengths, sizes, check_runs(runs, lengths, sizes))
 
 
 def _shape(rng: np.random.Generator) -> np.ndarray:

@@ -11,9 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from copy import copy
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -192,7 +190,7 @@ class Run:
         video = open_video(self.source)
         result, cut = self._segment(predictor, video)
         self._write(result)
-        if not self._draw(_beginning(video, result.length) if cut else video):
+        if not self._draw(video):
             self.finish("cancelled", f"There is no overlay; results.json holds {result.length} frames.")
         sentence = _cut(result.length, video.length) if cut else " ".join(video.warnings)
         self.finish("cancelled" if cut else "done", sentence)
@@ -237,14 +235,6 @@ class Run:
 
     def _note_drawing(self, stage: str, done: int, total: int | None) -> None:
         self.note(DRAWING, done, total)
-
-
-def _beginning(video: Any, length: int) -> Any:
-    """The first frames of a video, without its sound: that would be carried over to its end."""
-    beginning = copy(video)
-    beginning.length, beginning.has_audio, beginning.warnings = length, False, []
-    beginning.frames = lambda: islice(video.frames(), length)
-    return beginning
 
 
 def _cut(done: int, length: int | None) -> str:

@@ -59,6 +59,7 @@ class VideoWriter:
         self._stack = ExitStack()
         self._sound: _Sound | None = None
         self._last = -1
+        self._sound_end = float("inf")
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -103,6 +104,10 @@ class VideoWriter:
         if self._sound is not None:
             self._sound.carry(time)
 
+    def end_sound(self, time: float) -> None:
+        """No frame comes any more, and the sound stops at `time` seconds instead of going on to its own end."""
+        self._sound_end = time
+
     def _frame(self, rgb: np.ndarray) -> av.VideoFrame:
         height, width = self._size_hw
         if height % 2 or width % 2:
@@ -122,7 +127,7 @@ class VideoWriter:
             raise ValueError(f"{self._path}: no frame was written")
         self._container.mux(self._stream.encode(None))
         if self._sound is not None:
-            self._sound.carry(float("inf"))
+            self._sound.carry(self._sound_end)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -202,17 +202,17 @@ def write_overlay(
 ) -> None:
     """Decode the video again, draw the tracks and write an mp4 with the original's times and sound.
 
-    Frames beyond the result's last are left as they are. What became of the sound is added to `video.warnings`.
+    It ends where the result ends, the sound too. What became of the sound is added to `video.warnings`.
 
     Raises: what `Video.frames` and `VideoWriter` raise, and whatever `progress` does; then no file appears.
     """
     sound = video.path if video.has_audio else None
     with VideoWriter(path, video.size_hw, fps=video.fps, audio_from=sound, pixel_aspect=video.pixel_aspect) as writer:
         for frame in video.frames():
-            seen = frame.index < result.length
-            writer.write(
-                overlay(frame.rgb, result, frame.index, min_score=min_score) if seen else frame.rgb, frame.time
-            )
+            if frame.index == result.length:
+                writer.end_sound(frame.time)
+                break
+            writer.write(overlay(frame.rgb, result, frame.index, min_score=min_score), frame.time)
             if progress is not None:
                 progress("drawing", frame.index + 1, result.length)
     video.warnings += writer.warnings

@@ -2,7 +2,9 @@
 
 import itertools
 from fractions import Fraction
+from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -197,3 +199,16 @@ def test_a_stopped_overlay_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_overlay(open_video(path), result_of([], (48, 64), 5), tmp_path / "out" / "o.mp4", progress=stop)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_overlay_ends_where_the_result_ends_and_so_does_its_sound(tmp_path):
+    path = write_video(tmp_path / "a.mp4", [np.full((48, 64, 3), GREY, np.uint8)] * 40, sound="aac")
+    write_overlay(open_video(path), result_of([], (48, 64), 15), tmp_path / "o.mp4")
+    assert len(list(open_video(tmp_path / "o.mp4").frames())) == 15
+    whole, cut = (_sound_seconds(file) for file in (path, tmp_path / "o.mp4"))
+    assert whole > 3.5 and cut == pytest.approx(1.5, abs=0.1)
+
+
+def _sound_seconds(path: Path) -> float:
+    with av.open(str(path)) as container:
+        return max(float((packet.pts or 0) * packet.time_base) for packet in container.demux(audio=0) if packet.size)

@@ -1,8 +1,9 @@
 """From a data set's masks to what the metric works with: IoUs within each class of each video, areas, lengths."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -71,21 +72,19 @@ def measure(
     groups: list[Group] = []
     pairs: list[VideoPairs] = []
     oddities = np.zeros(2, np.int64)
-    for video, rows_t, rows_p in _by_video(inputs, agnostic):
-        spans_t, spans_p = read_video(inputs, video, rows_t, rows_p)
-        truth_frames[rows_t], frames[rows_p] = (spans_t.areas > 0).sum(axis=1), (spans_p.areas > 0).sum(axis=1)
-        _fill_areas(truth_areas, rows_t, spans_t)
-        _fill_areas(areas, rows_p, spans_p)
-        members, wanted = _members(inputs, rows_t, rows_p, agnostic)
-        if all_pairs:
-            pairs.append(_all_pairs(video, (rows_t, spans_t), (rows_p, spans_p)))
-            ious = pairs[-1].ious()[wanted[:, 0], wanted[:, 1]]
-        else:
-            ious = track_ious(*frame_overlaps(spans_p, spans_t, wanted))
-        groups.extend(_groups(video, members, ious))
-        oddities += _oddities(inputs, video, spans_p)
+    videos = _by_video(inputs, agnostic)
+    for found in _in_threads(lambda rows: _measure_video(inputs, rows, agnostic, all_pairs), videos):
+        for table, rows, own in (
+            (truth_areas, found.rows.truths, found.truth_areas),
+            (areas, found.rows.predictions, found.areas),
+        ):
+            table[rows] = np.where(np.isnan(table[rows]), own, table[rows])
+        truth_frames[found.rows.truths], frames[found.rows.predictions] = found.truth_frames, found.frames
+        groups.extend(found.groups)
+        pairs.extend(found.pairs)
+        oddities += found.oddities
         if progress:
-            progress("measuring masks", video + 1, len(inputs.videos))
+            progress("measuring masks", found.rows.video + 1, len(inputs.videos))
     groups.sort(key=lambda group: (group.category, group.video))
     known = replace(inputs, truths=replace(truths, areas=truth_areas), predictions=replace(predictions, areas=areas))
     return Measured(known, groups, truth_frames, frames, agnostic, pairs, inputs.warnings + _warnings(oddities))
@@ -97,18 +96,73 @@ def _keep_freed_memory() -> None:
     np.empty(31 << 20, np.uint8)
 
 
-def _by_video(inputs: Inputs, agnostic: bool) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Each video with its rows of truths, in file order, and of predictions, best first."""
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def _in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+    """The results in order. Most of the time is spent inside numpy, which lets other threads go on."""
+    pool = ThreadPoolExecutor(max_workers=2)
+    try:
+        yield from pool.map(work, items)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+class _Rows(NamedTuple):
+    """One video: rows of its truths, in file order, and of its predictions, best first."""
+
+    video: int
+    truths: np.ndarray
+    predictions: np.ndarray
+
+
+def _by_video(inputs: Inputs, agnostic: bool) -> list[_Rows]:
     truths, predictions = inputs.truths, inputs.predictions
     # Pooled classes come in the order of their ids, which settles ties.
     first = predictions.categories if agnostic else np.zeros(len(predictions.ids))
     rows_t = np.lexsort((truths.categories if agnostic else truths.videos, truths.videos))
     rows_p = np.lexsort((first, -predictions.scores, predictions.videos))
-    places = np.arange(len(inputs.videos) + 1)
-    bounds_t = np.searchsorted(truths.videos[rows_t], places)
-    bounds_p = np.searchsorted(predictions.videos[rows_p], places)
-    for video in range(len(inputs.videos)):
-        yield video, rows_t[bounds_t[video] : bounds_t[video + 1]], rows_p[bounds_p[video] : bounds_p[video + 1]]
+    places = np.arange(1, len(inputs.videos))
+    parts_t = np.split(rows_t, np.searchsorted(truths.videos[rows_t], places))
+    parts_p = np.split(rows_p, np.searchsorted(predictions.videos[rows_p], places))
+    return [_Rows(v, *parts) for v, parts in enumerate(zip(parts_t, parts_p, strict=True)) if v < len(inputs.videos)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What one video's masks say. areas: mean area of each track, over the frames in which it is there; frames: how
+    many these are. oddities: predictions of another length than the video, and with masks of another size."""
+
+    rows: _Rows
+    truth_areas: np.ndarray
+    areas: np.ndarray
+    truth_frames: np.ndarray
+    frames: np.ndarray
+    groups: list[Group]
+    pairs: list[VideoPairs]
+    oddities: np.ndarray
+
+
+def _measure_video(inputs: Inputs, rows: _Rows, agnostic: bool, all_pairs: bool) -> _Found:
+    spans_t, spans_p = read_video(inputs, rows.video, rows.truths, rows.predictions)
+    members, wanted = _members(inputs, rows.truths, rows.predictions, agnostic)
+    pairs = [_all_pairs(rows, spans_t, spans_p)] if all_pairs else []
+    if all_pairs:
+        ious = pairs[0].ious()[wanted[:, 0], wanted[:, 1]]
+    else:
+        ious = track_ious(*frame_overlaps(spans_p, spans_t, wanted))
+    truth_frames, frames = ((found.areas > 0).sum(axis=1) for found in (spans_t, spans_p))
+    return _Found(
+        rows=rows,
+        truth_areas=spans_t.areas.sum(axis=1) / np.maximum(truth_frames, 1),
+        areas=spans_p.areas.sum(axis=1) / np.maximum(frames, 1),
+        truth_frames=truth_frames,
+        frames=frames,
+        groups=_groups(rows.video, members, ious),
+        pairs=pairs,
+        oddities=_oddities(inputs, rows.video, spans_p),
+    )
 
 
 def read_video(inputs: Inputs, video: int, rows_t: np.ndarray, rows_p: np.ndarray) -> tuple[Spans, Spans]:
@@ -135,12 +189,6 @@ def _extent(tracks: list[Masks]) -> tuple[int, int]:
     length = max((len(track) for track in tracks), default=0)
     sizes = {mask.size for track in tracks for mask in track if mask is not None}
     return length, max((height * width for height, width in sizes), default=0)
-
-
-def _fill_areas(areas: np.ndarray, rows: np.ndarray, found: Spans) -> None:
-    """Mean areas that nobody has stated: over the frames with a mask that is not empty, 0 where there is none."""
-    own = found.areas.sum(axis=1) / np.maximum((found.areas > 0).sum(axis=1), 1)
-    areas[rows] = np.where(np.isnan(areas[rows]), own, areas[rows])
 
 
 class _Members(NamedTuple):
@@ -181,19 +229,18 @@ def _groups(video: int, members: list[_Members], ious: np.ndarray) -> list[Group
     return groups
 
 
-def _all_pairs(video: int, truths: tuple[np.ndarray, Spans], predictions: tuple[np.ndarray, Spans]) -> VideoPairs:
-    (rows_t, spans_t), (rows_p, spans_p) = truths, predictions
-    pairs = np.indices((len(rows_p), len(rows_t))).reshape(2, -1).T
-    common, union = frame_overlaps(spans_p, spans_t, pairs)
-    shape = (len(rows_p), len(rows_t), spans_p.areas.shape[1])
+def _all_pairs(rows: _Rows, truths: Spans, predictions: Spans) -> VideoPairs:
+    pairs = np.indices((len(rows.predictions), len(rows.truths))).reshape(2, -1).T
+    common, union = frame_overlaps(predictions, truths, pairs)
+    shape = (len(rows.predictions), len(rows.truths), predictions.areas.shape[1])
     return VideoPairs(
-        video=video,
-        truths=rows_t,
-        predictions=rows_p,
+        video=rows.video,
+        truths=rows.truths,
+        predictions=rows.predictions,
         common=common.astype(np.int32).reshape(shape),
         union=union.astype(np.int32).reshape(shape),
-        truth_areas=spans_t.areas.astype(np.int32),
-        prediction_areas=spans_p.areas.astype(np.int32),
+        truth_areas=truths.areas.astype(np.int32),
+        prediction_areas=predictions.areas.astype(np.int32),
     )
 
 

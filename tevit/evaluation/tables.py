@@ -93,7 +93,7 @@ def per_class(evaluation: Evaluation) -> str:
     kinds = inputs.truths.categories[~inputs.truths.crowd] * (not evaluation.measured.agnostic)
     columns = ("AP", "AP50", "AP75", "AR1", "AR10")
     rows = [
-        [f"{id:>4} {name}", str(int((kinds == k).sum())), *(percent(evaluation.per_class[id][c]) for c in columns)]
+        [f"{id:>4} {name}", *_cells(int((kinds == k).sum()), [evaluation.per_class[id][c] for c in columns])]
         for k, (id, name) in enumerate(evaluation.names.items())
     ]
     return layout(["class", "tracks", *columns], rows)
@@ -102,5 +102,12 @@ def per_class(evaluation: Evaluation) -> str:
 def parts(what: str, found: Mapping[str, Part]) -> str:
     """A row a part of the data set."""
     columns = [field.name for field in fields(Part)][1:]
-    rows = [[name, str(part.truths), *(percent(getattr(part, c)) for c in columns)] for name, part in found.items()]
+    rows = [[name, *_cells(part.truths, [getattr(part, c) for c in columns])] for name, part in found.items()]
     return layout([what, "tracks", *columns], rows)
+
+
+def _cells(tracks: int, values: Sequence[float]) -> list[str]:
+    """Said once where there is nothing to measure by."""
+    if tracks:
+        return [str(tracks), *map(percent, values)]
+    return ["0", *[""] * (len(values) - 1), NOTHING]

@@ -62,8 +62,8 @@ def save(run: Path, iteration: int, model: nn.Module, config: ModelConfig, optim
         os.replace(temporary, target)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
-        if isinstance(error, SafetensorError):
-            raise OSError(f"checkpoint {target} could not be written: {error}; the previous one is whole") from error
+        if isinstance(error, SafetensorError | OSError):
+            raise OSError(f"checkpoint {target} could not be written ({error}); earlier ones are whole") from error
         raise
     _forget_old_states(run)
     return target

@@ -4,6 +4,7 @@ Slots of the global batch are dealt out in turn, so that the same 16 clips make 
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,6 +82,8 @@ def world(device: str) -> Iterator[World]:
     if "RANK" not in os.environ:
         yield World(0, 1, chosen)
         return
+    # DDP says at the first step that a depth-wise convolution's gradient lies otherwise in memory; it copies it.
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield World(int(os.environ["RANK"]), size, chosen)

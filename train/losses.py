@@ -8,12 +8,14 @@ Where the original fails, this does not:
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple, cast
 
 import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torchvision.ops import roi_align, sigmoid_focal_loss
 
 from tevit.model.stage import Stage
@@ -24,6 +26,7 @@ ALPHA, GAMMA = 0.25, 2.0  # of the focal loss
 MASK_SIDE = 28
 DICE_EPS = 1e-5
 BOX_EPS = 1e-6
+LARGE = 1e9
 
 
 class Weights(NamedTuple):
@@ -67,14 +70,18 @@ class SlotLoss(nn.Module):
     """A model and its losses as one module: what a trainer differentiates, and what DistributedDataParallel wraps.
 
     mask_rows: at most so many positives of a slot, drawn at random, go through each mask head, and their loss is
-    scaled up to all of them; 0 for all, as in the original.
+    scaled up to all of them; 0 for all, as in the original. checkpointing: the backbone's and the stages' activations
+    are computed again in the backward pass. Not the mask heads': their running statistics would move twice.
     """
 
-    def __init__(self, model: TeViT, weights: Weights, mask_rows: int = 0):
+    def __init__(self, model: TeViT, weights: Weights, mask_rows: int = 0, checkpointing: bool = False):
         super().__init__()
         self.model = model
         self.weights = weights
         self.mask_rows = mask_rows
+        self.chunk = 1 if checkpointing else None
+        for stage in model.stages if checkpointing else ():
+            stage.forward = partial(checkpoint, stage.forward, use_reentrant=False)
 
     def forward(self, batch: Batch, positives: float) -> dict[str, Tensor]:
         """All losses of a slot, weighted, "stage{i}_{class,l1,giou,dice}", float32 scalars.
@@ -82,7 +89,7 @@ class SlotLoss(nn.Module):
         batch: on the model's device. positives: positive (query, frame) pairs a slot, averaged over the slots of the
         global batch. The mean of a loss over all slots is then the loss of the global batch.
         """
-        outputs = self.model(batch.frames, batch.sizes_hw)
+        outputs = self.model(batch.frames, batch.sizes_hw, self.chunk)
         targets = [on_device(target, size, batch.frames.device) for target, size in pairs(batch)]
         return {
             f"stage{index}_{name}": loss
@@ -151,7 +158,9 @@ def match(logits: Tensor, boxes_xyxy: Tensor, targets: list[Targets], weights: W
     for clip_logits, clip_boxes, target in zip(logits, boxes_xyxy, targets, strict=True):
         cost = clip_cost(clip_logits, clip_boxes, target, weights)
         seen = target.present.any(0).nonzero().squeeze(1).cpu()
-        queries, columns = linear_sum_assignment(cost.cpu().numpy()[:, seen.numpy()])
+        # What is not a number would end the matching; as a large cost it gets to the loss, which the loop looks at.
+        finite = np.nan_to_num(cost.cpu().numpy()[:, seen.numpy()], nan=LARGE, posinf=LARGE, neginf=-LARGE)
+        queries, columns = linear_sum_assignment(finite)
         answers.append((torch.from_numpy(queries), seen[torch.from_numpy(columns)]))
     return answers
 
@@ -229,6 +238,7 @@ def mask_targets(boxes_xyxy: Tensor, targets: list[Targets], found: Positives) -
 
     A box is clipped to its clip's padded frame first (the RoI of the mask head is not).
     """
+    boxes_xyxy = boxes_xyxy.nan_to_num()  # RoIAlign would fail before the loss is looked at
     out = boxes_xyxy.new_zeros(len(boxes_xyxy), MASK_SIDE, MASK_SIDE)
     for clip, target in enumerate(targets):
         numbers = (found.clips == clip).nonzero().squeeze(1)

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import shutil
 from dataclasses import asdict, replace
 from functools import partial
@@ -23,10 +24,14 @@ from train.losses import SlotLoss, Weights
 from train.optimiser import build_optimiser
 from train.plan import plan
 from train.recipes import Recipe, check, model_config
-from train.step import Step, prepare
+from train.step import Step, compile_parts
 from train.stop import StopRequest
 from train.stream import slot_stream
 
+OUT_OF_MEMORY = (
+    "out of memory; --checkpointing and --precision bfloat16 need less, so does half of --clips-per-slot with twice "
+    "the --slots, and smaller --scales"
+)
 OURS = ("checkpoints", "best", "tensorboard", "metrics.jsonl", "recipe.json", "not-finite-*")  # what --fresh deletes
 
 
@@ -76,7 +81,8 @@ def _evaluation(recipe: Recipe, args: argparse.Namespace, here: World) -> Evalua
 
 def _earlier(args: argparse.Namespace, here: World) -> Saved | None:
     """Where an earlier run in the same folder had got to."""
-    if args.fresh and here.is_first:
+    restarted = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0  # by torchrun, with the same --fresh
+    if args.fresh and here.is_first and not restarted:
         for name in OURS:
             for item in args.out.glob(name):
                 shutil.rmtree(item) if item.is_dir() else item.unlink()
@@ -104,9 +110,10 @@ def _run(
     if saved is not None:
         restore(saved, model, config, optimiser)
         here.say(f"going on from {saved.path}{_differences(saved, recipe)}")
-    prepare(model, recipe)
+    if recipe.compile:
+        compile_parts(model)
     weights = Weights(recipe.class_weight, recipe.l1_weight, recipe.giou_weight, recipe.dice_weight)
-    step = Step(SlotLoss(model, weights, recipe.mask_rows), recipe, seed, here)
+    step = Step(SlotLoss(model, weights, recipe.mask_rows, recipe.checkpointing), recipe, seed, here)
     return Run(args.out, recipe, step, optimiser, {"seed": seed, "recipe": asdict(recipe)}, evaluate)
 
 
@@ -125,8 +132,13 @@ def _train(run: Run, data: TrainingData, seed: int, done: int) -> int:
     draw = partial(slot_batch, data, seed, recipe=recipe)
     stream = slot_stream(draw, range(done, recipe.iterations), here.slots(recipe.slots), recipe.workers)
     with StopRequest() as stop, Log(run.folder, done, recipe.iterations, here.is_first) as log:
-        done = Loop(run, done, log, stop).run(stream)
-        if done == recipe.iterations:
+        try:
+            done = Loop(run, done, log, stop).run(stream)
+        except RuntimeError as error:
+            if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+                raise
+            raise MemoryError(OUT_OF_MEMORY) from error
+        if done >= recipe.iterations:
             return 0
         log.say(f"stopped after {done} of {recipe.iterations} iterations; the same command goes on")
         return 128 + stop.signum

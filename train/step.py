@@ -3,13 +3,11 @@
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.checkpoint import checkpoint
 
 from tevit.model.tevit import TeViT
 from train.data import Batch
@@ -97,12 +95,7 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
     )
 
 
-def prepare(model: TeViT, recipe: Recipe) -> None:
-    """Make a model compute as the recipe says: recomputed activations, compiled parts. Its weights keep their names."""
-    parts = [model.backbone, *model.stages]  # not the mask heads: run twice, their running statistics would move twice
-    if recipe.compile:
-        for part in parts:
-            part.compile()
-    if recipe.checkpointing:
-        for part in parts:
-            part.forward = partial(checkpoint, part.forward, use_reentrant=False)
+def compile_parts(model: TeViT) -> None:
+    """Compile backbone and stages, each by itself; the weights keep their names."""
+    for part in (model.backbone, *model.stages):
+        part.compile()

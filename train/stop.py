@@ -2,6 +2,7 @@
 
 import signal
 from contextlib import AbstractContextManager
+from typing import Any
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -11,7 +12,7 @@ class StopRequest(AbstractContextManager):
 
     def __init__(self) -> None:
         self.signum = 0
-        self._before: dict[int, object] = {}
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
         self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
@@ -23,7 +24,7 @@ class StopRequest(AbstractContextManager):
 
     def _restore(self) -> None:
         for number, handler in self._before.items():
-            signal.signal(number, handler)  # pyright: ignore
+            signal.signal(number, handler)
         self._before = {}
 
     def __exit__(self, *exc: object) -> None:

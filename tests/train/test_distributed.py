@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 from tests.train import tiny
 from train.distributed import World
@@ -45,13 +45,13 @@ def child(rank: int, folder: str) -> None:
 
 
 def test_two_processes_are_one_that_accumulates(tmp_path):
-    mp.start_processes(child, (str(tmp_path),), nprocs=2, start_method="spawn")
+    spawn(child, (str(tmp_path),), nprocs=2)
     one = steps(tiny.ALONE)
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     assert one.keys() == first.keys()
     for name, value in one.items():
         # Later steps amplify rounding: a mask target may flip. A mistake shows in the first one.
-        scale = value.float().abs().max() if name.startswith("0/") else 10.0
+        scale = value.float().abs().max().item() if name.startswith("0/") else 10.0
         torch.testing.assert_close(first[name], value, rtol=0, atol=max(1e-5 * scale, 1e-7), msg=name)
     counters = [name for name in one if name.endswith("num_batches_tracked")]
     assert counters and all(one[name] == int(name[0]) + 1 for name in counters), "slot 0 alone moves the statistics"

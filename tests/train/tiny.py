@@ -15,7 +15,7 @@ from train.loop import Run
 from train.losses import SlotLoss, Weights
 from train.optimiser import build_optimiser
 from train.recipes import TEVIT_MSGSHIFT_RECIPE, Recipe
-from train.step import Slots, Step, prepare
+from train.step import Slots, Step
 
 ALONE = World(0, 1, torch.device("cpu"))
 WEIGHTS = Weights(2.0, 5.0, 2.0, 8.0)
@@ -38,6 +38,8 @@ CONFIG: ModelConfig = replace(
     dynamic_channels=8,
     scale=(64, 96),
 )
+STEADY = replace(CONFIG, backbone=replace(BACKBONE, drop_path=0.0))
+"""The same without drop path: nothing random in its forward pass."""
 SIZE = (64, 96)
 
 
@@ -77,10 +79,11 @@ def stream(start: int, stop: int, slots: range) -> Iterator[Slots]:
     return ([(slot, batch(iteration, slot)) for slot in slots] for iteration in range(start, stop))
 
 
-def run(folder: Path, recipe: Recipe = RECIPE, seed: int = 5, world: World = ALONE, config: ModelConfig = CONFIG) -> Run:
+def run(
+    folder: Path, recipe: Recipe = RECIPE, seed: int = 5, world: World = ALONE, config: ModelConfig = CONFIG
+) -> Run:
     """A run of a tiny model from its initial values."""
     tiny = model(seed, config)
     optimiser = build_optimiser(tiny, recipe)
-    prepare(tiny, recipe)
-    step = Step(SlotLoss(tiny, WEIGHTS, recipe.mask_rows), recipe, seed, world)
+    step = Step(SlotLoss(tiny, WEIGHTS, recipe.mask_rows, recipe.checkpointing), recipe, seed, world)
     return Run(folder, recipe, step, optimiser, {"seed": seed}, None)

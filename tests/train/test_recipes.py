@@ -1,0 +1,168 @@
+"""Recipes: published values, parameter groups, learning rates, flags."""
+
+import argparse
+import gzip
+import json
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from tests import oracle
+from tevit import shapes
+from tevit.checkpoint import empty_model
+from tevit.configs import TEVIT_DEMO, published
+from tevit.original import to_original
+from train import flags
+from train.optimiser import build_optimiser, learning_rate, parameter_rule
+from train.recipes import (
+    ARCHITECTURES,
+    DEMO_RECIPE,
+    QUERYINST_RECIPE,
+    RECIPES,
+    TEVIT_MSGSHIFT_RECIPE,
+    TEVIT_R50_RECIPE,
+    TEVIT_SWIN_L_MST_RECIPE,
+    Recipe,
+    check,
+    model_config,
+    recipe_named,
+)
+
+RECORDED = {
+    "msgshift": TEVIT_MSGSHIFT_RECIPE,
+    "r50": TEVIT_R50_RECIPE,
+    "swinl": TEVIT_SWIN_L_MST_RECIPE,
+    "queryinst_pvtv2b1_coco": QUERYINST_RECIPE,
+}
+
+
+def parsed(*argv: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    flags.add_flags(parser)
+    return parser.parse_args(argv)
+
+
+def skeleton(recipe: Recipe):
+    """The model that a recipe trains, without numbers but knowing what learns."""
+    model = empty_model(model_config(recipe, ARCHITECTURES[recipe.model].categories), all_masks=True)
+    frozen = ("backbone.conv1.", "backbone.bn1.", "backbone.layer1.") if recipe is TEVIT_R50_RECIPE else ()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith(frozen) if frozen else True)
+    return model
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_every_parameter_learns_as_fast_and_decays_as_much_as_in_the_original(name):
+    with gzip.open(oracle.GOLDENS / "train_param_groups.json.gz", "rt") as file:
+        expected = json.load(file)[name]
+    recipe = RECORDED[name]
+    model = skeleton(recipe)
+    # Through the layout of the original: the two numbers ride as the value of each parameter.
+    for column in (0, 1):
+        values = {}
+        for key, parameter in model.named_parameters():
+            number = parameter_rule(key, recipe)[column] if parameter.requires_grad else 0.0
+            values[key] = torch.tensor(number).expand(parameter.shape)
+        found = to_original(values, model.config.backbone.kind)
+        assert found.keys() == expected.keys()
+        for key, pair in expected.items():
+            assert found[key].flatten()[[0, -1]].tolist() == pytest.approx([pair[column]] * 2, rel=1e-6), key
+
+
+def test_the_optimiser_holds_what_learns_in_as_many_groups_as_there_are_rules():
+    optimiser = build_optimiser(skeleton(TEVIT_R50_RECIPE), TEVIT_R50_RECIPE)
+    sizes = sorted((group["lr_factor"], len(group["params"])) for group in optimiser.param_groups)
+    assert sizes == [(0.1, 126), (1.0, 390)]
+    assert isinstance(optimiser, torch.optim.AdamW)
+    assert optimiser.defaults["betas"] == (0.9, 0.999) and optimiser.defaults["eps"] == 1e-8
+    assert len(build_optimiser(skeleton(TEVIT_SWIN_L_MST_RECIPE), TEVIT_SWIN_L_MST_RECIPE).param_groups) == 3
+
+
+@pytest.mark.parametrize(
+    ("iteration", "rate"),
+    [
+        *((0, 2.5e-7), (1, 5.743506e-7), (100, 3.268506e-5), (500, 1.624253e-4), (769, 2.496757e-4), (770, 2.5e-4)),
+        *((6099, 2.5e-4), (6100, 2.5e-5), (8500, 2.5e-6), (9199, 2.5e-6)),
+    ],
+)
+def test_the_learning_rate_is_the_originals(iteration, rate):
+    assert learning_rate(TEVIT_MSGSHIFT_RECIPE, iteration) == pytest.approx(rate, rel=1e-6)
+
+
+def test_a_cosine_falls_from_the_full_rate_to_none():
+    recipe = replace(DEMO_RECIPE, warmup_iterations=0, iterations=100, lr=1.0)
+    assert [learning_rate(recipe, at) for at in (0, 50, 100)] == pytest.approx([1, 0.5, 0])
+
+
+def test_published_recipes_train_the_published_models():
+    for recipe in RECIPES.values():
+        check(recipe)
+        config = model_config(recipe, ARCHITECTURES[recipe.model].categories)
+        assert config == ARCHITECTURES[recipe.model], recipe.name
+    for name in ("tevit-msgshift", "tevit-msgshift-mst", "tevit-r50", "tevit-r50-mst", "tevit-swin-l-mst"):
+        recipe = RECIPES[name]
+        assert model_config(recipe, published(recipe.model).categories) == published(recipe.model)
+        assert recipe.slots * recipe.clips_per_slot == 16 and recipe.frames == 5 and recipe.iterations == 9200
+    assert TEVIT_SWIN_L_MST_RECIPE.scales[0] == (1333, 320) and len(TEVIT_SWIN_L_MST_RECIPE.scales) == 16
+    assert QUERYINST_RECIPE.scales[-1] == (1333, 800) and len(QUERYINST_RECIPE.scales) == 11
+
+
+def test_the_demo_model_knows_the_shapes():
+    assert dict(TEVIT_DEMO.categories) == shapes.CATEGORIES
+
+
+def test_every_field_is_a_flag_with_help_and_comes_back_from_its_text():
+    for recipe in RECIPES.values():
+        argv = [part for line in flags.described(recipe).splitlines()[1:] for part in _as_flag(line.split(maxsplit=1))]
+        assert flags.changed(replace(DEMO_RECIPE, name=recipe.name), parsed(*argv)) == recipe
+    actions = {action.dest: action for action in _actions()}
+    assert actions.keys() >= {item.name for item in fields(Recipe)} - {"name"}
+    assert all(actions[item.name].help for item in fields(Recipe) if item.name != "name")
+
+
+def _as_flag(parts: list[str]) -> list[str]:
+    flag, value = parts[0], parts[1] if len(parts) > 1 else ""
+    if value in ("True", "False"):
+        return [flag if value == "True" else flag.replace("--", "--no-")]
+    return [flag, value]
+
+
+def _actions():
+    parser = argparse.ArgumentParser()
+    flags.add_flags(parser)
+    return parser._actions
+
+
+def test_flags_change_what_they_name_alone():
+    assert flags.changed(DEMO_RECIPE, parsed()) == DEMO_RECIPE
+    changed = flags.changed(DEMO_RECIPE, parsed("--lr", "0.1", "--no-time-attention", "--scales", "320x192,160x96"))
+    assert changed == replace(DEMO_RECIPE, lr=0.1, time_attention=False, scales=((320, 192), (160, 96)))
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (("--messengers", "6"), "--messengers: expected a multiple of 4, got 6"),
+        (("--model", "tevit_r50"), "--messengers: expected 0 for resnet50, got 8"),
+        (("--model", "tevit_r51"), "--model: expected one of"),
+        (("--lr", "0"), "--lr: expected more than 0, got 0.0"),
+        (("--scale-mode", "range"), "--scales: expected two for the mode range"),
+        (("--task", "image"), "--frames: expected 1 for pictures, got 3"),
+    ],
+)
+def test_values_that_make_no_sense_are_named(argv, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        flags.changed(DEMO_RECIPE, parsed(*argv))
+
+
+def test_a_mistyped_recipe_gets_the_nearest_name():
+    with pytest.raises(ValueError, match="did you mean 'tevit-msgshift'"):
+        recipe_named("tevit-msgshft")
+
+
+def test_classes_of_the_data_must_fit_or_be_asked_for():
+    classes = ((1, "one"), (2, "two"))
+    with pytest.raises(ValueError, match="the data has 2 classes, tevit_msgshift has 40; --classes-from-data"):
+        model_config(TEVIT_MSGSHIFT_RECIPE, classes)
+    assert model_config(RECIPES["custom"], classes).categories == classes

@@ -93,7 +93,7 @@ def read_inputs(gt: Source, results: Found) -> Inputs:
         truths=_table(truths, "annotation", sizes, sorted(categories)),
         predictions=_table(found, "prediction", sizes, sorted(categories)),
         left_out=left_out,
-        warnings=_warnings(left_out, found),
+        warnings=(*(_odd_annotations(gt) if isinstance(gt, Dataset) else ()), *_warnings(left_out, found)),
     )
 
 
@@ -117,6 +117,17 @@ def _from_dataset(dataset: Dataset) -> _Side:
     by_id = {annotation.id: annotation for annotation in dataset.annotations}
     rows = [_annotation(by_id[annotation.id]) for annotation in dataset.annotations]
     return videos, dict(dataset.categories), [row for row in rows if row.video in dataset.videos]
+
+
+def _odd_annotations(dataset: Dataset) -> list[str]:
+    every = dataset.annotations
+    counts = {
+        "annotations have one id with another; of these the last counts, as often": len(every)
+        - len({a.id for a in every}),
+        "annotations left out: their video is not in the file": sum(a.video_id not in dataset.videos for a in every),
+        "annotations state no areas; those of their masks count": sum(a.areas is None for a in every),
+    }
+    return [f"{count} {story}" for story, count in counts.items() if count]
 
 
 def _annotation(annotation: Annotation) -> _Row:

@@ -105,3 +105,26 @@ def test_random_sets_equal_the_literal_version(random_set, agnostic):
 def test_the_literal_version_itself_equals_the_official_figures(name):
     expected = literal.evaluate(content(name)["gt"], content(name)["results"])
     np.testing.assert_allclose(expected.stats, sets.official()[f"{name}/stats"], **EXACT)
+
+
+def square(x: int, width: int = 10) -> np.ndarray:
+    return sets.rectangle(20, 40, x, 5, width, 10)
+
+
+def test_pooled_truths_stand_in_the_order_of_their_classes():
+    """The first prediction overlaps both truths alike and takes the later one: by class, not by place in the file."""
+    truths = [sets.annotation(1, 1, 2, [square(0)]), sets.annotation(2, 1, 1, [square(10)])]
+    gt = sets.data_set({1: 1}, [1, 2], truths, (20, 40))
+    results = [sets.prediction(1, 1, 0.9, [square(0, 20)]), sets.prediction(1, 1, 0.8, [square(10)])]
+    found = sets.evaluate(gt, results, agnostic=True)
+    assert found.figures["AR10"] == literal.evaluate(gt, results, agnostic=True).stats[7] == pytest.approx(0.55)
+
+
+def test_of_two_annotations_with_one_id_both_become_the_later_one():
+    first, later = sets.annotation(3, 1, 1, [square(0)]), sets.annotation(3, 1, 1, [square(10)])
+    found = sets.evaluate(
+        sets.data_set({1: 1}, [1], [first, later], (20, 40)), [sets.prediction(1, 1, 0.9, [square(0)])]
+    )
+    assert found.figures["AP"] == 0
+    assert found.measured.inputs.truths.ids.tolist() == [3, 3]
+    assert any("one id" in warning for warning in found.warnings)

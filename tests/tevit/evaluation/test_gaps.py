@@ -83,3 +83,20 @@ def test_what_holds_on_any_data_set(random_set):
         assert 0 <= whole.classified <= 1 + 1e-12
     else:
         assert whole.ap == whole.tracked == whole.classified == -1
+
+
+def test_the_majority_is_one_of_classes_not_of_tracks():
+    parts = [LEFT[:4] + [None] * 6, [None] * 4 + LEFT[4:7] + [None] * 3, [None] * 7 + LEFT[7:]]
+    gap = whole([(2, LEFT)], [(1, 0.9, parts[0]), (2, 0.8, parts[1]), (2, 0.7, parts[2])])
+    assert gap.tracked == pytest.approx(1, abs=1e-9)
+
+
+def test_a_mask_that_hardly_touches_does_not_spoil_a_dealt_track():
+    near = [None] * 6 + [square(14)] * 4  # frame IoU 0.05; with it the track would have IoU 0.47
+    gap = whole([(1, LEFT)], [(1, 0.9, LEFT[:6] + [None] * 4), (1, 0.5, near)])
+    assert gap.tracked == pytest.approx(0.3, abs=1e-9)
+
+
+def test_frames_without_a_mask_count_against_a_dealt_track():
+    gap = whole([(1, LEFT)], [(1, 0.9, LEFT[:3] + [None] * 7), (1, 0.8, [None] * 3 + LEFT[3:6] + [None] * 4)])
+    assert gap.tracked == pytest.approx(0.3, abs=1e-9)  # IoU 0.6: right at 0.50, 0.55 and 0.60

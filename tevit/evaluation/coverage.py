@@ -45,5 +45,5 @@ def coverage(pairs: VideoPairs, frame_ious: np.ndarray, least: float) -> Coverag
 
 def _broken(covered: np.ndarray) -> np.ndarray:
     """covered: bool (n, T), in the frames in which the truth is there. bool (n,): covered, then not, then again."""
-    begins = covered & ~np.pad(covered, ((0, 0), (1, 0)))[:, :-1]
-    return begins.sum(axis=1) > 1
+    begins = covered[:, 1:] & ~covered[:, :-1]
+    return covered[:, :1].sum(axis=1) + begins.sum(axis=1) > 1

@@ -80,34 +80,25 @@ def find_gaps(measured: Measured) -> Gaps:
     ]
     truths = measured.inputs.truths
     instances = np.bincount(truths.videos[~truths.crowd], minlength=len(measured.inputs.videos))
-    everything = {"all": (0.0, np.inf)}
+    questions = [_question(measured, stage, instances) for stage in stages]
+    positives = count_positives(measured.inputs, questions[0])
+    aps = [_aps(measured, stage, question, positives) for stage, question in zip(stages, questions, strict=True)]
+    whole, *parts = [Gap(int(count), *values) for count, *values in zip(positives.sum(axis=1), *aps, strict=True)]
     return Gaps(
-        whole=_by_length(measured, stages, everything)["all"],
-        by_length=_by_length(measured, stages, LENGTHS),
-        by_instances=_by_instances(measured, stages, instances),
+        whole=whole,
+        by_length=dict(zip(LENGTHS, parts[: len(LENGTHS)], strict=True)),
+        by_instances=dict(zip(INSTANCES, parts[len(LENGTHS) :], strict=True)),
     )
 
 
-def _by_length(
-    measured: Measured, stages: list[_Stage], ranges: Mapping[str, tuple[float, float]]
-) -> Mapping[str, Gap]:
-    limits = list(ranges.values())
-    questions = [by_range(measured.truth_frames, stage.frames, limits) for stage in stages]
-    return _gaps(measured, stages, questions, list(ranges))
-
-
-def _by_instances(measured: Measured, stages: list[_Stage], instances: np.ndarray) -> Mapping[str, Gap]:
-    limits, of_truths = list(INSTANCES.values()), instances[measured.inputs.truths.videos]
-    questions = [by_range(of_truths, instances[stage.predictions.videos], limits) for stage in stages]
-    return _gaps(measured, stages, questions, list(INSTANCES))
-
-
-def _gaps(measured: Measured, stages: list[_Stage], questions: list[Question], names: list[str]) -> Mapping[str, Gap]:
-    positives = count_positives(measured.inputs, questions[0])
-    aps = [_aps(measured, stage, question, positives) for stage, question in zip(stages, questions, strict=True)]
-    return {
-        name: Gap(int(count), *values) for name, count, *values in zip(names, positives.sum(axis=1), *aps, strict=True)
-    }
+def _question(measured: Measured, stage: _Stage, instances: np.ndarray) -> Question:
+    """Everything first, then the ranges of track length, then those of truths in the video."""
+    of_truths = instances[measured.inputs.truths.videos]
+    parts = [
+        by_range(measured.truth_frames, stage.frames, [(0, np.inf), *LENGTHS.values()]),
+        by_range(of_truths, instances[stage.predictions.videos], list(INSTANCES.values())),
+    ]
+    return Question(np.concatenate([p.truth_ignored for p in parts]), np.concatenate([p.outside for p in parts]))
 
 
 def _aps(measured: Measured, stage: _Stage, question: Question, positives: np.ndarray) -> list[float]:

@@ -1,7 +1,7 @@
 """One record a track: what became of it, where, and what it costs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -121,40 +121,36 @@ class _Video:
         self._categories = list(measured.inputs.categories)
 
     def prediction(self, d: int, g: int | None, type: str, share: float) -> ErrorRecord:
-        if g is None:
-            seen, curve = self._pairs.prediction_areas[d] > 0, self._frame_ious[d].max(axis=0, initial=0)
-        else:
-            seen, curve = self._seen(d, g), self._frame_ious[d, g]
-        record = self._record("prediction", type, (d, g), seen, curve, share)
         broken = g is not None and bool(self._coverage.broken_by[d, g])
-        return replace(record, identity_switch=bool(self._coverage.switchers[d]), fragmentation=broken)
+        return self._record("prediction", type, d, g, share, bool(self._coverage.switchers[d]), broken, ())
 
     def truth(self, g: int, d: int | None, type: str, share: float) -> ErrorRecord:
-        if d is None:
-            seen, curve = self._pairs.truth_areas[g] > 0, self._frame_ious[:, g].max(axis=0, initial=0)
-        else:
-            seen, curve = self._seen(d, g), self._frame_ious[d, g]
         switches = self._coverage.switches[g]
-        record = self._record("truth", type, (d, g), seen, curve, share)
-        broken = bool(self._coverage.broken[g])
-        return replace(record, identity_switch=bool(switches), fragmentation=broken, switches=switches)
+        return self._record("truth", type, d, g, share, bool(switches), bool(self._coverage.broken[g]), switches)
 
-    def _seen(self, d: int, g: int) -> np.ndarray:
-        return (self._pairs.prediction_areas[d] > 0) | (self._pairs.truth_areas[g] > 0)
+    def _frames(self, d: int | None, g: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """bool (T,): where one of the tracks is there; and their IoU, of a track alone the highest with any."""
+        if d is None:
+            return self._pairs.truth_areas[g] > 0, self._frame_ious[:, g].max(axis=0, initial=0)
+        if g is None:
+            return self._pairs.prediction_areas[d] > 0, self._frame_ious[d].max(axis=0, initial=0)
+        return (self._pairs.prediction_areas[d] > 0) | (self._pairs.truth_areas[g] > 0), self._frame_ious[d, g]
 
     def _record(
         self,
         kind: str,
         type: str,
-        pair: tuple[int | None, int | None],
-        seen: np.ndarray,
-        curve: np.ndarray,
+        d: int | None,
+        g: int | None,
         share: float,
+        identity_switch: bool,
+        fragmentation: bool,
+        switches: tuple[int, ...],
     ) -> ErrorRecord:
-        d, g = pair
         truths, predictions = self._inputs.truths, self._inputs.predictions
         row_t = None if g is None else int(self._pairs.truths[g])
         row_p = None if d is None else int(self._pairs.predictions[d])
+        seen, curve = self._frames(d, g)
         return ErrorRecord(
             kind=kind,
             type=type,
@@ -168,6 +164,9 @@ class _Video:
             frames=tuple(np.flatnonzero(seen).tolist()),
             frame_ious=tuple(curve[seen].round(6).tolist()),
             share=share,
+            identity_switch=identity_switch,
+            fragmentation=fragmentation,
+            switches=switches,
         )
 
 

@@ -1,0 +1,73 @@
+"""The report in a browser without a network: it draws, in light and dark, and says where there is nothing to draw."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.tevit.evaluation import sets
+from tevit import cli
+
+pytestmark = pytest.mark.browser
+PLOTS = ["dap", "gaps", "parts", "thresholds", "recall", "confusion", "scores", "lengths"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert chromium, "the browser tests need chromium on the PATH"
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+def visit(browser: Browser, folder: Path, name: str, scheme: Literal["light", "dark"]) -> tuple[Page, list[str]]:
+    """The page, and whatever its scripts complain of or ask another machine for."""
+    content = sets.recorded("eval_sets")[name]
+    paths = sets.write(folder, content["gt"], content["results"])
+    assert cli.main(["errors", *map(str, paths), "--out", str(folder / "report")]) == 0
+    page = browser.new_context(color_scheme=scheme, offline=True).new_page()
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("request", lambda request: said.append(request.url) if not request.url.startswith("file:") else None)
+    page.goto((folder / "report" / "report.html").as_uri())
+    return page, said
+
+
+def drawn(page: Page) -> list[str]:
+    return [name for name in PLOTS if page.locator(f"#{name} .main-svg").count()]
+
+
+def test_all_figures_are_drawn_offline(browser, tmp_path):
+    page, said = visit(browser, tmp_path, "small", "light")
+    assert drawn(page) == PLOTS
+    assert page.locator("#dap .bars path").count() == 7
+    assert page.get_by_role("heading", name="Errors of results.json").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.get_by_label("Class").select_option(label="cat5")
+    assert said == []
+
+
+def test_light_and_dark(browser, tmp_path):
+    page, said = visit(browser, tmp_path, "small", "dark")
+
+    def shade() -> int:
+        return int(page.evaluate("getComputedStyle(document.body).backgroundColor").split("(")[1].split(",")[0])
+
+    assert shade() < 60
+    page.get_by_role("button", name="Light").click()
+    assert shade() > 200
+    assert drawn(page) == PLOTS
+    assert said == []
+
+
+def test_without_ground_truth_it_says_so(browser, tmp_path):
+    page, said = visit(browser, tmp_path, "no_annotations", "light")
+    assert drawn(page) == ["confusion", "scores"]
+    assert page.get_by_text("There is no ground truth.").count() == 6
+    assert said == []

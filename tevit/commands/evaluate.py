@@ -45,10 +45,9 @@ def register(commands) -> None:
 
 
 def _samples(text: str) -> int:
-    count = int(text)
-    if count < 2:
-        raise argparse.ArgumentTypeError(f"expected at least 2 samples, got {count}")
-    return count
+    if not text.isdecimal() or int(text) < 2:
+        raise argparse.ArgumentTypeError(f"expected a number of samples from 2 on, got {text}")
+    return int(text)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -27,8 +27,10 @@ class Tracks:
     ids: int64 (N,): annotation ids, or the predictions' places in the file from 1. videos, categories: int64 (N,),
     positions in Inputs' lists. scores: float64 (N,). areas: float64 (N,), pixels: the mean stated area over the frames
     that state one, NaN where only the masks know. crowd: bool (N,). masks: rows of one video -> their masks.
+    what: how a message calls one, with its file.
     """
 
+    what: str
     ids: np.ndarray
     videos: np.ndarray
     categories: np.ndarray
@@ -90,11 +92,15 @@ def read_inputs(gt: Source, results: Found) -> Inputs:
     return Inputs(
         videos=sorted(videos, key=lambda video: video.id),
         categories=dict(sorted(categories.items())),
-        truths=_table(truths, "annotation", sizes, sorted(categories)),
-        predictions=_table(found, "prediction", sizes, sorted(categories)),
+        truths=_table(truths, f"{_file(gt)}annotation", sizes, sorted(categories)),
+        predictions=_table(found, f"{_file(results)}prediction", sizes, sorted(categories)),
         left_out=left_out,
         warnings=(*(_odd_annotations(gt) if isinstance(gt, Dataset) else ()), *_warnings(left_out, found)),
     )
+
+
+def _file(source: object) -> str:
+    return f"{source.path}: " if isinstance(source, Dataset | Results) else ""
 
 
 class _Row(msgspec.Struct, gc=False):
@@ -202,6 +208,7 @@ def _table(rows: list[_Row], what: str, sizes: dict[int, tuple[int, int]], categ
     rows = [row for row in rows if row.category in places]
     video_places = {id: place for place, id in enumerate(sorted(sizes))}
     return Tracks(
+        what=what,
         ids=np.array([row.id for row in rows], np.int64),
         videos=np.array([video_places[row.video] for row in rows], np.int64),
         categories=np.array([places[row.category] for row in rows], np.int64),

@@ -172,16 +172,20 @@ def read_video(inputs: Inputs, video: int, rows_t: np.ndarray, rows_p: np.ndarra
     """
     masks_t, masks_p = inputs.truths.masks(rows_t.tolist()), inputs.predictions.masks(rows_p.tolist())
     length, stride = _extent([*masks_t, *masks_p])
-    sides = (("annotation", inputs.truths, rows_t, masks_t), ("prediction", inputs.predictions, rows_p, masks_p))
-    found = [_spans(what, table.ids[rows], masks, length, stride) for what, table, rows, masks in sides]
+    sides = ((inputs.truths, rows_t, masks_t), (inputs.predictions, rows_p, masks_p))
+    found = [_spans(inputs, table, rows, masks, length, stride) for table, rows, masks in sides]
     return found[0], found[1]
 
 
-def _spans(what: str, ids: np.ndarray, masks: list[Masks], length: int, stride: int) -> Spans:
+def _spans(inputs: Inputs, table: Tracks, rows: np.ndarray, masks: list[Masks], length: int, stride: int) -> Spans:
     try:
         return spans(masks, length, stride)
     except BadMaskError as error:
-        raise ValueError(f"{what} {ids[error.track]}, frame {error.frame}: {error.reason}") from None
+        row = rows[error.track]
+        video = inputs.videos[table.videos[row]].id
+        raise ValueError(
+            f"{table.what} {table.ids[row]} (video {video}), frame {error.frame}: {error.reason}"
+        ) from None
 
 
 def _extent(tracks: list[Masks]) -> tuple[int, int]:

@@ -173,7 +173,9 @@ def test_bad_run_lengths_are_refused_with_their_place(small, capsys):
 
     change(small[1], spoil)
     error = run(capsys, "evaluate", *small, code=2)[1]
-    assert re.search(r"prediction 5, frame \d: the run lengths sum to 0, expected \d+ pixels", error)
+    assert re.search(
+        r"results\.json: prediction 5 \(video \d+\), frame \d: the run lengths sum to 0, expected \d+ pixels", error
+    )
 
 
 def test_a_missing_file(small, capsys):

@@ -4,9 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tevit.checkpoint import save_model
-
 from tests.fakes import squares, write_frames
+from tevit.checkpoint import save_model
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 

@@ -228,8 +228,11 @@ def test_the_example_runs(small):
     assert "costliest kind of error: both" in found
 
 
-def test_the_benchmark_measures_both(tmp_path, capsys):
-    out = run(capsys, "benchmark", "evaluate", "--videos", "2", "--rounds", "1", "--out", str(tmp_path / "b.json"))[0]
+def test_the_benchmark_measures_both(tmp_path):
+    # In a process of its own: a child's peak memory is never below what its parent had when it forked.
+    command = [sys.executable, "-m", "tevit", "benchmark", "evaluate", "--videos", "2", "--rounds", "1"]
+    command += ["--out", str(tmp_path / "b.json")]
+    out = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
     best = json.loads((tmp_path / "b.json").read_text())["best"]
     for name in ("tevit evaluate", "json.load of both files"):
         assert name in out

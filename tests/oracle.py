@@ -1,4 +1,4 @@
-"""Weights, videos and ground truth by recipe: the same bytes on every machine, so that recorded numbers need no weights.
+"""Weights, videos and ground truth by recipe: the same bytes everywhere, so that recorded numbers need no weights.
 
 A manifest lists every key of an original state dict with shape, mean and standard deviation; a value is
 float32(mean + std * normal), its normals from PCG64 seeded by the key's CRC-32.

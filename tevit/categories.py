@@ -1,8 +1,8 @@
 """The categories of the public data sets: id -> name, ids from 1 in the order of the releases."""
 
 _YTVIS_2019 = """person giant_panda lizard parrot skateboard sedan ape dog snake monkey hand rabbit duck cat cow fish
-train horse turtle bear motorbike giraffe leopard fox deer owl surfboard airplane truck zebra tiger elephant snowboard boat
-shark mouse frog eagle earless_seal tennis_racket"""
+train horse turtle bear motorbike giraffe leopard fox deer owl surfboard airplane truck zebra tiger elephant snowboard
+boat shark mouse frog eagle earless_seal tennis_racket"""
 
 _YTVIS_2021 = """airplane bear bird boat car cat cow deer dog duck earless_seal elephant fish flying_disc fox frog
 giant_panda giraffe horse leopard lizard monkey motorbike mouse parrot person rabbit shark skateboard snake snowboard

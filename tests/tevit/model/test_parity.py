@@ -98,7 +98,7 @@ def test_all_stages(recorded):
 
 
 def test_detections(recorded):
-    golden, meta, _, _, _, _, detections = recorded
+    golden, _, _, _, _, _, detections = recorded
     close(detections.boxes_xyxy, golden["det_bboxes"][..., :4], 3e-3)
     close(detections.scores, golden["det_bboxes"][0, :, 4], 2e-5)
     assert detections.labels.tolist() == golden["det_labels"][0].tolist()

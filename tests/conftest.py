@@ -1,8 +1,22 @@
 """Fixtures for all tests."""
 
+import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+ARGUMENTS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+)
 
 
 @pytest.fixture(scope="session")
@@ -10,23 +24,20 @@ def tiny_model():
     """A whole TeViT of a few thousand parameters, its values made by seed."""
     import torch
 
+    from tests.train.tiny import STEADY
     from tevit.configs import TEVIT_MSGSHIFT
     from tevit.model.tevit import TeViT
 
-    backbone = replace(
-        TEVIT_MSGSHIFT.backbone, dims=(8, 16, 24, 32), heads=(1, 1, 2, 2), depths=(2, 2, 2, 2), messengers=8
-    )
-    config = replace(
-        TEVIT_MSGSHIFT,
-        name="tiny",
-        backbone=backbone,
-        queries=6,
-        stages=2,
-        channels=16,
-        heads=2,
-        ffn_channels=32,
-        dynamic_channels=8,
-        scale=(64, 96),
-    )
     torch.manual_seed(7)
-    return TeViT(config).eval()
+    return TeViT(replace(STEADY, categories=TEVIT_MSGSHIFT.categories)).eval()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Debian's or anybody's chromium, one for the whole run; without one the tests fail."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    assert chromium, "the browser tests need chromium on the PATH"
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
+        yield running
+        running.close()

@@ -1,28 +1,16 @@
 """The report in a browser without a network: it draws, in light and dark, and says where there is nothing to draw."""
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from tests.tevit.evaluation import sets
 from tevit import cli
 
 pytestmark = pytest.mark.browser
 PLOTS = ["dap", "gaps", "parts", "thresholds", "recall", "confusion", "scores", "lengths"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    assert chromium, "the browser tests need chromium on the PATH"
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 def visit(browser: Browser, folder: Path, name: str, scheme: Literal["light", "dark"]) -> tuple[Page, list[str]]:

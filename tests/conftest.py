@@ -1,5 +1,6 @@
 """Fixtures for all tests."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -7,6 +8,8 @@ from dataclasses import replace
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # two tests at a time on two cores: a thread for each, before torch is there
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",

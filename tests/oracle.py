@@ -8,6 +8,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Collection
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,15 @@ def manifest(model: str) -> list[dict[str, Any]]:
 
 def state_arrays(entries: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     """Key -> float32 array; what follows from the architecture (kind "buffer") is left out."""
-    return {entry["key"]: _array(entry) for entry in entries if entry.get("kind") != "buffer"}
+    wanted = [entry for entry in entries if entry.get("kind") != "buffer"]
+    with ThreadPoolExecutor(2) as pool:  # numpy draws outside of Python's lock
+        return {entry["key"]: values for entry, values in zip(wanted, pool.map(_array, wanted), strict=True)}
 
 
 def _array(entry: dict[str, Any]) -> np.ndarray:
-    normals = np.random.Generator(np.random.PCG64(crc(entry["key"].encode()))).standard_normal(tuple(entry["shape"]))
-    values = entry["mean"] + entry["std"] * normals
+    values = np.random.Generator(np.random.PCG64(crc(entry["key"].encode()))).standard_normal(tuple(entry["shape"]))
+    values *= entry["std"]
+    values += entry["mean"]
     return (np.abs(values) if entry.get("abs") else values).astype(np.float32)
 
 

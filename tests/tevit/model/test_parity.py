@@ -51,10 +51,13 @@ def run(case: str):
     assert oracle.crc(video) == meta["crc_video"]
     sizes = geometry(video.shape[1:3], tuple(meta["scale"]))
     frames = torch.from_numpy(np.stack([preprocess(frame, sizes) for frame in video]))
+    seen = []
+    hook = model.backbone.register_forward_hook(lambda module, arguments, answer: seen.append(answer))
     with torch.no_grad():
-        maps, messengers = model.backbone(frames, len(frames))
         outputs = model(frames[None], torch.tensor([sizes.resized_hw]))
         detections = detect(model, outputs[-1], sizes.scale_factor, 10)
+    hook.remove()
+    [(maps, messengers)] = seen
     return golden, meta, sizes, maps, messengers, outputs, detections
 
 

@@ -7,7 +7,7 @@ from itertools import chain
 import msgspec
 import numpy as np
 
-from tevit.evaluation.runs import BadRunsError, Runs, from_lists, from_texts
+from tevit.runs import BadRunsError, Runs, from_lists, from_texts
 
 _MOST_PIXELS = 1 << 31
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tevit.evaluation import literal, sets
-from tevit.evaluation import runs
+from tevit import runs
 from tevit.evaluation.overlaps import BadMaskError, Mask, frame_overlaps, spans, track_ious
 
 SIZES = ((7, 9), (5, 4), (1, 1))

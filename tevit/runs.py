@@ -45,7 +45,7 @@ class Runs:
     areas: np.ndarray
 
 
-def from_texts(texts: Sequence[str], pixels: np.ndarray) -> Runs:
+def from_texts(texts: Sequence[bytes], pixels: np.ndarray) -> Runs:
     """Decode COCO's compressed text.
 
     texts: N of them, N > 0. pixels: int64 (N,), height * width of each.
@@ -94,14 +94,9 @@ def _refuse(bad: np.ndarray, reason: str) -> None:
         raise BadRunsError(int(np.argmax(bad)), reason)
 
 
-def _characters(texts: Sequence[str], stops: np.ndarray) -> np.ndarray:
+def _characters(texts: Sequence[bytes], stops: np.ndarray) -> np.ndarray:
     """The texts in a row as uint8 0..63, a 0 after each."""
-    try:
-        joined = "0".join([*texts, ""]).encode("ascii")
-    except UnicodeEncodeError:
-        _refuse(np.array([not text.isascii() for text in texts]), _STRANGE)
-        raise
-    characters = np.frombuffer(joined, np.uint8) - np.uint8(48)
+    characters = np.frombuffer(b"0".join([*texts, b""]), np.uint8) - np.uint8(48)
     if characters.max() > 63:
         index = int(np.searchsorted(stops, np.argmax(characters > 63)))
         raise BadRunsError(index, _STRANGE)
@@ -264,27 +259,27 @@ def _check_chunk(
     texts: Sequence[bytes | str], sizes: np.ndarray, areas: np.ndarray, faults: dict[int, str], first: int
 ) -> None:
     """Fill `areas` and add to `faults` (under `first` + place in the chunk): all at once, or where that fails each."""
+    data = [text.encode("utf-8", "replace") if isinstance(text, str) else text for text in texts]
     if not _odd_sizes(sizes).any():
         try:
-            plain = [text.decode("latin-1") if isinstance(text, bytes) else text for text in texts]
-            areas[:] = from_texts(plain, sizes[:, 0] * sizes[:, 1]).areas
+            areas[:] = from_texts(data, sizes[:, 0] * sizes[:, 1]).areas
             return
         except BadRunsError:
             pass
-    for i, text in enumerate(texts):
+    for i, text in enumerate(data):
         fault, areas[i] = _explain(text, int(sizes[i, 0]), int(sizes[i, 1]))
         if fault:
             faults[first + i] = fault
 
 
-def _explain(text: bytes | str, height: int, width: int) -> tuple[str | None, int]:
+def _explain(text: bytes, height: int, width: int) -> tuple[str | None, int]:
     """(what is wrong with one text or None, area), run by run in exact numbers."""
     fault = _size_fault(height, width)
     if fault or not text:
         return fault or _NO_RUNS, 0
     runs: list[int] = []
     number = groups = 0
-    for place, character in enumerate(text if isinstance(text, bytes) else text.encode("utf-8", "replace")):
+    for place, character in enumerate(text):
         group = character - 48
         if not 0 <= group < 64:
             return f"character {place} ({chr(character)!r}) cannot stand in run-length text", 0

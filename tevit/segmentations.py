@@ -7,6 +7,8 @@ all masks of a video at once, because a data set has a hundred thousand of them.
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
+from operator import add
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -35,11 +37,12 @@ class Fault(NamedTuple):
     text: str
 
 
-_Side = Annotated[int, msgspec.Meta(ge=1, le=MAX_PIXELS)]
+Side = Annotated[int, msgspec.Meta(ge=1, le=MAX_PIXELS)]
+"""Height or width of a mask, pixels."""
 
 
 class _Segment(msgspec.Struct):
-    size: tuple[_Side, _Side]
+    size: tuple[Side, Side]
     counts: msgspec.Raw
 
 
@@ -64,8 +67,8 @@ class _Batch(NamedTuple):
 _FRAMES = msgspec.json.Decoder(list[_Segment | list[Any] | None])
 _TEXT = msgspec.json.Decoder(str)
 _PLAIN = b"0123456789, \t\r\n"
-_SIZE = re.compile(rb":\s*\[\s*(\d{1,9})\s*,\s*(\d{1,9})\s*\]\s*,\s*")
-_GAP = re.compile(rb"(\[|\},)((?:null,)*)\{|\}((?:,null)*)\]")
+_HEAD = re.compile(rb'\{\s*"size"\s*:\s*\[\s*(\d{1,9})\s*,\s*(\d{1,9})\s*\]\s*,\s*"counts"\s*:\s*"')
+_BEFORE, _BETWEEN, _AFTER = re.compile(rb"\[(null,)*"), re.compile(rb"\},(null,)*"), re.compile(rb"\}(,null)*\]")
 
 
 def read(raws: Sequence[bytes | msgspec.Raw], size_hw: Sequence[int] | None) -> tuple[list[TrackMasks], list[Fault]]:
@@ -99,43 +102,53 @@ def _form(frame: _Segment | list | None) -> str:
     return {b'"': "text", b"[": "runs"}.get(bytes(frame.counts)[:1], "strange")
 
 
-def _read_texts(json: bytes, track: int, batch: _Batch) -> TrackMasks | None:
+class Texts(NamedTuple):
+    """One track's compressed masks, not checked yet: of one size (height, width), in `frames` of its `length`."""
+
+    size: tuple[int, int]
+    length: int
+    frames: list[int]
+    counts: list[bytes]
+
+
+def read_texts(json: bytes) -> Texts | None:
     """The usual case of results, by far the fastest: objects of size and compressed text, of one size, and nulls.
 
-    Between its quotation marks such JSON repeats itself; whatever does not is None here and left to the JSON reader.
+    Such JSON repeats itself between its texts; whatever does not is None here and left to the JSON reader.
     """
-    parts = json.split(b'"')
-    counts = parts[5::6]
-    del parts[5::6]
-    count = len(counts)
-    if len(parts) != 5 * count + 1 or set(parts[1::5]) != {b"size"} or set(parts[3::5]) != {b"counts"}:
+    head = _HEAD.search(json)
+    if head is None:
         return None
-    sizes, gaps = set(parts[2::5]), parts[0::5]
-    size, nulls = _size(sizes.pop()), [_nulls(gap) for gap in gaps]
-    if sizes or size is None or -1 in nulls:
+    first, *parts = json.split(head[0])
+    texts, quotes, rests = zip(*(part.rpartition(b'"') for part in parts), strict=True)
+    nulls = _nulls([first, *rests])
+    if json.count(b'"') != 6 * len(texts) or b"" in quotes or nulls is None:
         return None
-    frames = (np.cumsum(nulls[:-1]) + np.arange(count)).tolist()
-    try:
-        texts = [_TEXT.decode(b'"%b"' % text).encode() if b"\\" in text else text for text in counts]
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    counts = [text.replace(b"\\\\", b"\\") for text in texts]
+    if json.count(b"\\") != 2 * sum(text.count(b"\\") for text in counts):  # an escape other than the backslash's own
         return None
-    batch.texts.append(_Counts(track, size, frames, texts))
-    length = count + sum(nulls)
-    return TrackMasks([None] * length, np.zeros(length))
+    frames = list(map(add, accumulate(nulls[:-1]), range(len(texts))))
+    return Texts((int(head[1]), int(head[2])), len(texts) + sum(nulls), frames, counts)
+
+
+def _read_texts(json: bytes, track: int, batch: _Batch) -> TrackMasks | None:
+    found = read_texts(json)
+    if found is None:
+        return None
+    batch.texts.append(_Counts(track, found.size, found.frames, found.counts))
+    return TrackMasks([None] * found.length, np.zeros(found.length))
+
+
+def _nulls(gaps: list[bytes]) -> list[int] | None:
+    """How many nulls stand before, between and after objects; None where anything else does."""
+    forms = [_BEFORE, *[_BETWEEN] * (len(gaps) - 2), _AFTER]
+    found = [_count(form, gap) for form, gap in zip(forms, gaps, strict=True)]
+    return None if -1 in found else found
 
 
 @lru_cache(maxsize=256)
-def _size(json: bytes) -> tuple[int, int] | None:
-    """Height and width out of ': [360, 640], '."""
-    found = _SIZE.fullmatch(json)
-    return (int(found[1]), int(found[2])) if found else None
-
-
-@lru_cache(maxsize=256)
-def _nulls(json: bytes) -> int:
-    """How many nulls stand between two objects, or before the first or after the last; -1 where anything else does."""
-    found = _GAP.fullmatch(b"".join(json.split()))
-    return (found[2] or found[3] or b"").count(b"null") if found else -1
+def _count(form: re.Pattern[bytes], gap: bytes) -> int:
+    return gap.count(b"null") if form.fullmatch(b"".join(gap.split())) else -1
 
 
 def _read_track(json: bytes, track: int, size_hw: Sequence[int] | None, batch: _Batch) -> TrackMasks:

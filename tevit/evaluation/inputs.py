@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from tevit import segmentations
-from tevit.evaluation.overlaps import Mask, Masks
+from tevit.evaluation.overlaps import Masks, together
 from tevit.tracks import RLE, VideoResult
 from tevit.ytvis import Annotation, Dataset, Prediction, Results, open_dataset, read_results
 
@@ -16,8 +16,6 @@ Source = str | os.PathLike | Dataset | Sequence[VideoResult]
 """Ground truth: a file in YouTube-VIS form, one that is open already, or videos in memory."""
 Found = str | os.PathLike | Results | Sequence[VideoResult]
 """Predictions: a results.json (or the zip that holds it), one that is open already, or videos in memory."""
-
-_FRAMES = msgspec.json.Decoder(list[Mask | None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,17 +217,33 @@ def _table(rows: list[_Row], what: str, sizes: dict[int, tuple[int, int]], categ
     )
 
 
+class _Mask(msgspec.Struct, gc=False):
+    size: tuple[segmentations.Side, segmentations.Side]
+    counts: str | list[int]
+
+
+_FRAMES = msgspec.json.Decoder(list[_Mask | None])
+
+
 def _masks(row: _Row, size_hw: tuple[int, int], what: str) -> Masks:
     if not isinstance(row.masks, msgspec.Raw):
-        return [None if rle is None else _mask(rle) for rle in row.masks]
+        return _from_rles(row.masks)
+    if found := segmentations.read_texts(bytes(row.masks)):
+        sizes = np.full((len(found.counts), 2), found.size, np.int64)
+        return Masks(found.length, np.array(found.frames, np.int64), sizes, found.counts)
     try:
-        return _FRAMES.decode(row.masks)
+        masks = _FRAMES.decode(row.masks)
     except msgspec.DecodeError:
         return _other_forms(row, size_hw, what)
+    return together([None if mask is None else (mask.size, _bytes(mask.counts)) for mask in masks])
 
 
-def _mask(rle: RLE) -> Mask:
-    return Mask((rle["size"][0], rle["size"][1]), rle["counts"].decode())
+def _bytes(counts: str | list[int]) -> bytes | list[int]:
+    return counts.encode("utf-8", "replace") if isinstance(counts, str) else counts
+
+
+def _from_rles(rles: Sequence[RLE | None]) -> Masks:
+    return together([None if rle is None else (rle["size"], rle["counts"]) for rle in rles])
 
 
 def _other_forms(row: _Row, size_hw: tuple[int, int], what: str) -> Masks:
@@ -239,4 +253,4 @@ def _other_forms(row: _Row, size_hw: tuple[int, int], what: str) -> Masks:
     for fault in faults:
         place = "" if fault.frame is None else f", frame {fault.frame}"
         raise ValueError(f"{what} {row.id} (video {row.video}){place}: {fault.text}")
-    return [None if rle is None else _mask(rle) for rle in tracks[0].rles]
+    return _from_rles(tracks[0].rles)

@@ -190,9 +190,8 @@ def _spans(inputs: Inputs, table: Tracks, rows: np.ndarray, masks: list[Masks], 
 
 def _extent(tracks: list[Masks]) -> tuple[int, int]:
     """The most frames of a track and the most pixels of a mask."""
-    length = max((len(track) for track in tracks), default=0)
-    sizes = {mask.size for track in tracks for mask in track if mask is not None}
-    return length, max((height * width for height, width in sizes), default=0)
+    length = max((track.length for track in tracks), default=0)
+    return length, max((int(track.sizes_hw.prod(axis=1).max(initial=0)) for track in tracks), default=0)
 
 
 class _Members(NamedTuple):

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
 from tevit.runs import BadRunsError, Runs, from_lists, from_texts
@@ -12,15 +12,24 @@ from tevit.runs import BadRunsError, Runs, from_lists, from_texts
 _MOST_PIXELS = 1 << 31
 
 
-class Mask(msgspec.Struct, gc=False):
-    """One frame's mask: size (height, width), pixels; counts as COCO's text or as plain run lengths."""
+class Masks(NamedTuple):
+    """One track's masks, not checked yet.
 
-    size: tuple[int, int]
-    counts: str | list[int]
+    length: frames of the track, T. frames: int64 (M,), those that have a mask. sizes_hw: int64 (M, 2), pixels.
+    counts: M, as COCO's text or as plain run lengths.
+    """
+
+    length: int
+    frames: np.ndarray
+    sizes_hw: np.ndarray
+    counts: Sequence[bytes | list[int]]
 
 
-Masks = Sequence[Mask | None]
-"""One track: a mask a frame, None where the object is absent."""
+def together(masks: Sequence[tuple[Sequence[int], bytes | list[int]] | None]) -> Masks:
+    """A track of (size, counts) a frame, None where the object is absent; see Masks."""
+    frames = np.array([frame for frame, mask in enumerate(masks) if mask], np.int64)
+    sizes = np.array([mask[0] for mask in masks if mask], np.int64).reshape(-1, 2)
+    return Masks(len(masks), frames, sizes, [mask[1] for mask in masks if mask])
 
 
 class BadMaskError(ValueError):
@@ -62,17 +71,11 @@ def spans(tracks: Sequence[Masks], length: int, stride: int) -> Spans:
     length: T, the most frames that a track of the video has. stride: the most pixels that a mask of the video has.
     Raises: BadMaskError.
     """
-    lengths = np.array([len(track) for track in tracks], np.int64)
-    owner = np.repeat(np.arange(len(tracks)), lengths)
-    frames = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    every = list(chain.from_iterable(tracks))
-    flat = [mask for mask in every if mask is not None]
-    if len(flat) < len(every):
-        seen = np.array([mask is not None for mask in every])
-        owner, frames = owner[seen], frames[seen]
-    sizes_hw = _sizes(flat)
+    owner = np.repeat(np.arange(len(tracks)), [len(track.counts) for track in tracks])
+    frames = np.concatenate([np.zeros(0, np.int64), *(track.frames for track in tracks)])
+    sizes_hw = np.concatenate([np.zeros((0, 2), np.int64), *(track.sizes_hw for track in tracks)])
     try:
-        decoded = _decode(flat, sizes_hw)
+        decoded = _decode(list(chain.from_iterable(track.counts for track in tracks)), sizes_hw)
     except BadRunsError as error:
         raise BadMaskError(int(owner[error.index]), int(frames[error.index]), error.reason) from None
     areas, sizes = np.zeros((len(tracks), length)), np.zeros((len(tracks), length), np.int64)
@@ -84,21 +87,12 @@ def spans(tracks: Sequence[Masks], length: int, stride: int) -> Spans:
         frames=frames,
         areas=areas,
         sizes=sizes,
-        lengths=lengths,
+        lengths=np.array([track.length for track in tracks], np.int64),
     )
 
 
-def _sizes(masks: Sequence[Mask]) -> np.ndarray:
-    """int64 (M, 2). Mostly all are of one size."""
-    sizes = [mask.size for mask in masks]
-    found = set(sizes)
-    return (
-        np.full((len(sizes), 2), found.pop(), np.int64) if len(found) == 1 else np.array(sizes, np.int64).reshape(-1, 2)
-    )
-
-
-def _decode(masks: Sequence[Mask], sizes_hw: np.ndarray) -> Runs:
-    if not masks:
+def _decode(counts: Sequence[bytes | list[int]], sizes_hw: np.ndarray) -> Runs:
+    if not counts:
         none = np.zeros(0, np.int64)
         return Runs(none.reshape(0, 2), np.zeros(1, np.int64), none)
     pixels = sizes_hw.prod(axis=1)
@@ -106,18 +100,18 @@ def _decode(masks: Sequence[Mask], sizes_hw: np.ndarray) -> Runs:
     if wrong.any():
         index = int(np.argmax(wrong))
         raise BadRunsError(index, f"a mask of {sizes_hw[index, 0]} x {sizes_hw[index, 1]} (height x width) cannot be")
-    texts = [mask.counts for mask in masks if isinstance(mask.counts, str)]
-    if len(texts) == len(masks):
+    texts = [found for found in counts if isinstance(found, bytes)]
+    if len(texts) == len(counts):
         return from_texts(texts, pixels)
-    return from_lists([_plain(i, mask) for i, mask in enumerate(masks)], pixels)
+    return from_lists([_plain(i, found, pixels) for i, found in enumerate(counts)], pixels)
 
 
-def _plain(index: int, mask: Mask) -> list[int]:
+def _plain(index: int, counts: bytes | list[int], pixels: np.ndarray) -> list[int]:
     """Both forms side by side are rare, and then all are read as lists."""
-    if not isinstance(mask.counts, str):
-        return mask.counts
+    if not isinstance(counts, bytes):
+        return counts
     try:
-        return from_texts([mask.counts], np.array([mask.size[0] * mask.size[1]])).lengths.ravel().tolist()
+        return from_texts([counts], pixels[index : index + 1]).lengths.ravel().tolist()
     except BadRunsError as error:
         raise BadRunsError(index, error.reason) from None
 

@@ -1,5 +1,7 @@
 """Run lengths decoded and overlapped without pixels, against pixels; and what is no mask is refused with its place."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.tevit.evaluation import literal, sets
 from tevit import runs
-from tevit.evaluation.overlaps import BadMaskError, Mask, frame_overlaps, spans, track_ious
+from tevit.evaluation.overlaps import BadMaskError, Masks, frame_overlaps, spans, together, track_ious
 
 SIZES = ((7, 9), (5, 4), (1, 1))
 
@@ -27,9 +29,20 @@ def tracks(draw: st.DrawFn) -> list[np.ndarray | None]:
     return found
 
 
+Mask = tuple[Sequence[int], bytes | list[int]]
+
+
 def as_mask(mask: np.ndarray | None, plain: bool) -> Mask | None:
     found = (sets.plain if plain else sets.text)(mask)
-    return None if found is None else Mask(tuple(found["size"]), found["counts"])
+    return None if found is None else (found["size"], in_bytes(found["counts"]))
+
+
+def in_bytes(counts: str | list[int]) -> bytes | list[int]:
+    return counts.encode() if isinstance(counts, str) else counts
+
+
+def tracks_of(*masks: Sequence[Mask | None]) -> list[Masks]:
+    return [together(track) for track in masks]
 
 
 def pixels(track: list) -> int:
@@ -42,7 +55,7 @@ def test_overlaps_equal_those_of_pixels(first, second, plain, mixed):
     length, stride = max(map(len, first + second), default=0), max(map(pixels, first + second), default=0)
     sides = [
         spans(
-            [[as_mask(m, plain and not (mixed and t % 2)) for t, m in enumerate(track)] for track in side],
+            tracks_of(*([as_mask(m, plain and not (mixed and t % 2)) for t, m in enumerate(track)] for track in side)),
             length,
             stride,
         )
@@ -87,22 +100,22 @@ def test_overlaps_equal_those_of_pixels(first, second, plain, mixed):
 def test_what_is_no_mask_is_refused_with_its_place(counts, reason):
     good = as_mask(np.ones((7, 9), np.uint8), plain=isinstance(counts, list))
     with pytest.raises(BadMaskError, match=reason) as caught:
-        spans([[good, None], [None, good, Mask((7, 9), counts)]], 3, 63)
+        spans(tracks_of([good, None], [None, good, ((7, 9), in_bytes(counts))]), 3, 63)
     assert (caught.value.track, caught.value.frame) == (1, 2)
 
 
 @pytest.mark.parametrize("size", [(0, 9), (-7, -9), (2**20, 2**20), (2**40, 2**40)])
 def test_sizes_that_cannot_be_are_refused(size):
     with pytest.raises(BadMaskError, match="cannot be"):
-        spans([[Mask(size, "1")]], 1, 1)
+        spans(tracks_of([(size, b"1")]), 1, 1)
 
 
 def test_numbers_that_overflow_their_sum_are_refused():
     # Differences of 2^29 add up along the text; their sums would come round to any number.
-    step = runs.from_texts(["oooooo?"], np.array([2**34 - 1])).lengths[0, 0]
+    step = runs.from_texts([b"oooooo?"], np.array([2**34 - 1])).lengths[0, 0]
     assert step == 2**34 - 1
     with pytest.raises(runs.BadRunsError):
-        runs.from_texts(["oooooo?" * 100_000], np.array([63]))
+        runs.from_texts([b"oooooo?" * 100_000], np.array([63]))
 
 
 @settings(max_examples=200, deadline=None)
@@ -110,7 +123,7 @@ def test_numbers_that_overflow_their_sum_are_refused():
 def test_any_text_is_decoded_as_the_literal_reading_or_refused(texts):
     size = np.full(len(texts), 63)
     try:
-        found = runs.from_texts(texts, size)
+        found = runs.from_texts([text.encode() for text in texts], size)
     except runs.BadRunsError as error:
         texts = texts[error.index : error.index + 1]
         assert not is_mask(texts[0])
@@ -132,6 +145,6 @@ def is_mask(text: str) -> bool:
 def test_masks_of_noise_in_a_large_picture():
     rng = np.random.default_rng(0)
     masks = [(rng.random((360, 640)) < p).astype(np.uint8) for p in (0.5, 0.01, 0.99)]
-    found = spans([[as_mask(mask, plain=False) for mask in masks]], 3, 360 * 640)
+    found = spans(tracks_of([as_mask(mask, plain=False) for mask in masks]), 3, 360 * 640)
     common, _ = frame_overlaps(found, found, np.zeros((1, 2), int))
     assert common[0].tolist() == [mask.sum() for mask in masks]

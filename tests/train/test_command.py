@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 from safetensors.torch import load_file
 
 from tests.train.test_resume import figures, same
@@ -30,15 +29,6 @@ def data(tmp_path_factory) -> Path:
     shapes.write(folder, 2, 5, "train")
     shapes.write(folder, 1, 6, "valid")
     return folder
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """As in the processes that are started: sums of several threads may differ in the last bit."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def command(data: Path, out: Path, *more: str) -> list[str]:

@@ -119,16 +119,14 @@ def read_texts(json: bytes) -> Texts | None:
     head = _HEAD.search(json)
     if head is None:
         return None
-    first, *parts = json.split(head[0])
-    texts, quotes, rests = zip(*(part.rpartition(b'"') for part in parts), strict=True)
-    nulls = _nulls([first, *rests])
-    if json.count(b'"') != 6 * len(texts) or b"" in quotes or nulls is None:
+    plain = json.replace(b"\\\\", b"\\")
+    parts = b'"'.join(plain.split(head[0])).split(b'"')  # quicker than to replace it
+    counts, nulls = parts[1::2], _nulls(parts[0::2])
+    # Anything but such heads has other quotation marks; an escape but the backslash's own, a backslash alone.
+    if nulls is None or json.count(b'"') != 6 * len(counts) or json.count(b"\\") != 2 * plain.count(b"\\"):
         return None
-    counts = [text.replace(b"\\\\", b"\\") for text in texts]
-    if json.count(b"\\") != 2 * sum(text.count(b"\\") for text in counts):  # an escape other than the backslash's own
-        return None
-    frames = list(map(add, accumulate(nulls[:-1]), range(len(texts))))
-    return Texts((int(head[1]), int(head[2])), len(texts) + sum(nulls), frames, counts)
+    frames = list(map(add, accumulate(nulls[:-1]), range(len(counts))))
+    return Texts((int(head[1]), int(head[2])), len(counts) + sum(nulls), frames, counts)
 
 
 def _read_texts(json: bytes, track: int, batch: _Batch) -> TrackMasks | None:
@@ -141,8 +139,8 @@ def _read_texts(json: bytes, track: int, batch: _Batch) -> TrackMasks | None:
 
 def _nulls(gaps: list[bytes]) -> list[int] | None:
     """How many nulls stand before, between and after objects; None where anything else does."""
-    forms = [_BEFORE, *[_BETWEEN] * (len(gaps) - 2), _AFTER]
-    found = [_count(form, gap) for form, gap in zip(forms, gaps, strict=True)]
+    between = {gap: _count(_BETWEEN, gap) for gap in set(gaps[1:-1])}
+    found = [_count(_BEFORE, gaps[0]), *map(between.__getitem__, gaps[1:-1]), _count(_AFTER, gaps[-1])]
     return None if -1 in found else found
 
 

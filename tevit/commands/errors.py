@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tevit.commands.evaluate import Patient
+from tevit.commands.evaluate import Patient, processes
 
 if TYPE_CHECKING:
     from tevit.evaluation import Evaluation
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
 
     limits = Limits(positive=args.positive, background=args.background)
     with Patient() as progress:
-        measured = measure(read_inputs(args.gt, args.results), progress=progress, all_pairs=True)
+        measured = measure(read_inputs(args.gt, args.results), progress=progress, all_pairs=True, processes=processes())
     evaluation, errors, gaps = conclude(measured), find_errors(measured, limits), find_gaps(measured)
     for warning in evaluation.warnings:
         print(f"tevit: {args.results}: {warning}", file=sys.stderr)

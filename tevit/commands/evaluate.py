@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -57,7 +58,10 @@ def run(args: argparse.Namespace) -> int:
 
     dataset = open_dataset(args.gt)
     with Patient() as progress:
-        found = [evaluate(dataset, path, agnostic=args.agnostic, progress=progress) for path in args.results]
+        found = [
+            evaluate(dataset, path, agnostic=args.agnostic, progress=progress, processes=processes())
+            for path in args.results
+        ]
         samples = _bootstrap(found, args, progress) if args.bootstrap else []
     for path, evaluation in zip(args.results, found, strict=True):
         for warning in evaluation.warnings:
@@ -67,6 +71,11 @@ def run(args: argparse.Namespace) -> int:
     else:
         _print(args, found, samples)
     return 0
+
+
+def processes() -> int:
+    """How many to share the work among: more than four save nothing that a person would notice."""
+    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 class Patient:

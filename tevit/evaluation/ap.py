@@ -52,13 +52,16 @@ class Evaluation:
         return frame_ious(self.measured.inputs, prediction_id, truth_id)
 
 
-def evaluate(gt: Source, results: Found, *, agnostic: bool = False, progress: "Progress | None" = None) -> Evaluation:
+def evaluate(
+    gt: Source, results: Found, *, agnostic: bool = False, progress: "Progress | None" = None, processes: int = 1
+) -> Evaluation:
     """Evaluate predictions as the official evaluator of YouTube-VIS does.
 
-    gt, results: paths, opened files or VideoResults. agnostic: take all classes for one.
+    gt, results: paths, opened files or VideoResults. agnostic: take all classes for one. processes: share the work
+    among so many, in a program that has no threads.
     Raises: OSError or ValueError where something cannot be read or does not fit together.
     """
-    return conclude(measure(read_inputs(gt, results), agnostic, progress))
+    return conclude(measure(read_inputs(gt, results), agnostic, progress, processes=processes))
 
 
 def conclude(measured: Measured) -> Evaluation:

@@ -1,12 +1,11 @@
 """From a data set's masks to what the metric works with: IoUs within each class of each video, areas, lengths."""
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from tevit.evaluation.forked import forked_map
 from tevit.evaluation.inputs import Inputs, Tracks
 from tevit.evaluation.matching import MOST_PREDICTIONS, Group
 from tevit.evaluation.overlaps import BadMaskError, Masks, Spans, frame_overlaps, spans, track_ious
@@ -58,11 +57,16 @@ class Measured:
 
 
 def measure(
-    inputs: Inputs, agnostic: bool = False, progress: "Progress | None" = None, all_pairs: bool = False
+    inputs: Inputs,
+    agnostic: bool = False,
+    progress: "Progress | None" = None,
+    all_pairs: bool = False,
+    processes: int = 1,
 ) -> Measured:
     """Read all masks, a video at a time.
 
-    agnostic: one class for all. all_pairs: keep how tracks of different classes overlap, too.
+    agnostic: one class for all. all_pairs: keep how tracks of different classes overlap, too. processes: share the
+    work among so many, see `forked_map`.
     Raises: ValueError that names the track and the frame of a mask that is none.
     """
     _keep_freed_memory()
@@ -73,7 +77,7 @@ def measure(
     pairs: list[VideoPairs] = []
     oddities = np.zeros(2, np.int64)
     videos = _by_video(inputs, agnostic)
-    for found in _in_threads(lambda rows: _measure_video(inputs, rows, agnostic, all_pairs), videos):
+    for found in forked_map(lambda rows: _measure_video(inputs, rows, agnostic, all_pairs), videos, processes):
         for table, rows, own in (
             (truth_areas, found.rows.truths, found.truth_areas),
             (areas, found.rows.predictions, found.areas),
@@ -94,19 +98,6 @@ def _keep_freed_memory() -> None:
     """Every video takes and frees a few megabytes. The C library (glibc) gives such memory back at once and has to
     have it made anew, zeroed, for the next video; after one large block was freed, it keeps so much."""
     np.empty(31 << 20, np.uint8)
-
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-def _in_threads(work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """The results in order. Most of the time is spent inside numpy, which lets other threads go on."""
-    pool = ThreadPoolExecutor(max_workers=2)
-    try:
-        yield from pool.map(work, items)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 class _Rows(NamedTuple):

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tevit.configs import MODELS
-from tevit.download import checkpoint_path, home
+from tevit.configs import MODELS, TEVIT_DEMO
+from tevit.download import checkpoint_path, demo_path, home
 
 SUFFIXES = (".safetensors", ".pth")
 
@@ -27,7 +27,8 @@ def choices(given: Sequence[Path]) -> list[Choice]:
     published = [_published(name) for name in MODELS]
     ready = [choice for choice in published if not choice.advice]
     missing = [choice for choice in published if choice.advice]
-    return [*_files(given), *ready, *_files(_others(given)), *missing]
+    demo = [Choice(TEVIT_DEMO.name, f"{TEVIT_DEMO.name} (shapes)")] if demo_path().is_file() else []
+    return [*_files(given), *ready, *_files(_others(given)), *demo, *missing]
 
 
 def find(value: str | None, given: Sequence[Path]) -> Choice:

@@ -186,11 +186,12 @@ TEVIT_DEMO = ModelConfig(
 
 
 def published(name: str) -> ModelConfig:
-    """The configuration of a published model.
+    """The configuration of a published model or of the demo model.
 
     Raises: ValueError that offers the nearest name.
     """
-    if name in MODELS:
-        return MODELS[name].config
-    near = get_close_matches(name, MODELS, n=1, cutoff=0)
-    raise ValueError(f"unknown model {name!r}; did you mean {near[0]!r}? The models are {', '.join(MODELS)}")
+    configs = {**{known: model.config for known, model in MODELS.items()}, TEVIT_DEMO.name: TEVIT_DEMO}
+    if name in configs:
+        return configs[name]
+    near = get_close_matches(name, configs, n=1, cutoff=0)
+    raise ValueError(f"unknown model {name!r}; did you mean {near[0]!r}? The models are {', '.join(configs)}")

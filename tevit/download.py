@@ -1,4 +1,5 @@
-"""Getting published weights: into $TEVIT_HOME/checkpoints, resumed after a break, checked, never half there."""
+"""Getting weights: the demo model's come with the package, the authors' go into $TEVIT_HOME/checkpoints, resumed after
+a break, checked, never half there."""
 
 import hashlib
 import json
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_dir
 
-from tevit.configs import PublishedModel
+from tevit.configs import MODELS, TEVIT_DEMO, PublishedModel
 from tevit.progress import Progress
 
 BLOCK = 1 << 20
@@ -26,6 +27,18 @@ def home() -> Path:
 def checkpoint_path(model: PublishedModel) -> Path:
     """Where the weights of a published model lie once they are there."""
     return home() / "checkpoints" / model.file_name
+
+
+def demo_path() -> Path:
+    """Where the demo model's weights lie: inside an installed package, in a checkout in `assets`."""
+    package = Path(__file__).parent
+    installed = package / "assets" / f"{TEVIT_DEMO.name}.safetensors"
+    return installed if installed.is_file() else package.parent / "assets" / installed.name
+
+
+def weights(name: str, progress: Progress | None = None) -> Path:
+    """The weights of a model by its name, downloaded if need be; see `download`."""
+    return demo_path() if name == TEVIT_DEMO.name else download(MODELS[name], progress)
 
 
 def download(model: PublishedModel, progress: Progress | None = None, *, url: str | None = None) -> Path:

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from tevit.checkpoint import load_model
-from tevit.configs import MODELS, ModelConfig, published
-from tevit.download import download
+from tevit.configs import ModelConfig, published
+from tevit.download import weights
 from tevit.linking import Linker
 from tevit.postprocess import ClipModel, detect, to_tracks
 from tevit.progress import Progress
@@ -45,7 +45,7 @@ def load(
     expected = published(model) if model else None
     if isinstance(name_or_file, str) and not _looks_like_file(name_or_file):
         expected = published(name_or_file)
-        name_or_file = download(MODELS[name_or_file], progress)
+        name_or_file = weights(name_or_file, progress)
     return Predictor(load_model(name_or_file, expected=expected), chosen, DTYPES[dtype])
 
 

@@ -80,7 +80,7 @@ def _stage_bytes(recipe: Recipe, config: ModelConfig, model: TeViT) -> float:
         stage.box_tower(stage.class_tower(x))
     with saved_bytes(stage) as mask:
         assert stage.mask is not None
-        features = torch.empty(ROWS, config.channels, MASK_BINS, MASK_BINS, device="meta", requires_grad=True)
+        features = torch.empty(ROWS, MASK_BINS**2, config.channels, device="meta", requires_grad=True)
         stage.mask(queries, features, torch.zeros(ROWS, dtype=torch.long, device="meta"))
     masks = min(masks, recipe.mask_rows) if recipe.mask_rows else masks
     return (sum(box) * rows + sum(mask) * masks) / ROWS

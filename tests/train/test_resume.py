@@ -73,15 +73,16 @@ def test_an_interrupted_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
 
 
 def test_a_seeded_run_repeats_a_stored_loss_curve(tmp_path):
-    recipe = replace(RECIPE, iterations=20, save_every=20)
+    # A small rate: at ten times this one, the rounding of two threads instead of one grows to 4 % in twenty steps.
+    recipe = replace(RECIPE, iterations=20, save_every=20, lr=1e-4)
     run = tiny.run(tmp_path, recipe)
     with StopRequest() as stop, Log(tmp_path, 0, 20) as log:
         Loop(run, 0, log, stop).run(tiny.stream(0, 20, range(4)))
     found = [line["total"] for line in read_lines(tmp_path / "metrics.jsonl")]
     stored = json.loads((GOLDENS / "train_curve.json").read_text())
-    assert found[:3] == pytest.approx(stored[:3], rel=1e-4)
-    assert found == pytest.approx(stored, rel=0.02)  # rounding differs from machine to machine, and grows
-    assert found[-1] < 0.8 * found[0]
+    assert found[:10] == pytest.approx(stored[:10], rel=5e-5)
+    assert found == pytest.approx(stored, rel=2e-3)  # rounding differs from machine to machine, and grows
+    assert found[-1] < 0.85 * found[0]
 
 
 def test_lines_of_lost_iterations_are_dropped(tmp_path):

@@ -93,7 +93,7 @@ def _stage(
         tokens = in_chunks(lambda part, block=block: _block(block, part, size_hw, count), tokens, chunk)
         tokens = _shift(tokens, count, clip_length, direction=-1 if index % 2 else 1)
     patches, messengers = _split(stage.norm(tokens), count)
-    return patches.unflatten(1, size_hw).permute(0, 3, 1, 2).contiguous(), messengers
+    return patches.unflatten(1, size_hw).permute(0, 3, 1, 2), messengers
 
 
 def in_chunks(function: Callable[[Tensor], Tensor], x: Tensor, chunk: int | None) -> Tensor:

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from tevit.model.roi import pyramid_roi_align
+from tevit.model.roi import Pyramid, pyramid_roi_align
 
 BOX_BINS, MASK_BINS = 7, 14
 DELTA_STDS = (0.5, 0.5, 1.0, 1.0)
@@ -46,11 +46,11 @@ class MaskHead(nn.Module):
         self.logits = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, queries: Tensor, features: Tensor, labels: Tensor) -> Tensor:
-        """queries: (R, C). features: (R, C, 14, 14). labels: (R,), the class whose map is wanted.
+        """queries: (R, C). features: (R, 14*14, C). labels: (R,), the class whose map is wanted.
 
         Returns: logits (R, 28, 28).
         """
-        x = self.dynamic(queries, features.flatten(2).transpose(1, 2))
+        x = self.dynamic(queries, features)
         x = x.transpose(1, 2).unflatten(2, (MASK_BINS, MASK_BINS))
         for conv in self.convs:
             x = conv(x)
@@ -111,19 +111,17 @@ class Stage(nn.Module):
         if self.mask is not None and self.mask.logits.bias is not None:
             nn.init.zeros_(self.mask.logits.bias)
 
-    def forward(
-        self, pyramid: list[Tensor], boxes_xyxy: Tensor, queries: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, pyramid: Pyramid, boxes_xyxy: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One refinement.
 
-        pyramid: maps (B*T, C, h, w). boxes_xyxy: (B, T, Q, 4), pixels of the network's input. queries: (B, T, Q, C).
+        pyramid: of B*T frames. boxes_xyxy: (B, T, Q, 4), pixels of the network's input. queries: (B, T, Q, C).
         Returns: class logits (B, T, Q, K), refined boxes (B, T, Q, 4), object features and attended features
         (B, T, Q, C).
         """
         attended = self.attend(queries)
         flat, boxes = attended.flatten(0, 2), boxes_xyxy.flatten(0, 2)
-        features = pyramid_roi_align(pyramid, boxes, frame_of_row(boxes_xyxy), BOX_BINS)  # (B*T*Q, C, 7, 7)
-        x = self.dynamic(flat, features.flatten(2).transpose(1, 2))
+        features = pyramid_roi_align(pyramid, boxes, frame_of_row(boxes_xyxy), BOX_BINS)  # (B*T*Q, 7*7, C)
+        x = self.dynamic(flat, features)
         x = self.dynamic_out_norm(self.dynamic_out(x.flatten(1))).relu()
         x = self.dynamic_norm(flat + x)
         objects = self.ffn_norm(x + self.ffn(x))
@@ -145,7 +143,7 @@ class Stage(nn.Module):
         return self.attention_norm(x + self.attention(x, x, x, need_weights=False)[0])
 
     def mask_logits(
-        self, pyramid: list[Tensor], boxes_xyxy: Tensor, attended: Tensor, rows: Tensor, labels: Tensor
+        self, pyramid: Pyramid, boxes_xyxy: Tensor, attended: Tensor, rows: Tensor, labels: Tensor
     ) -> Tensor:
         """Masks of chosen (clip, frame, query) rows in this stage's refined boxes.
 

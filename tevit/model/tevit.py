@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tevit.configs import ModelConfig
 from tevit.model.backbones import build_backbone
 from tevit.model.fpn import FeaturePyramid
+from tevit.model.roi import Pyramid
 from tevit.model.stage import Stage
 
 
@@ -20,14 +21,14 @@ class StageOutput(NamedTuple):
 
     logits: (B, T, Q, K), class logits. boxes_xyxy: (B, T, Q, 4), pixels of the resized frame, not clipped to it.
     objects: (B, T, Q, C), input of the next stage. attended: (B, T, Q, C), input of the mask head.
-    pyramid: the four maps (B*T, C, h, w), strides 4, 8, 16, 32, that every stage looked at.
+    pyramid: of B*T frames, what every stage looked at.
     """
 
     logits: Tensor
     boxes_xyxy: Tensor
     objects: Tensor
     attended: Tensor
-    pyramid: list[Tensor]
+    pyramid: Pyramid
 
 
 class TeViT(nn.Module):
@@ -56,10 +57,11 @@ class TeViT(nn.Module):
             for index in range(config.stages)
         )
 
-    def features(self, frames: Tensor, chunk: int | None = None) -> list[Tensor]:
-        """frames: (B, T, 3, H, W), normalised RGB. Returns: the pyramid, four maps (B*T, C, h, w), strides 4 to 32."""
-        maps, _ = self.backbone(frames.flatten(0, 1), frames.shape[1], chunk)
-        return self.fpn(maps, chunk)
+    def features(self, frames: Tensor, chunk: int | None = None) -> Pyramid:
+        """frames: (B, T, 3, H, W), normalised RGB. Returns: the pyramid of the B*T frames."""
+        images = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # what follows keeps that order
+        maps, _ = self.backbone(images, frames.shape[1], chunk)
+        return Pyramid.of(self.fpn(maps, chunk))
 
     def forward(self, frames: Tensor, sizes_hw: Tensor, chunk: int | None = None) -> list[StageOutput]:
         """Run the whole model but the mask heads, which work on chosen rows (`mask_logits`).

@@ -77,7 +77,7 @@ def test_features(recorded):
     for level in range(4):
         assert tuple(golden[f"backbone{level}_shape"]) == tuple(maps[level].shape)
         close(recorded_slice(maps[level]), golden[f"backbone{level}_slice"], backbone)
-        close(recorded_slice(outputs[-1].pyramid[level]), golden[f"fpn{level}_slice"], fpn)
+        close(recorded_slice(outputs[-1].pyramid.maps()[level]), golden[f"fpn{level}_slice"], fpn)
         mean, std, top = golden[f"backbone{level}_stats"]
         np.testing.assert_allclose(
             [maps[level].double().mean(), maps[level].double().std(correction=0), maps[level].abs().max()],

@@ -201,7 +201,8 @@ def test_help_imports_nothing_heavy():
 def test_interrupt_leaves_no_half_written_file(weights, tmp_path):
     """Ctrl-C while the overlay is being written: no overlay, nothing temporary, code 130, no traceback."""
     # Frames large enough for the overlay to take a while on a machine that is busy with other things, too.
-    clip = write_frames(tmp_path / "long", squares(120, (384, 576), (lambda t: (5, 10), lambda t: None, lambda t: None)))
+    still, nothing = (lambda t: (5, 10)), (lambda t: None)
+    clip = write_frames(tmp_path / "long", squares(100, (240, 360), (still, nothing, nothing)))
     out = tmp_path / "out"
     process = run("predict", str(clip), "--checkpoint", weights, "--out", str(out), stderr=subprocess.PIPE)
     deadline = time.monotonic() + 120

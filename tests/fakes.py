@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tevit.configs import TEVIT_MSGSHIFT
+from tevit.model.roi import Pyramid
 from tevit.model.tevit import StageOutput
 
 CONFIG = replace(
@@ -38,7 +39,8 @@ class FakeModel:
                     boxes[0, t, query] = torch.tensor([left, top, right, bottom])
                     logits[0, t, query, query] = SURE
         features = torch.zeros(1, frames.shape[1], 3, 1)
-        return [StageOutput(logits, boxes, features, features, [])]
+        pyramid = Pyramid.of([torch.zeros(frames.shape[1], 1, 1, 1)])
+        return [StageOutput(logits, boxes, features, features, pyramid)]
 
     def mask_logits(self, output: StageOutput, rows: Tensor, labels: Tensor, stage: int = -1) -> Tensor:
         boxes = output.boxes_xyxy.flatten(0, 2)[rows]

@@ -49,10 +49,15 @@ def main(argv: list[str] | None = None) -> int:
         top.print_help()
         return 2
     try:
-        return args.run(args)
+        code = args.run(args)
+        sys.stdout.flush()  # here, where a reader that is gone can still be told from other errors
+        return code
     except KeyboardInterrupt:
         print("tevit: stopped; nothing half-written is left", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # whoever read the answer, `head` for one, has enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except (ValueError, OSError, MemoryError) as error:
         if os.environ.get("TEVIT_TRACEBACK"):
             raise

@@ -198,6 +198,14 @@ def test_help_imports_nothing_heavy():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 
 
+def test_a_reader_that_has_enough_is_no_error():
+    """`tevit … | head -1`"""
+    process = run("models", "--json", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() in (0, 141)
+
+
 def test_interrupt_leaves_no_half_written_file(weights, tmp_path):
     """Ctrl-C while the overlay is being written: no overlay, nothing temporary, code 130, no traceback."""
     # Frames large enough for the overlay to take a while on a machine that is busy with other things, too.

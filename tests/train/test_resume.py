@@ -19,7 +19,7 @@ from train.log import Log, evaluated, read_lines
 from train.loop import Loop
 from train.stop import StopRequest
 
-RECIPE = replace(tiny.RECIPE, save_every=4)
+RECIPE = replace(tiny.RECIPE, save_every=4, slots=2)
 TIMES = ("seconds", "data_wait", "clips_per_s", "memory_gb")
 
 
@@ -77,11 +77,11 @@ def test_a_seeded_run_repeats_a_stored_loss_curve(tmp_path):
     recipe = replace(RECIPE, iterations=20, save_every=20, lr=1e-4)
     run = tiny.run(tmp_path, recipe)
     with StopRequest() as stop, Log(tmp_path, 0, 20) as log:
-        Loop(run, 0, log, stop).run(tiny.stream(0, 20, range(4)))
+        Loop(run, 0, log, stop).run(tiny.stream(0, 20, range(2)))
     found = [line["total"] for line in read_lines(tmp_path / "metrics.jsonl")]
     stored = json.loads((GOLDENS / "train_curve.json").read_text())
     assert found[:10] == pytest.approx(stored[:10], rel=5e-5)
-    assert found == pytest.approx(stored, rel=2e-3)  # rounding differs from machine to machine, and grows
+    assert found == pytest.approx(stored, rel=5e-4)  # rounding differs from machine to machine, and grows
     assert found[-1] < 0.85 * found[0]
 
 
@@ -150,7 +150,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch_and_the_weights(tmp_path
     kept = torch.load(folder / "slot1.pt", weights_only=False)
     assert kept["frames"].isnan().sum() == 1
     assert all(value.isfinite().all() for value in load_file(folder / checkpoints.WEIGHTS).values())
-    assert sorted(path.name for path in folder.iterdir()) == ["model.safetensors", *(f"slot{i}.pt" for i in range(4))]
+    assert sorted(path.name for path in folder.iterdir()) == ["model.safetensors", *(f"slot{i}.pt" for i in range(2))]
 
 
 APS = {2: 20.0, 4: 40.0, 6: 30.0, 8: 39.5}

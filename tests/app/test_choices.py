@@ -16,9 +16,10 @@ def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_without_weights_every_published_model_says_what_to_do(checkpoints: Path):
     offered = choices([])
-    assert [choice.value for choice in offered] == list(MODELS)
-    assert all(choice.label.endswith("(no weights)") for choice in offered)
-    assert "`tevit models --get tevit_r50`" in offered[2].advice and str(checkpoints) in offered[2].advice
+    assert [choice.value for choice in offered] == ["tevit_demo", *MODELS]
+    assert offered[0] == Choice("tevit_demo", "tevit_demo (shapes)")
+    assert all(choice.label.endswith("(no weights)") for choice in offered[1:])
+    assert "`tevit models --get tevit_r50`" in offered[3].advice and str(checkpoints) in offered[3].advice
     with pytest.raises(ValueError, match="weights of tevit_r50 are not on this machine"):
         find("tevit_r50", [])
 
@@ -35,7 +36,8 @@ def test_what_can_run_comes_first(checkpoints: Path, tmp_path: Path):
         Choice("tevit_r50", "tevit_r50 (AP 42.1)"),
         Choice(str(checkpoints / "other.safetensors"), "other.safetensors"),
     ]
-    assert len(offered) == 2 + len(MODELS) and all(choice.advice for choice in offered[3:])
+    assert offered[3].value == "tevit_demo"
+    assert len(offered) == 3 + len(MODELS) and all(choice.advice for choice in offered[4:])
 
 
 def test_a_given_file_in_the_folder_is_listed_once(checkpoints: Path):
@@ -55,4 +57,4 @@ def test_only_what_is_offered_can_be_chosen(checkpoints: Path, tmp_path: Path):
 
 def test_a_folder_that_is_not_there_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path / "nowhere"))
-    assert len(choices([])) == len(MODELS)
+    assert len(choices([])) == 1 + len(MODELS)

@@ -4,8 +4,8 @@ import argparse
 import json
 from typing import Any
 
-from tevit.configs import MODELS, PublishedModel, published
-from tevit.download import checkpoint_path, download
+from tevit.configs import MODELS, TEVIT_DEMO, PublishedModel, published
+from tevit.download import checkpoint_path, demo_path, weights
 from tevit.progress import TerminalProgress
 
 
@@ -31,9 +31,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _get(name: str) -> None:
-    config = published(name)
+    published(name)  # a name that is none is said before anything is fetched
     with TerminalProgress("B") as progress:
-        download(MODELS[config.name], progress)
+        weights(name, progress)
 
 
 def _row(name: str, model: PublishedModel) -> dict[str, Any]:
@@ -64,7 +64,8 @@ def _table(rows: list[dict[str, Any]]) -> str:
     widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     folder = rows[0]["weights"].rpartition("/")[0] or rows[0]["weights"]
-    return "\n".join([*lines, "", f"Weights lie in {folder}; `tevit models --get NAME` fetches them."])
+    where = f"Weights lie in {folder}; `tevit models --get NAME` fetches them."
+    return "\n".join([*lines, "", where, f"{TEVIT_DEMO.name}, for shapes, comes with the package: {demo_path()}."])
 
 
 def _cell(value: Any) -> str:

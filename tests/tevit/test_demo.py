@@ -1,0 +1,80 @@
+"""The model that comes with the package, and the labelled set beside it: whole, and what their card says."""
+
+import json
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tevit
+from app.choices import choices
+from tevit import download, shapes
+from tevit.categories import CATEGORIES_2019
+from tevit.configs import TEVIT_DEMO
+from tevit.ytvis import open_dataset, read_results
+
+ROOT = Path(__file__).parents[2]
+ASSETS = ROOT / "assets"
+VALID = ASSETS / "shapes" / "valid.json"
+PREDICTIONS = ASSETS / "shapes" / "predictions"
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    return tevit.load("tevit_demo", device="cpu")
+
+
+def test_it_is_found_and_small(tmp_path, monkeypatch):
+    monkeypatch.setenv("TEVIT_HOME", str(tmp_path))
+    path = download.demo_path()
+    assert path == ASSETS / "tevit_demo.safetensors" and path.stat().st_size < 20e6
+    assert choices([])[0].value == "tevit_demo", "without other weights the studio starts with it"
+    assert dict(TEVIT_DEMO.categories) == shapes.CATEGORIES != CATEGORIES_2019
+
+
+def test_an_installed_package_carries_it():
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert download.demo_path().name in setup["package-data"]["tevit.assets"]
+    assert setup["package-dir"] == {"tevit.assets": "assets"}
+    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "tevit").rglob("*.py")}
+    assert {".".join(folder.parts) for folder in folders} | {"tevit.assets"} == set(setup["packages"])
+
+
+def test_its_predictions_are_the_ones_beside_it(predictor):
+    dataset = open_dataset(VALID)
+    video = dataset.videos[1]
+    found = predictor(ASSETS / "shapes" / "JPEGImages" / video.name, window=0)
+    stored = [item for item in json.loads((PREDICTIONS / "tevit_demo.json").read_text()) if item["video_id"] == 1]
+    assert [track.category_id for track in found.tracks] == [item["category_id"] for item in stored]
+    np.testing.assert_allclose([track.score for track in found.tracks], [i["score"] for i in stored], atol=2e-3)
+
+
+def test_the_card_says_its_figures():
+    figures = tevit.evaluate(VALID, PREDICTIONS / "tevit_demo.json").figures
+    card = (ASSETS / "tevit_demo.md").read_text()
+    assert f"| `assets/shapes` | {100 * figures['AP']:.1f} | {100 * figures['AP50']:.1f} |" in card
+
+
+def test_the_earlier_checkpoint_is_worse():
+    earlier = next(path for path in PREDICTIONS.iterdir() if path.name != "tevit_demo.json")
+    ap = [tevit.evaluate(VALID, path).figures["AP"] for path in (earlier, PREDICTIONS / "tevit_demo.json")]
+    assert ap[0] < ap[1]
+
+
+def test_the_set_with_errors_names_them():
+    errors = json.loads((ASSETS / "shapes" / "label_errors.json").read_text())
+    assert len(errors) == 12
+    right, wrong = open_dataset(VALID), open_dataset(VALID.with_name("valid_with_errors.json"))
+    assert right.videos.keys() == wrong.videos.keys()
+    assert len(read_results(PREDICTIONS / "tevit_demo.json").predictions) > len(right.annotations)
+
+
+@pytest.mark.parametrize("name", ["crossing", "return", "crowd"])
+def test_it_runs_on_the_sample_clips(predictor, name):
+    result = predictor(ASSETS / "clips" / f"{name}.mp4", max_tracks=5)
+    assert result.size_hw == (192, 320) and len(result.tracks) == 5
+
+
+def test_all_of_it_is_small():
+    assert sum(path.stat().st_size for path in (ASSETS / "shapes").rglob("*") if path.is_file()) < 12e6

@@ -20,34 +20,24 @@ SAMPLES = 2  # points along each side of a bin
 class Pyramid(NamedTuple):
     """Feature maps with strides 4, 8, 16, 32 as one table.
 
-    table: (S, C), the cells of all maps: map after map, frame after frame, row after row. frames: N. sizes_hw: height
-    and width of each map. places: int32 (4, 3), the same on the device, and the row where each map begins.
+    table: float32 (S, C), the cells of all maps: map after map, frame after frame, row after row. places: int32 (4, 3),
+    height and width of each map and the row where it begins.
     """
 
     table: Tensor
-    frames: int
-    sizes_hw: tuple[tuple[int, int], ...]
     places: Tensor
 
     @classmethod
     def of(cls, maps: list[Tensor]) -> "Pyramid":
         """maps: (N, C, h, w) each."""
-        sizes = tuple((x.shape[2], x.shape[3]) for x in maps)
         table = torch.cat([x.permute(0, 2, 3, 1).flatten(0, 2) for x in maps])
         places, row = [], 0
-        for height, width in sizes:
+        for x in maps:
+            count, _, height, width = x.shape
             places.append((height, width, row))
-            row += len(maps[0]) * height * width
+            row += count * height * width
         # Sums of bfloat16 features are made in float32, as torchvision does.
-        return cls(table.float(), len(maps[0]), sizes, torch.tensor(places, dtype=torch.int32, device=table.device))
-
-    def maps(self) -> list[Tensor]:
-        """The maps again, (N, C, h, w), as views."""
-        parts = self.table.split([self.frames * height * width for height, width in self.sizes_hw])
-        return [
-            part.unflatten(0, (self.frames, *size)).permute(0, 3, 1, 2)
-            for part, size in zip(parts, self.sizes_hw, strict=True)
-        ]
+        return cls(table.float(), torch.tensor(places, dtype=torch.int32, device=table.device))
 
 
 def pyramid_roi_align(pyramid: Pyramid, boxes_xyxy: Tensor, frame_index: Tensor, bins: int) -> Tensor:

@@ -57,12 +57,3 @@ def test_boxes_get_no_gradient():
     found = boxes(4).requires_grad_()
     pyramid_roi_align(Pyramid.of(maps()), found, torch.zeros(4, dtype=torch.long), 7).sum().backward()
     assert found.grad is None
-
-
-def test_the_maps_are_views_of_the_table():
-    levels = maps()
-    pyramid = Pyramid.of(levels)
-    for own, other in zip(pyramid.maps(), levels, strict=True):
-        assert torch.equal(own, other) and own.data_ptr() in range(
-            pyramid.table.data_ptr(), pyramid.table.data_ptr() + 4 * pyramid.table.numel()
-        )

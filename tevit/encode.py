@@ -34,8 +34,9 @@ class VideoWriter:
 
     size_hw: height and width of the frames to come, pixels. Odd sizes get one more row or column, the last repeated,
     so that pixels keep their coordinates. fps: states the last frame's duration (the others last until the next).
-    audio_from: a file whose sound is carried along, copied where mp4 and browsers take it, else made AAC.
-    pixel_aspect: width to height of a pixel. warnings: what became of the sound, a sentence each.
+    audio_from: a file whose sound is carried along, copied where mp4 and browsers take it, else made AAC; from
+    `audio_start` on, in seconds since that file's first frame. pixel_aspect: width to height of a pixel. clock: times
+    are rounded to its multiples. warnings: what became of the sound, a sentence each.
 
     yuv420p, BT.709, limited range, a keyframe at least every 15 frames, index at the start of the file.
     """
@@ -47,14 +48,18 @@ class VideoWriter:
         *,
         fps: Fraction | None = None,
         audio_from: Path | None = None,
+        audio_start: float = 0.0,
         pixel_aspect: Fraction | None = None,
+        clock: Fraction = CLOCK,
     ):
         self.warnings: list[str] = []
         self._path = Path(path)
         self._size_hw = size_hw
         self._fps = fps or Fraction(25)
         self._audio_from = audio_from
+        self._audio_start = audio_start
         self._pixel_aspect = pixel_aspect
+        self._clock = clock
         self._reformatter = VideoReformatter()
         self._stack = ExitStack()
         self._sound: _Sound | None = None
@@ -70,7 +75,7 @@ class VideoWriter:
             )
             self._stream = self._add_stream(self._container)
             if self._audio_from is not None:
-                self._sound = _open_sound(self._audio_from, self._container, stack, self.warnings)
+                self._sound = _open_sound(self._audio_from, self._audio_start, self._container, stack, self.warnings)
             stack.push(self._finish)
             self._stack = stack.pop_all()
         return self
@@ -83,26 +88,29 @@ class VideoWriter:
         stream.pix_fmt = "yuv420p"
         stream.gop_size = 15
         context = stream.codec_context
-        context.time_base = CLOCK
+        context.time_base = self._clock
         context.colorspace = context.color_primaries = context.color_trc = _BT709
         context.color_range = ColorRange.MPEG
         if self._pixel_aspect:
             context.sample_aspect_ratio = self._pixel_aspect
         return stream
 
-    def write(self, rgb: np.ndarray, time: float) -> None:
+    def write(self, rgb: np.ndarray, time: float) -> float:
         """Add a frame: uint8 (H, W, 3), due `time` seconds from the start of the video; times must increase.
+
+        Returns the time that the file states: a whole number of the clock's ticks, later than the frame before.
 
         Raises: ValueError for a frame of another size.
         """
         if rgb.shape != (*self._size_hw, 3) or rgb.dtype != np.uint8:
             raise ValueError(f"expected a uint8 frame of {(*self._size_hw, 3)}, got {rgb.dtype} of {rgb.shape}")
         frame = self._frame(rgb)
-        frame.pts = self._last = max(round(time / CLOCK), self._last + 1)
-        frame.time_base = CLOCK
+        frame.pts = self._last = max(round(time / self._clock), self._last + 1)
+        frame.time_base = self._clock
         self._container.mux(self._stream.encode(frame))
         if self._sound is not None:
             self._sound.carry(time)
+        return float(self._last * self._clock)
 
     def end_sound(self, time: float) -> None:
         """No frame comes any more, and the sound stops at `time` seconds instead of going on to its own end."""
@@ -135,7 +143,9 @@ class VideoWriter:
         return self._stack.__exit__(kind, error, trace)
 
 
-def _open_sound(path: Path, output: OutputContainer, stack: ExitStack, warnings: list[str]) -> "_Sound | None":
+def _open_sound(
+    path: Path, skip: float, output: OutputContainer, stack: ExitStack, warnings: list[str]
+) -> "_Sound | None":
     container = open_container(path)
     stack.callback(container.close)
     if not container.streams.audio:
@@ -145,7 +155,7 @@ def _open_sound(path: Path, output: OutputContainer, stack: ExitStack, warnings:
         warnings.append(f"{path.name}: its sound has a format that cannot be read and is left out")
         return None
     start, _ = stated_span(container, video_stream(container, path))
-    return _Sound(path.name, container.demux(source), source, output, start, warnings)
+    return _Sound(path.name, container.demux(source), source, output, start + skip, warnings)
 
 
 class _Sound:

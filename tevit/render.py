@@ -2,6 +2,7 @@
 
 import os
 from functools import lru_cache
+from itertools import chain
 
 import cv2
 import numpy as np
@@ -199,20 +200,39 @@ def write_overlay(
     *,
     progress: Progress | None = None,
     min_score: float = 0.0,
+    opacity: float = 0.5,
+    contours: bool = True,
+    labels: bool = True,
+    sound: bool = True,
 ) -> None:
     """Decode the video again, draw the tracks and write an mp4 with the original's times and sound.
 
-    It ends where the result ends, the sound too. What became of the sound is added to `video.warnings`.
+    It ends where the result ends, the sound too. What became of the sound is added to `video.warnings`. sound: False
+    leaves it out; the other choices are those of `overlay`.
 
     Raises: what `Video.frames` and `VideoWriter` raise, and whatever `progress` does; then no file appears.
     """
-    sound = video.path if video.has_audio else None
-    with VideoWriter(path, video.size_hw, fps=video.fps, audio_from=sound, pixel_aspect=video.pixel_aspect) as writer:
-        for frame in video.frames():
+    frames = video.frames()
+    first = next(frames, None)  # before the writer opens: only then is it known where a part begins
+    with VideoWriter(
+        path,
+        video.size_hw,
+        fps=video.fps,
+        audio_from=video.path if sound and video.has_audio else None,
+        audio_start=video.start,
+        pixel_aspect=video.pixel_aspect,
+    ) as writer:
+        for frame in frames if first is None else chain([first], frames):
             if frame.index == result.length:
                 writer.end_sound(frame.time)
                 break
-            writer.write(overlay(frame.rgb, result, frame.index, min_score=min_score), frame.time)
+            drawn = overlay(
+                frame.rgb, result, frame.index, opacity=opacity, contours=contours, labels=labels, min_score=min_score
+            )
+            writer.write(drawn, frame.time)
             if progress is not None:
                 progress("drawing", frame.index + 1, result.length)
+        else:
+            if video.end is not None:
+                writer.end_sound(video.end)
     video.warnings += writer.warnings

@@ -112,7 +112,9 @@ class Video(ABC):
     size_hw: height and width of the upright frames, pixels. length: number of frames, exact for images; for files
     what the container states or duration times rate, None if neither is known. fps: average frames per second.
     file_names: of images, in order. duration: seconds. pixel_aspect: width to height of a pixel. warnings: what went
-    wrong in the last pass over `frames()`, a sentence each, complete once the pass has ended.
+    wrong in the last pass over `frames()`, a sentence each, complete once the pass has ended. start: seconds from the
+    file's first frame to this video's, known of a part once its first frame was decoded. end: when a part's last frame
+    gives way to what is left out, seconds on its own clock, known after its last frame; None where nothing is left out.
     """
 
     name: str
@@ -125,6 +127,8 @@ class Video(ABC):
     has_audio: bool = False
     pixel_aspect: Fraction = Fraction(1)
     warnings: list[str] = field(default_factory=list)
+    start: float = 0.0
+    end: float | None = None
 
     @abstractmethod
     def frames(self) -> Iterator[Frame]:
@@ -268,3 +272,86 @@ class _File(Video):
             self.warnings.append(f"{name} is damaged: {report.damaged} frame(s) could not be read, or only in part")
         if rescaled:
             self.warnings.append(f"{name}: {rescaled} frames of another size were scaled to {_size(self.size_hw)}")
+
+
+# --- parts of a video
+
+
+def part(video: Video, first: int, stop: int) -> Video:
+    """The frames first..stop-1 of a video as a video: index from 0, times from its own first frame.
+
+    Frames before it are decoded and passed over, so that it holds exactly the frames that the whole would give.
+
+    Raises: ValueError for an empty range; from `frames()` where the video ends before `first`.
+    """
+    if not 0 <= first < stop:
+        raise ValueError(f"{video.name}: expected a range of at least one frame, got {first} to {stop}")
+    length = None if video.length is None else max(min(stop, video.length) - first, 0)
+    return _Part(
+        video.name,
+        video.path,
+        video.size_hw,
+        length,
+        video.fps,
+        float(length / video.fps) if length is not None and video.fps else None,
+        video.file_names[first:stop],
+        video.has_audio,
+        video.pixel_aspect,
+        video.warnings,
+        whole=video,
+        first=first,
+        stop=stop,
+    )
+
+
+@dataclass(eq=False)
+class _Part(Video):
+    whole: Video = field(kw_only=True)
+    first: int = field(kw_only=True)
+    stop: int = field(kw_only=True)
+
+    def frames(self) -> Iterator[Frame]:
+        seen = 0
+        for frame in self.whole.frames():
+            if frame.index == self.stop:
+                self.end = frame.time - self.start
+                break
+            seen += 1
+            if frame.index == self.first:
+                self.start = frame.time
+            if frame.index >= self.first:
+                yield Frame(frame.index - self.first, frame.time - self.start, frame.rgb)
+        if seen <= self.first:
+            raise ValueError(f"{self.name}: expected a frame {self.first}, but the video holds {seen} frames")
+
+
+def fitted(video: Video, size_hw: tuple[int, int]) -> Video:
+    """The same frames in another size, height and width: one row or column too many is cut, else they are scaled."""
+    return _Fitted(
+        video.name,
+        video.path,
+        size_hw,
+        video.length,
+        video.fps,
+        video.duration,
+        video.file_names,
+        video.has_audio,
+        video.pixel_aspect,
+        video.warnings,
+        whole=video,
+    )
+
+
+@dataclass(eq=False)
+class _Fitted(Video):
+    whole: Video = field(kw_only=True)
+
+    def frames(self) -> Iterator[Frame]:
+        height, width = self.size_hw
+        for frame in self.whole.frames():
+            rgb = frame.rgb
+            if rgb.shape[0] - height in (0, 1) and rgb.shape[1] - width in (0, 1):
+                rgb = np.ascontiguousarray(rgb[:height, :width])
+            else:
+                rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
+            yield Frame(frame.index, frame.time, rgb)

@@ -12,7 +12,7 @@ from tests.pictures import onsets, write_video
 from tevit import masks, render
 from tevit.render import PALETTE, color, overlay, write_overlay
 from tevit.tracks import Track, VideoResult
-from tevit.video import open_video
+from tevit.video import open_video, part
 
 GREY = 100
 
@@ -207,6 +207,24 @@ def test_an_overlay_ends_where_the_result_ends_and_so_does_its_sound(tmp_path):
     assert len(list(open_video(tmp_path / "o.mp4").frames())) == 15
     whole, cut = (_sound_seconds(file) for file in (path, tmp_path / "o.mp4"))
     assert whole > 3.5 and cut == pytest.approx(1.5, abs=0.1)
+
+
+def test_an_overlay_of_a_part_has_the_parts_frames_and_sound(tmp_path):
+    path = write_video(tmp_path / "a.mp4", [np.full((48, 64, 3), GREY, np.uint8)] * 40, sound="aac")
+    write_overlay(part(open_video(path), 15, 35), result_of([], (48, 64), 20), tmp_path / "o.mp4")
+    made = list(open_video(tmp_path / "o.mp4").frames())
+    assert [frame.time for frame in made] == pytest.approx([k / 10 for k in range(20)], abs=1e-4)
+    assert onsets(tmp_path / "o.mp4") == pytest.approx([0.5, 1.5], abs=0.03), "the tones of seconds 2 and 3"
+    assert _sound_seconds(tmp_path / "o.mp4") == pytest.approx(2, abs=0.1)
+
+
+def test_an_overlay_may_go_without_sound_outlines_and_strong_colours(tmp_path):
+    path = write_video(tmp_path / "a.mp4", [np.full((120, 160, 3), GREY, np.uint8)] * 2, sound="aac")
+    result = result_of([(12, 0.9, moving(2, (120, 160)))], (120, 160), 2)
+    options = {"opacity": 0.0, "contours": False, "labels": False}
+    write_overlay(open_video(path), result, tmp_path / "o.mp4", sound=False, **options)
+    made = open_video(tmp_path / "o.mp4")
+    assert not made.has_audio and np.abs(next(made.frames()).rgb.astype(int) - GREY).max() < 4
 
 
 def _sound_seconds(path: Path) -> float:

@@ -55,14 +55,14 @@ def memory_needed(size: int) -> int:
 def _announce(path: str | os.PathLike, size: int) -> None:
     if size < _LARGE:
         return
-    free = _free_memory()
+    free = free_memory()
     story = f"{path} has {size / 1e9:.1f} GB: reading it needs about {memory_needed(size) / 1e9:.1f} GB of memory"
     if free is not None and memory_needed(size) > free:
         raise ValueError(f"{story}, but {free / 1e9:.1f} GB are free")
     logging.getLogger(__name__).warning(story)
 
 
-def _free_memory() -> int | None:
+def free_memory() -> int | None:
     """Bytes that can be had without swapping; None where the system does not say."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

@@ -1,7 +1,7 @@
 """A model that needs no weights: a square that walks over the picture, window by window, as slow as is asked."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import av
@@ -17,14 +17,28 @@ CATEGORIES = {1: "person", 2: "dog"}
 
 
 class FakePredictor:
-    """seconds: slept for every frame. fails_at: the frame at which it raises `error`."""
+    """seconds: slept for every frame. fails_at: the frame at which it raises `error`. fits: frames at once for which
+    the memory suffices. windows: what it was asked for."""
 
-    def __init__(self, seconds: float = 0.0, fails_at: int | None = None, error: Exception | None = None):
-        self.seconds, self.fails_at, self.error = seconds, fails_at, error
+    def __init__(
+        self, seconds: float = 0.0, fails_at: int | None = None, error: Exception | None = None, fits: int = 99
+    ):
+        self.seconds, self.fails_at, self.error, self.fits = seconds, fails_at, error, fits
+        self.windows: list[int | None] = []
+        self.begins: Callable[[int | None], None] = self.windows.append
 
     def stream(
-        self, source: Video, *, max_tracks: int, score_threshold: float, progress: Progress | None
+        self,
+        source: Video,
+        *,
+        window: int | None = None,
+        max_tracks: int,
+        score_threshold: float,
+        progress: Progress | None,
     ) -> Iterator[VideoResult]:
+        self.begins(window)
+        if (window or 48) > self.fits:
+            raise MemoryError(f"out of memory with {window or 48} frames at once")
         times: list[float] = []
         for frame in source.frames():
             if frame.index == self.fails_at and self.error:

@@ -371,10 +371,10 @@ def test_a_faulty_mask_is_named_by_prediction_and_frame(tmp_path):
 def test_a_large_file_is_announced_with_its_memory(tmp_path, monkeypatch, caplog):
     path = make.save(tmp_path, "gt.json", make.sample())
     monkeypatch.setattr(jsonfile, "_LARGE", 100)
-    monkeypatch.setattr(jsonfile, "_free_memory", lambda: 10_000)
+    monkeypatch.setattr(jsonfile, "free_memory", lambda: 10_000)
     ytvis.open_dataset(path)
     assert "gt.json has 0.0 GB: reading it needs about 0.0 GB of memory" in caplog.text
-    monkeypatch.setattr(jsonfile, "_free_memory", lambda: 100)
+    monkeypatch.setattr(jsonfile, "free_memory", lambda: 100)
     with pytest.raises(ValueError, match=r"needs about .* GB of memory, but .* are free"):
         ytvis.open_dataset(path)
     ytvis.write_zip(tmp_path / "r.zip", make.save(tmp_path, "r.json", make.submission()))

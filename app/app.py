@@ -98,13 +98,13 @@ def _check_address(host: str, port: int | None) -> None:
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """This server's folder for uploads and results, removed at the end."""
+    """This server's folder for uploads and runs, removed at the end; `results` beside it stays, see app/results.py."""
     from tevit.download import home
 
     parent = home() / "studio"
     parent.mkdir(parents=True, exist_ok=True)
     for left in parent.iterdir():
-        if left.stat().st_mtime < time.time() - LEFT_BEHIND_SECONDS:
+        if left.name != "results" and left.stat().st_mtime < time.time() - LEFT_BEHIND_SECONDS:
             shutil.rmtree(left, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as folder:
         yield Path(folder)

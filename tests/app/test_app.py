@@ -110,11 +110,13 @@ def test_folders_that_a_killed_server_left_go_after_a_week(tmp_path: Path, monke
     from app import app
 
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path))
-    old, fresh = tmp_path / "studio" / "old", tmp_path / "studio" / "fresh"
-    for folder in (old, fresh):
+    old, fresh, results = (tmp_path / "studio" / name for name in ("old", "fresh", "results"))
+    for folder in (old, fresh, results):
         folder.mkdir(parents=True)
     long_ago = time.time() - app.LEFT_BEHIND_SECONDS - 60
-    os.utime(old, (long_ago, long_ago))
+    for folder in (old, results):
+        os.utime(folder, (long_ago, long_ago))
     with app.own_folder() as own:
         assert own.parent == tmp_path / "studio" and not old.exists() and fresh.exists()
+        assert results.exists(), "stored results have a limit of their own"
     assert not own.exists()

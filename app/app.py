@@ -20,7 +20,7 @@ if __name__ == "__main__":
     sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
 
 if TYPE_CHECKING:
-    from app.jobs import Load, Predictor
+    from app.models import Load, Predictor
 
 LEFT_BEHIND_SECONDS = 7 * 24 * 3600  # a folder of a server that was killed goes after a week
 
@@ -59,10 +59,12 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     from app import ui
+    from app.estimates import Speeds
     from app.jobs import Runs
+    from tevit.download import home
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    runs = Runs(folder / "runs", load)
+    runs = Runs(folder / "runs", load, Speeds(home() / "studio" / "speeds.json"))
     try:
         ui.serve(ui.build(runs, checkpoints), args.host, args.port, args.share)
     finally:

@@ -1,4 +1,4 @@
-"""Results that outlive the server: each in a folder of its own under its token; the oldest go where they grow too large.
+"""Results that outlive the server: each in a folder of its own under its token, the oldest out where they grow too big.
 
 Who has a token has the result; nothing here is listed to visitors.
 """

@@ -56,10 +56,13 @@ def test_the_model_knows_tensors_only():
         assert not tops(file) & {"os", "pathlib", "json"}, file
 
 
+SERVER = ("estimates", "exports", "footage", "jobs", "models", "player", "results", "run", "shows", "store")
+
+
 def test_only_the_pages_know_gradio():
-    """jobs, store and player run without it."""
+    """What is behind them runs without it."""
     for file in files("app"):
-        if file.stem in ("jobs", "store", "player"):
+        if file.stem in SERVER:
             assert "gradio" not in tops(file), file
 
 
@@ -89,7 +92,13 @@ print(sorted(tevit.__all__))
 
 
 @pytest.mark.parametrize(
-    "code", ["import tevit", "from tevit.cli import parser; parser()", "import tevit.evaluation, tevit.ytvis"]
+    "code",
+    [
+        "import tevit",
+        "from tevit.cli import parser; parser()",
+        "import tevit.evaluation, tevit.ytvis",
+        "import app.footage, app.shows, app.jobs, app.exports, app.results, app.player",
+    ],
 )
 def test_nothing_heavy_before_it_is_needed(code):
     assert python(f"{code}\nimport sys; print([name for name in {HEAVY!r} if name in sys.modules])") == "[]"

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from app.jobs import Load, Runs
+from app.estimates import Speeds
+from app.jobs import Runs
+from app.models import Load
 from tests.app.fakes import make_video
 
 
@@ -16,12 +19,13 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def open_runs(tmp_path: Path) -> Iterator[Callable[[Load], Runs]]:
-    """Makes a line of runs with the given models; all are closed at the end."""
+def open_runs(tmp_path: Path) -> Iterator[Callable[..., Runs]]:
+    """Makes a line of runs with the given models and options of `Runs`; all are closed at the end."""
     opened: list[Runs] = []
 
-    def make(load: Load) -> Runs:
-        opened.append(Runs(tmp_path / f"runs{len(opened)}", load))
+    def make(load: Load, **options: Any) -> Runs:
+        folder = tmp_path / f"runs{len(opened)}"
+        opened.append(Runs(folder, load, Speeds(tmp_path / "speeds.json"), **options))
         return opened[-1]
 
     yield make

@@ -1,4 +1,3 @@
-import json
 import os
 import threading
 import time
@@ -8,15 +7,17 @@ from pathlib import Path
 import pytest
 
 from app import jobs
-from app.jobs import DRAWING, LOADING, Load, Meter, Run, Runs, Settings, Snapshot
+from app.estimates import Speeds
+from app.footage import Source
+from app.jobs import Runs
+from app.run import LOADING, Meter, Run, Settings, Snapshot
 from tests.app.fakes import WINDOW, FakePredictor, make_video
-from tevit.video import open_video
 
-Open = Callable[[Load], Runs]
+Open = Callable[..., Runs]
 FAST = Settings("fast")
 
 
-def until(wanted: Callable[[], bool], seconds: float = 10.0) -> float:
+def until(wanted: Callable[[], object], seconds: float = 10.0) -> float:
     """Wait until it holds; returns how long that took."""
     start = time.monotonic()
     while not wanted():
@@ -25,83 +26,94 @@ def until(wanted: Callable[[], bool], seconds: float = 10.0) -> float:
     return time.monotonic() - start
 
 
-def ended(runs: Runs, run: Run) -> Snapshot:
-    until(lambda: runs.snapshot(run).over)
-    return runs.snapshot(run)
+def at(runs: Runs, token: str) -> Snapshot:
+    now = runs.snapshot(token)
+    assert now is not None
+    return now
 
 
-def submitted_objects(path: Path) -> list[dict]:
-    return json.loads(path.read_text())
+def ended(runs: Runs, token: str) -> Snapshot:
+    until(lambda: at(runs, token).over)
+    return at(runs, token)
 
 
-def test_a_run_gives_results_json_and_an_overlay_of_all_frames(open_runs: Open, clip: Path):
+@pytest.fixture
+def source(clip: Path) -> Source:
+    return Source("clip.mp4", clip)
+
+
+def test_a_run_gives_the_tracks_of_all_frames(open_runs: Open, source: Source):
     runs = open_runs(lambda model: FakePredictor())
-    end = ended(runs, runs.submit("me", clip, FAST))
+    end = ended(runs, runs.submit(source, FAST))
     assert (end.state, end.sentence) == ("done", "")
-    assert end.files is not None and end.files.overlay is not None
-    objects = submitted_objects(end.files.results_json)
-    assert [item["category_id"] for item in objects] == [2, 1]
-    assert {len(item["segmentations"]) for item in objects} == {18}
-    overlay = open_video(end.files.overlay)
-    assert (overlay.length, overlay.size_hw) == (18, (96, 160))
+    assert end.result is not None and end.result.length == 18 and len(end.result.tracks) == 2
 
 
-def test_the_settings_reach_the_model(open_runs: Open, clip: Path):
+def test_the_settings_reach_the_model(open_runs: Open, source: Source):
     runs = open_runs(lambda model: FakePredictor())
-    end = ended(runs, runs.submit("me", clip, Settings("fast", score_threshold=0.5, max_tracks=5)))
-    assert end.files is not None and [track.score for track in end.files.result.tracks] == [0.93]
-    end = ended(runs, runs.submit("me", clip, Settings("fast", max_tracks=1)))
-    assert end.files is not None and len(end.files.result.tracks) == 1
+    end = ended(runs, runs.submit(source, Settings("fast", score_threshold=0.5, max_tracks=5)))
+    assert end.result is not None and [track.score for track in end.result.tracks] == [0.93]
+    end = ended(runs, runs.submit(source, Settings("fast", max_tracks=1)))
+    assert end.result is not None and len(end.result.tracks) == 1
 
 
-def test_it_reports_frames_rate_and_time_left(open_runs: Open, clip: Path):
+@pytest.mark.parametrize(("first", "stop", "length"), [(4, 9, 5), (4, None, 14), (0, 3, 3), (10, 99, 8)])
+def test_a_range_of_frames_can_be_chosen(open_runs: Open, source: Source, first: int, stop: int | None, length: int):
+    runs = open_runs(lambda model: FakePredictor())
+    token = runs.submit(source, Settings("fast", first=first, stop=stop))
+    end = ended(runs, token)
+    assert end.result is not None and (end.state, end.total, end.result.length) == ("done", length, length)
+    assert end.result.times[0] == 0
+    run = runs.find(token)
+    assert run is not None and len(list(run.opened().frames())) == length
+
+
+def test_a_range_beyond_the_end_says_how_many_frames_there_are(open_runs: Open, source: Source):
+    runs = open_runs(lambda model: FakePredictor())
+    end = ended(runs, runs.submit(source, Settings("fast", first=18, stop=20)))
+    assert (end.state, end.sentence) == ("failed", "clip: expected a frame 18, but the video holds 18 frames")
+
+
+def test_tracks_are_shown_while_the_rest_is_computed(open_runs: Open, source: Source):
     runs = open_runs(lambda model: FakePredictor(0.05))
-    run = runs.submit("me", clip, FAST)
-    until(lambda: runs.snapshot(run).done >= 4)
-    now = runs.snapshot(run)
+    token = runs.submit(source, FAST)
+    until(lambda: at(runs, token).result)
+    now = at(runs, token)
+    assert now.state == "running" and now.result is not None and now.result.length == WINDOW
+
+
+def test_it_reports_frames_rate_and_time_left(open_runs: Open, source: Source):
+    runs = open_runs(lambda model: FakePredictor(0.05))
+    token = runs.submit(source, FAST)
+    until(lambda: at(runs, token).done >= 4)
+    now = at(runs, token)
     assert (now.state, now.stage, now.total) == ("running", "segmenting", 18)
     assert now.rate is not None and 2 < now.rate <= 20
     assert now.seconds_left is not None and 0 < now.seconds_left < 14 / 2
 
 
-def test_cancel_keeps_the_windows_that_are_done(open_runs: Open, clip: Path):
+def test_cancel_keeps_the_windows_that_are_done(open_runs: Open, source: Source):
     runs = open_runs(lambda model: FakePredictor(0.1))
-    run = runs.submit("me", clip, FAST)
-    until(lambda: runs.snapshot(run).done > WINDOW)
-    runs.cancel("me")
-    assert runs.snapshot(run).stopping
-    assert until(lambda: runs.snapshot(run).files is not None) < 2
-    end = ended(runs, run)
+    token = runs.submit(source, FAST)
+    until(lambda: at(runs, token).done > WINDOW)
+    runs.cancel(token)
+    assert at(runs, token).stopping
+    assert until(lambda: at(runs, token).over) < 2
+    end = at(runs, token)
     assert (end.state, end.sentence) == ("cancelled", "The first 6 of 18 frames are kept.")
-    assert end.files is not None and end.files.overlay is not None
-    assert len(submitted_objects(end.files.results_json)[0]["segmentations"]) == WINDOW
-    assert open_video(end.files.overlay).length == WINDOW
+    assert end.result is not None and end.result.length == WINDOW
 
 
-def test_cancel_before_the_first_window_leaves_nothing(open_runs: Open, clip: Path):
+def test_cancel_before_the_first_window_leaves_nothing(open_runs: Open, source: Source):
     runs = open_runs(lambda model: FakePredictor(0.1))
-    run = runs.submit("me", clip, FAST)
-    until(lambda: runs.snapshot(run).done == 1)
-    runs.cancel("me")
-    end = ended(runs, run)
-    assert (end.state, end.files) == ("cancelled", None)
-    assert "before the first frames" in end.sentence
-    assert list(run.folder.iterdir()) == []
+    token = runs.submit(source, FAST)
+    until(lambda: at(runs, token).done == 1)
+    runs.cancel(token)
+    end = ended(runs, token)
+    assert (end.state, end.result) == ("cancelled", None) and "before the first frames" in end.sentence
 
 
-def test_cancel_while_the_overlay_is_drawn_keeps_results_json(open_runs: Open, tmp_path: Path):
-    long = make_video(tmp_path / "long.mp4", frames=200)
-    runs = open_runs(lambda model: FakePredictor())
-    run = runs.submit("me", long, FAST)
-    until(lambda: runs.snapshot(run).stage == DRAWING)
-    runs.cancel("me")
-    end = ended(runs, run)
-    assert end.state == "cancelled" and "no overlay" in end.sentence
-    assert end.files is not None and end.files.overlay is None
-    assert [path.name for path in run.folder.iterdir()] == ["results.json"]
-
-
-def test_cancel_while_a_model_loads_does_not_wait_for_it(open_runs: Open, clip: Path):
+def test_cancel_while_a_model_loads_does_not_wait_for_it(open_runs: Open, source: Source):
     loaded = threading.Event()
 
     def load(model: str) -> FakePredictor:
@@ -109,16 +121,16 @@ def test_cancel_while_a_model_loads_does_not_wait_for_it(open_runs: Open, clip: 
         return FakePredictor()
 
     runs = open_runs(load)
-    run = runs.submit("me", clip, FAST)
-    until(lambda: runs.snapshot(run).stage == LOADING)
-    runs.cancel("me")
-    assert runs.snapshot(run).state == "cancelled"
+    token = runs.submit(source, FAST)
+    until(lambda: at(runs, token).stage == LOADING)
+    runs.cancel(token)
+    assert at(runs, token).state == "cancelled"
     loaded.set()
-    assert ended(runs, runs.submit("me", clip, FAST)).state == "done"
-    assert runs.snapshot(run).files is None
+    assert ended(runs, runs.submit(source, FAST)).state == "done"
+    assert at(runs, token).result is None
 
 
-def test_one_works_and_the_others_wait_in_line(open_runs: Open, clip: Path):
+def test_one_works_and_the_others_wait_in_line(open_runs: Open, source: Source):
     working: set[int] = set()
     most = []
 
@@ -130,95 +142,197 @@ def test_one_works_and_the_others_wait_in_line(open_runs: Open, clip: Path):
             working.remove(id(source))
 
     runs = open_runs(lambda model: Counting(0.01))
-    line = [runs.submit(name, clip, Settings(name)) for name in "abc"]
-    assert [runs.snapshot(run).ahead for run in line[1:]] == [1, 2]
-    assert runs.snapshot(line[2]).state == "waiting"
-    assert [ended(runs, run).state for run in line] == ["done"] * 3
+    line = [runs.submit(source, Settings(name)) for name in "abc"]
+    assert [at(runs, token).ahead for token in line[1:]] == [1, 2]
+    assert at(runs, line[2]).state == "waiting"
+    assert [ended(runs, token).state for token in line] == ["done"] * 3
     assert most == [1, 1, 1]
 
 
-def test_a_waiting_run_is_cancelled_at_once_and_no_longer_counted(open_runs: Open, clip: Path):
+def test_a_waiting_run_is_cancelled_at_once_and_no_longer_counted(open_runs: Open, source: Source):
     runs = open_runs(lambda model: FakePredictor(0.05))
-    first, second, third = (runs.submit(name, clip, FAST) for name in "abc")
-    runs.cancel("b")
-    assert runs.snapshot(second).state == "cancelled"
-    assert runs.snapshot(third).ahead == 1
-    assert [ended(runs, run).state for run in (first, third)] == ["done", "done"]
-    assert runs.snapshot(second).files is None
+    first, second, third = (runs.submit(source, FAST) for _ in "abc")
+    runs.cancel(second)
+    assert at(runs, second).state == "cancelled"
+    assert at(runs, third).ahead == 1
+    assert [ended(runs, token).state for token in (first, third)] == ["done", "done"]
+    assert at(runs, second).result is None
 
 
-def test_an_owner_touches_no_run_but_the_own(open_runs: Open, clip: Path):
-    runs = open_runs(lambda model: FakePredictor(0.02))
-    mine, other = runs.submit("me", clip, FAST), runs.submit("you", clip, FAST)
+def test_a_run_is_found_by_its_token_alone(open_runs: Open, source: Source):
+    runs = open_runs(lambda model: FakePredictor(0.01))
+    mine, other = runs.submit(source, FAST), runs.submit(source, FAST)
+    assert mine != other and all(len(token) == 32 for token in (mine, other))
+    assert runs.snapshot("") is None and runs.find("nobody") is None and not runs.join("nobody")
     runs.cancel("nobody")
-    again = runs.submit("me", clip, FAST)
-    runs.forget("me")
-    runs.cancel("me")
+    runs.leave("nobody")
+    runs.cancel(mine)
     assert ended(runs, other).state == "done"
-    assert ended(runs, mine).state == ended(runs, again).state == "cancelled"
-    assert len({mine.folder, other.folder, again.folder}) == 3
+    found = runs.find(other)
+    assert found is not None and found.token == other and found.folder.name == other and found.folder.is_dir()
 
 
-@pytest.mark.parametrize("error", [ValueError, OSError, MemoryError])
-def test_an_expected_error_is_its_sentence_without_the_servers_folders(open_runs: Open, clip: Path, error: type):
-    runs = open_runs(lambda model: FakePredictor(fails_at=2, error=error(f"{clip}: something is wrong")))
-    end = ended(runs, runs.submit("me", clip, FAST))
-    assert (end.state, end.sentence, end.files) == ("failed", "clip.mp4: something is wrong", None)
+# --- pages come and go
 
 
-def test_an_unexpected_error_ends_one_run_and_not_the_worker(open_runs: Open, clip: Path):
-    models = {"bad": FakePredictor(fails_at=2, error=RuntimeError("index out of bounds")), "good": FakePredictor()}
-    runs = open_runs(models.__getitem__)
-    end = ended(runs, runs.submit("me", clip, Settings("bad")))
-    assert (end.state, end.sentence) == ("failed", "clip.mp4: unexpected RuntimeError; the server's log says where.")
-    assert ended(runs, runs.submit("me", clip, Settings("good"))).state == "done"
+def test_a_run_without_a_page_is_cancelled_after_the_time_of_grace(open_runs: Open, source: Source):
+    runs = open_runs(lambda model: FakePredictor(0.1), grace=0.3)
+    token = runs.submit(source, FAST)
+    runs.leave(token)
+    assert 0.2 < until(lambda: at(runs, token).over) < 1.5
+    assert at(runs, token).state == "cancelled"
 
 
-def test_a_cut_off_video_says_how_much_of_it_there_was(open_runs: Open, clip: Path, tmp_path: Path):
-    whole = make_video(tmp_path / "whole.mkv", frames=60)
-    cut = tmp_path / "cut.mkv"
-    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    runs = open_runs(lambda model: FakePredictor())
-    end = ended(runs, runs.submit("me", cut, FAST))
-    assert end.state == "done" and "cut.mkv is cut off" in end.sentence
+def test_a_page_that_comes_back_in_time_keeps_its_run(open_runs: Open, source: Source):
+    runs = open_runs(lambda model: FakePredictor(0.04), grace=0.2)
+    token = runs.submit(source, FAST)
+    runs.leave(token)
+    assert runs.join(token)
+    assert ended(runs, token).state == "done"
 
 
-def test_a_model_loads_once_until_its_file_changes(open_runs: Open, clip: Path, tmp_path: Path):
-    file = tmp_path / "model.pth"
-    file.touch()
+def test_a_run_goes_on_as_long_as_one_of_its_pages_is_open(open_runs: Open, source: Source):
+    runs = open_runs(lambda model: FakePredictor(0.1), grace=0.1)
+    token = runs.submit(source, FAST)
+    runs.join(token)
+    runs.leave(token)
+    time.sleep(0.3)
+    assert not at(runs, token).over
+    runs.leave(token)
+    runs.leave(token)
+    assert ended(runs, token).state == "cancelled"
+
+
+# --- memory
+
+
+def test_out_of_memory_halves_the_window_and_says_so(open_runs: Open, source: Source):
+    predictor = FakePredictor(fits=6)
+    runs = open_runs(lambda model: predictor)
+    end = ended(runs, runs.submit(source, FAST))
+    assert predictor.windows == [None, 24, 12, 6]
+    assert (end.state, end.sentence) == (
+        "done",
+        "Memory was short: 6 frames at once were segmented, fewer than usual.",
+    )
+    assert end.result is not None and end.result.length == 18
+
+
+def test_what_fits_in_no_window_fails_with_the_models_sentence(open_runs: Open, source: Source):
+    predictor = FakePredictor(fits=2)
+    runs = open_runs(lambda model: predictor)
+    end = ended(runs, runs.submit(source, FAST))
+    assert predictor.windows[-1] == 3
+    assert (end.state, end.sentence) == ("failed", "out of memory with 3 frames at once")
+
+
+def test_a_pass_that_begins_again_takes_nothing_away(open_runs: Open, source: Source):
+    lengths: list[int] = []
+    predictor = FakePredictor(0.01, fails_at=13, error=MemoryError("late"))
+
+    def once(window: int | None) -> None:
+        predictor.error = None if window == 24 else predictor.error
+
+    predictor.begins = once
+    runs = open_runs(lambda model: predictor)
+    token = runs.submit(source, FAST)
+
+    def look() -> bool:
+        now = at(runs, token)
+        lengths.append(now.result.length if now.result else 0)
+        return now.over
+
+    until(look)
+    assert lengths == sorted(lengths) and lengths[-1] == 18 and 12 in lengths
+
+
+def test_out_of_memory_lets_the_other_models_go(open_runs: Open, source: Source):
     loads: list[str] = []
 
     def load(model: str) -> FakePredictor:
         loads.append(model)
-        return FakePredictor()
+        return FakePredictor(fits=24 if model == "large" else 99)
 
     runs = open_runs(load)
-    for time_written, expected in ((1, 1), (1, 1), (2, 2)):
-        os.utime(file, (time_written, time_written))
-        ended(runs, runs.submit("me", clip, Settings(str(file))))
-        assert len(loads) == expected
+    for model in ("small", "large", "large", "small"):
+        ended(runs, runs.submit(source, Settings(model)))
+    assert loads == ["small", "large", "small"]
 
 
-def test_old_runs_leave_the_disk_and_close_leaves_nothing(open_runs: Open, clip: Path):
+# --- failures
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError])
+def test_an_expected_error_is_its_sentence_without_the_servers_folders(open_runs: Open, source: Source, error: type):
+    runs = open_runs(lambda model: FakePredictor(fails_at=2, error=error(f"{source.path}: something is wrong")))
+    end = ended(runs, runs.submit(source, FAST))
+    assert (end.state, end.sentence, end.result) == ("failed", "clip.mp4: something is wrong", None)
+
+
+def test_an_unexpected_error_ends_one_run_and_not_the_worker(open_runs: Open, source: Source):
+    models = {"bad": FakePredictor(fails_at=2, error=RuntimeError("index out of bounds")), "good": FakePredictor()}
+    runs = open_runs(models.__getitem__)
+    end = ended(runs, runs.submit(source, Settings("bad")))
+    assert (end.state, end.sentence) == ("failed", "clip.mp4: unexpected RuntimeError; the server's log says where.")
+    assert ended(runs, runs.submit(source, Settings("good"))).state == "done"
+
+
+def test_a_cut_off_video_says_how_much_of_it_there_was(open_runs: Open, tmp_path: Path):
+    whole = make_video(tmp_path / "whole.mkv", frames=60)
+    cut = tmp_path / "cut.mkv"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     runs = open_runs(lambda model: FakePredictor())
-    old = runs.submit("me", clip, FAST)
+    end = ended(runs, runs.submit(Source("cut.mkv", cut), FAST))
+    assert end.state == "done" and "cut.mkv is cut off" in end.sentence
+
+
+# --- what is left afterwards
+
+
+def test_finished_runs_are_handed_on_and_a_mistake_there_does_no_harm(open_runs: Open, source: Source):
+    told: list[tuple[str, str]] = []
+
+    def finished(run: Run) -> None:
+        told.append((run.token, run.snapshot().state))
+        raise RuntimeError("a mistake of ours")
+
+    models = {"good": FakePredictor(), "bad": FakePredictor(fails_at=2, error=ValueError("no"))}
+    runs = open_runs(models.__getitem__, finished=finished)
+    tokens = [runs.submit(source, Settings(name)) for name in ("good", "bad", "good")]
+    ended(runs, tokens[2])
+    until(lambda: len(told) == 2)
+    assert told == [(tokens[0], "done"), (tokens[2], "done")]
+
+
+def test_a_run_is_measured_for_the_next_estimate(open_runs: Open, source: Source):
+    runs = open_runs(lambda model: FakePredictor(0.01))
+    assert runs.estimate("tevit_demo", (96, 160), 100).seconds is None
+    ended(runs, runs.submit(source, Settings("tevit_demo")))
+    until(lambda: runs.estimate("tevit_demo", (96, 160), 100).seconds)
+    seconds = runs.estimate("tevit_demo", (96, 160), 100).seconds
+    assert seconds is not None and 0.9 < seconds < 20
+
+
+def test_old_runs_leave_the_disk_and_close_leaves_nothing(open_runs: Open, source: Source):
+    runs = open_runs(lambda model: FakePredictor())
+    old = runs.submit(source, FAST)
     ended(runs, old)
     long_ago = time.time() - jobs.KEEP_SECONDS - 60
-    os.utime(old.folder, (long_ago, long_ago))
-    new = runs.submit("you", clip, FAST)
+    os.utime(runs.folder / old, (long_ago, long_ago))
+    new = runs.submit(source, FAST)
     ended(runs, new)
-    assert not old.folder.exists() and new.folder.exists()
+    assert runs.find(old) is None and not (runs.folder / old).exists() and (runs.folder / new).exists()
     runs.close()
     assert not runs.folder.exists()
 
 
-def test_close_stops_the_run_that_goes_on(open_runs: Open, clip: Path):
+def test_close_stops_the_run_that_goes_on(open_runs: Open, source: Source):
     runs = open_runs(lambda model: FakePredictor(0.1))
-    run = runs.submit("me", clip, FAST)
-    until(lambda: runs.snapshot(run).done == 2)
+    token = runs.submit(source, FAST)
+    until(lambda: at(runs, token).done == 2)
     start = time.monotonic()
     runs.close()
-    assert time.monotonic() - start < 2 and run.over
+    assert time.monotonic() - start < 2 and at(runs, token).over
 
 
 def test_the_meter_counts_down_between_reports():
@@ -233,11 +347,27 @@ def test_the_meter_counts_down_between_reports():
     assert meter.seconds_left == 11.0
     now[0] = 200.0
     assert meter.seconds_left == 0.0
-    meter("drawing", 5, 1000)
+    meter("segmenting", 0, 40)
     now[0] = 201.0
-    meter("drawing", 35, 1000)
+    meter("segmenting", 4, 40)
+    assert meter.rate == 4.0, "a stage that begins again is measured anew"
+    meter("another", 5, 1000)
+    now[0] = 202.0
+    meter("another", 35, 1000)
     assert meter.rate == 30.0 and meter.seconds_left is None
     meter("stage", 5, None)
-    now[0] = 202.0
+    now[0] = 203.0
     meter("stage", 9, None)
     assert meter.rate == 4.0 and meter.seconds_left is None
+
+
+def test_speeds_survive_a_restart_and_a_broken_file(tmp_path: Path):
+    file = tmp_path / "home" / "speeds.json"
+    Speeds(file).note("/some/where/mine.pth", 4.0)
+    speeds = Speeds(file)
+    assert speeds.estimate("/else/where/mine.pth", (360, 640), 100).seconds == 25
+    speeds.note("mine.pth", 8.0)
+    assert Speeds(file).estimate("mine.pth", (360, 640), 60).seconds == 10
+    for broken in ("", "[1]", '{"mine.pth": "fast"}', '{"mine.pth": -1}'):
+        file.write_text(broken)
+        assert Speeds(file).estimate("mine.pth", (360, 640), 60).seconds is None

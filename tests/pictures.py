@@ -141,3 +141,23 @@ def write_images(folder: Path, frames: dict[str, np.ndarray]) -> Path:
 def times(path: Path) -> list[float]:
     """When the frames of a video are due, in seconds."""
     return [frame.time for frame in open_video(path).frames()]
+
+
+BITS = 10  # of a frame's number
+PLAIN_HW = (240, 320)  # of numbered pictures
+
+
+def numbered(index: int) -> np.ndarray:
+    """uint8 RGB (240, 320, 3): a row of blocks at the top, bright where the frame's number has a one."""
+    picture = np.full((*PLAIN_HW, 3), 70, np.uint8)
+    for bit in range(BITS):
+        picture[8:40, 8 + 30 * bit : 34 + 30 * bit] = 235 if index >> bit & 1 else 16
+    return picture
+
+
+def numbered_mask(index: int) -> np.ndarray:
+    """uint8 (240, 320): the same number as a mask, in a row of blocks at the bottom."""
+    mask = np.zeros(PLAIN_HW, np.uint8)
+    for bit in range(BITS):
+        mask[200:232, 8 + 30 * bit : 34 + 30 * bit] = index >> bit & 1
+    return mask

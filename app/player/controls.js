@@ -86,7 +86,9 @@ export class Controls {
     if (target.closest?.("input:not([type=range]):not([type=checkbox]):not([type=radio]), textarea, [contenteditable=true], dialog[open]")) return;
     const own = player.region.contains(target);
     if (!own && target !== document.body && !target.matches?.("button, a, canvas, [role=tab]")) return;
-    if ((event.key === " " || event.key === "Enter") && target.matches?.("button, select, a, [role=tab], summary")) return;
+    const pressed = event.key === " " || event.key === "Enter";
+    // A button that has just closed its dialog may still have the focus.
+    if (pressed && target.matches?.("button, select, a, [role=tab], summary") && target.checkVisibility()) return;
     if (/^(Arrow|Home|End)/.test(event.key) && target.matches?.("select, input, [role=tab]")) return;
     const act = this.action(event.key, event.shiftKey ? 10 : 1);
     if (!act) return;

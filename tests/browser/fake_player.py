@@ -1,0 +1,141 @@
+"""The player on a page of its own, `/?show=NAME`, with made-up shows: `python -m tests.browser.fake_player FOLDER`."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from functools import cache
+from pathlib import Path
+
+import gradio as gr
+import numpy as np
+
+from app.footage import Source, make
+from app.player import Layer, Pane, Show, payload, read_event
+from app.screen import screen
+from app.shows import Shows, routes
+from tests.pictures import BITS, PLAIN_HW, numbered, numbered_mask, write_images, write_video
+from tevit import masks
+from tevit.tracks import RLE, Track, VideoResult
+
+FRAMES = 150
+CATEGORIES = {1: "person", 2: "dog", 3: "number"}
+
+
+def track(id: int, category: int, score: float, pictures: Sequence[np.ndarray | None]) -> Track:
+    """A track of T masks, uint8 (H, W)."""
+    rles = tuple(None if picture is None else masks.encode(picture) for picture in pictures)
+    return of_rles(id, category, score, rles)
+
+
+def of_rles(id: int, category: int, score: float, rles: tuple[RLE | None, ...]) -> Track:
+    return Track(id, category, score, rles, np.full((len(rles), 4), np.nan, np.float32), np.zeros(len(rles)))
+
+
+def block(size_hw: tuple[int, int], left: int, top: int, side: int) -> np.ndarray:
+    mask = np.zeros(size_hw, np.uint8)
+    mask[top : top + side, left : left + side] = 1
+    return mask
+
+
+def result(tracks: tuple[Track, ...], size_hw: tuple[int, int]) -> VideoResult:
+    return VideoResult(1, "made up", size_hw, np.arange(len(tracks[0].rles)) / 10, CATEGORIES, tracks)
+
+
+def numbered_layers() -> tuple[Layer, ...]:
+    """Ground truth: a square that is seen in frames 20 to 59 and from 100 on. Predictions: each frame's number as a
+    mask, and over a part of the square another one."""
+    seen = [block(PLAIN_HW, 100, 80, 60) if 20 <= f < 60 or f >= 100 else None for f in range(FRAMES)]
+    over = [block(PLAIN_HW, 130, 90, 60) for _ in range(FRAMES)]
+    number = [numbered_mask(f) if f else None for f in range(FRAMES)]
+    found = (track(1, 3, 0.9, number), track(2, 2, 0.6, over))
+    return (
+        Layer("Ground truth", True, result((track(1, 2, 1.0, seen),), PLAIN_HW)),
+        Layer("Prediction", False, result(found, PLAIN_HW)),
+    )
+
+
+def uneven(folder: Path) -> Source:
+    """Frames that are due 8 to 100 ms after one another."""
+    gaps = np.random.default_rng(3).choice([8, 17, 33, 50, 100], FRAMES)
+    times = [Fraction(int(time), 1000) for time in np.cumsum(gaps) - gaps[0]]
+    return Source("uneven.mp4", write_video(folder / "uneven.mp4", [numbered(f) for f in range(FRAMES)], times))
+
+
+def images(folder: Path) -> Source:
+    write_images(folder / "images", {f"{f:04d}.png": numbered(f) for f in range(FRAMES)})
+    files = tuple(sorted((folder / "images").glob("*.png")))
+    return Source("images", files=files, fps=Fraction(25))
+
+
+def large(folder: Path) -> tuple[Source, tuple[Layer, ...]]:
+    """36 frames of 1280 x 720 with ten discs, each a fortieth of the picture."""
+    size, count = (720, 1280), 36
+    ramp = np.linspace(40, 200, size[1]).astype(np.uint8)[None, :, None].repeat(size[0], 0).repeat(3, 2)
+    source = Source(
+        "large.mp4", write_video(folder / "large.mp4", [np.roll(ramp, 9 * f, 1) for f in range(count)], fps=12)
+    )
+    return source, (Layer("Prediction", False, result(discs(size, count, 10, 85), size)),)
+
+
+def long(folder: Path) -> tuple[Source, tuple[Layer, ...]]:
+    """3000 frames with twenty discs."""
+    size, count = (180, 320), 3000
+    pictures = [np.full((*size, 3), 60 + 4 * (f % 30), np.uint8) for f in range(30)]
+    path = write_video(folder / "long.mp4", (pictures[f % 30] for f in range(count)), fps=60)
+    return Source("long.mp4", path), (Layer("Prediction", False, result(discs(size, count, 20, 30), size)),)
+
+
+def discs(size_hw: tuple[int, int], frames: int, count: int, radius: int) -> tuple[Track, ...]:
+    y, x = np.mgrid[: size_hw[0], : size_hw[1]]
+    made = []
+    for number in range(count):
+        centres = [
+            ((37 * number + 3 * step) % size_hw[0], (131 * number + 7 * step) % size_hw[1]) for step in range(36)
+        ]
+        drawn = [masks.encode(((y - v) ** 2 + (x - u) ** 2 < radius**2).astype(np.uint8)) for v, u in centres]
+        made.append(of_rles(number + 1, 1 + number % 2, 1 - 0.04 * number, tuple(drawn[f % 36] for f in range(frames))))
+    return tuple(made)
+
+
+def serve(folder: Path) -> None:
+    shows = Shows()
+    sources: dict[str, Callable[[Path], tuple[Source, tuple[Layer, ...]]]] = {
+        "uneven": lambda at: (uneven(at), numbered_layers()),
+        "images": lambda at: (images(at), numbered_layers()),
+        "large": large,
+        "long": long,
+    }
+
+    @cache
+    def show(name: str) -> Show:
+        source, layers = sources[name](folder)
+        footage = make(source, folder / f"{name}-proxy.mp4")
+        made = Show(name, footage, 0, len(footage.times), layers)
+        shows.put(made)
+        return made
+
+    def opened(request: gr.Request) -> dict | None:
+        wanted = dict(request.query_params)
+        panes = [Pane("Ground truth", (0,)), Pane("Prediction", (1,))] if "panes" in wanted else []
+        return payload(show(wanted["show"]), panes) if "show" in wanted else None
+
+    def heard(request: gr.Request, event: gr.EventData) -> dict:
+        found = read_event(event._data, show(dict(request.query_params)["show"]))
+        return {said[found.kind]: json.dumps(vars(found))}
+
+    with gr.Blocks() as page:
+        player = screen("player")
+        said = {kind: gr.Textbox(label=f"Said of a {kind}") for kind in ("track", "frame", "range")}
+        gr.Button("Seek 33, select 2").click(lambda: gr.HTML(command={"seek": 33, "select": [1, 2]}), None, player)
+        gr.Button("Only 2").click(lambda: gr.HTML(shown=[[], [2]]), None, player)
+        player.select(heard, None, list(said.values()), show_progress="hidden", trigger_mode="multiple")
+        page.load(opened, None, player, show_progress="hidden")
+    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, app_kwargs={"routes": routes(shows)})
+    print(url, flush=True)
+    page.block_thread()
+
+
+if __name__ == "__main__":
+    assert BITS == 10 and FRAMES < 1 << BITS
+    serve(Path(sys.argv[1]))

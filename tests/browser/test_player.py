@@ -1,0 +1,276 @@
+"""The player: what stands on its canvas is of the frame it states, masks too; every key and lane does what it says."""
+
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.pictures import BITS
+
+pytestmark = pytest.mark.browser
+ROOT = Path(__file__).resolve().parents[2]
+LAST = 149
+Open = Callable[..., Page]
+
+# Of the canvas: the number in the picture, the number in the mask, the frame that the player states.
+READ = """
+window.read = () => {
+  const region = document.querySelector('.player'), canvas = region.querySelector('canvas');
+  const scale = canvas.width / 320, context = canvas.getContext('2d');
+  const bit = (b, y) => context.getImageData(Math.round((21 + 30 * b) * scale), Math.round(y * scale), 1, 1).data;
+  let picture = 0, mask = 0;
+  for (let b = 0; b < BITS; b++) {
+    if (bit(b, 24)[1] > 128) picture |= 1 << b;
+    const [red, , blue] = bit(b, 216);
+    if (Math.abs(red - blue) > 20) mask |= 1 << b;  // the picture is grey there
+  }
+  return [picture, mask, Number(region.dataset.frame)];
+};
+window.host = () => {
+  let at = document.querySelector('.player-host');
+  while (!at.player) at = at.parentElement;
+  return at.player;
+};
+""".replace("BITS", str(BITS))
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    command = [sys.executable, "-m", "tests.browser.fake_player", str(tmp_path_factory.mktemp("shows"))]
+    environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False"}
+    server = subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE, env=environment)
+    assert server.stdout is not None
+    yield server.stdout.readline().strip()
+    server.terminate()
+    server.wait(timeout=20)
+
+
+@pytest.fixture
+def open_show(browser: Browser, address: str) -> Iterator[Open]:
+    """Opens a show; scripts that fail, fail the test."""
+    contexts = []
+    failures: list[str] = []
+
+    def open_page(show: str, before: str = "", **query: str) -> Page:
+        contexts.append(browser.new_context(viewport={"width": 1440, "height": 900}))
+        page = contexts[-1].new_page()
+        page.on("pageerror", lambda error: failures.append(str(error)))
+        page.add_init_script(before + READ)
+        page.goto(f"{address}?show={show}" + "".join(f"&{name}={value}" for name, value in query.items()))
+        expect(player(page)).to_have_attribute("data-state", "ready", timeout=30_000)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert failures == []
+
+
+def player(page: Page):
+    return page.get_by_role("region", name="Video player")
+
+
+def at(page: Page, frame: int) -> None:
+    expect(player(page)).to_have_attribute("data-frame", str(frame))
+
+
+def press(page: Page, key: str) -> None:
+    page.keyboard.press(key)
+
+
+def lane(page: Page, group: str, name: str):
+    return page.get_by_role("rowgroup", name=group).get_by_role("row", name=name)
+
+
+NO_VIDEO_FRAME = "delete window.VideoFrame;"
+ALIVE = """
+window.alive = window.most = 0;
+const Real = VideoFrame, close = Real.prototype.close;
+window.VideoFrame = function (...given) {
+  window.most = Math.max(window.most, ++window.alive);
+  return new Real(...given);
+};
+Real.prototype.close = function () { window.alive--; return close.call(this); };
+"""
+
+
+@pytest.mark.parametrize(("show", "before"), [("uneven", ALIVE), ("uneven", NO_VIDEO_FRAME), ("images", "")])
+def test_fifty_seeks_and_playing_are_exact(open_show: Open, show: str, before: str):
+    page = open_show(show, before)
+    for name in ("Contours", "Labels"):
+        page.get_by_role("button", name=name, exact=True).click()
+    chosen = random.Random(0).sample(range(LAST + 1), 50)
+    found = page.evaluate(SEEK, chosen)
+    assert found == [[frame, frame, frame] for frame in chosen]
+    for rate in (1, 4):
+        seen = page.evaluate(PLAY, rate)
+        assert len({frame for _, _, frame in seen}) > 10, "it does play"
+        assert [entry for entry in seen if len(set(entry)) > 1] == []
+    if before == ALIVE:
+        assert page.evaluate("[window.alive, window.most <= 4, window.most > 0]") == [0, True, True]
+
+
+SEEK = """async (frames) => {
+  const seen = [];
+  for (const frame of frames) {
+    await host().seek(frame);
+    seen.push(read());
+  }
+  return seen;
+}"""
+PLAY = """async (rate) => {
+  const p = host(), seen = [], state = () => document.querySelector('.player').dataset.state;
+  await p.seek(0);
+  p.setRate(rate);
+  await p.play();
+  const until = performance.now() + 2000;
+  while (performance.now() < until && state() === 'playing') {
+    await new Promise(requestAnimationFrame);
+    seen.push(read());
+  }
+  p.pause();
+  return seen;
+}"""
+
+
+def test_every_key_does_what_its_button_does(open_show: Open):
+    page = open_show("uneven")
+    shown = player(page)
+    for key, frame in (
+        *(("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("Shift+ArrowRight", 11), ("Shift+ArrowLeft", 1)),
+        *(
+            ("End", LAST),
+            ("ArrowRight", LAST),
+            ("Home", 0),
+            ("ArrowLeft", 0),
+            ("]", 1),
+            ("]", 20),
+            ("]", 60),
+            ("[", 20),
+        ),
+    ):
+        press(page, key)
+        at(page, frame)
+    for key, name in (("m", "Masks"), ("c", "Contours"), ("l", "Labels"), ("o", "Loop")):
+        toggle = page.get_by_role("button", name=name, exact=True)
+        before = toggle.get_attribute("aria-pressed")
+        press(page, key)
+        expect(toggle).not_to_have_attribute("aria-pressed", str(before))
+        toggle.click()
+        expect(toggle).to_have_attribute("aria-pressed", str(before))
+    page.evaluate("document.activeElement.blur()")
+    press(page, "2")
+    expect(lane(page, "Prediction", "1 number").locator(".lane-name")).to_have_attribute("aria-pressed", "true")
+    press(page, "Escape")
+    expect(page.locator(".lane-name[aria-pressed=true]")).to_have_count(0)
+    press(page, "?")
+    expect(page.get_by_role("dialog", name="Keys of the player")).to_be_visible()
+    press(page, "Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    press(page, "Space")
+    expect(shown).to_have_attribute("data-state", "playing")
+    expect(page.get_by_role("button", name="Pause", exact=True)).to_be_visible()
+    press(page, "Space")
+    expect(shown).to_have_attribute("data-state", "ready")
+    page.get_by_role("button", name="Next frame").click()
+    page.get_by_role("button", name="Previous frame").click()
+
+
+def test_lanes_seek_select_hide_and_choose_a_range(open_show: Open):
+    page = open_show("uneven")
+    shown, number = player(page), lane(page, "Prediction", "1 number")
+    expect(shown).to_have_attribute("data-tracks", "3")
+    strip = number.locator("canvas")
+    box = strip.bounding_box()
+    assert box is not None
+    strip.click(position={"x": box["width"] * 50.5 / 150, "y": 7})
+    at(page, 50)
+    page.mouse.move(box["x"] + box["width"] * 30.5 / 150, box["y"] + 7)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 60.5 / 150, box["y"] + 7, steps=4)
+    page.mouse.up()
+    said(page, "range", first=30, last=60)
+    page.get_by_role("button", name="Loop").click()
+    page.evaluate("host().seek(57).then(() => host().play())")
+    page.wait_for_function("Number(document.querySelector('.player').dataset.frame) < 50")
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Clear range").click()
+    said(page, "range", first=None, last=None)
+    number.get_by_role("button", name="Show 1 number").click()
+    expect(shown).to_have_attribute("data-tracks", "2")
+    number.locator(".lane-name").dblclick()
+    expect(shown).to_have_attribute("data-tracks", "1")
+    number.locator(".lane-name").dblclick()
+    expect(shown).to_have_attribute("data-tracks", "3")
+
+
+def said(page: Page, kind: str, **wanted: int | None) -> None:
+    """Python has heard it and found it right."""
+    field = page.get_by_label(f"Said of a {kind}")
+    for name, value in wanted.items():
+        expect(field).to_have_value(re.compile(re.escape(f'"{name}": {json.dumps(value)}')))
+
+
+def test_a_click_selects_the_topmost_mask_and_again_the_one_below(open_show: Open):
+    page = open_show("uneven")
+    page.evaluate("host().seek(30)")
+    at(page, 30)
+    box = page.locator(".pane canvas").bounding_box()
+    assert box is not None
+    scale = box["width"] / 320
+    spot = (box["x"] + 145 * scale, box["y"] + 110 * scale)  # in both squares
+    page.mouse.move(*spot)
+    expect(page.locator(".tip")).to_have_text("2 dog 0.60 · Prediction")
+    page.mouse.click(*spot)
+    said(page, "track", layer=1, track=2)
+    page.mouse.click(*spot)
+    said(page, "track", layer=0, track=1)
+    page.mouse.click(box["x"] + 10 * scale, box["y"] + 120 * scale)
+    said(page, "track", layer=None)
+
+
+def test_python_commands_filters_and_lays_out_panes(open_show: Open):
+    page = open_show("uneven", panes="two")
+    expect(page.locator(".pane canvas")).to_have_count(2)
+    expect(page.locator("figcaption")).to_have_text(["Ground truth", "Prediction"])
+    page.get_by_role("button", name="Seek 33, select 2").click()
+    at(page, 33)
+    expect(lane(page, "Prediction", "2 dog").locator(".lane-name")).to_have_attribute("aria-pressed", "true")
+    said(page, "frame", frame=33)
+    page.get_by_role("button", name="Only 2").click()
+    expect(player(page)).to_have_attribute("data-tracks", "1")
+    expect(lane(page, "Prediction", "1 number")).to_be_hidden()
+
+
+TIMES = """() => {
+  const canvas = document.querySelector('.pane canvas'), box = canvas.getBoundingClientRect(), times = [];
+  const timed = (act) => {
+    const began = performance.now();
+    act();
+    times.push(performance.now() - began);
+  };
+  for (let i = 0; i < 20; i++) {
+    for (const name of ['Masks', 'Contours', 'Labels']) {
+      timed(() => document.querySelector(`[aria-label=${name}]`).click());
+    }
+  }
+  for (let i = 0; i < 60; i++) {
+    const clientX = box.left + (box.width * i) / 60, clientY = box.top + (box.height * (i % 7)) / 7;
+    timed(() => canvas.dispatchEvent(new PointerEvent('pointermove', { clientX, clientY })));
+  }
+  return times.sort((a, b) => a - b);
+}"""
+
+
+def test_toggles_and_hovering_are_drawn_at_once(open_show: Open):
+    page = open_show("large")
+    times = page.evaluate(TIMES)
+    print(f"from the event to the canvas: median {times[len(times) // 2]:.1f} ms, worst {times[-1]:.1f} ms")
+    assert times[len(times) // 2] <= 16 and times[-1] <= 50

@@ -42,6 +42,7 @@ class _TrackMeta(msgspec.Struct):
 
     id: int
     boxes_xyxy: list[_Box | None]
+    frame_scores: list[float | None] | None
 
 
 class _Meta(msgspec.Struct):
@@ -229,7 +230,7 @@ def _fill(folder: Path, name: str, settings: Settings, footage: Footage, result:
         times=result.times.tolist(),
         file_names=list(result.file_names),
         categories=dict(result.categories),
-        tracks=[_TrackMeta(track.id, _boxes(track)) for track in result.tracks],
+        tracks=[_TrackMeta(track.id, _boxes(track), _scores(track)) for track in result.tracks],
         sha256=_sha256(folder / RESULTS_NAME),
     )
     (folder / META).write_bytes(jsonfile.encode(meta))
@@ -246,6 +247,12 @@ def _link(file: Path, place: Path) -> None:
 def _boxes(track: Track) -> list[_Box | None]:
     rows = track.boxes_xyxy.astype(float).tolist()
     return [None if any(map(math.isnan, row)) else (row[0], row[1], row[2], row[3]) for row in rows]
+
+
+def _scores(track: Track) -> list[float | None] | None:
+    if track.frame_scores is None:
+        return None
+    return [None if math.isnan(score) else score for score in track.frame_scores.tolist()]
 
 
 def _sha256(file: Path) -> str:
@@ -272,13 +279,17 @@ def _faults(folder: Path, meta: _Meta) -> Iterator[str]:
             yield f"{META}: expected times that increase"
     if meta.first < 0 or meta.first + len(meta.times) > len(meta.shown_times):
         yield f"{META}: expected {len(meta.times)} frames from {meta.first} on, but {len(meta.shown_times)} are shown"
-    if any(len(track.boxes_xyxy) != len(meta.times) for track in meta.tracks):
-        yield f"{META}: expected {len(meta.times)} boxes a track"
+    if any(len(row) != len(meta.times) for track in meta.tracks for row in _rows(track)):
+        yield f"{META}: expected {len(meta.times)} boxes and scores a track"
     if meta.video_bytes is None:
         if len(meta.files) != len(meta.shown_times) or not all(Path(file).is_file() for file in meta.files):
             yield "its pictures are not where they were"
     elif (folder / PROXY).stat().st_size != meta.video_bytes:
         yield f"{PROXY} was changed or cut off"
+
+
+def _rows(track: _TrackMeta) -> list[list]:
+    return [track.boxes_xyxy] if track.frame_scores is None else [track.boxes_xyxy, track.frame_scores]
 
 
 def _read(folder: Path, meta: _Meta) -> Stored:
@@ -309,7 +320,8 @@ def _result(folder: Path, meta: _Meta) -> VideoResult:
 
 def _restored(track: Track, kept: _TrackMeta) -> Track:
     boxes = np.array([box or (np.nan,) * 4 for box in kept.boxes_xyxy], np.float32).reshape(-1, 4)
-    return replace(track, id=kept.id, boxes_xyxy=boxes)
+    scores = None if kept.frame_scores is None else np.array(kept.frame_scores, np.float32)  # None becomes NaN
+    return replace(track, id=kept.id, boxes_xyxy=boxes, frame_scores=scores)
 
 
 def _entry(folder: Path) -> Entry:

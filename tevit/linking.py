@@ -24,6 +24,7 @@ class _Identity:
     rles: list[RLE | None]
     boxes: list[np.ndarray]
     areas: list[float]
+    scores: list[float]  # of each frame, NaN where it was not found
     frames: int = 0  # of the windows in which it was found
     score_sum: float = 0.0  # over those frames
     votes: dict[int, float] = field(default_factory=dict)  # category id -> score sum
@@ -37,12 +38,15 @@ class _Identity:
         self.rles += [None] * missing
         self.boxes += [np.full(4, np.nan, np.float32)] * missing
         self.areas += [0.0] * missing
+        self.scores += [np.nan] * missing
 
     def extend(self, track: Track, shared: int) -> None:
         """Go on with the frames of `track` after the `shared` ones; those keep the masks that they have."""
         self.rles += track.rles[shared:]
         self.boxes += list(track.boxes_xyxy[shared:])
         self.areas += track.areas[shared:].tolist()
+        scores = np.full(len(track.rles), track.score) if track.frame_scores is None else track.frame_scores
+        self.scores += scores[shared:].tolist()
         new = len(track.rles) - shared
         self.frames += new
         self.score_sum += track.score * new
@@ -50,7 +54,8 @@ class _Identity:
 
     def track(self) -> Track:
         score = self.score_sum / self.frames
-        return Track(self.id, self.category_id, score, tuple(self.rles), np.stack(self.boxes), np.array(self.areas))
+        boxes, areas, scores = np.stack(self.boxes), np.array(self.areas), np.array(self.scores, np.float32)
+        return Track(self.id, self.category_id, score, tuple(self.rles), boxes, areas, frame_scores=scores)
 
 
 class Linker:
@@ -81,7 +86,7 @@ class Linker:
         return tuple(track for track in tracks if track.score >= score_threshold)
 
     def _born(self) -> _Identity:
-        identity = _Identity(len(self._identities) + 1, [], [], [])
+        identity = _Identity(len(self._identities) + 1, [], [], [], [])
         identity.pad(self.length)
         self._identities.append(identity)
         return identity

@@ -35,11 +35,13 @@ class ClipModel(Protocol):
 class Detections:
     """The N best (query, class) pairs of one clip of T frames, best first, on the CPU.
 
-    scores: float32 (N,), probability averaged over the frames. labels, queries: int64 (N,). boxes_xyxy: float32
+    scores: float32 (N,), probability averaged over the frames. frame_scores: float32 (T, N), the probability in each.
+    labels, queries: int64 (N,). boxes_xyxy: float32
     (T, N, 4), pixels of the original frame, may leave it. mask_logits: float32 (T, N, 28, 28), over the boxes.
     """
 
     scores: Tensor
+    frame_scores: Tensor
     labels: Tensor
     queries: Tensor
     boxes_xyxy: Tensor
@@ -57,6 +59,7 @@ def detect(
     """
     scores, index = clip_scores(output.logits[clip]).flatten().topk(min(max_tracks, output.logits[clip, 0].numel()))
     queries, labels = index // model.config.num_classes, index % model.config.num_classes
+    frame_scores = output.logits[clip][:, queries, labels].float().sigmoid()
     scale = output.boxes_xyxy.new_tensor(scale_factor)
     boxes = output.boxes_xyxy[clip][:, queries] / scale  # (T, N, 4)
     frames, count = output.logits.shape[1:3]
@@ -66,7 +69,7 @@ def detect(
     return Detections(
         *(
             value.float().cpu() if value.is_floating_point() else value.cpu()
-            for value in (scores, labels, queries, boxes, masks)
+            for value in (scores, frame_scores, labels, queries, boxes, masks)
         )
     )
 
@@ -99,7 +102,8 @@ def _track(detections: Detections, index: int, size_hw: tuple[int, int], categor
     rles: list[RLE | None] = [encode(mask) if area else None for mask, area in zip(pasted, areas, strict=True)]
     kept = np.where(areas[:, None] > 0, boxes.numpy(), np.float32(np.nan))
     category_id = category_ids[int(detections.labels[index])]
-    return Track(index + 1, category_id, float(detections.scores[index]), tuple(rles), kept, areas)
+    score, frame_scores = float(detections.scores[index]), detections.frame_scores[:, index].numpy()
+    return Track(index + 1, category_id, score, tuple(rles), kept, areas, frame_scores=frame_scores)
 
 
 def paste(probabilities: Tensor, box_xyxy: Tensor, size_hw: tuple[int, int]) -> np.ndarray:

@@ -31,6 +31,7 @@ class Track:
     boxes_xyxy: float32 (T, 4), pixels of the original video, NaN where there is no box.
     areas: float64 (T,), pixels, 0 where absent; for ground truth what the file states (the official metric uses it),
         else the masks' own.
+    frame_scores: float32 (T,), the class's probability in each frame, whose mean is the score; None where unknown.
     """
 
     id: int
@@ -40,6 +41,7 @@ class Track:
     boxes_xyxy: np.ndarray
     areas: np.ndarray
     iscrowd: bool = False
+    frame_scores: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         length = len(self.rles)
@@ -47,6 +49,8 @@ class Track:
             raise ValueError(f"track {self.id}: expected boxes of shape ({length}, 4), got {self.boxes_xyxy.shape}")
         if self.areas.shape != (length,):
             raise ValueError(f"track {self.id}: expected {length} areas, got shape {self.areas.shape}")
+        if self.frame_scores is not None and self.frame_scores.shape != (length,):
+            raise ValueError(f"track {self.id}: expected {length} frame scores, got {self.frame_scores.shape}")
         if not np.isfinite(self.score):
             raise ValueError(f"track {self.id}: expected a finite score, got {self.score}")
 

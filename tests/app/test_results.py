@@ -31,7 +31,8 @@ def result() -> VideoResult:
     """Ten frames; ids, boxes and times that results.json does not hold."""
     found = walking_squares("clip", (96, 160), [frame / 7 for frame in range(10)], 10, 0.0)
     tracks = tuple(replace(track, id=track.id + 6, boxes_xyxy=track.boxes_xyxy + 0.3) for track in found.tracks)
-    return replace(found, tracks=tracks)
+    scores = np.array([0.1, np.nan, *[0.7] * 8], np.float32)
+    return replace(found, tracks=(replace(tracks[0], frame_scores=scores), *tracks[1:]))
 
 
 @pytest.fixture
@@ -43,6 +44,9 @@ def same(one: VideoResult, other: VideoResult) -> bool:
     for a, b in zip(one.tracks, other.tracks, strict=True):
         np.testing.assert_array_equal(a.boxes_xyxy, b.boxes_xyxy)
         np.testing.assert_array_equal(a.areas, b.areas)
+        assert (a.frame_scores is None) == (b.frame_scores is None)
+        if a.frame_scores is not None and b.frame_scores is not None:
+            np.testing.assert_array_equal(a.frame_scores, b.frame_scores)
         assert (a.id, a.category_id, a.score, a.rles) == (b.id, b.category_id, b.score, b.rles)
     np.testing.assert_array_equal(one.times, other.times)
     facts = [(r.video_id, r.name, r.size_hw, dict(r.categories), r.file_names) for r in (one, other)]
@@ -117,7 +121,7 @@ def edit(old: str, new: str) -> Callable[[Path], None]:
         (META, edit('"version":1', '"version":2'), "meta.json: expected version 1, got 2"),
         (META, edit('"times":[0.0', '"times":[9.0'), "meta.json: expected times that increase"),
         (META, edit('"first":4', '"first":9'), "meta.json: expected 10 frames from 9 on, but 18 are shown"),
-        (META, edit('"boxes_xyxy":[', '"boxes_xyxy":[null,'), "meta.json: expected 10 boxes a track"),
+        (META, edit('"boxes_xyxy":[', '"boxes_xyxy":[null,'), "meta.json: expected 10 boxes and scores a track"),
         (META, edit('"model":"mine.pth"', '"model":3'), "meta.json: "),
         (META, Path.unlink, "meta.json: No such file or directory"),
         (PROXY, Path.unlink, "footage.mp4: No such file or directory"),

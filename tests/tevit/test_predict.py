@@ -74,6 +74,9 @@ def test_windows_give_what_one_pass_gives(tmp_path):
     for one, other in zip(whole.tracks, parts.tracks, strict=True):
         assert one.category_id == other.category_id and one.rles == other.rles
         assert one.score == pytest.approx(other.score, abs=1e-6)
+        assert one.frame_scores is not None and other.frame_scores is not None
+        assert one.frame_scores.mean() == pytest.approx(one.score, abs=1e-6)
+        assert other.frame_scores == pytest.approx(one.frame_scores, abs=1e-6)
 
 
 def test_an_object_that_comes_late_is_a_new_track_and_absent_before(predictor, tmp_path):
@@ -84,6 +87,7 @@ def test_an_object_that_comes_late_is_a_new_track_and_absent_before(predictor, t
     tracks = predictor(folder, max_tracks=3, score_threshold=0.3).tracks
     blue = next(track for track in tracks if track.category_id == BLUE)
     assert not blue.present[:60].any() and blue.present[60:].all()
+    assert blue.frame_scores is not None and np.isnan(blue.frame_scores[:40]).all()
     red = next(track for track in tracks if track.category_id == RED)
     assert red.present.all() and red.id != blue.id
 

@@ -47,3 +47,20 @@ def _broken(covered: np.ndarray) -> np.ndarray:
     """covered: bool (n, T), in the frames in which the truth is there. bool (n,): covered, then not, then again."""
     begins = covered[:, 1:] & ~covered[:, :-1]
     return covered[:, :1].sum(axis=1) + begins.sum(axis=1) > 1
+
+
+def resumptions(
+    pairs: VideoPairs, frame_ious: np.ndarray, least: float
+) -> tuple[list[list[int]], list[list[list[int]]]]:
+    """The frames at which coverage begins again after it had stopped: of each truth by any prediction, and
+    [prediction][truth] by one alone. Frames in which the truth is absent are no stop. Arguments as of `coverage`."""
+    covers = (frame_ious >= least) & (pairs.common > 0)
+    seen = [np.flatnonzero(areas > 0) for areas in pairs.truth_areas]
+    by_any = [_again(np.logical_or.reduce(covers[:, g], axis=0), frames) for g, frames in enumerate(seen)]
+    return by_any, [[_again(own[g], frames) for g, frames in enumerate(seen)] for own in covers]
+
+
+def _again(covered: np.ndarray, frames: np.ndarray) -> list[int]:
+    """covered: bool (T,). frames: those that count."""
+    begins = frames[np.diff(covered[frames], prepend=False) & covered[frames]]
+    return begins[1:].tolist()

@@ -10,7 +10,7 @@ from tevit.evaluation.mending import Ledger, explaining
 from tevit.evaluation.records import ErrorRecord, records
 from tevit.evaluation.taxonomy import TYPES, Limits, Verdicts, judge
 
-__all__ = ["TYPES", "ErrorRecord", "Errors", "Limits", "find_errors"]
+__all__ = ["TYPES", "Costs", "ErrorRecord", "Errors", "Limits", "find_costs", "find_errors"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,9 +25,26 @@ class Errors:
     records: tuple[ErrorRecord, ...]
 
 
+@dataclass(frozen=True, eq=False)
+class Costs:
+    """Errors without their records: what each track is, and what each type costs. Fields as of `Errors`."""
+
+    limits: Limits
+    verdicts: Verdicts
+    ap: float
+    dap: Mapping[str, float]
+    mended: float
+
+
 def find_errors(measured: Measured, limits: Limits | None = None) -> Errors:
     """Name every error and what it costs. measured: with all pairs, and classes not pooled."""
-    limits = limits or Limits()
+    found = find_costs(measured, limits or Limits())
+    rows = records(measured, found.verdicts, found.dap, found.limits)
+    return Errors(found.limits, found.ap, found.dap, found.mended, rows)
+
+
+def find_costs(measured: Measured, limits: Limits) -> Costs:
+    """The quick part of `find_errors`."""
     if len(measured.pairs) != len(measured.inputs.videos) or measured.agnostic:
         raise ValueError("errors need the overlaps of all pairs, by class: measure with all_pairs=True")
     verdicts = judge(measured, limits)
@@ -36,7 +53,7 @@ def find_errors(measured: Measured, limits: Limits | None = None) -> Errors:
     ledger = replace(ledger, missed=verdicts.truths == "missed")
     ap = ledger.ap(())
     dap = {type: ledger.ap((type,)) - ap for type in TYPES}
-    return Errors(limits, ap, dap, ledger.ap(TYPES), records(measured, verdicts, dap, limits))
+    return Costs(limits, verdicts, ap, dap, ledger.ap(TYPES))
 
 
 def _ledger(measured: Measured, verdicts: Verdicts) -> tuple[Ledger, np.ndarray]:

@@ -51,7 +51,7 @@ def records(
     measured: Measured, verdicts: Verdicts, dap: Mapping[str, float], limits: Limits
 ) -> tuple[ErrorRecord, ...]:
     """Of all predictions in file order, then of all truths."""
-    shares = _prediction_shares(measured, verdicts, dap), _truth_shares(measured, verdicts, dap)
+    shares = prediction_shares(measured, verdicts, dap), truth_shares(measured, verdicts, dap)
     sides: tuple[dict[int, ErrorRecord], dict[int, ErrorRecord]] = {}, {}
     for pairs in measured.pairs:
         for found, side in zip(_of_video(measured, verdicts, pairs, shares, limits), sides, strict=True):
@@ -64,7 +64,7 @@ def records(
     return (*sorted(found, key=lambda record: record.prediction_id or 0), *truths)
 
 
-def _prediction_shares(measured: Measured, verdicts: Verdicts, dap: Mapping[str, float]) -> np.ndarray:
+def prediction_shares(measured: Measured, verdicts: Verdicts, dap: Mapping[str, float]) -> np.ndarray:
     """float64 (N,): the type's dAP, dealt out by score."""
     shares = np.zeros(len(verdicts.predictions))
     for type in FALSE_POSITIVES:
@@ -73,7 +73,7 @@ def _prediction_shares(measured: Measured, verdicts: Verdicts, dap: Mapping[str,
     return shares
 
 
-def _truth_shares(measured: Measured, verdicts: Verdicts, dap: Mapping[str, float]) -> np.ndarray:
+def truth_shares(measured: Measured, verdicts: Verdicts, dap: Mapping[str, float]) -> np.ndarray:
     """float64 (G,): dAP of what was missed, dealt out so that classes with few truths weigh as much as others."""
     truths = measured.inputs.truths
     counts = np.bincount(truths.categories[~truths.crowd], minlength=len(measured.inputs.categories))

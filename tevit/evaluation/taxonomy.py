@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tevit.evaluation.inputs import Tracks
 from tevit.evaluation.matching import Question, settle
 from tevit.evaluation.measuring import Measured, VideoPairs
 
@@ -72,33 +73,43 @@ def _start(measured: Measured, limits: Limits) -> Verdicts:
 
 def _judge_video(measured: Measured, pairs: VideoPairs, verdicts: Verdicts, limits: Limits) -> None:
     inputs = measured.inputs
-    ious, frame_ious = pairs.ious(), pairs.frame_ious()
-    counting = ~inputs.truths.crowd[pairs.truths]
-    for d in np.flatnonzero(verdicts.predictions[pairs.predictions] == "").tolist():
-        row = pairs.predictions[d]
-        same = counting & (inputs.truths.categories[pairs.truths] == inputs.predictions.categories[row])
-        type, g = _type(ious[d], same, counting & ~same, limits)
-        if type == "spatial" and not _is_spatial(pairs, frame_ious, d, g, limits):
-            type = "temporal"
-        verdicts.predictions[row] = type
-        verdicts.truths_of[row] = pairs.truths[g] if g >= 0 else -1
+    rows = pairs.predictions
+    open_ = np.flatnonzero(verdicts.predictions[rows] == "")
+    types, truths = _types(pairs, inputs.truths, inputs.predictions, limits)
+    frame_ious = pairs.frame_ious() if (types[open_] == "spatial").any() else None
+    for d in open_[types[open_] == "spatial"].tolist():
+        assert frame_ious is not None
+        if not _is_spatial(pairs, frame_ious, d, int(truths[d]), limits):
+            types[d] = "temporal"
+    verdicts.predictions[rows[open_]] = types[open_]
+    found = truths[open_]
+    verdicts.truths_of[rows[open_]] = np.where(found >= 0, np.append(pairs.truths, -1)[found], -1)
 
 
-def _type(ious: np.ndarray, same: np.ndarray, other: np.ndarray, limits: Limits) -> tuple[str, int]:
-    """Of a false positive: its type, and which truth it is about, -1 for none."""
+def _types(pairs: VideoPairs, truths: Tracks, predictions: Tracks, limits: Limits) -> tuple[np.ndarray, np.ndarray]:
+    """Of every prediction, were it a false positive: its type, str (D,), and the truth it is about, int64 (D,), -1."""
+    count = len(pairs.predictions)
+    types, about = np.full(count, "background", "<U14"), np.full(count, -1)
+    if not pairs.truths.size:
+        return types, about
+    ious, counting = pairs.ious(), ~truths.crowd[pairs.truths]
+    same = predictions.categories[pairs.predictions][:, None] == truths.categories[pairs.truths]
+    of_same, of_other = _best(ious, same & counting), _best(ious, ~same & counting)
     positive = min(limits.positive, 1 - 1e-10)
-    of_same, of_other = _best(ious, same), _best(ious, other)
-    for least, types in ((positive, ("duplicate", "classification")), (limits.background, ("spatial", "both"))):
-        for g, type in zip((of_same, of_other), types, strict=True):
-            if g >= 0 and ious[g] >= least:
-                return type, g
-    return "background", -1
+    # The last that fits stays, so what goes first comes last.
+    for least, names in ((limits.background, ("spatial", "both")), (positive, ("duplicate", "classification"))):
+        for (g, iou), name in ((of_other, names[1]), (of_same, names[0])):
+            fits = iou >= least
+            types[fits], about[fits] = name, g[fits]
+    return types, about
 
 
-def _best(ious: np.ndarray, among: np.ndarray) -> int:
-    """The position of the highest, the later of equal ones as in the official matching; -1 for none."""
-    places = np.flatnonzero(among)
-    return int(places[len(places) - 1 - np.argmax(ious[places][::-1])]) if len(places) else -1
+def _best(ious: np.ndarray, among: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """ious: (D, G), G > 0. The position of each row's highest, the later of equal ones as in the official matching,
+    int64 (D,); and the IoU, float64 (D,), -1 where there is none."""
+    values = np.where(among, ious, -1.0)
+    g = ious.shape[1] - 1 - np.argmax(values[:, ::-1], axis=1)
+    return g, values[np.arange(len(values)), g]
 
 
 def _is_spatial(pairs: VideoPairs, frame_ious: np.ndarray, d: int, g: int, limits: Limits) -> bool:

@@ -1,0 +1,28 @@
+"""Is the model wrong, or the label? Decisions as data: a log of them, and the corrected labels as a function of it."""
+
+from tevit.review.apply import Corrected, Fit, apply, correct, fit, other_versions
+from tevit.review.decisions import Decision, decide, from_line, parse_log, read_log, to_line, write_log
+from tevit.review.labels import content_hash
+from tevit.review.standing import Disagreement, Standing, last_redoable, last_undoable, standing
+
+__all__ = [
+    "Corrected",
+    "Decision",
+    "Disagreement",
+    "Fit",
+    "Standing",
+    "apply",
+    "content_hash",
+    "correct",
+    "decide",
+    "fit",
+    "from_line",
+    "last_redoable",
+    "last_undoable",
+    "other_versions",
+    "parse_log",
+    "read_log",
+    "standing",
+    "to_line",
+    "write_log",
+]

@@ -1,0 +1,369 @@
+"""What a reviewer decided, as small typed records: one decision a line of JSON, checked as it is read or made."""
+
+import os
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal, get_args
+
+import msgspec
+
+from tevit import jsonfile, masks
+from tevit.files import atomic
+from tevit.tracks import RLE
+
+Verdict = Literal["label is right", "label is wrong", "both wrong", "unclear"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+TrackRef = int | str
+"""A track of the labels: an annotation's id, or the id of the decision that made it (added it or split it off)."""
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_HASH = re.compile(r"[0-9a-f]{64}")
+_UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00:00)")
+
+
+class Mask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One frame's mask: size [height, width] in pixels, counts as COCO's compressed text; checked by its action."""
+
+    size: tuple[int, int]
+    counts: str
+
+    @property
+    def rle(self) -> RLE:
+        """The same as the library has it."""
+        return {"size": list(self.size), "counts": self.counts.encode()}
+
+
+class _Action(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="do"):
+    pass
+
+
+class Keep(_Action, frozen=True, tag="keep"):
+    """Nothing changes: a verdict alone."""
+
+
+class AcceptMasks(_Action, frozen=True, tag="accept masks"):
+    """From frame `first` on, one mask a frame in place of the track's own; null: the object is not seen there."""
+
+    track: TrackRef
+    first: int
+    masks: tuple[Mask | None, ...]
+
+    def __post_init__(self) -> None:
+        _check_masks(self.masks)
+        _check_frame(self.first)
+
+
+class AddTrack(_Action, frozen=True, tag="add track"):
+    """A new annotation, one mask or null for every frame of the video."""
+
+    category_id: int
+    masks: tuple[Mask | None, ...]
+
+    def __post_init__(self) -> None:
+        _check_masks(self.masks)
+        if not any(self.masks):
+            raise ValueError("expected a mask in one frame at least, got none")
+
+
+class DeleteTrack(_Action, frozen=True, tag="delete track"):
+    """The annotation goes."""
+
+    track: TrackRef
+
+
+class DeleteFrames(_Action, frozen=True, tag="delete frames"):
+    """The track is not seen from frame `first` to `last`, both included."""
+
+    track: TrackRef
+    first: int
+    last: int
+
+    def __post_init__(self) -> None:
+        _check_range(self.first, self.last)
+
+
+class ChangeClass(_Action, frozen=True, tag="change class"):
+    """Another category."""
+
+    track: TrackRef
+    category_id: int
+
+
+class MergeTracks(_Action, frozen=True, tag="merge tracks"):
+    """`other` becomes part of `track`, which keeps its id and class: the union of their masks in every frame."""
+
+    track: TrackRef
+    other: TrackRef
+
+    def __post_init__(self) -> None:
+        _check_two(self.track, self.other)
+
+
+class SplitTrack(_Action, frozen=True, tag="split track"):
+    """Frames from `at` on become a track of their own, named by this decision's id."""
+
+    track: TrackRef
+    at: int
+
+    def __post_init__(self) -> None:
+        if self.at < 1:
+            raise ValueError(f"expected a frame from 1 on to split at, got {self.at}")
+
+
+class SwapIdentities(_Action, frozen=True, tag="swap identities"):
+    """Two tracks exchange their masks from frame `at` on."""
+
+    track: TrackRef
+    other: TrackRef
+    at: int
+
+    def __post_init__(self) -> None:
+        _check_two(self.track, self.other)
+        _check_frame(self.at)
+
+
+class ReplaceMask(_Action, frozen=True, tag="replace mask"):
+    """A corrected mask for one frame."""
+
+    track: TrackRef
+    frame: int
+    mask: Mask
+
+    def __post_init__(self) -> None:
+        _check_masks((self.mask,))
+        _check_frame(self.frame)
+
+
+class MarkCrowd(_Action, frozen=True, tag="mark crowd"):
+    """The track is a crowd, which the metric ignores; or is none after all."""
+
+    track: TrackRef
+    crowd: bool = True
+
+
+class Undo(_Action, frozen=True, tag="undo"):
+    """An earlier decision does not count any more."""
+
+    decision: str
+
+
+class Redo(_Action, frozen=True, tag="redo"):
+    """An undone decision counts again."""
+
+    decision: str
+
+
+class Resolve(_Action, frozen=True, tag="resolve"):
+    """Of decisions that disagree one counts, the others do not; keep null: none does, the label stays as it was."""
+
+    keep: str | None
+    drop: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if not self.drop or self.keep in self.drop:
+            raise ValueError("expected decisions to drop, and none of them kept")
+
+
+Action = (
+    Keep
+    | AcceptMasks
+    | AddTrack
+    | DeleteTrack
+    | DeleteFrames
+    | ChangeClass
+    | MergeTracks
+    | SplitTrack
+    | SwapIdentities
+    | ReplaceMask
+    | MarkCrowd
+    | Undo
+    | Redo
+    | Resolve
+)
+ABOUT_DECISIONS = (Undo, Redo, Resolve)
+MAKERS = (AddTrack, SplitTrack)
+"""Actions that make a track, which is then named by the decision's id."""
+
+
+class Predicted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One prediction of a results file. sha256: of the file's bytes. place: from 1."""
+
+    file: str
+    sha256: str
+    place: int
+
+    def __post_init__(self) -> None:
+        if not _HASH.fullmatch(self.sha256):
+            raise ValueError(f"expected a SHA-256 as 64 hexadecimal digits, got {self.sha256[:70]!r}")
+        if self.place < 1:
+            raise ValueError(f"expected a prediction's place from 1 on, got {self.place}")
+
+
+class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One decision of one reviewer.
+
+    id: unique in the log. dataset: `content_hash` of the labels that the reviewer saw. tracks, prediction: what was
+    looked at. frames: first and last frame looked at, None for all. verdict: None for undo, redo and resolve only.
+    time: ISO 8601, UTC. Raises: ValueError for what contradicts itself.
+    """
+
+    id: str
+    dataset: str
+    video_id: int
+    tracks: tuple[TrackRef, ...] = ()
+    prediction: Predicted | None = None
+    frames: tuple[int, int] | None = None
+    verdict: Verdict | None = None
+    action: Action = Keep()
+    note: str = ""
+    reviewer: str
+    time: str
+
+    def __post_init__(self) -> None:
+        _check_texts(self)
+        if self.frames is not None:
+            _check_range(*self.frames)
+        if isinstance(self.action, ABOUT_DECISIONS) != (self.verdict is None):
+            expected = "no verdict" if isinstance(self.action, ABOUT_DECISIONS) else "a verdict"
+            raise ValueError(f"expected {expected} with {name_of(self.action)!r}, got {self.verdict!r}")
+        if self.verdict in ("label is right", "unclear") and not isinstance(self.action, Keep):
+            raise ValueError(f"expected the action 'keep' where {self.verdict!r}, got {name_of(self.action)!r}")
+
+
+def name_of(action: Action) -> str:
+    """What the action is called in the log: "delete track"."""
+    return str(type(action).__struct_config__.tag)
+
+
+def decide(
+    dataset: str,
+    video_id: int,
+    verdict: Verdict | None,
+    action: Action,
+    reviewer: str,
+    *,
+    tracks: Sequence[TrackRef] = (),
+    prediction: Predicted | None = None,
+    frames: tuple[int, int] | None = None,
+    note: str = "",
+) -> Decision:
+    """A decision made now: with a new id and the present time."""
+    return Decision(
+        id=secrets.token_hex(8),
+        dataset=dataset,
+        video_id=video_id,
+        tracks=tuple(tracks) or tracks_of(action),
+        prediction=prediction,
+        frames=frames,
+        verdict=verdict,
+        action=action,
+        note=note,
+        reviewer=reviewer,
+        time=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    )
+
+
+def tracks_of(action: Action) -> tuple[TrackRef, ...]:
+    """The tracks that an action names."""
+    return tuple(ref for key in ("track", "other") if (ref := getattr(action, key, None)) is not None)
+
+
+def to_mask(rle: RLE | None) -> Mask | None:
+    """A mask of the library as decisions carry it."""
+    if rle is None:
+        return None
+    height, width = rle["size"]
+    return Mask((int(height), int(width)), rle["counts"].decode())
+
+
+def to_line(decision: Decision) -> str:
+    """One line of JSON, without its end; the same decision always gives the same text."""
+    return msgspec.json.encode(decision).decode()
+
+
+def from_line(line: bytes | str, where: str) -> Decision:
+    """The decision of one line. Raises: ValueError, one sentence that begins with `where`."""
+    return jsonfile.decode(line.encode() if isinstance(line, str) else line, Decision, where)
+
+
+def read_log(path: str | os.PathLike) -> list[Decision]:
+    """All decisions of a JSON lines file, in their order; empty lines are passed over.
+
+    Raises: OSError; ValueError with one sentence for each faulty line (the first ten of them).
+    """
+    return parse_log(Path(path).read_bytes(), str(path))
+
+
+def parse_log(data: bytes, name: str) -> list[Decision]:
+    """The same of bytes. name: how messages call them."""
+    found: dict[str, Decision] = {}
+    faults = []
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        if not line.strip():
+            continue
+        try:
+            decision = from_line(line, f"{name}, line {number}")
+            if decision.id in found:
+                raise ValueError(f"{name}, line {number}: there is a decision {decision.id} before")
+            found[decision.id] = decision
+        except ValueError as error:
+            faults.append(str(error))
+    if faults:
+        more = [f"and {len(faults) - 10} more faulty lines"] if len(faults) > 10 else []
+        raise ValueError("\n".join(faults[:10] + more))
+    return list(found.values())
+
+
+def write_log(path: str | os.PathLike, log: Iterable[Decision]) -> None:
+    """Write JSON lines, whole or not at all."""
+    with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(to_line(decision) + "\n" for decision in log)
+
+
+# --- checks
+
+
+def _check_texts(decision: Decision) -> None:
+    if not _ID.fullmatch(decision.id):
+        raise ValueError(f"expected an id of up to 64 letters, digits, - and _, got {decision.id[:70]!r}")
+    if not _HASH.fullmatch(decision.dataset):
+        raise ValueError(f"expected dataset as a SHA-256, 64 hexadecimal digits, got {decision.dataset[:70]!r}")
+    if not decision.reviewer.strip():
+        raise ValueError("expected a reviewer's name, got none")
+    if not _UTC.fullmatch(decision.time) or not _is_time(decision.time):
+        raise ValueError(f"expected a time in ISO 8601 and UTC like 2026-01-31T12:00:00Z, got {decision.time[:40]!r}")
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+        return True
+    except ValueError:
+        return False
+
+
+def _check_masks(found: Sequence[Mask | None]) -> None:
+    if not found:
+        raise ValueError("expected masks for one frame at least, got none")
+    present = [(frame, mask) for frame, mask in enumerate(found) if mask is not None]
+    checked = masks.check_counts([mask.counts for _, mask in present], [mask.size for _, mask in present])
+    for i, fault in checked.faults.items():
+        raise ValueError(f"mask {present[i][0] + 1} of {len(found)}: {fault}")
+
+
+def _check_frame(frame: int) -> None:
+    if frame < 0:
+        raise ValueError(f"expected a frame from 0 on, got {frame}")
+
+
+def _check_range(first: int, last: int) -> None:
+    if not 0 <= first <= last:
+        raise ValueError(f"expected a first frame from 0 on and a last one not before it, got {first} to {last}")
+
+
+def _check_two(track: TrackRef, other: TrackRef) -> None:
+    if track == other:
+        raise ValueError(f"expected two different tracks, got {track} twice")

@@ -1,0 +1,179 @@
+"""What to review first: every disagreement of labels and predictions, the most likely label errors before the rest."""
+
+import hashlib
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tevit import masks
+from tevit.evaluation.errors import Errors, find_errors
+from tevit.evaluation.inputs import read_inputs
+from tevit.evaluation.measuring import Measured, measure
+from tevit.evaluation.records import ErrorRecord
+from tevit.evaluation.taxonomy import TYPES
+from tevit.review.decisions import Predicted
+from tevit.review.suspicion import COVERS, Suspicion, scene, suspicions
+from tevit.segmentations import TrackMasks
+from tevit.ytvis import Dataset, Results, open_dataset, read_results
+
+_REST = 0.05  # priorities below it are for errors that look like the model's own
+
+
+@dataclass(frozen=True)
+class Item:
+    """One disagreement. kind: one of Suspicion's kinds or an error type of the evaluation. priority: in [0, 1].
+
+    annotation_ids: the labels it is about, the first one mainly. prediction: its place in the results from 1, None
+    where none is involved. frame: the one to look at first. at: from which frame identities may be swapped, else None.
+    """
+
+    video_id: int
+    kind: str
+    priority: float
+    frame: int
+    annotation_ids: tuple[int, ...]
+    prediction: int | None
+    question: str
+    at: int | None = None
+
+
+def queue(gt: str | os.PathLike | Dataset, results: str | os.PathLike | Results) -> list[Item]:
+    """Everything in which labels and predictions disagree, the most likely label errors first; each object once.
+
+    Raises: OSError or ValueError where something cannot be read or does not fit together.
+    """
+    dataset = gt if isinstance(gt, Dataset) else open_dataset(gt)
+    found = results if isinstance(results, Results) else read_results(results)
+    measured = measure(read_inputs(dataset, found), all_pairs=True)
+    return queue_of(dataset, found, measured, find_errors(measured))
+
+
+def queue_of(dataset: Dataset, results: Results, measured: Measured, errors: Errors) -> list[Item]:
+    """The same of what the Errors tab has measured already (with all pairs)."""
+    suspected = sorted(_suspected(dataset, measured, errors), key=lambda pair: (-pair[1].priority, pair[0]))
+    words = _Words(dataset, measured)
+    seen = _Seen(results)
+    items = [words.item(video, s) for video, s in suspected if seen.is_new(video, *_named(measured, s))]
+    rest = [record for record in errors.records if record.type in TYPES]
+    rest.sort(key=lambda record: (-(record.score or 0), -record.share))
+    items += [words.rest(r) for r in rest if seen.is_new(r.video_id, _truths(r), r.prediction_id)]
+    return sorted(items, key=lambda item: -item.priority)
+
+
+def reference(path: str | os.PathLike, place: int) -> Predicted:
+    """How decisions name a prediction: the file, its SHA-256, and the place in it from 1."""
+    with open(path, "rb") as file:
+        return Predicted(Path(path).name, hashlib.file_digest(file, "sha256").hexdigest(), place)
+
+
+def _suspected(dataset: Dataset, measured: Measured, errors: Errors) -> Iterable[tuple[int, Suspicion]]:
+    scores = [r.score for r in errors.records if r.kind == "prediction" and r.type == "correct" and r.score]
+    usual = float(np.median(scores)) if scores else 0.5
+    found = [pairs.ious().max(axis=0, initial=0) for pairs in measured.pairs]
+    recall = float((np.concatenate([np.zeros(0), *found]) >= COVERS).mean()) if any(map(len, found)) else 0.0
+    ids = measured.inputs.truths.ids
+    for pairs in measured.pairs:
+        video = measured.inputs.videos[pairs.video].id
+        own = zip(dataset.annotations_of(video), dataset.masks(video), strict=True)
+        rles = {annotation.id: track.rles for annotation, track in own}
+        places = [rles[int(ids[row])] for row in pairs.truths]
+        yield from ((video, s) for s in suspicions(scene(measured, pairs, usual, recall, places)))
+
+
+def _named(measured: Measured, s: Suspicion) -> tuple[tuple[int, ...], int | None]:
+    """Annotation ids and the prediction's place."""
+    truths = tuple(int(measured.inputs.truths.ids[row]) for row in s.truths)
+    return truths, int(measured.inputs.predictions.ids[s.prediction]) if s.prediction >= 0 else None
+
+
+def _truths(record: ErrorRecord) -> tuple[int, ...]:
+    return () if record.truth_id is None else (record.truth_id,)
+
+
+class _Seen:
+    """What has been asked already: labels by id; objects without a label by the masks of their best prediction."""
+
+    def __init__(self, results: Results):
+        self._results = results
+        self._labels: set[tuple[int, int]] = set()
+        self._objects: dict[int, list[TrackMasks]] = {}
+        self._video: tuple[int, list[TrackMasks]] = (-1, [])
+
+    def is_new(self, video: int, truths: Sequence[int], prediction: int | None) -> bool:
+        if truths:
+            new = {(video, id) for id in truths} - self._labels
+            self._labels |= new
+            return bool(new)
+        assert prediction is not None
+        own, others = self._masks(video, prediction), self._objects.setdefault(video, [])
+        if any(masks.track_iou(own.rles, other.rles) >= COVERS for other in others):
+            return False
+        others.append(own)
+        return True
+
+    def _masks(self, video: int, prediction: int) -> TrackMasks:
+        if self._video[0] != video:
+            self._video = (video, self._results.masks(video))
+        return self._video[1][self._results.by_video[video].index(prediction - 1)]
+
+
+class _Words:
+    """Items in words."""
+
+    def __init__(self, dataset: Dataset, measured: Measured):
+        self._names = dataset.categories
+        self._inputs, self._measured = measured.inputs, measured
+        self._label_classes = {annotation.id: annotation.category_id for annotation in dataset.annotations}
+
+    def item(self, video: int, s: Suspicion) -> Item:
+        truths, prediction = _named(self._measured, s)
+        ask = {
+            "class": "Is label {a} {label}? The model sees {model} there ({score:.2f}).",
+            "missing": "Is a label missing? The model sees {model} ({score:.2f}) where no label is.",
+            "misplaced": "Does label {a} ({bare}) lie beside its object? The model's masks lie elsewhere.",
+            "duplicate": "Are labels {a} ({bare}) and {b} ({other}) one object twice?",
+            "identity": "Do labels {a} ({bare}) and {b} ({other}) change places at frame {at}?",
+            "unpredicted": "Is there {label} where label {a} is? The model sees none.",
+        }[s.kind]
+        question = ask.format_map(self._facts(truths, prediction, s.at))
+        # What is unlikely still comes before errors that look like the model's own.
+        priority = _REST + (1 - _REST) * s.priority
+        return Item(video, s.kind, priority, s.frame, truths, prediction, question, s.at if s.at >= 0 else None)
+
+    def rest(self, record: ErrorRecord) -> Item:
+        truths = _truths(record)
+        ask = {
+            "classification": "Is label {a} {label}? The model sees {model} there ({score:.2f}).",
+            "spatial": "Are the masks of label {a} ({bare}) right? The model's {sees} ({score:.2f}) differs.",
+            "temporal": "Is label {a} ({bare}) right in all frames? The model's {sees} ({score:.2f}) meets it in some.",
+            "both": "Are class and masks of label {a} ({bare}) right? The model sees {model} ({score:.2f}) nearby.",
+            "duplicate": "Is label {a} ({bare}) one object? The model sees two, the other {model} ({score:.2f}).",
+            "background": "Is a label missing? The model sees {model} ({score:.2f}) where no label is.",
+            "missed": "Is there {label} where label {a} is? No prediction comes near.",
+        }[record.type]
+        question = ask.format_map(self._facts(truths, record.prediction_id, -1))
+        priority = _REST * min(max(record.score or 0.0, 0.0), 1.0)
+        frame = record.worst_frame or 0
+        kind = "duplicate prediction" if record.type == "duplicate" else record.type
+        return Item(record.video_id, kind, priority, frame, truths, record.prediction_id, question)
+
+    def _facts(self, truths: Sequence[int], prediction: int | None, at: int) -> dict[str, object]:
+        labels = [self._name(self._label_classes[id]) for id in truths] + ["object"] * 2
+        facts: dict[str, object] = {"a": truths[0] if truths else "", "b": truths[-1] if truths else "", "at": at}
+        facts |= {"label": _a(labels[0]), "bare": labels[0], "other": labels[1]}
+        if prediction is not None:
+            row = int(np.flatnonzero(self._inputs.predictions.ids == prediction)[0])
+            category = list(self._inputs.categories)[self._inputs.predictions.categories[row]]
+            facts |= {"model": _a(self._name(category)), "sees": self._name(category)}
+            facts |= {"score": float(self._inputs.predictions.scores[row])}
+        return facts
+
+    def _name(self, category: int) -> str:
+        return self._names.get(category, f"class {category}").replace("_", " ")
+
+
+def _a(name: str) -> str:
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"

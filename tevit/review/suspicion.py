@@ -1,0 +1,217 @@
+"""How likely a disagreement is the label's fault: figures in [0, 1] for each kind of label error, video by video.
+
+Each answers: how much better would labels and confident predictions agree if the label were corrected in this way?
+Duplicates and swapped identities also show without any model: two labels on one object, two labels that jump.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from tevit import masks
+from tevit.evaluation.measuring import Measured, VideoPairs
+from tevit.tracks import RLE
+
+COVERS = 0.5  # IoU from which a mask is taken to show the same object
+_MEETS = 0.05  # IoU of whole tracks from which a misplaced label is still thought to be of this object
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """One possible label error. kind: "class", "missing", "misplaced", "duplicate", "identity" or "unpredicted".
+
+    priority: in [0, 1], higher is likelier. truths: rows of the table of truths. prediction: row of predictions, -1
+    for none. frame: the one to look at. at: from which frame on identities are swapped, -1 for other kinds.
+    """
+
+    kind: str
+    priority: float
+    truths: tuple[int, ...]
+    prediction: int
+    frame: int
+    at: int = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One video as the questions need it; d and g are positions in `pairs`.
+
+    trust: float64 (D,), in [0, 1): 1/2 where the score is that of a usual right prediction. classes_d, classes_g:
+    int64. ious: (D, G), frame_ious: (D, G, T). rles: the truths' masks, G times T. recall: the share of all truths
+    that some prediction finds.
+    """
+
+    pairs: VideoPairs
+    trust: np.ndarray
+    classes_d: np.ndarray
+    classes_g: np.ndarray
+    crowd: np.ndarray
+    ious: np.ndarray
+    frame_ious: np.ndarray
+    rles: Sequence[Sequence[RLE | None]]
+    recall: float
+
+
+def scene(
+    measured: Measured, pairs: VideoPairs, usual: float, recall: float, rles: Sequence[Sequence[RLE | None]]
+) -> Scene:
+    """usual: the median score of right predictions."""
+    truths, predictions = measured.inputs.truths, measured.inputs.predictions
+    scores = np.maximum(predictions.scores[pairs.predictions], 0)
+    return Scene(
+        pairs=pairs,
+        trust=scores / np.maximum(scores + usual, 1e-9),
+        classes_d=predictions.categories[pairs.predictions],
+        classes_g=truths.categories[pairs.truths],
+        crowd=truths.crowd[pairs.truths],
+        ious=pairs.ious(),
+        frame_ious=pairs.frame_ious(),
+        rles=rles,
+        recall=recall,
+    )
+
+
+def suspicions(scene: Scene) -> Iterator[Suspicion]:
+    """Every possible label error of one video, in no order."""
+    yield from _classes(scene)
+    yield from _missing(scene)
+    yield from _misplaced(scene)
+    yield from _duplicates(scene)
+    yield from _identities(scene)
+    yield from _unpredicted(scene)
+
+
+def _classes(s: Scene) -> Iterator[Suspicion]:
+    """A prediction fits in place and time, its class does not; less so if the label's class is predicted there too."""
+    for d, g in zip(*np.nonzero(s.ious >= COVERS), strict=True):
+        if s.classes_d[d] == s.classes_g[g] or s.crowd[g]:
+            continue
+        backed = s.trust[(s.classes_d == s.classes_g[g]) & (s.ious[:, g] >= COVERS)].max(initial=0)
+        against = s.trust[d] / max(s.trust[d] + backed, 1e-9)
+        yield _found(s, "class", s.trust[d] * _agreement(s, d, g) * against, (g,), d, _best_frame(s, d, g))
+
+
+def _missing(s: Scene) -> Iterator[Suspicion]:
+    """A prediction that lasts, on something that no label shows."""
+    areas = s.pairs.prediction_areas.astype(float)
+    for d in range(len(s.trust)):
+        covered = s.pairs.common[d].max(axis=0, initial=0).sum() / max(areas[d].sum(), 1)
+        lasting = (areas[d] > 0).mean() if areas.shape[1] else 0.0
+        priority = s.trust[d] * max(1 - 2 * covered, 0) * np.sqrt(lasting)
+        if priority > 0:
+            yield _found(s, "missing", priority, (), d, int(np.argmax(areas[d])))
+
+
+def _misplaced(s: Scene) -> Iterator[Suspicion]:
+    """Label and prediction are each other's nearest, of one size, and apart by as much in every frame."""
+    if not s.ious.size:
+        return
+    for d, g in zip(*np.nonzero((s.ious >= _MEETS) & (s.ious < COVERS)), strict=True):
+        if s.crowd[g] or s.ious[d].argmax() != g or s.ious[:, g].max() >= COVERS:
+            continue
+        areas_d, areas_g = s.pairs.prediction_areas[d].astype(float), s.pairs.truth_areas[g].astype(float)
+        either = (areas_d > 0) | (areas_g > 0)
+        alike = (np.minimum(areas_d, areas_g)[either] / np.maximum(areas_d, areas_g)[either]).mean()
+        steady = 1 - min(1.0, float(s.frame_ious[d, g, either].std()) / max(float(s.ious[d, g]), 0.1))
+        same = 1.0 if s.classes_d[d] == s.classes_g[g] else 0.5
+        priority = s.trust[d] * alike * steady * (1 - s.ious[d, g]) * same
+        yield _found(s, "misplaced", priority, (g,), d, _worst_frame(s, d, g))
+
+
+def _duplicates(s: Scene) -> Iterator[Suspicion]:
+    """Two labels on one object, whatever the model says."""
+    for a, b in combinations(range(len(s.classes_g)), 2):
+        iou = masks.track_iou(s.rles[a], s.rles[b]) if not (s.crowd[a] or s.crowd[b]) else 0.0
+        if iou >= COVERS:
+            both = np.minimum(s.pairs.truth_areas[a], s.pairs.truth_areas[b])
+            weight = 1.0 if s.classes_g[a] == s.classes_g[b] else 0.8
+            yield _found(s, "duplicate", iou * weight, (a, b), -1, int(np.argmax(both)))
+
+
+def _identities(s: Scene) -> Iterator[Suspicion]:
+    """Two labels that change places: a prediction follows one, then the other; and both would jump less if swapped."""
+    smoother = _continuity(s.rles)
+    for a, b in combinations(range(len(s.classes_g)), 2):
+        if s.crowd[a] or s.crowd[b] or smoother.shape[2] < 2:
+            continue
+        gains, followers = _follow(s, a, b)
+        total = gains + smoother[a, b]
+        at = int(np.argmax(total[1:])) + 1
+        if total[at] <= 0:
+            continue
+        follower = int(followers[at])
+        yield _found(s, "identity", min(float(total[at]), 1.0), (a, b), follower, at, at)
+
+
+def _follow(s: Scene, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
+    """For a swap at each frame: what the most trusted follower and its counterpart gain in IoU; and the follower, -1
+    where there is none. float64 and int64 (T,)."""
+    length = s.frame_ious.shape[2]
+    if not len(s.trust):
+        return np.zeros(length), np.full(length, -1)
+    one, two = _swapped(s, a, b), _swapped(s, b, a)  # (D, T)
+    before = s.ious[:, [a, b]].max(axis=1, keepdims=True)
+    gains = [s.trust[:, None] * np.maximum(iou - before, 0) * (iou >= COVERS) for iou in (one, two)]
+    best = np.maximum(gains[0], gains[1])
+    return gains[0].max(axis=0) + gains[1].max(axis=0), np.where(best.max(axis=0) > 0, best.argmax(axis=0), -1)
+
+
+def _swapped(s: Scene, a: int, b: int) -> np.ndarray:
+    """IoU of every prediction with label a up to each frame and label b from it on, float64 (D, T)."""
+    parts = []
+    for table in (s.pairs.common, s.pairs.union):
+        first, second = table[:, a].astype(float), table[:, b].astype(float)
+        before = np.cumsum(first, axis=1) - first
+        parts.append(before + np.cumsum(second[:, ::-1], axis=1)[:, ::-1])
+    return parts[0] / np.maximum(parts[1], 1)
+
+
+def _continuity(rles: Sequence[Sequence[RLE | None]]) -> np.ndarray:
+    """How much better two labels would go on if they were swapped at a frame: float64 (G, G, T), IoU, mean of both."""
+    count, length = len(rles), max(map(len, rles), default=0)
+    found = np.zeros((count, count, length))
+    for t in range(1, length):
+        across = _ious([track[t - 1] for track in rles], [track[t] for track in rles])
+        own = np.diag(across)
+        seen = np.array([track[t - 1] is not None and track[t] is not None for track in rles])
+        gain = (across + across.T - own[:, None] - own[None]) / 2
+        found[..., t] = gain * (seen[:, None] & seen[None])
+    return found
+
+
+def _ious(a: Sequence[RLE | None], b: Sequence[RLE | None]) -> np.ndarray:
+    """float64 (A, B)."""
+    common, union = masks.overlaps([[rle] for rle in a], [[rle] for rle in b])
+    return (common / np.maximum(union, 1))[..., 0]
+
+
+def _unpredicted(s: Scene) -> Iterator[Suspicion]:
+    """A label that no prediction comes near, by a model that finds most others."""
+    for g in np.flatnonzero(~s.crowd).tolist():
+        near = s.ious[:, g].max(initial=0)
+        if near < COVERS / 2:
+            priority = 0.5 * s.recall * (1 - 2 * near)
+            yield _found(s, "unpredicted", priority, (g,), -1, int(np.argmax(s.pairs.truth_areas[g])))
+
+
+def _found(s: Scene, kind: str, priority: float, truths: Sequence[int], d: int, frame: int, at: int = -1) -> Suspicion:
+    rows = tuple(int(s.pairs.truths[g]) for g in truths)
+    row = int(s.pairs.predictions[d]) if d >= 0 else -1
+    return Suspicion(kind, float(np.clip(priority, 0, 1)), rows, row, frame, at)
+
+
+def _agreement(s: Scene, d: int, g: int) -> float:
+    """The share of frames, of those in which either is there, in which the two masks show one object."""
+    either = (s.pairs.prediction_areas[d] > 0) | (s.pairs.truth_areas[g] > 0)
+    return float((s.frame_ious[d, g, either] >= COVERS).mean())
+
+
+def _best_frame(s: Scene, d: int, g: int) -> int:
+    return int(np.argmax(s.frame_ious[d, g]))
+
+
+def _worst_frame(s: Scene, d: int, g: int) -> int:
+    both = (s.pairs.prediction_areas[d] > 0) & (s.pairs.truth_areas[g] > 0)
+    return int(np.argmin(np.where(both, s.frame_ious[d, g], 2))) if both.any() else 0

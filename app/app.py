@@ -59,16 +59,15 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     from app import ui
-    from app.estimates import Speeds
-    from app.jobs import Runs
+    from app.studio import open_studio
     from tevit.download import home
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    runs = Runs(folder / "runs", load, Speeds(home() / "studio" / "speeds.json"))
+    studio = open_studio(folder, home() / "studio", load, checkpoints)
     try:
-        ui.serve(ui.build(runs, checkpoints), args.host, args.port, args.share)
+        ui.serve(ui.build(studio), studio, args.host, args.port, args.share)
     finally:
-        runs.close()
+        studio.close()
 
 
 def _load(model: str) -> "Predictor":

@@ -1,26 +1,19 @@
 """The page's words and figures as HTML: facts of a video, how far a run is, its tracks. No gradio, no state."""
 
-import base64
 import math
-from collections.abc import Sequence
+import time
 from fractions import Fraction
 from html import escape
 
 import numpy as np
 
-from app.jobs import Snapshot
+from app.player import stretches
+from app.run import Snapshot
 from tevit.tracks import Track, VideoResult
 
-EMPTY = """<div class="empty"><strong>No video yet</strong>
-<span>Drop one into the field named Video, choose a model and press Run.</span></div>"""
 NO_FACTS = '<p class="hint">Any mp4, mov, mkv, webm, avi or gif.</p>'
 NO_TRACKS = '<p class="hint">The tracks of a run appear here, best score first.</p>'
-
-
-def first_frame(jpeg: bytes, name: str) -> str:
-    """The picture that stands in the player's place until there is an overlay."""
-    data = base64.b64encode(jpeg).decode()
-    return f'<img src="data:image/jpeg;base64,{data}" alt="First frame of {escape(name, quote=True)}">'
+NO_PLOT = ""
 
 
 def facts(length: int | None, size_hw: tuple[int, int], fps: Fraction | None, seconds: float | None) -> str:
@@ -51,6 +44,11 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def note(sentence: str) -> str:
+    """Something to know."""
+    return f'<div role="status"><span>{escape(sentence)}</span></div>'
 
 
 def problem(sentence: str) -> str:
@@ -106,39 +104,99 @@ def _bar(snapshot: Snapshot) -> str:
     return f'<div class="bar" {label} {value}><i style="width:{part:.1%}"></i></div>'
 
 
-def tracks(result: VideoResult, source: str, model: str) -> str:
-    """One row a track, best first: colour, class, score, and where in time it is seen."""
-    count = len(result.tracks)
-    title = f"{count} {'track' if count == 1 else 'tracks'} in {result.length} frames"
-    rows = "".join(_row(track, result) for track in sorted(result.tracks, key=lambda track: -track.score))
-    return (
-        f'<div class="title"><strong>{title}</strong><span>{escape(source)}, {escape(model)}</span></div>'
-        f'<ol class="tracks">{rows}</ol>'
-    )
+def preparing(done: int, total: int | None, seconds: float) -> str:
+    """While a video is made ready to be played."""
+    return progress(Snapshot("running", 0, "preparing the video", done, total, None, None, seconds, False, "", None))
 
 
-def _row(track: Track, result: VideoResult) -> str:
-    name = escape(result.categories.get(track.category_id, str(track.category_id)))
-    present = track.present
-    seen = f"seen in {present.sum()} of {result.length} frames"
+class Gauge:
+    """How far a piece of work is: give it to the work as its progress, look at `html()`. unit: frames, or bytes."""
+
+    def __init__(self, unit: str):
+        self._unit = unit
+        self._now: tuple[str, int, int | None] = ("", 0, None)
+        self._began = time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int | None) -> None:
+        self._now = stage, done, total
+
+    def html(self) -> str:
+        """As it stands."""
+        stage, done, total = self._now
+        seconds = time.monotonic() - self._began
+        rate = done / seconds if done and seconds > 1 else None
+        left = (total - done) / rate if rate and total and done > total / 20 else None
+        snapshot = Snapshot("running", 0, stage or "beginning", done, total, rate, left, seconds, False, "", None)
+        return progress(snapshot) if self._unit == "frames" else _downloading(snapshot)
+
+
+def _downloading(snapshot: Snapshot) -> str:
+    done, total = snapshot.done / 1e6, snapshot.total
+    amount = f"{done:.0f} of {total / 1e6:.0f} MB" if total else f"{done:.0f} MB"
+    head = f'<div class="line"><strong>{_headline(snapshot)}</strong><span>{_time(snapshot)}</span></div>'
+    return f"{head}{_bar(snapshot)}<span>{amount}</span>"
+
+
+def estimate(seconds: float | None, gigabytes: float) -> str:
+    """What a run will take: `about 14 s, 1.2 GB`."""
+    time = f"about {duration(max(1, seconds))}, " if seconds is not None else "time known after the first run, "
+    return f'<p class="hint">{time}{gigabytes:.1f} GB</p>'
+
+
+def tracks(shown: VideoResult, of: int, selected: int | None) -> str:
+    """One row a track, best first: colour, class, score, frames, first and last, mean area. A row is a button.
+
+    shown: the tracks that the choices leave, of so many.
+    """
+    count = len(shown.tracks)
+    title = f"{count} of {of} tracks" if count < of else f"{of} {'track' if of == 1 else 'tracks'}"
+    rows = "".join(_row(track, shown, selected) for track in sorted(shown.tracks, key=lambda track: -track.score))
+    return f'<div class="title"><strong>{title} in {counted(shown.length)}</strong></div><ol class="tracks">{rows}</ol>'
+
+
+def _row(track: Track, result: VideoResult, selected: int | None) -> str:
+    name = escape(result.categories.get(track.category_id, f"class {track.category_id}").replace("_", " "))
+    seen = np.flatnonzero(track.present)
+    where = f"{counted(len(seen))}, {seen[0]} to {seen[-1]}" if len(seen) else "seen in no frame"
+    area = f"{track.areas[seen].mean():,.0f} px".replace(",", "\N{NARROW NO-BREAK SPACE}") if len(seen) else ""
     return (
-        f'<li title="{seen}"><i class="dot" style="background:{_colour(track.id)}"></i>'
+        f'<li><button type="button" data-track="{track.id}" aria-pressed="{str(track.id == selected).lower()}">'
+        f'<i class="dot" style="background:{_colour(track.id)}"></i>'
         f'<span class="name">{track.id} {name}</span><span class="score">{track.score:.2f}</span>'
-        f'<span class="lane" role="img" aria-label="{seen}">{lane(present, _colour(track.id))}</span></li>'
+        f'<span class="where">{where}</span><span class="area">{area}</span></button></li>'
     )
 
 
-def lane(present: np.ndarray, colour: str) -> str:
-    """A bar for every unbroken stretch of frames."""
-    edges = np.flatnonzero(np.diff(present, prepend=False, append=False))
-    return "".join(
-        f'<i style="left:{begin / len(present):.2%};width:{(end - begin) / len(present):.2%};background:{colour}"></i>'
-        for begin, end in _pairs(edges)
+def plots(shown: VideoResult, selected: int | None) -> str:
+    """Score and area of every track over the frames, or of the selected one alone; a click says where."""
+    if not shown.tracks or shown.length < 2:
+        return NO_PLOT
+    of = [track for track in shown.tracks if selected in (None, track.id)] or list(shown.tracks)
+    areas = [(track, np.where(track.present, track.areas, np.nan)) for track in of]
+    scores = [(track, track.frame_scores) for track in of if track.frame_scores is not None]
+    most = max((float(np.nanmax(values)) for _, values in areas if np.isfinite(values).any()), default=1.0)
+    drawn = [_plot("Score over time", "1", scores, 1.0)] if scores else []
+    drawn.append(_plot("Area over time", f"{most:,.0f} px".replace(",", "\N{NARROW NO-BREAK SPACE}"), areas, most))
+    return "".join(drawn)
+
+
+def _plot(title: str, top: str, lines: list[tuple[Track, np.ndarray]], most: float) -> str:
+    drawn = "".join(_line(values / most, _colour(track.id)) for track, values in lines)
+    return (
+        f'<figure class="plot"><figcaption>{title}<span>{top}</span></figcaption>'
+        f'<svg viewBox="0 0 100 40" preserveAspectRatio="none" role="img" aria-label="{title}: click to go there">'
+        f"{drawn}</svg></figure>"
     )
 
 
-def _pairs(edges: np.ndarray) -> Sequence[tuple[int, int]]:
-    return list(zip(edges[0::2].tolist(), edges[1::2].tolist(), strict=True))
+def _line(values: np.ndarray, colour: str) -> str:
+    """A line a stretch without gaps; values: (T,), 0 to 1, NaN where there is nothing."""
+    parts = []
+    for first, stop in stretches(np.isfinite(values)):
+        across = (np.arange(first, stop) + 0.5) / len(values) * 100
+        points = " ".join(f"{x:.2f},{40 - 40 * y:.2f}" for x, y in zip(across, values[first:stop], strict=True))
+        parts.append(f'<polyline points="{points}" stroke="{colour}"/>')
+    return "".join(parts)
 
 
 def _colour(track_id: int) -> str:

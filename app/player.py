@@ -17,13 +17,16 @@ CHUNK = 32  # frames whose masks travel together
 
 
 class Footage(Protocol):
-    """The pictures of a video. size_hw: pixels. times: seconds, strictly increasing. video: a file that browsers play,
-    its frames due at exactly these times; None: pictures alone. shown_hw: the upper left part of these that counts."""
+    """The pictures of a video. size_hw: pixels. pixel_aspect: width to height of a pixel. times: seconds, strictly
+    increasing. video: a file that browsers play, its frames due at exactly these times; None: pictures alone.
+    shown_hw: the upper left part of these that counts."""
 
     @property
     def name(self) -> str: ...
     @property
     def size_hw(self) -> tuple[int, int]: ...
+    @property
+    def pixel_aspect(self) -> float: ...
     @property
     def shown_hw(self) -> tuple[int, int]: ...
     @property
@@ -71,14 +74,17 @@ class Pane:
 @dataclass(frozen=True)
 class Event:
     """What a person did in the player. frame: from 0. layer, track: of a selection, None for none. first, last: the
-    selected range of frames, both included, None for none."""
+    selected range of frames, both included, None for none. opacity (0 to 1), contours, labels: how masks are drawn."""
 
-    kind: Literal["track", "frame", "range"]
+    kind: Literal["track", "frame", "range", "look"]
     frame: int
     layer: int | None = None
     track: int | None = None
     first: int | None = None
     last: int | None = None
+    opacity: float = 0.5
+    contours: bool = True
+    labels: bool = True
 
 
 def payload(show: Show, panes: Sequence[Pane] = ()) -> dict[str, Any]:
@@ -95,6 +101,7 @@ def payload(show: Show, panes: Sequence[Pane] = ()) -> dict[str, Any]:
         "width": width,
         "height": height,
         "shown": list(show.footage.shown_hw),
+        "aspect": show.footage.pixel_aspect,
         "first": show.first,
         "times": times,
         "end": _end(show, times),
@@ -167,14 +174,27 @@ def read_event(data: object, show: Show) -> Event:
         return Event("frame", frame)
     if kind == "track":
         return _selection(said, frame, show)
+    if kind == "look":
+        return _look(said, frame)
     if kind != "range":
-        raise ValueError(f"player event: expected the kind track, frame or range, got {str(kind)[:40]!r}")
+        raise ValueError(f"player event: expected the kind track, frame, range or look, got {str(kind)[:40]!r}")
+    return _range(said, frame, show)
+
+
+def _range(said: Mapping, frame: int, show: Show) -> Event:
     if said.get("first") is None:
         return Event("range", frame)
     first, last = _whole(said, "first", show.length), _whole(said, "last", show.length)
     if first > last:
         raise ValueError(f"player event: expected a range, got {first} to {last}")
     return Event("range", frame, first=first, last=last)
+
+
+def _look(said: Mapping, frame: int) -> Event:
+    opacity, flags = said.get("opacity"), (said.get("contours"), said.get("labels"))
+    if not isinstance(opacity, int | float) or not 0 <= opacity <= 1 or any(type(flag) is not bool for flag in flags):
+        raise ValueError(f"player event: expected an opacity from 0 to 1 and two flags, got {str(dict(said))[:80]}")
+    return Event("look", frame, opacity=float(opacity), contours=flags[0] is True, labels=flags[1] is True)
 
 
 def _selection(said: Mapping, frame: int, show: Show) -> Event:

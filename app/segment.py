@@ -1,247 +1,302 @@
-"""The tab `Segment`: drop a video, choose a model, run, watch, cancel, see and download."""
+"""The tab `Segment`: choose a video and a model, run, watch, cancel."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import gradio as gr
 
 from app import panels
 from app.choices import Choice, choices, find
-from app.jobs import Run, Runs, Settings, Snapshot
+from app.footage import Preparation, Source
+from app.layout import ADDRESS, Parts, lay_out
+from app.outcome import Outcome
+from app.player import payload
+from app.run import Settings, Snapshot
+from app.session import TICK, Session, Updates, toast, work
+from app.studio import Studio
 
-if TYPE_CHECKING:
-    from tevit.video import Video
-
-TICK = 0.25  # seconds between looks at a run
-TOAST = 5  # seconds; the panel goes on saying it
-POSTER_WIDTH = 960
 MOST_TRACKS = 100
-
-Updates = dict[Any, Any]  # gradio's form: component -> what becomes of it
-
-
-@dataclass(frozen=True)
-class Parts:
-    """The components of the tab."""
-
-    video: gr.File
-    facts: gr.HTML
-    model: gr.Dropdown
-    advice: gr.HTML
-    score: gr.Number
-    count: gr.Number
-    run: gr.Button
-    cancel: gr.Button
-    panel: gr.HTML
-    poster: gr.HTML
-    overlay: gr.Video
-    tracks: gr.HTML
-    overlay_file: gr.DownloadButton
-    results_file: gr.DownloadButton
+MOST_PAGES = 1000  # whose choices are remembered
 
 
-def build(page: gr.Blocks, runs: Runs, given: Sequence[Path]) -> None:
-    """Lay the tab out in the Blocks that is open and tie its events. given: checkpoints named at the start."""
-    parts = _lay_out()
-    _Tab(parts, runs, given).tie(page)
-
-
-def _lay_out() -> Parts:
-    with gr.Row(elem_id="segment", equal_height=False):
-        with gr.Column(elem_id="source"):
-            source = _source()
-        with gr.Column(elem_id="screen"):
-            poster = gr.HTML(panels.EMPTY, elem_id="poster")
-            overlay = gr.Video(visible=False, show_label=False, buttons=[], loop=True, elem_id="overlay")
-        with gr.Column(elem_id="results"):
-            tracks = gr.HTML(panels.NO_TRACKS, elem_id="tracks")
-            with gr.Row(elem_id="downloads"):
-                overlay_file = gr.DownloadButton("overlay.mp4", interactive=False, size="md", min_width=100)
-                results_file = gr.DownloadButton("results.json", interactive=False, size="md", min_width=100)
-    shown = {"poster": poster, "overlay": overlay, "tracks": tracks}
-    return Parts(**source, **shown, overlay_file=overlay_file, results_file=results_file)
-
-
-def _source() -> dict[str, Any]:
-    parts: dict[str, Any] = {
-        "video": gr.File(label="Video", height=126, elem_id="video"),
-        "facts": gr.HTML(panels.NO_FACTS, elem_id="facts"),
-        "model": gr.Dropdown([], label="Model", elem_id="model"),
-        "advice": gr.HTML(elem_id="advice"),
-    }
-    with gr.Row(elem_id="limits"):
-        parts["score"] = gr.Number(0, label="Lowest score", step=0.05, min_width=100)
-        parts["count"] = gr.Number(10, label="Tracks at most", precision=0, min_width=100)
-    with gr.Row(elem_id="buttons"):
-        parts["run"] = gr.Button("Run", variant="primary", interactive=False, min_width=80)
-        parts["cancel"] = gr.Button("Cancel", interactive=False, min_width=80)
-    parts["panel"] = gr.HTML(elem_id="panel")
-    return parts
+def build(page: gr.Blocks, studio: Studio) -> None:
+    """Lay the tab out in the Blocks that is open and tie its events."""
+    _Tab(lay_out([source.name for source in studio.clips]), studio).tie(page)
 
 
 class _Tab:
-    """What happens on the page. Of a page's work only its session's name is kept, in `runs`."""
+    """What happens on the page."""
 
-    def __init__(self, parts: Parts, runs: Runs, given: Sequence[Path]):
+    def __init__(self, parts: Parts, studio: Studio):
         self.parts = parts
-        self.runs = runs
-        self.given = given
+        self.studio = studio
+        self._sessions: OrderedDict[str, Session] = OrderedDict()
+        self._lock = threading.Lock()
+        self._outcome = Outcome(parts, studio, self._session)
 
     def tie(self, page: gr.Blocks) -> None:
         """Every event and what it may change; none is a public endpoint."""
-        parts = self.parts
-        everything = list(vars(parts).values())
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        page.load(self.offer, None, [parts.model, parts.advice], **quiet)
-        page.unload(self.leave)
-        parts.model.change(self.advise, parts.model, parts.advice, **quiet)
-        parts.video.change(self.look, parts.video, everything, **quiet)
-        inputs = [parts.video, parts.model, parts.score, parts.count]
-        going = parts.run.click(self.segment, inputs, everything, concurrency_limit=None, **quiet)
+        parts, everything = self.parts, list(self.parts.all())
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+        opened = page.load(self.offer, None, [parts.model, parts.advice, parts.get, parts.clip], **quiet)
+        opened.then(self.begin, None, everything, **quiet)
+        parts.video.change(self.look_at_file, parts.video, everything, trigger_mode="multiple", **quiet)
+        parts.clip.input(self.look_at_clip, parts.clip, everything, trigger_mode="multiple", **quiet)
+        self._tie_model(quiet)
+        inputs = [parts.model, parts.count, parts.first, parts.last]
+        started = parts.run.click(self.submit, inputs, [parts.token, parts.panel], **quiet)
+        followed = started.success(self.follow, parts.token, everything, **quiet)
         # Not in the run's own last step: a press of Run before that has wholly ended is dropped.
-        for after in (going.success, going.failure):
-            after(lambda: self._going(False), None, [parts.video, parts.run, parts.cancel], **quiet)
-        parts.cancel.click(self.cancel, None, None, concurrency_limit=None, **quiet)
+        for after in (followed.success, followed.failure):
+            after(lambda: self._going(False), None, [parts.video, parts.clip, parts.run, parts.cancel], **quiet)
+        parts.cancel.click(self.cancel, None, None, **quiet)
+        parts.token.change(None, parts.token, None, js=ADDRESS)
+        self._outcome.tie(quiet)
 
-    def offer(self) -> tuple[Any, str]:
-        """Fill the list of models anew at every visit."""
-        offered = choices(self.given)
-        first = offered[0]
-        return gr.Dropdown([(choice.label, choice.value) for choice in offered], value=first.value), _advice(first)
-
-    def advise(self, model: str | None) -> str:
-        """Say what to do where the chosen model cannot run yet."""
-        chosen = [choice for choice in choices(self.given) if choice.value == model]
-        return _advice(chosen[0]) if chosen else ""
-
-    def look(self, path: str | None) -> Iterator[Updates]:
-        """Facts and first picture of a dropped video; the results of the one before go. A bad file changes nothing."""
-        from tevit.video import open_video
-
+    def _tie_model(self, quiet: dict[str, Any]) -> None:
         parts = self.parts
-        yield {parts.run: gr.Button(interactive=False)}
-        if path is None:
-            yield {parts.facts: panels.NO_FACTS, parts.poster: panels.EMPTY}
-            return
+        outputs = [parts.advice, parts.get, parts.estimate]
+        parts.model.change(self.advise, [parts.model, parts.first, parts.last], outputs, **quiet)
+        for bound in (parts.first, parts.last):
+            bound.change(self.advise, [parts.model, parts.first, parts.last], outputs, **quiet)
+        fetched = parts.get.click(self.get_weights, parts.model, [parts.panel, parts.cancel], **quiet)
+        fetched.then(self.offer_again, parts.model, [parts.model, parts.advice, parts.get], **quiet)
+
+    def _session(self, request: gr.Request) -> Session:
+        """Those of pages that were closed long ago go."""
+        with self._lock:
+            session = self._sessions.setdefault(str(request.session_hash), Session())
+            self._sessions.move_to_end(str(request.session_hash))
+            while len(self._sessions) > MOST_PAGES:
+                self._sessions.popitem(last=False)
+        return session
+
+    # --- the page opens and closes
+
+    def offer(self) -> tuple[Any, ...]:
+        """Fill the lists anew at every visit."""
+        offered = choices(self.studio.checkpoints)
+        models = gr.Dropdown([(choice.label, choice.value) for choice in offered], value=offered[0].value)
+        return models, *_advice(offered[0]), gr.Dropdown(value=None)
+
+    def offer_again(self, model: str | None) -> tuple[Any, ...]:
+        """After weights have come."""
+        offered = choices(self.studio.checkpoints)
+        found = next((choice for choice in offered if choice.value == model), offered[0])
+        return gr.Dropdown([(choice.label, choice.value) for choice in offered], value=found.value), *_advice(found)
+
+    async def begin(self, request: gr.Request) -> AsyncIterator[Updates]:
+        """A link names a run or a stored result; without one a clip is there to try."""
+        token = str(dict(request.query_params).get("run", ""))
+        if token and self.studio.runs.join(token):
+            run = self.studio.runs.find(token)
+            self._session(request).source = run.source if run else None
+            yield {self.parts.token: token}
+            async for updates in self.follow(token, request):
+                yield updates
+            yield self._going(False)
+        elif token:
+            yield self._stored(token, request)
+        elif self.studio.clips:
+            clip = self.studio.clips[0]
+            yield {self.parts.clip: clip.name}
+            async for updates in self._look(clip, request):
+                yield updates
+
+    def _stored(self, token: str, request: gr.Request) -> Updates:
         try:
-            video = open_video(path)
-            picture = _picture(video)
+            stored, show = self.studio.stored(token)
+        except ValueError as error:
+            return {self.parts.panel: panels.problem(str(error))}
+        session = self._session(request)
+        session.token = token
+        said = panels.note(f"{stored.name}, {stored.settings.model}. {stored.sentence}")
+        return self._outcome.show(show, session) | {self.parts.token: token, self.parts.panel: said}
+
+    # --- a video is chosen
+
+    async def look_at_file(self, path: str | None, request: gr.Request) -> AsyncIterator[Updates]:
+        """A dropped video; a bad file changes nothing."""
+        if path is None:
+            return
+        async for updates in self._look(Source(Path(path).name, Path(path)), request):
+            yield updates | {self.parts.clip: gr.Dropdown(value=None)}
+
+    async def look_at_clip(self, name: str | None, request: gr.Request) -> AsyncIterator[Updates]:
+        """One of the clips that are here."""
+        if name is None:
+            return
+        async for updates in self._look(self.studio.clip(name), request):
+            yield updates | {self.parts.video: None}
+
+    async def _look(self, source: Source, request: gr.Request) -> AsyncIterator[Updates]:
+        """Facts at once; the player when the video is ready. Results of the one before go."""
+        parts, session = self.parts, self._session(request)
+        yield {parts.run: gr.Button(interactive=False)}
+        try:
+            video = await asyncio.to_thread(source.open)
         except (ValueError, OSError) as error:
-            sentence = str(error).replace(path, Path(path).name)
-            yield {parts.panel: panels.problem(sentence), parts.facts: panels.NO_FACTS}
-            raise _toast(sentence) from error
+            sentence = source.without_folders(str(error))
+            yield {parts.panel: panels.problem(sentence), parts.run: gr.Button(interactive=session.looking is not None)}
+            raise toast(sentence) from error
+        session.source, session.token, session.selected, session.show = source, "", None, None
+        preparation = session.looking = self.studio.preparer.start(source)
         yield self._cleared() | {
             parts.facts: panels.facts(video.length, video.size_hw, video.fps, video.duration),
-            parts.poster: gr.HTML(panels.first_frame(picture, Path(path).name), visible=True),
+            parts.first: gr.Number(value=0),
+            parts.last: gr.Number(value=video.length - 1 if video.length else None),
             parts.run: gr.Button(interactive=True),
         }
-
-    async def segment(
-        self, path: str | None, model: str | None, score: float | None, count: int | None, request: gr.Request
-    ) -> AsyncIterator[Updates]:
-        """Put the video in line and report until the run is over."""
-        try:
-            source, settings = self._wanted(path, model, score, count)
-            run = self.runs.submit(str(request.session_hash), source, settings)
-        except (ValueError, OSError) as error:
-            yield {self.parts.panel: panels.problem(str(error))}
-            raise _toast(str(error)) from error
-        async for updates in self._follow(run):
+        async for updates in self._prepared(preparation, session):
             yield updates
 
-    def _wanted(
-        self, path: str | None, model: str | None, score: float | None, count: int | None
-    ) -> tuple[Path, Settings]:
-        if path is None:
-            raise ValueError("Drop a video first.")
-        if score is None or not 0 <= score <= 1:
-            raise ValueError(f"Lowest score: expected a number from 0 to 1, got {score}.")
-        if count is None or not 1 <= count <= MOST_TRACKS:
-            raise ValueError(f"Tracks at most: expected 1 to {MOST_TRACKS}, got {count}.")
-        return Path(path), Settings(find(model, self.given).value, score, count)
+    async def _prepared(self, preparation: Preparation, session: Session) -> AsyncIterator[Updates]:
+        """How far it is; the last is what the player shows."""
+        parts, began = self.parts, time.monotonic()
+        while not preparation.now.over and session.looking is preparation and not session.token:
+            await asyncio.sleep(TICK)
+            now = preparation.now
+            if not session.token and session.looking is preparation:
+                yield {parts.panel: panels.preparing(now.done, now.total, time.monotonic() - began)}
+        now = preparation.now
+        if session.looking is not preparation or session.token:
+            return
+        if now.footage is None:
+            yield {parts.panel: panels.problem(now.sentence)}
+            return
+        last = gr.Number(value=now.footage.length - 1, maximum=now.footage.length - 1)
+        said = panels.note(" ".join(now.footage.warnings)) if now.footage.warnings else ""
+        session.show = self.studio.bare(now.footage)
+        yield {parts.player: payload(session.show), parts.panel: said, parts.last: last}
 
-    async def _follow(self, run: Run) -> AsyncIterator[Updates]:
+    # --- a model is chosen
+
+    def advise(
+        self, model: str | None, first: float | None, last: float | None, request: gr.Request
+    ) -> tuple[Any, Any, Any]:
+        """What to do where the chosen model cannot run yet, and what a run will take."""
+        found = [choice for choice in choices(self.studio.checkpoints) if choice.value == model]
+        if not found:
+            return "", gr.Button(visible=False), ""
+        return *_advice(found[0]), self._estimate(found[0], self._session(request).source, first, last)
+
+    def _estimate(self, model: Choice, source: Source | None, first: float | None, last: float | None) -> str:
+        if source is None or model.advice or last is None:
+            return ""
+        try:
+            frames = max(1, int(last) - int(first or 0) + 1)
+            found = self.studio.runs.estimate(model.value, source.open().size_hw, frames)
+        except (ValueError, OSError):
+            return ""
+        return panels.estimate(found.seconds, found.gigabytes)
+
+    async def get_weights(self, model: str | None, request: gr.Request) -> AsyncIterator[Updates]:
+        """Download a published model's weights."""
+        from tevit.download import weights
+
+        parts, stop = self.parts, self._session(request).stop
+        async for updates in work(parts.panel, parts.cancel, stop, lambda note: weights(str(model), note), "bytes"):
+            yield updates
+
+    # --- a run
+
+    async def submit(
+        self,
+        model: str | None,
+        count: float | None,
+        first: float | None,
+        last: float | None,
+        request: gr.Request,
+    ) -> AsyncIterator[Updates]:
+        """Put the video in line; the run's token."""
+        session = self._session(request)
+        try:
+            source, settings = self._wanted(session.source, model, count, first, last)
+            session.token = self.studio.runs.submit(source, settings)
+        except (ValueError, OSError) as error:
+            yield {self.parts.panel: panels.problem(str(error))}
+            raise toast(str(error)) from error
+        session.selected = None
+        yield {self.parts.token: session.token}
+
+    def _wanted(
+        self, source: Source | None, model: str | None, count: float | None, first: float | None, last: float | None
+    ) -> tuple[Source, Settings]:
+        if source is None:
+            raise ValueError("Drop a video first.")
+        if count is None or not 1 <= count <= MOST_TRACKS:
+            raise ValueError(f"Tracks to compute: expected 1 to {MOST_TRACKS}, got {count}.")
+        begin, end = int(first or 0), None if last is None else int(last)
+        if begin < 0 or (end is not None and end < begin):
+            raise ValueError(f"Frames: expected the first one before the last, got {begin} to {end}.")
+        stop = None if end is None else end + 1
+        return source, Settings(find(model, self.studio.checkpoints).value, 0.0, int(count), begin, stop)
+
+    async def follow(self, token: str, request: gr.Request) -> AsyncIterator[Updates]:
+        """Report until the run is over; tracks appear as they come. A page that closes leaves its run."""
+        try:
+            async for updates in self._reports(token, self._session(request)):
+                yield updates
+        finally:
+            self.studio.runs.leave(token)
+
+    async def _reports(self, token: str, session: Session) -> AsyncIterator[Updates]:
+        session.token = token
         yield self._going(True)
         before: Snapshot | None = None
-        while before is None or not before.over:
-            now = self.runs.snapshot(run)
-            if updates := self._changes(run, before, now):
+        shown = None  # how many frames' tracks are on the page
+        while before is None or not before.over or (before.result is not None and shown != before.result.length):
+            now = self.studio.runs.snapshot(token)
+            if now is None or session.token != token:
+                return
+            updates: Updates = {} if before == now else {self.parts.panel: panels.progress(now)}
+            if now.result is not None and now.result.length != shown and (show := self.studio.of_run(token)):
+                shown = show.version
+                updates |= self._outcome.show(show, session)
+            if updates:
                 yield updates
             before = now
             await asyncio.sleep(TICK)
         if before.state == "failed":
-            raise _toast(before.sentence)
+            raise toast(before.sentence)
 
     def _going(self, going: bool) -> Updates:
         """While a run goes on its video stays, and only Cancel can be pressed."""
         parts = self.parts
         return {
             parts.video: gr.File(interactive=not going),
+            parts.clip: gr.Dropdown(interactive=not going),
             parts.run: gr.Button(interactive=not going),
             parts.cancel: gr.Button(interactive=going),
         }
 
-    def _changes(self, run: Run, before: Snapshot | None, now: Snapshot) -> Updates:
-        """What the page must show anew since `before`."""
-        parts = self.parts
-        updates: Updates = {}
-        if before is None or panels.progress(before) != panels.progress(now):
-            updates[parts.panel] = panels.progress(now)
-        if now.files is None or (before and before.files == now.files):
-            return updates
-        if before is None or before.files is None:
-            updates |= self._cleared()
-            updates[parts.panel] = panels.progress(now)
-            updates[parts.tracks] = panels.tracks(now.files.result, run.source.name, Path(run.settings.model).name)
-            updates[parts.results_file] = gr.DownloadButton(value=now.files.results_json, interactive=True)
-        if now.files.overlay:
-            updates[parts.overlay_file] = gr.DownloadButton(value=now.files.overlay, interactive=True)
-            updates[parts.overlay] = gr.Video(now.files.overlay, visible=True)
-            updates[parts.poster] = gr.HTML(visible=False)
-        return updates
-
     def cancel(self, request: gr.Request) -> None:
-        """Stop this page's run; what it has done so far arrives where the run is followed."""
-        self.runs.cancel(str(request.session_hash))
-
-    def leave(self, request: gr.Request) -> None:
-        """The page was closed."""
-        self.runs.forget(str(request.session_hash))
+        """Stop this page's run, export or download; what a run has done so far arrives where it is followed."""
+        session = self._session(request)
+        session.stop.set()
+        self.studio.runs.cancel(session.token)
 
     def _cleared(self) -> Updates:
-        """The results taken away; the picture of the video stands in their place."""
+        """The results taken away."""
         parts = self.parts
-        gone = gr.DownloadButton(value=None, interactive=False)
         return {
+            parts.token: "",
             parts.panel: "",
+            parts.player: gr.HTML(value=None, shown=None),
             parts.tracks: panels.NO_TRACKS,
-            parts.overlay: gr.Video(None, visible=False),
-            parts.poster: gr.HTML(visible=True),
-            parts.overlay_file: gone,
-            parts.results_file: gone,
+            parts.plot: panels.NO_PLOT,
+            parts.classes: gr.Dropdown([], value=[]),
+            **{button: gr.Button(interactive=False) for button in parts.files},
         }
 
 
-def _toast(sentence: str) -> gr.Error:
-    """To be raised after the panel says the same; what the page shows stays. Gradio takes the text for HTML."""
-    return gr.Error(escape(sentence, quote=False), duration=TOAST, print_exception=False)
-
-
-def _advice(choice: Choice) -> str:
-    return f'<p class="hint">{escape(choice.advice)}</p>' if choice.advice else ""
-
-
-def _picture(video: "Video") -> bytes:
-    """The first frame as JPEG, at most POSTER_WIDTH wide."""
-    import cv2
-
-    frames = video.frames()
-    rgb = next(frames).rgb
-    height, width = rgb.shape[:2]
-    if width > POSTER_WIDTH:
-        rgb = cv2.resize(rgb, (POSTER_WIDTH, max(1, height * POSTER_WIDTH // width)), interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes()
+def _advice(choice: Choice) -> tuple[str, Any]:
+    """The sentence, and the button that helps."""
+    sentence = f'<p class="hint">{escape(choice.advice)}</p>' if choice.advice else ""
+    return sentence, gr.Button(visible=bool(choice.advice))

@@ -1,26 +1,36 @@
 """The page: title and tabs, and how it is served."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import gradio as gr
 from gradio.themes import Base
 
 from app import segment
-from app.jobs import KEEP_SECONDS, Runs
+from app.jobs import KEEP_SECONDS
+from app.shows import routes
+from app.studio import Studio
 
 TITLE = "TeViT Studio"
 STYLE = Path(__file__).with_name("style.css")
+_TITLE = f"""<h1>{TITLE}</h1><button type="button" aria-label="Light or dark" title="Light or dark">◐</button>"""
+_THEME = """
+element.querySelector("button").addEventListener("click", () => {
+  const dark = document.body.classList.toggle("dark");
+  const address = new URL(location.href);
+  address.searchParams.set("__theme", dark ? "dark" : "light");
+  history.replaceState(null, "", address);
+});
+"""
 FONT = ("system-ui", "sans-serif")
 MONO = ("ui-monospace", "monospace")
 
 
-def build(runs: Runs, checkpoints: Sequence[Path]) -> gr.Blocks:
-    """All tabs, tied to the one line of runs. checkpoints: files to offer first in the list of models."""
+def build(studio: Studio) -> gr.Blocks:
+    """All tabs, of one studio."""
     with gr.Blocks(title=TITLE, fill_width=True, delete_cache=(3600, KEEP_SECONDS)) as page:
-        gr.HTML(f"<h1>{TITLE}</h1>", elem_id="title")
+        gr.HTML(_TITLE, js_on_load=_THEME, elem_id="title", apply_default_css=False)
         with gr.Tabs(), gr.Tab("Segment"):
-            segment.build(page, runs, checkpoints)
+            segment.build(page, studio)
     return page
 
 
@@ -35,7 +45,7 @@ def _theme() -> Base:
     )
 
 
-def serve(page: gr.Blocks, host: str, port: int | None, share: bool) -> None:
+def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, share: bool) -> None:
     """Serve until Ctrl-C.
 
     Raises: OSError where the port cannot be had.
@@ -52,6 +62,8 @@ def serve(page: gr.Blocks, host: str, port: int | None, share: bool) -> None:
         ssr_mode=False,
         theme=_theme(),
         css_paths=STYLE,
+        pwa=True,
+        app_kwargs={"routes": routes(studio.shows)},
     )
     print(f"{TITLE}: {public or url} (Ctrl-C ends it)", flush=True)
     page.block_thread()

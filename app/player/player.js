@@ -146,9 +146,10 @@ class Player {
   fit() {
     let changed = false;
     for (const { canvas, figure, screen } of this.panes) {
-      const wide = Math.min(figure.clientWidth, (this.room() * this.show.width) / this.show.height);
+      const shape = (this.show.width * this.show.aspect) / this.show.height;
+      const wide = Math.min(figure.clientWidth, this.room() * shape);
       const width = Math.max(16, Math.min(WIDEST, Math.round(wide * (devicePixelRatio || 1))));
-      const height = Math.max(16, Math.round((width * this.show.height) / this.show.width));
+      const height = Math.max(16, Math.round(width / shape));
       canvas.style.width = `${wide}px`;
       if (canvas.width === width && canvas.height === height) continue;
       screen.resize(width, height);
@@ -388,6 +389,8 @@ class Player {
     if (!this.ready) return;
     if (name === "by") this.lanes.draw();
     this.paint();
+    clearTimeout(this.looks);
+    this.looks = setTimeout(() => this.mentionLook(), QUIET);
   }
 
   paint() {
@@ -421,10 +424,16 @@ class Player {
     }, QUIET);
   }
 
-  /** What Python asks for: {seek: frame} and {select: [layer, track] or null}. */
+  mentionLook() {
+    const { masks, opacity, contours, labels } = this.look;
+    if (this.ready) this.tell({ kind: "look", frame: this.frame, opacity: masks ? opacity : 0, contours, labels });
+  }
+
+  /** What Python asks for: {seek: frame}, {part: of the whole way} and {select: [layer, track] or null}. */
   obey(command) {
     if (!this.ready || !command) return;
     if (Number.isInteger(command.seek)) this.seek(command.seek);
+    if (typeof command.part === "number") this.seek(Math.floor(command.part * this.show.times.length));
     if (command.select === null) this.select(null, null);
     else if (Array.isArray(command.select)) this.select(...command.select);
   }

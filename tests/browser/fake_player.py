@@ -126,7 +126,7 @@ def serve(folder: Path) -> None:
 
     with gr.Blocks() as page:
         player = screen("player")
-        said = {kind: gr.Textbox(label=f"Said of a {kind}") for kind in ("track", "frame", "range")}
+        said = {kind: gr.Textbox(label=f"Said of a {kind}") for kind in ("track", "frame", "range", "look")}
         gr.Button("Seek 33, select 2").click(lambda: gr.HTML(command={"seek": 33, "select": [1, 2]}), None, player)
         gr.Button("Only 2").click(lambda: gr.HTML(shown=[[], [2]]), None, player)
         player.select(heard, None, list(said.values()), show_progress="hidden", trigger_mode="multiple")

@@ -1,0 +1,82 @@
+"""What one page of the studio looks at and has chosen; and work that takes a while for it."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+import gradio as gr
+
+from app import panels
+from app.exports import Choices, Look
+from app.footage import Preparation, Source
+from app.player import Show
+from tevit.progress import Cancelled
+from tevit.tracks import VideoResult
+
+TICK = 0.25  # seconds between looks at what goes on
+TOAST = 5  # seconds; the panel goes on saying it
+
+Updates = dict[Any, Any]  # gradio's form: component -> what becomes of it
+
+
+@dataclass
+class Session:
+    """source: the chosen video. token: of the run or stored result that is shown. show: what its player shows.
+    stop: ends an export or a download of weights.
+
+    Kept on our side by the page's name: gradio's own State would hold a connection open for every page."""
+
+    source: Source | None = None
+    token: str = ""
+    looking: Preparation | None = None
+    show: Show | None = None
+    picked: Choices = field(default_factory=Choices)
+    look: Look = field(default_factory=Look)
+    selected: int | None = None
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def result(self) -> VideoResult | None:
+        """All tracks that there are."""
+        return self.show.layers[0].result if self.show is not None and self.show.layers else None
+
+
+def toast(sentence: str) -> gr.Error:
+    """To be raised after the panel says the same; what the page shows stays. Gradio takes the text for HTML."""
+    return gr.Error(escape(sentence, quote=False), duration=TOAST, print_exception=False)
+
+
+async def work(
+    panel: gr.HTML, cancel: gr.Button, stop: threading.Event, task: Callable[..., Any], unit: str
+) -> AsyncIterator[Updates]:
+    """Run `task(progress)` in a thread; how far it is, and its failure as a sentence, stand in the panel."""
+    stop.clear()
+    gauge = panels.Gauge(unit)
+
+    def note(stage: str, done: int, total: int | None) -> None:
+        if stop.is_set():
+            raise Cancelled
+        gauge(stage, done, total)
+
+    yield {cancel: gr.Button(interactive=True)}
+    running = asyncio.create_task(asyncio.to_thread(task, note))
+    while not running.done():
+        await asyncio.wait([running], timeout=TICK)
+        yield {panel: gauge.html()}
+    yield {panel: _outcome(running), cancel: gr.Button(interactive=False)}
+    if error := running.exception():
+        raise toast(str(error) or "Cancelled: nothing was written.") from error
+
+
+def _outcome(done: asyncio.Task) -> str:
+    error = done.exception()
+    if error is None:
+        return ""
+    if isinstance(error, Cancelled):
+        return panels.note("Cancelled: nothing was written.")
+    if isinstance(error, ValueError | OSError):
+        return panels.problem(str(error))
+    raise error

@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes import Base
 
-from app import segment
+from app import endpoints, segment
 from app.jobs import KEEP_SECONDS
 from app.shows import routes
 from app.studio import Studio
@@ -31,6 +31,7 @@ def build(studio: Studio) -> gr.Blocks:
         gr.HTML(_TITLE, js_on_load=_THEME, elem_id="title", apply_default_css=False)
         with gr.Tabs(), gr.Tab("Segment"):
             segment.build(page, studio)
+        endpoints.build(studio)
     return page
 
 

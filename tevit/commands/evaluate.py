@@ -118,15 +118,21 @@ def _as_json(args: argparse.Namespace, found: "list[Evaluation]", samples: "list
     return json.dumps(objects if len(objects) > 1 else objects[0], ensure_ascii=False)
 
 
-def _object(args: argparse.Namespace, evaluation: "Evaluation") -> dict:
-    from dataclasses import asdict
-
+def as_object(evaluation: "Evaluation") -> dict:
+    """What `--json` prints without further options: the twelve figures, and five for every class id (as text)."""
     columns = ("AP", "AP50", "AP75", "AR1", "AR10")
     item: dict = dict(evaluation.figures)
     item["per_class"] = {
         str(id): {"name": name, **{column: evaluation.per_class[id][column] for column in columns}}
         for id, name in evaluation.names.items()
     }
+    return item
+
+
+def _object(args: argparse.Namespace, evaluation: "Evaluation") -> dict:
+    from dataclasses import asdict
+
+    item = as_object(evaluation)
     parts = {"size": evaluation.by_size, "length": evaluation.by_length, "video": evaluation.by_video}
     for what, ask in parts.items():
         if getattr(args, f"per_{what}"):

@@ -19,6 +19,7 @@ COMMANDS: tuple[str, ...] = (
     "shapes",
     "benchmark",
     "report",
+    "review",
 )
 
 

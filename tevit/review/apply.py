@@ -33,12 +33,14 @@ class Fit:
 @dataclass(frozen=True, eq=False)
 class Corrected:
     """data: the corrected JSON; the very bytes of the original where nothing was applied. applied: decisions that
-    were. left_out: those that do not fit. disagreements: whose decisions were left out, too."""
+    were. left_out: those that do not fit. disagreements: whose decisions were left out, too. made: id of a decision
+    that adds a track or splits one off -> the id that this track has, or would have."""
 
     data: bytes
     applied: tuple[Decision, ...]
     left_out: tuple[Fit, ...]
     disagreements: tuple[Disagreement, ...]
+    made: Mapping[str, int]
 
 
 def apply(original: Original, log: Sequence[Decision], *, only_fitting: bool = False) -> dict[str, Any]:
@@ -63,7 +65,7 @@ def correct(original: bytes, log: Sequence[Decision], *, only_fitting: bool = Fa
     labels, run = _run(original, log, only_fitting)
     data = b"".join(_chunks(labels.finish())) if labels.touched else original
     left_out = tuple(fit for fit in run.fits if not fit.fits)
-    return Corrected(data, run.applied, left_out, run.state.disagreements)
+    return Corrected(data, run.applied, left_out, run.state.disagreements, labels.numbers)
 
 
 def fit(log: Sequence[Decision], original: Original) -> list[Fit]:
@@ -99,8 +101,8 @@ def _run(original: Original, log: Sequence[Decision], only_fitting: bool) -> tup
     if others and not only_fitting:
         raise ValueError(
             f"{sum(others.values())} of {len(log)} decisions were made for another version of the labels (content "
-            f"{next(iter(others))[:12]}…, these are {content_hash(original)[:12]}…); {len(log) - len(bad)} of "
-            f"{len(log)} would fit: look at them and ask for those that fit, or use the labels that were reviewed"
+            f"{next(iter(others))[:12]}…, these are {content_hash(original)[:12]}…); {len(log) - len(bad)} of all "
+            f"{len(log)} fit (`tevit review check` lists the others): ask for only those, or take the reviewed labels"
         )
     if bad and not only_fitting:
         raise ValueError(f"{len(bad)} of {len(log)} decisions do not fit the labels; the first: {bad[0]}")

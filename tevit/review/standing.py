@@ -41,7 +41,7 @@ class Disagreement:
     decisions: tuple[Decision, ...]
 
     def __str__(self) -> str:
-        said = "; ".join(f"{d.reviewer}: {summary(d)} (decision {d.id})" for d in self.decisions)
+        said = "; ".join(f"{d.reviewer} says {summary(d)!r} (decision {d.id})" for d in self.decisions)
         return f"video {self.video_id}: {said}"
 
 
@@ -96,16 +96,36 @@ def last_redoable(log: Sequence[Decision], reviewer: str) -> Decision | None:
     return None
 
 
-def summary(decision: Decision) -> str:
-    """A few words: "label is wrong, delete track 5"."""
+def summary(decision: Decision, names: Mapping[int, str] | None = None) -> str:
+    """A few words: "label is wrong, delete track 5". names: of the categories, where they are known."""
     action = decision.action
-    words = "" if isinstance(action, Keep) else name_of(action)
-    for key, before in (("track", ""), ("other", "and "), ("category_id", "to class "), ("decision", "of ")):
-        if (value := getattr(action, key, None)) is not None:
-            words += f" {before}{value}"
-    if isinstance(action, Keep) and decision.tracks:
-        words = f"track {' and '.join(map(str, decision.tracks))}"
+    if isinstance(action, Keep):
+        words = f"track {' and '.join(map(str, decision.tracks))}" if decision.tracks else ""
+    else:
+        values = {key: getattr(action, key) for key in action.__struct_fields__}
+        category = values.get("category_id", 0)
+        values["class"] = (names or {}).get(category, f"class {category}").replace("_", " ")
+        values["last"] = values.get("last", values.get("first", 0) + len(values.get("masks", ())) - 1)
+        values["drop"] = " and ".join(values.get("drop", ()))
+        words = _PHRASES[type(action)].format_map(values)
     return ", ".join(part for part in (decision.verdict, words) if part)
+
+
+_PHRASES: Mapping[type, str] = {
+    AcceptMasks: "take other masks for track {track}, frames {first} to {last}",
+    AddTrack: "add a track ({class})",
+    DeleteTrack: "delete track {track}",
+    DeleteFrames: "delete frames {first} to {last} of track {track}",
+    ChangeClass: "change the class of track {track} to {class}",
+    MergeTracks: "merge track {other} into track {track}",
+    SplitTrack: "split track {track} at frame {at}",
+    SwapIdentities: "swap tracks {track} and {other} from frame {at} on",
+    ReplaceMask: "replace the mask of track {track} in frame {frame}",
+    MarkCrowd: "mark track {track} as crowd: {crowd}",
+    Undo: "undo decision {decision}",
+    Redo: "redo decision {decision}",
+    Resolve: "keep decision {keep}, drop {drop}",
+}
 
 
 def _switches(log: Sequence[Decision]) -> tuple[set[str], dict[str, tuple[str, ...]], dict[str, str]]:

@@ -1,0 +1,52 @@
+"""Data sets on disk for the tests of projects and findings."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from app.desk import Desk
+from app.findings import Findings
+from app.project import Project
+from tests.tevit.evaluation import sets
+
+SIZE = 40, 60
+FRAMES = 10
+
+
+def square(x: int, y: int = 5, side: int = 10) -> np.ndarray:
+    return sets.rectangle(*SIZE, x, y, side, side)
+
+
+STILL = [square(5)] * FRAMES
+ASIDE = [square(11)] * FRAMES  # IoU 0.25 with STILL in every frame
+AWAY = [square(40)] * FRAMES
+
+
+def write(folder: Path, name: str, content: object) -> Path:
+    file = folder / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(content))
+    return file
+
+
+def truth(folder: Path, name: str = "gt.json", videos: int = 2) -> Path:
+    """Videos with a square of class 1 that stands still and, far from it, one of class 2."""
+    annotations = []
+    for video in range(1, videos + 1):
+        annotations.append(sets.annotation(10 * video, video, 1, STILL))
+        annotations.append(sets.annotation(10 * video + 1, video, 2, AWAY))
+    return write(folder, name, sets.data_set(dict.fromkeys(range(1, videos + 1), FRAMES), [1, 2, 3], annotations, SIZE))
+
+
+def predictions(folder: Path, name: str, tracks: list[tuple[int, int, float, list]]) -> Path:
+    """tracks: video, class, score, masks."""
+    return write(folder, name, [sets.prediction(*track) for track in tracks])
+
+
+def evaluated(project: Project, folder: Path) -> Findings:
+    """In this process."""
+    now = Desk(folder, inside=True).open(project).wait(60)
+    assert now.state == "done", now.words
+    assert now.findings is not None
+    return now.findings

@@ -37,24 +37,25 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main(argv: Sequence[str] | None = None, load: "Load | None" = None) -> int:
+def main(argv: Sequence[str] | None = None, load: "Load | None" = None, grace: float = 30.0) -> int:
     """Serve the page until Ctrl-C; returns the exit code: 0, or 2 after one sentence on standard error.
 
-    load: makes a predictor of a model's name or file; tevit.load by default.
+    load: makes a predictor of a model's name or file; tevit.load by default. grace: seconds that a run goes on when
+    its page has been closed.
     """
     args = parser().parse_args(argv)
     try:
         checkpoints = _checked(args.checkpoint)
         _check_address(args.host, args.port)
         with own_folder() as folder:
-            _serve(args, checkpoints, folder, load or _load)
+            _serve(args, checkpoints, folder, load or _load, grace)
     except (ValueError, OSError) as error:
         print(f"app: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load: "Load") -> None:
+def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load: "Load", grace: float) -> None:
     # Both are read while gradio is imported. Its files belong into our folder, and nothing leaves the machine.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
@@ -63,7 +64,7 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
     from tevit.download import home
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    studio = open_studio(folder, home() / "studio", load, checkpoints)
+    studio = open_studio(folder, home() / "studio", load, checkpoints, grace)
     try:
         ui.serve(ui.build(studio), studio, args.host, args.port, args.share)
     finally:

@@ -101,29 +101,37 @@ class _Tab:
             async for updates in self.follow(token, request):
                 yield updates
             yield self._going(False)
-        elif token:
-            yield self._stored(token, request)
-        elif self.studio.clips:
-            clip = self.studio.clips[0]
-            yield {self.parts.clip: clip.name}
-            async for updates in self._look(clip, request):
+            return
+        problem = ""
+        if token:
+            updates, problem = self._stored(token, self._session(request))
+            yield updates
+        if self.studio.clips and (problem or not token):
+            yield {self.parts.clip: self.studio.clips[0].name}
+            async for updates in self._look(self.studio.clips[0], request):
                 yield updates
+        yield {self.parts.panel: panels.problem(problem) if problem else gr.skip()}
 
-    def _stored(self, token: str, request: gr.Request) -> Updates:
+    def _nothing(self) -> Updates:
+        """What yields nothing at all would empty every component."""
+        return {self.parts.panel: gr.skip()}
+
+    def _stored(self, token: str, session: Session) -> tuple[Updates, str]:
+        """A result of before; or nothing, and what is wrong with the link."""
         try:
             stored, show = self.studio.stored(token)
         except ValueError as error:
-            return {self.parts.panel: panels.problem(str(error))}
-        session = self._session(request)
+            return self._nothing(), str(error)
         session.token = token
         said = panels.note(f"{stored.name}, {stored.settings.model}. {stored.sentence}")
-        return self._outcome.show(show, session) | {self.parts.token: token, self.parts.panel: said}
+        return self._outcome.show(show, session) | {self.parts.token: token, self.parts.panel: said}, ""
 
     # --- a video is chosen
 
     async def look_at_file(self, path: str | None, request: gr.Request) -> AsyncIterator[Updates]:
         """A dropped video; a bad file changes nothing."""
         if path is None:
+            yield self._nothing()
             return
         async for updates in self._look(Source(Path(path).name, Path(path)), request):
             yield updates | {self.parts.clip: gr.Dropdown(value=None)}
@@ -131,6 +139,7 @@ class _Tab:
     async def look_at_clip(self, name: str | None, request: gr.Request) -> AsyncIterator[Updates]:
         """One of the clips that are here."""
         if name is None:
+            yield self._nothing()
             return
         async for updates in self._look(self.studio.clip(name), request):
             yield updates | {self.parts.video: None}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from app.estimates import Speeds
 from app.footage import Footage, Preparer, Source
-from app.jobs import GRACE, Runs
+from app.jobs import Runs
 from app.models import Load
 from app.player import Layer, Show
 from app.results import Results, Stored
@@ -106,7 +106,7 @@ class Studio:
         self.preparer.close()
 
 
-def open_studio(folder: Path, home: Path, load: Load, checkpoints: Sequence[Path], grace: float = GRACE) -> Studio:
+def open_studio(folder: Path, home: Path, load: Load, checkpoints: Sequence[Path], grace: float) -> Studio:
     """folder: the server's own. home: where results and speeds stay. grace: seconds, see `Runs.leave`."""
     preparer, results = Preparer(folder / "footage"), Results(home / "results")
     preparer.folder.mkdir(parents=True, exist_ok=True)

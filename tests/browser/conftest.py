@@ -71,13 +71,14 @@ def visit(users: tuple[BrowserContext, BrowserContext], studio: Studio) -> Itera
         if urlsplit(url).scheme not in ("data", "blob") and not url.startswith(studio.url):
             outside.append(url)
 
-    def open_page(user: int = 0) -> Page:
+    def open_page(user: int = 0, address: str = studio.url) -> Page:
         page = users[user].new_page()
         pages.append(page)
         page.on("request", lambda request: note(request.url))
         page.on("pageerror", lambda error: failures.append(str(error)))
-        page.goto(studio.url)
+        page.goto(address)
         expect(page.get_by_label("Model")).to_have_value("fast.pth")
+        expect(page.get_by_role("region", name="Video player")).to_have_attribute("data-state", "ready")
         return page
 
     yield open_page

@@ -1,15 +1,16 @@
 """The tab Segment as people use it: real server, real browser, a model that needs no weights."""
 
+import csv
 import json
 import re
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.app.fakes import WINDOW
 from tests.browser.conftest import Studio
 from tevit.video import open_video
 
@@ -17,14 +18,34 @@ pytestmark = pytest.mark.browser
 
 Visit = Callable[..., Page]
 CANCEL_SECONDS = 3.0
+FILES = ("overlay.mp4", "results.json", "masks.zip", "tracks.csv", "submission.zip")
 
 
 def button(page: Page, name: str) -> Locator:
     return page.get_by_role("button", name=name, exact=True)
 
 
+def player(page: Page) -> Locator:
+    return page.get_by_role("region", name="Video player")
+
+
+def tracks(page: Page, count: int) -> None:
+    """So many are drawn, and so many stand in the table."""
+    expect(player(page)).to_have_attribute("data-tracks", str(count))
+    expect(page.locator(".tracks li")).to_have_count(count)
+
+
+def lane(page: Page, name: str) -> Locator:
+    return page.get_by_role("row", name=name).locator(".lane-name")
+
+
+def row(page: Page, name: str) -> Locator:
+    return page.locator(".tracks button", has_text=name)
+
+
 def drop(page: Page, clip: Path) -> None:
     page.locator("input[type=file]").first.set_input_files(clip)
+    expect(page.locator("#video")).to_contain_text(clip.stem)
 
 
 def choose(page: Page, model: str) -> None:
@@ -35,7 +56,12 @@ def choose(page: Page, model: str) -> None:
 def run(page: Page, clip: Path, model: str) -> None:
     drop(page, clip)
     choose(page, model)
+    expect(button(page, "Run")).to_be_enabled()
     button(page, "Run").click()
+
+
+def done(page: Page) -> None:
+    expect(page.locator("#panel")).to_contain_text("Done after")
 
 
 def download(page: Page, name: str, folder: Path) -> Path:
@@ -52,14 +78,6 @@ def frames_of(results: Path) -> set[int]:
     return {len(item["segmentations"]) for item in json.loads(results.read_text())}
 
 
-def overlay_width(page: Page) -> int:
-    """Pixels of the overlay, once the browser could decode it."""
-    video = page.locator("#overlay video")
-    expect(video).to_be_visible()
-    page.wait_for_function("document.querySelector('#overlay video').readyState >= 2")
-    return video.evaluate("element => element.videoWidth")
-
-
 def said_twice(page: Page, sentence: str | re.Pattern[str]) -> None:
     """In the panel, where it stays, and in a toast."""
     expect(page.locator("#panel").get_by_role("alert")).to_have_text(sentence)
@@ -69,57 +87,147 @@ def said_twice(page: Page, sentence: str | re.Pattern[str]) -> None:
     expect(toast).to_have_count(0)
 
 
-def test_an_empty_page_says_what_to_do(visit: Visit):
+def test_the_first_page_has_a_clip_to_try(visit: Visit):
     page = visit()
     expect(page).to_have_title("TeViT Studio")
     expect(page.get_by_role("tab", name="Segment")).to_be_visible()
-    expect(page.get_by_text("Drop one into the field named Video, choose a model and press Run.")).to_be_visible()
-    for name in ("Run", "Cancel", "overlay.mp4", "results.json"):
+    expect(page.get_by_label("or a clip that is here")).to_have_value("crossing")
+    expect(player(page)).to_have_attribute("data-frame", "0")
+    expect(page.locator("#estimate")).to_contain_text("GB")
+    for name in ("Cancel", *FILES):
         expect(button(page, name)).to_be_disabled()
+    page.get_by_label("or a clip that is here").click()
+    page.get_by_role("option", name="crowd").click()
+    expect(page.locator("#facts")).to_contain_text("31 frames")
+    button(page, "Run").click()
+    tracks(page, 2)
 
 
-def test_from_a_dropped_video_to_overlay_and_results(visit: Visit, clips: dict[str, Path], tmp_path: Path):
+def test_from_a_dropped_video_to_tracks_and_files(visit: Visit, clips: dict[str, Path], tmp_path: Path):
     page = visit()
     drop(page, clips["street"])
-    expect(page.locator("#facts")).to_contain_text("18 frames")
-    expect(page.locator("#facts")).to_contain_text("160 x 96")
-    expect(page.locator("#facts")).to_contain_text("10 frames/s")
-    expect(page.get_by_alt_text("First frame of street.mp4")).to_be_visible()
+    for fact in ("18 frames", "160 x 96", "10 frames/s"):
+        expect(page.locator("#facts")).to_contain_text(fact)
+    expect(page.get_by_label("Last frame")).to_have_value("17")
     choose(page, "slow.pth")
     button(page, "Run").click()
     bar = page.get_by_role("progressbar", name="segmenting")
     expect(bar).to_have_attribute("aria-valuemax", "18")
     expect(page.locator("#panel")).to_contain_text(re.compile(r"\d+ s left.*\d+ of 18 frames, [\d.]+ frames/s"))
     expect(button(page, "Run")).to_be_disabled()
-    expect(button(page, "Cancel")).to_be_enabled()
-    expect(page.get_by_text("Done after")).to_be_visible()
-    assert overlay_width(page) == 160
-    expect(page.locator(".tracks li")).to_have_count(2)
-    expect(page.locator(".tracks li").first).to_contain_text("1 dog")
-    expect(button(page, "Cancel")).to_be_disabled()
-    assert frames_of(download(page, "results.json", tmp_path)) == {18}
+    done(page)
+    tracks(page, 2)
+    expect(page.locator(".tracks li").first).to_contain_text("1 dog0.9318 frames, 0 to 17")
     assert open_video(download(page, "overlay.mp4", tmp_path)).length == 18
+    assert frames_of(download(page, "results.json", tmp_path)) == {18}
+    table = list(csv.DictReader(download(page, "tracks.csv", tmp_path).open()))
+    assert len(table) == 18 + 10, "the second is seen in every other stretch of five frames"
+    names = zipfile.ZipFile(download(page, "masks.zip", tmp_path)).namelist()
+    assert len(names) == 28 and "001-dog/00017.png" in names
+    assert zipfile.ZipFile(download(page, "submission.zip", tmp_path)).namelist() == ["results.json"]
 
 
-def test_cancel_gives_what_is_done_so_far(visit: Visit, clips: dict[str, Path], tmp_path: Path):
+def test_choices_after_the_run_need_no_other_run(visit: Visit, clips: dict[str, Path], tmp_path: Path):
+    page = visit()
+    run(page, clips["street"], "fast.pth")
+    done(page)
+    tracks(page, 2)
+    for label, strict, loose in (("At most", "1", "10"), ("Least frames", "11", "1")):
+        page.get_by_label(label).fill(strict)
+        tracks(page, 1)
+        expect(page.locator("#tracks")).to_contain_text("1 of 2 tracks in 18 frames")
+        page.get_by_label(label).fill(loose)
+        tracks(page, 2)
+    score = page.locator("#choices").get_by_role("spinbutton").first
+    score.fill("0.5")
+    score.press("Enter")
+    tracks(page, 1)
+    assert len(json.loads(download(page, "results.json", tmp_path).read_text())) == 1
+    score.fill("0")
+    score.press("Enter")
+    page.get_by_label("Classes").click()
+    page.get_by_role("option", name="person").click()
+    tracks(page, 1)
+    expect(row(page, "2 person")).to_be_visible()
+
+
+def test_table_plots_and_player_select_together(visit: Visit, clips: dict[str, Path]):
+    page = visit()
+    run(page, clips["street"], "fast.pth")
+    tracks(page, 2)
+    row(page, "2 person").click()
+    expect(lane(page, "2 person")).to_have_attribute("aria-pressed", "true")
+    expect(row(page, "2 person")).to_have_attribute("aria-pressed", "true")
+    lane(page, "1 dog").click()
+    expect(row(page, "1 dog")).to_have_attribute("aria-pressed", "true")
+    expect(row(page, "2 person")).to_have_attribute("aria-pressed", "false")
+    plot = page.get_by_role("img", name="Area over time")
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box is not None
+    plot.click(position={"x": box["width"] * 12.5 / 18, "y": 10})
+    expect(player(page)).to_have_attribute("data-frame", "12")
+
+
+def test_a_range_of_frames_can_be_chosen(visit: Visit, clips: dict[str, Path], tmp_path: Path):
+    page = visit()
+    drop(page, clips["street"])
+    ruler = page.locator(".player .ruler")
+    expect(page.locator(".player-time")).to_have_text(re.compile("frame 0 / 17"))
+    box = ruler.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 4.5 / 18, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 10.5 / 18, box["y"] + 10, steps=3)
+    page.mouse.up()
+    expect(page.get_by_label("First frame")).to_have_value("4")
+    expect(page.get_by_label("Last frame")).to_have_value("10")
+    choose(page, "fast.pth")
+    button(page, "Run").click()
+    done(page)
+    tracks(page, 2)
+    expect(page.locator(".player-time")).to_have_text(re.compile("frame 4 / 10"))
+    assert frames_of(download(page, "results.json", tmp_path)) == {7}
+    assert open_video(download(page, "overlay.mp4", tmp_path)).length == 7
+
+
+def test_tracks_come_while_the_rest_is_computed_and_cancel_keeps_them(
+    visit: Visit, clips: dict[str, Path], tmp_path: Path
+):
     page = visit()
     run(page, clips["long"], "slow.pth")
-    expect(page.locator("#panel")).to_contain_text(re.compile(r"([7-9]|\d\d+) of 400 frames"))
+    tracks(page, 2)
+    expect(page.locator("#panel")).to_contain_text("of 400 frames")
     begin = time.monotonic()
     button(page, "Cancel").click()
-    expect(button(page, "results.json")).to_be_enabled()
+    expect(page.locator("#panel")).to_contain_text("Cancelled after")
     assert time.monotonic() - begin < CANCEL_SECONDS
-    expect(page.get_by_text("Cancelled after")).to_be_visible()
     said = re.search(r"The first (\d+) of 400 frames are kept", page.locator("#panel").inner_text())
-    assert said and int(said[1]) % WINDOW == 0 and overlay_width(page) == 160
+    assert said
     assert frames_of(download(page, "results.json", tmp_path)) == {int(said[1])}
-    assert open_video(download(page, "overlay.mp4", tmp_path)).length == int(said[1])
+
+
+def test_a_page_that_is_reloaded_finds_its_run_and_a_link_its_result(visit: Visit, clips: dict[str, Path]):
+    page = visit()
+    run(page, clips["long"], "slow.pth")
+    expect(page.get_by_role("progressbar", name="segmenting")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("progressbar", name="segmenting")).to_be_visible()
+    expect(button(page, "Run")).to_be_disabled()
+    tracks(page, 2)
+    button(page, "Cancel").click()
+    expect(page.locator("#panel")).to_contain_text("Cancelled after")
+    expect(button(page, "Run")).to_be_enabled()
+    other = visit(1, page.url)
+    tracks(other, 2)
+    unknown = visit(1, page.url[:-4] + "0000")
+    expect(unknown.locator("#panel")).to_contain_text("There is no such stored result, or not any more.")
 
 
 def test_an_error_is_said_twice_and_keeps_what_was_there(visit: Visit, clips: dict[str, Path], tmp_path: Path):
     page = visit()
     run(page, clips["dog"], "fast.pth")
-    expect(page.get_by_text("Done after")).to_be_visible()
+    done(page)
     for model, sentence in (
         ("broken.pth", "broken.pth: not a whole PyTorch checkpoint (the file is empty)"),
         ("crashing.pth", "dog.mp4: unexpected RuntimeError; the server's log says where."),
@@ -127,33 +235,40 @@ def test_an_error_is_said_twice_and_keeps_what_was_there(visit: Visit, clips: di
         choose(page, model)
         button(page, "Run").click()
         said_twice(page, sentence)
-    assert overlay_width(page) == 96
-    assert frames_of(download(page, "results.json", tmp_path)) == {14}
+    tracks(page, 2)
     choose(page, "fast.pth")
     button(page, "Run").click()
-    expect(page.get_by_text("Done after")).to_be_visible()
+    done(page)
+    assert frames_of(download(page, "results.json", tmp_path)) == {14}
 
 
 def test_what_cannot_run_is_refused_until_it_can(visit: Visit, clips: dict[str, Path], studio: Studio):
     page = visit()
     drop(page, clips["words"])
     said_twice(page, re.compile(r"words\.mp4: not a .*video"))
-    expect(button(page, "Clear")).to_have_count(1)
-    expect(button(page, "Run")).to_be_disabled()
-    button(page, "Clear").click()
-    drop(page, clips["dog"])
-    expect(page.get_by_alt_text("First frame of dog.mp4")).to_be_visible()
+    drop_again(page, clips["dog"])
+    expect(page.locator("#facts")).to_contain_text("14 frames")
     expect(page.locator("#panel").get_by_role("alert")).to_have_count(0)
-    for field, wrong, right in (("Lowest score", "2", "0"), ("Tracks at most", "0", "10")):
-        page.get_by_label(field).fill(wrong)
-        button(page, "Run").click()
-        said_twice(page, re.compile(f"{field}: expected .*, got {wrong}"))
-        page.get_by_label(field).fill(right)
+    page.get_by_label("Tracks to compute").fill("0")
+    button(page, "Run").click()
+    said_twice(page, re.compile("Tracks to compute: expected .*, got 0"))
+    page.get_by_label("Tracks to compute").fill("20")
+    page.get_by_label("First frame").fill("12")
+    page.get_by_label("Last frame").fill("5")
+    button(page, "Run").click()
+    said_twice(page, re.compile("Frames: expected the first one before the last, got 12 to 5"))
     choose(page, "tevit_r50 (no weights)")
     advice = f"get them with `tevit models --get tevit_r50`, or put tevit_r50.pth into {studio.home / 'checkpoints'}."
     expect(page.locator("#advice")).to_contain_text(advice)
+    expect(button(page, "Get weights")).to_be_visible()
+    page.get_by_label("Last frame").fill("13")
     button(page, "Run").click()
     said_twice(page, re.compile(re.escape(advice)))
+
+
+def drop_again(page: Page, clip: Path) -> None:
+    button(page, "Clear").click()
+    drop(page, clip)
 
 
 def test_two_users_wait_for_each_other_and_see_their_own(visit: Visit, clips: dict[str, Path], tmp_path: Path):
@@ -163,15 +278,16 @@ def test_two_users_wait_for_each_other_and_see_their_own(visit: Visit, clips: di
     run(second, clips["dog"], "fast.pth")
     expect(second.locator("#panel")).to_contain_text("Waiting: 1 run before yours")
     button(second, "Cancel").click()
-    expect(second.get_by_text("Cancelled after")).to_be_visible()
+    expect(second.locator("#panel")).to_contain_text("Cancelled after")
+    expect(button(second, "Run")).to_be_enabled()
     button(second, "Run").click()
-    expect(first.locator("#panel")).to_contain_text(re.compile(r"([7-9]|\d\d+) of 400 frames"))
+    tracks(first, 2)
     button(first, "Cancel").click()
-    expect(first.get_by_text("Cancelled after")).to_be_visible()
-    expect(second.get_by_text("Done after")).to_be_visible()
-    expect(first.locator("#tracks")).to_contain_text("long.mp4")
-    expect(second.locator("#tracks")).to_contain_text("dog.mp4")
-    assert (overlay_width(first), overlay_width(second)) == (160, 96)
+    expect(first.locator("#panel")).to_contain_text("Cancelled after")
+    done(second)
+    expect(second.locator("#tracks")).to_contain_text("2 tracks in 14 frames")
+    expect(second.locator(".player canvas").first).to_have_attribute("aria-label", "dog.mp4")
+    expect(first.locator(".player canvas").first).to_have_attribute("aria-label", "long.mp4")
     assert frames_of(download(first, "results.json", tmp_path)) != {14}
     assert frames_of(download(second, "results.json", tmp_path)) == {14}
 
@@ -183,20 +299,24 @@ def test_a_page_that_closes_leaves_the_line(visit: Visit, clips: dict[str, Path]
     run(second, clips["dog"], "fast.pth")
     expect(second.locator("#panel")).to_contain_text("Waiting: 1 run before yours")
     first.close()
-    expect(second.get_by_text("Done after")).to_be_visible()
+    done(second)
 
 
 def test_the_keyboard_is_enough(visit: Visit, clips: dict[str, Path]):
     page = visit()
     drop(page, clips["dog"])
+    expect(page.locator("#facts")).to_contain_text("14 frames")
     expect(button(page, "Run")).to_be_enabled()
-    page.get_by_label("Model").focus()
+    page.get_by_label("Tracks to compute").focus()
     for _ in range(10):
         page.keyboard.press("Tab")
         if button(page, "Run").evaluate("element => element === document.activeElement"):
             break
     page.keyboard.press("Enter")
-    expect(page.get_by_text("Done after")).to_be_visible()
+    done(page)
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("End")
+    expect(player(page)).to_have_attribute("data-frame", "13")
 
 
 def test_at_every_width_nothing_sticks_out_and_dark_is_dark(visit: Visit, clips: dict[str, Path]):
@@ -204,10 +324,17 @@ def test_at_every_width_nothing_sticks_out_and_dark_is_dark(visit: Visit, clips:
     page.emulate_media(color_scheme="dark")
     page.reload()
     run(page, clips["dog"], "fast.pth")
-    expect(page.get_by_text("Done after")).to_be_visible()
-    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert max(int(level) for level in re.findall(r"\d+", background)[:3]) < 60
+    done(page)
+    tracks(page, 2)
+    assert darkness(page) < 60
     for width in (1440, 1024, 390):
         page.set_viewport_size({"width": width, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        expect(button(page, "Run")).to_be_in_viewport()
+        expect(button(page, "Play")).to_be_in_viewport()
+    button(page, "Light or dark").click()
+    assert darkness(page) > 200
+
+
+def darkness(page: Page) -> int:
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    return max(int(level) for level in re.findall(r"\d+", background)[:3])

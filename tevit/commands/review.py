@@ -135,7 +135,7 @@ def _report(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**_summary(log, corrected), **_of_report(made)}))
         return _code(corrected)
-    print(f"{args.gt}: {_story(log, corrected)}; {len(made.changes)} tracks differ")
+    print(f"{args.gt}: {_story(log, corrected)}; {_differ(len(made.changes))}")
     for model in made.models:
         before, after = (100 * value for value in model.figures()["AP"])
         print(f"{model.name}: AP {before:.1f} by the original labels, {after:.1f} by the corrected ones")
@@ -163,6 +163,10 @@ def _corrected(args: argparse.Namespace) -> "tuple[list[Decision], Corrected]":
 
 def _story(log: "list[Decision]", corrected: "Corrected") -> str:
     return f"{len(corrected.applied)} of {len(log)} decisions applied"
+
+
+def _differ(count: int) -> str:
+    return "1 track differs" if count == 1 else f"{count} tracks differ"
 
 
 def _summary(log: "list[Decision]", corrected: "Corrected") -> dict:

@@ -94,6 +94,9 @@ def _from_prediction(item: Item, dataset: Dataset, results: Results) -> list[tup
 
 def _predicted(item: Item, dataset: Dataset, results: Results) -> tuple[Mask | None, ...]:
     """The prediction's masks, one or null for every frame of the video."""
-    result = results.video(dataset.videos[item.video_id], dataset.categories)
-    track = next(track for track in result.tracks if track.id == item.prediction)
-    return tuple(to_mask(rle) for rle in track.rles)
+    assert item.prediction is not None
+    info = dataset.videos[item.video_id]
+    places = results.by_video[item.video_id]
+    track = results.masks(item.video_id, info.size_hw)[places.index(item.prediction - 1)]
+    found = [rle if area else None for rle, area in zip(track.rles, track.areas, strict=True)]
+    return tuple(map(to_mask, (found + [None] * info.length)[: info.length]))

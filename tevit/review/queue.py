@@ -94,7 +94,10 @@ def _truths(record: ErrorRecord) -> tuple[int, ...]:
 
 
 class _Seen:
-    """What has been asked already: labels by id; objects without a label by the masks of their best prediction."""
+    """What has been asked already: labels by id; objects without a label by the masks of their best prediction.
+
+    A prediction that shows nothing is no question.
+    """
 
     def __init__(self, results: Results):
         self._results = results
@@ -109,7 +112,7 @@ class _Seen:
             return bool(new)
         assert prediction is not None
         own, others = self._masks(video, prediction), self._objects.setdefault(video, [])
-        if any(masks.track_iou(own.rles, other.rles) >= COVERS for other in others):
+        if not own.areas.any() or any(masks.track_iou(own.rles, other.rles) >= COVERS for other in others):
             return False
         others.append(own)
         return True

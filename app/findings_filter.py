@@ -19,9 +19,10 @@ class Filter:
     """Everything that is named must hold; a filter of nothing shows all errors.
 
     model: a model's name. types: any of these, others than errors too. lens: of LENSES. flags: "switch", "fragment".
-    category: position of a class that is the truth's or the prediction's. classes: positions of truth's and prediction's class, -1 for nothing: the rows that the confusion matrix counts.
-    scores, ious, lengths: both ends belong to them; what has no score is in no range of scores. video: its id. outcome:
-    "fixed", "broken", "both wrong", "both right". text: all its words are somewhere in video, type or classes.
+    category: position of a class that is the truth's or the prediction's. classes: positions of the truth's and the
+    prediction's class, -1 for nothing: the rows that the confusion matrix counts. scores, ious, lengths: both ends
+    belong to them; what has no score is in no range of scores. video: its id. outcome: "fixed", "broken",
+    "both wrong", "both right". text: all its words are somewhere in video, type or classes.
     """
 
     model: str | None = None

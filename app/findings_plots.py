@@ -153,7 +153,7 @@ def classes(findings: Findings) -> Figure:
         bar = _bar(model.name, names, [_percent(model.per_class[id]["AP"]) for id in ids], True)
         clicks = [{"filter": {"category": places[id]}} for id in ids]
         data.append({**bar, "marker": {"color": MODELS[i % len(MODELS)]}, "customdata": clicks})
-    return {**_figure(data, x="AP", reversed_y=True), "rows": len(ids)}
+    return _figure(data, x="AP", reversed_y=True, rows=len(ids))
 
 
 def sizes(findings: Findings) -> Figure:
@@ -220,10 +220,10 @@ def confusion(findings: Findings, selection: Selection, model: int = 0) -> Figur
         "showscale": False,
         "hovertemplate": "truth %{y}<br>prediction %{x}<br>%{text} tracks<extra></extra>",
     }
-    figure = _figure([heat], x="prediction", y="truth", reversed_y=True)
+    figure = _figure([heat], x="prediction", y="truth", reversed_y=True, rows=len(places))
     figure["layout"]["xaxis"] |= {"type": "category", "tickangle": -60, "showgrid": False}
     figure["layout"]["yaxis"] |= {"type": "category", "showgrid": False}
-    return {**figure, "rows": len(places)}
+    return figure
 
 
 def scores(findings: Findings, selection: Selection, model: int = 0) -> Figure:
@@ -327,7 +327,9 @@ def _figure(
     reversed_y: bool = False,
     legend: bool = True,
     brush: str = "",
+    rows: int = 0,
 ) -> Figure:
+    """rows: how many classes stand below each other, for the height that the page gives it."""
     layout: dict[str, Any] = {
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
@@ -339,7 +341,7 @@ def _figure(
         "showlegend": legend and len(data) > 1,
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
         "dragmode": "select" if brush else False,
-        "meta": {"brush": brush},
+        "meta": {"brush": brush, "rows": rows},
     }
     if brush and "y" not in BRUSHES[brush]:
         layout["selectdirection"] = "h"

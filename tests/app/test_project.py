@@ -136,7 +136,7 @@ def test_of_missing_frames_the_others_are_shown(tmp_path):
     for frame in range(made.FRAMES - 1):
         file = tmp_path / "frames" / "v1" / f"{frame}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
-        Image.new("RGB", made.SIZE[::-1], (255, 0, 0)).save(file)
+        Image.new("RGB", (60, 40), (255, 0, 0)).save(file)
     project = open_project(gt, tmp_path / "frames", [a])
     assert project.frames_notice(1) == "1 of 10 frames are missing (9.jpg, …) and shown grey."
     red, grey = (np.asarray(Image.open(io.BytesIO(project.footage(1).picture(frame)))) for frame in (0, 9))

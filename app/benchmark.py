@@ -1,0 +1,211 @@
+"""`python -m app.benchmark findings`: how fast a data set opens, a filter answers and a video opens, in what memory.
+
+Every opening is a process of its own, as after a start of the server; what it keeps lies in a folder of its own.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+
+GOALS = {
+    "first_open_seconds": 20.0,
+    "second_open_seconds": 2.0,
+    "filter_seconds": 0.3,
+    "limits_seconds": 1.0,
+    "cutoff_seconds": 1.0,
+    "video_seconds": 1.0,
+    "megabytes": 2000.0,
+}
+"""What the studio promises on two cores for 300 videos, 40 classes and 10 predictions a video."""
+_ROOT = Path(__file__).resolve().parents[1]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="app.benchmark", description=__doc__)
+    top.add_argument("what", choices=["findings", "open"], help="findings: everything; open: used by it")
+    top.add_argument("--videos", type=int, default=300, help="of the made-up data set (default 300)")
+    top.add_argument("--dataset", type=Path, metavar="JSON", help="your own ground truth instead")
+    top.add_argument("--predictions", type=Path, metavar="JSON", action="append", default=[], help="repeatable")
+    top.add_argument("--models", type=int, default=1, help="so many made-up models (default 1)")
+    top.add_argument("--out", type=Path, metavar="JSON", help="write the result there, too")
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0, or 1 where a goal was missed."""
+    args = parser().parse_args(argv)
+    if args.what == "open":
+        print(json.dumps(_open(args.dataset, args.predictions)))
+        return 0
+    with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder:
+        gt, predictions = _files(args, Path(folder))
+        result = _measure(gt, predictions, Path(folder) / "home")
+    print(json.dumps(result, indent=2))
+    if args.out:
+        from tevit.files import atomic
+
+        with atomic(args.out) as path:
+            path.write_text(json.dumps(result, indent=2) + "\n")
+    return int(not all(result["met"].values()))
+
+
+def _files(args: argparse.Namespace, folder: Path) -> tuple[Path, list[Path]]:
+    if args.dataset:
+        return args.dataset, args.predictions
+    from tevit.evaluation.synthetic import write_sets
+
+    print(f"making a data set of {args.videos} videos", file=sys.stderr)
+    gt, results = write_sets(folder, args.videos)
+    return gt, [results, *(_other(results, index) for index in range(1, args.models))]
+
+
+def _other(results: Path, index: int) -> Path:
+    """Another model: the same tracks with other scores, a tenth of them gone."""
+    import numpy as np
+
+    rng = np.random.default_rng(index)
+    items = [item for item in json.loads(results.read_text()) if rng.random() > 0.1]
+    for item in items:
+        item["score"] = float(np.clip(item["score"] + rng.normal(0, 0.15), 0, 1))
+    path = results.with_name(f"other{index}.json")
+    path.write_text(json.dumps(items))
+    return path
+
+
+def _measure(gt: Path, predictions: Sequence[Path], home: Path) -> dict:
+    first, second = (_elsewhere(gt, predictions, home) for _ in range(2))
+    best = {
+        "first_open_seconds": first["open_seconds"],
+        "second_open_seconds": second["open_seconds"],
+        **{name: max(first[name], second[name]) for name in GOALS if not name.endswith("open_seconds")},
+    }
+    system = f"{platform.system()} {platform.machine()}"
+    return {
+        "date": date.today().isoformat(),
+        "machine": f"{system}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "load": round(os.getloadavg()[0], 1),
+        "videos": first["videos"],
+        "models": len(predictions),
+        "tracks": first["tracks"],
+        "megabytes_of_json": round(sum(path.stat().st_size for path in (gt, *predictions)) / 1e6, 1),
+        "measured": {name: round(value, 3) for name, value in best.items()},
+        "goals": GOALS,
+        "met": {name: best[name] <= goal for name, goal in GOALS.items()},
+    }
+
+
+def _elsewhere(gt: Path, predictions: Sequence[Path], home: Path) -> dict:
+    paths = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "TEVIT_HOME": str(home), "PYTHONPATH": paths}
+    command = [sys.executable, "-m", "app.benchmark", "open", "--dataset", str(gt)]
+    command += [word for path in predictions for word in ("--predictions", str(path))]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
+    return json.loads(done.stdout)
+
+
+def _open(gt: Path, predictions: Sequence[Path]) -> dict:
+    """In this process: everything that a page asks for, from opening on."""
+    from app import findings_plots
+    from app.desk import Desk
+    from app.findings_filter import select
+    from app.project import open_project
+
+    started = time.perf_counter()
+    project = open_project(gt, None, predictions)
+    desk = Desk()
+    now = desk.open(project).wait()
+    if now.findings is None:
+        raise ValueError(now.words)
+    findings = now.findings
+    _ = findings.figures, findings_plots.above(findings), findings_plots.below(findings, select(findings))
+    opened = time.perf_counter() - started
+    return {
+        "open_seconds": opened,
+        **_parts(desk, findings),
+        "videos": len(project.dataset.videos),
+        "tracks": sum(len(results.predictions) for results in project.results),
+        "megabytes": _megabytes(),
+    }
+
+
+def _parts(desk, findings) -> dict[str, float]:
+    from app import findings_plots
+    from app.findings_filter import Filter, select
+    from app.findings_table import row
+    from app.videos import videos
+    from tevit.evaluation.errors import Limits
+
+    model = findings.models[0].name
+    filters = [
+        Filter(),
+        Filter(model=model, types=("classification",)),
+        Filter(text="class 1"),
+        Filter(lens="tracking", scores=(0.5, 1.0)),
+        Filter(ious=(0.1, 0.6), lengths=(10, 30)),
+    ]
+
+    def filtered(chosen: Filter) -> None:
+        selection = select(findings, chosen)
+        _ = [row(findings, index) for index in selection.rows[:50].tolist()]
+        findings_plots.below(findings, selection)
+
+    def shown(video: int) -> None:
+        _show(findings, video)
+
+    ids = [found.id for found in videos(findings.project, findings)[:: max(1, len(findings.video_places) // 10)]]
+    return {
+        "filter_seconds": max(_seconds(lambda f=chosen: filtered(f)) for chosen in filters),
+        "limits_seconds": max(
+            _seconds(lambda p=positive: desk.moved(findings, Limits(positive=p), 0.0)) for positive in (0.6, 0.75, 0.4)
+        ),
+        "cutoff_seconds": max(_seconds(lambda c=cutoff: desk.moved(findings, Limits(), c)) for cutoff in (0.2, 0.5)),
+        "video_seconds": max(_seconds(lambda v=video: shown(v)) for video in ids),
+    }
+
+
+def _show(findings, video: int) -> None:
+    """Everything that opening a video takes: tracks, table, marks, difference, the first masks and pictures."""
+    from app.findings_filter import Filter, select
+    from app.matches import lines, marks
+    from app.player import Layer, Show, masks, payload
+    from app.strips import Strips, differences, strip
+
+    project = findings.project
+    layers = [Layer("ground truth", True, project.truths(video))]
+    for index, model in enumerate(findings.models):
+        layers.append(Layer(model.name, False, project.predictions(project.model_index(model.name), video)))
+        _ = lines(findings, index, video), marks(findings, index, video)
+    differences(project, 0, video)
+    footage = project.footage(video)
+    show = Show("0", footage, 0, len(footage.times), tuple(layers))
+    _ = payload(show), masks(show, 0), footage.picture(0)
+    for index in select(findings, Filter(video=video)).rows[:1].tolist():
+        strips = Strips()
+        _ = [strips.picture(findings, index, picture.frame) for picture in strip(findings, index)]
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def _megabytes() -> float:
+    """The most that this process and any that it waited for held at once, each by itself, added up."""
+    unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+    own, others = (resource.getrusage(who).ru_maxrss / unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own + others
+
+
+if __name__ == "__main__":
+    sys.exit(main())

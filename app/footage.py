@@ -121,6 +121,33 @@ class Footage:
         return video
 
 
+@dataclass(frozen=True, eq=False)
+class Still:
+    """The first picture of a video, before there is more of it."""
+
+    name: str
+    size_hw: tuple[int, int]
+    jpeg: bytes
+    pixel_aspect: float = 1.0
+    times: tuple[float, ...] = (0.0,)
+    video: Path | None = None
+
+    @classmethod
+    def of(cls, video: "Video") -> "Still":
+        """Raises: ValueError, OSError where no picture can be read."""
+        first = next(iter(video.frames()))
+        return cls(video.name, video.size_hw, _jpeg(first.rgb), float(video.pixel_aspect))
+
+    @property
+    def shown_hw(self) -> tuple[int, int]:
+        """Height and width of what is shown."""
+        return shown_size(self.size_hw)
+
+    def picture(self, index: int) -> bytes:
+        """JPEG."""
+        return self.jpeg
+
+
 def _proxy_frame(path: Path, due: float) -> "np.ndarray":
     """RGB of the frame that is due at `due` seconds: from the keyframe before it on."""
     from contextlib import closing

@@ -22,6 +22,7 @@ from app.session import TICK, Session, Updates, toast, work
 from app.studio import Studio
 
 MOST_TRACKS = 100
+PATIENCE = 0.4  # seconds: what is prepared by then needs no first picture in between
 MOST_PAGES = 1000  # whose choices are remembered
 
 
@@ -81,6 +82,7 @@ class _Tab:
 
     def offer(self) -> tuple[Any, ...]:
         """Fill the lists anew at every visit."""
+        self.studio.warm()
         offered = choices(self.studio.checkpoints)
         models = gr.Dropdown([(choice.label, choice.value) for choice in offered], value=offered[0].value)
         return models, *_advice(offered[0]), gr.Dropdown(value=None)
@@ -162,6 +164,9 @@ class _Tab:
             parts.last: gr.Number(value=video.length - 1 if video.length else None),
             parts.run: gr.Button(interactive=True),
         }
+        await asyncio.sleep(PATIENCE)
+        if not preparation.now.over and not session.token:
+            yield {parts.player: payload(await asyncio.to_thread(self.studio.still, video))}
         async for updates in self._prepared(preparation, session):
             yield updates
 

@@ -1,7 +1,9 @@
 """What one server has: the line of runs, the footage, the shows that pages look at, the results that stay."""
 
+import importlib
 import logging
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.estimates import Speeds
-from app.footage import Footage, Preparer, Source
+from app.footage import Footage, Preparer, Source, Still
 from app.jobs import Runs
 from app.models import Load
 from app.player import Layer, Show
@@ -49,6 +51,17 @@ class Studio:
             if source.name == name:
                 return source
         raise ValueError(f"expected one of {', '.join(source.name for source in self.clips)}, got {name[:80]!r}")
+
+    def warm(self) -> None:
+        """Import what the first run needs, beside the page that has just been opened; once is enough."""
+        if "torch" not in sys.modules:
+            threading.Thread(target=importlib.import_module, args=["tevit.predict"], daemon=True).start()
+
+    def still(self, video: "Video") -> Show:
+        """A show of the first picture, while the rest is being prepared. Raises: ValueError, OSError."""
+        show = Show(secrets.token_hex(16), Still.of(video), 0, 1, ())
+        self.shows.put(show)
+        return show
 
     def bare(self, footage: Footage) -> Show:
         """A show of the pictures alone."""

@@ -221,7 +221,8 @@ class Player {
   ended() {
     if (this.loop) return this.again(this.range?.[0] ?? 0);
     this.pause();
-    this.mention();
+    // What was too late to be drawn on the way: the end is the last frame.
+    this.seek(this.show.times.length - 1);
   }
 
   async again(frame) {

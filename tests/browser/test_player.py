@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, CDPSession, Page, expect
 
 from tests.pictures import BITS
 
@@ -249,6 +249,12 @@ def test_python_commands_filters_and_lays_out_panes(open_show: Open):
     expect(lane(page, "Prediction", "1 number")).to_be_hidden()
 
 
+OPEN = """async () => {
+  const show = host().show, began = performance.now();
+  host().unload();
+  await host().load(show);
+  return performance.now() - began;
+}"""
 TIMES = """() => {
   const canvas = document.querySelector('.pane canvas'), box = canvas.getBoundingClientRect(), times = [];
   const timed = (act) => {
@@ -271,6 +277,36 @@ TIMES = """() => {
 
 def test_toggles_and_hovering_are_drawn_at_once(open_show: Open):
     page = open_show("large")
+    opened = page.evaluate(OPEN)
+    print(f"interactive after {opened:.0f} ms")
+    assert opened < 1000
     times = page.evaluate(TIMES)
     print(f"from the event to the canvas: median {times[len(times) // 2]:.1f} ms, worst {times[-1]:.1f} ms")
     assert times[len(times) // 2] <= 16 and times[-1] <= 50
+
+
+@pytest.mark.slow
+def test_a_long_video_plays_in_bounded_memory(open_show: Open, browser: Browser):
+    page = open_show("long", ALIVE)
+    session = page.context.new_cdp_session(page), browser.new_browser_cdp_session()
+    page.evaluate("host().setRate(4)")
+    before = resident(session)
+    page.evaluate("host().play()")
+    expect(player(page)).to_have_attribute("data-frame", "2999", timeout=120_000)
+    after = resident(session)
+    print(f"renderer: {before:.0f} MB before, {after:.0f} MB after; VideoFrames alive at most {page.evaluate('most')}")
+    assert after - before < 500
+    assert page.evaluate("[alive, most <= 4]") == [0, True]
+
+
+def resident(sessions: tuple[CDPSession, CDPSession]) -> float:
+    """Megabytes of the page's process after a forced collection. sessions: with the page, with the browser."""
+    sessions[0].send("HeapProfiler.enable")
+    sessions[0].send("HeapProfiler.collectGarbage")
+    renderers = [
+        Path(f"/proc/{entry['id']}/status")
+        for entry in sessions[1].send("SystemInfo.getProcessInfo")["processInfo"]
+        if entry["type"] == "renderer"
+    ]
+    sizes = [int(re.findall(r"VmRSS:\s+(\d+)", status.read_text())[0]) / 1024 for status in renderers]
+    return max(sizes)

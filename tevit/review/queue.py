@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from tevit import masks
 from tevit.evaluation.errors import Errors, find_errors
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.measuring import Measured, measure
@@ -16,7 +15,6 @@ from tevit.evaluation.records import ErrorRecord
 from tevit.evaluation.taxonomy import TYPES
 from tevit.review.decisions import Predicted
 from tevit.review.suspicion import COVERS, Suspicion, scene, suspicions
-from tevit.segmentations import TrackMasks
 from tevit.ytvis import Dataset, Results, open_dataset, read_results
 
 _REST = 0.05  # priorities below it are for errors that look like the model's own
@@ -48,17 +46,22 @@ def queue(gt: str | os.PathLike | Dataset, results: str | os.PathLike | Results)
     dataset = gt if isinstance(gt, Dataset) else open_dataset(gt)
     found = results if isinstance(results, Results) else read_results(results)
     measured = measure(read_inputs(dataset, found), all_pairs=True)
-    return queue_of(dataset, found, measured, find_errors(measured))
+    return queue_of(dataset, measured, find_errors(measured))
 
 
-def queue_of(dataset: Dataset, results: Results, measured: Measured, errors: Errors) -> list[Item]:
+def queue_of(dataset: Dataset, measured: Measured, errors: Errors) -> list[Item]:
     """The same of what the Errors tab has measured already (with all pairs)."""
-    suspected = sorted(_suspected(dataset, measured, errors), key=lambda pair: (-pair[1].priority, pair[0]))
+    suspected = sorted(_suspected(measured, errors), key=lambda pair: (-pair[1].priority, pair[0]))
     words = _Words(dataset, measured)
-    seen = _Seen(results)
-    items = [words.item(video, s) for video, s in suspected if seen.is_new(video, *_named(measured, s))]
+    seen, places = _Seen(), measured.inputs.predictions.ids
+    items = [
+        words.item(video, s)
+        for video, s in suspected
+        if seen.is_new(video, *_named(measured, s), [int(places[row]) for row in s.same])
+    ]
     rest = [record for record in errors.records if record.type in TYPES]
     rest.sort(key=lambda record: (-(record.score or 0), -record.share))
+    rest = [record for record in rest if record.frames]  # where nothing is to be seen, nothing can be asked
     items += [words.rest(r) for r in rest if seen.is_new(r.video_id, _truths(r), r.prediction_id)]
     return sorted(items, key=lambda item: -item.priority)
 
@@ -69,18 +72,14 @@ def reference(path: str | os.PathLike, place: int) -> Predicted:
         return Predicted(Path(path).name, hashlib.file_digest(file, "sha256").hexdigest(), place)
 
 
-def _suspected(dataset: Dataset, measured: Measured, errors: Errors) -> Iterable[tuple[int, Suspicion]]:
+def _suspected(measured: Measured, errors: Errors) -> Iterable[tuple[int, Suspicion]]:
     scores = [r.score for r in errors.records if r.kind == "prediction" and r.type == "correct" and r.score]
     usual = float(np.median(scores)) if scores else 0.5
     found = [pairs.ious().max(axis=0, initial=0) for pairs in measured.pairs]
     recall = float((np.concatenate([np.zeros(0), *found]) >= COVERS).mean()) if any(map(len, found)) else 0.0
-    ids = measured.inputs.truths.ids
     for pairs in measured.pairs:
         video = measured.inputs.videos[pairs.video].id
-        own = zip(dataset.annotations_of(video), dataset.masks(video), strict=True)
-        rles = {annotation.id: track.rles for annotation, track in own}
-        places = [rles[int(ids[row])] for row in pairs.truths]
-        yield from ((video, s) for s in suspicions(scene(measured, pairs, usual, recall, places)))
+        yield from ((video, s) for s in suspicions(scene(measured, pairs, usual, recall)))
 
 
 def _named(measured: Measured, s: Suspicion) -> tuple[tuple[int, ...], int | None]:
@@ -94,33 +93,22 @@ def _truths(record: ErrorRecord) -> tuple[int, ...]:
 
 
 class _Seen:
-    """What has been asked already: labels by id; objects without a label by the masks of their best prediction.
+    """What has been asked already: labels by id, predictions by their place."""
 
-    A prediction that shows nothing is no question.
-    """
-
-    def __init__(self, results: Results):
-        self._results = results
+    def __init__(self) -> None:
         self._labels: set[tuple[int, int]] = set()
-        self._objects: dict[int, list[TrackMasks]] = {}
-        self._video: tuple[int, list[TrackMasks]] = (-1, [])
+        self._predictions: set[int] = set()
 
-    def is_new(self, video: int, truths: Sequence[int], prediction: int | None) -> bool:
+    def is_new(self, video: int, truths: Sequence[int], prediction: int | None, same: Sequence[int] = ()) -> bool:
+        """same: places of predictions on the same object."""
         if truths:
             new = {(video, id) for id in truths} - self._labels
             self._labels |= new
             return bool(new)
-        assert prediction is not None
-        own, others = self._masks(video, prediction), self._objects.setdefault(video, [])
-        if not own.areas.any() or any(masks.track_iou(own.rles, other.rles) >= COVERS for other in others):
+        if prediction is None or prediction in self._predictions:
             return False
-        others.append(own)
+        self._predictions |= {prediction, *same}
         return True
-
-    def _masks(self, video: int, prediction: int) -> TrackMasks:
-        if self._video[0] != video:
-            self._video = (video, self._results.masks(video))
-        return self._video[1][self._results.by_video[video].index(prediction - 1)]
 
 
 class _Words:

@@ -5,14 +5,13 @@ Duplicates and swapped identities also show without any model: two labels on one
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 
 import numpy as np
 
-from tevit import masks
 from tevit.evaluation.measuring import Measured, VideoPairs
-from tevit.tracks import RLE
+from tevit.evaluation.overlaps import Masks, Spans, frame_overlaps, spans, track_ious
 
 COVERS = 0.5  # IoU from which a mask is taken to show the same object
 _MEETS = 0.05  # IoU of whole tracks from which a misplaced label is still thought to be of this object
@@ -23,7 +22,8 @@ class Suspicion:
     """One possible label error. kind: "class", "missing", "misplaced", "duplicate", "identity" or "unpredicted".
 
     priority: in [0, 1], higher is likelier. truths: rows of the table of truths. prediction: row of predictions, -1
-    for none. frame: the one to look at. at: from which frame on identities are swapped, -1 for other kinds.
+    for none. frame: the one to look at. at: from which frame on identities are swapped, -1 for other kinds. same: rows
+    of further predictions on the same object, which no label shows.
     """
 
     kind: str
@@ -32,6 +32,7 @@ class Suspicion:
     prediction: int
     frame: int
     at: int = -1
+    same: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +40,8 @@ class Scene:
     """One video as the questions need it; d and g are positions in `pairs`.
 
     trust: float64 (D,), in [0, 1): 1/2 where the score is that of a usual right prediction. classes_d, classes_g:
-    int64. ious: (D, G), frame_ious: (D, G, T). rles: the truths' masks, G times T. recall: the share of all truths
-    that some prediction finds.
+    int64. ious: (D, G), frame_ious: (D, G, T). labels, later: the truths' masks, and the same a frame later. found: the
+    predictions' masks. recall: the share of all truths that some prediction finds.
     """
 
     pairs: VideoPairs
@@ -50,16 +51,20 @@ class Scene:
     crowd: np.ndarray
     ious: np.ndarray
     frame_ious: np.ndarray
-    rles: Sequence[Sequence[RLE | None]]
+    labels: Spans
+    later: Spans
+    found: Spans
     recall: float
 
 
-def scene(
-    measured: Measured, pairs: VideoPairs, usual: float, recall: float, rles: Sequence[Sequence[RLE | None]]
-) -> Scene:
+def scene(measured: Measured, pairs: VideoPairs, usual: float, recall: float) -> Scene:
     """usual: the median score of right predictions."""
     truths, predictions = measured.inputs.truths, measured.inputs.predictions
     scores = np.maximum(predictions.scores[pairs.predictions], 0)
+    masks_t, masks_p = truths.masks(pairs.truths.tolist()), predictions.masks(pairs.predictions.tolist())
+    later = [Masks(m.length + 1, m.frames + 1, m.sizes_hw, m.counts) for m in masks_t]
+    length = max((m.length for m in (*later, *masks_p)), default=0)
+    stride = max((int(m.sizes_hw.prod(axis=1).max(initial=0)) for m in (*masks_t, *masks_p)), default=0)
     return Scene(
         pairs=pairs,
         trust=scores / np.maximum(scores + usual, 1e-9),
@@ -68,7 +73,9 @@ def scene(
         crowd=truths.crowd[pairs.truths],
         ious=pairs.ious(),
         frame_ious=pairs.frame_ious(),
-        rles=rles,
+        labels=spans(masks_t, length, stride),
+        later=spans(later, length, stride),
+        found=spans(masks_p, length, stride),
         recall=recall,
     )
 
@@ -94,14 +101,25 @@ def _classes(s: Scene) -> Iterator[Suspicion]:
 
 
 def _missing(s: Scene) -> Iterator[Suspicion]:
-    """A prediction that lasts, on something that no label shows."""
+    """Predictions that last, on something that no label shows; of several on one object the best."""
     areas = s.pairs.prediction_areas.astype(float)
-    for d in range(len(s.trust)):
-        covered = s.pairs.common[d].max(axis=0, initial=0).sum() / max(areas[d].sum(), 1)
-        lasting = (areas[d] > 0).mean() if areas.shape[1] else 0.0
-        priority = s.trust[d] * max(1 - 2 * covered, 0) * np.sqrt(lasting)
-        if priority > 0:
-            yield _found(s, "missing", priority, (), d, int(np.argmax(areas[d])))
+    covered = s.pairs.common.max(axis=1, initial=0).sum(axis=1) / np.maximum(areas.sum(axis=1), 1)
+    lasting = (areas > 0).mean(axis=1) if areas.size else np.zeros(len(areas))
+    priorities = s.trust * np.maximum(1 - 2 * covered, 0) * np.sqrt(lasting)
+    order = np.argsort(-priorities, kind="stable")
+    left = order[priorities[order] > 0]
+    while len(left):
+        d = int(left[0])
+        same = _all_ious(s.found, s.found, [d], left)[0] >= COVERS
+        rows = tuple(s.pairs.predictions[left[same]].tolist())
+        yield replace(_found(s, "missing", priorities[d], (), d, int(np.argmax(areas[d]))), same=rows)
+        left = left[1:][~same[1:]]
+
+
+def _all_ious(a: Spans, b: Spans, of_a: Sequence[int] | np.ndarray, of_b: Sequence[int] | np.ndarray) -> np.ndarray:
+    """IoU of whole tracks, float64 (len(of_a), len(of_b))."""
+    pairs = np.stack(np.meshgrid(of_a, of_b, indexing="ij"), axis=-1).reshape(-1, 2).astype(np.int64)
+    return track_ious(*frame_overlaps(a, b, pairs)).reshape(len(of_a), len(of_b))
 
 
 def _misplaced(s: Scene) -> Iterator[Suspicion]:
@@ -122,8 +140,10 @@ def _misplaced(s: Scene) -> Iterator[Suspicion]:
 
 def _duplicates(s: Scene) -> Iterator[Suspicion]:
     """Two labels on one object, whatever the model says."""
-    for a, b in combinations(range(len(s.classes_g)), 2):
-        iou = masks.track_iou(s.rles[a], s.rles[b]) if not (s.crowd[a] or s.crowd[b]) else 0.0
+    every = range(len(s.classes_g))
+    ious = _all_ious(s.labels, s.labels, every, every) if len(every) > 1 else np.zeros((1, 1))
+    for a, b in combinations(every, 2):
+        iou = 0.0 if s.crowd[a] or s.crowd[b] else float(ious[a, b])
         if iou >= COVERS:
             both = np.minimum(s.pairs.truth_areas[a], s.pairs.truth_areas[b])
             weight = 1.0 if s.classes_g[a] == s.classes_g[b] else 0.8
@@ -132,9 +152,12 @@ def _duplicates(s: Scene) -> Iterator[Suspicion]:
 
 def _identities(s: Scene) -> Iterator[Suspicion]:
     """Two labels that change places: a prediction follows one, then the other; and both would jump less if swapped."""
-    smoother = _continuity(s.rles)
+    length = s.frame_ious.shape[2]
+    if len(s.classes_g) < 2 or length < 2:
+        return
+    smoother = _continuity(s)[..., :length]
     for a, b in combinations(range(len(s.classes_g)), 2):
-        if s.crowd[a] or s.crowd[b] or smoother.shape[2] < 2:
+        if s.crowd[a] or s.crowd[b]:
             continue
         gains, followers = _follow(s, a, b)
         total = gains + smoother[a, b]
@@ -168,23 +191,19 @@ def _swapped(s: Scene, a: int, b: int) -> np.ndarray:
     return parts[0] / np.maximum(parts[1], 1)
 
 
-def _continuity(rles: Sequence[Sequence[RLE | None]]) -> np.ndarray:
-    """How much better two labels would go on if they were swapped at a frame: float64 (G, G, T), IoU, mean of both."""
-    count, length = len(rles), max(map(len, rles), default=0)
-    found = np.zeros((count, count, length))
-    for t in range(1, length):
-        across = _ious([track[t - 1] for track in rles], [track[t] for track in rles])
-        own = np.diag(across)
-        seen = np.array([track[t - 1] is not None and track[t] is not None for track in rles])
-        gain = (across + across.T - own[:, None] - own[None]) / 2
-        found[..., t] = gain * (seen[:, None] & seen[None])
-    return found
+def _continuity(s: Scene) -> np.ndarray:
+    """How much better two labels would go on if they were swapped at a frame: float64 (G, G, T), IoU, mean of both.
 
-
-def _ious(a: Sequence[RLE | None], b: Sequence[RLE | None]) -> np.ndarray:
-    """float64 (A, B)."""
-    common, union = masks.overlaps([[rle] for rle in a], [[rle] for rle in b])
-    return (common / np.maximum(union, 1))[..., 0]
+    0 where one of the two is not seen in that frame or the one before.
+    """
+    count = len(s.classes_g)
+    pairs = np.indices((count, count)).reshape(2, -1).T
+    common, union = frame_overlaps(s.later, s.labels, pairs)
+    across = (common / np.maximum(union, 1)).reshape(count, count, -1)
+    own = across[np.arange(count), np.arange(count)]
+    gain = (across + across.transpose(1, 0, 2) - own[:, None] - own[None]) / 2
+    seen = (s.later.areas > 0) & (s.labels.areas > 0)
+    return gain * (seen[:, None] & seen[None])
 
 
 def _unpredicted(s: Scene) -> Iterator[Suspicion]:

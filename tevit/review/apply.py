@@ -145,8 +145,8 @@ def _apply_one(labels: Labels, decision: Decision) -> None:
 def _accept(labels: Labels, d: Decision, action: do.AcceptMasks) -> None:
     place = labels.find(d, action.track)
     found, new = labels.masks(d, place), _given(labels, d, action.masks, action.first)
+    labels.check(d, place)
     found[action.first : action.first + len(new)] = new
-    labels.rles(d, found)
     labels.set_masks(place, found)
 
 
@@ -178,8 +178,8 @@ def _delete_frames(labels: Labels, d: Decision, action: do.DeleteFrames) -> None
     place = labels.find(d, action.track)
     found = labels.masks(d, place)
     _check_last(action.last, len(found))
+    labels.check(d, place)
     found[action.first : action.last + 1] = [None] * (action.last + 1 - action.first)
-    labels.rles(d, found)
     labels.set_masks(place, found)
 
 
@@ -222,8 +222,8 @@ def _swap(labels: Labels, d: Decision, action: do.SwapIdentities) -> None:
     place, other = labels.find(d, action.track), labels.find(d, action.other)
     one, two, at = labels.masks(d, place), labels.masks(d, other), action.at
     _check_last(at, len(one))
-    labels.rles(d, one)
-    labels.rles(d, two)
+    labels.check(d, place)
+    labels.check(d, other)
     labels.set_masks(place, one[:at] + two[at:])
     labels.set_masks(other, two[:at] + one[at:])
 

@@ -78,6 +78,7 @@ class Labels:
     changed: set[int] = field(default_factory=set)
     touched: bool = False
     _masks: dict[int, list[Any]] = field(default_factory=dict)
+    _sound: set[int] = field(default_factory=set)
 
     def find(self, decision: Decision, ref: TrackRef) -> int:
         """The position of a track of the decision's video. Raises: UnfitError."""
@@ -127,6 +128,12 @@ class Labels:
         self.changed.add(place)
         self.touched = True
 
+    def check(self, decision: Decision, place: int) -> None:
+        """Whether a track's masks can be read, looked at once: decisions put in sound ones only. Raises: UnfitError."""
+        if place not in self._sound:
+            self.rles(decision, self.masks(decision, place))
+            self._sound.add(place)
+
     def rles(self, decision: Decision, found: Sequence[Any]) -> TrackMasks:
         """Segmentations read and checked. Raises: UnfitError."""
         size = self.video(decision).size_hw
@@ -144,6 +151,7 @@ class Labels:
         self.entries.append({"id": self.numbers[decision.id], **entry})
         self.owners.append(decision.video_id)
         self.refs[decision.id] = place
+        self._sound.add(place)
         self.set_masks(place, found)
 
     def delete(self, place: int) -> None:

@@ -82,8 +82,14 @@ class Opening:
             self.cancel()
 
     def cancel(self) -> None:
-        """Stop the work, for everybody."""
-        self._stop.set()
+        """Stop the work, for everybody; what is done stays."""
+        if not self._over.is_set():
+            self._stop.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was cancelled, or will be in a moment."""
+        return self._stop.is_set()
 
     def run(self) -> None:
         """Do the work, in the caller's thread."""
@@ -158,7 +164,7 @@ class Desk:
         key = (str(project.folder), *(self.path(project, model).name for model in project.models))
         with self._lock:
             opening = self._openings.get(key)
-            fresh = opening is None or opening.now.state in ("cancelled", "failed") or opening._stop.is_set()
+            fresh = opening is None or opening.stopping or opening.now.state == "failed"
             if fresh:
                 opening = self._openings[key] = Opening(self, project)
                 self._forget()

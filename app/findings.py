@@ -13,13 +13,13 @@ from app.evaluating import NAMES, SAMPLES, Kept
 from app.project import Project
 from tevit.evaluation.ap import Evaluation, conclude
 from tevit.evaluation.bootstrap import Interval, differences, draw_weights, intervals, resample
-from tevit.evaluation.breakdown import Part
+from tevit.evaluation.breakdown import Part, by_length, by_size, by_video
 from tevit.evaluation.columns import Columns, Geometry, columns, geometry
-from tevit.evaluation.curves import count_positives, curves, figure
+from tevit.evaluation.curves import Curves, count_positives, curves, figure
 from tevit.evaluation.cutoff import above
 from tevit.evaluation.errors import Errors, Limits, find_costs, find_errors
-from tevit.evaluation.gaps import Gaps, find_gaps
-from tevit.evaluation.matching import Question, settle
+from tevit.evaluation.gaps import Gap, Gaps, find_gaps
+from tevit.evaluation.matching import Outcome, Question, settle
 from tevit.evaluation.measuring import Measured
 
 FEWER_SAMPLES = 200  # at a cut-off, so that it is answered at once
@@ -56,15 +56,23 @@ class ModelFindings:
         """All official figures and curves."""
         return conclude(self.measured)
 
-    @property
+    @cached_property
+    def quick(self) -> tuple[Outcome, Curves]:
+        """What became of every prediction, and the curves, of all sizes together."""
+        return _quick(self.measured)
+
+    @cached_property
     def per_class(self) -> Mapping[int, Mapping[str, float]]:
-        """Category id -> the twelve figures."""
-        return self.kept.head.per_class if self.whole else self.evaluation.per_class
+        """Category id -> AP, AP50, AP75, AR1, AR10 (and more)."""
+        if self.whole:
+            return self.kept.head.per_class
+        ids = self.measured.inputs.categories
+        return {id: {name: figure(self.quick[1], name, k) for name in NAMES} for k, id in enumerate(ids)}
 
     @property
     def precision(self) -> np.ndarray:
-        """float64 (T, R, K, 4): at each IoU threshold, recall point, class; all, small, medium, large. -1: unknown."""
-        return self.kept.precision if self.whole else self.evaluation.curves.precision[..., 2]
+        """float64 (T, R, K): at each IoU threshold, recall point and class. -1: unknown."""
+        return self.kept.precision[..., 0] if self.whole else self.quick[1].precision[..., 0, 2]
 
     @cached_property
     def samples(self) -> Mapping[str, np.ndarray]:
@@ -72,26 +80,31 @@ class ModelFindings:
         if self.whole:
             return self.kept.samples
         weights = draw_weights(len(self.measured.inputs.videos), FEWER_SAMPLES)
-        return resample(self.measured, self.evaluation.outcome, weights, names=NAMES)
+        return resample(self.measured, self.quick[0], weights, names=NAMES)
 
     @cached_property
     def by_size(self) -> Mapping[str, Part]:
         """All, small, medium, large tracks."""
-        return self.kept.head.by_size if self.whole else self.evaluation.by_size()
+        return self.kept.head.by_size if self.whole else by_size(self.measured)
 
     @cached_property
     def by_length(self) -> Mapping[str, Part]:
         """Short, middle and long tracks."""
-        return self.kept.head.by_length if self.whole else self.evaluation.by_length()
+        return self.kept.head.by_length if self.whole else by_length(self.measured)
 
     @cached_property
     def by_video(self) -> Mapping[int, Part]:
         """Video id -> figures of it alone."""
-        return self.kept.head.by_video if self.whole else self.evaluation.by_video()
+        return self.kept.head.by_video if self.whole else by_video(self.measured, self.quick[0])
+
+    @cached_property
+    def gap(self) -> Gap:
+        """The second lens: what tracking, classes and masks cost."""
+        return self.kept.head.gap if self.whole else find_gaps(self.measured, parts=False).whole
 
     @cached_property
     def gaps(self) -> Gaps:
-        """The second lens: what tracking, classes and masks cost. At a cut-off it takes a second or two."""
+        """The same by parts; at a cut-off it takes a second or two."""
         return self.kept.head.gaps if self.whole else find_gaps(self.measured)
 
     @cached_property
@@ -118,35 +131,35 @@ def moved(found: ModelFindings, limits: Limits, cutoff: float) -> ModelFindings:
     if (limits, cutoff) == (found.limits, found.cutoff):
         return found
     base = of_model(found.name, found.kept)
-    measured = above(found.kept.measured, cutoff)
+    measured = found.measured if cutoff == found.cutoff else above(found.kept.measured, cutoff)
     whole = measured is found.kept.measured
     if whole and limits == DEFAULT:
         return replace(base, cutoff=cutoff)
     source = found if measured is found.measured and limits.cover == found.limits.cover else None
     known = source.geometry if source else geometry(measured, limits.cover)
+    quick = None if whole else source.quick if source else _quick(measured)
     costs = find_costs(measured, limits)
     result = replace(
         base,
         limits=limits,
         cutoff=cutoff,
         measured=measured,
-        figures=base.figures if whole else _figures(measured),
+        figures=base.figures if quick is None else {name: figure(quick[1], name) for name in NAMES},
         columns=columns(measured, costs, known),
         ap=costs.ap,
         dap=costs.dap,
         mended=costs.mended,
     )
-    result.__dict__["geometry"] = known
+    result.__dict__.update({"geometry": known} | ({} if quick is None else {"quick": quick}))
     return result
 
 
-def _figures(measured: Measured) -> dict[str, float]:
-    """The five figures, without the sizes that would take three times as long again."""
+def _quick(measured: Measured) -> tuple[Outcome, Curves]:
+    """Without the sizes, that would take three times as long again."""
     inputs = measured.inputs
     everything = Question(np.zeros((1, len(inputs.truths.ids)), bool), np.zeros((1, len(inputs.predictions.ids)), bool))
     outcome = settle(measured.groups, inputs.truths, inputs.predictions, everything)
-    found = curves(outcome, count_positives(inputs, everything))
-    return {name: figure(found, name) for name in NAMES}
+    return outcome, curves(outcome, count_positives(inputs, everything))
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def lenses(findings: Findings) -> Figure:
     """What tracking, classes and masks cost."""
     data = []
     for i, model in enumerate(findings.models):
-        gap = model.gaps.whole
+        gap = model.gap
         values = [_points(value, gap.ap) for value in (gap.tracking, gap.classification, gap.masks)]
         data.append(
             {
@@ -119,7 +119,7 @@ def recall(findings: Findings, category: int | None = None) -> Figure:
     data = []
     for i, model in enumerate(findings.models):
         for threshold, dash in ((0, "solid"), (5, "dot")):
-            curve = _precision(model.precision[threshold, :, :, 0], category)
+            curve = _precision(model.precision[threshold], category)
             if curve is not None:
                 name = f"{model.name}, IoU {IOU_THRESHOLDS[threshold]:.2f}"
                 data.append(_line(name, RECALL_POINTS, curve, i, dash))
@@ -137,7 +137,7 @@ def thresholds(findings: Findings) -> Figure:
     """AP by IoU threshold."""
     data = []
     for i, model in enumerate(findings.models):
-        values = [_percent(mean_of_known(row)) for row in model.precision[..., 0]]
+        values = [_percent(mean_of_known(row)) for row in model.precision]
         data.append({**_line(model.name, IOU_THRESHOLDS.round(2), values, i), "mode": "lines+markers"})
     return _figure(data, x="IoU threshold", y="AP", y_range=(0, None))
 

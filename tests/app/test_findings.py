@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -84,7 +86,7 @@ def test_the_page_has_the_numbers_of_tevit_errors(shapes, capsys, limits):
         assert (model.ap, dict(model.dap)) == (expected["ap"], expected["dap"])
         assert model.mended == expected["mended"]
         gaps = expected["gaps"]
-        assert vars(model.gaps.whole) == gaps["all"]
+        assert vars(model.gaps.whole) == vars(model.gap) == gaps["all"]
         assert {name: vars(gap) for name, gap in model.gaps.by_length.items()} == gaps["by_length"]
         t = table(at)
         for kind, counts in expected["counts"].items():
@@ -105,8 +107,13 @@ def test_a_cut_off_equals_a_file_without_the_others(shapes, tmp_path, capsys):
         assert isinstance(figures, dict) and isinstance(expected, dict)
         assert {name: model.figures[name] for name in NAMES} == {name: figures[name] for name in NAMES}
         assert dict(model.dap) == pytest.approx(expected["dap"], abs=1e-12)
-        assert vars(model.gaps.whole) == expected["gaps"]["all"]
+        assert vars(model.gap) == vars(model.gaps.whole) == expected["gaps"]["all"]
         assert dict(model.evaluation.figures) == {name: figures[name] for name in model.evaluation.figures}
+        for id, own in figures["per_class"].items():
+            assert model.per_class[int(id)] == {name: own[name] for name in NAMES}
+        assert dict(model.by_video) == dict(model.evaluation.by_video())
+        assert dict(model.by_size) == dict(model.evaluation.by_size())
+        np.testing.assert_array_equal(model.precision, model.evaluation.curves.precision[..., 0, 2])
     assert all(found.spreads[0] is not None for found in cut.figures)
     assert shapes.moved(Limits(), -1.0).models[0].whole and not cut.models[0].whole
     with pytest.raises(ValueError, match="expected a score"):
@@ -403,3 +410,19 @@ def test_a_mapping_of_classes_is_another_evaluation(tmp_path):
     after = made.evaluated(with_categories(project, "a", {3: 1, 2: 2}), tmp_path / "kept")
     assert before.models[0].dap["classification"] > 0 and after.models[0].dap["classification"] == 0
     assert after.models[0].figures["AR1"] > before.models[0].figures["AR1"]
+
+
+def test_nothing_heavy_is_loaded_to_open_a_project():
+    modules = (
+        "project desk findings findings_filter findings_plots findings_export matches strips videos view difference"
+    )
+    code = "; ".join(f"import app.{name}" for name in modules.split())
+    heavy = ("torch", "plotly", "cv2", "av", "gradio", "scipy")
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; import sys; print([name for name in {heavy!r} if name in sys.modules])"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"

@@ -68,8 +68,8 @@ class _Stage:
     frames: np.ndarray
 
 
-def find_gaps(measured: Measured) -> Gaps:
-    """Take the lost AP apart. measured: with all pairs, and classes not pooled."""
+def find_gaps(measured: Measured, parts: bool = True) -> Gaps:
+    """Take the lost AP apart. measured: with all pairs, and classes not pooled. parts: by length and instances, too."""
     if len(measured.pairs) != len(measured.inputs.videos) or measured.agnostic:
         raise ValueError("gaps need the overlaps of all pairs, by class: measure with all_pairs=True")
     dealt = [_deal(measured, pairs) for pairs in measured.pairs]
@@ -80,14 +80,22 @@ def find_gaps(measured: Measured) -> Gaps:
     ]
     truths = measured.inputs.truths
     instances = np.bincount(truths.videos[~truths.crowd], minlength=len(measured.inputs.videos))
-    questions = [_question(measured, stage, instances) for stage in stages]
+    ask = _question if parts else _whole_question
+    questions = [ask(measured, stage, instances) for stage in stages]
     positives = count_positives(measured.inputs, questions[0])
     aps = [_aps(measured, stage, question, positives) for stage, question in zip(stages, questions, strict=True)]
-    whole, *parts = [Gap(int(count), *values) for count, *values in zip(positives.sum(axis=1), *aps, strict=True)]
+    whole, *rest = [Gap(int(count), *values) for count, *values in zip(positives.sum(axis=1), *aps, strict=True)]
     return Gaps(
         whole=whole,
-        by_length=dict(zip(LENGTHS, parts[: len(LENGTHS)], strict=True)),
-        by_instances=dict(zip(INSTANCES, parts[len(LENGTHS) :], strict=True)),
+        by_length=dict(zip(LENGTHS, rest, strict=False)),
+        by_instances=dict(zip(INSTANCES, rest[len(LENGTHS) :], strict=False)),
+    )
+
+
+def _whole_question(measured: Measured, stage: _Stage, instances: np.ndarray) -> Question:
+    """Everything."""
+    return Question(
+        np.zeros((1, len(measured.inputs.truths.ids)), bool), np.zeros((1, len(stage.predictions.ids)), bool)
     )
 
 

@@ -24,6 +24,7 @@ from tevit.review import (
     last_undoable,
     parse_log,
     standing,
+    tally,
     to_line,
 )
 from tevit.review import decisions as do
@@ -409,6 +410,15 @@ def test_a_prediction_that_one_adds_and_another_refuses():
 def test_a_change_of_mind_takes_back_ones_own_verdict():
     log = [made(do.Keep(), "ann", tracks=[15]), made(do.DeleteTrack(15), "ann"), made(do.DeleteTrack(15), "ben")]
     assert not standing(log).disagreements and track(apply(labels(), log), 15) is None
+
+
+def test_a_tally_leaves_out_what_is_undone():
+    log = [made(do.Keep(), "ben"), made(do.DeleteTrack(11), "ann"), made(do.DeleteTrack(12), "ann")]
+    log.append(made(do.Undo(log[1].id), "ann"))
+    assert tally(log) == {"ann": {"label is wrong": 1}, "ben": {"label is right": 1}} and list(tally(log)) == [
+        "ann",
+        "ben",
+    ]
 
 
 # --- lines

@@ -17,7 +17,7 @@ from tevit.review import Decision, apply, content_hash, correct, decide, read_lo
 from tevit.review import decisions as do
 from tevit.review.choices import choices
 from tevit.review.decisions import to_mask
-from tevit.review.queue import Item, queue, reference
+from tevit.review.queue import Item, queue, reference, walk
 from tevit.tracks import Track
 from tevit.validate import validate
 from tevit.ytvis import Dataset, Results, open_dataset, read_results, write_results
@@ -105,6 +105,15 @@ def test_queue_without_labels_or_without_predictions(tmp_path):
     gt = make.save(tmp_path, "gt.json", make.sample())
     nothing = make.save(tmp_path, "nothing.json", [])
     assert {item.kind for item in queue(gt, nothing)} <= {"unpredicted", "missed", "identity"}
+
+
+def test_a_walk_passes_every_label_once():
+    dataset = open_dataset(LABELS)
+    items = walk(dataset)
+    assert [item.annotation_ids for item in items] == [
+        (a.id,) for v in dataset.videos for a in dataset.annotations_of(v)
+    ]
+    assert items[0].question == "Is label 1 a cross, with the right masks in every frame?"
 
 
 def test_choices_are_decisions_that_fit(tmp_path):

@@ -66,6 +66,19 @@ def queue_of(dataset: Dataset, measured: Measured, errors: Errors) -> list[Item]
     return sorted(items, key=lambda item: -item.priority)
 
 
+def walk(dataset: Dataset) -> list[Item]:
+    """Every label of every video, in the file's order, for those who look through labels without a model."""
+    found = []
+    for video in dataset.videos:
+        pairs = zip(dataset.annotations_of(video), dataset.masks(video), strict=True)
+        for annotation, track in pairs:
+            name = dataset.categories.get(annotation.category_id, f"class {annotation.category_id}").replace("_", " ")
+            question = f"Is label {annotation.id} {_a(name)}, with the right masks in every frame?"
+            frame = int(track.areas.argmax()) if len(track.areas) else 0
+            found.append(Item(video, "label", 0.0, frame, (annotation.id,), None, question))
+    return found
+
+
 def reference(path: str | os.PathLike, place: int) -> Predicted:
     """How decisions name a prediction: the file, its SHA-256, and the place in it from 1."""
     with open(path, "rb") as file:

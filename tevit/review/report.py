@@ -14,7 +14,7 @@ from tevit.files import atomic
 from tevit.review.apply import Corrected
 from tevit.review.changes import COLUMNS, Change, class_name, find_changes, rows
 from tevit.review.decisions import VERDICTS, Decision
-from tevit.review.standing import summary
+from tevit.review.standing import summary, tally
 from tevit.ytvis import Dataset, open_dataset
 
 FIGURES = ("AP", "AP50", "AP75", "AR1", "AR10")
@@ -177,11 +177,10 @@ def _compared_row(name: str, before: float, after: float) -> str:
 
 
 def _reviewers(log: Sequence[Decision]) -> str:
-    counts = Counter((d.reviewer, d.verdict) for d in log if d.verdict is not None)
-    names = sorted({reviewer for reviewer, _ in counts})
+    counts = tally(log)
     head = "".join(f"<th>{verdict}</th>" for verdict in VERDICTS)
-    body = "".join(_reviewer_row(name, [counts[name, verdict] for verdict in VERDICTS]) for name in names)
-    table = f"<table><tr><th class=text></th>{head}</tr>{body}</table>" if names else '<p class="note">None.</p>'
+    body = "".join(_reviewer_row(name, [own[verdict] for verdict in VERDICTS]) for name, own in counts.items())
+    table = f"<table><tr><th class=text></th>{head}</tr>{body}</table>" if counts else '<p class="note">None.</p>'
     return f"<section><h2>Decisions by reviewer</h2>{table}</section>"
 
 

@@ -1,6 +1,6 @@
 """Which decisions of a log count: undo, redo and resolve done, and what reviewers disagree about."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -94,6 +94,16 @@ def last_redoable(log: Sequence[Decision], reviewer: str) -> Decision | None:
         if d.action.decision in undone:
             return by_id[d.action.decision]
     return None
+
+
+def tally(log: Sequence[Decision]) -> dict[str, Counter[str]]:
+    """Reviewer -> verdict -> how many decisions that are not undone, reviewers by name."""
+    undone, _, _ = _switches(log)
+    found: dict[str, Counter[str]] = {reviewer: Counter() for reviewer in sorted({d.reviewer for d in log})}
+    for d in log:
+        if d.verdict is not None and d.id not in undone:
+            found[d.reviewer][d.verdict] += 1
+    return found
 
 
 def summary(decision: Decision, names: Mapping[int, str] | None = None) -> str:

@@ -34,6 +34,18 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument(
         "--checkpoint", metavar="FILE", type=Path, action="append", default=[], help="offer this model; repeatable"
     )
+    data = top.add_argument_group("data set", "for Compare and Errors; by default the bundled shapes")
+    data.add_argument("--dataset", metavar="JSON", type=Path, help="ground truth in YouTube-VIS form")
+    data.add_argument("--frames", metavar="DIR", type=Path, help="the folder below which its frames lie")
+    data.add_argument(
+        "--predictions",
+        metavar="JSON",
+        type=Path,
+        action="append",
+        default=[],
+        help="a model's results; repeatable, named by the file",
+    )
+    data.add_argument("--project", metavar="DIR", type=Path, help="the folder of an earlier session, or of a new one")
     return top
 
 
@@ -60,15 +72,22 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
     from app import ui
+    from app.bench import Bench
+    from app.desk import Desk
+    from app.project import open_project
+    from app.strips import Strips
     from app.studio import open_studio
     from tevit.download import home
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    project = open_project(args.dataset, args.frames, args.predictions, args.project)
+    bench = Bench(project, Desk(), Strips())
     studio = open_studio(folder, home() / "studio", load, checkpoints, grace)
     try:
-        ui.serve(ui.build(studio), studio, args.host, args.port, args.share)
+        ui.serve(ui.build(studio, bench), studio, args.host, args.port, args.share)
     finally:
         studio.close()
+        bench.desk.close()
 
 
 def _load(model: str) -> "Predictor":

@@ -5,7 +5,7 @@ for them, as COCO's run lengths. What the browser says is untrusted and read by 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -40,12 +40,15 @@ class Footage(Protocol):
 class Layer:
     """Tracks from one source over the frames of a show, or over the first of them while the rest is computed.
 
-    name: as people know it. truth: ground truth.
+    name: as people know it. truth: ground truth. colours: track id -> RGB where they mean something of their own.
+    marks: track id -> [{"frame", "kind": "switch" or "fragment"}] for its lane.
     """
 
     name: str
     truth: bool
     result: VideoResult
+    colours: Mapping[int, Sequence[int]] = field(default_factory=dict)
+    marks: Mapping[int, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +90,11 @@ class Event:
     labels: bool = True
 
 
-def payload(show: Show, panes: Sequence[Pane] = ()) -> dict[str, Any]:
+Layout = Literal["side", "stacked", "swipe"]
+"""How panes stand: beside one another, below one another, over one another with a line to move between them."""
+
+
+def payload(show: Show, panes: Sequence[Pane] = (), layout: Layout = "side") -> dict[str, Any]:
     """Everything the player needs but pictures and masks, as JSON. panes: by default one with all layers."""
     from tevit.render import PALETTE
 
@@ -109,6 +116,7 @@ def payload(show: Show, panes: Sequence[Pane] = ()) -> dict[str, Any]:
         "chunk": CHUNK,
         "palette": [list(rgb) for rgb in PALETTE],
         "layers": [_layer(layer) for layer in show.layers],
+        "layout": layout,
         "panes": [{"name": pane.name, "layers": list(pane.layers)} for pane in shown],
     }
 
@@ -122,18 +130,23 @@ def _end(show: Show, times: Sequence[float]) -> float:
 
 
 def _layer(layer: Layer) -> dict[str, Any]:
-    names = layer.result.categories
-    return {"name": layer.name, "truth": layer.truth, "tracks": [_track(t, names) for t in layer.result.tracks]}
+    return {"name": layer.name, "truth": layer.truth, "tracks": [_track(layer, t) for t in layer.result.tracks]}
 
 
-def _track(track: Track, names: Mapping[int, str]) -> dict[str, Any]:
-    return {
+def _track(layer: Layer, track: Track) -> dict[str, Any]:
+    name = layer.result.categories.get(track.category_id, f"class {track.category_id}")
+    found: dict[str, Any] = {
         "id": track.id,
         "category": track.category_id,
-        "label": names.get(track.category_id, f"class {track.category_id}").replace("_", " "),
+        "label": name.replace("_", " "),
         "score": round(track.score, 4),
         "seen": stretches(track.present),
     }
+    if track.id in layer.colours:
+        found["rgb"] = list(layer.colours[track.id])
+    if track.id in layer.marks:
+        found["marks"] = [dict(mark) for mark in layer.marks[track.id]]
+    return found
 
 
 def stretches(present: np.ndarray) -> list[list[int]]:

@@ -5,7 +5,8 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes import Base
 
-from app import endpoints, segment
+from app import compare, endpoints, segment
+from app.bench import Bench
 from app.jobs import KEEP_SECONDS
 from app.shows import routes
 from app.studio import Studio
@@ -25,12 +26,16 @@ FONT = ("system-ui", "sans-serif")
 MONO = ("ui-monospace", "monospace")
 
 
-def build(studio: Studio) -> gr.Blocks:
-    """All tabs, of one studio."""
+def build(studio: Studio, bench: Bench) -> gr.Blocks:
+    """All tabs, of one studio and one data set."""
     with gr.Blocks(title=TITLE, fill_width=True, delete_cache=(3600, KEEP_SECONDS)) as page:
         gr.HTML(_TITLE, js_on_load=_THEME, elem_id="title", apply_default_css=False)
-        with gr.Tabs(), gr.Tab("Segment"):
-            segment.build(page, studio)
+        with gr.Tabs() as tabs:
+            with gr.Tab("Segment", id="segment"):
+                segment.build(page, studio)
+            with gr.Tab("Compare", id="compare") as tab:
+                jump = gr.Textbox(visible=False)
+                compare.build(page, tab, tabs, jump, bench, studio.shows)
         endpoints.build(studio)
     return page
 

@@ -65,13 +65,13 @@ export class Lanes {
   }
 
   /** hidden: keys that their eye hides. out: keys that a filter takes away. */
-  mark({ hidden, out, selected, lit }) {
+  mark({ hidden, out, chosen, lit }) {
     for (const [key, { row, name, eye }] of this.rows) {
       row.hidden = out.has(key);
       row.classList.toggle("off", hidden.has(key));
       row.classList.toggle("lit", key === lit);
-      row.classList.toggle("selected", key === selected);
-      name.setAttribute("aria-pressed", String(key === selected));
+      row.classList.toggle("selected", chosen.has(key));
+      name.setAttribute("aria-pressed", String(chosen.has(key)));
       eye.setAttribute("aria-pressed", String(!hidden.has(key)));
     }
   }

@@ -4,6 +4,7 @@ const DASH = 7; // steps along an outline that a dash and a gap take
 const RAMP = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]; // viridis, for scores
 
 export function colour(show, layer, track, by) {
+  if (track.rgb) return track.rgb;
   if (by === "score") return ramp(track.score);
   const place = by === "class" ? track.category : track.id;
   return show.palette[((place % show.palette.length) + show.palette.length) % show.palette.length];

@@ -25,6 +25,7 @@ class Player {
     this.hidden = new Set();
     this.shown = null; // per layer the ids that a filter leaves, null for all
     this.selected = null;
+    this.partners = new Set(); // chosen together with what is selected
     this.lit = null;
     this.frame = 0;
     this.rate = 1;
@@ -66,11 +67,12 @@ class Player {
     return this.show !== undefined && this.show !== null;
   }
 
-  /** A payload of app/player.py, or null for none. Another version of what is shown keeps frame and choices. */
+  /** A payload of app/player.py (`at`: the frame to begin with), or null for none. Another version of what is shown keeps frame and choices. */
   async load(show) {
     if (!show?.token) return this.unload();
     const same = this.show?.token === show.token && this.show.times.length === show.times.length;
-    const laidOut = same && JSON.stringify(this.show.panes) === JSON.stringify(show.panes);
+    const form = (it) => JSON.stringify([it.panes, it.layout]);
+    const laidOut = same && form(this.show) === form(show);
     const base = `${this.root}/studio/shows/${show.token}`;
     this.show = show;
     this.masks = new Masks(show, base);
@@ -78,7 +80,7 @@ class Player {
     if (!laidOut) this.layOut();
     this.lanes.load(show, (layer, track) => colour(show, layer, track, this.look.by), same);
     this.refreshLanes();
-    await this.attempt(laidOut ? this.refresh() : this.seek(same ? this.frame : 0));
+    await this.attempt(laidOut ? this.refresh() : this.seek(same ? this.frame : show.at ?? 0));
     if (this.show === show && !this.playing) this.state("ready");
   }
 
@@ -123,6 +125,7 @@ class Player {
   forget() {
     this.hidden.clear();
     this.selected = this.lit = null;
+    this.partners.clear();
     this.shown = null;
     this.range = null;
   }
@@ -137,9 +140,20 @@ class Player {
       canvas.addEventListener("click", (event) => this.pick(made, event));
       return made;
     });
-    this.screens.replaceChildren(...this.panes.map((pane) => pane.figure), this.message);
-    this.screens.style.setProperty("--panes", this.panes.length);
+    const swipe = this.show.layout === "swipe" && this.panes.length > 1 ? [this.swipe()] : [];
+    this.screens.replaceChildren(...this.panes.map((pane) => pane.figure), ...swipe, this.message);
+    this.screens.dataset.layout = this.show.layout;
+    this.screens.style.setProperty("--panes", this.show.layout === "side" ? this.panes.length : 1);
     this.fit();
+  }
+
+  /** The line between two panes that lie over one another. */
+  swipe() {
+    const slider = make("input", { type: "range", min: "0", max: "100", value: "50", class: "swipe", "aria-label": "Swipe" });
+    const move = () => this.screens.style.setProperty("--swipe", `${slider.value}%`);
+    slider.addEventListener("input", move);
+    move();
+    return slider;
   }
 
   /** Canvases as large as they are seen. */
@@ -159,7 +173,8 @@ class Player {
   }
 
   room() {
-    return Math.max(160, Math.min(innerHeight * 0.64, innerHeight - 260));
+    const rows = this.show.layout === "stacked" ? this.panes.length : 1;
+    return Math.max(160, Math.min(innerHeight * 0.64, innerHeight - 260)) / Math.min(2, rows);
   }
 
   // --- moving
@@ -312,7 +327,7 @@ class Player {
   refreshLanes() {
     const keys = this.show.layers.flatMap((layer, place) => layer.tracks.map((track) => [this.key(place, track.id), place, track.id]));
     const out = new Set(keys.filter(([, place, id]) => this.filtered(place, id)).map(([key]) => key));
-    this.lanes.mark({ hidden: this.hidden, out, selected: this.selected, lit: this.lit });
+    this.lanes.mark({ hidden: this.hidden, out, chosen: new Set([this.selected, ...this.partners]), lit: this.lit });
     this.region.dataset.tracks = [...this.visible()].length;
     this.controls.update();
   }
@@ -337,11 +352,21 @@ class Player {
     if (!this.ready) return;
     const key = layer === null ? null : this.key(layer, id);
     this.selected = toggle && key === this.selected ? null : key;
+    this.partners.clear();
     this.refreshLanes();
     if (this.selected) this.lanes.reveal(this.selected);
     this.paint();
     const chosen = this.selected !== null;
     this.tell({ kind: "track", frame: this.frame, layer: chosen ? layer : null, track: chosen ? id : null });
+  }
+
+  /** Python has matched them: nothing is told back. */
+  choosePair([first, ...others]) {
+    this.selected = first ?? null;
+    this.partners = new Set(others);
+    this.refreshLanes();
+    if (first) this.lanes.reveal(first);
+    this.paint();
   }
 
   selectNth(number) {
@@ -411,7 +436,7 @@ class Player {
       if (!shape) continue;
       const text = layer.truth ? `${track.id} ${track.label}` : `${track.id} ${track.label} ${track.score.toFixed(2)}`;
       const about = `${text} · ${layer.name}`, rgb = colour(this.show, layer, track, this.look.by);
-      found.push({ key, layer: place, track, shape, text, about, rgb, dashed: !layer.truth, lit: key === this.lit, chosen: key === this.selected });
+      found.push({ key, layer: place, track, shape, text, about, rgb, dashed: !layer.truth, lit: key === this.lit, chosen: key === this.selected || this.partners.has(key) });
     }
     const rank = (item) => (item.chosen ? 10 : 0) + (item.dashed ? 2 + item.track.score : 0);
     return found.sort((a, b) => rank(a) - rank(b));
@@ -430,12 +455,13 @@ class Player {
     if (this.ready) this.tell({ kind: "look", frame: this.frame, opacity: masks ? opacity : 0, contours, labels });
   }
 
-  /** What Python asks for: {seek: frame}, {part: of the whole way} and {select: [layer, track] or null}. */
+  /** What Python asks for: {seek: frame}, {part: of the whole way}, {select: [layer, track] or null}, {pair: [[layer, track], …]}. */
   obey(command) {
     if (!this.ready || !command) return;
     if (Number.isInteger(command.seek)) this.seek(command.seek);
     if (typeof command.part === "number") this.seek(Math.floor(command.part * this.show.times.length));
     if (command.select === null) this.select(null, null);
     else if (Array.isArray(command.select)) this.select(...command.select);
+    if (Array.isArray(command.pair)) this.choosePair(command.pair.map((it) => this.key(...it)));
   }
 }

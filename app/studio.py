@@ -16,6 +16,7 @@ from app.footage import Footage, Preparer, Source, Still
 from app.jobs import Runs
 from app.models import Load
 from app.player import Layer, Show
+from app.project import Project
 from app.results import Results, Stored
 from app.run import Run
 from app.shows import Shows
@@ -32,9 +33,8 @@ PREDICTION = "Prediction"
 
 @dataclass(frozen=True, eq=False)
 class Studio:
-    """folder: the server's own, removed at its end. checkpoints: given at the start. clips: to try things on.
-
-    speeds of the models are in `runs`. May be used from any thread.
+    """folder: the server's own, removed at its end. checkpoints: given at the start. clips: to try things on, and the
+    videos of the data set that was named at the start. May be used from any thread.
     """
 
     folder: Path
@@ -119,14 +119,27 @@ class Studio:
         self.preparer.close()
 
 
-def open_studio(folder: Path, home: Path, load: Load, checkpoints: Sequence[Path], grace: float) -> Studio:
-    """folder: the server's own. home: where results and speeds stay. grace: seconds, see `Runs.leave`."""
+def open_studio(
+    folder: Path, home: Path, load: Load, checkpoints: Sequence[Path], grace: float, videos: Sequence[Source] = ()
+) -> Studio:
+    """folder: the server's own. home: where results and speeds stay. grace: seconds, see `Runs.leave`. videos: of the
+    data set that was named at the start."""
     preparer, results = Preparer(folder / "footage"), Results(home / "results")
     preparer.folder.mkdir(parents=True, exist_ok=True)
     keep = _keeper(preparer, results)
     runs = Runs(folder / "runs", load, Speeds(home / "speeds.json"), finished=keep, grace=grace)
-    clips = tuple(Source(path.stem, path) for path in sorted(CLIPS.glob("*.mp4")))
-    return Studio(folder, runs, Shows(), preparer, results, checkpoints, clips)
+    clips = [Source(path.stem, path) for path in sorted(CLIPS.glob("*.mp4"))]
+    return Studio(folder, runs, Shows(), preparer, results, checkpoints, (*clips, *videos))
+
+
+def videos_of(project: Project) -> list[Source]:
+    """The videos of a data set whose frames are all there."""
+    found = []
+    for video in project.dataset.videos.values():
+        footage = project.footage(video.id)
+        if isinstance(footage, Footage) and footage.files:
+            found.append(Source(f"{video.name} ({Path(project.name).name})", files=footage.files))
+    return found
 
 
 def _keeper(preparer: Preparer, results: Results) -> Callable[[Run], None]:

@@ -1,0 +1,72 @@
+"""What programs ask of the studio, through gradio's client; and the very first launch, with the real demo model."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
+from playwright.sync_api import Browser, expect
+
+from tests.browser.conftest import ROOT, Studio
+from tevit.video import open_video
+
+pytestmark = pytest.mark.browser
+SHAPES = ROOT / "assets" / "shapes"
+LAUNCH_SECONDS = 30
+
+
+@pytest.fixture(scope="module")
+def client(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Client:
+    return Client(studio.url, verbose=False, download_files=tmp_path_factory.mktemp("client"))
+
+
+def test_segment_gives_results_and_overlay(client: Client, clips: dict[str, Path], studio: Studio):
+    model = str(studio.errors.parent / "fast.pth")
+    results, overlay = client.predict(handle_file(clips["street"]), model, api_name="/segment")
+    assert [item["score"] for item in json.loads(Path(results).read_text())] == [0.93, 0.41]
+    assert open_video(overlay).length == 18
+    results, _ = client.predict(handle_file(clips["street"]), model, 0.5, 1, api_name="/segment")
+    assert len(json.loads(Path(results).read_text())) == 1
+
+
+def test_segment_says_what_is_wrong(client: Client, clips: dict[str, Path]):
+    with pytest.raises(AppError, match=r"words\.mp4: not a .*video"):
+        client.predict(handle_file(clips["words"]), "tevit_demo", api_name="/segment")
+    with pytest.raises(AppError, match="is not here any more"):
+        client.predict(handle_file(clips["street"]), "nobody", api_name="/segment")
+
+
+def test_evaluate_gives_what_the_command_prints(client: Client):
+    gt, results = SHAPES / "valid.json", SHAPES / "predictions" / "tevit_demo.json"
+    said = client.predict(handle_file(gt), handle_file(results), api_name="/evaluate")
+    command = [sys.executable, "-m", "tevit", "evaluate", str(gt), str(results), "--json"]
+    assert said == json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+
+
+def test_from_the_start_of_the_server_to_visible_tracks(browser: Browser, tmp_path: Path):
+    """With the demo model itself: nothing is loaded yet, nothing comes from elsewhere."""
+    began = time.monotonic()
+    environment = os.environ | {"TEVIT_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "app"]
+    server = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE)
+    try:
+        assert server.stdout is not None
+        address = server.stdout.readline().split()[2]
+        page = browser.new_page()
+        page.goto(address)
+        shown = page.get_by_role("region", name="Video player").first
+        expect(shown).to_have_attribute("data-state", "ready", timeout=20_000)
+        page.get_by_role("button", name="Run", exact=True).click()
+        expect(shown).to_have_attribute("data-tracks", "10", timeout=40_000)
+        seconds = time.monotonic() - began
+        page.close()
+    finally:
+        server.terminate()
+        server.wait(timeout=20)
+    print(f"from the start of the server to visible tracks: {seconds:.1f} s")
+    assert seconds < LAUNCH_SECONDS

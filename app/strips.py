@@ -59,14 +59,19 @@ class Strips:
         Raises: IndexError for a frame that is not there; ValueError, OSError where files cannot be read.
         """
         found, project = row(findings, index), findings.project
-        model = project.model_index(found.model)
-        sides = (found.truth_id, found.prediction_id)
-        key = (project.id, project.models[model].file.sha256, found.video_id, *sides, frame, str(project.frames))
+        sides = found.truth_id, found.prediction_id
+        return self.cut(project, project.model_index(found.model), found.video_id, sides, frame)
+
+    def cut(
+        self, project: Project, model: int, video_id: int, sides: tuple[int | None, int | None], frame: int
+    ) -> bytes:
+        """The same by ids. sides: annotation id and prediction's place in the file, None for none. Raises: the same."""
+        key = (project.id, project.models[model].file.sha256, video_id, *sides, frame, str(project.frames))
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        picture = _draw(project.footage(found.video_id), frame, *self._tracks(project, model, found.video_id, sides))
+        picture = _draw(project.footage(video_id), frame, *self._tracks(project, model, video_id, sides))
         self._keep(key, picture)
         return picture
 

@@ -184,7 +184,7 @@ class _Tab:
         if now.footage is None:
             yield {parts.panel: panels.problem(now.sentence)}
             return
-        last = gr.Number(value=now.footage.length - 1, maximum=now.footage.length - 1)
+        last = gr.Number(value=now.footage.length - 1)
         said = panels.note(" ".join(now.footage.warnings)) if now.footage.warnings else ""
         session.show = self.studio.bare(now.footage)
         yield {parts.player: payload(session.show), parts.panel: said, parts.last: last}

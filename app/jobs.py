@@ -157,7 +157,7 @@ class Runs:
         model = run.settings.model
         try:
             run.note(LOADING, 0, None)
-            run.work(self._models.get(model), lambda: self._models.keep_only(model))
+            run.context.run(run.work, self._models.get(model), lambda: self._models.keep_only(model))
         except Cancelled:
             run.finish("cancelled", NOTHING_DONE)
         except (ValueError, OSError, MemoryError) as error:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -111,6 +112,7 @@ class Run:
         self.source = source
         self.settings = settings
         self.folder = folder
+        self.context = copy_context()  # of the page's request: whose GPU time it is, where that is counted
         self._state: State = "waiting"
         self._sentence = ""
         self._result: VideoResult | None = None

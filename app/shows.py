@@ -26,6 +26,10 @@ DOWNLOADS = {
     "masks.zip": "application/zip",
     "tracks.csv": "text/csv",
     "submission.zip": "application/zip",
+    "corrected.json": "application/json",
+    "changes.csv": "text/csv",
+    "report.html": "text/html",
+    "decisions.jsonl": "application/x-ndjson",
 }
 GONE = "This file cannot be read any more."
 # What is here may change under its name, and none of it is a page.

@@ -5,7 +5,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes import Base
 
-from app import compare, endpoints, segment
+from app import compare, endpoints, errors, errors_routes, review_tab, segment
 from app.bench import Bench
 from app.jobs import KEEP_SECONDS
 from app.shows import routes
@@ -36,6 +36,10 @@ def build(studio: Studio, bench: Bench) -> gr.Blocks:
             with gr.Tab("Compare", id="compare") as tab:
                 jump = gr.Textbox(visible=False)
                 compare.build(page, tab, tabs, jump, bench, studio.shows)
+            with gr.Tab("Errors", id="errors"):
+                errors.build(page, bench, jump, tabs)
+            with gr.Tab("Review", id="review") as tab:
+                review_tab.build(page, tab, bench, studio.shows)
         endpoints.build(studio)
     return page
 
@@ -51,7 +55,7 @@ def _theme() -> Base:
     )
 
 
-def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, share: bool) -> None:
+def serve(page: gr.Blocks, studio: Studio, bench: Bench, host: str, port: int | None, share: bool) -> None:
     """Serve until Ctrl-C.
 
     Raises: OSError where the port cannot be had.
@@ -67,9 +71,9 @@ def serve(page: gr.Blocks, studio: Studio, host: str, port: int | None, share: b
         enable_monitoring=False,
         ssr_mode=False,
         theme=_theme(),
-        css_paths=STYLE,
+        css_paths=[STYLE, STYLE.with_name("errors.css"), STYLE.with_name("review.css")],
         pwa=True,
-        app_kwargs={"routes": routes(studio.shows)},
+        app_kwargs={"routes": [*errors_routes.routes(bench), *routes(studio.shows)]},
     )
     print(f"{TITLE}: {public or url} (Ctrl-C ends it)", flush=True)
     page.block_thread()

@@ -67,7 +67,7 @@ class Player {
     return this.show !== undefined && this.show !== null;
   }
 
-  /** A payload of app/player.py (`at`: the frame to begin with), or null for none. Another version of what is shown keeps frame and choices. */
+  /** A payload of app/player.py (`at`: the frame to begin with, `pair`: what is selected), or null for none. Another version of what is shown keeps frame and choices. */
   async load(show) {
     if (!show?.token) return this.unload();
     const same = this.show?.token === show.token && this.show.times.length === show.times.length;
@@ -80,6 +80,7 @@ class Player {
     if (!laidOut) this.layOut();
     this.lanes.load(show, (layer, track) => colour(show, layer, track, this.look.by), same);
     this.refreshLanes();
+    if (!same && show.pair) this.choosePair(show.pair.map((it) => this.key(...it)));
     await this.attempt(laidOut ? this.refresh() : this.seek(same ? this.frame : show.at ?? 0));
     if (this.show === show && !this.playing) this.state("ready");
   }

@@ -13,6 +13,7 @@ from app.studio import Studio
 
 TITLE = "TeViT Studio"
 STYLE = Path(__file__).with_name("style.css")
+ICON = Path(__file__).resolve().parents[1] / "assets" / "icon.png"
 _TITLE = f"""<h1>{TITLE}</h1><button type="button" aria-label="Light or dark" title="Light or dark">◐</button>"""
 _THEME = """
 element.querySelector("button").addEventListener("click", () => {
@@ -73,6 +74,7 @@ def serve(page: gr.Blocks, studio: Studio, bench: Bench, host: str, port: int | 
         theme=_theme(),
         css_paths=[STYLE, STYLE.with_name("errors.css"), STYLE.with_name("review.css")],
         pwa=True,
+        favicon_path=ICON,
         app_kwargs={"routes": [*errors_routes.routes(bench), *routes(studio.shows)]},
     )
     print(f"{TITLE}: {public or url} (Ctrl-C ends it)", flush=True)

@@ -17,7 +17,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("tevit", "app", "assets")
-LEFT_OUT = ("__pycache__", "*.pyc", ".*", "space.py", "benchmark.py")
+IGNORED = ("__pycache__", "*.pyc", ".*")
+LEFT_OUT = ("app/space.py", "app/benchmark.py")  # of use in a checkout alone
 # What ZeroGPU has; each torchvision belongs to one torch, 0.23 to 2.8 and 0.26 to 2.11.
 THERE = {"torch": "torch>=2.8,<2.12", "torchvision": "torchvision>=0.23,<0.27"}
 # The Hub takes binary files and those above 10 MB by way of its large file storage.
@@ -61,7 +62,9 @@ def make(out: Path, name: str) -> None:
     front = front_matter((ROOT / "README.md").read_text("utf-8"), name, gradio(project))
     with _beside(out) as part:
         for folder in FOLDERS:
-            shutil.copytree(ROOT / folder, part / folder, ignore=shutil.ignore_patterns(*LEFT_OUT))
+            shutil.copytree(ROOT / folder, part / folder, ignore=shutil.ignore_patterns(*IGNORED))
+        for file in LEFT_OUT:
+            (part / file).unlink()
         shutil.copy(ROOT / "LICENSE", part)
         _write(part / "README.md", front + TEXT.format(name=name))
         _write(part / "requirements.txt", "".join(f"{line}\n" for line in requirements(project["dependencies"])))

@@ -91,7 +91,7 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
     videos = videos_of(project) if named else []
     studio = open_studio(folder, home() / "studio", load, checkpoints, grace, videos)
     try:
-        ui.serve(ui.build(studio, bench), studio, args.host, args.port, args.share)
+        ui.serve(ui.build(studio, bench), studio, bench, args.host, args.port, args.share)
     finally:
         studio.close()
         bench.desk.close()

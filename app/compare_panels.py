@@ -39,7 +39,7 @@ def _row(line: Line, chosen: bool) -> str:
     score = "" if line.score is None else f"{line.score:.2f}"
     flags = [word for word, on in (("switch", line.identity_switch), ("fragments", line.fragmentation)) if on]
     kind = " · ".join([line.type, *flags, *([line.outcome] if line.outcome else [])])
-    style = "right" if line.type in ("correct", "ignored") else "error"
+    style = "fine" if line.type in ("correct", "ignored") else "faulty"
     return (
         f'<li><button type="button" data-key="{escape(line.key, quote=True)}" aria-pressed="{str(chosen).lower()}">'
         f'<span class="name">{escape(truth)} ↔ {escape(found)}</span><span class="score">{score}</span>'

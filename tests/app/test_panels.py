@@ -90,21 +90,40 @@ def test_more_frames_than_foretold_do_not_overflow_the_bar():
 
 def test_tracks_come_best_first_with_where_they_are_seen():
     result = walking_squares("clip", (96, 160), [frame / 10 for frame in range(20)], 10, 0.0)
-    page = read(panels.tracks(replace(result, tracks=result.tracks[::-1]), "clip.mp4", "model.pth"))
-    assert page.text == ["2 tracks in 20 frames", "clip.mp4, model.pth", "1 dog", "0.93", "2 person", "0.41"]
-    bars = [attrs["style"] for tag, attrs in page.tags if tag == "i" and attrs["style"].startswith("left")]
-    assert [bar.rpartition(";")[0] for bar in bars] == [
-        "left:0.00%;width:100.00%",
-        "left:0.00%;width:25.00%",
-        "left:50.00%;width:25.00%",
-    ]
+    page = read(panels.tracks(replace(result, tracks=result.tracks[::-1]), 5, 2))
+    dog = ["1 dog", "0.93", "20 frames, 0 to 19", "361 px"]
+    person = ["2 person", "0.41", "10 frames, 0 to 14", "361 px"]
+    assert page.text == ["2 of 5 tracks in 20 frames", *dog, *person]
+    rows = [attrs for tag, attrs in page.tags if tag == "button"]
+    assert [(row["data-track"], row["aria-pressed"]) for row in rows] == [("1", "false"), ("2", "true")]
 
 
 def test_colours_are_those_of_the_overlay():
     from tevit.render import color
 
     result = walking_squares("clip", (96, 160), [0.0], 1, 0.0)
-    assert f"background:#{bytes(color(1)).hex()}" in panels.tracks(result, "clip.mp4", "m")
+    assert f"background:#{bytes(color(1)).hex()}" in panels.tracks(result, 1, None)
+
+
+def test_plots_have_a_line_a_stretch_and_the_selected_track_alone():
+    result = walking_squares("clip", (96, 160), [frame / 10 for frame in range(20)], 10, 0.0)
+    lines = [attrs for tag, attrs in read(panels.plots(result, None)).tags if tag == "polyline"]
+    assert len(lines) == 1 + 2, "one track is always seen, the other in two stretches"
+    assert [attrs["points"] for attrs in lines][1].startswith("2.50,0.00 7.50,0.00")
+    alone = read(panels.plots(result, 2))
+    assert len([tag for tag, _ in alone.tags if tag == "polyline"]) == 2
+    scored = replace(result.tracks[0], frame_scores=np.linspace(0, 1, 20, dtype=np.float32))
+    page = read(panels.plots(replace(result, tracks=(scored,)), None))
+    assert page.text == ["Score over time", "1", "Area over time", "361 px"]
+    assert panels.plots(replace(result, tracks=()), None) == panels.NO_PLOT
+
+
+def test_a_gauge_counts_frames_and_megabytes():
+    frames, megabytes = panels.Gauge("frames"), panels.Gauge("bytes")
+    frames("drawing", 3, 12)
+    megabytes("downloading", 5_000_000, 20_000_000)
+    assert read(frames.html()).text[0] == "Drawing" and "3 of 12 frames" in frames.html()
+    assert read(megabytes.html()).text[-1] == "5 of 20 MB"
 
 
 def test_names_from_outside_stay_text():
@@ -112,15 +131,10 @@ def test_names_from_outside_stay_text():
     result = walking_squares(evil, (96, 160), [0.0], 10, 0.0)
     result = replace(result, categories={1: evil, 2: evil})
     for html in (
-        panels.tracks(result, evil, evil),
+        panels.tracks(result, 2, None),
+        panels.note(evil),
         panels.problem(evil),
         panels.progress(replace(RUNNING, state="done", sentence=evil)),
         panels.progress(replace(RUNNING, stage=evil)),
     ):
         assert "img" not in [tag for tag, _ in read(html).tags]
-    quoted = read(panels.first_frame(b"", '"onload="alert(1)'))
-    assert [set(attrs) for _, attrs in quoted.tags] == [{"src", "alt"}]
-
-
-def test_a_lane_of_a_track_that_is_never_seen_is_empty():
-    assert panels.lane(np.zeros(4, bool), "#123456") == ""

@@ -75,7 +75,7 @@ function step(by) {
   const next = rows[place < 0 ? 0 : place + by];
   if (next) return choose(next);
   const more = element.querySelector(".more");
-  if (place >= 0 && by > 0 && more) { wanted = place + 1; more.click(); }
+  if (place >= 0 && by > 0 && more && wanted === null) { wanted = place + 1; more.click(); }
 }
 element.addEventListener("focusin", (event) => {
   const row = event.target.closest("[data-row]");

@@ -23,6 +23,7 @@ from app.session import TICK, Updates
 from app.view import View, to_query
 
 MOST_PAGES = 1000  # whose choices are remembered
+PAUSE = 0.1  # seconds in which a slider that is still moving says so
 
 
 @dataclass
@@ -61,13 +62,13 @@ class _Tab:
         for place in parts.heard():
             if place is not parts.state:
                 place.select(self.heard, None, told, trigger_mode="multiple", **quiet)
-        parts.search.input(self.search, parts.search, views, trigger_mode="always_last", **quiet)
+        parts.search.change(self.search, parts.search, views, trigger_mode="always_last", **quiet)
         parts.order.input(self.order, parts.order, parts.rows, trigger_mode="always_last", **quiet)
         sliders = [parts.positive, parts.background, parts.cutoff]
         for slider in sliders:
-            slider.change(self.move, sliders, list(parts.heard()), trigger_mode="always_last", **quiet)
+            slider.change(self.move, sliders, list(parts.heard()), trigger_mode="multiple", **quiet)
         for model in (parts.a, parts.b):
-            model.input(self.compare, [parts.a, parts.b], list(parts.heard()), trigger_mode="always_last", **quiet)
+            model.input(self.compare, [parts.a, parts.b], list(parts.heard()), trigger_mode="multiple", **quiet)
 
     def _page(self, request: gr.Request) -> Page:
         """Those of pages that were closed long ago go."""
@@ -117,13 +118,16 @@ class _Tab:
         yield {parts.state: panels.notices(notices)}
 
     async def _anew(self, page: Page) -> AsyncIterator[Updates]:
-        """After thresholds or models were changed: the errors first, what takes longer after that."""
-        parts, chosen = self.parts, page.chosen
+        """After thresholds or models were changed: the errors first, what takes longer after that. Where they are
+        changed again meanwhile, whoever did that goes on."""
+        parts, wanted = self.parts, page.chosen.measure
         try:
             findings = await asyncio.to_thread(self._findings, page)
-            yield await asyncio.to_thread(lambda: self._views(page) | {parts.kinds: panels.kinds(findings)})
+            drawn = await asyncio.to_thread(lambda: self._views(page) | {parts.kinds: panels.kinds(findings)})
+            if page.chosen.measure == wanted:
+                yield drawn
             for part, draw in ((parts.figures, panels.figures), (parts.lenses, panels.lenses)):
-                if page.chosen.limits != chosen.limits or page.chosen.cutoff != chosen.cutoff:
+                if page.chosen.measure != wanted:
                     return
                 yield {part: await asyncio.to_thread(draw, findings)}
         except ValueError as error:
@@ -175,12 +179,16 @@ class _Tab:
         except (TypeError, ValueError) as error:
             yield {self.parts.state: panels.problem(str(error))}
             return
-        if page.whole is not None and page.chosen != before:
+        mine = page.chosen
+        await asyncio.sleep(PAUSE)
+        if page.whole is not None and mine != before and mine.measure == page.chosen.measure:
             async for updates in self._anew(page):
                 yield updates
 
     def search(self, text: str, request: gr.Request) -> Updates:
-        """Words that video, type or class must have."""
+        """Words that video, type or class must have. Also told when Python itself has emptied the field."""
+        if text == self._page(request).chosen.filter.text:
+            return {self.parts.rows: gr.skip()}
         return self._now(
             request, lambda chosen: chosen.filtered(merged(replace(chosen.filter, text=""), {"text": text}))
         )
@@ -199,7 +207,7 @@ class _Tab:
             try:
                 page.chosen = change(before)
                 return self._views(page) if page.whole is not None else {self.parts.rows: gr.skip()}
-            except (KeyError, TypeError, ValueError):
+            except (IndexError, KeyError, TypeError, ValueError):
                 page.chosen = before
                 return {self.parts.rows: gr.skip()}
 
@@ -246,12 +254,21 @@ def _side(chosen: Chosen, said: Mapping) -> Chosen:
     side = said["side"]
     if side not in (0, 1):
         raise ValueError(f"expected side 0 or 1, got {str(side)[:40]!r}")
-    return replace(chosen, side=int(side), filter=replace(chosen.filter, model=None))
+    model = None if chosen.filter.model is None else chosen.names[side]
+    return replace(chosen, side=int(side), filter=replace(chosen.filter, model=model))
+
+
+def _brush(chosen: Chosen, said: Mapping) -> Chosen:
+    added = brushed(str(said["plot"]), said["ranges"])
+    if len(chosen.names) < 2:
+        return chosen.filtered(merged(chosen.filter, added))
+    model = chosen.filter.model or chosen.names[chosen.side]
+    return chosen.filtered(merged(chosen.filter, {**added, "model": model}))
 
 
 _CHANGES: Mapping[str, Callable[[Chosen, Mapping], Chosen]] = {
     "filter": lambda chosen, said: chosen.filtered(merged(chosen.filter, said["filter"])),
-    "brush": lambda chosen, said: chosen.filtered(merged(chosen.filter, brushed(str(said["plot"]), said["ranges"]))),
+    "brush": _brush,
     "without": lambda chosen, said: chosen.filtered(without(chosen.filter, str(said["chip"]))),
     "clear": lambda chosen, said: chosen.filtered(NONE),
     "more": lambda chosen, said: replace(chosen, shown=chosen.shown + PAGE),

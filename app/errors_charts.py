@@ -1,5 +1,7 @@
-"""The figures of `app.findings_plots` as HTML and SVG that needs no plotting library: drawn at once, read by screen
-readers, in the page's own colours. What a click adds to the filter stands on each mark as `data-filter`.
+"""The figures of `app.findings_plots` as HTML and SVG, without a plotting library.
+
+They are there at once, in the page's own colours, and can be read aloud. What a press adds to the filter stands on
+each mark as `data-filter`.
 """
 
 import json
@@ -138,19 +140,28 @@ def _bands(series: Sequence[Mapping], across: Scale, digits: int) -> str:
 # --- planes with a brush
 
 
-def columns(name: str, title: str, figure: Figure, hint: str = "", band: Sequence[float] | None = None) -> str:
-    """A histogram, stacked. band: the range that is chosen."""
+def columns(
+    name: str,
+    title: str,
+    figure: Figure,
+    hint: str = "",
+    band: Sequence[float] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> str:
+    """A histogram, stacked. band: the range that is chosen. more: what every filter has beside."""
     series = figure["data"]
     middles, width = series[0]["x"], series[0]["width"]
     totals = [sum(trace["y"][i] for trace in series) for i in range(len(middles))]
     across, up = Scale(middles[0] - width / 2, middles[-1] + width / 2), Scale(0, max(totals) * 1.05 or 1)
     drawn = [_chosen(band, across)]
     for i, middle in enumerate(middles):
-        drawn.append(_column(series, i, middle, width, across, up))
+        drawn.append(_column(series, i, middle, width, across, up, more or {}))
     return frame(name, title, _plane(across, up, "".join(drawn), figure, rove=True), hint)
 
 
-def _column(series: Sequence[Mapping], i: int, middle: float, width: float, across: Scale, up: Scale) -> str:
+def _column(
+    series: Sequence[Mapping], i: int, middle: float, width: float, across: Scale, up: Scale, more: Mapping
+) -> str:
     left, right = across.at(middle - width * 0.46), across.at(middle + width * 0.46)
     box = f'x="{left}" width="{right - left:.1f}"'
     drawn, base = [], 0.0
@@ -165,7 +176,8 @@ def _column(series: Sequence[Mapping], i: int, middle: float, width: float, acro
         return ""
     said = ", ".join(f"{trace['y'][i]} {trace['name']}" for trace in series)
     words = escape(f"score {middle - width / 2:.2f} to {middle + width / 2:.2f}: {said}", quote=True)
-    press = f'role="button" aria-label="{words}" data-tip="{words}" {_filter(series[0]["customdata"][i]["filter"])}'
+    added = _filter({**more, **series[0]["customdata"][i]["filter"]})
+    press = f'role="button" aria-label="{words}" data-tip="{words}" {added}'
     return f'{"".join(drawn)}<rect class="band" {box} y="0" height="1000" {press}/>'
 
 
@@ -240,11 +252,11 @@ def _number(value: float) -> str:
 # --- the confusion matrix
 
 
-def matrix(name: str, title: str, figure: Figure, hint: str = "") -> str:
-    """Truths down, predictions across; only cells that hold something can be pressed."""
+def matrix(name: str, title: str, figure: Figure, hint: str = "", more: Mapping[str, Any] | None = None) -> str:
+    """Truths down, predictions across; only cells that hold something can be pressed. more: as of `columns`."""
     heat = figure["data"][0]
     names, size = heat["y"], len(heat["y"])
-    cells = [_cell(heat, r, c, size) for r in range(size) for c in range(size) if heat["text"][r][c]]
+    cells = [_cell(heat, r, c, size, more or {}) for r in range(size) for c in range(size) if heat["text"][r][c]]
     heads = "".join(
         f'<span class="row" style="grid-area:{i + 2}/1">{escape(label)}</span>'
         f'<span class="column" style="grid-area:1/{i + 2}"><span>{escape(label)}</span></span>'
@@ -255,13 +267,13 @@ def matrix(name: str, title: str, figure: Figure, hint: str = "") -> str:
     return frame(name, title, f'<div class="scroll">{body}</div>', hint)
 
 
-def _cell(heat: Mapping, row: int, column: int, size: int) -> str:
+def _cell(heat: Mapping, row: int, column: int, size: int, more: Mapping) -> str:
     count = heat["text"][row][column]
     words = f"truth {heat['y'][row]}, prediction {heat['x'][column]}: {count} {'track' if count == '1' else 'tracks'}"
     kind = "correct" if row == column else "background" if row == size - 1 else "classification"
     kind = "missed" if column == size - 1 else kind
     label = escape(words, quote=True)
     style = f"grid-area:{row + 2}/{column + 2};--share:{heat['z'][row][column]:.3f};--colour:{COLOURS[kind]}"
-    press = _filter(heat["customdata"][row][column]["filter"])
+    press = _filter({**more, **heat["customdata"][row][column]["filter"]})
     number = count if size <= _MANY else ""
     return f'<button type="button" style="{style}" aria-label="{label}" data-tip="{label}" {press}>{number}</button>'

@@ -147,14 +147,19 @@ def outcomes(findings: Findings) -> str:
 def below(findings: Findings, selection: Selection, side: int) -> str:
     """The plots of what the filter lets through."""
     drawn, f = plots.below(findings, selection, side), selection.filter
-    whose = _whose(findings, side)
+    whose, more = _whose(findings, side), of_model(findings, side)
     return "".join(
         (
-            matrix("confusion", "Class confusion", drawn["confusion"], f"tracks{whose}"),
-            columns("scores", "Scores", drawn["scores"], f"right and wrong{whose}", f.scores),
+            matrix("confusion", "Class confusion", drawn["confusion"], f"tracks{whose}", more),
+            columns("scores", "Scores", drawn["scores"], f"right and wrong{whose}", f.scores, more),
             points("lengths", "IoU by length", drawn["lengths"], f"ground truth{whose}", (f.lengths, f.ious)),
         )
     )
+
+
+def of_model(findings: Findings, side: int) -> dict[str, str]:
+    """What a press in one model's plot adds to the filter where there are two."""
+    return {"model": findings.models[side].name} if len(findings.models) > 1 else {}
 
 
 def _whose(findings: Findings, side: int) -> str:
@@ -171,11 +176,11 @@ def bar(findings: Findings, selection: Selection, chosen: Chosen) -> str:
         f'aria-label="Remove: {escape(chip.words, quote=True)}">{escape(chip.words)}<i>&times;</i></button></li>'
         for chip in chips(findings, selection.filter)
     ]
-    if len(found) > 1:
-        found.append(f'<li><button type="button" class="plain" {say(do="clear")}>Remove all</button></li>')
     named = escape(json.dumps(as_json(selection.filter), ensure_ascii=False), quote=True)
     shown = f'<div class="count" role="status">{count(findings, selection)}</div>'
     shown += f'<ul class="chips" aria-label="Filter">{"".join(found)}</ul>'
+    # Apart from the chips: where one of them has just gone, this must not come under the mouse.
+    shown += f'<button type="button" class="plain" {say(do="clear")}{"" if found else " hidden"}>Remove all</button>'
     return f'<div class="filter" data-named="{named}">{shown}{_sides(findings, chosen)}{_files(findings, chosen)}</div>'
 
 

@@ -38,6 +38,11 @@ class Chosen:
     shown: int = PAGE
     side: int = 0
 
+    @property
+    def measure(self) -> tuple[tuple[str, ...], Limits, float]:
+        """What everything has to be worked out anew for."""
+        return self.names, self.limits, self.cutoff
+
     def filtered(self, chosen: Filter) -> "Chosen":
         """By another filter; the list begins anew."""
         return replace(self, filter=chosen, shown=PAGE)

@@ -1,10 +1,10 @@
-"""A page with the tab Errors alone: `python -m tests.browser.fake_errors [GT RESULTS…]`, by default the bundled set.
+"""A page with the tab Errors alone: `python -m tests.browser.fake_errors [--port N] [GT FRAMES RESULTS…]`.
 
 In the place of Compare stands what it is told.
 """
 
+import argparse
 import os
-import sys
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
@@ -19,7 +19,7 @@ from app.strips import Strips
 
 
 def serve(files: list[str], port: int | None) -> None:
-    project = open_project(files[0], None, files[1:]) if files else open_project()
+    project = open_project(files[0], files[1], files[2:]) if files else open_project()
     bench = Bench(project, Desk(), Strips())
     with gr.Blocks(fill_width=True) as page, gr.Tabs() as tabs:
         with gr.Tab("Compare", id="compare"):
@@ -41,5 +41,8 @@ def serve(files: list[str], port: int | None) -> None:
 
 
 if __name__ == "__main__":
-    port = int(sys.argv.pop(1)) if sys.argv[1:] and sys.argv[1].isdigit() else None
-    serve(sys.argv[1:], port)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--port", type=int)
+    parser.add_argument("files", nargs="*")
+    given = parser.parse_args()
+    serve(given.files, given.port)

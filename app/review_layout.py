@@ -16,7 +16,6 @@ _ASK = """
 const root = (window.gradio_config && window.gradio_config.root) || "";
 import(root + "/studio/player/review.js").then(({ mount }) => {
   const ask = mount(element.querySelector(".ask-host"), (said) => trigger("select", said));
-  element.ask = ask; // for whoever looks into the page
   watch("value", () => ask.show(props.value));
   ask.show(props.value);
 });
@@ -24,7 +23,7 @@ import(root + "/studio/player/review.js").then(({ mount }) => {
 _CLICKS = """
 element.addEventListener("click", (event) => {
   const row = event.target.closest("[data-place]"), keep = event.target.closest("[data-keep]");
-  const ask = document.querySelector("#review-ask").ask;
+  const ask = document.querySelector("#review-ask .ask-host").ask;
   if (row) ask.send({ kind: "go", place: Number(row.dataset.place) });
   if (keep) ask.send({ kind: "resolve", item: keep.dataset.keep });
 });

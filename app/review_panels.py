@@ -115,7 +115,7 @@ def _tally(ledger: Ledger, counts: Mapping[str, Counter[Verdict]]) -> str:
         return '<p class="hint">Nobody has decided anything yet.</p>'
     head = "".join(f"<th>{escape(verdict)}</th>" for verdict in VERDICTS)
     body = "".join(_reviewer(name, own, ledger.seconds(name)) for name, own in counts.items())
-    return f'<table class="figures"><tr><th class="text">reviewer</th>{head}<th>time per item</th></tr>{body}</table>'
+    return f'<table class="tally"><tr><th class="text">reviewer</th>{head}<th>time per item</th></tr>{body}</table>'
 
 
 def _reviewer(name: str, counts: Counter[Verdict], seconds: float | None) -> str:
@@ -150,7 +150,7 @@ def compared(models: Sequence[Compared], decisions: int) -> str:
     """AP of each model by both versions of the labels."""
     rows = "".join(_model(model) for model in models)
     head = "<tr><th class='text'>AP</th><th>original</th><th>corrected</th><th>change</th></tr>"
-    return f'<table class="figures">{head}{rows}</table><p class="hint">By the first {decisions} decisions.</p>'
+    return f'<table class="tally">{head}{rows}</table><p class="hint">By the first {decisions} decisions.</p>'
 
 
 def _model(model: Compared) -> str:

@@ -230,7 +230,7 @@ class _Review:
         return self.reviewing.key(item, page.model or WALK)
 
     def _name(self, page: _Page) -> str:
-        return f"{page.model}:{page.place}:{self._key(page, page.item)}"
+        return f"{self.reviewing.hash[:8]}:{page.model}:{page.place}:{self._key(page, page.item)}"
 
     # --- what is shown
 
@@ -269,6 +269,7 @@ class _Review:
             "sides": panels.sides(item, *page.results),
             "answers": panels.buttons(page.answers),
             "decided": decided,
+            "token": page.show.token if page.show else "",
             "size": list(info.size_hw),
             "layer": 0 if item.annotation_ids else None,
             "track": item.annotation_ids[0] if item.annotation_ids else None,

@@ -76,8 +76,13 @@ export class Lanes {
     }
   }
 
+  /** Within the lanes: the page itself stays where it is. */
   reveal(key) {
-    this.rows.get(key)?.row.scrollIntoView({ block: "nearest" });
+    const row = this.rows.get(key)?.row, { body } = this;
+    if (!row || row.hidden) return;
+    const [box, own] = [body.getBoundingClientRect(), row.getBoundingClientRect()];
+    if (own.top < box.top) body.scrollTop -= box.top - own.top;
+    else if (own.bottom > box.bottom) body.scrollTop += own.bottom - box.bottom;
   }
 
   zoom(factor, around = this.frame) {

@@ -1,5 +1,6 @@
 // The question of the tab Review: answers by number, a note, save, undo. It sends what is done and shows what comes back.
 
+import { Brush } from "./brush.js";
 import { make } from "./dom.js";
 
 const LOOK = 4000; // milliseconds between looks at what others have decided
@@ -8,7 +9,8 @@ const KEYS = "1–9, 0 choose · enter saves · n p next, previous · ctrl-z und
 
 /** host: element to fill. send(said): to Python. */
 export function mount(host, send) {
-  return new Ask(host, send);
+  host.ask = new Ask(host, send); // for the queue, and for whoever looks into the page
+  return host.ask;
 }
 
 class Ask {
@@ -19,7 +21,7 @@ class Ask {
     this.chosen = null; // {key} or {extra, label}
     this.waiting = 0; // since when an answer is on its way
     this.keys = []; // pressed meanwhile
-    this.listeners = new Set(); // told of every question: (value) => void
+    this.brush = null;
     this.build(host);
     document.addEventListener("keydown", (event) => this.key(event), true);
     // Enter saves; it must not press once more what the mouse has pressed last.
@@ -53,12 +55,13 @@ class Ask {
     const same = value.item !== undefined && this.value?.item === value.item && !value.moved;
     this.turn = value.turn;
     this.value = value;
+    if (value.said?.kind === "saved" && this.saving) keep(`review-mask:${this.saving}`, null);
+    this.saving = null;
     this.tellSaid(value);
     if (value.moved !== false || value.said?.kind) this.waiting = 0;
     if (!same) this.draw(value);
     else this.drawDecided(value);
     this.enable();
-    for (const listener of this.listeners) listener(value, same);
     this.replay();
   }
 
@@ -71,12 +74,14 @@ class Ask {
 
   draw(value) {
     this.chosen = null;
+    this.brush?.close(false);
     this.note.value = "";
     this.question.textContent = value.question ?? value.words ?? "";
     this.sides.replaceChildren(...(value.sides ?? []).flatMap(({ name, text }) => [make("dt", {}, name), make("dd", {}, text)]));
     this.answers.replaceChildren(...(value.answers ?? []).map((answer) => this.answer(answer)));
     this.more.replaceChildren(...this.others(value));
     this.drawDecided(value);
+    if (this.draft()) this.correct();
     if (document.activeElement?.closest?.(".ask-answers, .ask-more") || document.activeElement === this.note) document.activeElement.blur();
   }
 
@@ -101,7 +106,10 @@ class Ask {
       ["Split here", "From this frame on a track of its own", () => ({ do: "split", frame: this.player()?.frame })],
       ["Delete range", "Delete the frames of the range that is chosen on the player's ruler", () => this.range("delete frames")]];
     if (taken) acts.push(["Take range", "Take the prediction in the range that is chosen on the player's ruler", () => this.range("take frames")]);
-    return [list, ...acts.map(([label, title, made]) => this.other(label, title, made))];
+    const correct = button("Correct the mask", () => this.correct());
+    correct.title = "Brush, polygon and fill on the frame that is shown";
+    correct.dataset.extra = "Correct the mask";
+    return [correct, list, ...acts.map(([label, title, made]) => this.other(label, title, made))];
   }
 
   other(label, title, make_) {
@@ -123,6 +131,52 @@ class Ask {
     return findPlayer();
   }
 
+  // --- a mask by hand
+
+  /** A correction of this question's label that was begun and not saved, here or before a reload. */
+  draft() {
+    try {
+      const found = JSON.parse(kept(`review-mask:${this.value.item}`));
+      return found && found.do === "mask" && String(found.size) === String(this.value.size) && found.track === this.value.track ? found : null;
+    } catch {
+      return null;
+    }
+  }
+
+  /** Open the brush on the frame that is shown, or on the one that a draft is of. */
+  async correct() {
+    const { value } = this, draft = this.draft(), { layer, track, taken, size } = value;
+    const player = await this.opened(value);
+    if (!player || this.value.item !== value.item) return;
+    if (draft) this.propose(draft);
+    const frame = draft?.frame ?? player.frame;
+    await player.seek(frame);
+    const text = ([l, id]) => player.masks.of(frame)?.layers?.[l]?.[id]?.[frame % player.show.chunk] ?? "";
+    if (this.brush?.player !== player) this.brush = new Brush(player, { change: (counts) => this.corrected(counts), close: () => {} });
+    this.brush.open({ frame, size, counts: draft?.counts ?? text([layer, track]), predicted: taken ? text(taken) : "" });
+  }
+
+  /** The player, when it shows this question's video. */
+  async opened(value) {
+    for (let tries = 0; tries < 600 && this.value.item === value.item; tries++) {
+      const player = this.player(), { state, frame } = player?.region.dataset ?? {};
+      if (player?.show?.token === value.token && state === "ready" && frame !== undefined) return player;
+      await new Promise((done) => setTimeout(done, 50));
+    }
+    return null;
+  }
+
+  corrected(counts) {
+    const { size, track, item } = this.value, extra = { do: "mask", frame: this.brush.frame, size, counts, track };
+    const safe = keep(`review-mask:${item}`, JSON.stringify(extra));
+    this.propose(extra);
+    if (!safe) this.said.textContent = "this browser keeps nothing: a reload loses this correction unless it is saved";
+  }
+
+  propose(extra) {
+    this.choose({ extra, label: "Correct the mask" });
+  }
+
   // --- what people do
 
   choose(chosen) {
@@ -142,6 +196,7 @@ class Ask {
     }
     this.said.textContent = "saving …";
     this.said.dataset.kind = "";
+    this.saving = this.value.item;
     this.send({ kind: "save", item: this.value.item, note: this.note.value, ...this.chosen });
   }
 
@@ -174,7 +229,7 @@ class Ask {
   /** Before the player, which has numbers of its own. What is typed while an answer is on its way waits for it. */
   key(event) {
     if (!this.body.offsetParent || document.querySelector("dialog[open]") || this.value?.item === undefined) return;
-    const { target } = event, act = this.action(event, target);
+    const { target } = event, act = this.brush?.keyed(event) ?? this.action(event, target);
     if (!act) return;
     event.preventDefault();
     event.stopImmediatePropagation();

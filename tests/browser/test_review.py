@@ -14,7 +14,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
 
 from tests.browser.conftest import ROOT
+from tevit.masks import decode
 from tevit.review import Decision, apply, read_log
+from tevit.review.decisions import ReplaceMask
 
 pytestmark = pytest.mark.browser
 SHAPES = ROOT / "assets" / "shapes"
@@ -249,3 +251,35 @@ def test_at_every_width_nothing_sticks_out(review: Visit):
         page.set_viewport_size({"width": width, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         expect(page.get_by_role("button", name="Save decision")).to_be_visible()
+
+
+def test_a_mask_by_hand_survives_a_reload_and_is_saved(review: Visit, tmp_path: Path):
+    page = review()
+    page.get_by_label("What to review").click()
+    page.get_by_role("option", name="all tracks of all videos").click()
+    expect(page.locator(".ask-question")).to_contain_text("with the right masks in every frame?")
+    page.get_by_role("button", name="Correct the mask").click()
+    canvas = page.locator(".brush-canvas")
+    expect(canvas).to_be_visible()
+    box = canvas.bounding_box()
+    assert box is not None
+    page.keyboard.press("]")
+    page.mouse.move(box["x"] + box["width"] * 0.1, box["y"] + box["height"] * 0.5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.5, steps=4)
+    page.mouse.up()
+    expect(said(page)).to_contain_text("chosen: Correct the mask")
+    drawn = page.evaluate("JSON.parse(Object.entries(localStorage).find(([key]) => key.includes('review-mask'))[1])")
+    page.reload()
+    page.get_by_role("tab", name="Review").click()
+    expect(where(page)).to_contain_text(" of ", timeout=60_000)
+    page.get_by_label("What to review").click()
+    page.get_by_role("option", name="all tracks of all videos").click()
+    expect(said(page)).to_contain_text("chosen: Correct the mask")
+    page.keyboard.press("Enter")
+    expect(said(page)).to_have_text("saved")
+    action = log_of(page, tmp_path)[-1].action
+    assert isinstance(action, ReplaceMask) and action.mask.counts == drawn["counts"]
+    row = decode(action.mask.rle)[action.mask.size[0] // 2]
+    assert row[int(0.12 * len(row)) : int(0.88 * len(row))].all(), "the stroke from left to right"
+    assert page.evaluate("Object.keys(localStorage).filter(key => key.includes('review-mask')).length") == 0

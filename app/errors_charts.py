@@ -64,7 +64,7 @@ class Scale:
 
 def bars(name: str, title: str, figure: Figure, hint: str = "", digits: int = 1) -> str:
     """Lying bars, those of the models below each other for every name."""
-    series = figure["data"]
+    series = figure["data"] if len(figure["data"]) > 1 else [_alone(figure["data"][0])]
     lying = series[0].get("orientation") == "h"
     names = series[0]["y" if lying else "x"]
     values = [trace["x" if lying else "y"] for trace in series]
@@ -77,6 +77,13 @@ def bars(name: str, title: str, figure: Figure, hint: str = "", digits: int = 1)
         ]
         rows.append(f'<li><span class="label">{escape(str(label))}</span><div>{"".join(own)}</div></li>')
     return frame(name, title, f'<ol class="bars" data-models="{len(series)}">{"".join(rows)}</ol>', hint)
+
+
+def _alone(trace: Mapping) -> Mapping:
+    """The only model need not be named by a filter."""
+    added = trace.get("customdata") or []
+    kept = [of and {"filter": {part: it for part, it in of["filter"].items() if part != "model"}} for of in added]
+    return {**trace, "customdata": kept}
 
 
 def _bar(trace: Mapping, side: int, i: int, label: str, value: float | None, most: float, digits: int) -> str:

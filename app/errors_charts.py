@@ -264,6 +264,8 @@ def matrix(name: str, title: str, figure: Figure, hint: str = "", more: Mapping[
     heat = figure["data"][0]
     names, size = heat["y"], len(heat["y"])
     cells = [_cell(heat, r, c, size, more or {}) for r in range(size) for c in range(size) if heat["text"][r][c]]
+    if not cells:
+        return frame(name, title, '<p class="hint">No track that this filter lets through counts here.</p>', hint)
     heads = "".join(
         f'<span class="row" style="grid-area:{i + 2}/1">{escape(label)}</span>'
         f'<span class="column" style="grid-area:1/{i + 2}"><span>{escape(label)}</span></span>'

@@ -166,7 +166,9 @@ class _Tab:
         }
         await asyncio.sleep(PATIENCE)
         if not preparation.now.over and not session.token:
-            yield {parts.player: payload(await asyncio.to_thread(self.studio.still, video))}
+            first = payload(await asyncio.to_thread(self.studio.still, video))
+            if session.looking is preparation and not session.token:  # it may have taken long
+                yield {parts.player: first}
         async for updates in self._prepared(preparation, session):
             yield updates
 

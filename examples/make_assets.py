@@ -1,6 +1,7 @@
 """How everything in assets/ came about: python examples/make_assets.py RUN EARLIER
 
-RUN: a finished `python -m train demo`. EARLIER: the iteration of the checkpoint that the second predictions are by.
+RUN: a finished `python -m train demo`. EARLIER: the checkpoint that the second predictions are by, as
+runs/demo/checkpoints/1000.
 Made: the lean checkpoint, three sample clips, and a labelled validation set with errors in a copy of its labels and the
 predictions of both checkpoints. Nothing of it is in the training data, whose seed is 1.
 """
@@ -21,12 +22,12 @@ CLIP_SEED = 3001
 CLIPS = {"crossing": 0, "return": 3, "crowd": 4}  # name -> index of the video; every second has a crossing
 
 
-def main(run: Path, earlier: str) -> None:
+def main(run: Path, earlier: Path) -> None:
     last = max((run / "checkpoints").iterdir(), key=lambda folder: int(folder.name))
     tevit("convert", last / "model.safetensors", CHECKPOINT, "--inference")
     shapes.write(SET, SET_VIDEOS, SET_SEED, "valid", LABEL_ERRORS)
     predict(CHECKPOINT, "tevit_demo")
-    predict(run / "checkpoints" / earlier / "model.safetensors", f"iteration_{earlier}")
+    predict(earlier / "model.safetensors", f"iteration_{earlier.name}")
     for name, index in CLIPS.items():
         clip(ASSETS / "clips" / f"{name}.mp4", shapes.video(CLIP_SEED, index))
 
@@ -54,4 +55,4 @@ def clip(path: Path, made: shapes.ShapesVideo) -> None:
 if __name__ == "__main__":
     if len(sys.argv) != 3:
         sys.exit(__doc__)
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

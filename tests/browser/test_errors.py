@@ -180,6 +180,7 @@ def test_outcomes_lenses_and_cells_filter(page: Page, findings: Findings):
     bar(page, "lenses", f"classes, {A}").click()
     expect(chip(page, "classification")).to_be_visible()
     chip(page, A).click()
+    expect(chip(page, A)).to_have_count(0)
     page.get_by_role("button", name="Remove: classification").click()
     count(page, f"{every} errors")
     cell = page.locator("[data-chart=confusion]").get_by_role("button", name=re.compile("prediction nothing"))

@@ -65,7 +65,7 @@ async def work(
     running = asyncio.create_task(asyncio.to_thread(task, note))
     while not running.done():
         await asyncio.wait([running], timeout=TICK)
-        yield {panel: gauge.html()}
+        yield {panel: gauge.html(), cancel: gr.Button(interactive=True)}
     yield {panel: _outcome(running), cancel: gr.Button(interactive=False)}
     if error := running.exception():
         raise toast(str(error) or "Cancelled: nothing was written.") from error

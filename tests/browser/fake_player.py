@@ -62,6 +62,11 @@ def uneven(folder: Path) -> Source:
     return Source("uneven.mp4", write_video(folder / "uneven.mp4", [numbered(f) for f in range(FRAMES)], times))
 
 
+def even(folder: Path) -> Source:
+    """30 frames a second, with sound."""
+    return Source("even.mp4", write_video(folder / "even.mp4", map(numbered, range(FRAMES)), fps=30, sound="aac"))
+
+
 def images(folder: Path) -> Source:
     write_images(folder / "images", {f"{f:04d}.png": numbered(f) for f in range(FRAMES)})
     files = tuple(sorted((folder / "images").glob("*.png")))
@@ -102,6 +107,7 @@ def serve(folder: Path) -> None:
     shows = Shows()
     sources: dict[str, Callable[[Path], tuple[Source, tuple[Layer, ...]]]] = {
         "uneven": lambda at: (uneven(at), numbered_layers()),
+        "even": lambda at: (even(at), numbered_layers()),
         "images": lambda at: (images(at), numbered_layers()),
         "large": large,
         "long": long,

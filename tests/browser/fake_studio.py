@@ -32,4 +32,4 @@ def load(model: str) -> FakePredictor:
 
 if __name__ == "__main__":
     sys.addaudithook(tell_of_outside)
-    sys.exit(main(sys.argv[1:], load=load, grace=2.0))
+    sys.exit(main(sys.argv[1:], load=load, grace=8.0))

@@ -101,7 +101,10 @@ Real.prototype.close = function () { window.alive--; return close.call(this); };
 """
 
 
-@pytest.mark.parametrize(("show", "before"), [("uneven", ALIVE), ("uneven", NO_VIDEO_FRAME), ("images", "")])
+SHOWS = [("uneven", ALIVE), ("even", ""), ("uneven", NO_VIDEO_FRAME), ("images", "")]
+
+
+@pytest.mark.parametrize(("show", "before"), SHOWS)
 def test_fifty_seeks_and_playing_are_exact(open_show: Open, show: str, before: str):
     page = open_show(show, before)
     for name in ("Contours", "Labels"):

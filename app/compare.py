@@ -2,9 +2,7 @@
 
 import asyncio
 import secrets
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,13 +19,12 @@ from app.findings import Findings
 from app.findings_table import find
 from app.matches import Line, above
 from app.player import Layer, Layout, Pane, Show, payload, read_event
-from app.session import TICK, Updates, toast
+from app.session import QUIET, TICK, Pages, Updates, toast
 from app.shows import Shows
 from app.strips import differences, strip
 from app.videos import VideoRow, beside, chosen, videos
 from app.view import View, from_query, to_query
 
-MOST_PAGES = 1000
 TRUTH = "Ground truth"
 _LAYOUTS: dict[str, Layout] = {"side": "side", "stacked": "stacked", "swipe": "swipe"}
 
@@ -54,36 +51,26 @@ def build(page: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, jump: gr.Textbox, bench: 
 class _Compare:
     def __init__(self, parts: Parts, bench: Bench, shows: Shows):
         self.parts, self.bench, self.shows = parts, bench, shows
-        self._pages: OrderedDict[str, _Page] = OrderedDict()
-        self._lock = threading.Lock()
+        self._page = Pages(_Page).of
 
     def tie(self, page: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, jump: gr.Textbox) -> None:
         """Every event; none is a public endpoint."""
         parts, everything = self.parts, list(self.parts.all())
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-        page.load(self.arrive, None, [tabs, parts.notices], **quiet).then(self.linked, None, everything, **quiet)
-        tab.select(self.opened, None, everything, **quiet)
-        jump.change(self.jumped, jump, everything, **quiet)
-        parts.video.input(self.choose_video, parts.video, everything, **quiet)
-        parts.sort.input(self.sorted, parts.sort, parts.video, **quiet)
+        page.load(self.arrive, None, [tabs, parts.notices], **QUIET).then(self.linked, None, everything, **QUIET)
+        tab.select(self.opened, None, everything, **QUIET)
+        jump.change(self.jumped, jump, everything, **QUIET)
+        parts.video.input(self.choose_video, parts.video, everything, **QUIET)
+        parts.sort.input(self.sorted, parts.sort, parts.video, **QUIET)
         for button, step in ((parts.previous, -1), (parts.next, 1)):
-            button.click(self.stepper(step), None, everything, trigger_mode="multiple", **quiet)
+            button.click(self.stepper(step), None, everything, trigger_mode="multiple", **QUIET)
         looks = [parts.a, parts.b, parts.layout, parts.cutoff]
         for component in looks:
-            component.input(self.choose_look, looks, everything, trigger_mode="always_last", **quiet)
+            component.input(self.choose_look, looks, everything, trigger_mode="always_last", **QUIET)
         told = [parts.matches, parts.pair, parts.address, parts.player]
-        parts.player.select(self.heard, None, told, trigger_mode="multiple", **quiet)
+        parts.player.select(self.heard, None, told, trigger_mode="multiple", **QUIET)
         for html in (parts.matches, parts.pair):
-            html.select(self.pressed, None, told, trigger_mode="multiple", **quiet)
+            html.select(self.pressed, None, told, trigger_mode="multiple", **QUIET)
         parts.address.change(None, parts.address, None, js=ADDRESS)
-
-    def _page(self, request: gr.Request) -> _Page:
-        with self._lock:
-            page = self._pages.setdefault(str(request.session_hash), _Page())
-            self._pages.move_to_end(str(request.session_hash))
-            while len(self._pages) > MOST_PAGES:
-                self._pages.popitem(last=False)
-        return page
 
     # --- the tab opens
 
@@ -169,11 +156,10 @@ class _Compare:
 
     def _shown(self, page: _Page) -> Updates:
         """The player, without what has to be measured first."""
-        show, panes, layout = self._show(page)
-        self._replace(page, show)
+        self._replace(page, self._show(page))
         parts, view = self.parts, page.view
         return {
-            parts.player: gr.HTML(value=payload(show, panes, layout) | {"at": view.frame}, command=None),
+            parts.player: gr.HTML(value=_payload(page), command=None),
             parts.a: view.models[0] if view.models else None,
             parts.b: view.models[1] if len(view.models) > 1 else NONE,
             parts.layout: view.layout,
@@ -186,28 +172,22 @@ class _Compare:
         page.show = show  # the one before goes in its turn: its last pictures may be on their way to the page
         self.shows.put(show)
 
-    def _show(self, page: _Page) -> tuple[Show, list[Pane], Layout]:
+    def _show(self, page: _Page) -> Show:
         view, project = page.view, self.bench.project
         assert view.video is not None
         layers = self._layers(page, view.video)
         footage = project.footage(view.video)
         version = 1 if page.show is None else page.show.version + 1
-        show = Show(_token(page), footage, 0, project.info(view.video).length, tuple(layers), version)
-        if view.layout == "difference":
-            return show, [Pane("difference", (len(layers) - 1,))], "side"
-        panes = [Pane(layer.name, (place,)) for place, layer in enumerate(layers)]
-        if view.layout == "swipe":  # of two: ground truth, where there is any, and the model that is looked at
-            panes = [panes[0], panes[-1 if view.side or len(panes) < 3 else 1]] if len(panes) > 1 else panes
-        return show, panes, _LAYOUTS[view.layout]
+        return Show(_token(page), footage, 0, project.info(view.video).length, tuple(layers), version)
 
     def _layers(self, page: _Page, video: int) -> list[Layer]:
         """Ground truth where there is any, the models; for the difference also that."""
         project, view = self.bench.project, page.view
         truth = project.truths(video)
-        layers = [] if truth is None else [Layer(TRUTH, True, truth, marks=self._marks(page, None))]
+        layers = [] if truth is None else [Layer(TRUTH, True, truth)]
         for name in view.models:
             found = above(project.predictions(project.model_index(name), video), page.cutoff)
-            layers.append(Layer(name, False, found, marks=self._marks(page, name)))
+            layers.append(Layer(name, False, found))
         if view.layout == "difference" and view.models:
             layers.append(self._difference(view, video, page.cutoff))
         return layers
@@ -218,14 +198,17 @@ class _Compare:
             raise ValueError("The difference needs ground truth: this data set has none.")
         return Layer("difference", True, found, colours={id: COLOURS[kind] for id, kind in KINDS.items()})
 
-    def _marks(self, page: _Page, model: str | None) -> dict:
-        """Identity switches and fragments, once they are known; of the truths by model A."""
-        view, found = page.view, page.findings
-        if found is None or view.video is None or not view.models:
-            return {}
+    def _marked(self, page: _Page) -> Show:
+        """What is shown, with identity switches and fragments on the lanes; those of the truths are by model A."""
+        view, found, show = page.view, page.findings, page.show
+        assert found is not None and view.video is not None and show is not None
+        if not view.models:
+            return show
         names = [item.name for item in found.models]
-        index = names.index(model or view.models[0])
-        return dict(matches.marks(found, index, view.video)[0 if model is None else 1])
+        marks = {name: matches.marks(found, names.index(name), view.video) for name in view.models}
+        known = {TRUTH: marks[view.models[0]][0], **{name: own for name, (_, own) in marks.items()}}
+        layers = tuple(replace(layer, marks=known.get(layer.name, {})) for layer in show.layers)
+        return replace(show, layers=layers, version=show.version + 1)
 
     def _list(self, page: _Page) -> Any:
         rows = self._rows(page)
@@ -239,14 +222,14 @@ class _Compare:
     def _measured(self, page: _Page) -> Updates:
         """Matches, marks and the list with figures; the pair that a link names is chosen."""
         view, lines = page.view, self._lines(page)
-        show, panes, layout = self._show(page)
-        self._replace(page, show)
-        player = gr.HTML(value=payload(show, panes, layout))
-        updates: Updates = {self.parts.player: player, self.parts.video: self._list(page)}
+        self._replace(page, self._marked(page))
+        updates: Updates = {self.parts.player: gr.HTML(value=_payload(page)), self.parts.video: self._list(page)}
         wanted = [item for item in lines if (item.truth_id, item.prediction_id) == (view.truth, view.prediction)]
-        if wanted and (view.truth, view.prediction) != (None, None):
-            return updates | self._chosen(page, wanted[0], lines)
-        return updates | {self.parts.matches: self._table(page, lines)}
+        if not wanted or (view.truth, view.prediction) == (None, None):
+            return updates | {self.parts.matches: self._table(page, lines)}
+        pair = _keys(page, wanted[0])
+        player = gr.HTML(value=_payload(page) | {"pair": pair}, command=_select(pair))
+        return updates | self._chosen(page, wanted[0], lines) | {self.parts.player: player}
 
     def _side(self, page: _Page) -> int:
         """The model of the table, among the findings'."""
@@ -270,11 +253,10 @@ class _Compare:
         page.key = line.key
         page.view = replace(view, truth=line.truth_id, prediction=line.prediction_id)
         curve = matches.curve(found, self._side(page), view.video, line.truth_id, line.prediction_id)
-        keys = _keys(page, line)
         return {
             parts.matches: self._table(page, lines),
             parts.pair: panels.curve(curve) + self._strip(found, line.key),
-            parts.player: gr.HTML(command={"pair": keys, "at": time.monotonic()}),
+            parts.player: gr.HTML(command=_select(_keys(page, line))),
             parts.address: to_query(replace(page.view, project=self.bench.project.id)),
         }
 
@@ -357,6 +339,27 @@ class _Compare:
     def _nothing(self) -> Updates:
         """What yields nothing at all would empty every component."""
         return {self.parts.address: gr.skip()}
+
+
+def _payload(page: _Page) -> dict[str, Any]:
+    """For the player. The frame each time: of updates that come at once a busy page takes the last alone."""
+    assert page.show is not None
+    return payload(page.show, *_panes(page.show, page.view)) | {"at": page.view.frame}
+
+
+def _select(pair: list[list[int]]) -> dict[str, Any]:
+    """The player's command. The time makes the same pair a new command."""
+    return {"pair": pair, "at": time.monotonic()}
+
+
+def _panes(show: Show, view: View) -> tuple[list[Pane], Layout]:
+    """Which pictures stand beside one another, and how."""
+    if view.layout == "difference":
+        return [Pane("difference", (len(show.layers) - 1,))], "side"
+    panes = [Pane(layer.name, (place,)) for place, layer in enumerate(show.layers)]
+    if view.layout == "swipe":  # of two: ground truth, where there is any, and the model that is looked at
+        panes = [panes[0], panes[-1 if view.side or len(panes) < 3 else 1]] if len(panes) > 1 else panes
+    return panes, _LAYOUTS[view.layout]
 
 
 def _token(page: _Page) -> str:

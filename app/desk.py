@@ -6,9 +6,12 @@ What is kept goes by the content of the files and the format of the code, so tha
 import hashlib
 import json
 import logging
+import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -255,10 +258,17 @@ class Desk:
 
     def _make_room(self, newest: Path) -> None:
         """The least recently used go until the limit is kept."""
-        files = sorted(self.folder.glob("*.npz"), key=lambda file: file.stat().st_mtime)
-        size = sum(file.stat().st_size for file in files)
-        for file in files:
+        files = sorted(_kept(self.folder), key=lambda file: file[1].st_mtime)
+        size = sum(stat.st_size for _, stat in files)
+        for file, stat in files:
             if size <= self._limit or file == newest:
                 return
-            size -= file.stat().st_size
+            size -= stat.st_size
             file.unlink(missing_ok=True)
+
+
+def _kept(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Whole files: names of those being written begin with a dot. Others may take one away meanwhile."""
+    for file in folder.glob("[!.]*.npz"):
+        with suppress(FileNotFoundError):
+            yield file, file.stat()

@@ -3,10 +3,8 @@
 import asyncio
 import itertools
 import threading
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import gradio as gr
 
@@ -19,10 +17,9 @@ from app.findings import Findings
 from app.findings_filter import NONE, merged, without
 from app.findings_plots import brushed
 from app.findings_table import find, row
-from app.session import TICK, Updates
+from app.session import QUIET, TICK, Pages, Updates
 from app.view import View, to_query
 
-MOST_PAGES = 1000  # whose choices are remembered
 PAUSE = 0.1  # seconds in which a slider that is still moving says so
 
 
@@ -47,38 +44,27 @@ class _Tab:
 
     def __init__(self, parts: Parts, bench: Bench, jump: gr.Textbox, tabs: gr.Tabs):
         self.parts, self.bench, self.jump, self.tabs = parts, bench, jump, tabs
-        self._pages: OrderedDict[str, Page] = OrderedDict()
-        self._lock = threading.Lock()
+        names = tuple(model.name for model in bench.project.models[:2])
+        self._page = Pages(lambda: Page(Chosen(names))).of
         self._counter = itertools.count(1)
 
     def tie(self) -> None:
         """Every event and what it may change; none is a public endpoint."""
         parts = self.parts
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
         views = [parts.bar, parts.plots, parts.rows]
         told = [*views, parts.search, self.jump, self.tabs]
         everything = [*parts.heard(), parts.controls, parts.ordering]
-        parts.state.select(self.begin, None, everything, **quiet)
+        parts.state.select(self.begin, None, everything, **QUIET)
         for place in parts.heard():
             if place is not parts.state:
-                place.select(self.heard, None, told, trigger_mode="multiple", **quiet)
-        parts.search.change(self.search, parts.search, views, trigger_mode="always_last", **quiet)
-        parts.order.input(self.order, parts.order, parts.rows, trigger_mode="always_last", **quiet)
+                place.select(self.heard, None, told, trigger_mode="multiple", **QUIET)
+        parts.search.change(self.search, parts.search, views, trigger_mode="always_last", **QUIET)
+        parts.order.input(self.order, parts.order, parts.rows, trigger_mode="always_last", **QUIET)
         sliders = [parts.positive, parts.background, parts.cutoff]
         for slider in sliders:
-            slider.change(self.move, sliders, list(parts.heard()), trigger_mode="multiple", **quiet)
+            slider.change(self.move, sliders, list(parts.heard()), trigger_mode="multiple", **QUIET)
         for model in (parts.a, parts.b):
-            model.input(self.compare, [parts.a, parts.b], list(parts.heard()), trigger_mode="multiple", **quiet)
-
-    def _page(self, request: gr.Request) -> Page:
-        """Those of pages that were closed long ago go."""
-        with self._lock:
-            names = tuple(model.name for model in self.bench.project.models[:2])
-            page = self._pages.setdefault(str(request.session_hash), Page(Chosen(names)))
-            self._pages.move_to_end(str(request.session_hash))
-            while len(self._pages) > MOST_PAGES:
-                self._pages.popitem(last=False)
-        return page
+            model.input(self.compare, [parts.a, parts.b], list(parts.heard()), trigger_mode="multiple", **QUIET)
 
     # --- the evaluation
 

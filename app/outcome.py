@@ -11,7 +11,7 @@ from app import panels
 from app.exports import NAMES, Choices, Look, chosen, export
 from app.layout import DOWNLOAD, Parts
 from app.player import Event, Show, payload, read_event
-from app.session import Session, Updates, toast, work
+from app.session import QUIET, Session, Updates, toast, work
 from app.studio import Studio
 from tevit.tracks import VideoResult
 
@@ -24,19 +24,19 @@ class Outcome:
         self.studio = studio
         self._session = session
 
-    def tie(self, quiet: dict[str, Any]) -> None:
-        """Its events. quiet: what all events of the page have in common."""
+    def tie(self) -> None:
+        """Its events."""
         parts = self.parts
         views = [parts.player, parts.tracks, parts.plot]
         filters = [parts.score, parts.classes, parts.most, parts.shortest]
         for component in filters:
-            component.change(self.choose, filters, views, trigger_mode="always_last", **quiet)
+            component.change(self.choose, filters, views, trigger_mode="always_last", **QUIET)
         told = [*views, parts.first, parts.last]
-        parts.player.select(self.heard, None, told, trigger_mode="multiple", **quiet)
-        parts.tracks.select(self.pick, None, views, trigger_mode="multiple", **quiet)
-        parts.plot.select(self.go, None, parts.player, trigger_mode="always_last", **quiet)
+        parts.player.select(self.heard, None, told, trigger_mode="multiple", **QUIET)
+        parts.tracks.select(self.pick, None, views, trigger_mode="multiple", **QUIET)
+        parts.plot.select(self.go, None, parts.player, trigger_mode="always_last", **QUIET)
         for name, button in zip(NAMES, parts.files, strict=True):
-            made = button.click(self._exporter(name), None, [parts.panel, parts.cancel, parts.fetch], **quiet)
+            made = button.click(self._exporter(name), None, [parts.panel, parts.cancel, parts.fetch], **QUIET)
             made.success(None, parts.fetch, None, js=DOWNLOAD)
 
     def show(self, show: Show, session: Session) -> Updates:

@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 
 from app.player import stretches
-from app.run import Snapshot
+from app.run import Meter, Snapshot
 from tevit.tracks import Track, VideoResult
 
 NO_FACTS = '<p class="hint">Any mp4, mov, mkv, webm, avi or gif.</p>'
@@ -114,19 +114,17 @@ class Gauge:
 
     def __init__(self, unit: str):
         self._unit = unit
-        self._now: tuple[str, int, int | None] = ("", 0, None)
+        self._meter = Meter()
         self._began = time.monotonic()
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
-        self._now = stage, done, total
+        self._meter(stage, done, total)
 
     def html(self) -> str:
         """As it stands."""
-        stage, done, total = self._now
-        seconds = time.monotonic() - self._began
-        rate = done / seconds if done and seconds > 1 else None
-        left = (total - done) / rate if rate and total and done > total / 20 else None
-        snapshot = Snapshot("running", 0, stage or "beginning", done, total, rate, left, seconds, False, "", None)
+        m, seconds = self._meter, time.monotonic() - self._began
+        stage, rate, left = m.stage or "beginning", m.rate, m.seconds_left
+        snapshot = Snapshot("running", 0, stage, m.done, m.total, rate, left, seconds, False, "", None)
         return progress(snapshot) if self._unit == "frames" else _downloading(snapshot)
 
 

@@ -5,7 +5,6 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
@@ -14,7 +13,7 @@ from app import review_panels as panels
 from app.layout import DOWNLOAD
 from app.review_layout import FILES, Parts
 from app.reviewing import Reviewing
-from app.session import TICK, Updates, toast
+from app.session import QUIET, TICK, Updates, toast
 from app.shows import Shows
 
 
@@ -27,13 +26,12 @@ class After:
     def tie(self, token: Callable[[gr.Request], str | None]) -> None:
         """token: of the show that a page has, under which it may fetch files."""
         parts = self.parts
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
         told = [parts.told, parts.fetch]
         for name, button in zip(FILES, parts.files, strict=True):
-            made = button.click(self._writer(name, token), None, told, trigger_mode="multiple", **quiet)
+            made = button.click(self._writer(name, token), None, told, trigger_mode="multiple", **QUIET)
             made.success(None, parts.fetch, None, js=DOWNLOAD)
-        parts.compare.click(self.compared, None, [parts.after, parts.compare], **quiet)
-        parts.log.upload(self.imported, parts.log, [parts.told], **quiet)
+        parts.compare.click(self.compared, None, [parts.after, parts.compare], **QUIET)
+        parts.log.upload(self.imported, parts.log, [parts.told], **QUIET)
 
     def _writer(self, name: str, token: Callable[[gr.Request], str | None]) -> Callable[..., AsyncIterator[Updates]]:
         async def write(request: gr.Request) -> AsyncIterator[Updates]:

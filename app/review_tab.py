@@ -4,7 +4,6 @@ import asyncio
 import secrets
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,14 +18,13 @@ from app.player import Layer, Show, payload
 from app.review_after import After
 from app.review_layout import Parts, lay_out
 from app.reviewing import WALK, Ledger, Reviewing
-from app.session import TICK, Updates, toast
+from app.session import QUIET, TICK, Pages, Updates, toast
 from app.shows import Shows
 from tevit.review.choices import Choice
 from tevit.review.decisions import Decision, Resolve, decide
 from tevit.review.queue import Item
 from tevit.tracks import VideoResult
 
-MOST_PAGES = 1000
 TRUTH, PREDICTION = "Ground truth", "Prediction"
 KEPT_SHOWS = 4  # of a page, after it has gone on
 QUIET_SCORE = 0.3  # predictions below it are not shown, unless they are what is asked about
@@ -67,25 +65,15 @@ class _Review:
     def __init__(self, parts: Parts, reviewing: Reviewing, shows: Shows):
         self.parts, self.reviewing, self.shows = parts, reviewing, shows
         self.project = reviewing.project
-        self._pages: OrderedDict[str, _Page] = OrderedDict()
-        self._lock = threading.Lock()
+        self._page = Pages(_Page).of
 
     def tie(self, tab: gr.Tab) -> None:
         """Every event; none is a public endpoint."""
         parts = self.parts
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
         seen = [parts.notices, parts.player, parts.ask, parts.queue, parts.progress]
-        tab.select(self.opened, parts.source, seen, **quiet)
-        parts.source.input(self.opened, parts.source, seen, trigger_mode="always_last", **quiet)
-        parts.ask.select(self.heard, None, seen, trigger_mode="multiple", **quiet)
-
-    def _page(self, request: gr.Request) -> _Page:
-        with self._lock:
-            page = self._pages.setdefault(str(request.session_hash), _Page())
-            self._pages.move_to_end(str(request.session_hash))
-            while len(self._pages) > MOST_PAGES:
-                self._pages.popitem(last=False)
-        return page
+        tab.select(self.opened, parts.source, seen, **QUIET)
+        parts.source.input(self.opened, parts.source, seen, trigger_mode="always_last", **QUIET)
+        parts.ask.select(self.heard, None, seen, trigger_mode="multiple", **QUIET)
 
     def token(self, request: gr.Request) -> str | None:
         """Of what the page shows."""

@@ -1,9 +1,7 @@
 """The tab `Segment`: choose a video and a model, run, watch, cancel."""
 
 import asyncio
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from html import escape
 from pathlib import Path
@@ -18,12 +16,11 @@ from app.layout import ADDRESS, Parts, lay_out
 from app.outcome import Outcome
 from app.player import payload
 from app.run import Settings, Snapshot
-from app.session import TICK, Session, Updates, toast, work
+from app.session import QUIET, TICK, Pages, Session, Updates, toast, work
 from app.studio import Studio
 
 MOST_TRACKS = 100
 PATIENCE = 0.4  # seconds: what is prepared by then needs no first picture in between
-MOST_PAGES = 1000  # whose choices are remembered
 
 
 def build(page: gr.Blocks, studio: Studio) -> None:
@@ -37,46 +34,35 @@ class _Tab:
     def __init__(self, parts: Parts, studio: Studio):
         self.parts = parts
         self.studio = studio
-        self._sessions: OrderedDict[str, Session] = OrderedDict()
-        self._lock = threading.Lock()
+        self._session = Pages(Session).of
         self._outcome = Outcome(parts, studio, self._session)
 
     def tie(self, page: gr.Blocks) -> None:
         """Every event and what it may change; none is a public endpoint."""
         parts, everything = self.parts, list(self.parts.all())
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
-        opened = page.load(self.offer, None, [parts.model, parts.advice, parts.get, parts.clip], **quiet)
-        opened.then(self.begin, None, everything, **quiet)
-        parts.video.change(self.look_at_file, parts.video, everything, trigger_mode="multiple", **quiet)
-        parts.clip.input(self.look_at_clip, parts.clip, everything, trigger_mode="multiple", **quiet)
-        self._tie_model(quiet)
+        opened = page.load(self.offer, None, [parts.model, parts.advice, parts.get, parts.clip], **QUIET)
+        opened.then(self.begin, None, everything, **QUIET)
+        parts.video.change(self.look_at_file, parts.video, everything, trigger_mode="multiple", **QUIET)
+        parts.clip.input(self.look_at_clip, parts.clip, everything, trigger_mode="multiple", **QUIET)
+        self._tie_model()
         inputs = [parts.model, parts.count, parts.first, parts.last]
-        started = parts.run.click(self.submit, inputs, [parts.token, parts.panel], **quiet)
-        followed = started.success(self.follow, parts.token, everything, **quiet)
+        started = parts.run.click(self.submit, inputs, [parts.token, parts.panel], **QUIET)
+        followed = started.success(self.follow, parts.token, everything, **QUIET)
         # Not in the run's own last step: a press of Run before that has wholly ended is dropped.
         for after in (followed.success, followed.failure):
-            after(lambda: self._going(False), None, [parts.video, parts.clip, parts.run, parts.cancel], **quiet)
-        parts.cancel.click(self.cancel, None, None, **quiet)
+            after(self.rest, None, everything, **QUIET)
+        parts.cancel.click(self.cancel, None, None, **QUIET)
         parts.token.change(None, parts.token, None, js=ADDRESS)
-        self._outcome.tie(quiet)
+        self._outcome.tie()
 
-    def _tie_model(self, quiet: dict[str, Any]) -> None:
+    def _tie_model(self) -> None:
         parts = self.parts
         outputs = [parts.advice, parts.get, parts.estimate]
-        parts.model.change(self.advise, [parts.model, parts.first, parts.last], outputs, **quiet)
+        parts.model.change(self.advise, [parts.model, parts.first, parts.last], outputs, **QUIET)
         for bound in (parts.first, parts.last):
-            bound.change(self.advise, [parts.model, parts.first, parts.last], outputs, **quiet)
-        fetched = parts.get.click(self.get_weights, parts.model, [parts.panel, parts.cancel], **quiet)
-        fetched.then(self.offer_again, parts.model, [parts.model, parts.advice, parts.get], **quiet)
-
-    def _session(self, request: gr.Request) -> Session:
-        """Those of pages that were closed long ago go."""
-        with self._lock:
-            session = self._sessions.setdefault(str(request.session_hash), Session())
-            self._sessions.move_to_end(str(request.session_hash))
-            while len(self._sessions) > MOST_PAGES:
-                self._sessions.popitem(last=False)
-        return session
+            bound.change(self.advise, [parts.model, parts.first, parts.last], outputs, **QUIET)
+        fetched = parts.get.click(self.get_weights, parts.model, [parts.panel, parts.cancel], **QUIET)
+        fetched.then(self.offer_again, parts.model, [parts.model, parts.advice, parts.get], **QUIET)
 
     # --- the page opens and closes
 
@@ -200,14 +186,15 @@ class _Tab:
         found = [choice for choice in choices(self.studio.checkpoints) if choice.value == model]
         if not found:
             return "", gr.Button(visible=False), ""
-        return *_advice(found[0]), self._estimate(found[0], self._session(request).source, first, last)
+        return *_advice(found[0]), self._estimate(found[0], self._session(request), first, last)
 
-    def _estimate(self, model: Choice, source: Source | None, first: float | None, last: float | None) -> str:
-        if source is None or model.advice or last is None:
-            return ""
+    def _estimate(self, model: Choice, session: Session, first: float | None, last: float | None) -> str:
         try:
+            size_hw = session.size_hw()
+            if size_hw is None or model.advice or last is None:
+                return ""
             frames = max(1, int(last) - int(first or 0) + 1)
-            found = self.studio.runs.estimate(model.value, source.open().size_hw, frames)
+            found = self.studio.runs.estimate(model.value, size_hw, frames)
         except (ValueError, OSError):
             return ""
         return panels.estimate(found.seconds, found.gigabytes)
@@ -283,6 +270,12 @@ class _Tab:
             await asyncio.sleep(TICK)
         if before.state == "failed":
             raise toast(before.sentence)
+
+    def rest(self, request: gr.Request) -> Updates:
+        """After a run, what it found once more: what the choice of its video still had to say may have come later."""
+        session = self._session(request)
+        found = {} if session.show is None or session.result is None else self._outcome.show(session.show, session)
+        return found | self._going(False)
 
     def _going(self, going: bool) -> Updates:
         """While a run goes on its video stays, and only Cancel can be pressed."""

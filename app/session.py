@@ -2,10 +2,11 @@
 
 import asyncio
 import threading
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import gradio as gr
 
@@ -19,15 +20,43 @@ from tevit.tracks import VideoResult
 TICK = 0.25  # seconds between looks at what goes on
 TOAST = 5  # seconds; the panel goes on saying it
 
+MOST_PAGES = 1000  # whose choices a tab remembers
+
 Updates = dict[Any, Any]  # gradio's form: component -> what becomes of it
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+"""What all events of the tabs have in common: no signs of gradio's own, no public endpoint, no waiting for another."""
+
+Kept = TypeVar("Kept")
+
+
+class Pages(Generic[Kept]):
+    """What a tab remembers of each page that is open; of pages that were closed long ago it goes.
+
+    Kept on our side by the page's name: gradio's own State would hold a connection open for every page. make: what a
+    page begins with.
+    """
+
+    def __init__(self, make: Callable[[], Kept]):
+        self._make = make
+        self._pages: OrderedDict[str, Kept] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def of(self, request: gr.Request) -> Kept:
+        """The page that asks."""
+        name = str(request.session_hash)
+        with self._lock:
+            if name not in self._pages:
+                self._pages[name] = self._make()
+            self._pages.move_to_end(name)
+            while len(self._pages) > MOST_PAGES:
+                self._pages.popitem(last=False)
+            return self._pages[name]
 
 
 @dataclass
 class Session:
     """source: the chosen video. token: of the run or stored result that is shown. show: what its player shows.
-    stop: ends an export or a download of weights.
-
-    Kept on our side by the page's name: gradio's own State would hold a connection open for every page."""
+    stop: ends an export or a download of weights."""
 
     source: Source | None = None
     token: str = ""
@@ -37,6 +66,13 @@ class Session:
     look: Look = field(default_factory=Look)
     selected: int | None = None
     stop: threading.Event = field(default_factory=threading.Event)
+    _sized: tuple[Source, tuple[int, int]] | None = None
+
+    def size_hw(self) -> tuple[int, int] | None:
+        """Of the chosen video, which is opened once for it. Raises: ValueError, OSError."""
+        if self.source is not None and (self._sized is None or self._sized[0] is not self.source):
+            self._sized = self.source, self.source.open().size_hw
+        return self._sized[1] if self.source is not None and self._sized is not None else None
 
     @property
     def result(self) -> VideoResult | None:

@@ -67,6 +67,11 @@ class Player {
     return this.show !== undefined && this.show !== null;
   }
 
+  /** The frame that is shown, or that a seek under way goes to. */
+  get target() {
+    return this.wanted ?? this.frame;
+  }
+
   /** A payload of app/player.py (`at`: the frame to begin with, `pair`: what is selected), or null for none. Another version of what is shown keeps frame and choices. */
   async load(show) {
     if (!show?.token) return this.unload();
@@ -81,7 +86,7 @@ class Player {
     this.lanes.load(show, (layer, track) => colour(show, layer, track, this.look.by), same);
     this.refreshLanes();
     if (!same && show.pair) this.choosePair(show.pair.map((it) => this.key(...it)));
-    await this.attempt(laidOut ? this.refresh() : this.seek(same ? this.frame : show.at ?? 0));
+    await this.attempt(laidOut ? this.refresh() : this.seek(same ? this.target : show.at ?? 0));
     if (this.show === show && !this.playing) this.state("ready");
   }
 
@@ -172,7 +177,7 @@ class Player {
       screen.resize(width, height);
       changed = true;
     }
-    if (changed && this.region.dataset.frame !== undefined) this.seek(this.frame);
+    if (changed && this.region.dataset.frame !== undefined) this.seek(this.target);
   }
 
   room() {
@@ -197,7 +202,7 @@ class Player {
   }
 
   step(count) {
-    this.seek((this.region.dataset.state === "playing" ? this.frame : this.wanted ?? this.frame) + count);
+    this.seek((this.region.dataset.state === "playing" ? this.frame : this.target) + count);
   }
 
   /** A picture has come: it and its masks are drawn in one go. */

@@ -359,6 +359,17 @@ def test_the_oldest_go_where_too_much_is_kept(tmp_path):
     assert len(list((tmp_path / "kept").glob("*.npz"))) == 1
 
 
+def test_making_room_leaves_alone_what_another_is_writing_or_has_taken_away(tmp_path):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    writing, gone = kept / ".writing.npz", kept / "gone.npz"
+    writing.write_bytes(b"half")
+    gone.symlink_to(tmp_path / "nowhere")  # listed, but no longer there when its size is asked for
+    project = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
+    assert Desk(kept, limit=1, inside=True).open(project).wait(30).state == "done"
+    assert writing.exists() and gone.is_symlink()
+
+
 def test_what_fails_is_one_sentence_and_may_be_tried_again(tmp_path):
     gt, bad = made.truth(tmp_path), made.predictions(tmp_path, "bad.json", [(1, 1, 0.9, STILL)])
     content = json.loads(bad.read_text())

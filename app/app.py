@@ -20,7 +20,7 @@ if __name__ == "__main__":
     sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
 
 if TYPE_CHECKING:
-    from app.models import Load, Predictor
+    from app.segment.models import Load, Predictor
 
 LEFT_BEHIND_SECONDS = 7 * 24 * 3600  # a folder of a server that was killed goes after a week
 
@@ -73,15 +73,15 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
     # Both are read while gradio is imported. Its files belong into our folder, and nothing leaves the machine.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    from app.gpu import lent
+    from app.segment.gpu import lent
 
     load = lent(load)  # before gradio: where GPUs are lent, this is what must be imported first
     from app import ui
     from app.bench import Bench
-    from app.desk import Desk
-    from app.project import open_project
-    from app.strips import Strips
-    from app.studio import open_studio, videos_of
+    from app.data.project import open_project
+    from app.findings.desk import Desk
+    from app.findings.strips import Strips
+    from app.segment.studio import open_studio, videos_of
     from tevit.download import home
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -126,7 +126,7 @@ def _check_address(host: str, port: int | None) -> None:
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """This server's folder for uploads and runs, removed at the end; `results` beside it stays, see app/results.py."""
+    """This server's folder for uploads and runs, removed at the end; `results` stays (app/segment/results.py)."""
     from tevit.download import home
 
     parent = home() / "studio"

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from app.desk import Desk
-from app.project import Project
-from app.strips import Strips
+from app.data.project import Project
+from app.findings.desk import Desk
+from app.findings.strips import Strips
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""`python -m app.benchmark findings`: how fast a data set opens, a filter answers and a video opens, in what memory.
+"""`python -m app.benchmark findings`: how fast a data set opens, a filter and a video answer, in what memory.
 
 Every opening is a process of its own, as after a start of the server; what it keeps lies in a folder of its own.
 """
@@ -121,10 +121,10 @@ def _elsewhere(gt: Path, predictions: Sequence[Path], home: Path) -> dict:
 
 def _open(gt: Path, predictions: Sequence[Path]) -> dict:
     """In this process: everything that a page asks for, from opening on."""
-    from app import findings_plots
-    from app.desk import Desk
-    from app.findings_filter import select
-    from app.project import open_project
+    from app.data.project import open_project
+    from app.findings import plots
+    from app.findings.desk import Desk
+    from app.findings.filter import select
 
     started = time.perf_counter()
     project = open_project(gt, None, predictions)
@@ -133,7 +133,7 @@ def _open(gt: Path, predictions: Sequence[Path]) -> dict:
     if now.findings is None:
         raise ValueError(now.words)
     findings = now.findings
-    _ = findings.figures, findings_plots.above(findings), findings_plots.below(findings, select(findings))
+    _ = findings.figures, plots.above(findings), plots.below(findings, select(findings))
     opened = time.perf_counter() - started
     return {
         "open_seconds": opened,
@@ -145,10 +145,10 @@ def _open(gt: Path, predictions: Sequence[Path]) -> dict:
 
 
 def _parts(desk, findings) -> dict[str, list[float]]:
-    from app import findings_plots
-    from app.findings_filter import Filter, select
-    from app.findings_table import row
-    from app.videos import videos
+    from app.data.videos import videos
+    from app.findings import plots
+    from app.findings.filter import Filter, select
+    from app.findings.table import row
     from tevit.evaluation.errors import Limits
 
     model = findings.models[0].name
@@ -163,16 +163,16 @@ def _parts(desk, findings) -> dict[str, list[float]]:
     def filtered(chosen: Filter) -> None:
         selection = select(findings, chosen)
         _ = [row(findings, index) for index in selection.rows[:50].tolist()]
-        findings_plots.below(findings, selection)
+        plots.below(findings, selection)
 
     def moved(cutoff: float) -> None:
         at = desk.moved(findings, Limits(), cutoff)
         selection = select(at)
-        _ = at.figures, findings_plots.types(at), findings_plots.recall(at), findings_plots.thresholds(at)
-        _ = findings_plots.classes(at), findings_plots.below(at, selection)
+        _ = at.figures, plots.types(at), plots.recall(at), plots.thresholds(at)
+        _ = plots.classes(at), plots.below(at, selection)
 
     def rest(cutoff: float) -> None:
-        findings_plots.above(desk.moved(findings, Limits(), cutoff))
+        plots.above(desk.moved(findings, Limits(), cutoff))
 
     ids = [found.id for found in videos(findings.project, findings)[:: max(1, len(findings.video_places) // 10)]]
     works = {
@@ -187,10 +187,10 @@ def _parts(desk, findings) -> dict[str, list[float]]:
 
 def _show(findings, video: int) -> None:
     """Everything that opening a video takes: tracks, table, marks, difference, the first masks and pictures."""
-    from app.findings_filter import Filter, select
-    from app.matches import lines, marks
+    from app.findings.filter import Filter, select
+    from app.findings.matches import lines, marks
+    from app.findings.strips import Strips, differences, strip
     from app.player import Layer, Show, masks, payload
-    from app.strips import Strips, differences, strip
 
     project = findings.project
     layers = [Layer("ground truth", True, project.truths(video))]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import gradio as gr
 
-from app.choices import find
-from app.exports import export
 from app.footage import Source
-from app.run import Settings, Snapshot
+from app.segment.choices import find
+from app.segment.exports import export
+from app.segment.run import Settings, Snapshot
+from app.segment.studio import Studio
 from app.session import TICK
-from app.studio import Studio
 from tevit.configs import TEVIT_DEMO
 
 

@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from app.estimates import Estimate, Speeds
 from app.footage import Source
-from app.models import MOST, Load, Models
-from app.run import LOADING, NOTHING_DONE, Run, Settings, Snapshot
+from app.segment.estimates import Estimate, Speeds
+from app.segment.models import MOST, Load, Models
+from app.segment.run import LOADING, NOTHING_DONE, Run, Settings, Snapshot
 from tevit.progress import Cancelled
 
 log = logging.getLogger(__name__)

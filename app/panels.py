@@ -8,7 +8,7 @@ from html import escape
 import numpy as np
 
 from app.player import stretches
-from app.run import Meter, Snapshot
+from app.segment.run import Meter, Snapshot
 from tevit.tracks import Track, VideoResult
 
 NO_FACTS = '<p class="hint">Any mp4, mov, mkv, webm, avi or gif.</p>'

@@ -11,9 +11,9 @@ from typing import Any, Generic, TypeVar
 import gradio as gr
 
 from app import panels
-from app.exports import Choices, Look
 from app.footage import Preparation, Source
 from app.player import Show
+from app.segment.exports import Choices, Look
 from tevit.progress import Cancelled
 from tevit.tracks import VideoResult
 

@@ -5,15 +5,21 @@ from pathlib import Path
 import gradio as gr
 from gradio.themes import Base
 
-from app import compare, endpoints, errors, errors_routes, review_tab, segment
+from app import endpoints
 from app.bench import Bench
+from app.compare import tab as compare
+from app.errors import routes as errors_routes
+from app.errors import tab as errors
 from app.jobs import KEEP_SECONDS
+from app.review import tab as review_tab
+from app.segment import tab as segment
+from app.segment.studio import Studio
 from app.shows import routes
-from app.studio import Studio
 
 TITLE = "TeViT Studio"
-STYLE = Path(__file__).with_name("style.css")
-ICON = Path(__file__).resolve().parents[1] / "assets" / "icon.png"
+HERE = Path(__file__).resolve().parent
+STYLE = HERE / "style.css"
+ICON = HERE.parent / "assets" / "icon.png"
 _TITLE = f"""<h1>{TITLE}</h1><button type="button" aria-label="Light or dark" title="Light or dark">◐</button>"""
 _THEME = """
 element.querySelector("button").addEventListener("click", () => {
@@ -72,7 +78,7 @@ def serve(page: gr.Blocks, studio: Studio, bench: Bench, host: str, port: int | 
         enable_monitoring=False,
         ssr_mode=False,
         theme=_theme(),
-        css_paths=[STYLE, STYLE.with_name("errors.css"), STYLE.with_name("review.css")],
+        css_paths=[STYLE, HERE / "errors" / "errors.css", HERE / "review" / "review.css"],
         pwa=True,
         favicon_path=ICON,
         app_kwargs={"routes": [*errors_routes.routes(bench), *routes(studio.shows)]},

@@ -56,14 +56,13 @@ def test_the_model_knows_tensors_only():
         assert not tops(file) & {"os", "pathlib", "json"}, file
 
 
-SERVER = ("estimates", "exports", "footage", "jobs", "models", "player", "results", "run", "shows", "store")
+PAGES = {"tab", "layout", "outcome", "after", "endpoints", "gpu", "screen", "session", "ui"}
 
 
 def test_only_the_pages_know_gradio():
     """What is behind them runs without it."""
     for file in files("app"):
-        if file.stem in SERVER:
-            assert "gradio" not in tops(file), file
+        assert file.stem in PAGES or "gradio" not in tops(file), file
 
 
 def modules(package: str) -> list[str]:
@@ -97,7 +96,7 @@ print(sorted(tevit.__all__))
         "import tevit",
         "from tevit.cli import parser; parser()",
         "import tevit.evaluation, tevit.ytvis",
-        "import app.footage, app.shows, app.jobs, app.exports, app.results, app.player",
+        "import app.footage, app.shows, app.jobs, app.segment.exports, app.segment.results, app.player",
     ],
 )
 def test_nothing_heavy_before_it_is_needed(code):

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.estimates import Speeds
 from app.jobs import Runs
-from app.models import Load
+from app.segment.estimates import Speeds
+from app.segment.models import Load
 from tests.app.fakes import make_video
 
 

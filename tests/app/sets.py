@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from app.desk import Desk
-from app.findings import Findings
-from app.project import Project
+from app.data.project import Project
+from app.findings.desk import Desk
+from app.findings.found import Findings
 from tests.tevit.evaluation import sets
 
 SIZE = 40, 60

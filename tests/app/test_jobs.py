@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from app import jobs
-from app.estimates import Speeds
 from app.footage import Source
 from app.jobs import Runs
-from app.run import LOADING, Meter, Run, Settings, Snapshot
+from app.segment.estimates import Speeds
+from app.segment.run import LOADING, Meter, Run, Settings, Snapshot
 from tests.app.fakes import WINDOW, FakePredictor, make_video
 
 Open = Callable[..., Runs]

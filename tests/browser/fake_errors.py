@@ -10,12 +10,13 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 import gradio as gr
 
-from app import errors, ui
+from app import ui
 from app.bench import Bench
-from app.desk import Desk
-from app.errors_routes import routes
-from app.project import open_project
-from app.strips import Strips
+from app.data.project import open_project
+from app.errors import tab as errors
+from app.errors.routes import routes
+from app.findings.desk import Desk
+from app.findings.strips import Strips
 
 
 def serve(files: list[str], port: int | None) -> None:
@@ -26,7 +27,7 @@ def serve(files: list[str], port: int | None) -> None:
             jump = gr.Textbox(label="Told")
         with gr.Tab("Errors", id="errors"):
             errors.build(page, bench, jump, tabs)
-    styles = [ui.STYLE, ui.STYLE.with_name("errors.css")]
+    styles = [ui.STYLE, ui.HERE / "errors" / "errors.css"]
     _, url, _ = page.queue(default_concurrency_limit=None).launch(
         server_port=port,
         prevent_thread_lock=True,

@@ -13,11 +13,11 @@ from urllib.parse import parse_qs
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from app.desk import Desk
-from app.findings import Findings
-from app.findings_filter import Filter, select
-from app.findings_table import row
-from app.project import BUNDLED, Project, open_project
+from app.data.project import BUNDLED, Project, open_project
+from app.findings.desk import Desk
+from app.findings.filter import Filter, select
+from app.findings.found import Findings
+from app.findings.table import row
 from tests.browser.conftest import ROOT
 from tevit.cli import main
 

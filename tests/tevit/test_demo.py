@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tevit
-from app.choices import choices
+from app.segment.choices import choices
 from tevit import download, shapes
 from tevit.categories import CATEGORIES_2019
 from tevit.configs import TEVIT_DEMO

@@ -1,19 +1,23 @@
 """The review log on disk: SQLite, append-only, durable before anyone is told "saved", in the project's `review.sqlite`.
 
 Every row carries a hash of itself and of all rows before it, so that a log that was edited or cut off is noticed.
+`python -m app.store backup PROJECT` copies it, also while the studio is at work.
 """
 
+import argparse
 import errno
 import hashlib
 import logging
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import RLock
 
+from tevit.files import atomic
 from tevit.review.decisions import Decision, from_line, parse_log, to_line, write_log
 
 log = logging.getLogger(__name__)
@@ -88,21 +92,11 @@ class Store:
 
         Raises: OSError; ValueError with a sentence for each faulty line, or where one differs under an id we have.
         """
-        return self._append(parse_log(Path(path).read_bytes(), str(path)))
+        return self.extend(parse_log(Path(path).read_bytes(), str(path)))
 
-    def backup(self) -> Path:
-        """Copy the log, as it is at this moment, into `backups/`; returns the copy's path. Raises: OSError."""
-        target = self.folder / BACKUPS / f"review-{_stamp()}.sqlite"
-        part = target.with_suffix(".part")
-        with self._lock, _explained(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                with closing(sqlite3.connect(part)) as copy:
-                    self._db.backup(copy)
-                os.replace(part, target)
-            finally:
-                part.unlink(missing_ok=True)
-        return target
+    def extend(self, new: Sequence[Decision]) -> int:
+        """Add those that are not there yet, all or none; returns how many. Raises: as `append`."""
+        return self._append(new)
 
     def close(self) -> None:
         """Let the file go."""
@@ -220,8 +214,29 @@ class Store:
         log.warning(sentence)
 
 
+def backup(folder: str | os.PathLike, target: str | os.PathLike | None = None) -> Path:
+    """Copy a project's log as it is at this moment, whoever writes to it; returns the copy's path.
+
+    target: the file to write; None: one in the project's `backups/`.
+    Raises: OSError; ValueError where there is no log, or it is damaged: then nothing is written.
+    """
+    path = Path(folder) / NAME
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no {NAME}: nobody has reviewed there yet, or it is no project's folder")
+    target = Path(target) if target is not None else Path(folder) / BACKUPS / f"review-{_stamp()}.sqlite"
+    if target.exists() and target.samefile(path):
+        raise ValueError(f"the backup cannot take the place of {path} itself")
+    with _explained(target), atomic(target) as part:
+        with closing(_connect(f"{path.absolute().as_uri()}?mode=ro")) as db, closing(_connect(part)) as copy:
+            db.backup(copy)
+        if fault := _fault(part):
+            raise ValueError(f"{path} {fault}: no backup was made; the studio takes over what is whole of it")
+    return target
+
+
 def _connect(path: str | os.PathLike) -> sqlite3.Connection:
-    return sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    uri = str(path).startswith("file:")
+    return sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False, uri=uri)
 
 
 def _migrate(db: sqlite3.Connection, path: Path) -> None:
@@ -317,7 +332,7 @@ def _whole_part(path: Path) -> list[tuple[str, str]]:
     for mode in ("mode=ro", "mode=ro&immutable=1"):
         rows.clear()
         try:
-            with closing(sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)) as db:
+            with closing(_connect(f"{path.absolute().as_uri()}?{mode}")) as db:
                 for row in db.execute("SELECT * FROM decisions ORDER BY seq"):
                     rows.append(row)  # one by one: those before the damage are kept
             break
@@ -349,3 +364,23 @@ def _primary(error: sqlite3.Error) -> int:
 
 def _stamp() -> str:
     return datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 0, or 2 after one sentence on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m app.store", description="The review log of a project.")
+    parts = parser.add_subparsers(dest="part", required=True)
+    part = parts.add_parser("backup", help="copy the log, also while the studio is at work")
+    part.add_argument("project", type=Path, metavar="PROJECT", help="the project's folder")
+    part.add_argument("--out", type=Path, metavar="FILE", help="the copy (default: a new one in PROJECT/backups)")
+    args = parser.parse_args(argv)
+    try:
+        print(backup(args.project, args.out))
+    except (OSError, ValueError) as error:
+        print(f"app.store: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -106,16 +106,43 @@ def test_an_import_is_whole_or_not_at_all(tmp_path):
     assert store.count() == 2
 
 
-def test_backup_is_a_log_of_its_own(tmp_path):
+def test_a_backup_is_a_log_of_its_own(tmp_path, capsys):
     store = filled(tmp_path, 4)
-    path = store.backup()
-    assert path.parent == tmp_path / BACKUPS and store.backup() != path
+    assert module.main(["backup", str(tmp_path)]) == 0  # while it is open, its newest rows in the -wal file alone
+    path = Path(capsys.readouterr().out.strip())
+    assert path.parent == tmp_path / BACKUPS and module.backup(tmp_path) != path
     store.append(decision(5))
-    (tmp_path / "restored").mkdir()
-    path.rename(tmp_path / "restored" / NAME)
-    restored = Store(tmp_path / "restored")
-    assert restored.count() == 4 and not restored.notices
-    assert not list((tmp_path / BACKUPS).glob("*.part"))
+    out = tmp_path / "restored" / NAME
+    assert module.main(["backup", str(tmp_path), "--out", str(out)]) == 0
+    for copy, count in ((path, 4), (out, 5)):
+        folder = tmp_path / f"restored{count}"
+        folder.mkdir()
+        copy.rename(folder / NAME)
+        restored = Store(folder)
+        assert restored.count() == count and not restored.notices
+    assert not [name for name in (tmp_path / BACKUPS).iterdir() if name.suffix != ".sqlite"]
+
+
+def test_a_backup_of_nothing_or_of_what_is_damaged_is_none(tmp_path, capsys):
+    assert module.main(["backup", str(tmp_path)]) == 2
+    assert "has no review.sqlite" in capsys.readouterr().err and not (tmp_path / NAME).exists()
+    filled(tmp_path, 3).close()
+    assert module.main(["backup", str(tmp_path), "--out", str(tmp_path / NAME)]) == 2
+    assert "cannot take the place of" in capsys.readouterr().err
+    edit(tmp_path, "DELETE FROM decisions WHERE seq = 3")
+    assert module.main(["backup", str(tmp_path)]) == 2
+    assert "is cut off: it has 2 decisions of 3: no backup was made" in capsys.readouterr().err
+    assert not list((tmp_path / BACKUPS).iterdir())
+
+
+def test_a_backup_while_another_process_writes_is_whole(tmp_path):
+    store = filled(tmp_path, 1)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(lambda: [store.append(decision(n, note="x" * 2000)) for n in range(2, 120)])
+        copies = [module.backup(tmp_path) for _ in range(6)]
+        writing.result()
+    for copy in copies:
+        assert module._fault(copy) is None
 
 
 @pytest.mark.parametrize(
@@ -196,8 +223,6 @@ def test_a_folder_that_cannot_be_written_means_memory(tmp_path):
         store = Store(folder)
         assert store.in_memory and "are kept in memory only" in store.notices[0]
         assert store.append(decision(1)) == 1 and store.decisions() == (decision(1),)
-    with pytest.raises(OSError):
-        store.backup()
     assert store.export(tmp_path / "log.jsonl") == 1
 
 

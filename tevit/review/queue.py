@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -52,17 +52,17 @@ def queue(gt: str | os.PathLike | Dataset, results: str | os.PathLike | Results)
 def queue_of(dataset: Dataset, measured: Measured, errors: Errors) -> list[Item]:
     """The same of what the Errors tab has measured already (with all pairs)."""
     suspected = sorted(_suspected(measured, errors), key=lambda pair: (-pair[1].priority, pair[0]))
-    words = _Words(dataset, measured)
+    words = Questions(dataset, measured)
     seen, places = _Seen(), measured.inputs.predictions.ids
     items = [
-        words.item(video, s)
+        words.suspected(video, s)
         for video, s in suspected
         if seen.is_new(video, *_named(measured, s), [int(places[row]) for row in s.same])
     ]
     rest = [record for record in errors.records if record.type in TYPES]
     rest.sort(key=lambda record: (-(record.score or 0), -record.share))
     rest = [record for record in rest if record.frames]  # where nothing is to be seen, nothing can be asked
-    items += [words.rest(r) for r in rest if seen.is_new(r.video_id, _truths(r), r.prediction_id)]
+    items += [_rest(words, r) for r in rest if seen.is_new(r.video_id, _truths(r), r.prediction_id)]
     return sorted(items, key=lambda item: -item.priority)
 
 
@@ -101,6 +101,11 @@ def _named(measured: Measured, s: Suspicion) -> tuple[tuple[int, ...], int | Non
     return truths, int(measured.inputs.predictions.ids[s.prediction]) if s.prediction >= 0 else None
 
 
+def _rest(words: "Questions", r: ErrorRecord) -> Item:
+    item = words.about(r.type, r.video_id, r.truth_id, r.prediction_id, r.worst_frame)
+    return replace(item, priority=_REST * min(max(r.score or 0.0, 0.0), 1.0))
+
+
 def _truths(record: ErrorRecord) -> tuple[int, ...]:
     return () if record.truth_id is None else (record.truth_id,)
 
@@ -124,15 +129,23 @@ class _Seen:
         return True
 
 
-class _Words:
-    """Items in words."""
+_LEFT_OUT = (
+    "Is a label missing? The model sees {model} ({score:.2f}), which the metric leaves out.",
+    "Is label {a} ({bare}) right?",
+)
+
+
+class Questions:
+    """What people are asked, in words."""
 
     def __init__(self, dataset: Dataset, measured: Measured):
         self._names = dataset.categories
         self._inputs, self._measured = measured.inputs, measured
+        self._rows = {int(id): row for row, id in enumerate(measured.inputs.predictions.ids)}
         self._label_classes = {annotation.id: annotation.category_id for annotation in dataset.annotations}
 
-    def item(self, video: int, s: Suspicion) -> Item:
+    def suspected(self, video: int, s: Suspicion) -> Item:
+        """About what may be a label error."""
         truths, prediction = _named(self._measured, s)
         ask = {
             "class": "Is label {a} {label}? The model sees {model} there ({score:.2f}).",
@@ -147,8 +160,9 @@ class _Words:
         priority = _REST + (1 - _REST) * s.priority
         return Item(video, s.kind, priority, s.frame, truths, prediction, question, s.at if s.at >= 0 else None)
 
-    def rest(self, record: ErrorRecord) -> Item:
-        truths = _truths(record)
+    def about(self, type: str, video: int, truth: int | None, prediction: int | None, frame: int | None) -> Item:
+        """About a track of the evaluation. type: an ErrorRecord's. truth: an annotation's id. prediction: its place.
+        frame: the worst one. The item's priority is 0."""
         ask = {
             "classification": "Is label {a} {label}? The model sees {model} there ({score:.2f}).",
             "spatial": "Are the masks of label {a} ({bare}) right? The model's {sees} ({score:.2f}) differs.",
@@ -157,19 +171,19 @@ class _Words:
             "duplicate": "Is label {a} ({bare}) one object? The model sees two, the other {model} ({score:.2f}).",
             "background": "Is a label missing? The model sees {model} ({score:.2f}) where no label is.",
             "missed": "Is there {label} where label {a} is? No prediction comes near.",
-        }[record.type]
-        question = ask.format_map(self._facts(truths, record.prediction_id, -1))
-        priority = _REST * min(max(record.score or 0.0, 0.0), 1.0)
-        frame = record.worst_frame or 0
-        kind = "duplicate prediction" if record.type == "duplicate" else record.type
-        return Item(record.video_id, kind, priority, frame, truths, record.prediction_id, question)
+            "correct": "Is label {a} ({bare}) right? The model's {sees} ({score:.2f}) agrees with it.",
+        }.get(type, _LEFT_OUT[truth is not None])
+        truths = () if truth is None else (truth,)
+        kind = "duplicate prediction" if type == "duplicate" else type
+        words = ask.format_map(self._facts(truths, prediction, -1))
+        return Item(video, kind, 0.0, frame or 0, truths, prediction, words)
 
     def _facts(self, truths: Sequence[int], prediction: int | None, at: int) -> dict[str, object]:
         labels = [self._name(self._label_classes[id]) for id in truths] + ["object"] * 2
         facts: dict[str, object] = {"a": truths[0] if truths else "", "b": truths[-1] if truths else "", "at": at}
         facts |= {"label": _a(labels[0]), "bare": labels[0], "other": labels[1]}
         if prediction is not None:
-            row = int(np.flatnonzero(self._inputs.predictions.ids == prediction)[0])
+            row = self._rows[prediction]
             category = list(self._inputs.categories)[self._inputs.predictions.categories[row]]
             facts |= {"model": _a(self._name(category)), "sees": self._name(category)}
             facts |= {"score": float(self._inputs.predictions.scores[row])}

@@ -33,10 +33,10 @@ class Pages(Generic[Kept]):
     """What a tab remembers of each page that is open; of pages that were closed long ago it goes.
 
     Kept on our side by the page's name: gradio's own State would hold a connection open for every page. make: what a
-    page begins with.
+    page begins with, by its first request.
     """
 
-    def __init__(self, make: Callable[[], Kept]):
+    def __init__(self, make: Callable[[gr.Request], Kept]):
         self._make = make
         self._pages: OrderedDict[str, Kept] = OrderedDict()
         self._lock = threading.Lock()
@@ -46,7 +46,7 @@ class Pages(Generic[Kept]):
         name = str(request.session_hash)
         with self._lock:
             if name not in self._pages:
-                self._pages[name] = self._make()
+                self._pages[name] = self._make(request)
             self._pages.move_to_end(name)
             while len(self._pages) > MOST_PAGES:
                 self._pages.popitem(last=False)

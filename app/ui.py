@@ -11,7 +11,7 @@ from app.compare import tab as compare
 from app.errors import routes as errors_routes
 from app.errors import tab as errors
 from app.jobs import KEEP_SECONDS
-from app.review import tab as review_tab
+from app.review import pages as review
 from app.segment import tab as segment
 from app.segment.studio import Studio
 from app.shows import routes
@@ -46,7 +46,7 @@ def build(studio: Studio, bench: Bench) -> gr.Blocks:
             with gr.Tab("Errors", id="errors"):
                 errors.build(page, bench, jump, tabs)
             with gr.Tab("Review", id="review") as tab:
-                review_tab.build(page, tab, bench, studio.shows)
+                review.build(page, tab, bench, studio.shows)
         endpoints.build(studio)
     return page
 

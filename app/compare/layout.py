@@ -1,6 +1,6 @@
 """The components of the tab `Compare`, and where they stand."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -67,11 +67,11 @@ class Parts:
         return (getattr(self, item.name) for item in fields(self))
 
 
-def lay_out(models: Sequence[str]) -> Parts:
-    """Into the Blocks that is open. models: names."""
+def lay_out() -> Parts:
+    """Into the Blocks that is open. What can be chosen depends on the page's data set."""
     with gr.Column(elem_id="compare"):
         with gr.Row(elem_id="compare-bar"):
-            parts: dict[str, Any] = _bar(models)
+            parts: dict[str, Any] = _bar()
         parts["notices"] = gr.HTML(elem_id="compare-notices")
         with gr.Row(elem_id="compare-view", equal_height=False):
             with gr.Column(elem_id="compare-screen"):
@@ -85,15 +85,14 @@ def lay_out(models: Sequence[str]) -> Parts:
     return Parts(**parts)
 
 
-def _bar(models: Sequence[str]) -> dict[str, Any]:
-    second = models[1] if len(models) > 1 else NONE
+def _bar() -> dict[str, Any]:
     return {
         "video": gr.Dropdown([], label="Video", elem_id="compare-video", min_width=220),
         "sort": gr.Dropdown([(f"by {name}", name) for name in SORTS], value="file", label="Order", min_width=90),
         "previous": gr.Button("Previous video", min_width=80, size="md"),
         "next": gr.Button("Next video", min_width=80, size="md"),
-        "a": gr.Dropdown(list(models), value=models[0] if models else None, label="A", min_width=120),
-        "b": gr.Dropdown([NONE, *models], value=second, label="B", min_width=120),
+        "a": gr.Dropdown([], label="A", min_width=120),
+        "b": gr.Dropdown([NONE], value=NONE, label="B", min_width=120),
         "layout": gr.Radio(list(LAYOUTS), value="side", label="Layout", min_width=240),
         "cutoff": gr.Slider(0, 1, 0, step=0.01, label="Lowest score", min_width=160),
     }

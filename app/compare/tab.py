@@ -13,6 +13,7 @@ import gradio as gr
 from app.bench import Bench
 from app.compare import panels
 from app.compare.layout import ADDRESS, NONE, Parts, lay_out
+from app.data.project import Project
 from app.data.videos import VideoRow, beside, chosen, videos
 from app.findings import matches
 from app.findings.difference import COLOURS, KINDS
@@ -31,8 +32,10 @@ _LAYOUTS: dict[str, Layout] = {"side": "side", "stacked": "stacked", "swipe": "s
 
 @dataclass
 class _Page:
-    """What one page compares. key: of the chosen match. token: of what is shown; wanted: what it was made for."""
+    """What one page compares, in a data set as it was when the view was opened. key: of the chosen match. token: of
+    what is shown; wanted: what it was made for."""
 
+    project: Project
     view: View = field(default_factory=View)
     cutoff: float = 0.0
     sort: str = "file"
@@ -45,13 +48,13 @@ class _Page:
 
 def build(page: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, jump: gr.Textbox, bench: Bench, shows: Shows) -> None:
     """Lay the tab out and tie its events. jump: a view's query, set by the tab Errors."""
-    _Compare(lay_out([model.name for model in bench.project.models]), bench, shows).tie(page, tab, tabs, jump)
+    _Compare(lay_out(), bench, shows).tie(page, tab, tabs, jump)
 
 
 class _Compare:
     def __init__(self, parts: Parts, bench: Bench, shows: Shows):
         self.parts, self.bench, self.shows = parts, bench, shows
-        self._page = Pages(_Page).of
+        self._page = Pages(lambda request: _Page(bench.of(request))).of
 
     def tie(self, page: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, jump: gr.Textbox) -> None:
         """Every event; none is a public endpoint."""
@@ -98,14 +101,15 @@ class _Compare:
     async def opened(self, request: gr.Request) -> AsyncIterator[Updates]:
         """The video at once, the matches when they are known."""
         page = self._page(request)
-        project = self.bench.project
+        project = page.project
         yield {self.parts.notices: panels.notices([notice.text for notice in project.notices])}
         if page.show is not None and page.show.token == _token(page):
             return
         if not project.dataset.videos:
             return
-        if page.view.project not in ("", project.id):
-            said = f"This link is for another data set than {project.name}, which is open here."
+        if missing := self.bench.missing(request):
+            page.view = View()  # its videos are others
+            said = f"This link is for the data set {missing}, which is not open here: open it under “data set”."
             yield {self.parts.notices: panels.notices([said])}
         async for updates in self._go(replace(page.view, project=""), page):
             yield updates
@@ -123,12 +127,13 @@ class _Compare:
     async def _go(self, view: View, page: _Page) -> AsyncIterator[Updates]:
         """Show a view: pictures first."""
         try:
-            page.view, page.key = self._valid(view), None
+            page.project = self.bench.find(page.project.id)
+            page.view, page.key = _valid(page.project, view), None
             yield await asyncio.to_thread(self._shown, page)
         except (ValueError, OSError) as error:
             yield {self.parts.notices: panels.notices([str(error)])}
             raise toast(str(error)) from error
-        opening = self.bench.desk.open(self.bench.project)
+        opening = self.bench.desk.open(page.project)
         try:
             while not opening.now.over:
                 yield {self.parts.matches: f'<p class="hint">{opening.now.words}, {100 * opening.now.share:.0f} %</p>'}
@@ -141,31 +146,21 @@ class _Compare:
             return
         yield await asyncio.to_thread(self._measured, page)
 
-    def _valid(self, view: View) -> View:
-        """With a video and models that are there. Raises: ValueError."""
-        project = self.bench.project
-        names = [model.name for model in project.models]
-        wanted = view.models or tuple(names[:2])
-        for name in wanted:
-            project.model_index(name)
-        video = next(iter(project.dataset.videos)) if view.video is None else view.video
-        last = max(0, project.info(video).length - 1)
-        return replace(view, video=video, models=wanted, frame=min(view.frame, last))
-
     # --- what is shown
 
     def _shown(self, page: _Page) -> Updates:
         """The player, without what has to be measured first."""
         self._replace(page, self._show(page))
         parts, view = self.parts, page.view
+        names = [model.name for model in page.project.models]
         return {
             parts.player: gr.HTML(value=_payload(page), command=None),
-            parts.a: view.models[0] if view.models else None,
-            parts.b: view.models[1] if len(view.models) > 1 else NONE,
+            parts.a: gr.Dropdown(names, value=view.models[0] if view.models else None),
+            parts.b: gr.Dropdown([NONE, *names], value=view.models[1] if len(view.models) > 1 else NONE),
             parts.layout: view.layout,
             parts.video: self._list(page),
             parts.pair: panels.NOTHING,
-            parts.address: to_query(replace(view, project=self.bench.project.id)),
+            parts.address: to_query(replace(view, project=page.project.id)),
         }
 
     def _replace(self, page: _Page, show: Show) -> None:
@@ -173,7 +168,7 @@ class _Compare:
         self.shows.put(show)
 
     def _show(self, page: _Page) -> Show:
-        view, project = page.view, self.bench.project
+        view, project = page.view, page.project
         assert view.video is not None
         layers = self._layers(page, view.video)
         footage = project.footage(view.video)
@@ -182,18 +177,19 @@ class _Compare:
 
     def _layers(self, page: _Page, video: int) -> list[Layer]:
         """Ground truth where there is any, the models; for the difference also that."""
-        project, view = self.bench.project, page.view
+        project, view = page.project, page.view
         truth = project.truths(video)
         layers = [] if truth is None else [Layer(TRUTH, True, truth)]
         for name in view.models:
             found = above(project.predictions(project.model_index(name), video), page.cutoff)
             layers.append(Layer(name, False, found))
         if view.layout == "difference" and view.models:
-            layers.append(self._difference(view, video, page.cutoff))
+            layers.append(self._difference(page, video))
         return layers
 
-    def _difference(self, view: View, video: int, cutoff: float) -> Layer:
-        found = differences(self.bench.project, self.bench.project.model_index(view.models[view.side]), video, cutoff)
+    def _difference(self, page: _Page, video: int) -> Layer:
+        project, view = page.project, page.view
+        found = differences(project, project.model_index(view.models[view.side]), video, page.cutoff)
         if found is None:
             raise ValueError("The difference needs ground truth: this data set has none.")
         return Layer("difference", True, found, colours={id: COLOURS[kind] for id, kind in KINDS.items()})
@@ -212,12 +208,12 @@ class _Compare:
 
     def _list(self, page: _Page) -> Any:
         rows = self._rows(page)
-        model = self.bench.project.model_index(page.view.models[0]) if page.view.models else 0
+        model = page.project.model_index(page.view.models[0]) if page.view.models else 0
         return gr.Dropdown([(panels.label(row, model), row.id) for row in rows], value=page.view.video)
 
     def _rows(self, page: _Page) -> list[VideoRow]:
         sort: Any = page.sort if page.findings is not None or page.sort in ("file", "name", "length") else "file"
-        return chosen(videos(self.bench.project, page.findings), "", sort)
+        return chosen(videos(page.project, page.findings), "", sort)
 
     def _measured(self, page: _Page) -> Updates:
         """Matches, marks and the list with figures; the pair that a link names is chosen."""
@@ -257,7 +253,7 @@ class _Compare:
             parts.matches: self._table(page, lines),
             parts.pair: panels.curve(curve) + self._strip(found, line.key),
             parts.player: gr.HTML(command=_select(_keys(page, line))),
-            parts.address: to_query(replace(page.view, project=self.bench.project.id)),
+            parts.address: to_query(replace(page.view, project=page.project.id)),
         }
 
     def _strip(self, found: Findings, key: str) -> str:
@@ -315,7 +311,7 @@ class _Compare:
         said = read_event(event._data, page.show)
         if said.kind == "frame":
             page.view = replace(page.view, frame=said.frame)
-            return {self.parts.address: to_query(replace(page.view, project=self.bench.project.id))}
+            return {self.parts.address: to_query(replace(page.view, project=page.project.id))}
         if said.kind != "track" or said.layer is None or page.findings is None:
             return self._nothing()
         layer = page.show.layers[said.layer]
@@ -364,7 +360,8 @@ def _panes(show: Show, view: View) -> tuple[list[Pane], Layout]:
 
 def _token(page: _Page) -> str:
     """The same as long as the same video is shown with the same tracks."""
-    wanted = (page.view.video, page.view.models, page.view.layout == "difference", page.cutoff)
+    view, models = page.view, page.project.models
+    wanted = (view.video, view.models, models, view.layout == "difference", page.cutoff)
     if page.wanted != wanted:
         page.wanted, page.token = wanted, secrets.token_hex(16)
     return page.token
@@ -380,3 +377,14 @@ def _keys(page: _Page, line: Line) -> list[list[int]]:
         if id is not None and any(track.id == id for track in layer.result.tracks):
             found.append([place, id])
     return found
+
+
+def _valid(project: Project, view: View) -> View:
+    """With a video and models that are there. Raises: ValueError."""
+    names = [model.name for model in project.models]
+    wanted = view.models or tuple(names[:2])
+    for name in wanted:
+        project.model_index(name)
+    video = next(iter(project.dataset.videos)) if view.video is None else view.video
+    last = max(0, project.info(video).length - 1)
+    return replace(view, video=video, models=wanted, frame=min(view.frame, last))

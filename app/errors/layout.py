@@ -38,8 +38,8 @@ class Parts:
         yield from (getattr(self, item.name) for item in fields(self) if isinstance(getattr(self, item.name), gr.HTML))
 
 
-def lay_out(names: tuple[str, ...]) -> Parts:
-    """Into the Blocks that is open. names: of the models."""
+def lay_out() -> Parts:
+    """Into the Blocks that is open."""
     script = _SCRIPT.read_text()
 
     def place(elem_id: str) -> gr.HTML:
@@ -48,9 +48,8 @@ def lay_out(names: tuple[str, ...]) -> Parts:
     with gr.Column(elem_id="errors"):
         state, figures = place("errors-state"), place("errors-figures")
         with gr.Row(elem_id="errors-controls", visible=False) as controls:
-            several = len(names) > 1
-            a = gr.Dropdown(list(names), value=names[0] if names else None, label="A", visible=several)
-            b = gr.Dropdown([*names, NOBODY], value=names[1] if several else NOBODY, label="B", visible=several)
+            a = gr.Dropdown([], label="A", visible=False)
+            b = gr.Dropdown([NOBODY], value=NOBODY, label="B", visible=False)
             positive = gr.Slider(0.1, 1, 0.5, step=0.05, label="Found from IoU")
             background = gr.Slider(0.05, 0.5, 0.1, step=0.05, label="Background IoU")
             cutoff = gr.Slider(0, 1, 0, step=0.01, label="Lowest score")

@@ -13,6 +13,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from app.bench import Bench
+from app.data.project import Project
 from app.errors.state import found, from_query, listed
 from app.findings import export as findings_export
 
@@ -42,9 +43,8 @@ def _route(path: str, answer: Callable[[Request], Response]) -> Route:
 
 
 def _picture(bench: Bench, request: Request) -> Response:
-    asked, project = request.path_params, bench.project
-    if asked["project"] != project.id:
-        raise LookupError(asked["project"])
+    asked = request.path_params
+    project = bench.find(asked["project"])
     model = [model.file.sha256[:12] for model in project.models].index(asked["model"])
     sides, frame = (_id(asked["truth"]), _id(asked["prediction"])), _whole(asked["frame"])
     if frame < 0:
@@ -55,16 +55,17 @@ def _picture(bench: Bench, request: Request) -> Response:
 
 def _file(bench: Bench, request: Request) -> Response:
     name = request.path_params["name"]
-    if request.path_params["project"] != bench.project.id or name not in _KINDS:
+    project = bench.find(request.path_params["project"])
+    if name not in _KINDS:
         raise LookupError(name)
-    content = _content(bench, name, request.url.query)
+    content = _content(bench, project, name, request.url.query)
     headers = _FRESH | {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(content, media_type=_KINDS[name], headers=headers)
 
 
-def _content(bench: Bench, name: str, query: str) -> str:
+def _content(bench: Bench, project: Project, name: str, query: str) -> str:
     chosen = from_query(query)
-    opening = bench.desk.open(bench.project)
+    opening = bench.desk.open(project)
     try:
         whole = opening.wait(_PATIENCE).findings
     finally:

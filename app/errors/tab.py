@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import gradio as gr
 
 from app.bench import Bench
+from app.data.project import Project
 from app.errors import panels
 from app.errors.layout import NOBODY, Parts, lay_out
 from app.errors.state import ORDERS, PAGE, Chosen, found, listed
@@ -25,8 +26,10 @@ PAUSE = 0.1  # seconds in which a slider that is still moving says so
 
 @dataclass
 class Page:
-    """What one page looks at: everything worked out, all models at the usual thresholds; what it chose."""
+    """What one page looks at: the data set as it was when it asked; everything worked out, all models at the usual
+    thresholds; what it chose."""
 
+    project: Project
     chosen: Chosen
     whole: Findings | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -35,8 +38,7 @@ class Page:
 def build(page: gr.Blocks, bench: Bench, jump: gr.Textbox, tabs: gr.Tabs) -> None:
     """Lay the tab out in the Blocks that is open and tie its events. jump: where Compare is told what to show."""
     del page  # nothing happens when it is loaded: the evaluation begins at the first look at the tab
-    names = tuple(model.name for model in bench.project.models)
-    _Tab(lay_out(names), bench, jump, tabs).tie()
+    _Tab(lay_out(), bench, jump, tabs).tie()
 
 
 class _Tab:
@@ -44,8 +46,7 @@ class _Tab:
 
     def __init__(self, parts: Parts, bench: Bench, jump: gr.Textbox, tabs: gr.Tabs):
         self.parts, self.bench, self.jump, self.tabs = parts, bench, jump, tabs
-        names = tuple(model.name for model in bench.project.models[:2])
-        self._page = Pages(lambda: Page(Chosen(names))).of
+        self._page = Pages(lambda request: _begun(bench.of(request))).of
         self._counter = itertools.count(1)
 
     def tie(self) -> None:
@@ -53,7 +54,7 @@ class _Tab:
         parts = self.parts
         views = [parts.bar, parts.plots, parts.rows]
         told = [*views, parts.search, self.jump, self.tabs]
-        everything = [*parts.heard(), parts.controls, parts.ordering]
+        everything = [*parts.heard(), parts.controls, parts.ordering, parts.a, parts.b]
         parts.state.select(self.begin, None, everything, **QUIET)
         for place in parts.heard():
             if place is not parts.state:
@@ -71,7 +72,8 @@ class _Tab:
     async def begin(self, request: gr.Request) -> AsyncIterator[Updates]:
         """The first look at the tab, or another try."""
         page = self._page(request)
-        opening = await asyncio.to_thread(self.bench.desk.open, self.bench.project)
+        page.project = self.bench.find(page.project.id)
+        opening = await asyncio.to_thread(self.bench.desk.open, page.project)
         try:
             async for updates in self._evaluating(opening):
                 yield updates
@@ -95,13 +97,20 @@ class _Tab:
             return
         page.whole = now.findings
         async for updates in self._anew(page):
-            yield updates | {
-                parts.state: gr.skip(),
-                parts.controls: gr.Row(visible=True),
-                parts.ordering: gr.Row(visible=True),
-            }
-        notices = await asyncio.to_thread(lambda: [notice.text for notice in self.bench.project.notices])
+            yield updates | {parts.state: gr.skip(), **self._controls(page)}
+        notices = await asyncio.to_thread(lambda: [notice.text for notice in page.project.notices])
         yield {parts.state: panels.notices(notices)}
+
+    def _controls(self, page: Page) -> Updates:
+        """As they were chosen."""
+        parts, names = self.parts, [model.name for model in page.project.models]
+        a, b = (*page.chosen.names, NOBODY, NOBODY)[:2]
+        return {
+            parts.controls: gr.Row(visible=True),
+            parts.ordering: gr.Row(visible=True),
+            parts.a: gr.Dropdown(names, value=a, visible=len(names) > 1),
+            parts.b: gr.Dropdown([*names, NOBODY], value=b, visible=len(names) > 1),
+        }
 
     async def _anew(self, page: Page) -> AsyncIterator[Updates]:
         """After thresholds or models were changed: the errors first, what takes longer after that. Where they are
@@ -220,6 +229,10 @@ class _Tab:
             return {self.parts.rows: gr.skip()}
         query = to_query(_view(findings, index, said.get("frame")))
         return {self.jump: f"{query}&n={next(self._counter)}", self.tabs: gr.Tabs(selected="compare")}
+
+
+def _begun(project: Project) -> Page:
+    return Page(project, Chosen(tuple(model.name for model in project.models[:2])))
 
 
 def _view(findings: Findings, index: int, frame: object) -> View:

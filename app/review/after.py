@@ -3,56 +3,42 @@
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import gradio as gr
 
 from app.review import files, panels
-from app.review.layout import FILES, Parts
+from app.review.layout import Parts
 from app.review.session import Reviewing
-from app.segment.layout import DOWNLOAD
-from app.session import QUIET, TICK, Updates, toast
+from app.session import TICK, Updates, toast
 from app.shows import Shows
 
 
 class After:
-    """Ties the buttons below the queue."""
+    """What the buttons below the queue do, of one data set."""
 
     def __init__(self, parts: Parts, reviewing: Reviewing, shows: Shows):
         self.parts, self.reviewing, self.shows = parts, reviewing, shows
 
-    def tie(self, token: Callable[[gr.Request], str | None]) -> None:
-        """token: of the show that a page has, under which it may fetch files."""
-        parts = self.parts
-        told = [parts.told, parts.fetch]
-        for name, button in zip(FILES, parts.files, strict=True):
-            made = button.click(self._writer(name, token), None, told, trigger_mode="multiple", **QUIET)
-            made.success(None, parts.fetch, None, js=DOWNLOAD)
-        parts.compare.click(self.compared, None, [parts.after, parts.compare], **QUIET)
-        parts.log.upload(self.imported, parts.log, [parts.told], **QUIET)
-
-    def _writer(self, name: str, token: Callable[[gr.Request], str | None]) -> Callable[..., AsyncIterator[Updates]]:
-        async def write(request: gr.Request) -> AsyncIterator[Updates]:
-            own = token(request)
-            show = self.shows.get(own) if own else None
-            if show is None:
-                raise toast("Open a question first.")
-            folder = self.shows.folder(show.token) or Path(tempfile.mkdtemp(prefix="review-"))
-            self.shows.put(show, folder)
-            yield {self.parts.told: f'<p class="hint">Writing {name} …</p>'}
-            try:
-                out = await asyncio.to_thread(files.write, name, self.reviewing, folder)
-            except (OSError, ValueError) as error:
-                yield {self.parts.told: panels.notices([str(error)])}
-                raise toast(str(error)) from error
-            said = f"{name}: {len(out)} decisions or disagreements were not applied." if out else ""
-            yield {
-                self.parts.told: panels.lines(said, out) if out else "",
-                self.parts.fetch: f"/studio/shows/{show.token}/files/{name}?{time.monotonic()}",
-            }
-
-        return write
+    async def write(self, name: str, token: str | None) -> AsyncIterator[Updates]:
+        """One of FILES. token: of the show that the page has, under which it may fetch files."""
+        show = self.shows.get(token) if token else None
+        if show is None:
+            raise toast("Open a question first.")
+        folder = self.shows.folder(show.token) or Path(tempfile.mkdtemp(prefix="review-"))
+        self.shows.put(show, folder)
+        yield {self.parts.told: f'<p class="hint">Writing {name} …</p>'}
+        try:
+            out = await asyncio.to_thread(files.write, name, self.reviewing, folder)
+        except (OSError, ValueError) as error:
+            yield {self.parts.told: panels.notices([str(error)])}
+            raise toast(str(error)) from error
+        said = f"{name}: {len(out)} decisions or disagreements were not applied." if out else ""
+        yield {
+            self.parts.told: panels.lines(said, out) if out else "",
+            self.parts.fetch: f"/studio/shows/{show.token}/files/{name}?{time.monotonic()}",
+        }
 
     async def compared(self) -> AsyncIterator[Updates]:
         """AP of each model by both versions of the labels."""

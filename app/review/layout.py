@@ -59,8 +59,8 @@ class Parts:
             yield from value if isinstance(value, tuple) else (value,)
 
 
-def lay_out(models: Sequence[str]) -> Parts:
-    """Into the Blocks that is open. models: names."""
+def lay_out() -> Parts:
+    """Into the Blocks that is open."""
     parts: dict[str, Any] = {}
     clicks: dict[str, Any] = {"js_on_load": _CLICKS, "apply_default_css": False}
     with gr.Column(elem_id="review"):
@@ -69,7 +69,7 @@ def lay_out(models: Sequence[str]) -> Parts:
             with gr.Column(elem_id="review-screen"):
                 parts["player"] = screen("review-player")
             with gr.Column(elem_id="review-side"):
-                parts["source"] = _source(models)
+                parts["source"] = sources([])
                 parts["ask"] = _ask()
         with gr.Row(elem_id="review-below", equal_height=False):
             parts["queue"] = gr.HTML(elem_id="review-queue", **clicks)
@@ -81,10 +81,11 @@ def lay_out(models: Sequence[str]) -> Parts:
     return Parts(**parts)
 
 
-def _source(models: Sequence[str]) -> gr.Dropdown:
+def sources(models: Sequence[str]) -> gr.Dropdown:
+    """What can be reviewed. models: names."""
     names = [(f"disagreements of {name}", name) for name in models]
-    first = models[0] if models else WALK
-    return gr.Dropdown([*names, ("all tracks of all videos", WALK)], value=first, label="What to review")
+    choices = [*names, ("all tracks of all videos", WALK)]
+    return gr.Dropdown(choices, value=choices[0][1] if models else None, label="What to review")
 
 
 def _ask() -> gr.HTML:

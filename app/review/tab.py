@@ -10,14 +10,12 @@ from typing import Any
 
 import gradio as gr
 
-from app.bench import Bench
 from app.player import Layer, Show, payload
 from app.review import answers, panels
-from app.review.after import After
 from app.review.answers import Said
-from app.review.layout import Parts, lay_out
+from app.review.layout import Parts
 from app.review.session import WALK, Ledger, Reviewing
-from app.session import QUIET, TICK, Pages, Updates, toast
+from app.session import TICK, Pages, Updates, toast
 from app.shows import Shows
 from tevit.review.choices import Choice
 from tevit.review.decisions import Decision, Resolve, decide
@@ -52,27 +50,13 @@ class _Page:
         return self.items[self.place]
 
 
-def build(page: gr.Blocks, tab: gr.Tab, bench: Bench, shows: Shows) -> None:
-    """Lay the tab out and tie its events."""
-    parts = lay_out([model.name for model in bench.project.models])
-    review = _Review(parts, Reviewing(bench.project), shows)
-    review.tie(tab)
-    After(parts, review.reviewing, shows).tie(review.token)
+class Review:
+    """What happens in the tab, of one data set."""
 
-
-class _Review:
     def __init__(self, parts: Parts, reviewing: Reviewing, shows: Shows):
         self.parts, self.reviewing, self.shows = parts, reviewing, shows
         self.project = reviewing.project
-        self._page = Pages(_Page).of
-
-    def tie(self, tab: gr.Tab) -> None:
-        """Every event; none is a public endpoint."""
-        parts = self.parts
-        seen = [parts.notices, parts.player, parts.ask, parts.queue, parts.progress]
-        tab.select(self.opened, parts.source, seen, **QUIET)
-        parts.source.input(self.opened, parts.source, seen, trigger_mode="always_last", **QUIET)
-        parts.ask.select(self.heard, None, seen, trigger_mode="multiple", **QUIET)
+        self._page = Pages(lambda request: _Page()).of
 
     def token(self, request: gr.Request) -> str | None:
         """Of what the page shows."""

@@ -34,7 +34,7 @@ class _Tab:
     def __init__(self, parts: Parts, studio: Studio):
         self.parts = parts
         self.studio = studio
-        self._session = Pages(Session).of
+        self._session = Pages(lambda request: Session()).of
         self._outcome = Outcome(parts, studio, self._session)
 
     def tie(self, page: gr.Blocks) -> None:

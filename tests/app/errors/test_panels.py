@@ -36,7 +36,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 @pytest.fixture(scope="module")
 def findings(bench: Bench) -> Findings:
-    now = bench.desk.open(bench.project).wait(60)
+    now = bench.desk.open(bench.first).wait(60)
     assert now.findings is not None
     return now.findings
 
@@ -148,7 +148,7 @@ def test_pictures_and_files_come_from_their_addresses(client: TestClient, bench:
     addresses = re.findall(r'src="([^"]*)"', html)
     answer = client.get("/" + addresses[0])
     assert answer.headers["content-type"] == "image/jpeg" and answer.content[:2] == b"\xff\xd8"
-    base = f"/studio/errors/{bench.project.id}"
+    base = f"/studio/errors/{bench.first.id}"
     csv = client.get(f"{base}/errors.csv?{to_query(chosen)}")
     assert len(csv.text.splitlines()) == 1 + len(listed(findings, chosen).rows)
     report = client.get(f"{base}/report.html?{to_query(chosen)}")
@@ -159,14 +159,14 @@ def test_pictures_and_files_come_from_their_addresses(client: TestClient, bench:
     "path", ["other/errors.csv", "{id}/errors.xml", "{id}/errors.csv?filter=1", "{id}/picture/0/1/-/-/0.jpg"]
 )
 def test_what_is_not_there_is_not_found(client: TestClient, bench: Bench, path: str):
-    answer = client.get("/studio/errors/" + path.replace("{id}", bench.project.id))
-    assert answer.status_code == 404 and str(bench.project.folder) not in answer.text
+    answer = client.get("/studio/errors/" + path.replace("{id}", bench.first.id))
+    assert answer.status_code == 404 and str(bench.first.folder) not in answer.text
 
 
 def test_a_frame_that_is_not_there_is_not_found(client: TestClient, findings: Findings, bench: Bench):
-    model = bench.project.models[0].file.sha256[:12]
+    model = bench.first.models[0].file.sha256[:12]
     shown = row(findings, int(select(findings).rows[0]))
-    base = f"/studio/errors/{bench.project.id}/picture/{model}/{shown.video_id}/-/-"
+    base = f"/studio/errors/{bench.first.id}/picture/{model}/{shown.video_id}/-/-"
     assert client.get(f"{base}/0.jpg").status_code == 200
     for frame in ("-1", "99", "x", "\u0661"):
         assert client.get(f"{base}/{frame}.jpg").status_code == 404

@@ -1,105 +1,282 @@
-"""Joining the tracks of successive windows into tracks of the whole video.
+"""Joining the tracks of successive windows into tracks of the whole video, at a memory that does not grow with it.
 
-Windows share frames; a track of the new window goes on one of the video's where their masks in the shared frames
-agree. The assignment is Hungarian on mask IoU.
+A window sees again a few frames that are known: the last ones of the window before, and keyframes, in which objects
+were seen well. A track of the new window goes on one of the video's where their masks in those frames agree; after an
+absence, where class and query features do. The assignment is Hungarian.
+
+What is remembered can be written down (`Linker.dump`) and read again, so that a stopped prediction goes on.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from tevit.masks import track_iou
-from tevit.tracks import RLE, Track
+from tevit.postprocess import Detections
 
-MIN_IOU = 0.3  # below it, two tracks are two objects
+MIN_IOU = 0.3  # soft IoU over the shared frames below which two tracks are two objects
 SAME_CLASS = 0.01  # decides between equal masks: one query may appear under several classes
+LIKENESS = 0.1  # weight of the features' cosine beside the IoU
+ALIKE = 0.9  # cosine from which an object that was away is taken to be the same, if the class is
+MOST_LIVE = 64  # identities that may still go on; of more, those with the least score go
+SIDE = 28  # of a mask over its box
 
 
-@dataclass(eq=False)
-class _Identity:
-    """A track that grows with the video: what is known in each frame so far, and its windows' scores and classes."""
+class Look(msgspec.Struct, frozen=True):
+    """An object in one frame: box xyxy in pixels, its mask's probabilities there as 28 x 28 bytes, its score."""
+
+    box: tuple[float, float, float, float]
+    probabilities: bytes
+    score: float
+
+
+class Identity(msgspec.Struct):
+    """A track that grows with the video. Of its past only what may be needed again is here.
+
+    seen: the last frame with a mask. frames: of the windows in which it was found. score_sum: over those frames.
+    votes: category id -> score sum. feature: sum of its unit query features. looks: by frame.
+    """
 
     id: int
-    rles: list[RLE | None]
-    boxes: list[np.ndarray]
-    areas: list[float]
-    scores: list[float]  # of each frame, NaN where it was not found
-    frames: int = 0  # of the windows in which it was found
-    score_sum: float = 0.0  # over those frames
-    votes: dict[int, float] = field(default_factory=dict)  # category id -> score sum
+    seen: int = -1
+    frames: int = 0
+    score_sum: float = 0.0
+    votes: dict[int, float] = {}
+    feature: list[float] = []
+    looks: dict[int, Look] = {}
 
     @property
     def category_id(self) -> int:
+        """The class with the highest score sum."""
         return max(sorted(self.votes), key=lambda category: self.votes[category])
 
-    def pad(self, length: int) -> None:
-        missing = length - len(self.rles)
-        self.rles += [None] * missing
-        self.boxes += [np.full(4, np.nan, np.float32)] * missing
-        self.areas += [0.0] * missing
-        self.scores += [np.nan] * missing
+    @property
+    def score(self) -> float:
+        """Mean over the frames."""
+        return self.score_sum / max(self.frames, 1)
 
-    def extend(self, track: Track, shared: int) -> None:
-        """Go on with the frames of `track` after the `shared` ones; those keep the masks that they have."""
-        self.rles += track.rles[shared:]
-        self.boxes += list(track.boxes_xyxy[shared:])
-        self.areas += track.areas[shared:].tolist()
-        scores = np.full(len(track.rles), track.score) if track.frame_scores is None else track.frame_scores
-        self.scores += scores[shared:].tolist()
-        new = len(track.rles) - shared
-        self.frames += new
-        self.score_sum += track.score * new
-        self.votes[track.category_id] = self.votes.get(track.category_id, 0.0) + track.score * new
 
-    def track(self) -> Track:
-        score = self.score_sum / self.frames
-        boxes, areas, scores = np.stack(self.boxes), np.array(self.areas), np.array(self.scores, np.float32)
-        return Track(self.id, self.category_id, score, tuple(self.rles), boxes, areas, frame_scores=scores)
+class _Memory(msgspec.Struct):
+    """length: frames so far. keyframes: indices, ascending. live: may go on. gone: the best of those that won't."""
+
+    length: int = 0
+    born: int = 0
+    keyframes: list[int] = []
+    live: list[Identity] = []
+    gone: list[Identity] = []
+
+
+@dataclass(frozen=True, eq=False)
+class _Looks:
+    """The same S frames of several tracks. boxes: (N, S, 4). maps: float32 (N, S, 28, 28). known: bool (N, S)."""
+
+    boxes: np.ndarray
+    maps: np.ndarray
+    known: np.ndarray
 
 
 class Linker:
-    """Takes the windows of a video in order; `tracks()` is at any time the video up to the last frame added."""
+    """Takes the windows of a video in order.
 
-    def __init__(self) -> None:
-        self.length = 0
-        self._identities: list[_Identity] = []
+    overlap: frames that a window shares with the one before. keyframes: how many of older frames it sees besides.
+    max_tracks: how many identities are wanted in the end.
+    """
 
-    def add(self, start: int, length: int, tracks: tuple[Track, ...]) -> None:
-        """Add the window of `length` frames that begins at frame `start`, which may not leave a gap."""
-        assert start <= self.length < start + length
-        shared = self.length - start
-        for track, identity in zip(tracks, self._partners(start, shared, tracks), strict=True):
-            (identity or self._born()).extend(track, shared)
-        self.length = start + length
-        for identity in self._identities:
-            identity.pad(self.length)
+    def __init__(self, overlap: int, keyframes: int, max_tracks: int):
+        self._overlap, self._most, self._wanted = overlap, keyframes, max_tracks
+        self._memory = _Memory()
 
-    def tracks(self, max_tracks: int, score_threshold: float = 0.0) -> tuple[Track, ...]:
-        """At most `max_tracks` tracks, best first. Kept are those with the highest score summed over their frames.
+    def dump(self) -> bytes:
+        """All that is remembered."""
+        return msgspec.msgpack.encode(self._memory)
 
-        A track's score is the mean over the frames of the windows in which it was found; its class has the highest
-        sum. Its id stays the same while the video goes on.
+    def load(self, dumped: bytes) -> None:
+        """Go on where `dump` was called. Raises: ValueError for what `dump` has not made."""
+        self._memory = msgspec.msgpack.decode(dumped, type=_Memory)
+
+    @property
+    def length(self) -> int:
+        """Frames so far."""
+        return self._memory.length
+
+    @property
+    def keyframes(self) -> list[int]:
+        """Indices of the frames that the next window should see again before its own."""
+        return self._memory.keyframes
+
+    @property
+    def best(self) -> list[Identity]:
+        """The wanted number of identities with the highest score sum, best mean score first."""
+        kept = sorted(self._memory.live + self._memory.gone, key=lambda identity: -identity.score_sum)
+        return sorted(kept[: self._wanted], key=lambda identity: -identity.score)
+
+    @property
+    def ids(self) -> set[int]:
+        """Those that may still be among the best."""
+        return {identity.id for identity in self._memory.live + self._memory.gone}
+
+    def add(self, frames: Sequence[int], found: Detections, category_ids: Sequence[int]) -> list[int]:
+        """Add a window; the identity of each of its tracks.
+
+        frames: indices of the clip's frames: keyframes, then those of the window, which may leave no gap. category_ids:
+        in the order of the labels.
         """
-        kept = sorted(self._identities, key=lambda identity: -identity.score_sum)[:max_tracks]
-        tracks = sorted((identity.track() for identity in kept), key=lambda track: -track.score)
-        return tuple(track for track in tracks if track.score >= score_threshold)
+        memory = self._memory
+        new = [place for place, frame in enumerate(frames) if frame >= memory.length]
+        categories = [category_ids[int(label)] for label in found.labels]
+        features = _unit(found.features.numpy())
+        partners = self._partners(frames, found, categories, features)
+        for track, partner in enumerate(partners):
+            identity = partner or self._born()
+            partners[track] = identity
+            _go_on(identity, found, track, frames, new, categories[track], features[track])
+        memory.length = frames[-1] + 1
+        self._choose_keyframes(frames)
+        self._forget()
+        return [identity.id for identity in partners if identity is not None]
 
-    def _born(self) -> _Identity:
-        identity = _Identity(len(self._identities) + 1, [], [], [], [])
-        identity.pad(self.length)
-        self._identities.append(identity)
+    def _born(self) -> Identity:
+        self._memory.born += 1
+        identity = Identity(self._memory.born)
+        self._memory.live.append(identity)
         return identity
 
-    def _partners(self, start: int, shared: int, tracks: tuple[Track, ...]) -> list[_Identity | None]:
+    def _partners(
+        self, frames: Sequence[int], found: Detections, categories: list[int], features: np.ndarray
+    ) -> list[Identity | None]:
         """For each track of the window the identity that it goes on, None where it is a new one."""
-        live = [identity for identity in self._identities if any(identity.rles[start:])]
-        partners: list[_Identity | None] = [None] * len(tracks)
-        if not live or not tracks:
+        live, shared = self._memory.live, [place for place, frame in enumerate(frames) if frame < self.length]
+        partners: list[Identity | None] = [None] * len(categories)
+        if not live or not categories:
             return partners
-        ious = np.array([[track_iou(item.rles[start:], track.rles[:shared]) for item in live] for track in tracks])
-        same = np.array([[item.category_id == track.category_id for item in live] for track in tracks])
-        for row, column in zip(*linear_sum_assignment(-(ious + SAME_CLASS * same)), strict=True):
-            if ious[row, column] >= MIN_IOU:
+        known = _known(live, [frames[place] for place in shared])
+        ious = soft_iou(_of_window(found, shared), known)
+        same = np.array([[item.category_id == category for item in live] for category in categories])
+        cosines = features @ _unit(np.array([item.feature for item in live])).T
+        away = (known.maps.max((2, 3), initial=0) < 0.5).all(1)  # nothing of them is in the frames that both know
+        fits = (ious >= MIN_IOU) | (away & same & (cosines >= ALIKE))
+        value = np.where(fits, 1 + ious + LIKENESS * cosines + SAME_CLASS * same, 0)
+        for row, column in zip(*linear_sum_assignment(-value), strict=True):
+            if fits[row, column]:
                 partners[row] = live[column]
         return partners
+
+    def _choose_keyframes(self, frames: Sequence[int]) -> None:
+        """The frames, old and new, that together show every live object best; those of the overlap come anyway."""
+        memory, chosen = self._memory, []
+        tail = set(range(memory.length - self._overlap, memory.length))
+        candidates = [frame for frame in frames if frame not in tail]
+        values = np.array([[_value(item, frame) for item in memory.live] for frame in candidates])
+        covered = np.zeros(len(memory.live))
+        while len(chosen) < self._most and len(values) and len(memory.live):
+            gains = np.maximum(values - covered, 0).sum(1)
+            best = int(np.argmax(gains))
+            if gains[best] <= 0:
+                break
+            chosen.append(candidates[best])
+            covered = np.maximum(covered, values[best])
+        memory.keyframes = sorted(chosen)
+
+    def _forget(self) -> None:
+        """Looks at frames that nobody will see again, and identities beyond those that can matter."""
+        memory = self._memory
+        wanted = {*memory.keyframes, *range(memory.length - self._overlap, memory.length)}
+        for identity in memory.live:
+            identity.looks = {frame: look for frame, look in identity.looks.items() if frame in wanted}
+        memory.live.sort(key=lambda identity: (not identity.looks, -identity.score_sum))
+        over = memory.live[MOST_LIVE:]
+        del memory.live[MOST_LIVE:]
+        memory.live.sort(key=lambda identity: identity.id)
+        memory.gone = sorted(memory.gone + over, key=lambda identity: -identity.score_sum)[: self._wanted]
+
+
+def _go_on(
+    identity: Identity,
+    found: Detections,
+    track: int,
+    frames: Sequence[int],
+    new: list[int],
+    category: int,
+    feature: np.ndarray,
+) -> None:
+    """An identity takes over what a window says of it; frames that were known keep what was said."""
+    scores = found.frame_scores[:, track].numpy()
+    total = float(scores[new].sum())
+    identity.frames += len(new)
+    identity.score_sum += total
+    identity.votes[category] = identity.votes.get(category, 0.0) + total
+    identity.feature = (feature + (identity.feature or 0.0)).tolist()
+    maps = _bytes(found.mask_logits[:, track])
+    for place in new:
+        box = tuple(found.boxes_xyxy[place, track].tolist())
+        identity.looks[frames[place]] = Look(box, maps[place].tobytes(), float(scores[place]))
+        if maps[place].max(initial=0) >= 128:
+            identity.seen = frames[place]
+
+
+def _value(identity: Identity, frame: int) -> float:
+    """How well a frame shows an object."""
+    look = identity.looks.get(frame)
+    return look.score if look is not None and max(look.probabilities) >= 128 else 0.0
+
+
+def _bytes(logits) -> np.ndarray:
+    return (logits.sigmoid() * 255).round().byte().numpy()
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
+
+
+def _of_window(found: Detections, places: list[int]) -> _Looks:
+    maps = _bytes(found.mask_logits[places]).swapaxes(0, 1).astype(np.float32) / 255
+    boxes = found.boxes_xyxy[places].numpy().swapaxes(0, 1)
+    return _Looks(boxes, maps, np.ones(boxes.shape[:2], bool))
+
+
+def _known(identities: list[Identity], frames: list[int]) -> _Looks:
+    """What is remembered of these frames."""
+    shape = (len(identities), len(frames))
+    boxes, maps = np.zeros((*shape, 4), np.float32), np.zeros((*shape, SIDE, SIDE), np.float32)
+    known = np.zeros(shape, bool)
+    for row, identity in enumerate(identities):
+        for column, frame in enumerate(frames):
+            if look := identity.looks.get(frame):
+                boxes[row, column], known[row, column] = look.box, True
+                maps[row, column] = np.frombuffer(look.probabilities, np.uint8).reshape(SIDE, SIDE) / np.float32(255)
+    return _Looks(boxes, maps, known)
+
+
+def soft_iou(a: _Looks, b: _Looks) -> np.ndarray:
+    """float64 (N, M): the sum of the smaller over the sum of the greater probability, over the frames that both know.
+
+    Each pair is compared at 28 x 28 points of the box round both; 0 without a common frame.
+    """
+    both = a.known[:, None] & b.known[None]  # (N, M, S)
+    rows, columns, frames = np.nonzero(both)
+    boxes_a, boxes_b = a.boxes[rows, frames], b.boxes[columns, frames]
+    whole = np.concatenate([np.minimum(boxes_a, boxes_b)[:, :2], np.maximum(boxes_a, boxes_b)[:, 2:]], 1)
+    left = _sampled(a.maps[rows, frames], boxes_a, whole)
+    right = _sampled(b.maps[columns, frames], boxes_b, whole)
+    area = np.prod(np.maximum(whole[:, 2:] - whole[:, :2], 0), 1, dtype=np.float64)
+    sums = np.zeros((2, *both.shape[:2]))
+    np.add.at(sums[0], (rows, columns), area * np.minimum(left, right).sum((1, 2)))
+    np.add.at(sums[1], (rows, columns), area * np.maximum(left, right).sum((1, 2)))
+    return np.divide(sums[0], sums[1], out=np.zeros_like(sums[0]), where=sums[1] > 0)
+
+
+def _sampled(maps: np.ndarray, boxes: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Maps (P, 28, 28) over `boxes` (P, 4), bilinear at the points of a grid over `whole`; 0 outside."""
+    across = _weights(boxes[:, 0], boxes[:, 2], whole[:, 0], whole[:, 2])
+    down = _weights(boxes[:, 1], boxes[:, 3], whole[:, 1], whole[:, 3])
+    return down @ maps @ across.swapaxes(1, 2)
+
+
+def _weights(low: np.ndarray, high: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """float32 (P, 28 points, 28 cells): how much each cell of low..high counts at each point of first..last."""
+    shares = (np.arange(SIDE, dtype=np.float32) + 0.5) / SIDE
+    points = first[:, None] + (last - first)[:, None] * shares
+    cells = (points - low[:, None]) / np.maximum(high - low, 1e-6)[:, None] * SIDE - 0.5
+    return np.maximum(0, 1 - np.abs(cells[:, :, None] - np.arange(SIDE, dtype=np.float32)))

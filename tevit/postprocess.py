@@ -4,8 +4,8 @@ Source: TeViT's and mmdet's test code as recorded from the original: scores are 
 (query, class) pairs of the clip are kept, no non-maximum suppression, no threshold.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -36,8 +36,8 @@ class Detections:
     """The N best (query, class) pairs of one clip of T frames, best first, on the CPU.
 
     scores: float32 (N,), probability averaged over the frames. frame_scores: float32 (T, N), the probability in each.
-    labels, queries: int64 (N,). boxes_xyxy: float32
-    (T, N, 4), pixels of the original frame, may leave it. mask_logits: float32 (T, N, 28, 28), over the boxes.
+    labels, queries: int64 (N,). boxes_xyxy: float32 (T, N, 4), pixels of the original frame, may leave it.
+    mask_logits: float32 (T, N, 28, 28), over the boxes. features: float32 (N, C), the queries' mean over the frames.
     """
 
     scores: Tensor
@@ -46,6 +46,12 @@ class Detections:
     queries: Tensor
     boxes_xyxy: Tensor
     mask_logits: Tensor
+    features: Tensor
+
+    def frames(self, first: int) -> "Detections":
+        """Of the frames from `first` on; scores and features stay those of the whole clip."""
+        parts = {name: getattr(self, name)[first:] for name in ("frame_scores", "boxes_xyxy", "mask_logits")}
+        return replace(self, **parts)
 
 
 @torch.no_grad()
@@ -66,10 +72,11 @@ def detect(
     rows = ((clip * frames + torch.arange(frames, device=index.device))[:, None] * count + queries).flatten()
     scaled = output._replace(boxes_xyxy=output.boxes_xyxy / scale * scale)  # as the original: only rounding differs
     masks = model.mask_logits(scaled, rows, labels.repeat(frames)).unflatten(0, (frames, -1))
+    features = output.objects[clip][:, queries].float().mean(0)
     return Detections(
         *(
             value.float().cpu() if value.is_floating_point() else value.cpu()
-            for value in (scores, frame_scores, labels, queries, boxes, masks)
+            for value in (scores, frame_scores, labels, queries, boxes, masks, features)
         )
     )
 
@@ -80,21 +87,28 @@ def clip_scores(logits: Tensor) -> Tensor:
 
 
 def to_tracks(
-    detections: Detections, size_hw: tuple[int, int], categories: Mapping[int, str], score_threshold: float = 0.0
+    detections: Detections,
+    size_hw: tuple[int, int],
+    categories: Mapping[int, str],
+    score_threshold: float = 0.0,
+    ids: Sequence[int] | None = None,
 ) -> tuple[Track, ...]:
-    """Tracks with ids from 1, best first; those below `score_threshold` are left out.
+    """Tracks, best first; those below `score_threshold` are left out.
 
-    categories: id -> name in the order of the labels. size_hw: of the original frame.
+    categories: id -> name in the order of the labels. size_hw: of the original frame. ids: of the tracks; from 1 where
+    none are given.
     """
-    ids = tuple(categories)
+    numbers = ids or range(1, len(detections.scores) + 1)
     return tuple(
-        _track(detections, index, size_hw, ids)
+        _track(detections, index, numbers[index], size_hw, tuple(categories))
         for index in range(len(detections.scores))
         if float(detections.scores[index]) >= score_threshold
     )
 
 
-def _track(detections: Detections, index: int, size_hw: tuple[int, int], category_ids: tuple[int, ...]) -> Track:
+def _track(
+    detections: Detections, index: int, id: int, size_hw: tuple[int, int], category_ids: tuple[int, ...]
+) -> Track:
     probabilities = detections.mask_logits[:, index].sigmoid()  # (T, 28, 28)
     boxes = detections.boxes_xyxy[:, index]
     pasted = [paste(mask, box, size_hw) for mask, box in zip(probabilities, boxes, strict=True)]
@@ -103,7 +117,7 @@ def _track(detections: Detections, index: int, size_hw: tuple[int, int], categor
     kept = np.where(areas[:, None] > 0, boxes.numpy(), np.float32(np.nan))
     category_id = category_ids[int(detections.labels[index])]
     score, frame_scores = float(detections.scores[index]), detections.frame_scores[:, index].numpy()
-    return Track(index + 1, category_id, score, tuple(rles), kept, areas, frame_scores=frame_scores)
+    return Track(id, category_id, score, tuple(rles), kept, areas, frame_scores=frame_scores)
 
 
 def paste(probabilities: Tensor, box_xyxy: Tensor, size_hw: tuple[int, int]) -> np.ndarray:

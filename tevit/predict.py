@@ -6,22 +6,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 
 from tevit.checkpoint import load_model
-from tevit.configs import ModelConfig, published
+from tevit.configs import published
 from tevit.download import weights
 from tevit.linking import Linker
-from tevit.postprocess import ClipModel, detect, to_tracks
+from tevit.parts import Collected, Part
+from tevit.postprocess import ClipModel, Detections, detect, to_tracks
 from tevit.progress import Progress
 from tevit.tracks import Track, VideoResult
 from tevit.video import Geometry, Video, geometry, open_video, preprocess
 
 ONE_PASS = 48  # a video of at most so many frames is one window
-WINDOW, OVERLAP = 24, 4
+WINDOW, OVERLAP, KEYFRAMES = 24, 4, 2
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -114,37 +116,75 @@ class Predictor:
 
         source: a video file, a folder of images, or an opened `Video`. window: 0 for one pass over the whole video,
         as the original does it; None for one pass up to 48 frames and windows of 24 that overlap by 4 beyond; or a
-        number of frames. max_tracks: how many are computed a window and kept of the video. score_threshold: tracks
-        below are left out. size: (short, long) bounds of the resized frame, by default the model's. progress: called
-        as work goes on; what it raises comes out of here, and what was yielded stays valid.
+        number of frames. Windows see keyframes of the past besides. max_tracks: how many are computed a window and
+        kept of the video. score_threshold: tracks below are left out. size: (short, long) bounds of the resized frame,
+        by default the model's. progress: called as work goes on; what it raises comes out of here, and what was
+        yielded stays valid.
         Raises: ValueError, OSError for wrong input; MemoryError that says what to lower.
         """
         _check(window, max_tracks, score_threshold)
         video = source if isinstance(source, Video) else open_video(source)
-        sizes = geometry(video.size_hw, size or self.config.scale)
-        linker, times = Linker(), []
-        for start, clip in _windows(video, sizes, window):
-            with _reporting(self.model, progress, linker.length, start + len(clip), video.length):
-                tracks = self._tracks(clip, sizes, max_tracks)
-            times += [time for time, _ in clip[linker.length - start :]]
-            linker.add(start, len(clip), tracks)
-            whole = tracks if start == 0 else linker.tracks(max_tracks)  # one window is the original's answer as it is
-            kept = tuple(track for track in whole if track.score >= score_threshold)
-            yield _result(video, self.config, times, kept)
+        collected = Collected(video, self.config)
+        for part, linker in self.parts(video, window=window, max_tracks=max_tracks, size=size, progress=progress):
+            collected.add(part, linker.ids)
+            # One window is the original's answer as it is.
+            whole = part.tracks if part.whole else collected.tracks(linker.best)
+            yield collected.result(tuple(track for track in whole if track.score >= score_threshold))
 
-    def _tracks(self, clip: "Clip", sizes: Geometry, max_tracks: int) -> tuple[Track, ...]:
+    @torch.inference_mode()
+    def parts(
+        self,
+        video: Video,
+        *,
+        window: int | None = None,
+        max_tracks: int = 10,
+        size: tuple[int, int] | None = None,
+        keyframes: int = KEYFRAMES,
+        resume: bytes | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[tuple[Part, Linker]]:
+        """What each window adds, at a memory that does not grow with the video; arguments and errors as for `stream`.
+
+        keyframes: how many older frames, in which live objects are seen best, a window sees besides its own.
+        resume: what the linker of an interrupted pass had dumped after its last part; it goes on behind that.
+        Yields: the part, and the linker, which knows the best tracks so far.
+        """
+        sizes = geometry(video.size_hw, size or self.config.scale)
+        length = window or WINDOW
+        linker = Linker(min(OVERLAP, length - 1), keyframes, max_tracks)
+        if resume is not None:
+            linker.load(resume)
+        memory: dict[int, np.ndarray] = {}
+        for clip in _windows(_inputs(video, sizes, linker, length), window, linker, memory):
+            done, own = linker.length, clip[0].number
+            older = [_Input(number, 0.0, memory[number]) for number in sorted(memory) if number < own]
+            with _reporting(self.model, progress, done, clip[-1].number + 1, video.length):
+                tracks = self._tracks([*older, *clip], linker, sizes, max_tracks)
+            pixels = memory | {frame.number: frame.pixels for frame in clip}
+            memory.clear()
+            memory.update({number: pixels[number] for number in linker.keyframes})
+            yield Part(done, [frame.time for frame in clip[done - own :]], tracks, whole=own == 0), linker
+
+    def _tracks(self, clip: list["_Input"], linker: Linker, sizes: Geometry, max_tracks: int) -> tuple[Track, ...]:
+        """Those of a clip, in the frames that the linker does not know yet; it gets to know them."""
+        categories, numbers = dict(self.config.categories), [frame.number for frame in clip]
+        new = sum(number < linker.length for number in numbers)
+        found = self._detect([frame.pixels for frame in clip], sizes, max_tracks)
+        ids = linker.add(numbers, found, tuple(categories))
+        return to_tracks(found.frames(new), sizes.original_hw, categories, ids=ids)
+
+    def _detect(self, frames: list[np.ndarray], sizes: Geometry, max_tracks: int) -> Detections:
         try:
-            frames = torch.from_numpy(np.stack([frame for _, frame in clip]))[None].to(self.device)  # (1, T, 3, H, W)
+            clip = torch.from_numpy(np.stack(frames))[None].to(self.device)  # (1, T, 3, H, W)
             with self._precision():
-                output = self.model(frames, torch.tensor([sizes.resized_hw], device=self.device), self.chunk)[-1]
-                detections = detect(self.model, output, sizes.scale_factor, max_tracks)
-            return to_tracks(detections, sizes.original_hw, dict(self.config.categories))
+                output = self.model(clip, torch.tensor([sizes.resized_hw], device=self.device), self.chunk)[-1]
+                return detect(self.model, output, sizes.scale_factor, max_tracks)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not _out_of_memory(error):
                 raise
             height, width = sizes.padded_hw
             raise MemoryError(
-                f"out of memory with {len(clip)} frames of {width}x{height} at once: lower the window or the size"
+                f"out of memory with {len(frames)} frames of {width}x{height} at once: lower the window or the size"
             ) from error
 
     @contextmanager
@@ -160,8 +200,12 @@ class Predictor:
             yield
 
 
-Clip = list[tuple[float, np.ndarray]]
-"""Frames of a window: (time in seconds, network input float32 (3, Hp, Wp))."""
+class _Input(NamedTuple):
+    """A frame for the network. number: from 0. time: seconds. pixels: float32 (3, Hp, Wp)."""
+
+    number: int
+    time: float
+    pixels: np.ndarray
 
 
 def _check(window: int | None, max_tracks: int, score_threshold: float) -> None:
@@ -173,31 +217,48 @@ def _check(window: int | None, max_tracks: int, score_threshold: float) -> None:
         raise ValueError(f"score_threshold: expected a probability from 0 to 1, got {score_threshold}")
 
 
-def _windows(video: Video, sizes: Geometry, window: int | None) -> Iterator[tuple[int, Clip]]:
-    """(first frame, frames) of each window; at most one window of frames is held.
+def _inputs(video: Video, sizes: Geometry, linker: Linker, window: int) -> Iterator[_Input]:
+    """All frames, or where it goes on from a stop keyframes and as far back as a window reaches."""
+    first, keyframes = linker.length - window, set(linker.keyframes)
+    for frame in video.frames():
+        if frame.index >= first or frame.index in keyframes:
+            yield _Input(frame.index, frame.time, preprocess(frame.rgb, sizes))
+
+
+def _windows(
+    inputs: Iterator[_Input], window: int | None, linker: Linker, memory: dict[int, np.ndarray]
+) -> Iterator[list[_Input]]:
+    """The frames of each window; at most one window of frames is held. memory: gets the keyframes of an earlier stop.
 
     The last window is as long as the others: it begins earlier instead.
     """
-    stream = ((frame.time, preprocess(frame.rgb, sizes)) for frame in video.frames())
-    whole = ONE_PASS if window is None else window
-    head = list(islice(stream, whole + 1) if whole else stream)
-    if not whole or len(head) <= whole:
-        yield 0, head
-        return
-    size = window or WINDOW
-    start, clip, ahead = 0, head[:size], deque(head[size:])
-    head.clear()
-    stream = chain((ahead.popleft() for _ in range(len(ahead))), stream)  # a frame is let go as soon as it is used
-    while clip:
-        yield start, clip
-        new = list(islice(stream, size - min(OVERLAP, size - 1)))
-        start += len(new)
-        clip = (clip + new)[-size:] if new else []
+    size, clip = window or WINDOW, []
+    if linker.length:
+        clip = _behind(inputs, linker, size, memory)
+    else:
+        whole = ONE_PASS if window is None else window
+        head = list(islice(inputs, whole + 1) if whole else inputs)
+        if not whole or len(head) <= whole:
+            yield head
+            return
+        clip, ahead = head[:size], deque(head[size:])
+        head.clear()
+        inputs = chain((ahead.popleft() for _ in range(len(ahead))), inputs)  # a frame is let go as soon as it is used
+        yield clip
+    while new := list(islice(inputs, size - min(OVERLAP, size - 1))):
+        clip = (clip + new)[-size:]
+        yield clip
 
 
-def _result(video: Video, config: ModelConfig, times: list[float], tracks: tuple[Track, ...]) -> VideoResult:
-    names = video.file_names[: len(times)]
-    return VideoResult(1, video.name, video.size_hw, np.array(times), dict(config.categories), tracks, names)
+def _behind(inputs: Iterator[_Input], linker: Linker, size: int, memory: dict[int, np.ndarray]) -> list[_Input]:
+    """The frames just before the linker's length; keyframes go to `memory`."""
+    keyframes, clip = set(linker.keyframes), []
+    for frame in islice(inputs, len(keyframes | set(range(max(0, linker.length - size), linker.length)))):
+        if frame.number in keyframes:
+            memory[frame.number] = frame.pixels
+        if frame.number >= linker.length - size:
+            clip.append(frame)
+    return clip
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -50,11 +50,11 @@ def test_short_video_is_one_pass(predictor, tmp_path):
 @pytest.mark.parametrize(
     ("length", "window", "clips"),
     [
-        (49, None, [24, 24, 24]),
-        (90, None, [24] * 5),
+        (49, None, [24, 25, 25]),
+        (90, None, [24, 25, 25, 25, 25]),
         (60, 0, [60]),
-        (30, 10, [10] * 5),
-        (7, 2, [2] * 6),
+        (30, 10, [10, 11, 11, 11, 11]),
+        (7, 2, [2, 3, 3, 3, 3, 3]),
         (30, 30, [30]),
     ],
 )

@@ -1,0 +1,82 @@
+"""What one window of a long video adds; and all parts together as one result."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from tevit.configs import ModelConfig
+from tevit.linking import Identity
+from tevit.tracks import RLE, Track, VideoResult
+from tevit.video import Video
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """first: index of its first frame. times: seconds, of its frames. tracks: over these frames alone, their ids those
+    of the video, score and class what this window says. whole: the window began with the video, nothing is joined."""
+
+    first: int
+    times: list[float]
+    tracks: tuple[Track, ...]
+    whole: bool = False
+
+
+@dataclass(eq=False)
+class _Rows:
+    """What is known of an identity in every frame so far; NaN where a window did not find it."""
+
+    rles: list[RLE | None] = field(default_factory=list)
+    boxes: list[np.ndarray] = field(default_factory=list)
+    areas: list[float] = field(default_factory=list)
+    scores: list[float] = field(default_factory=list)
+
+    def pad(self, length: int) -> None:
+        missing = length - len(self.rles)
+        self.rles += [None] * missing
+        self.boxes += [np.full(4, np.nan, np.float32)] * missing
+        self.areas += [0.0] * missing
+        self.scores += [np.nan] * missing
+
+    def extend(self, track: Track) -> None:
+        assert track.frame_scores is not None
+        self.rles += track.rles
+        self.boxes += list(track.boxes_xyxy)
+        self.areas += track.areas.tolist()
+        self.scores += track.frame_scores.tolist()
+
+
+class Collected:
+    """The parts of a video in memory: as long as its masks fit there."""
+
+    def __init__(self, video: Video, config: ModelConfig):
+        self._video, self._categories = video, dict(config.categories)
+        self._times: list[float] = []
+        self._rows: dict[int, _Rows] = {}
+
+    def add(self, part: Part, ids: set[int]) -> None:
+        """Add the next part. ids: of the tracks that still matter; what is known of others goes."""
+        self._times += part.times
+        for track in part.tracks:
+            rows = self._rows.setdefault(track.id, _Rows())
+            rows.pad(part.first)
+            rows.extend(track)
+        self._rows = {id: rows for id, rows in self._rows.items() if id in ids}
+        for rows in self._rows.values():
+            rows.pad(len(self._times))
+
+    def tracks(self, identities: Sequence[Identity]) -> tuple[Track, ...]:
+        """Those of the identities, in their order."""
+        return tuple(self._track(identity) for identity in identities)
+
+    def _track(self, identity: Identity) -> Track:
+        rows = self._rows[identity.id]
+        boxes, areas, scores = np.stack(rows.boxes), np.array(rows.areas), np.array(rows.scores, np.float32)
+        found = Track(identity.id, identity.category_id, identity.score, tuple(rows.rles), boxes, areas)
+        return replace(found, frame_scores=scores)
+
+    def result(self, tracks: tuple[Track, ...]) -> VideoResult:
+        """The video so far with these tracks."""
+        video, length = self._video, len(self._times)
+        times, names = np.array(self._times), video.file_names[:length]
+        return VideoResult(1, video.name, video.size_hw, times, self._categories, tracks, names)

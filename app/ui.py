@@ -44,9 +44,10 @@ def build(studio: Studio, bench: Bench) -> gr.Blocks:
                 jump = gr.Textbox(visible=False)
                 compare.build(page, tab, tabs, jump, bench, studio.shows)
             with gr.Tab("Errors", id="errors"):
-                errors.build(page, bench, jump, tabs)
+                picked = gr.Textbox(visible=False)
+                errors.build(page, bench, jump, picked, tabs)
             with gr.Tab("Review", id="review") as tab:
-                review.build(page, tab, bench, studio.shows)
+                review.build(page, tab, picked, bench, studio.shows)
         endpoints.build(studio)
     return page
 

@@ -233,7 +233,12 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
 
     Raises: OSError where the file cannot be read; ValueError that says where it is not a data set.
     """
-    content = jsonfile.decode(jsonfile.read(path), _File, path)
+    return parse_dataset(jsonfile.read(path), path)
+
+
+def parse_dataset(data: bytes, path: str | os.PathLike) -> Dataset:
+    """The same of a file's bytes. path: how messages call it. Raises: ValueError as `open_dataset`."""
+    content = jsonfile.decode(data, _File, path)
     return Dataset(Path(path), content.videos, content.categories, content.annotations)
 
 

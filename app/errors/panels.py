@@ -181,7 +181,11 @@ def bar(findings: Findings, selection: Selection, chosen: Chosen) -> str:
     shown += f'<ul class="chips" aria-label="Filter">{"".join(found)}</ul>'
     # Apart from the chips: where one of them has just gone, this must not come under the mouse.
     shown += f'<button type="button" class="plain" {say(do="clear")}{"" if found else " hidden"}>Remove all</button>'
-    return f'<div class="filter" data-named="{named}">{shown}{_sides(findings, chosen)}{_files(findings, chosen)}</div>'
+    review = (
+        f'<button type="button" class="plain" {say(do="review")}>Review these</button>' if len(selection.rows) else ""
+    )
+    more = f"{_sides(findings, chosen)}{review}{_files(findings, chosen)}"
+    return f'<div class="filter" data-named="{named}">{shown}{more}</div>'
 
 
 def count(findings: Findings, selection: Selection) -> str:

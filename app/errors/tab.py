@@ -8,18 +8,18 @@ from dataclasses import dataclass, field, replace
 
 import gradio as gr
 
+from app import view
 from app.bench import Bench
 from app.data.project import Project
 from app.errors import panels
 from app.errors.layout import NOBODY, Parts, lay_out
-from app.errors.state import ORDERS, PAGE, Chosen, found, listed
+from app.errors.state import ORDERS, PAGE, Chosen, found, listed, to_query
 from app.findings.desk import Opening
 from app.findings.filter import NONE, merged, without
 from app.findings.found import Findings
 from app.findings.plots import brushed
 from app.findings.table import find, row
 from app.session import QUIET, TICK, Pages, Updates
-from app.view import View, to_query
 
 PAUSE = 0.1  # seconds in which a slider that is still moving says so
 
@@ -35,17 +35,18 @@ class Page:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def build(page: gr.Blocks, bench: Bench, jump: gr.Textbox, tabs: gr.Tabs) -> None:
-    """Lay the tab out in the Blocks that is open and tie its events. jump: where Compare is told what to show."""
+def build(page: gr.Blocks, bench: Bench, jump: gr.Textbox, picked: gr.Textbox, tabs: gr.Tabs) -> None:
+    """Lay the tab out in the Blocks that is open and tie its events. jump: where Compare is told what to show; picked:
+    Review."""
     del page  # nothing happens when it is loaded: the evaluation begins at the first look at the tab
-    _Tab(lay_out(), bench, jump, tabs).tie()
+    _Tab(lay_out(), bench, jump, picked, tabs).tie()
 
 
 class _Tab:
     """What happens in the tab."""
 
-    def __init__(self, parts: Parts, bench: Bench, jump: gr.Textbox, tabs: gr.Tabs):
-        self.parts, self.bench, self.jump, self.tabs = parts, bench, jump, tabs
+    def __init__(self, parts: Parts, bench: Bench, jump: gr.Textbox, picked: gr.Textbox, tabs: gr.Tabs):
+        self.parts, self.bench, self.jump, self.picked, self.tabs = parts, bench, jump, picked, tabs
         self._page = Pages(lambda request: _begun(bench.of(request))).of
         self._counter = itertools.count(1)
 
@@ -53,7 +54,7 @@ class _Tab:
         """Every event and what it may change; none is a public endpoint."""
         parts = self.parts
         views = [parts.bar, parts.plots, parts.rows]
-        told = [*views, parts.search, self.jump, self.tabs]
+        told = [*views, parts.search, self.jump, self.picked, self.tabs]
         everything = [*parts.heard(), parts.controls, parts.ordering, parts.a, parts.b]
         parts.state.select(self.begin, None, everything, **QUIET)
         for place in parts.heard():
@@ -211,6 +212,9 @@ class _Tab:
     def heard(self, request: gr.Request, event: gr.EventData) -> Updates:
         """Something in the tab was pressed or brushed. What the browser says is whatever it likes."""
         said = event._data if isinstance(event._data, Mapping) else {}
+        if said.get("do") == "review":
+            query = to_query(self._page(request).chosen)
+            return {self.picked: f"{query}&n={next(self._counter)}", self.tabs: gr.Tabs(selected="review")}
         if said.get("do") == "open":
             return self._open(self._page(request), said)
         change = _CHANGES.get(str(said.get("do")))
@@ -227,7 +231,7 @@ class _Tab:
         index = find(findings, str(said.get("row"))) if findings is not None else None
         if findings is None or index is None:
             return {self.parts.rows: gr.skip()}
-        query = to_query(_view(findings, index, said.get("frame")))
+        query = view.to_query(_view(findings, index, said.get("frame")))
         return {self.jump: f"{query}&n={next(self._counter)}", self.tabs: gr.Tabs(selected="compare")}
 
 
@@ -235,11 +239,11 @@ def _begun(project: Project) -> Page:
     return Page(project, Chosen(tuple(model.name for model in project.models[:2])))
 
 
-def _view(findings: Findings, index: int, frame: object) -> View:
+def _view(findings: Findings, index: int, frame: object) -> view.View:
     shown, names = row(findings, index), tuple(model.name for model in findings.models)
     length = findings.project.info(shown.video_id).length
     wanted = frame if type(frame) is int and 0 <= frame < length else shown.worst
-    return View(
+    return view.View(
         video=shown.video_id,
         frame=wanted or 0,
         models=names[:2],

@@ -5,7 +5,7 @@ import { make } from "./dom.js";
 
 const LOOK = 4000; // milliseconds between looks at what others have decided
 const WAIT = 20000; // milliseconds after which an answer that never came does not hold the keys any more
-const KEYS = "1–9, 0 choose · enter saves · n p next, previous · ctrl-z undo, ctrl-shift-z redo · / note · space and arrows as in the player";
+const KEYS = "1–9, 0 choose · enter saves · n p next, previous · ctrl-z undo, ctrl-shift-z redo · x original or corrected labels · / note · space and arrows as in the player";
 
 /** host: element to fill. send(said): to Python. */
 export function mount(host, send) {
@@ -31,6 +31,7 @@ class Ask {
 
   build(host) {
     this.where = make("p", { class: "hint ask-where" });
+    this.labels = make("div", { class: "ask-labels", role: "group", "aria-label": "Labels in the player", hidden: "" });
     this.question = make("h2", { class: "ask-question", "aria-live": "polite" }, "…");
     this.sides = make("dl", { class: "ask-sides" });
     this.answers = make("div", { class: "ask-answers", role: "radiogroup", "aria-label": "Answers" });
@@ -41,7 +42,7 @@ class Ask {
     this.said = make("p", { class: "ask-said", role: "status" });
     this.save = button("Save decision", () => this.store(), "primary");
     const steps = [["Previous", "previous"], ["Next", "next"], ["Undo", "undo"], ["Redo", "redo"]].map(([label, kind]) => button(label, () => this.send({ kind })));
-    this.body = make("div", { class: "ask", "aria-label": "Review" }, this.where, this.question, this.sides, this.answers, this.more, this.note,
+    this.body = make("div", { class: "ask", "aria-label": "Review" }, this.where, this.labels, this.question, this.sides, this.answers, this.more, this.note,
       make("div", { class: "ask-buttons" }, this.save, ...steps), this.said,
       make("label", { class: "ask-who" }, make("span", {}, "Reviewer"), this.reviewer), make("p", { class: "hint ask-keys" }, KEYS));
     host.replaceChildren(this.body);
@@ -61,6 +62,7 @@ class Ask {
     if (value.moved !== false || value.said?.kind) this.waiting = 0;
     if (!same) this.draw(value);
     else this.drawDecided(value);
+    this.drawLabels(value);
     this.enable();
     this.replay();
   }
@@ -90,22 +92,33 @@ class Ask {
     for (const words of decided ?? []) this.where.append(make("span", { class: "ask-decided" }, `✓ ${words}`));
   }
 
+  /** Which labels the player shows, where decisions have changed some of this video. */
+  drawLabels({ labels, changes }) {
+    this.labels.hidden = !changes;
+    this.labels.replaceChildren(make("span", {}, `${changes} ${changes === 1 ? "change" : "changes"} in this video`), ...["original", "corrected"].map((name) => {
+      const made = button(name, () => this.value.labels !== name && this.send({ kind: "labels" }));
+      made.setAttribute("aria-pressed", String(name === labels));
+      return made;
+    }));
+  }
+
   answer({ key, label }) {
     const made = make("button", { type: "button", role: "radio", "aria-checked": "false", "data-key": key }, make("kbd", {}, key), ` ${label}`);
     made.addEventListener("click", () => this.choose({ key }));
     return made;
   }
 
-  /** Answers that need more than a key: a class, a range of frames. */
-  others({ classes, taken }) {
-    if (!classes?.length) return [];
-    const list = make("select", { "aria-label": "Change the class to" }, make("option", { value: "" }, "change the class to …"),
+  /** Answers that need more than a key: a class, a range of frames. Of a prediction that is no label yet: how it is added. */
+  others({ classes, own, isLabel, takes }) {
+    if (!own) return [];
+    const list = make("select", { "aria-label": isLabel ? "Change the class to" : "Add it as" }, make("option", { value: "" }, isLabel ? "change the class to …" : "add it as …"),
       ...classes.map(([id, name]) => make("option", { value: String(id) }, name)));
     list.addEventListener("change", () => list.value && this.choose({ extra: { do: "class", category: Number(list.value) }, label: list.selectedOptions[0].textContent }));
-    const acts = [["Crowd", "Mark as crowd: the metric ignores it", () => ({ do: "crowd" })],
+    const labelled = [["Crowd", "Mark as crowd: the metric ignores it", () => ({ do: "crowd" })],
       ["Split here", "From this frame on a track of its own", () => ({ do: "split", frame: this.player()?.frame })],
       ["Delete range", "Delete the frames of the range that is chosen on the player's ruler", () => this.range("delete frames")]];
-    if (taken) acts.push(["Take range", "Take the prediction in the range that is chosen on the player's ruler", () => this.range("take frames")]);
+    const range = [["Take range", "Take the prediction in the range that is chosen on the player's ruler", () => this.range("take frames")]];
+    const acts = [...(isLabel ? labelled : []), ...(takes || !isLabel ? range : [])];
     const correct = button("Correct the mask", () => this.correct());
     correct.title = "Brush, polygon and fill on the frame that is shown";
     correct.dataset.extra = "Correct the mask";
@@ -133,11 +146,11 @@ class Ask {
 
   // --- a mask by hand
 
-  /** A correction of this question's label that was begun and not saved, here or before a reload. */
+  /** A correction of this question's mask that was begun and not saved, here or before a reload. */
   draft() {
     try {
       const found = JSON.parse(kept(`review-mask:${this.value.item}`));
-      return found && found.do === "mask" && String(found.size) === String(this.value.size) && found.track === this.value.track ? found : null;
+      return found && found.do === "mask" && String(found.size) === String(this.value.size) ? found : null;
     } catch {
       return null;
     }
@@ -145,7 +158,7 @@ class Ask {
 
   /** Open the brush on the frame that is shown, or on the one that a draft is of. */
   async correct() {
-    const { value } = this, draft = this.draft(), { layer, track, taken, size } = value;
+    const { value } = this, draft = this.draft(), { own, taken, size } = value;
     const player = await this.opened(value);
     if (!player || this.value.item !== value.item) return;
     if (draft) this.propose(draft);
@@ -153,7 +166,7 @@ class Ask {
     await player.seek(frame);
     const text = ([l, id]) => player.masks.of(frame)?.layers?.[l]?.[id]?.[frame % player.show.chunk] ?? "";
     if (this.brush?.player !== player) this.brush = new Brush(player, { change: (counts) => this.corrected(counts), close: () => {} });
-    this.brush.open({ frame, size, counts: draft?.counts ?? text([layer, track]), predicted: taken ? text(taken) : "" });
+    this.brush.open({ frame, size, counts: draft?.counts ?? text(own), predicted: taken ? text(taken) : "" });
   }
 
   /** The player, when it shows this question's video. */
@@ -167,7 +180,7 @@ class Ask {
   }
 
   corrected(counts) {
-    const { size, track, item } = this.value, extra = { do: "mask", frame: this.brush.frame, size, counts, track };
+    const { size, item } = this.value, extra = { do: "mask", frame: this.brush.frame, size, counts };
     const safe = keep(`review-mask:${item}`, JSON.stringify(extra));
     this.propose(extra);
     if (!safe) this.said.textContent = "this browser keeps nothing: a reload loses this correction unless it is saved";
@@ -251,7 +264,7 @@ class Ask {
     const button = /^[0-9]$/.test(key) && this.value.answers.find((it) => it.key === key);
     if (button) return () => this.has(key) && this.choose({ key });
     if (/^[0-9]$/.test(key)) return () => {};
-    return { n: () => this.send({ kind: "next" }), p: () => this.send({ kind: "previous" }), "/": () => this.note.focus() }[key] ?? null;
+    return { n: () => this.send({ kind: "next" }), p: () => this.send({ kind: "previous" }), x: () => this.send({ kind: "labels" }), "/": () => this.note.focus() }[key] ?? null;
   }
 
   has(key) {

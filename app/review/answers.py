@@ -20,6 +20,7 @@ from tevit.review.decisions import (
     ReplaceMask,
     SplitTrack,
     SwapIdentities,
+    TrackRef,
 )
 from tevit.review.queue import Item
 from tevit.ytvis import VideoInfo
@@ -36,7 +37,7 @@ _KEYS: Mapping[type, Sequence[str]] = {
     MergeTracks: "6",
 }
 _VERDICTS = {"label is right": "1", "both wrong": "7", "unclear": "0"}
-KINDS = ("save", "undo", "redo", "next", "previous", "go", "look", "resolve")
+KINDS = ("save", "undo", "redo", "next", "previous", "go", "look", "resolve", "labels")
 
 
 def by_key(choices: Sequence[Choice]) -> dict[str, Choice]:
@@ -92,19 +93,43 @@ def _text(said: Mapping[str, Any], name: str, most: int) -> str:
     return value
 
 
-def other(extra: Mapping[str, Any], item: Item, info: VideoInfo, taken: Choice | None) -> Choice:
-    """An answer that is not among the likely ones. taken: the likely one that has the predicted masks.
+def other(
+    extra: Mapping[str, Any], item: Item, info: VideoInfo, taken: Choice | None, made: str | None = None
+) -> Choice:
+    """An answer that is not among the likely ones. taken: the likely one that has the predicted masks. made: the
+    decision by which the prediction of an item without a label has become one.
 
     Raises: ValueError for what does not make sense for this item.
     """
-    if not item.annotation_ids:
-        raise ValueError("there is no label to change: take the prediction first")
-    prediction = None if taken is None else taken.prediction
-    label, action = _other(extra, item.annotation_ids[0], info, taken)
-    return Choice(label, item, "label is wrong", action, prediction)
+    label = item.annotation_ids[0] if item.annotation_ids else made
+    if label is not None:
+        words, action = _other(extra, label, info, taken)
+    elif taken is not None and isinstance(taken.action, AddTrack):
+        words, action = "Add it with changes", _added(extra, taken.action, info)
+    else:
+        raise ValueError("there is neither a label nor a prediction to change")
+    return Choice(words, item, "label is wrong", action, None if taken is None else taken.prediction)
 
 
-def _other(extra: Mapping[str, Any], id: int, info: VideoInfo, taken: Choice | None) -> tuple[str, Action]:
+def _added(extra: Mapping[str, Any], track: AddTrack, info: VideoInfo) -> AddTrack:
+    """A prediction as a new label, but of another class, of a range of frames, or with one mask corrected."""
+    kind, masks = extra.get("do"), list(track.masks)
+    if kind == "class":
+        return AddTrack(_whole(extra, "category", 0, math.inf), track.masks)
+    if kind == "mask":
+        found = _mask(extra, 0, info)
+        masks[found.frame] = found.mask
+    elif kind in ("delete frames", "take frames"):
+        first = _whole(extra, "first", 0, info.length)
+        last = _whole(extra, "last", first, info.length)
+        keeps = kind == "take frames"
+        masks = [mask if (first <= frame <= last) == keeps else None for frame, mask in enumerate(masks)]
+    else:
+        raise ValueError("add the prediction first: then it is a label that this can be done to")
+    return AddTrack(track.category_id, tuple(masks))
+
+
+def _other(extra: Mapping[str, Any], id: TrackRef, info: VideoInfo, taken: Choice | None) -> tuple[str, Action]:
     kind = extra.get("do")
     if kind == "class":
         category = _whole(extra, "category", 0, math.inf)
@@ -126,7 +151,7 @@ def _other(extra: Mapping[str, Any], id: int, info: VideoInfo, taken: Choice | N
     return f"Take frames {first} to {last}", AcceptMasks(id, first, taken.action.masks[first : last + 1])
 
 
-def _mask(extra: Mapping[str, Any], id: int, info: VideoInfo) -> ReplaceMask:
+def _mask(extra: Mapping[str, Any], id: TrackRef, info: VideoInfo) -> ReplaceMask:
     """The counts are checked as the decision is made; a mask of no pixel is one, too."""
     size, counts = extra.get("size"), extra.get("counts")
     if size != list(info.size_hw):

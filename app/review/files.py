@@ -1,30 +1,30 @@
 """What comes of a review: corrected labels, the report of changes, the log, AP before and after; and a log that comes
 from elsewhere."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from app.review.session import Reviewing
 from tevit.evaluation import evaluate
+from tevit.progress import Progress
 from tevit.review.apply import Corrected, correct, fit, other_versions
 from tevit.review.decisions import Decision, parse_log
 from tevit.review.report import Compared, write_corrected, write_report
 from tevit.ytvis import open_dataset
 
-Report = Callable[[str, float], None]
-"""Called as report(what is going on, share of 1)."""
 MOST_LOG_BYTES = 2_000_000_000
 
 
 @dataclass(frozen=True)
 class Import:
-    """A log that was read, nothing of it saved yet. new: what our log does not have. others: hashes of other labels ->
-    how many decisions. unfit: why some do not fit, a sentence each. clash: ids that our log has with other content."""
+    """A log that was read, nothing of it saved yet. new: what our log does not have; fitting: of it what fits. others:
+    hashes of other labels -> how many decisions. unfit: why some do not fit, a sentence each. clash: ids that our log
+    has with other content."""
 
     name: str
     decisions: tuple[Decision, ...]
     new: tuple[Decision, ...]
+    fitting: tuple[Decision, ...]
     others: dict[str, int]
     unfit: tuple[str, ...]
     clash: tuple[str, ...]
@@ -75,13 +75,13 @@ def write(name: str, reviewing: Reviewing, folder: Path) -> list[str]:
     return left_out(found)
 
 
-def compare(reviewing: Reviewing, folder: Path, report: Report) -> tuple[list[Compared], int]:
+def compare(reviewing: Reviewing, folder: Path, progress: Progress) -> tuple[list[Compared], int]:
     """Every model by the original and by the corrected labels; and how many decisions these come of.
 
-    Raises: OSError, ValueError.
+    Raises: OSError, ValueError; and what `progress` raises.
     """
     project = reviewing.project
-    report("correcting", 0.0)
+    progress("correcting the labels", 0, None)
     found, log = corrected(reviewing)
     assert project.truth is not None
     write_corrected(folder / "corrected.json", found.data, (project.truth.path,))
@@ -89,9 +89,12 @@ def compare(reviewing: Reviewing, folder: Path, report: Report) -> tuple[list[Co
     models: list[Compared] = []
     for model, results in zip(project.models, project.results, strict=True):
         pair = []
-        for step, version in enumerate(versions):
-            report(f"measuring {model.name}", (2 * len(models) + step) / (2 * len(project.models)))
-            pair.append(evaluate(version, results))
+        for version, words in zip(versions, ("original", "corrected"), strict=True):
+
+            def note(stage: str, done: int, total: int | None, said=f"{model.name} by the {words} labels") -> None:
+                progress(said, done, total)
+
+            pair.append(evaluate(version, results, progress=note))
         models.append(Compared(model.name, *pair))
     return models, len(log)
 
@@ -102,7 +105,21 @@ def read_import(reviewing: Reviewing, data: bytes, name: str) -> Import:
     ours = {d.id: d for d in reviewing.store.decisions()}
     new = tuple(d for d in decisions if d.id not in ours)
     clash = tuple(d.id for d in decisions if d.id in ours and ours[d.id] != d)
-    fits = fit([*ours.values(), *new], reviewing.original)
-    fresh = {d.id for d in new}
-    unfit = tuple(str(one) for one in fits if not one.fits and one.decision.id in fresh)
-    return Import(name, decisions, new, other_versions(decisions, reviewing.original), unfit, clash)
+    others = other_versions(decisions, reviewing.original)
+    fitting, unfit = _fitting(tuple(ours.values()), new, reviewing.original)
+    return Import(name, decisions, new, fitting, others, unfit, clash)
+
+
+def _fitting(
+    ours: tuple[Decision, ...], new: tuple[Decision, ...], original: bytes
+) -> tuple[tuple[Decision, ...], tuple[str, ...]]:
+    """What of the new fits the labels with our log, and why the rest does not: also what needs a part of the rest."""
+    unfit: list[str] = []
+    while True:
+        fits = fit([*ours, *new], original)[len(ours) :]
+        bad = [one for one in fits if not one.fits]
+        if not bad:
+            return new, tuple(unfit)
+        unfit += map(str, bad)
+        left_out = {one.decision.id for one in bad}
+        new = tuple(d for d in new if d.id not in left_out)

@@ -37,16 +37,20 @@ observer.observe(element, { childList: true, subtree: true });
 
 @dataclass(frozen=True)
 class Parts:
-    """ask: the question with its answers. fetch: what is to be downloaded."""
+    """chip: removes what was picked in Errors. ask: the question with its answers. take: what fits of a log. fetch:
+    what is to be downloaded."""
 
     notices: gr.HTML
     source: gr.Dropdown
+    chip: gr.Button
     player: gr.HTML
     ask: gr.HTML
     queue: gr.HTML
     progress: gr.HTML
     files: tuple[gr.Button, ...]
     compare: gr.Button
+    cancel: gr.Button
+    take: gr.Button
     log: gr.UploadButton
     after: gr.HTML
     told: gr.HTML
@@ -70,6 +74,7 @@ def lay_out() -> Parts:
                 parts["player"] = screen("review-player")
             with gr.Column(elem_id="review-side"):
                 parts["source"] = sources([])
+                parts["chip"] = gr.Button(visible=False, size="md", elem_id="review-chip")
                 parts["ask"] = _ask()
         with gr.Row(elem_id="review-below", equal_height=False):
             parts["queue"] = gr.HTML(elem_id="review-queue", **clicks)
@@ -99,6 +104,17 @@ def _after() -> dict[str, Any]:
         files = tuple(gr.Button(name, size="md", min_width=110) for name in FILES)
     with gr.Row(elem_id="review-more"):
         compare = gr.Button("AP before and after", size="md", min_width=110)
+        cancel = gr.Button("Cancel", size="md", min_width=110, visible=False)
         log = gr.UploadButton("Import decisions", file_types=[".jsonl"], size="md", min_width=110)
     told = gr.HTML(elem_id="review-told")
-    return {"files": files, "compare": compare, "log": log, "told": told, "after": gr.HTML(panels.NOTHING_MADE)}
+    take = gr.Button(size="md", visible=False)
+    after = gr.HTML(panels.NOTHING_MADE)
+    return {
+        "files": files,
+        "compare": compare,
+        "cancel": cancel,
+        "take": take,
+        "log": log,
+        "told": told,
+        "after": after,
+    }

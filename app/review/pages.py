@@ -10,7 +10,7 @@ from app.bench import Bench
 from app.data.project import Model, Project
 from app.review.after import After
 from app.review.layout import FILES, Parts, lay_out, sources
-from app.review.session import WALK, Reviewing
+from app.review.session import Reviewing
 from app.review.tab import Review
 from app.segment.layout import DOWNLOAD
 from app.session import QUIET, Pages, Updates
@@ -19,9 +19,9 @@ from app.shows import Shows
 MOST = 4  # data sets whose queues stay in memory
 
 
-def build(page: gr.Blocks, tab: gr.Tab, bench: Bench, shows: Shows) -> None:
-    """Lay the tab out and tie its events."""
-    _Reviews(lay_out(), bench, shows).tie(page, tab)
+def build(page: gr.Blocks, tab: gr.Tab, picked: gr.Textbox, bench: Bench, shows: Shows) -> None:
+    """Lay the tab out and tie its events. picked: the list of the tab Errors that is to be reviewed, as a query."""
+    _Reviews(lay_out(), bench, shows).tie(page, tab, picked)
 
 
 class _Reviews:
@@ -32,30 +32,42 @@ class _Reviews:
         self._lock = threading.Lock()
         self._reviews: OrderedDict[tuple[str, tuple[Model, ...]], tuple[Review, After]] = OrderedDict()
 
-    def tie(self, page: gr.Blocks, tab: gr.Tab) -> None:
+    def tie(self, page: gr.Blocks, tab: gr.Tab, picked: gr.Textbox) -> None:
         """Every event; none is a public endpoint."""
         parts = self.parts
-        seen = [parts.notices, parts.player, parts.ask, parts.queue, parts.progress]
+        seen = [parts.notices, parts.chip, parts.player, parts.ask, parts.queue, parts.progress]
         page.load(self.offer, None, parts.source, **QUIET)
-        tab.select(self.opened, parts.source, seen, **QUIET)
-        parts.source.input(self.opened, parts.source, seen, trigger_mode="always_last", **QUIET)
+        tab.select(self.opened, None, seen, **QUIET)
+        picked.change(self.handed, picked, seen, **QUIET)
+        parts.source.input(self.changed, parts.source, seen, trigger_mode="always_last", **QUIET)
+        parts.chip.click(self.changed, parts.source, seen, **QUIET)
         parts.ask.select(self.heard, None, seen, trigger_mode="multiple", **QUIET)
         told = [parts.told, parts.fetch]
         for name, button in zip(FILES, parts.files, strict=True):
             made = button.click(self._writer(name), None, told, trigger_mode="multiple", **QUIET)
             made.success(None, parts.fetch, None, js=DOWNLOAD)
-        parts.compare.click(self.compared, None, [parts.after, parts.compare], **QUIET)
-        parts.log.upload(self.imported, parts.log, [parts.told], **QUIET)
+        parts.compare.click(self.compared, None, [parts.after, parts.compare, parts.cancel], **QUIET)
+        parts.cancel.click(self.cancel, None, None, **QUIET)
+        parts.log.upload(self.imported, parts.log, [parts.told, parts.take], **QUIET)
+        parts.take.click(self.taken, None, [parts.told, parts.take], **QUIET)
 
     def offer(self, request: gr.Request) -> gr.Dropdown:
         """What the page's data set has to review."""
         return sources([model.name for model in self.bench.of(request).models])
 
-    async def opened(self, model: str | None, request: gr.Request) -> AsyncIterator[Updates]:
-        """The tab, or another queue."""
-        names = [item.name for item in self.bench.of(request).models]
-        first = names[0] if names else WALK
-        async for updates in self._own(request)[0].opened(first if model is None else model, request):
+    async def opened(self, request: gr.Request) -> AsyncIterator[Updates]:
+        """The tab."""
+        async for updates in self._own(request)[0].opened(request):
+            yield updates
+
+    async def changed(self, source: str | None, request: gr.Request) -> AsyncIterator[Updates]:
+        """Another queue."""
+        async for updates in self._own(request)[0].changed(source, request):
+            yield updates
+
+    async def handed(self, query: str, request: gr.Request) -> AsyncIterator[Updates]:
+        """The list of the tab Errors."""
+        async for updates in self._own(request)[0].handed(query, self.bench.desk, request):
             yield updates
 
     def heard(self, request: gr.Request, event: gr.EventData) -> Updates:
@@ -72,12 +84,21 @@ class _Reviews:
 
     async def compared(self, request: gr.Request) -> AsyncIterator[Updates]:
         """AP before and after."""
-        async for updates in self._own(request)[1].compared():
+        async for updates in self._own(request)[1].compared(request):
             yield updates
+
+    def cancel(self, request: gr.Request) -> None:
+        """Not that any more."""
+        self._own(request)[1].cancel(request)
 
     async def imported(self, path: str | None, request: gr.Request) -> AsyncIterator[Updates]:
         """A log from elsewhere."""
-        async for updates in self._own(request)[1].imported(path):
+        async for updates in self._own(request)[1].imported(path, request):
+            yield updates
+
+    async def taken(self, request: gr.Request) -> AsyncIterator[Updates]:
+        """What fits of it."""
+        async for updates in self._own(request)[1].taken(request):
             yield updates
 
     def _of(self, project: Project) -> tuple[Review, After]:

@@ -6,7 +6,7 @@ from html import escape
 
 import numpy as np
 
-from app.review.session import Ledger
+from app.review.ledger import Ledger
 from tevit import masks
 from tevit.review import Disagreement
 from tevit.review.choices import Choice
@@ -105,9 +105,13 @@ def progress(ledger: Ledger, done: int, total: int) -> str:
     counts, sum_of = ledger.counts, Counter[Verdict]()
     for own in counts.values():
         sum_of.update(own)
-    said = f"{sum(sum_of.values())} decisions by {len(counts)} reviewer{'' if len(counts) == 1 else 's'}"
+    said = _counted(sum(sum_of.values()), "decision") + " by " + _counted(len(counts), "reviewer")
     head = f'<div class="title"><strong>{done} of {total} decided</strong><span>{said}</span></div>'
     return head + bar + _tally(ledger, counts)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _tally(ledger: Ledger, counts: Mapping[str, Counter[Verdict]]) -> str:
@@ -144,6 +148,24 @@ def _disagreement(found: Disagreement, names: Mapping[int, str]) -> str:
 
 
 # --- what came of it
+
+
+CANCELLED = '<p class="hint">Cancelled: AP is not worked out.</p>'
+
+
+def take(fitting: int, unfit: int) -> str:
+    """What the button says that takes what fits of a log."""
+    return f"Take only the {fitting} that fit" if unfit else f"Take these {fitting}"
+
+
+def fits(title: str, fitting: Sequence[Decision], unfit: Sequence[str], names: Mapping[int, str]) -> str:
+    """What of a log fits and what does not; nothing of it is taken yet."""
+    said = [words_of(decision, names) for decision in fitting]
+    return (
+        lines(f"{title} Nothing was taken.", ())
+        + (lines("Does not fit:", unfit) if unfit else "")
+        + (lines("Fits:", said, 8) if said else "")
+    )
 
 
 def compared(models: Sequence[Compared], decisions: int) -> str:

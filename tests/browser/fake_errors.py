@@ -26,7 +26,7 @@ def serve(files: list[str], port: int | None) -> None:
         with gr.Tab("Compare", id="compare"):
             jump = gr.Textbox(label="Told")
         with gr.Tab("Errors", id="errors"):
-            errors.build(page, bench, jump, tabs)
+            errors.build(page, bench, jump, gr.Textbox(visible=False), tabs)
     styles = [ui.STYLE, ui.HERE / "errors" / "errors.css"]
     _, url, _ = page.queue(default_concurrency_limit=None).launch(
         server_port=port,

@@ -7,7 +7,7 @@ import pytest
 
 from app.review import answers
 from app.review import panels as review_panels
-from app.review.session import Ledger, about
+from app.review.ledger import Ledger, about
 from tevit.review import standing, tally
 from tevit.review.choices import Choice
 from tevit.review.decisions import (

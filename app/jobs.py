@@ -16,7 +16,7 @@ from pathlib import Path
 from app.footage import Source
 from app.segment.estimates import Estimate, Speeds
 from app.segment.models import MOST, Load, Models
-from app.segment.run import LOADING, NOTHING_DONE, Run, Settings, Snapshot
+from app.segment.run import Job, Run, Settings, Snapshot
 from tevit.progress import Cancelled
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class Runs:
         self._speeds = speeds
         self._finished = finished
         self._grace = grace
-        self._line: deque[Run] = deque()
+        self._line: deque[Job] = deque()
         self._runs: dict[str, Run] = {}
         self._pages: dict[str, int] = {}
         self._leaving: dict[str, threading.Timer] = {}
@@ -72,19 +72,26 @@ class Runs:
             self._change.notify()
         return token
 
+    def enter(self, job: Job) -> None:
+        """Put any other work at the end of the line. It belongs to no page: it goes on when all are closed."""
+        with self._change:
+            self._line.append(job)
+            self._change.notify()
+
+    def ahead(self, job: Job) -> int:
+        """How many are before it in line."""
+        with self._change:
+            before = list(self._line)
+        return sum(not other.over for other in before[: before.index(job)]) if job in before else 0
+
     def find(self, token: str) -> Run | None:
         """The run of a token, as long as it is kept."""
         return self._runs.get(token)
 
     def snapshot(self, token: str) -> Snapshot | None:
         """How far the run is, and how many are before it; None for a run that is not known (any more)."""
-        with self._change:
-            before = list(self._line)
-            run = self._runs.get(token)
-        if run is None:
-            return None
-        ahead = before.index(run) if run in before else 0
-        return run.snapshot(sum(not other.over for other in before[:ahead]))
+        run = self._runs.get(token)
+        return None if run is None else run.snapshot(self.ahead(run))
 
     def estimate(self, model: str, size_hw: tuple[int, int], frames: int) -> Estimate:
         """What a run of so many frames will take; see `Speeds.estimate`."""
@@ -146,25 +153,28 @@ class Runs:
                 self._change.wait_for(lambda: self._line or self._closed)
                 if self._closed:
                     return
-                run = self._line[0]
-            self._attempt(run)
+                job = self._line[0]
+            self._attempt(job)
             with self._change:
                 self._line.popleft()
-            self._tell(run)
+                if not job.over:
+                    self._line.append(job)
+            if isinstance(job, Run):
+                self._tell(job)
 
-    def _attempt(self, run: Run) -> None:
-        """Whatever goes wrong in one run ends that run alone."""
-        model = run.settings.model
+    def _attempt(self, job: Job) -> None:
+        """Whatever goes wrong in one job ends that job alone."""
+        model = job.model
         try:
-            run.note(LOADING, 0, None)
-            run.context.run(run.work, self._models.get(model), lambda: self._models.keep_only(model))
+            job.begin()
+            job.context.run(job.work, self._models.get(model), lambda: self._models.keep_only(model))
         except Cancelled:
-            run.finish("cancelled", NOTHING_DONE)
+            job.finish("cancelled", job.left())
         except (ValueError, OSError, MemoryError) as error:
-            run.finish("failed", run.source.without_folders(str(error)))
+            job.finish("failed", job.plain(str(error)))
         except Exception as error:
-            log.exception("%s through %s", run.source.name, model)
-            run.finish("failed", f"{run.source.name}: unexpected {type(error).__name__}; the server's log says where.")
+            log.exception("%s through %s", job.name, model)
+            job.finish("failed", f"{job.name}: unexpected {type(error).__name__}; the server's log says where.")
 
     def _tell(self, run: Run) -> None:
         """Remember the speed, and hand a result on."""

@@ -56,7 +56,7 @@ def test_the_model_knows_tensors_only():
         assert not tops(file) & {"os", "pathlib", "json"}, file
 
 
-PAGES = {"tab", "layout", "outcome", "after", "endpoints", "gpu", "screen", "session", "ui"}
+PAGES = {"tab", "pages", "layout", "outcome", "after", "endpoints", "gpu", "screen", "session", "bench", "ui"}
 
 
 def test_only_the_pages_know_gradio():

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from app import footage, player
+from app.data.allowed import Allowed
 from tevit.frames import find_frames
 from tevit.ytvis import FPS, VideoInfo
 
@@ -57,15 +58,18 @@ def _grey(size_hw: tuple[int, int]) -> bytes:
     return cv2.imencode(".jpg", np.full((*size_hw, 3), GREY, np.uint8))[1].tobytes()
 
 
-def picture_of(info: VideoInfo, root: Path | None, hint: str) -> player.Footage:
+def picture_of(info: VideoInfo, root: Path | None, hint: str, within: Allowed | None = None) -> player.Footage:
     """A video's frames below `root`, at the 6 frames a second of YouTube-VIS; Grey where any is missing.
 
-    hint: the split to look in first. Raises: ValueError for a video without frames.
+    hint: the split to look in first. within: where files may lie, None: anywhere. Raises: ValueError for a video
+    without frames.
     """
     if info.length < 1:
         raise ValueError(f"video {info.name!r} has no frames")
     times = tuple(index / FPS for index in range(info.length))
     files, reason = _found(info, root, hint)
+    if within is not None and not all(map(within.holds, files)):
+        files, reason = (), f"Frames of {info.name!r} lead out of the allowed folders: masks are shown on grey."
     if reason:
         return Grey(info.name, info.size_hw, times, reason, files)
     return footage.Footage(info.name, info.size_hw, times, files=files)

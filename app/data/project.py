@@ -16,6 +16,7 @@ from threading import RLock
 import msgspec
 
 from app.data import predicted
+from app.data.allowed import Allowed
 from app.data.grey import Grey, picture_of
 from app.player import Footage
 from tevit import jsonfile
@@ -27,6 +28,7 @@ from tevit.ytvis import Dataset, Results, VideoInfo, open_dataset, read_results
 log = logging.getLogger(__name__)
 
 META, BACKUPS, VERSION = "project.json", "backups", 1
+MADE = "predictions"  # in the project's folder: what the studio has predicted
 BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "shapes"
 _FIRST_IDS = 10  # of many, in a sentence
 
@@ -69,13 +71,15 @@ class Notice:
 @dataclass(frozen=True, eq=False)
 class Project:
     """May be used from any thread. folder: the project's own. truth: None without ground truth. frames: the folder
-    below which the frames lie, None where none was named. changed: notices of opening it."""
+    below which the frames lie, None where none was named. changed: notices of opening it. within: where frames may
+    lie, None: anywhere."""
 
     folder: Path
     truth: File | None
     frames: Path | None
     models: tuple[Model, ...]
     changed: tuple[Notice, ...] = ()
+    within: Allowed | None = None
 
     @property
     def id(self) -> str:
@@ -139,7 +143,7 @@ class Project:
 
         Raises: ValueError for a video that is not in the data set, or that has no frames at all.
         """
-        return picture_of(self.info(video_id), self.frames, Path(self.dataset.path).stem)
+        return picture_of(self.info(video_id), self.frames, Path(self.dataset.path).stem, self.within)
 
     def frames_notice(self, video_id: int) -> str:
         """Why pictures are grey; empty where all frames are there."""
@@ -176,11 +180,13 @@ def open_project(
     frames: str | os.PathLike | None = None,
     predictions: Sequence[str | os.PathLike] = (),
     folder: str | os.PathLike | None = None,
+    within: Allowed | None = None,
 ) -> Project:
     """Open or make a project from what the command line names; from nothing, the bundled shapes.
 
     dataset: ground truth in YouTube-VIS form. folder: the project's own; None: one for each ground truth below
-    $TEVIT_HOME/projects. What is named replaces what the folder's project.json says; what is not stays.
+    $TEVIT_HOME/projects. What is named replaces what the folder's project.json says; what is not stays, and so does
+    what the studio has predicted itself. within: where frames may lie, None: anywhere.
     Raises: OSError, ValueError, one sentence, where something is not there or does not belong together.
     """
     if dataset is None and frames is None and not predictions and folder is None:
@@ -190,10 +196,12 @@ def open_project(
         raise ValueError(f"{folder or 'a project'}: expected a data set or predictions, or a folder with {META}")
     known = known or _Meta(VERSION, None, None, [])
     meta, changed = _merged(known, dataset, frames, predictions, Path(folder or "."))
-    place = Path(folder) if folder is not None else _own_folder(meta)
+    place = (Path(folder) if folder is not None else _own_folder(meta)).resolve()
+    before = _read(place)
     if folder is None:
-        meta = _keep_choices(meta, _read(place))
-    project = Project(place.resolve(), meta.truth, _path(meta.frames), tuple(meta.models), tuple(changed))
+        meta = _keep_choices(meta, before, within)
+    models = (*meta.models, *_made(place, before, meta.models))
+    project = Project(place, meta.truth, _path(meta.frames), models, tuple(changed), within)
     _check(project)
     save(project)
     return project
@@ -222,6 +230,24 @@ def with_categories(project: Project, model: str, categories: Mapping[int, int] 
     index = project.model_index(model)
     models[index] = msgspec.structs.replace(models[index], categories=dict(categories) if categories else None)
     changed = replace(project, models=tuple(models))
+    save(changed)
+    return changed
+
+
+def with_predictions(project: Project, paths: Sequence[str | os.PathLike]) -> Project:
+    """The project with more predictions, or with new content of those that it has; saved. Names that are there stay.
+
+    Raises: OSError, ValueError, where a file cannot be read or is for another data set: then nothing is changed.
+    """
+    models = {model.file.path: model for model in project.models}
+    for path in paths:
+        absolute = os.path.abspath(path)
+        file, known = _file(path, None), models.get(absolute)
+        name = known.name if known else _free_name(Path(absolute), [model.name for model in models.values()])
+        same = known is not None and known.file.sha256 == file.sha256
+        models[absolute] = Model(name, file, known.categories if known and same else None)
+    changed = replace(project, models=tuple(models.values()))
+    _check(changed)
     save(changed)
     return changed
 
@@ -274,12 +300,31 @@ def _other(a: File | None, b: File) -> bool:
     return a is None or a.sha256 != b.sha256
 
 
-def _keep_choices(meta: _Meta, before: _Meta | None) -> _Meta:
-    """Mappings that were chosen for the same files earlier."""
+def _keep_choices(meta: _Meta, before: _Meta | None, within: Allowed | None) -> _Meta:
+    """Mappings that were chosen for the same files earlier; frames, where they may be looked at."""
     chosen = {model.file.sha256: model.categories for model in before.models} if before else {}
     kept = [msgspec.structs.replace(m, categories=m.categories or chosen.get(m.file.sha256)) for m in meta.models]
-    frames = meta.frames or (before.frames if before else None)
+    earlier = before.frames if before and (within is None or within.holds(before.frames or "/")) else None
+    frames = meta.frames or earlier
     return _Meta(VERSION, meta.truth, frames, kept)
+
+
+def _made(place: Path, before: _Meta | None, models: Sequence[Model]) -> list[Model]:
+    """Earlier predictions of the studio's own that are still there."""
+    known, found = {model.file.path for model in models}, list(models)
+    for model in before.models if before else ():
+        path = Path(model.file.path)
+        if path.parent == place / MADE and path.is_file() and model.file.path not in known:
+            name = _free_name(path, [other.name for other in found])
+            found.append(Model(name, _file(path, model.file), model.categories))
+    return found[len(models) :]
+
+
+def _free_name(path: Path, taken: Sequence[str]) -> str:
+    """The file's name without suffix, with as many folders as it needs to be nobody else's."""
+    parts = path.with_suffix("").parts
+    names = ("/".join(parts[-depth:]) for depth in range(1, len(parts) + 1))
+    return next((name for name in names if name not in taken), str(path))
 
 
 def _models(paths: Sequence[str | os.PathLike], known: Sequence[Model]) -> list[Model]:

@@ -1,8 +1,9 @@
-"""One video on its way through one model: what was asked, how far it is, what is done so far."""
+"""Work for a model on its way through it: what was asked, how far it is, what is done so far."""
 
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import copy_context
@@ -101,22 +102,17 @@ class Meter:
         return max(0.0, (self.total - self.done) / rate - (self._clock() - self._last))
 
 
-class Run:
-    """The worker writes; pages read `snapshot()` and may `cancel()`. token: names it, and cannot be guessed.
+class Job(ABC):
+    """The worker writes; pages read `snapshot()` and may `cancel()`. name: of what the model is to look at, for people.
+    model: a published name or a checkpoint's path."""
 
-    folder: the run's own, for what is made of it later.
-    """
-
-    def __init__(self, token: str, source: Source, settings: Settings, folder: Path):
-        self.token = token
-        self.source = source
-        self.settings = settings
-        self.folder = folder
+    def __init__(self, name: str, model: str):
+        self.name = name
+        self.model = model
         self.context = copy_context()  # of the page's request: whose GPU time it is, where that is counted
         self._state: State = "waiting"
         self._sentence = ""
         self._result: VideoResult | None = None
-        self._window: int | None = None
         self._meter = Meter()
         self._began = time.monotonic()
         self._ended: float | None = None
@@ -145,24 +141,12 @@ class Run:
                 result=self._result,
             )
 
-    def opened(self) -> "Video":
-        """The frames that were asked for, as a video of its own; for the worker, and to draw an overlay later.
-
-        Raises: ValueError, OSError where the source cannot be read (any more).
-        """
-        from tevit.video import part
-
-        video, settings = self.source.open(), self.settings
-        if settings.first == 0 and settings.stop is None:
-            return video
-        return part(video, settings.first, sys.maxsize if settings.stop is None else settings.stop)
-
     def cancel(self) -> None:
         """Stop within about a second and keep the frames that are done."""
         self._stop.set()
         # Loading a model cannot be stopped half way: the page need not wait for it, the worker ends it alone.
         if self._meter.stage in ("", LOADING):
-            self.finish("cancelled", NOTHING_DONE)
+            self.finish("cancelled", self.left())
 
     def finish(self, state: State, sentence: str = "") -> None:
         """The first end counts; a later one changes nothing."""
@@ -181,6 +165,57 @@ class Run:
             if self._ended is None:
                 self._state = "running"
             self._meter(stage, done, total)
+
+    def begin(self) -> None:
+        """Its turn has come; the model is loaded next. Raises: Cancelled."""
+        self.note(LOADING, 0, None)
+
+    @abstractmethod
+    def work(self, predictor: Predictor, relieve: Callable[[], None] = lambda: None) -> None:
+        """Do it, or a part of it: what is not finished then has its next turn after all others that wait.
+
+        relieve: gives memory back. Raises: Cancelled; ValueError, OSError, MemoryError with a sentence.
+        """
+
+    @abstractmethod
+    def left(self) -> str:
+        """What a Cancel leaves, a sentence."""
+
+    def plain(self, sentence: str) -> str:
+        """A sentence for people who need not know the server's folders."""
+        return sentence
+
+
+class Run(Job):
+    """One video. token: names it, and cannot be guessed. folder: the run's own, for what is made of it later."""
+
+    def __init__(self, token: str, source: Source, settings: Settings, folder: Path):
+        super().__init__(source.name, settings.model)
+        self.token = token
+        self.source = source
+        self.settings = settings
+        self.folder = folder
+        self._window: int | None = None
+
+    def opened(self) -> "Video":
+        """The frames that were asked for, as a video of its own; for the worker, and to draw an overlay later.
+
+        Raises: ValueError, OSError where the source cannot be read (any more).
+        """
+        from tevit.video import part
+
+        video, settings = self.source.open(), self.settings
+        if settings.first == 0 and settings.stop is None:
+            return video
+        return part(video, settings.first, sys.maxsize if settings.stop is None else settings.stop)
+
+    def left(self) -> str:
+        """Frames that are done are kept by `work`: here there are none."""
+        return NOTHING_DONE
+
+    def plain(self, sentence: str) -> str:
+        """With the video's name in the place of its path."""
+        return self.source.without_folders(sentence)
 
     def work(self, predictor: Predictor, relieve: Callable[[], None] = lambda: None) -> None:
         """Segment; every window's tracks are shown as soon as they are there. relieve: gives memory back.

@@ -1,0 +1,108 @@
+"""Predictions of a data set on their way: a file for each video that is done, so that nothing is done twice.
+
+They lie in the project's folder under a name that says all that they depend on: the same request finds them again, also
+after the server was started anew, and another one never mixes with them.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+
+from app.data.project import MADE, Project
+from tevit.files import atomic
+from tevit.tracks import VideoResult
+from tevit.ytvis import write_results
+
+PARTS = "predicting"
+TRACKS = 10  # a video, as `tevit predict` has it by default
+_REQUEST = "request.json"
+
+
+class Request(msgspec.Struct, frozen=True):
+    """What is to be predicted. truth: sha256 of the data set's file. model: a published name or a checkpoint's path.
+    weights: tells a checkpoint's content, "" of a published model. tracks: at most so many a video."""
+
+    truth: str
+    model: str
+    weights: str = ""
+    tracks: int = TRACKS
+
+    @property
+    def key(self) -> str:
+        """Another one for another request."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        """Of the predictions: the model's."""
+        stem = Path(self.model).stem
+        return stem if self.tracks == TRACKS else f"{stem} {self.tracks} tracks"
+
+
+def request(project: Project, model: str, tracks: int = TRACKS) -> Request:
+    """Raises: ValueError for a project whose videos nobody lists."""
+    if project.truth is None:
+        raise ValueError("Predicting needs a data set that lists its videos: open one.")
+    stat = Path(model).stat() if Path(model).is_file() else None
+    weights = f"{stat.st_size}-{stat.st_mtime_ns}" if stat else ""
+    return Request(project.truth.sha256, model, weights, tracks)
+
+
+class Parts:
+    """The finished videos of one request."""
+
+    def __init__(self, project: Project, request: Request):
+        self.request = request
+        self.folder = project.folder / PARTS / request.key
+        self.target = project.folder / MADE / f"{request.name}.json"
+
+    def begin(self) -> None:
+        """Make the folder. Raises: OSError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic(self.folder / _REQUEST) as part:
+            part.write_bytes(msgspec.json.encode(self.request))
+
+    @property
+    def done(self) -> set[int]:
+        """Ids of the finished videos."""
+        return {int(file.stem) for file in self.folder.glob("*.json") if file.stem.removeprefix("-").isdigit()}
+
+    def keep(self, result: VideoResult) -> None:
+        """One more. Raises: OSError."""
+        write_results(self._file(result.video_id), [result])
+
+    def join(self, videos: Sequence[int]) -> Path:
+        """One results.json of those of the videos that are done, byte for byte as if written at once.
+
+        Raises: OSError.
+        """
+        done, before = self.done, b"["
+        with atomic(self.target) as part, part.open("wb") as file:
+            for video in videos:
+                if video in done and (entries := self._file(video).read_bytes().strip()[1:-1]):
+                    file.write(before + entries)
+                    before = b",\n"
+            file.write(b"]\n" if before != b"[" else b"[]\n")
+        return self.target
+
+    def remove(self) -> None:
+        """They are not needed any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _file(self, video: int) -> Path:
+        return self.folder / f"{video}.json"
+
+
+def unfinished(project: Project) -> Iterator[Parts]:
+    """Requests of which something is kept, and that can go on: with the same weights."""
+    for file in sorted((project.folder / PARTS).glob(f"*/{_REQUEST}")):
+        try:
+            asked = msgspec.json.decode(file.read_bytes(), type=Request)
+            same = request(project, asked.model, asked.tracks)
+        except (OSError, ValueError):  # half removed, or of another version
+            continue
+        if asked == same:
+            yield Parts(project, asked)

@@ -1,16 +1,25 @@
 """What pages of Review share: the log brought up to date, keys of answers, what browsers may say, the panels."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.review import answers
+from app.data.project import BUNDLED, open_project
+from app.errors.state import Chosen, to_query
+from app.findings.desk import Desk
+from app.findings.filter import Filter
+from app.review import answers, files
 from app.review import panels as review_panels
 from app.review.ledger import Ledger, about
-from tevit.review import standing, tally
+from app.review.picked import picked
+from app.review.session import Asked, Reviewing
+from tests.tevit.test_review_queue import corrections
+from tevit.review import correct, standing, tally
 from tevit.review.choices import Choice
 from tevit.review.decisions import (
+    AddTrack,
     ChangeClass,
     Decision,
     DeleteFrames,
@@ -23,8 +32,10 @@ from tevit.review.decisions import (
     Undo,
     Verdict,
     decide,
+    to_line,
 )
 from tevit.review.queue import Item
+from tevit.ytvis import parse_dataset
 
 HASH = "a" * 64
 ITEM = Item(1, "class", 0.5, 3, (7,), None, "Is label 7 <a> disc?")
@@ -111,3 +122,75 @@ def test_panels_escape_and_count():
     ledger.add([said(1), said(1, "<i>", "label is right")])
     assert "&lt;i&gt;" in review_panels.progress(ledger, 1, 2)
     assert "Keep this one" in review_panels.disagreements(ledger.disagreements, {})
+
+
+# --- one project's review, on the bundled set
+
+
+@pytest.fixture
+def reviewing(tmp_path: Path) -> Reviewing:
+    found = BUNDLED / "predictions" / "tevit_demo.json"
+    return Reviewing(open_project(BUNDLED / "valid_with_errors.json", BUNDLED, [found], tmp_path / "project"))
+
+
+def test_a_video_as_the_log_has_it_is_what_the_export_has(reviewing: Reviewing):
+    """Also the ids of tracks that were made: they follow the highest of all videos, in the order of the whole log."""
+    log = [*corrections(), said(3)]
+    for decision in [*log, decide(log[0].dataset, log[3].video_id, None, Undo(log[3].id), "ann")]:
+        reviewing.append(decision)
+    whole = parse_dataset(correct(reviewing.original, reviewing.store.decisions(), only_fitting=True).data, "whole")
+    with reviewing.ledger() as ledger:
+        for video in whole.videos:
+            now = reviewing.now(video, ledger)
+            assert [(t.id, t.category_id, t.rles) for t in now.result.tracks] == [
+                (t.id, t.category_id, t.rles) for t in whole.video(video).tracks
+            ]
+        made = [d for d in log if isinstance(d.action, AddTrack)]
+        assert len(made) >= 2 and all(d.id in reviewing.now(d.video_id, ledger).made for d in made)
+        assert reviewing.now(log[3].video_id, ledger).changes == sum(d.video_id == log[3].video_id for d in log) - 1
+
+
+def test_what_was_added_of_a_prediction_is_found_by_it(reviewing: Reviewing):
+    asked = Asked(Item(1, "missing", 0.5, 0, (), 1, "?"), "tevit_demo")
+    add = reviewing.choices(asked)[0].decision(reviewing.hash, "anna")
+    reviewing.append(add)
+    changed = decide(reviewing.hash, 1, "label is wrong", ChangeClass(add.id, 3), "anna", prediction=add.prediction)
+    reviewing.append(changed)
+    with reviewing.ledger() as ledger:
+        key = reviewing.key(asked)
+        assert ledger.added(key) == add and ledger.of(key) == (add, changed)
+        number = reviewing.now(1, ledger).made[add.id]
+        assert next(t for t in reviewing.now(1, ledger).result.tracks if t.id == number).category_id == 3
+    reviewing.undo("anna"), reviewing.undo("anna")
+    with reviewing.ledger() as ledger:
+        assert ledger.added(key) is None
+
+
+def test_a_log_is_taken_as_far_as_it_fits(reviewing: Reviewing):
+    first, second = reviewing.project.dataset.annotations_of(1)[:2]
+    good, bad, undone = (decide(HASH, 1, "label is wrong", DeleteTrack(id), "ann") for id in (first.id, 999, second.id))
+    more = [decide(HASH, 1, None, action, "ann") for action in (Undo(bad.id), Redo(bad.id), Undo(undone.id))]
+    log = [good, bad, *more[:2], undone, more[2]]
+    found = files.read_import(reviewing, "\n".join(map(to_line, log)).encode(), "log.jsonl")
+    assert found.doubtful and found.new == tuple(log) and found.others == {HASH: 6}
+    assert found.fitting == (good, undone, log[-1]), "an undo of what is left out has nothing to work on"
+    assert len(found.unfit) == 3 and reviewing.store.count() == 0
+
+
+def test_the_list_of_errors_is_a_queue(reviewing: Reviewing, tmp_path: Path):
+    desk = Desk(tmp_path / "findings", inside=True)
+    types = ("background", "classification", "correct")
+    query = to_query(Chosen(filter=Filter(types=types), order="score"))
+    queue, words = picked(desk, reviewing, query)
+    assert words == "Errors: background, classification, correct"
+    kinds = {asked.item.kind for asked in queue}
+    assert kinds == set(types)
+    keys = [reviewing.key(asked) for asked in queue]
+    assert len(set(keys)) == len(keys) > 30
+    results = reviewing.project.results[0]
+    scores = [results.predictions[asked.item.prediction - 1].score for asked in queue if asked.item.prediction]
+    assert len(scores) == len(queue) and scores == sorted(scores, reverse=True)
+    for asked in queue:
+        assert reviewing.choices(asked) and "{" not in asked.item.question
+    with pytest.raises(ValueError):
+        picked(desk, reviewing, "filter=[]")

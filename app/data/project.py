@@ -4,6 +4,7 @@ The folder holds `project.json`, `backups/` and, once somebody has decided somet
 themselves stay where they are and are only read.
 """
 
+import errno
 import hashlib
 import logging
 import os
@@ -203,7 +204,18 @@ def open_project(
     models = (*meta.models, *_made(place, before, meta.models))
     project = Project(place, meta.truth, _path(meta.frames), models, tuple(changed), within)
     _check(project)
-    save(project)
+    return _kept(project)
+
+
+def _kept(project: Project) -> Project:
+    """Saved, where the folder can be written."""
+    try:
+        save(project)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        text = f"{project.folder} cannot be written ({error.strerror}): choices and decisions are lost at the end"
+        return replace(project, changed=(*project.changed, Notice("changed", text)))
     return project
 
 

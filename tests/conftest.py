@@ -10,6 +10,10 @@ from playwright.sync_api import Browser, sync_playwright
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # two tests at a time on two cores: a thread for each, before torch is there
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Read as a process starts, here the workers and all that they start: glibc keeps what was freed. Otherwise every large
+# tensor is memory that the system has to empty first, a quarter of the time of a full-size model.
+os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 30))
+os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 30))
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",

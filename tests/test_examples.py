@@ -1,6 +1,6 @@
 """The examples run as they stand."""
 
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -10,12 +10,13 @@ from tevit.checkpoint import save_model
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def test_predict(tiny_model, tmp_path):
+def test_predict(tiny_model, tmp_path, monkeypatch, capsys):
     save_model(tmp_path / "tiny.safetensors", tiny_model)
     write_frames(tmp_path / "clip", squares(4, (64, 96), [lambda t: (5 + t, 10)]))
-    command = [sys.executable, EXAMPLES / "predict.py", "clip", "tiny.safetensors"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert len(done.stdout.splitlines()) == 10
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["predict.py", "clip", "tiny.safetensors"])
+    runpy.run_path(str(EXAMPLES / "predict.py"), run_name="__main__")
+    assert len(capsys.readouterr().out.splitlines()) == 10
     assert (tmp_path / "results.json").exists() and (tmp_path / "overlay.mp4").exists()
 
 

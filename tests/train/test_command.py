@@ -2,9 +2,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from train.__main__ import main
 from train.log import read_lines
 
 SMALL = ("--scales", "96x64", "--frames", "2", "--slots", "1", "--clips-per-slot", "1", "--workers", "0")
-RUN = (*SMALL, "--iterations", "6", "--save-every", "2", "--log-every", "1", "--eval-every", "0", "--device", "cpu")
+EVERY = ("--save-every", "2", "--log-every", "1", "--eval-every", "0")
+RUN = (*SMALL, "--iterations", "6", *EVERY, "--lr-schedule", "step", "--device", "cpu")
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +36,14 @@ def data(tmp_path_factory) -> Path:
 
 def command(data: Path, out: Path, *more: str) -> list[str]:
     return ["demo", "--data", str(data), "--out", str(out), *RUN, *more]
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory) -> Path:
+    """A run that was never stopped; for reading only."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert main(command(data, folder)) == 0
+    return folder
 
 
 def start(argv: list[str]) -> subprocess.Popen:
@@ -49,43 +60,46 @@ def wait_for(path: Path, process: subprocess.Popen) -> None:
         time.sleep(0.01)
 
 
-def test_a_killed_run_ends_as_if_it_had_not_been_killed(data, tmp_path, capsys):
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert main(command(data, whole)) == 0
-    process = start(command(data, broken))
-    wait_for(broken / "checkpoints/2", process)
+def test_a_killed_run_ends_as_if_it_had_not_been_killed(data, whole, tmp_path):
+    process = start(command(data, tmp_path))
+    wait_for(tmp_path / "checkpoints/2", process)
     process.kill()
     process.wait()
-    assert main(command(data, broken)) == 0
-    assert same(whole / "checkpoints/6", broken / "checkpoints/6")
-    assert figures(whole) == figures(broken)
+    assert main(command(data, tmp_path)) == 0
+    assert same(whole / "checkpoints/6", tmp_path / "checkpoints/6")
+    assert figures(whole) == figures(tmp_path)
 
 
 def test_sigterm_saves_and_leaves(data, tmp_path):
-    process = start(command(data, tmp_path, "--iterations", "100000", "--save-every", "100000"))
-    wait_for(tmp_path / "metrics.jsonl", process)
-    while not read_lines(tmp_path / "metrics.jsonl"):
-        time.sleep(0.01)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait() == 128 + signal.SIGTERM
+    terminated = threading.Thread(target=terminate, args=(tmp_path / "metrics.jsonl", threading.main_thread()))
+    terminated.start()
+    code = main(command(data, tmp_path, "--iterations", "100000", "--save-every", "100000"))
+    terminated.join()
+    assert code == 128 + signal.SIGTERM
     (saved,) = (tmp_path / "checkpoints").iterdir()
     assert (saved / "training.safetensors").exists()
     assert read_lines(tmp_path / "metrics.jsonl")[-1]["iteration"] == int(saved.name)
 
 
-def test_the_same_command_goes_on_and_fresh_starts_over(data, tmp_path, capsys):
-    assert main(command(data, tmp_path, "--lr-schedule", "step", "--iterations", "2")) == 0
-    assert main(command(data, tmp_path, "--lr-schedule", "step")) == 0
+def terminate(metrics: Path, main_thread: threading.Thread) -> None:
+    """Ask this process to stop as soon as the run has written its first line."""
+    end = time.monotonic() + 120
+    while time.monotonic() < end and not (metrics.exists() and read_lines(metrics)):
+        time.sleep(0.01)
+    signal.pthread_kill(main_thread.ident or 0, signal.SIGTERM)
+
+
+def test_the_same_command_goes_on_and_fresh_starts_over(data, whole, tmp_path, capsys):
+    assert main(command(data, tmp_path, "--iterations", "2")) == 0
+    assert main(command(data, tmp_path)) == 0
     assert "going on from" in capsys.readouterr().out
-    whole = tmp_path / "whole"
-    assert main(command(data, whole, "--lr-schedule", "step")) == 0
     assert same(tmp_path / "checkpoints/6", whole / "checkpoints/6")
     assert figures(tmp_path) == figures(whole)
-    (whole / "mine.txt").write_text("stays")
-    assert main(command(data, whole, "--lr-schedule", "step", "--iterations", "2", "--fresh", "--seed", "3")) == 0
-    assert [path.name for path in (whole / "checkpoints").iterdir()] == ["2"]
-    assert (whole / "mine.txt").exists()
-    assert json.loads((whole / "recipe.json").read_text())["seed"] == 3
+    (tmp_path / "mine.txt").write_text("stays")
+    assert main(command(data, tmp_path, "--iterations", "2", "--fresh", "--seed", "3")) == 0
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["2"]
+    assert (tmp_path / "mine.txt").exists()
+    assert json.loads((tmp_path / "recipe.json").read_text())["seed"] == 3
 
 
 def test_a_trained_model_is_evaluated_reported_and_exported(data, tmp_path, capsys):
@@ -111,9 +125,8 @@ def same_weights(a: Path, b: Path) -> bool:
     return all(first[key].equal(second[key]) for key in second)
 
 
-def test_custom_takes_classes_from_the_data_and_the_rest_from_the_checkpoint(data, tmp_path, capsys):
-    assert main(command(data, tmp_path / "a", "--iterations", "2")) == 0
-    init = tmp_path / "a/checkpoints/2/model.safetensors"
+def test_custom_takes_classes_from_the_data_and_the_rest_from_the_checkpoint(data, whole, tmp_path, capsys):
+    init = whole / "checkpoints/6/model.safetensors"
     annotations = json.loads((data / "train.json").read_text())
     annotations["categories"].append({"id": 77, "name": "moon"})
     mine = tmp_path / "mine"
@@ -159,7 +172,6 @@ def test_wrong_input_gets_a_sentence(data, tmp_path, capsys):
     assert not out.exists()
 
 
-def test_a_run_of_another_model_is_not_gone_on_with(data, tmp_path, capsys):
-    assert main(command(data, tmp_path, "--iterations", "1")) == 0
-    capsys.readouterr()
-    assert "got the architecture of tevit_demo" in wrong(command(data, tmp_path, "--messengers", "0"), capsys)
+def test_a_run_of_another_model_is_not_gone_on_with(data, whole, tmp_path, capsys):
+    shutil.copytree(whole, tmp_path / "run")
+    assert "got the architecture of tevit_demo" in wrong(command(data, tmp_path / "run", "--messengers", "0"), capsys)

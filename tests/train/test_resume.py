@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -59,10 +60,29 @@ def same(a: Path, b: Path) -> bool:
     return True
 
 
-def test_an_interrupted_run_is_the_uninterrupted_one_bit_for_bit(tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    assert go(whole) == 8
-    assert go(parts, stop_after=3) == 3
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """A run that was never stopped; for reading only."""
+    folder = tmp_path_factory.mktemp("runs") / "whole"
+    assert go(folder) == 8
+    return folder
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory) -> Path:
+    """A run that was stopped after each of its first three iterations; for reading only."""
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
+    assert [go(folder, stop_after) for stop_after in (1, 2, 3)] == [1, 2, 3]
+    return folder
+
+
+@pytest.fixture
+def parts(stopped, tmp_path) -> Path:
+    """A copy of the stopped run."""
+    return Path(shutil.copytree(stopped, tmp_path / "parts"))
+
+
+def test_an_interrupted_run_is_the_uninterrupted_one_bit_for_bit(whole, parts):
     assert go(parts, stop_after=6) == 6
     assert go(parts) == 8
     assert same(whole / "checkpoints/8", parts / "checkpoints/8")
@@ -85,68 +105,63 @@ def test_a_seeded_run_repeats_a_stored_loss_curve(tmp_path):
     assert found[-1] < 0.85 * found[0]
 
 
-def test_lines_of_lost_iterations_are_dropped(tmp_path):
-    go(tmp_path, stop_after=5)
-    for path in (tmp_path / "checkpoints/5").iterdir():
+def test_lines_of_lost_iterations_are_dropped(parts):
+    go(parts, stop_after=5)
+    for path in (parts / "checkpoints/5").iterdir():
         path.unlink()
-    (tmp_path / "checkpoints/5").rmdir()
-    with open(tmp_path / "metrics.jsonl", "a") as file:
+    (parts / "checkpoints/5").rmdir()
+    with open(parts / "metrics.jsonl", "a") as file:
         file.write('{"kind": "train", "iter')
-    assert go(tmp_path) == 8
-    assert [line["iteration"] for line in read_lines(tmp_path / "metrics.jsonl")] == list(range(1, 9))
+    assert go(parts, stop_after=6) == 6
+    assert [line["iteration"] for line in read_lines(parts / "metrics.jsonl")] == list(range(1, 7))
 
 
-def test_a_full_disk_leaves_the_previous_checkpoint(tmp_path, monkeypatch):
-    assert go(tmp_path, stop_after=4) == 4
-    before = (tmp_path / "checkpoints/4" / checkpoints.TRAINING).read_bytes()
+def test_a_full_disk_leaves_the_previous_checkpoint(parts, monkeypatch):
+    names = sorted(path.name for path in (parts / "checkpoints").iterdir())
+    before = (parts / "checkpoints/3" / checkpoints.TRAINING).read_bytes()
 
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(OSError, match="checkpoints/8 could not be written"):
-        go(tmp_path)
+    with pytest.raises(OSError, match="checkpoints/4 could not be written"):
+        go(parts)
     monkeypatch.undo()
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["4"]
-    assert (tmp_path / "checkpoints/4" / checkpoints.TRAINING).read_bytes() == before
-    assert go(tmp_path) == 8
+    assert sorted(path.name for path in (parts / "checkpoints").iterdir()) == names
+    assert (parts / "checkpoints/3" / checkpoints.TRAINING).read_bytes() == before
+    assert go(parts, stop_after=4) == 4
 
 
-def test_what_a_killed_process_left_half_written_is_no_checkpoint(tmp_path):
-    assert go(tmp_path, stop_after=3) == 3
-    part = tmp_path / "checkpoints/.4.part"
+def test_what_a_killed_process_left_half_written_is_no_checkpoint(parts):
+    part = parts / "checkpoints/.4.part"
     part.mkdir()
     (part / checkpoints.WEIGHTS).write_bytes(b"half")
-    found = checkpoints.newest(tmp_path)
+    found = checkpoints.newest(parts)
     assert found is not None and found.iteration == 3
     assert not part.exists()
 
 
-def test_a_broken_checkpoint_gives_way_to_the_one_before(tmp_path):
-    assert go(tmp_path, stop_after=2) == 2
-    assert go(tmp_path, stop_after=3) == 3
-    broken = tmp_path / "checkpoints/3" / checkpoints.TRAINING
+def test_a_broken_checkpoint_gives_way_to_the_one_before(parts):
+    broken = parts / "checkpoints/3" / checkpoints.TRAINING
     broken.write_bytes(broken.read_bytes()[:1000])
-    found = checkpoints.newest(tmp_path)
+    found = checkpoints.newest(parts)
     assert found is not None and found.iteration == 2
-    broken = tmp_path / "checkpoints/2" / checkpoints.TRAINING
+    broken = parts / "checkpoints/2" / checkpoints.TRAINING
     broken.write_bytes(b"")
     with pytest.raises(ValueError, match="no checkpoint of this run can be read"):
-        checkpoints.newest(tmp_path)
+        checkpoints.newest(parts)
 
 
-def test_old_checkpoints_keep_their_weights_alone(tmp_path):
-    for stop_after in (1, 2, 3):
-        go(tmp_path, stop_after)
-    states = [(path / checkpoints.TRAINING).exists() for _, path in checkpoints.checkpoints(tmp_path)]
-    weights = [(path / checkpoints.WEIGHTS).exists() for _, path in checkpoints.checkpoints(tmp_path)]
+def test_old_checkpoints_keep_their_weights_alone(stopped):
+    states = [(path / checkpoints.TRAINING).exists() for _, path in checkpoints.checkpoints(stopped)]
+    weights = [(path / checkpoints.WEIGHTS).exists() for _, path in checkpoints.checkpoints(stopped)]
     assert states == [False, True, True] and all(weights)
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_batch_and_the_weights(tmp_path):
+def test_a_loss_that_is_not_finite_stops_with_the_batch_and_the_weights(parts):
     with pytest.raises(FloatingPointError, match=r"iteration 5: loss nan"):
-        go(tmp_path, spoil=6)
-    folder = tmp_path / "not-finite-5"
+        go(parts, spoil=6)
+    folder = parts / "not-finite-5"
     kept = torch.load(folder / "slot1.pt", weights_only=False)
     assert kept["frames"].isnan().sum() == 1
     assert all(value.isfinite().all() for value in load_file(folder / checkpoints.WEIGHTS).values())
@@ -178,7 +193,7 @@ def evaluated_run(folder: Path, cancel_at: int = 0) -> None:
         loop.run(tiny.stream(done, 8, range(RECIPE.slots)))
 
 
-def test_evaluations_are_logged_the_best_weights_kept_and_an_interrupted_one_made_up_for(tmp_path):
+def test_evaluations_are_logged_the_best_weights_kept_and_an_interrupted_one_made_up_for(whole, tmp_path):
     evaluated_run(tmp_path, cancel_at=4)
     assert evaluated(tmp_path, 2) and not evaluated(tmp_path, 4)
     evaluated_run(tmp_path)
@@ -186,6 +201,4 @@ def test_evaluations_are_logged_the_best_weights_kept_and_an_interrupted_one_mad
     assert found == APS
     best, fourth = (load_file(tmp_path / name / checkpoints.WEIGHTS) for name in ("best", "checkpoints/4"))
     assert all(torch.equal(best[key], fourth[key]) for key in fourth)
-    plain = tmp_path / "plain"
-    go(plain)
-    assert same(tmp_path / "checkpoints/8", plain / "checkpoints/8"), "evaluation must not change the training"
+    assert same(tmp_path / "checkpoints/8", whole / "checkpoints/8"), "evaluation must not change the training"

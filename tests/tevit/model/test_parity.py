@@ -43,6 +43,7 @@ def recorded(request):
     return run(request.param)
 
 
+@lru_cache(maxsize=1)
 def run(case: str):
     golden = np.load(oracle.GOLDENS / f"model_{case}.npz")
     meta = json.loads(str(golden["meta"]))
@@ -132,6 +133,7 @@ def test_original_layout_and_back(recorded):
     check_layout(recorded[1]["model"])
 
 
+@lru_cache  # of each model once, whose recordings are several
 def check_layout(name: str) -> None:
     """Every key is used once, and the way back gives every value, key for key."""
     model = original_model(name)

@@ -1,6 +1,7 @@
 """Drawing tracks on frames: masks, outlines, labels; and whole overlay videos."""
 
 import os
+from collections.abc import Iterable
 from functools import lru_cache
 from itertools import chain
 
@@ -195,7 +196,7 @@ def _overlapping(
 
 def write_overlay(
     video: Video,
-    result: VideoResult,
+    result: VideoResult | Iterable[VideoResult],
     path: str | os.PathLike,
     *,
     progress: Progress | None = None,
@@ -207,11 +208,14 @@ def write_overlay(
 ) -> None:
     """Decode the video again, draw the tracks and write an mp4 with the original's times and sound.
 
-    It ends where the result ends, the sound too. What became of the sound is added to `video.warnings`. sound: False
+    result: of the video, or its parts in order, of successive frames. It ends where the result ends, the sound too.
+    What became of the sound is added to `video.warnings`. sound: False
     leaves it out; the other choices are those of `overlay`.
 
     Raises: what `Video.frames` and `VideoWriter` raise, and whatever `progress` does; then no file appears.
     """
+    whole = isinstance(result, VideoResult)
+    parts, total = ([result], result.length) if whole else (result, video.length)
     frames = video.frames()
     first = next(frames, None)  # before the writer opens: only then is it known where a part begins
     with VideoWriter(
@@ -222,16 +226,16 @@ def write_overlay(
         audio_start=video.start,
         pixel_aspect=video.pixel_aspect,
     ) as writer:
+        known = ((part, index) for part in parts for index in range(part.length))
         for frame in frames if first is None else chain([first], frames):
-            if frame.index == result.length:
+            here = next(known, None)
+            if here is None:
                 writer.end_sound(frame.time)
                 break
-            drawn = overlay(
-                frame.rgb, result, frame.index, opacity=opacity, contours=contours, labels=labels, min_score=min_score
-            )
+            drawn = overlay(frame.rgb, *here, opacity=opacity, contours=contours, labels=labels, min_score=min_score)
             writer.write(drawn, frame.time)
             if progress is not None:
-                progress("drawing", frame.index + 1, result.length)
+                progress("drawing", frame.index + 1, total)
         else:
             if video.end is not None:
                 writer.end_sound(video.end)

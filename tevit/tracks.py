@@ -6,7 +6,7 @@ the original video.
 
 import csv
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -101,22 +101,26 @@ CSV_COLUMNS = (
 )
 
 
-def write_csv(result: VideoResult, path: str | os.PathLike) -> None:
+def write_csv(result: VideoResult | Iterable[VideoResult], path: str | os.PathLike) -> None:
     """A table with one row for each track and frame in which it is seen, track by track.
 
+    result: of a video, or its parts in order, of successive frames, whose rows then come part by part.
     frame: from 0. time: seconds. x1, y1, x2, y2: pixels of the original video, empty where there is no box.
     area: pixels. category: empty where the id has no name.
     """
-    with atomic(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+    first = 0
+    with atomic(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(CSV_COLUMNS)
-        for track in result.tracks:
-            table.writerows(_csv_rows(result, track))
+        for part in [result] if isinstance(result, VideoResult) else result:
+            for track in part.tracks:
+                table.writerows(_csv_rows(part, track, first))
+            first += part.length
 
 
-def _csv_rows(result: VideoResult, track: Track) -> Iterator[list[object]]:
+def _csv_rows(result: VideoResult, track: Track, first: int) -> Iterator[list[object]]:
     category = result.categories.get(track.category_id, "")
     of_track = [result.name, track.id, track.category_id, category, f"{track.score:.6g}"]
     for frame in np.flatnonzero(track.present):
         box = [f"{side:.2f}" if np.isfinite(side) else "" for side in track.boxes_xyxy[frame]]
-        yield [*of_track, frame, f"{result.times[frame]:.6f}", *box, f"{track.areas[frame]:.15g}"]
+        yield [*of_track, first + frame, f"{result.times[frame]:.6f}", *box, f"{track.areas[frame]:.15g}"]

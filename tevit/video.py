@@ -220,7 +220,7 @@ def _open_file(path: Path) -> Video:
         first = next(decoded(container, stream, Report()), None)
         if first is None:
             raise ValueError(f"{path}: the video holds no frame that can be decoded")
-        height, width = _picture(path, first, ToRgb()).shape[:2]
+        height, width = picture(path, first, ToRgb()).shape[:2]
         start, end = stated_span(container, stream)
         duration = end - start if end is not None else None
         fps = stream.average_rate or stream.guessed_rate or None
@@ -238,7 +238,8 @@ def _open_file(path: Path) -> Video:
         )
 
 
-def _picture(path: Path, frame: VideoFrame, to_rgb: ToRgb) -> np.ndarray:
+def picture(path: Path, frame: VideoFrame, to_rgb: ToRgb) -> np.ndarray:
+    """uint8 RGB (H, W, 3), upright. Raises: ValueError that names the file."""
     try:
         return to_rgb(frame)
     except ValueError as error:
@@ -255,7 +256,7 @@ class _File(Video):
             clock = Clock(container.format.name == "avi", 1 / self.fps if self.fps else Fraction(1, 25))
             to_rgb = ToRgb()
             for index, frame in enumerate(decoded(container, stream, report)):
-                rgb = _picture(self.path, frame, to_rgb)
+                rgb = picture(self.path, frame, to_rgb)
                 if rgb.shape[:2] != self.size_hw:
                     rgb = cv2.resize(rgb, self.size_hw[::-1], interpolation=cv2.INTER_AREA)
                     rescaled += 1

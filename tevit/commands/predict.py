@@ -14,6 +14,7 @@ from tevit.progress import TerminalProgress
 if TYPE_CHECKING:
     from tevit.predict import Predictor
     from tevit.tracks import VideoResult
+    from tevit.video import Video
     from tevit.ytvis import Dataset
 
 DEFAULT_MODEL = "tevit_msgshift"
@@ -22,6 +23,8 @@ Find, classify, segment and track the objects of videos.
 
   tevit predict dog.mp4 --out out             out/dog/results.json, overlay.mp4, tracks.csv
   tevit predict frames/ --checkpoint my.pth   a folder of images, your own weights
+  tevit predict long.mp4 --out out --stream   any length, window by window; run it again after a stop: it goes on
+  camera | tevit predict - --out out --stream a pipe (MPEG-TS, Matroska, MP4 with its index in front)
   tevit predict --dataset valid.json --frames JPEGImages --out out --zip
                                               a whole data set, ready for the evaluation server
 """
@@ -36,7 +39,12 @@ def register(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("sources", nargs="*", metavar="SOURCE", help="video file or folder of images (in the order of their names)")
+    add(
+        "sources",
+        nargs="*",
+        metavar="SOURCE",
+        help="video file, folder of images (in the order of their names), or - for standard input",
+    )
     add("--out", required=True, type=Path, metavar="DIR", help="where the results go, a folder for each source")
     add("--model", metavar="NAME", help=f"published model (see `tevit models`; default {DEFAULT_MODEL})")
     add("--checkpoint", metavar="FILE", help="weights: an original .pth or a .safetensors; --model is then a check")
@@ -49,6 +57,12 @@ def register(commands) -> None:
         help="frames at once; 0: the whole video, as the original does it; "
         "default: all up to 48 frames, beyond that windows of 24",
     )
+    add(
+        "--stream",
+        action="store_true",
+        help="write every window's tracks to stream.jsonl as they come, at constant memory; go on where it was stopped",
+    )
+    add("--fresh", action="store_true", help="with --stream: begin again, whatever is there")
     add("--max-tracks", type=int, default=10, metavar="N", help="tracks a video (default 10)")
     add("--score-threshold", type=float, default=0.0, metavar="S", help="leave out tracks below (default 0)")
     add("--size", type=size, metavar="360x640", help="bounds for the short and long side of the resized frame")
@@ -80,6 +94,10 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--dataset needs --frames: the folder that its file names are relative to")
     if not args.dataset and (args.frames or args.zip):
         raise ValueError("--frames and --zip go with --dataset")
+    if args.dataset and args.stream:
+        raise ValueError("--stream goes with sources: a data set's videos are written one by one as it is")
+    if "-" in args.sources and (len(args.sources) > 1 or not args.stream):
+        raise ValueError("- (standard input) goes alone, with --stream")
     return _run_dataset(args) if args.dataset else _run_sources(args)
 
 
@@ -92,11 +110,12 @@ def _predictor(args: argparse.Namespace) -> "Predictor":
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    names = ("window", "max_tracks", "score_threshold", "size")
-    return {name: getattr(args, name) for name in names}
+    return {name: getattr(args, name) for name in ("window", "max_tracks", "size")}
 
 
 def _run_sources(args: argparse.Namespace) -> int:
+    if len(args.sources) == 1 and args.sources[0] != "-" and not Path(args.sources[0]).exists():
+        raise FileNotFoundError(f"no such file or folder: {args.sources[0]}")  # before weights are downloaded for it
     predictor = _predictor(args)
     done, failed = [], []
     for source, folder in zip(args.sources, _folders(args.sources, args.out), strict=True):
@@ -115,7 +134,7 @@ def _folders(sources: list[str], out: Path) -> list[Path]:
     taken: set[str] = set()
     folders = []
     for source in sources:
-        path = Path(source)
+        path = Path("stdin" if source == "-" else source)
         stem = path.resolve().name if path.is_dir() else path.stem
         name, number = stem, 1
         while name in taken:
@@ -127,31 +146,68 @@ def _folders(sources: list[str], out: Path) -> list[Path]:
 
 
 def _one(predictor: "Predictor", source: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+    from tevit.pipe import open_pipe
+    from tevit.video import open_video
+
+    video = open_pipe(sys.stdin.buffer) if source == "-" else open_video(source)
+    with TerminalProgress() as progress:
+        done = (_streamed if args.stream else _at_once)(predictor, video, folder, args, progress)
+    rate = done["frames_per_second"]
+    said = f"{done['tracks']} tracks in {done['frames']} frames" + (f", {rate:.2f} frames/s" if rate else "")
+    _say(args, f"{source}: {said} -> {folder}")
+    for warning in done["warnings"]:
+        print(f"tevit: warning: {warning}", file=sys.stderr)
+    return {"source": source, "out": str(folder)} | done
+
+
+def _at_once(
+    predictor: "Predictor", video: "Video", folder: Path, args: argparse.Namespace, progress: TerminalProgress
+) -> dict[str, Any]:
     from tevit.render import write_overlay
     from tevit.tracks import write_csv
-    from tevit.video import open_video
     from tevit.ytvis import write_results
 
-    video = open_video(source)
     start = time.perf_counter()
-    with TerminalProgress() as progress:
-        result = predictor(video, **_options(args), progress=progress)
-        rate = result.length / (time.perf_counter() - start)
-        warnings = list(video.warnings)
-        write_results(folder / "results.json", [result])
-        write_csv(result, folder / "tracks.csv")
-        write_overlay(video, result, folder / "overlay.mp4", progress=progress)
-    _say(args, f"{source}: {len(result.tracks)} tracks in {result.length} frames, {rate:.2f} frames/s -> {folder}")
-    for warning in warnings:
-        print(f"tevit: warning: {warning}", file=sys.stderr)
-    return {
-        "source": source,
-        "out": str(folder),
-        "frames": result.length,
-        "tracks": len(result.tracks),
-        "frames_per_second": round(rate, 3),
-        "warnings": warnings,
-    }
+    result = predictor(video, **_options(args), score_threshold=args.score_threshold, progress=progress)
+    rate, warnings = result.length / (time.perf_counter() - start), list(video.warnings)
+    write_results(folder / "results.json", [result])
+    write_csv(result, folder / "tracks.csv")
+    write_overlay(video, result, folder / "overlay.mp4", progress=progress)
+    return _report(result.length, len(result.tracks), rate, warnings)
+
+
+def _streamed(
+    predictor: "Predictor", video: "Video", folder: Path, args: argparse.Namespace, progress: TerminalProgress
+) -> dict[str, Any]:
+    """Window by window to disk. A pipe's frames are gone by the time the tracks are chosen: no overlay of those."""
+    from tevit.render import write_overlay
+    from tevit.streamed import discard, stream
+    from tevit.tracks import write_csv
+    from tevit.ytvis import write_long_results
+
+    if args.fresh:
+        discard(folder)
+    start, new, about = time.perf_counter(), [0], {"model": args.checkpoint or args.model or DEFAULT_MODEL}
+    done = stream(
+        predictor,
+        video,
+        folder,
+        options=_options(args),
+        about=about | {"dtype": args.dtype},
+        score_threshold=args.score_threshold,
+        progress=progress,
+        written=lambda part: new.append(len(part.times)),
+    )
+    rate, warnings = sum(new) / (time.perf_counter() - start), list(video.warnings)
+    write_long_results(folder / "results.json", done.parts)
+    write_csv(done.parts(), folder / "tracks.csv")
+    if video.path.exists():
+        write_overlay(video, done.parts(), folder / "overlay.mp4", progress=progress)
+    return _report(done.length, len(done.kept), rate, warnings)
+
+
+def _report(frames: int, tracks: int, rate: float, warnings: list[str]) -> dict[str, Any]:
+    return {"frames": frames, "tracks": tracks, "frames_per_second": round(rate, 3), "warnings": warnings}
 
 
 def _run_dataset(args: argparse.Namespace) -> int:
@@ -173,7 +229,7 @@ def _dataset_results(
     predictor: "Predictor", dataset: "Dataset", args: argparse.Namespace, failed: list, progress: TerminalProgress
 ) -> Iterator["VideoResult"]:
     """Results of the data set's videos, one after the other; a video that fails is noted and passed over."""
-    options = _options(args) | {"window": args.window or 0}
+    options = _options(args) | {"window": args.window or 0, "score_threshold": args.score_threshold}
     for index, video_id in enumerate(dataset.videos):
         progress("predicting", index, len(dataset.videos))
         try:

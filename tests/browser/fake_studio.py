@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from unittest.mock import patch
 
 from app.app import main
 from tests.app.fakes import FakePredictor
@@ -32,4 +33,5 @@ def load(model: str) -> FakePredictor:
 
 if __name__ == "__main__":
     sys.addaudithook(tell_of_outside)
-    sys.exit(main(sys.argv[1:], load=load, grace=8.0))
+    with patch("app.segment.studio.Studio.warm"):  # these models need no torch, which takes seconds to import
+        sys.exit(main(sys.argv[1:], load=load, grace=8.0))

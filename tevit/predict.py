@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tevit.allocation import keep_freed_memory
 from tevit.checkpoint import load_model
 from tevit.configs import published
 from tevit.download import weights
@@ -82,6 +83,8 @@ class Predictor:
         self.config = model.config
         self.model = model
         self.chunk = 4 if self.device.type == "cpu" else 32
+        if self.device.type == "cpu":
+            keep_freed_memory()
         if isinstance(model, nn.Module):
             model.to(self.device).eval()
 

@@ -20,6 +20,7 @@ if __name__ == "__main__":
     sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
 
 if TYPE_CHECKING:
+    from app.data.allowed import Allowed
     from app.segment.models import Load, Predictor
 
 LEFT_BEHIND_SECONDS = 7 * 24 * 3600  # a folder of a server that was killed goes after a week
@@ -46,6 +47,14 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         help="a model's results; repeatable, named by the file",
+    )
+    data.add_argument(
+        "--allow",
+        metavar="DIR",
+        type=Path,
+        action="append",
+        default=[],
+        help="pages may open data sets below this folder, as below those of the files named here; repeatable",
     )
     data.add_argument("--project", metavar="DIR", type=Path, help="the folder of an earlier session, or of a new one")
     return top
@@ -85,8 +94,9 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
     from tevit.download import home
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    allowed = _allowed(args)
     project = open_project(args.dataset, args.frames, args.predictions, args.project)
-    bench = Bench(project, Desk(), Strips())
+    bench = Bench(project, Desk(), Strips(), allowed)
     named = args.dataset or args.project
     videos = videos_of(project) if named else []
     studio = open_studio(folder, home() / "studio", load, checkpoints, grace, videos)
@@ -95,6 +105,18 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
     finally:
         studio.close()
         bench.desk.close()
+
+
+def _allowed(args: argparse.Namespace) -> "Allowed":
+    """Folders that were named, and those of files that were named; without any the bundled data set's."""
+    from app.data.allowed import Allowed
+    from app.data.project import BUNDLED
+
+    files = [args.dataset, *args.predictions]
+    named = [path.resolve().parent for path in files if path] + ([args.frames] if args.frames else [])
+    here = [folder for folder in named if folder.is_dir()]  # what is not there is said where it is opened
+    bundled = [] if args.dataset or args.project or args.predictions else [BUNDLED]
+    return Allowed.of([*args.allow, *here, *bundled])
 
 
 def _load(model: str) -> "Predictor":

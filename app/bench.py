@@ -2,11 +2,14 @@
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 import gradio as gr
 
-from app.data.project import Project
+from app.data.allowed import Allowed, guess_frames
+from app.data.project import Project, id_of, open_project, save, with_predictions
 from app.findings.desk import Desk
 from app.findings.strips import Strips
 from app.session import Pages
@@ -17,13 +20,14 @@ MOST_LOADED = 4  # data sets whose files stay in memory: some 200 MB each for 30
 class Bench:
     """May be used from any thread; shared by all pages, so that who looks at one data set shares what is known of it.
 
-    first: what a page sees whose address names no data set.
+    first: what a page sees whose address names no data set. allowed: what pages may open.
     """
 
-    def __init__(self, first: Project, desk: Desk, strips: Strips):
-        self.desk, self.strips = desk, strips
+    def __init__(self, first: Project, desk: Desk, strips: Strips, allowed: Allowed | None = None):
+        self.desk, self.strips, self.allowed = desk, strips, allowed or Allowed()
         self._first = first.id
         self._lock = threading.RLock()
+        self._changing = threading.RLock()  # held while files are read; never asked for under the other
         self._projects: dict[str, Project] = {first.id: first}
         self._used: OrderedDict[str, None] = OrderedDict({first.id: None})
         self._choice = Pages(self._asked).of  # its id
@@ -51,6 +55,8 @@ class Bench:
                 self._projects[oldest] = replace(self._projects[oldest])  # without what it has read
             return self._projects[id]
 
+    # --- of one page
+
     def of(self, request: gr.Request) -> Project:
         """The page's data set: the one that its address named when it was loaded, or the first."""
         return self.find(self._choice(request))
@@ -64,11 +70,44 @@ class Bench:
         with self._lock:
             return "" if wanted in self._projects else wanted
 
-    def put(self, project: Project) -> Project:
-        """Open it, or what it has become in the place of what it was; returns it."""
+    # --- of all
+
+    def change(self, id: str, change: Callable[[Project], Project]) -> Project:
+        """Put what becomes of a data set in its place; one after the other. Raises: what `change` raises."""
+        with self._changing:
+            changed = change(self.find(id))
+            with self._lock:
+                self._projects[changed.id] = changed
+                return self.find(changed.id)
+
+    def open(self, truth: str, frames: str = "", predictions: Sequence[str] = ()) -> Project:
+        """Open a data set from files that a page names, or add predictions to it where it is open already.
+
+        truth: "": the predictions' own videos. frames: "": they are looked for. Raises: OSError, ValueError, one
+        sentence; also for what is not below the allowed folders.
+        """
+        file = self.allowed.file(truth) if truth else None
+        folder = self.allowed.folder(frames) if frames else None
+        found = [self.allowed.file(path) for path in predictions]
+        with self._changing:
+            if file is not None and self._is_open(id := id_of(file)):
+                return self.change(id, lambda project: self._more(project, folder, found))
+            project = open_project(file, folder, found, within=self.allowed)
+            with self._lock:
+                self._projects.setdefault(project.id, project)
+            return self.change(project.id, partial(self._more, folder=None, predictions=[]))
+
+    def _is_open(self, id: str) -> bool:
         with self._lock:
-            self._projects[project.id] = project
-            return self.find(project.id)
+            return id in self._projects
+
+    def _more(self, project: Project, folder, predictions: Sequence) -> Project:
+        """With frames where they were missing, and with more predictions."""
+        if project.frames is None or not project.frames.is_dir():
+            frames = folder or guess_frames(project.dataset, self.allowed.listing().folders)
+            project = replace(project, frames=frames or project.frames, within=self.allowed)
+            save(project)
+        return with_predictions(project, predictions) if predictions else project
 
 
 def named(request: gr.Request) -> str:

@@ -8,6 +8,8 @@ from gradio.themes import Base
 from app import endpoints
 from app.bench import Bench
 from app.compare import tab as compare
+from app.datasets import tab as datasets
+from app.datasets.predicting import Predictions
 from app.errors import routes as errors_routes
 from app.errors import tab as errors
 from app.jobs import KEEP_SECONDS
@@ -19,6 +21,7 @@ from app.shows import routes
 TITLE = "TeViT Studio"
 HERE = Path(__file__).resolve().parent
 STYLE = HERE / "style.css"
+STYLES = [STYLE, *(HERE / room / f"{room}.css" for room in ("datasets", "errors", "review"))]
 ICON = HERE.parent / "assets" / "icon.png"
 _TITLE = f"""<h1>{TITLE}</h1><button type="button" aria-label="Light or dark" title="Light or dark">◐</button>"""
 _THEME = """
@@ -28,15 +31,29 @@ element.querySelector("button").addEventListener("click", () => {
   address.searchParams.set("__theme", dark ? "dark" : "light");
   history.replaceState(null, "", address);
 });
+// The address names the tab: a reload, another data set or a link opens it again.
+let tab = "";
+new MutationObserver(() => {
+  const chosen = document.querySelector("[role=tab][aria-selected=true]");
+  const name = chosen ? chosen.textContent.trim().toLowerCase() : "";
+  if (!name || name === tab) return;
+  if (tab) {
+    const address = new URL(location.href);
+    address.searchParams.set("tab", name);
+    history.replaceState(null, "", address);
+  }
+  tab = name;
+}).observe(document.body, { subtree: true, childList: true, attributeFilter: ["aria-selected"] });
 """
 FONT = ("system-ui", "sans-serif")
 MONO = ("ui-monospace", "monospace")
 
 
 def build(studio: Studio, bench: Bench) -> gr.Blocks:
-    """All tabs, of one studio and one data set."""
+    """Head and tabs, of one studio and the data sets that are open."""
     with gr.Blocks(title=TITLE, fill_width=True, delete_cache=(3600, KEEP_SECONDS)) as page:
         gr.HTML(_TITLE, js_on_load=_THEME, elem_id="title", apply_default_css=False)
+        datasets.build(page, bench, Predictions(studio.runs), studio.checkpoints)
         with gr.Tabs() as tabs:
             with gr.Tab("Segment", id="segment"):
                 segment.build(page, studio)
@@ -79,7 +96,7 @@ def serve(page: gr.Blocks, studio: Studio, bench: Bench, host: str, port: int | 
         enable_monitoring=False,
         ssr_mode=False,
         theme=_theme(),
-        css_paths=[STYLE, HERE / "errors" / "errors.css", HERE / "review" / "review.css"],
+        css_paths=STYLES,
         pwa=True,
         favicon_path=ICON,
         app_kwargs={"routes": [*errors_routes.routes(bench), *routes(studio.shows)]},

@@ -15,6 +15,7 @@ from app.compare import panels
 from app.compare.layout import ADDRESS, NONE, Parts, lay_out
 from app.data.project import Project
 from app.data.videos import VideoRow, beside, chosen, videos
+from app.datasets.panels import notices
 from app.findings import matches
 from app.findings.difference import COLOURS, KINDS
 from app.findings.found import Findings
@@ -27,13 +28,14 @@ from app.shows import Shows
 from app.view import View, from_query, to_query
 
 TRUTH = "Ground truth"
+TABS = ("segment", "compare", "errors", "review")
 _LAYOUTS: dict[str, Layout] = {"side": "side", "stacked": "stacked", "swipe": "swipe"}
 
 
 @dataclass
 class _Page:
     """What one page compares, in a data set as it was when the view was opened. key: of the chosen match. token: of
-    what is shown; wanted: what it was made for."""
+    what is shown; wanted: what it was made for. arrives: by a link to this tab."""
 
     project: Project
     view: View = field(default_factory=View)
@@ -44,6 +46,7 @@ class _Page:
     findings: Findings | None = None
     token: str = ""
     wanted: tuple | None = None
+    arrives: bool = False
 
 
 def build(page: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, jump: gr.Textbox, bench: Bench, shows: Shows) -> None:
@@ -78,21 +81,23 @@ class _Compare:
     # --- the tab opens
 
     def arrive(self, request: gr.Request) -> tuple[Any, Any]:
-        """A link to a view opens its tab."""
+        """A link to a view opens its tab; one that names a tab, that."""
         found = request.query_params
         items = found.multi_items() if hasattr(found, "multi_items") else list(dict(found).items())
+        named = next((value for name, value in items if name == "tab" and value in TABS), "")
         try:
             view = from_query(urlencode(items))
         except ValueError as error:
             return gr.skip(), panels.notices([str(error)])
-        if view.video is None:
-            return gr.skip(), gr.skip()
-        self._page(request).view = view
-        return gr.Tabs(selected="compare"), gr.skip()
+        page = self._page(request)
+        page.view = page.view if view.video is None else view
+        wanted = named or ("compare" if view.video is not None else "errors" if dict(items).get("errors") else "")
+        page.arrives = wanted == "compare"
+        return gr.Tabs(selected=wanted) if wanted else gr.skip(), gr.skip()
 
     async def linked(self, request: gr.Request) -> AsyncIterator[Updates]:
         """Show what the link names."""
-        if self._page(request).view.video is None:
+        if not self._page(request).arrives:
             yield self._nothing()
             return
         async for updates in self.opened(request):
@@ -102,7 +107,7 @@ class _Compare:
         """The video at once, the matches when they are known."""
         page = self._page(request)
         project = page.project
-        yield {self.parts.notices: panels.notices([notice.text for notice in project.notices])}
+        yield {self.parts.notices: notices(project)}
         if page.show is not None and page.show.token == _token(page):
             return
         if not project.dataset.videos:

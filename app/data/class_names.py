@@ -23,13 +23,20 @@ NO_CLASS = -(1 << 40)  # an id that no list has: such a prediction counts as of 
 @dataclass(frozen=True)
 class Offer:
     """How predictions' classes could be read. source: whose list the ids would be of. categories: its ids -> the
-    ground truth's, by name. lost: names that the ground truth lacks. predictions: how many would count, of `of`."""
+    ground truth's, by name. lost: names that the ground truth lacks. predictions: how many would count, of `of`.
+    names: of the ids that the predictions have, by `source`."""
 
     source: str
+    names: Mapping[int, str]
     categories: Mapping[int, int]
     lost: tuple[str, ...]
     predictions: int
     of: int
+
+    @property
+    def used(self) -> Mapping[int, int | None]:
+        """Ids of the predictions -> the ground truth's, None where it lacks the name."""
+        return {id: self.categories.get(id) for id in self.names}
 
 
 def unknown(results: Results, categories: Mapping[int, str]) -> list[int]:
@@ -54,7 +61,8 @@ def _offer(source: str, names: Mapping[int, str], categories: Mapping[int, str],
     ids = {_plain(name): id for id, name in categories.items()}
     mapping = {id: ids[_plain(name)] for id, name in names.items() if _plain(name) in ids}
     lost = tuple(names[id] for id in sorted(counts) if id not in mapping)
-    return Offer(source, mapping, lost, sum(n for id, n in counts.items() if id in mapping), counts.total())
+    used = {id: names[id] for id in sorted(counts)}
+    return Offer(source, used, mapping, lost, sum(n for id, n in counts.items() if id in mapping), counts.total())
 
 
 def _plain(name: str) -> str:

@@ -19,6 +19,7 @@ import msgspec
 from app.data import predicted
 from app.data.allowed import Allowed
 from app.data.grey import Grey, picture_of
+from app.data.names import free_name, names_of
 from app.player import Footage
 from tevit import jsonfile
 from tevit.download import home
@@ -227,6 +228,11 @@ def bundled() -> Project:
     return open_project(BUNDLED / "valid.json", BUNDLED, files)
 
 
+def id_of(path: str | os.PathLike) -> str:
+    """The `Project.id` of a ground-truth file. Raises: OSError."""
+    return _file(path, None).sha256[:12]
+
+
 def save(project: Project) -> None:
     """Write project.json. Raises: OSError."""
     (project.folder / BACKUPS).mkdir(parents=True, exist_ok=True)
@@ -255,7 +261,7 @@ def with_predictions(project: Project, paths: Sequence[str | os.PathLike]) -> Pr
     for path in paths:
         absolute = os.path.abspath(path)
         file, known = _file(path, None), models.get(absolute)
-        name = known.name if known else _free_name(Path(absolute), [model.name for model in models.values()])
+        name = known.name if known else free_name(Path(absolute), [model.name for model in models.values()])
         same = known is not None and known.file.sha256 == file.sha256
         models[absolute] = Model(name, file, known.categories if known and same else None)
     changed = replace(project, models=tuple(models.values()))
@@ -327,37 +333,17 @@ def _made(place: Path, before: _Meta | None, models: Sequence[Model]) -> list[Mo
     for model in before.models if before else ():
         path = Path(model.file.path)
         if path.parent == place / MADE and path.is_file() and model.file.path not in known:
-            name = _free_name(path, [other.name for other in found])
+            name = free_name(path, [other.name for other in found])
             found.append(Model(name, _file(path, model.file), model.categories))
     return found[len(models) :]
-
-
-def _free_name(path: Path, taken: Sequence[str]) -> str:
-    """The file's name without suffix, with as many folders as it needs to be nobody else's."""
-    parts = path.with_suffix("").parts
-    names = ("/".join(parts[-depth:]) for depth in range(1, len(parts) + 1))
-    return next((name for name in names if name not in taken), str(path))
 
 
 def _models(paths: Sequence[str | os.PathLike], known: Sequence[Model]) -> list[Model]:
     files = {model.file.path: model.file for model in known}
     chosen = {model.file.sha256: model.categories for model in known}
     found = [_file(path, files.get(os.path.abspath(path))) for path in paths]
-    names = _names([Path(file.path) for file in found])
+    names = names_of([Path(file.path) for file in found])
     return [Model(name, file, chosen.get(file.sha256)) for name, file in zip(names, found, strict=True)]
-
-
-def _names(paths: Sequence[Path]) -> list[str]:
-    """The files' names without suffix, with as many folders as they need to differ."""
-    stems = [path.with_suffix("") for path in paths]
-    if len(set(paths)) < len(paths):
-        twice = next(path for path in paths if paths.count(path) > 1)
-        raise ValueError(f"--predictions: expected every file once, got {twice} twice")
-    for depth in range(1, max((len(path.parts) for path in stems), default=1) + 1):
-        names = ["/".join(path.parts[-depth:]) for path in stems]
-        if len(set(names)) == len(names):
-            return names
-    return [str(path) for path in paths]  # they differ in their suffix alone
 
 
 def _file(path: str | os.PathLike, known: File | None) -> File:

@@ -9,12 +9,19 @@ import gradio as gr
 from app.errors.state import ORDERS
 
 NOBODY = "(none)"  # in the place of B
+ADDRESS = """(query) => {
+  const address = new URL(location.href);
+  address.searchParams.delete("errors");
+  for (const [name, value] of new URLSearchParams(query)) address.searchParams.set(name, value);
+  history.replaceState(null, "", address);
+}"""
 _SCRIPT = Path(__file__).with_name("errors.js")
 
 
 @dataclass(frozen=True)
 class Parts:
-    """state: progress, and sentences. The others are filled when the evaluation is there."""
+    """state: progress, and sentences. The others are filled when the evaluation is there. address: what was chosen, as
+    a query, in the page's address."""
 
     state: gr.HTML
     figures: gr.HTML
@@ -32,6 +39,7 @@ class Parts:
     search: gr.Textbox
     order: gr.Dropdown
     rows: gr.HTML
+    address: gr.Textbox
 
     def heard(self) -> Iterator[gr.HTML]:
         """Those whose marks can be pressed."""
@@ -60,6 +68,7 @@ def lay_out() -> Parts:
             search = gr.Textbox(label="Search", placeholder="video, type or class", max_lines=1)
             order = gr.Dropdown([(words, name) for name, words in ORDERS.items()], value="cost", label="Order")
         rows = place("errors-rows")
+        address = gr.Textbox(visible=False)
     return Parts(
         state=state,
         figures=figures,
@@ -77,4 +86,5 @@ def lay_out() -> Parts:
         search=search,
         order=order,
         rows=rows,
+        address=address,
     )

@@ -55,10 +55,10 @@ def notices(texts: Sequence[str]) -> str:
 # --- figures
 
 
-def figures(findings: Findings) -> str:
-    """The figures that no filter changes."""
+def figures(findings: Findings, every: Findings | None = None) -> str:
+    """The figures that no filter changes. every: all models, for the table; the plots are of A and B."""
     drawn = (
-        frame("figures", "Figures", _figures(findings), f"95 % of {findings.samples} samples of the videos"),
+        frame("figures", "Figures", _figures(every or findings), f"95 % of {findings.samples} samples of the videos"),
         lines("recall", "Precision by recall", plots.recall(findings), hint="dotted: IoU 0.75"),
         lines("thresholds", "AP by IoU threshold", plots.thresholds(findings), digits=1),
         bars("classes", "AP by class", plots.classes(findings)),
@@ -70,19 +70,24 @@ def figures(findings: Findings) -> str:
 
 def _figures(findings: Findings) -> str:
     names = [model.name for model in findings.models]
-    heads = "".join(
+    heads = [
         f'<th scope="col" title="{escape(name, quote=True)}"><i data-side="{side}">{side}</i>{escape(name)}</th>'
         for side, name in zip("AB", names, strict=False)
-    )
-    heads += f'<th scope="col">B {MINUS} A</th>' if len(names) > 1 else ""
+    ]
+    heads += [f'<th scope="col">B {MINUS} A</th>'] if len(names) > 1 else []
+    for name in names[2:]:
+        heads.append(f'<th scope="col" title="{escape(name, quote=True)}">{escape(name)}</th><th>{MINUS} A</th>')
     rows = "".join(_figure(found) for found in findings.figures)
-    return f'<table class="figures"><thead><tr><th></th>{heads}</tr></thead><tbody>{rows}</tbody></table>'
+    head = f"<thead><tr><th></th>{''.join(heads)}</tr></thead>"
+    return f'<div class="wide"><table class="figures">{head}<tbody>{rows}</tbody></table></div>'
 
 
 def _figure(found: FigureRow) -> str:
     cells = [_value(value, spread) for value, spread in zip(found.values, found.spreads, strict=True)]
-    if len(found.values) > 1:
-        cells.append(_difference(found.values[1] - found.values[0], found.differences[1]))
+    changes = zip(found.values, found.differences, strict=True)
+    gained = [_difference(value - found.values[0], spread) for value, spread in changes]
+    others = [cell for pair in zip(cells[2:], gained[2:], strict=True) for cell in pair]
+    cells = [*cells[:2], *gained[1:2], *others]
     return f'<tr data-figure="{found.name}"><th scope="row">{found.name}</th>{"".join(cells)}</tr>'
 
 
@@ -96,7 +101,7 @@ def _difference(value: float, spread: Interval | None) -> str:
     if spread is None:
         return f"<td>{NONE}</td>"
     sure = spread.low > 0 or spread.high < 0
-    title = f"B is better in {spread.better:.0%} of the samples"
+    title = f"better than A in {spread.better:.0%} of the samples"
     number = f"{100 * value:+.1f}".replace("-", MINUS)
     data = f'data-value="{value!r}" data-sure="{str(sure).lower()}" title="{title}"'
     return f"<td {data}>{number}<small>{_range(spread)}</small></td>"

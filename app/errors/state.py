@@ -2,9 +2,9 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import parse_qs, parse_qsl, urlencode
 
 import numpy as np
 
@@ -64,6 +64,12 @@ def found(desk: Desk, whole: Findings, chosen: Chosen) -> Findings:
     return desk.moved(whole.chosen(names), chosen.limits, chosen.cutoff)
 
 
+def every(desk: Desk, whole: Findings, chosen: Chosen) -> Findings:
+    """All models at the chosen thresholds, A and B first. Raises: ValueError."""
+    others = [model.name for model in whole.models if model.name not in chosen.names]
+    return found(desk, whole, replace(chosen, names=(*chosen.names, *others)))
+
+
 def listed(findings: Findings, chosen: Chosen) -> Selection:
     """What the filter lets through, in the chosen order. Raises: ValueError."""
     selection = select(findings, chosen.filter)
@@ -89,6 +95,26 @@ def to_query(chosen: Chosen) -> str:
     said += [("positive", chosen.limits.positive), ("background", chosen.limits.background)]
     said += [("cutoff", chosen.cutoff), ("order", chosen.order), ("side", chosen.side)]
     return urlencode([*said, ("filter", json.dumps(as_json(chosen.filter)))])
+
+
+def to_address(project: str, chosen: Chosen, names: Sequence[str]) -> str:
+    """The page's address, as a query: data set, and what is not as by default. names: of all models."""
+    default = parse_qsl(to_query(Chosen(tuple(names[:2]))))
+    said = [pair for pair in parse_qsl(to_query(chosen)) if pair not in default]
+    if chosen.names != tuple(names[:2]):
+        said += [("model", name) for name in chosen.names if ("model", name) not in said]
+    return urlencode({"data": project} | ({"errors": urlencode(said)} if said else {}))
+
+
+def from_address(query: str, names: Sequence[str]) -> Chosen:
+    """What a link's part `errors` says; what it does not say, or what makes no sense, is as by default."""
+    default = Chosen(tuple(names[:2]))
+    try:
+        chosen = from_query(query)
+        known = bool(chosen.names) and set(chosen.names) <= set(names)
+        return replace(chosen, names=tuple(dict.fromkeys(chosen.names))[:2] if known else default.names)
+    except (KeyError, TypeError, ValueError):
+        return default
 
 
 def from_query(query: str) -> Chosen:

@@ -4,16 +4,17 @@ import asyncio
 import itertools
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 import gradio as gr
 
 from app import view
 from app.bench import Bench
 from app.data.project import Project
+from app.datasets.panels import notices
 from app.errors import panels
-from app.errors.layout import NOBODY, Parts, lay_out
-from app.errors.state import ORDERS, PAGE, Chosen, found, listed, to_query
+from app.errors.layout import ADDRESS, NOBODY, Parts, lay_out
+from app.errors.state import ORDERS, PAGE, Chosen, every, found, from_address, listed, to_address, to_query
 from app.findings.desk import Opening
 from app.findings.filter import NONE, merged, without
 from app.findings.found import Findings
@@ -47,26 +48,28 @@ class _Tab:
 
     def __init__(self, parts: Parts, bench: Bench, jump: gr.Textbox, picked: gr.Textbox, tabs: gr.Tabs):
         self.parts, self.bench, self.jump, self.picked, self.tabs = parts, bench, jump, picked, tabs
-        self._page = Pages(lambda request: _begun(bench.of(request))).of
+        self._page = Pages(lambda request: _begun(bench.of(request), request)).of
         self._counter = itertools.count(1)
 
     def tie(self) -> None:
         """Every event and what it may change; none is a public endpoint."""
         parts = self.parts
-        views = [parts.bar, parts.plots, parts.rows]
+        views = [parts.bar, parts.plots, parts.rows, parts.address]
         told = [*views, parts.search, self.jump, self.picked, self.tabs]
-        everything = [*parts.heard(), parts.controls, parts.ordering, parts.a, parts.b]
+        everything = [getattr(parts, item.name) for item in fields(parts)]
+        measured = [*parts.heard(), parts.address]
         parts.state.select(self.begin, None, everything, **QUIET)
         for place in parts.heard():
             if place is not parts.state:
                 place.select(self.heard, None, told, trigger_mode="multiple", **QUIET)
         parts.search.change(self.search, parts.search, views, trigger_mode="always_last", **QUIET)
-        parts.order.input(self.order, parts.order, parts.rows, trigger_mode="always_last", **QUIET)
+        parts.order.input(self.order, parts.order, [parts.rows, parts.address], trigger_mode="always_last", **QUIET)
+        parts.address.change(None, parts.address, None, js=ADDRESS)
         sliders = [parts.positive, parts.background, parts.cutoff]
         for slider in sliders:
-            slider.change(self.move, sliders, list(parts.heard()), trigger_mode="multiple", **QUIET)
+            slider.change(self.move, sliders, measured, trigger_mode="multiple", **QUIET)
         for model in (parts.a, parts.b):
-            model.input(self.compare, [parts.a, parts.b], list(parts.heard()), trigger_mode="multiple", **QUIET)
+            model.input(self.compare, [parts.a, parts.b], measured, trigger_mode="multiple", **QUIET)
 
     # --- the evaluation
 
@@ -97,10 +100,19 @@ class _Tab:
             yield {parts.state: said}
             return
         page.whole = now.findings
+        if not await asyncio.to_thread(self._fits, page):
+            page.chosen = from_address("", [model.name for model in page.project.models])
         async for updates in self._anew(page):
             yield updates | {parts.state: gr.skip(), **self._controls(page)}
-        notices = await asyncio.to_thread(lambda: [notice.text for notice in page.project.notices])
-        yield {parts.state: panels.notices(notices)}
+        yield {parts.state: await asyncio.to_thread(notices, page.project)}
+
+    def _fits(self, page: Page) -> bool:
+        """Whether what a link has chosen makes sense in this data set."""
+        try:
+            self._views(page)
+        except (IndexError, KeyError, TypeError, ValueError):
+            return False
+        return True
 
     def _controls(self, page: Page) -> Updates:
         """As they were chosen."""
@@ -111,6 +123,11 @@ class _Tab:
             parts.ordering: gr.Row(visible=True),
             parts.a: gr.Dropdown(names, value=a, visible=len(names) > 1),
             parts.b: gr.Dropdown([*names, NOBODY], value=b, visible=len(names) > 1),
+            parts.positive: page.chosen.limits.positive,
+            parts.background: page.chosen.limits.background,
+            parts.cutoff: page.chosen.cutoff,
+            parts.search: page.chosen.filter.text,
+            parts.order: page.chosen.order,
         }
 
     async def _anew(self, page: Page) -> AsyncIterator[Updates]:
@@ -122,16 +139,21 @@ class _Tab:
             drawn = await asyncio.to_thread(lambda: self._views(page) | {parts.kinds: panels.kinds(findings)})
             if page.chosen.measure == wanted:
                 yield drawn
-            for part, draw in ((parts.figures, panels.figures), (parts.lenses, panels.lenses)):
+            for part, draw in ((parts.figures, self._figures), (parts.lenses, lambda page: panels.lenses(findings))):
                 if page.chosen.measure != wanted:
                     return
-                yield {part: await asyncio.to_thread(draw, findings)}
+                yield {part: await asyncio.to_thread(draw, page)}
         except ValueError as error:
             yield {parts.state: panels.problem(str(error))}
 
     def _findings(self, page: Page) -> Findings:
         assert page.whole is not None
         return found(self.bench.desk, page.whole, page.chosen)
+
+    def _figures(self, page: Page) -> str:
+        """Of every model; the plots of A and B."""
+        assert page.whole is not None
+        return panels.figures(self._findings(page), every(self.bench.desk, page.whole, page.chosen))
 
     def _views(self, page: Page) -> Updates:
         """What follows the filter. Raises: ValueError."""
@@ -142,6 +164,7 @@ class _Tab:
             parts.bar: panels.bar(findings, selection, chosen),
             parts.plots: panels.below(findings, selection, side),
             parts.rows: panels.rows(findings, selection, chosen),
+            parts.address: to_address(page.project.id, chosen, tuple(model.name for model in page.project.models)),
         }
 
     # --- choices
@@ -193,7 +216,8 @@ class _Tab:
         """The list in another order."""
         order = order if order in ORDERS else "cost"
         updates = self._now(request, lambda chosen: replace(chosen, order=order, shown=PAGE))
-        return {self.parts.rows: updates.get(self.parts.rows, gr.skip())}
+        kept = {self.parts.rows, self.parts.address}
+        return {part: update for part, update in updates.items() if part in kept}
 
     def _now(self, request: gr.Request, change: Callable[[Chosen], Chosen]) -> Updates:
         """Quick ones. Those that make no sense change nothing."""
@@ -235,8 +259,10 @@ class _Tab:
         return {self.jump: f"{query}&n={next(self._counter)}", self.tabs: gr.Tabs(selected="compare")}
 
 
-def _begun(project: Project) -> Page:
-    return Page(project, Chosen(tuple(model.name for model in project.models[:2])))
+def _begun(project: Project, request: gr.Request) -> Page:
+    """As the page's address says."""
+    said = str(dict(request.query_params).get("errors", ""))
+    return Page(project, from_address(said, tuple(model.name for model in project.models)))
 
 
 def _view(findings: Findings, index: int, frame: object) -> view.View:

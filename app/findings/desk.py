@@ -184,7 +184,9 @@ class Desk:
             if key in self._moved:
                 self._moved.move_to_end(key)
                 return self._moved[key]
-        found = findings.moved(limits, cutoff)
+            # What another choice of models has worked out already.
+            known = {id(m.kept): m for found in self._moved.values() for m in found.models if m.at == (limits, cutoff)}
+        found = findings.moved(limits, cutoff, known)
         with self._lock:
             self._moved[key] = found
             while len(self._moved) > MOST_MOVED:

@@ -47,6 +47,11 @@ class ModelFindings:
     mended: float
 
     @property
+    def at(self) -> tuple[Limits, float]:
+        """Limits and cut-off."""
+        return self.limits, self.cutoff
+
+    @property
     def whole(self) -> bool:
         """Whether all predictions count."""
         return self.measured is self.kept.measured
@@ -232,11 +237,16 @@ class Findings:
             list(self.categories.values())[place].replace("_", " ") if 0 <= place < len(self.categories) else "nothing"
         )
 
-    def moved(self, limits: Limits, cutoff: float) -> "Findings":
-        """The same models at other limits. Raises: ValueError for a cut-off that is no number."""
+    def moved(self, limits: Limits, cutoff: float, known: Mapping[int, ModelFindings] | None = None) -> "Findings":
+        """The same models at other limits. known: some that are there already, by the `id` of what they were kept as.
+
+        Raises: ValueError for a cut-off that is no number.
+        """
         if not np.isfinite(cutoff):
             raise ValueError(f"expected a score to cut off at, got {cutoff}")
-        return replace(self, models=tuple(moved(model, limits, float(cutoff)) for model in self.models))
+        there = known or {}
+        models = (there.get(id(model.kept)) or moved(model, limits, float(cutoff)) for model in self.models)
+        return replace(self, models=tuple(models))
 
     def chosen(self, names: Sequence[str]) -> "Findings":
         """Some of the models, in that order: the first becomes A. Raises: ValueError for a name that is none's."""

@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tevit.allocation import keep_freed_memory
 from tevit.checkpoint import load_model
 from tevit.configs import published
 from tevit.download import weights
 from tevit.linking import Linker
+from tevit.model.packed import can_pack, pack
 from tevit.parts import Collected, Part
 from tevit.postprocess import ClipModel, Detections, detect, to_tracks
 from tevit.progress import Progress
@@ -49,7 +50,10 @@ def load(
     if isinstance(name_or_file, str) and not _looks_like_file(name_or_file):
         expected = published(name_or_file)
         name_or_file = weights(name_or_file, progress)
-    return Predictor(load_model(name_or_file, expected=expected), chosen, DTYPES[dtype])
+    loaded = load_model(name_or_file, expected=expected)
+    if chosen.type == "cpu" and dtype == "float32" and can_pack():
+        pack(loaded.eval(), WINDOW * loaded.config.queries)
+    return Predictor(loaded, chosen, DTYPES[dtype])
 
 
 def _looks_like_file(name: str) -> bool:
@@ -176,12 +180,16 @@ class Predictor:
         ids = linker.add(numbers, found, tuple(categories))
         return to_tracks(found.frames(new), sizes.original_hw, categories, ids=ids)
 
+    @torch.inference_mode()
+    def detections(self, clip: Tensor, sizes: Geometry, max_tracks: int = 10) -> Detections:
+        """What the model says of one clip. clip: float32 (1, T, 3, Hp, Wp), as `preprocess` has it, on the device."""
+        with self.precision():
+            output = self.model(clip, torch.tensor([sizes.resized_hw], device=self.device), self.chunk)[-1]
+            return detect(self.model, output, sizes.scale_factor, max_tracks)
+
     def _detect(self, frames: list[np.ndarray], sizes: Geometry, max_tracks: int) -> Detections:
         try:
-            clip = torch.from_numpy(np.stack(frames))[None].to(self.device)  # (1, T, 3, H, W)
-            with self._precision():
-                output = self.model(clip, torch.tensor([sizes.resized_hw], device=self.device), self.chunk)[-1]
-                return detect(self.model, output, sizes.scale_factor, max_tracks)
+            return self.detections(torch.from_numpy(np.stack(frames))[None].to(self.device), sizes, max_tracks)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and not _out_of_memory(error):
                 raise
@@ -191,7 +199,7 @@ class Predictor:
             ) from error
 
     @contextmanager
-    def _precision(self) -> Iterator[None]:
+    def precision(self) -> Iterator[None]:
         """Mixed precision where asked for; else true float32, without the shortened products that CUDA takes."""
         if self.dtype != torch.float32:
             with torch.autocast(self.device.type, self.dtype):

@@ -1,92 +1,130 @@
 """The tab Review on the bundled set with label errors: questions by keyboard alone, reload, two people, files."""
 
 import csv
+import ctypes
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.app.test_store import edit, filled
 from tests.browser.conftest import ROOT
 from tevit.masks import decode
-from tevit.review import Decision, apply, read_log
-from tevit.review.decisions import ReplaceMask
+from tevit.review import Decision, apply, read_log, to_line
+from tevit.review.decisions import AddTrack, ChangeClass, DeleteTrack, ReplaceMask
+from tevit.ytvis import parse_dataset, read_results
 
 pytestmark = pytest.mark.browser
 SHAPES = ROOT / "assets" / "shapes"
-LABELS = SHAPES / "valid_with_errors.json"
-Visit = Callable[..., Page]
+LABELS, FOUND = SHAPES / "valid_with_errors.json", SHAPES / "predictions" / "tevit_demo.json"
 
 
 @dataclass(frozen=True)
 class Server:
-    """A studio on a project folder of its own."""
+    """A studio. folder: where its project and its home lie."""
 
     url: str
-    project: Path
+    folder: Path
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("review")
-    predictions = SHAPES / "predictions" / "tevit_demo.json"
-    data = ["--dataset", LABELS, "--frames", SHAPES, "--predictions", predictions, "--project", folder / "project"]
+@contextmanager
+def serve(folder: Path, *data: object, **options: Any) -> Iterator[Server]:
     with (folder / "errors").open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "tests.browser.fake_studio", *map(str, data)],
+            [sys.executable, "-m", "tests.browser.fake_studio", *map(str, data), "--project", str(folder / "project")],
             cwd=ROOT,
             env=os.environ | {"TEVIT_HOME": str(folder / "home"), "NO_PROXY": "127.0.0.1"},
             text=True,
             stdout=subprocess.PIPE,
             stderr=errors,
+            **options,
         )
     assert process.stdout is not None
     said = process.stdout.readline()
     assert said.startswith("TeViT Studio: "), (folder / "errors").read_text()
-    yield Server(said.split()[2], folder / "project")
-    process.terminate()
-    process.wait(timeout=20)
+    try:
+        yield Server(said.split()[2], folder)
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
     assert "leaves this machine" not in (folder / "errors").read_text()
 
 
 @pytest.fixture(scope="module")
-def people(browser: Browser) -> tuple[BrowserContext, BrowserContext]:
-    return browser.new_context(), browser.new_context()
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Its log was cut off before anything of it was whole."""
+    folder = tmp_path_factory.mktemp("review")
+    filled(folder / "project", 2).close()
+    edit(folder / "project", "DELETE FROM decisions")
+    with serve(folder, "--dataset", LABELS, "--frames", SHAPES, "--predictions", FOUND) as found:
+        yield found
 
 
 @pytest.fixture
-def review(people: tuple[BrowserContext, BrowserContext], server: Server) -> Iterator[Visit]:
-    """Opens the tab as person 0 or 1; nothing may fail in the page's scripts or ask another machine."""
-    pages: list[Page] = []
+def bare(tmp_path: Path) -> Iterator[Server]:
+    """Of the first video the frames and what the demo model sees there, nothing else; in a folder that cannot be
+    written."""
+    found = [one for one in json.loads(FOUND.read_bytes()) if one["video_id"] == 1]
+    (tmp_path / "results.json").write_text(json.dumps(found))
+    (tmp_path / "frames").symlink_to(SHAPES / "JPEGImages" / "shapes-2001-0000")
+    data = ("--predictions", tmp_path / "results.json", "--frames", tmp_path / "frames")
+    with serve(tmp_path, *data, **held_back(tmp_path)) as server:
+        yield server
+    assert not list((tmp_path / "project").iterdir())
+
+
+def held_back(folder: Path) -> dict[str, Any]:
+    """How a process is started that cannot write the project's folder, whoever it is."""
+    (folder / "project").mkdir()
+    (folder / "project").chmod(0o555)
+    return {"preexec_fn": obey_permissions} if os.getuid() == 0 else {}
+
+
+def obey_permissions() -> None:
+    """Take root's leave to write everywhere (CAP_DAC_OVERRIDE) from this process."""
+    assert ctypes.CDLL(None).prctl(24, 1, 0, 0, 0) == 0
+
+
+@contextmanager
+def review(browser: Browser, server: Server, name: str) -> Iterator[Page]:
+    """The tab, opened by a person with a browser of their own; nothing may fail in the page's scripts or ask another
+    machine."""
     failures: list[str] = []
 
     def note(url: str) -> None:
         if urlsplit(url).scheme not in ("data", "blob") and not url.startswith(server.url):
             failures.append(url)
 
-    def open_page(user: int = 0, name: str = "anna") -> Page:
-        page = people[user].new_page()
-        pages.append(page)
-        page.on("pageerror", lambda error: failures.append(str(error)))
-        page.on("request", lambda request: note(request.url))
-        page.goto(server.url)
-        page.get_by_role("tab", name="Review").click()
-        expect(where(page)).to_contain_text(" of ", timeout=60_000)
-        expect(player(page)).to_have_attribute("data-state", "ready")
-        page.get_by_label("Reviewer").fill(name)
-        page.keyboard.press("Escape")
-        return page
-
-    yield open_page
-    for page in pages:
-        page.close()
+    context = browser.new_context()
+    page = context.new_page()
+    page.on("pageerror", lambda error: failures.append(str(error)))
+    page.on("request", lambda request: note(request.url))
+    page.goto(server.url)
+    page.get_by_role("tab", name="Review").click()
+    expect(where(page)).to_contain_text(" of ", timeout=60_000)
+    expect(player(page)).to_have_attribute("data-state", "ready", timeout=60_000)
+    page.get_by_label("Reviewer").fill(name)
+    page.keyboard.press("Escape")
+    yield page
+    context.close()
     assert failures == []
+
+
+@pytest.fixture(scope="module")
+def anna(browser: Browser, server: Server) -> Iterator[Page]:
+    """Every test goes on where the one before has left her."""
+    with review(browser, server, "anna") as page:
+        yield page
 
 
 def player(page: Page) -> Locator:
@@ -120,89 +158,127 @@ def log_of(page: Page, folder: Path) -> list[Decision]:
     return read_log(download(page, "decisions.jsonl", folder))
 
 
-def test_twenty_questions_by_keyboard_alone(review: Visit, server: Server, tmp_path: Path):
-    page = review()
+def go_to(page: Page, place: int) -> None:
+    page.locator(f".queue button[data-place='{place}']").click()
+    expect(where(page)).to_contain_text(f"{place + 1} of ")
+
+
+def walk(page: Page) -> None:
+    page.get_by_label("What to review").click()
+    page.get_by_role("option", name="all tracks of all videos").click()
+    expect(page.locator(".ask-question")).to_contain_text("with the right masks in every frame?")
+
+
+def test_twenty_questions_by_keyboard_alone(anna: Page, tmp_path: Path):
     before = json.loads(LABELS.read_bytes())
-    expect(page.get_by_role("button", name="Save decision")).to_be_disabled()
+    expect(anna.get_by_role("alert")).to_contain_text(
+        "is cut off: it has 0 decisions of 2: it is kept as review.damaged-"
+    )
+    expect(anna.get_by_role("button", name="Save decision")).to_be_disabled()
     for number in range(1, 21):
-        expect(where(page)).to_contain_text(f"{number} of ")
-        found = answers(page)
-        page.keyboard.press(next(key for key in ("2", "3", "1") if key in found) if number % 2 else "1")
-        page.keyboard.press("Enter")
-        expect(said(page)).to_have_text("saved")
-        decided(page, number)
-    log = log_of(page, tmp_path)
+        expect(where(anna)).to_contain_text(f"{number} of ")
+        found = answers(anna)
+        anna.keyboard.press(next(key for key in ("2", "3", "1") if key in found) if number % 2 else "1")
+        anna.keyboard.press("Enter")
+        decided(anna, number)
+    log = log_of(anna, tmp_path)
     assert len(log) == 20 and {d.reviewer for d in log} == {"anna"}
     assert sum(d.verdict == "label is wrong" for d in log) >= 8
-    exported = json.loads(download(page, "corrected.json", tmp_path).read_bytes())
+    exported = json.loads(download(anna, "corrected.json", tmp_path).read_bytes())
     assert exported == apply(before, log, only_fitting=True)
     assert exported != before and json.loads(LABELS.read_bytes()) == before
-    assert list(csv.DictReader(download(page, "changes.csv", tmp_path).open()))
-    assert "20 decisions" in download(page, "report.html", tmp_path).read_text()
+    assert list(csv.DictReader(download(anna, "changes.csv", tmp_path).open()))
+    assert "20 decisions" in download(anna, "report.html", tmp_path).read_text()
 
 
-def test_a_reload_keeps_all_and_undo_takes_back_what_was_last(review: Visit, tmp_path: Path):
-    page = review()
-    decided(page, 20)
-    expect(where(page)).to_contain_text("21 of ")
-    page.keyboard.press("Control+z")
-    expect(said(page)).to_contain_text("undone")
-    expect(where(page)).to_contain_text("20 of ")
-    decided(page, 19)
-    page.keyboard.press("Control+Shift+z")
-    expect(said(page)).to_contain_text("done again")
-    decided(page, 20)
-    page.get_by_role("button", name="Undo", exact=True).click()
-    decided(page, 19)
-    page.reload()
-    page.get_by_role("tab", name="Review").click()
-    decided(page, 19)
-    expect(page.get_by_label("Reviewer")).to_have_value("anna")
-    assert len(log_of(page, tmp_path)) == 23, "undo and redo are decisions, too"
-
-
-def test_what_is_typed_while_it_saves_is_not_lost(review: Visit, tmp_path: Path):
-    page = review()
-    before = len(log_of(page, tmp_path))
+def test_undo_and_what_is_typed_while_it_saves(anna: Page, tmp_path: Path):
+    anna.keyboard.press("Control+z")
+    expect(said(anna)).to_contain_text("undone")
+    expect(where(anna)).to_contain_text("20 of ")
+    decided(anna, 19)
+    anna.keyboard.press("Control+Shift+z")
+    expect(said(anna)).to_contain_text("done again")
+    decided(anna, 20)
+    anna.get_by_role("button", name="Undo", exact=True).click()
+    decided(anna, 19)
+    go_to(anna, 20)
     for key in ("1", "Enter", "0", "Enter", "1", "Enter"):
-        page.keyboard.press(key)
-    decided(page, 22)
-    log = log_of(page, tmp_path)[before:]
-    assert [d.verdict for d in log] == ["label is right", "unclear", "label is right"]
+        anna.keyboard.press(key)
+    decided(anna, 22)
+    log = log_of(anna, tmp_path)
+    assert len(log) == 26, "undo and redo are decisions, too"
+    assert [d.verdict for d in log[-3:]] == ["label is right", "unclear", "label is right"]
 
 
-def test_keys_of_the_player_steps_and_notes(review: Visit, tmp_path: Path):
-    page = review()
-    at, frame = int(where(page).inner_text().split()[0]), int(player(page).get_attribute("data-frame") or 0)
-    page.keyboard.press("ArrowRight")
-    expect(player(page)).to_have_attribute("data-frame", str(frame + 1))
-    page.keyboard.press("n")
-    expect(where(page)).to_contain_text(f"{at + 1} of ")
-    page.get_by_role("button", name="Previous", exact=True).click()
-    expect(where(page)).to_contain_text(f"{at} of ")
-    page.get_by_role("button", name="Next", exact=True).click()
-    expect(where(page)).to_contain_text(f"{at + 1} of ")
-    page.keyboard.press("p")
-    expect(where(page)).to_contain_text(f"{at} of ")
-    page.locator(".queue button[data-place='0']").click()
-    expect(where(page)).to_contain_text("1 of ")
-    page.locator(f".queue button[data-place='{at - 1}']").click()
-    expect(where(page)).to_contain_text(f"{at} of ")
-    page.keyboard.press("Enter")
-    expect(said(page)).to_contain_text("Choose an answer first")
-    page.keyboard.press("0")
-    page.keyboard.press("/")
-    page.keyboard.type("1 or 2?")
-    page.keyboard.press("Enter")
-    expect(said(page)).to_have_text("saved")
-    last = log_of(page, tmp_path)[-1]
+def test_keys_of_the_player_steps_and_notes(anna: Page, tmp_path: Path):
+    at, frame = int(where(anna).inner_text().split()[0]), int(where(anna).inner_text().split()[-1])
+    expect(player(anna)).to_have_attribute("data-frame", str(frame))
+    anna.keyboard.press("ArrowLeft" if frame else "ArrowRight")
+    expect(player(anna)).to_have_attribute("data-frame", str(frame - 1 if frame else 1))
+    anna.keyboard.press("n")
+    expect(where(anna)).to_contain_text(f"{at + 1} of ")
+    anna.get_by_role("button", name="Previous", exact=True).click()
+    expect(where(anna)).to_contain_text(f"{at} of ")
+    anna.get_by_role("button", name="Next", exact=True).click()
+    expect(where(anna)).to_contain_text(f"{at + 1} of ")
+    anna.keyboard.press("p")
+    expect(where(anna)).to_contain_text(f"{at} of ")
+    anna.keyboard.press("Enter")
+    expect(said(anna)).to_contain_text("Choose an answer first")
+    anna.keyboard.press("0")
+    anna.keyboard.press("/")
+    anna.keyboard.type("1 or 2?")
+    anna.keyboard.press("Enter")
+    expect(said(anna)).to_have_text("saved")
+    last = log_of(anna, tmp_path)[-1]
     assert (last.verdict, last.note) == ("unclear", "1 or 2?")
 
 
-def test_two_people_see_and_settle_what_they_disagree_about(review: Visit):
-    anna, ben = review(0), review(1, "ben")
-    place = int(where(anna).inner_text().split()[0])
-    expect(where(ben)).to_contain_text(f"{place} of ")
+def test_the_player_shows_what_was_corrected(anna: Page, tmp_path: Path):
+    place, decision = next((i, d) for i, d in enumerate(log_of(anna, tmp_path)) if isinstance(d.action, AddTrack))
+    go_to(anna, place)
+    labels = anna.get_by_role("group", name="Labels in the player")
+    groups = player(anna).get_by_role("rowgroup")
+    expect(groups.first).to_have_accessible_name("Ground truth")
+    before = groups.first.get_by_role("row").count()
+    anna.keyboard.press("x")
+    expect(groups.first).to_have_accessible_name("Corrected")
+    changes = [d for d in log_of(anna, tmp_path) if d.video_id == decision.video_id and d.verdict == "label is wrong"]
+    expect(labels).to_contain_text(f"{len(changes)} change")
+    added = sum(isinstance(d.action, AddTrack) for d in changes)
+    gone = sum(isinstance(d.action, DeleteTrack) for d in changes)
+    expect(groups.first.get_by_role("row")).to_have_count(before + added - gone)
+    labels.get_by_role("button", name="original").click()
+    expect(groups.first).to_have_accessible_name("Ground truth")
+
+
+def test_the_list_of_the_tab_errors_is_reviewed(anna: Page):
+    anna.get_by_role("tab", name="Errors").click()
+    types = anna.locator("[data-chart=types]")
+    types.get_by_role("button", name=re.compile("^missed, ")).click(timeout=60_000)
+    expect(anna.locator("#errors-bar .chip")).to_have_count(1)
+    first = anna.locator("#errors-rows li[data-row] small").first.inner_text()
+    count = int(anna.locator("#errors-bar .count").inner_text().split()[0])
+    anna.get_by_role("button", name="Review these").click()
+    expect(where(anna)).to_contain_text(f" of {count} ", timeout=30_000)
+    chip = anna.get_by_role("button", name="Errors: missed")
+    expect(chip).to_be_visible()
+    expect(anna.locator(".queue .where").first).to_contain_text(f"missed · {first.split(',')[0]}")
+    anna.keyboard.press("1")
+    anna.keyboard.press("Enter")
+    expect(said(anna)).to_have_text("saved")
+    chip.click()
+    expect(chip).to_be_hidden()
+    expect(where(anna)).not_to_contain_text(f" of {count} ")
+
+
+def test_two_people_see_and_settle_what_they_disagree_about(anna: Page, browser: Browser, server: Server):
+    with review(browser, server, "ben") as ben:
+        disagree(anna, ben)
+
+
+def disagree(anna: Page, ben: Page) -> None:
+    go_to(anna, int(where(ben).inner_text().split()[0]) - 1)
     anna.keyboard.press("1")
     anna.keyboard.press("Enter")
     expect(said(anna)).to_have_text("saved")
@@ -217,69 +293,114 @@ def test_two_people_see_and_settle_what_they_disagree_about(review: Visit):
     expect(ben.locator(".disagreements")).to_have_count(0)
 
 
-def test_a_walk_through_all_labels_and_another_class(review: Visit, tmp_path: Path):
-    page = review()
-    page.get_by_label("What to review").click()
-    page.get_by_role("option", name="all tracks of all videos").click()
-    total = len(json.loads(LABELS.read_bytes())["annotations"])
-    expect(where(page)).to_contain_text(f"of {total}")
-    expect(page.locator(".ask-question")).to_contain_text("with the right masks in every frame?")
-    page.get_by_label("Change the class to").select_option("ring")
-    expect(said(page)).to_contain_text("change the class to ring")
-    page.get_by_role("button", name="Save decision").click()
-    expect(said(page)).to_have_text("saved")
-    assert "change class" in download(page, "decisions.jsonl", tmp_path).read_text().splitlines()[-1]
+def test_a_walk_through_all_labels_another_class_and_a_mask(anna: Page, tmp_path: Path):
+    walk(anna)
+    expect(where(anna)).to_contain_text(f"of {len(json.loads(LABELS.read_bytes())['annotations'])}")
+    anna.get_by_label("Change the class to").select_option("ring")
+    expect(said(anna)).to_contain_text("change the class to ring")
+    anna.get_by_role("button", name="Save decision").click()
+    expect(said(anna)).to_have_text("saved")
+    anna.get_by_role("button", name="Correct the mask").click()
+    box = brush(anna)
+    anna.keyboard.press("]")
+    anna.mouse.move(box["x"] + box["width"] * 0.1, box["y"] + box["height"] * 0.5)
+    anna.mouse.down()
+    anna.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.5, steps=4)
+    anna.mouse.up()
+    expect(said(anna)).to_contain_text("chosen: Correct the mask")
+    anna.keyboard.press("Enter")
+    expect(said(anna)).to_have_text("saved")
+    reclassed, replaced = (d.action for d in log_of(anna, tmp_path)[-2:])
+    assert isinstance(reclassed, ChangeClass) and isinstance(replaced, ReplaceMask)
+    row = decode(replaced.mask.rle)[replaced.mask.size[0] // 2]
+    assert row[int(0.12 * len(row)) : int(0.88 * len(row))].all(), "the stroke from left to right"
+    assert anna.evaluate("Object.keys(localStorage).filter(key => key.includes('review-mask')).length") == 0
 
 
-def test_ap_before_and_after_and_a_log_that_does_not_fit(review: Visit, tmp_path: Path):
-    page = review()
-    page.get_by_role("button", name="AP before and after").click()
-    expect(page.locator("#review-after table")).to_contain_text("tevit_demo", timeout=60_000)
-    log = download(page, "decisions.jsonl", tmp_path).read_text().splitlines()
-    changed = json.loads(log[0]) | {"id": "elsewhere", "dataset": "0" * 64, "tracks": [99999]}
-    (tmp_path / "other.jsonl").write_text(json.dumps(changed) + "\n")
-    page.locator("#review-more input[type=file]").set_input_files(tmp_path / "other.jsonl")
-    told = page.locator("#review-told")
-    expect(told).to_contain_text("1 were made for another version of these labels")
+def test_of_a_log_for_other_labels_only_what_fits_is_taken(anna: Page, tmp_path: Path):
+    log = log_of(anna, tmp_path)
+    lines = [json.loads(to_line(d)) | {"id": f"x{n}", "dataset": "0" * 64} for n, d in enumerate(log[:2])]
+    lines[1] |= {"verdict": "label is wrong", "action": {"do": "delete track", "track": 99999}}
+    (tmp_path / "other.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    anna.locator("#review-more input[type=file]").set_input_files(tmp_path / "other.jsonl")
+    told = anna.locator("#review-told")
+    expect(told).to_contain_text("2 were made for another version of these labels")
     expect(told).to_contain_text("Nothing was taken")
-    assert len(log_of(page, tmp_path)) == len(log)
+    expect(told).to_contain_text("there is no annotation 99999")
+    assert len(log_of(anna, tmp_path)) == len(log)
+    anna.get_by_role("button", name="Take only the 1 that fit").click()
+    expect(told).to_contain_text("1 were saved")
+    assert [d.id for d in log_of(anna, tmp_path)] == [*(d.id for d in log), "x0"]
 
 
-def test_at_every_width_nothing_sticks_out(review: Visit):
-    page = review()
+def test_ap_before_and_after(anna: Page):
+    anna.get_by_role("button", name="AP before and after").click()
+    expect(anna.locator("#review-after table")).to_contain_text("tevit_demo", timeout=60_000)
+
+
+def test_at_every_width_nothing_sticks_out(anna: Page):
     for width in (1440, 1024, 390):
-        page.set_viewport_size({"width": width, "height": 844})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        expect(page.get_by_role("button", name="Save decision")).to_be_visible()
+        anna.set_viewport_size({"width": width, "height": 844})
+        assert anna.evaluate("document.documentElement.scrollWidth") <= width
+        expect(anna.get_by_role("button", name="Save decision")).to_be_visible()
 
 
-def test_a_mask_by_hand_survives_a_reload_and_is_saved(review: Visit, tmp_path: Path):
-    page = review()
-    page.get_by_label("What to review").click()
-    page.get_by_role("option", name="all tracks of all videos").click()
-    expect(page.locator(".ask-question")).to_contain_text("with the right masks in every frame?")
-    page.get_by_role("button", name="Correct the mask").click()
+def brush(page: Page) -> dict[str, float]:
+    """Where the mask is drawn."""
     canvas = page.locator(".brush-canvas")
     expect(canvas).to_be_visible()
     box = canvas.bounding_box()
     assert box is not None
-    page.keyboard.press("]")
-    page.mouse.move(box["x"] + box["width"] * 0.1, box["y"] + box["height"] * 0.5)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.5, steps=4)
-    page.mouse.up()
-    expect(said(page)).to_contain_text("chosen: Correct the mask")
-    drawn = page.evaluate("JSON.parse(Object.entries(localStorage).find(([key]) => key.includes('review-mask'))[1])")
-    page.reload()
-    page.get_by_role("tab", name="Review").click()
-    expect(where(page)).to_contain_text(" of ", timeout=60_000)
-    page.get_by_label("What to review").click()
-    page.get_by_role("option", name="all tracks of all videos").click()
-    expect(said(page)).to_contain_text("chosen: Correct the mask")
-    page.keyboard.press("Enter")
-    expect(said(page)).to_have_text("saved")
-    action = log_of(page, tmp_path)[-1].action
-    assert isinstance(action, ReplaceMask) and action.mask.counts == drawn["counts"]
-    row = decode(action.mask.rle)[action.mask.size[0] // 2]
-    assert row[int(0.12 * len(row)) : int(0.88 * len(row))].all(), "the stroke from left to right"
-    assert page.evaluate("Object.keys(localStorage).filter(key => key.includes('review-mask')).length") == 0
+    return {**box}
+
+
+def press_at(page: Page, box: dict[str, float], x: float, y: float) -> None:
+    """x, y: pixels of the video, which is 320 x 192."""
+    page.mouse.click(box["x"] + box["width"] * x / 320, box["y"] + box["height"] * y / 192)
+
+
+def test_without_labels_a_corrected_prediction_becomes_one(browser: Browser, bare: Server, tmp_path: Path):
+    with review(browser, bare, "dora") as dora:
+        correct_and_add(dora, bare, tmp_path)
+
+
+def correct_and_add(dora: Page, bare: Server, tmp_path: Path) -> None:
+    """Polygon, eraser, a reload in the middle, fill; then the tracks that were exported have just these pixels."""
+    expect(dora.get_by_role("alert")).to_contain_text("cannot be written: decisions are kept in memory only")
+    expect(dora.locator(".ask-question")).to_contain_text("Is there a class")
+    frame = int(player(dora).get_attribute("data-frame") or 0)
+    dora.get_by_role("button", name="Correct the mask").click()
+    box = brush(dora)
+    bar = dora.get_by_role("toolbar", name="Mask correction")
+    bar.get_by_role("button", name="Clear").click()
+    dora.keyboard.press("g")
+    for x, y in ((40, 40), (200, 40), (200, 150), (40, 150)):
+        press_at(dora, box, x, y)
+    dora.keyboard.press("Enter")
+    dora.keyboard.press("e")
+    press_at(dora, box, 120, 95)
+    expect(said(dora)).to_contain_text("chosen: Correct the mask")
+    dora.reload()
+    dora.get_by_role("tab", name="Review").click()
+    expect(said(dora)).to_contain_text("chosen: Correct the mask", timeout=30_000)
+    box = brush(dora)
+    dora.keyboard.press("f")
+    press_at(dora, box, 120, 95)
+    bar.get_by_role("button", name="Take the prediction here").click()
+    bar.get_by_role("button", name="Step back").click()
+    dora.keyboard.press("Enter")
+    expect(said(dora)).to_have_text("saved")
+    decision = log_of(dora, tmp_path)[-1]
+    assert isinstance(decision.action, AddTrack) and decision.prediction is not None
+    (added,) = parse_dataset(download(dora, "corrected.json", tmp_path).read_bytes(), "new").video(1).tracks
+    drawn = decode(added.rles[frame])
+    assert drawn[42:148, 42:198].all() and drawn.sum() <= 164 * 114 and not drawn[:, 203:].any()
+    predicted = read_results(bare.folder / "results.json").masks(1)[decision.prediction.place - 1]
+    others = [n for n in range(len(added.rles)) if n != frame and predicted.areas[n]]
+    assert len(others) > 5 and all(added.rles[n] == predicted.rles[n] for n in others)
+    dora.keyboard.press("p")
+    dora.keyboard.press("x")
+    expect(player(dora).get_by_role("rowgroup", name="Corrected").get_by_role("row")).to_have_count(1)
+    dora.keyboard.press("2")
+    dora.keyboard.press("Enter")
+    expect(said(dora)).to_contain_text("You have added it already")

@@ -16,12 +16,25 @@ from scipy.optimize import linear_sum_assignment
 
 from tevit.postprocess import Detections
 
-MIN_IOU = 0.3  # soft IoU over the shared frames below which two tracks are two objects
 SAME_CLASS = 0.01  # decides between equal masks: one query may appear under several classes
-LIKENESS = 0.1  # weight of the features' cosine beside the IoU
-ALIKE = 0.9  # cosine from which an object that was away is taken to be the same, if the class is
 MOST_LIVE = 64  # identities that may still go on; of more, those with the least score go
 SIDE = 28  # of a mask over its box
+
+
+@dataclass(frozen=True)
+class Linking:
+    """How windows are joined; the defaults are those of the table in benchmarks/windows.json.
+
+    overlap: frames that a window shares with the one before. keyframes: how many older ones it sees besides. min_iou:
+    soft IoU over the shared frames below which two tracks are two objects. likeness: weight of the features' cosine
+    beside it. alike: cosine from which an object that was away is taken to be the same, if the class is.
+    """
+
+    overlap: int = 4
+    keyframes: int = 2
+    min_iou: float = 0.3
+    likeness: float = 0.1
+    alike: float = 0.9
 
 
 class Look(msgspec.Struct, frozen=True):
@@ -78,14 +91,10 @@ class _Looks:
 
 
 class Linker:
-    """Takes the windows of a video in order.
+    """Takes the windows of a video in order. max_tracks: how many identities are wanted in the end."""
 
-    overlap: frames that a window shares with the one before. keyframes: how many of older frames it sees besides.
-    max_tracks: how many identities are wanted in the end.
-    """
-
-    def __init__(self, overlap: int, keyframes: int, max_tracks: int):
-        self._overlap, self._most, self._wanted = overlap, keyframes, max_tracks
+    def __init__(self, linking: Linking, max_tracks: int):
+        self._linking, self._wanted = linking, max_tracks
         self._memory = _Memory()
 
     def dump(self) -> bytes:
@@ -156,8 +165,8 @@ class Linker:
         same = np.array([[item.category_id == category for item in live] for category in categories])
         cosines = features @ _unit(np.array([item.feature for item in live])).T
         away = (known.maps.max((2, 3), initial=0) < 0.5).all(1)  # nothing of them is in the frames that both know
-        fits = (ious >= MIN_IOU) | (away & same & (cosines >= ALIKE))
-        value = np.where(fits, 1 + ious + LIKENESS * cosines + SAME_CLASS * same, 0)
+        fits = (ious >= self._linking.min_iou) | (away & same & (cosines >= self._linking.alike))
+        value = np.where(fits, 1 + ious + self._linking.likeness * cosines + SAME_CLASS * same, 0)
         for row, column in zip(*linear_sum_assignment(-value), strict=True):
             if fits[row, column]:
                 partners[row] = live[column]
@@ -166,11 +175,11 @@ class Linker:
     def _choose_keyframes(self, frames: Sequence[int]) -> None:
         """The frames, old and new, that together show every live object best; those of the overlap come anyway."""
         memory, chosen = self._memory, []
-        tail = set(range(memory.length - self._overlap, memory.length))
+        tail = set(range(memory.length - self._linking.overlap, memory.length))
         candidates = [frame for frame in frames if frame not in tail]
         values = np.array([[_value(item, frame) for item in memory.live] for frame in candidates])
         covered = np.zeros(len(memory.live))
-        while len(chosen) < self._most and len(values) and len(memory.live):
+        while len(chosen) < self._linking.keyframes and len(values) and len(memory.live):
             gains = np.maximum(values - covered, 0).sum(1)
             best = int(np.argmax(gains))
             if gains[best] <= 0:
@@ -182,7 +191,7 @@ class Linker:
     def _forget(self) -> None:
         """Looks at frames that nobody will see again, and identities beyond those that can matter."""
         memory = self._memory
-        wanted = {*memory.keyframes, *range(memory.length - self._overlap, memory.length)}
+        wanted = {*memory.keyframes, *range(memory.length - self._linking.overlap, memory.length)}
         for identity in memory.live:
             identity.looks = {frame: look for frame, look in identity.looks.items() if frame in wanted}
         memory.live.sort(key=lambda identity: (not identity.looks, -identity.score_sum))

@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from tevit.allocation import keep_freed_memory
 from tevit.checkpoint import load_model
 from tevit.configs import published
 from tevit.download import weights
-from tevit.linking import Linker
+from tevit.linking import Linker, Linking
 from tevit.model.packed import can_pack, pack
 from tevit.parts import Collected, Part
 from tevit.postprocess import ClipModel, Detections, detect, to_tracks
@@ -25,7 +26,8 @@ from tevit.tracks import Track, VideoResult
 from tevit.video import Geometry, Video, geometry, open_video, preprocess
 
 ONE_PASS = 48  # a video of at most so many frames is one window
-WINDOW, OVERLAP, KEYFRAMES = 24, 4, 2
+WINDOW = 24  # frames of the windows of a longer one
+DEFAULT = Linking()
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -146,23 +148,24 @@ class Predictor:
         window: int | None = None,
         max_tracks: int = 10,
         size: tuple[int, int] | None = None,
-        keyframes: int = KEYFRAMES,
+        linking: Linking = DEFAULT,
         resume: bytes | None = None,
         progress: Progress | None = None,
     ) -> Iterator[tuple[Part, Linker]]:
         """What each window adds, at a memory that does not grow with the video; arguments and errors as for `stream`.
 
-        keyframes: how many older frames, in which live objects are seen best, a window sees besides its own.
+        linking: how windows are joined; a window shorter than its overlap overlaps by all frames but one.
         resume: what the linker of an interrupted pass had dumped after its last part; it goes on behind that.
         Yields: the part, and the linker, which knows the best tracks so far.
         """
         sizes = geometry(video.size_hw, size or self.config.scale)
         length = window or WINDOW
-        linker = Linker(min(OVERLAP, length - 1), keyframes, max_tracks)
+        linking = replace(linking, overlap=min(linking.overlap, length - 1))
+        linker = Linker(linking, max_tracks)
         if resume is not None:
             linker.load(resume)
         memory: dict[int, np.ndarray] = {}
-        for clip in _windows(_inputs(video, sizes, linker, length), window, linker, memory):
+        for clip in _windows(_inputs(video, sizes, linker, length), window, linker, linking.overlap, memory):
             done, own = linker.length, clip[0].number
             older = [_Input(number, 0.0, memory[number]) for number in sorted(memory) if number < own]
             with _reporting(self.model, progress, done, clip[-1].number + 1, video.length):
@@ -237,7 +240,7 @@ def _inputs(video: Video, sizes: Geometry, linker: Linker, window: int) -> Itera
 
 
 def _windows(
-    inputs: Iterator[_Input], window: int | None, linker: Linker, memory: dict[int, np.ndarray]
+    inputs: Iterator[_Input], window: int | None, linker: Linker, overlap: int, memory: dict[int, np.ndarray]
 ) -> Iterator[list[_Input]]:
     """The frames of each window; at most one window of frames is held. memory: gets the keyframes of an earlier stop.
 
@@ -256,7 +259,7 @@ def _windows(
         head.clear()
         inputs = chain((ahead.popleft() for _ in range(len(ahead))), inputs)  # a frame is let go as soon as it is used
         yield clip
-    while new := list(islice(inputs, size - min(OVERLAP, size - 1))):
+    while new := list(islice(inputs, size - overlap)):
         clip = (clip + new)[-size:]
         yield clip
 

@@ -23,6 +23,7 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
+    "--process-per-site",  # a page that loads has what an open one of the same user has compiled
 )
 
 

@@ -1,9 +1,6 @@
 """What programs ask of the studio, through gradio's client; and the very first launch, with the real demo model."""
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -12,7 +9,9 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from playwright.sync_api import Browser, expect
 
-from tests.browser.conftest import ROOT, Studio
+from tests.browser.conftest import Studio
+from tests.browser.servers import ROOT, served
+from tevit.cli import main
 from tevit.video import open_video
 
 pytestmark = pytest.mark.browser
@@ -41,11 +40,11 @@ def test_segment_says_what_is_wrong(client: Client, clips: dict[str, Path]):
         client.predict(handle_file(clips["street"]), "nobody", api_name="/segment")
 
 
-def test_evaluate_gives_what_the_command_prints(client: Client):
+def test_evaluate_gives_what_the_command_prints(client: Client, capsys: pytest.CaptureFixture[str]):
     gt, results = SHAPES / "valid.json", SHAPES / "predictions" / "tevit_demo.json"
     said = client.predict(handle_file(gt), handle_file(results), api_name="/evaluate")
-    command = [sys.executable, "-m", "tevit", "evaluate", str(gt), str(results), "--json"]
-    assert said == json.loads(subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout)
+    assert main(["evaluate", str(gt), str(results), "--json"]) == 0
+    assert said == json.loads(capsys.readouterr().out)
 
 
 def test_the_first_launch_comes_to_visible_tracks(browser: Browser, tmp_path: Path):
@@ -64,12 +63,7 @@ def test_the_first_launch_is_quick(browser: Browser, tmp_path: Path):
 def first_launch(browser: Browser, tmp_path: Path) -> float:
     """Seconds from the start of the server to visible tracks."""
     began = time.monotonic()
-    environment = os.environ | {"TEVIT_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "app"]
-    server = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE)
-    try:
-        assert server.stdout is not None
-        address = server.stdout.readline().split()[2]
+    with served("app", home=tmp_path / "home", HF_HUB_OFFLINE="1") as address:
         page = browser.new_page()
         page.goto(address)
         shown = page.get_by_role("region", name="Video player").first
@@ -78,7 +72,4 @@ def first_launch(browser: Browser, tmp_path: Path) -> float:
         expect(shown).to_have_attribute("data-tracks", "10", timeout=40_000)
         seconds = time.monotonic() - began
         page.close()
-    finally:
-        server.terminate()
-        server.wait(timeout=20)
     return seconds

@@ -11,13 +11,19 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Studio
+from tests.browser.conftest import Studio, ready
 from tevit.video import open_video
 
 pytestmark = pytest.mark.browser
 
 Visit = Callable[..., Page]
+Stay = Callable[..., Page]
 CANCEL_SECONDS = 3.0
+TOKEN = """() => {
+  let at = document.querySelector('.player-host');
+  while (!at.player) at = at.parentElement;
+  return at.player.show?.token;
+}"""
 FILES = ("overlay.mp4", "results.json", "masks.zip", "tracks.csv", "submission.zip")
 
 
@@ -44,8 +50,22 @@ def row(page: Page, name: str) -> Locator:
 
 
 def drop(page: Page, clip: Path) -> None:
-    page.locator("input[type=file]").first.set_input_files(clip)
-    expect(page.locator("#video")).to_contain_text(clip.stem)
+    """In the place of what was there, perhaps the same clip: until the player shows another show."""
+    before = page.evaluate(TOKEN)
+    upload(page, clip)
+    page.wait_for_function(f"before => ({TOKEN})() !== before", arg=before)
+    expect(page.locator(".player canvas").first).to_have_attribute("aria-label", clip.name)
+    expect(page.locator(".tracks li")).to_have_count(0)
+    expect(player(page)).to_have_attribute("data-state", "ready")
+
+
+def upload(page: Page, file: Path) -> None:
+    expect(button(page, "Run")).to_be_enabled()
+    clear = page.locator("#video").get_by_role("button", name="Clear", exact=True)
+    if clear.is_visible():
+        clear.click()
+    page.locator("input[type=file]").first.set_input_files(file)
+    expect(page.locator("#video")).to_contain_text(file.stem)
 
 
 def choose(page: Page, model: str) -> None:
@@ -87,8 +107,8 @@ def said_twice(page: Page, sentence: str | re.Pattern[str]) -> None:
     expect(toast).to_have_count(0)
 
 
-def test_the_first_page_has_a_clip_to_try(visit: Visit):
-    page = visit()
+def test_the_first_page_has_a_clip_to_try_and_fits_every_width(visit: Visit):
+    page = visit(dark=True)
     expect(page).to_have_title("TeViT Studio")
     expect(page.get_by_role("tab", name="Segment")).to_be_visible()
     expect(page.get_by_label("or a clip that is here")).to_have_value("crossing")
@@ -100,14 +120,27 @@ def test_the_first_page_has_a_clip_to_try(visit: Visit):
     page.get_by_role("option", name="crowd").click()
     expect(page.locator("#facts")).to_contain_text("31 frames")
     button(page, "Run").click()
+    done(page)
     tracks(page, 2)
+    assert darkness(page) < 60
+    for width in (1440, 1024, 390):
+        page.set_viewport_size({"width": width, "height": 844})
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        expect(button(page, "Play")).to_be_in_viewport()
+    button(page, "Light or dark").click()
+    assert darkness(page) > 200
 
 
-def test_from_a_dropped_video_to_tracks_and_files(visit: Visit, clips: dict[str, Path], tmp_path: Path):
-    page = visit()
+def darkness(page: Page) -> int:
+    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    return max(int(level) for level in re.findall(r"\d+", background)[:3])
+
+
+def test_from_a_dropped_video_to_tracks_and_files(stay: Stay, clips: dict[str, Path], tmp_path: Path):
+    page = stay()
     drop(page, clips["dog"])  # a shorter one first
     expect(page.get_by_label("Last frame")).to_have_value("13")
-    drop_again(page, clips["street"])
+    drop(page, clips["street"])
     for fact in ("18 frames", "160 x 96", "10 frames/s"):
         expect(page.locator("#facts")).to_contain_text(fact)
     expect(page.get_by_label("Last frame")).to_have_value("17")
@@ -129,8 +162,124 @@ def test_from_a_dropped_video_to_tracks_and_files(visit: Visit, clips: dict[str,
     assert zipfile.ZipFile(download(page, "submission.zip", tmp_path)).namelist() == ["results.json"]
 
 
-def test_choices_after_the_run_need_no_other_run(visit: Visit, clips: dict[str, Path], tmp_path: Path):
-    page = visit()
+def test_table_plots_and_player_select_together(stay: Stay, clips: dict[str, Path]):
+    page = stay()
+    run(page, clips["street"], "fast.pth")
+    tracks(page, 2)
+    row(page, "2 person").click()
+    expect(lane(page, "2 person")).to_have_attribute("aria-pressed", "true")
+    expect(row(page, "2 person")).to_have_attribute("aria-pressed", "true")
+    lane(page, "1 dog").click()
+    expect(row(page, "1 dog")).to_have_attribute("aria-pressed", "true")
+    expect(row(page, "2 person")).to_have_attribute("aria-pressed", "false")
+    plot = page.get_by_role("img", name="Area over time")
+    plot.scroll_into_view_if_needed()
+    box = plot.bounding_box()
+    assert box is not None
+    plot.click(position={"x": box["width"] * 12.5 / 18, "y": 10})
+    expect(player(page)).to_have_attribute("data-frame", "12")
+
+
+def test_a_range_of_frames_can_be_chosen(stay: Stay, clips: dict[str, Path], tmp_path: Path):
+    page = stay()
+    drop(page, clips["street"])
+    ruler = page.locator(".player .ruler")
+    expect(page.locator(".player-time")).to_have_text(re.compile("frame 0 / 17"))
+    box = ruler.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * 4.5 / 18, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 10.5 / 18, box["y"] + 10, steps=3)
+    page.mouse.up()
+    expect(page.get_by_label("First frame")).to_have_value("4")
+    expect(page.get_by_label("Last frame")).to_have_value("10")
+    choose(page, "fast.pth")
+    button(page, "Run").click()
+    done(page)
+    tracks(page, 2)
+    expect(page.locator(".player-time")).to_have_text(re.compile("frame 4 / 10"))
+    assert frames_of(download(page, "results.json", tmp_path)) == {7}
+    assert open_video(download(page, "overlay.mp4", tmp_path)).length == 7
+
+
+def test_tracks_come_while_the_rest_is_computed_and_cancel_keeps_them(
+    stay: Stay, clips: dict[str, Path], tmp_path: Path
+):
+    page = stay()
+    run(page, clips["long"], "slow.pth")
+    tracks(page, 2)
+    expect(page.locator("#panel")).to_contain_text("of 400 frames")
+    begin = time.monotonic()
+    button(page, "Cancel").click()
+    expect(page.locator("#panel")).to_contain_text("Cancelled after")
+    assert time.monotonic() - begin < CANCEL_SECONDS
+    said = re.search(r"The first (\d+) of 400 frames are kept", page.locator("#panel").inner_text())
+    assert said
+    assert frames_of(download(page, "results.json", tmp_path)) == {int(said[1])}
+
+
+def test_an_error_is_said_twice_and_keeps_what_was_there(stay: Stay, clips: dict[str, Path], tmp_path: Path):
+    page = stay()
+    run(page, clips["dog"], "fast.pth")
+    done(page)
+    for model, sentence in (
+        ("broken.pth", "broken.pth: not a whole PyTorch checkpoint (the file is empty)"),
+        ("crashing.pth", "dog.mp4: unexpected RuntimeError; the server's log says where."),
+    ):
+        choose(page, model)
+        button(page, "Run").click()
+        said_twice(page, sentence)
+    tracks(page, 2)
+    choose(page, "fast.pth")
+    button(page, "Run").click()
+    done(page)
+    assert frames_of(download(page, "results.json", tmp_path)) == {14}
+
+
+def test_what_cannot_run_is_refused_until_it_can(stay: Stay, clips: dict[str, Path], studio: Studio):
+    page = stay()
+    upload(page, clips["words"])
+    said_twice(page, re.compile(r"words\.mp4: not a .*video"))
+    drop(page, clips["dog"])
+    expect(page.locator("#facts")).to_contain_text("14 frames")
+    expect(page.locator("#panel").get_by_role("alert")).to_have_count(0)
+    page.get_by_label("Tracks to compute").fill("0")
+    button(page, "Run").click()
+    said_twice(page, re.compile("Tracks to compute: expected .*, got 0"))
+    page.get_by_label("Tracks to compute").fill("20")
+    page.get_by_label("First frame").fill("12")
+    page.get_by_label("Last frame").fill("5")
+    button(page, "Run").click()
+    said_twice(page, re.compile("Frames: expected the first one before the last, got 12 to 5"))
+    choose(page, "tevit_r50 (no weights)")
+    advice = f"get them with `tevit models --get tevit_r50`, or put tevit_r50.pth into {studio.home / 'checkpoints'}."
+    expect(page.locator("#advice")).to_contain_text(advice)
+    expect(button(page, "Get weights")).to_be_visible()
+    page.get_by_label("Last frame").fill("13")
+    button(page, "Run").click()
+    said_twice(page, re.compile(re.escape(advice)))
+
+
+def test_the_keyboard_is_enough(stay: Stay, clips: dict[str, Path]):
+    page = stay()
+    drop(page, clips["dog"])
+    choose(page, "fast.pth")
+    expect(page.locator("#facts")).to_contain_text("14 frames")
+    expect(button(page, "Run")).to_be_enabled()
+    page.get_by_label("Tracks to compute").focus()
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        if button(page, "Run").evaluate("element => element === document.activeElement"):
+            break
+    page.keyboard.press("Enter")
+    done(page)
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.press("End")
+    expect(player(page)).to_have_attribute("data-frame", "13")
+
+
+def test_choices_after_the_run_need_no_other_run(stay: Stay, clips: dict[str, Path], tmp_path: Path):
+    page = stay()
     run(page, clips["street"], "fast.pth")
     done(page)
     tracks(page, 2)
@@ -153,64 +302,8 @@ def test_choices_after_the_run_need_no_other_run(visit: Visit, clips: dict[str, 
     expect(row(page, "2 person")).to_be_visible()
 
 
-def test_table_plots_and_player_select_together(visit: Visit, clips: dict[str, Path]):
-    page = visit()
-    run(page, clips["street"], "fast.pth")
-    tracks(page, 2)
-    row(page, "2 person").click()
-    expect(lane(page, "2 person")).to_have_attribute("aria-pressed", "true")
-    expect(row(page, "2 person")).to_have_attribute("aria-pressed", "true")
-    lane(page, "1 dog").click()
-    expect(row(page, "1 dog")).to_have_attribute("aria-pressed", "true")
-    expect(row(page, "2 person")).to_have_attribute("aria-pressed", "false")
-    plot = page.get_by_role("img", name="Area over time")
-    plot.scroll_into_view_if_needed()
-    box = plot.bounding_box()
-    assert box is not None
-    plot.click(position={"x": box["width"] * 12.5 / 18, "y": 10})
-    expect(player(page)).to_have_attribute("data-frame", "12")
-
-
-def test_a_range_of_frames_can_be_chosen(visit: Visit, clips: dict[str, Path], tmp_path: Path):
-    page = visit()
-    drop(page, clips["street"])
-    ruler = page.locator(".player .ruler")
-    expect(page.locator(".player-time")).to_have_text(re.compile("frame 0 / 17"))
-    box = ruler.bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] * 4.5 / 18, box["y"] + 10)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 10.5 / 18, box["y"] + 10, steps=3)
-    page.mouse.up()
-    expect(page.get_by_label("First frame")).to_have_value("4")
-    expect(page.get_by_label("Last frame")).to_have_value("10")
-    choose(page, "fast.pth")
-    button(page, "Run").click()
-    done(page)
-    tracks(page, 2)
-    expect(page.locator(".player-time")).to_have_text(re.compile("frame 4 / 10"))
-    assert frames_of(download(page, "results.json", tmp_path)) == {7}
-    assert open_video(download(page, "overlay.mp4", tmp_path)).length == 7
-
-
-def test_tracks_come_while_the_rest_is_computed_and_cancel_keeps_them(
-    visit: Visit, clips: dict[str, Path], tmp_path: Path
-):
-    page = visit()
-    run(page, clips["long"], "slow.pth")
-    tracks(page, 2)
-    expect(page.locator("#panel")).to_contain_text("of 400 frames")
-    begin = time.monotonic()
-    button(page, "Cancel").click()
-    expect(page.locator("#panel")).to_contain_text("Cancelled after")
-    assert time.monotonic() - begin < CANCEL_SECONDS
-    said = re.search(r"The first (\d+) of 400 frames are kept", page.locator("#panel").inner_text())
-    assert said
-    assert frames_of(download(page, "results.json", tmp_path)) == {int(said[1])}
-
-
-def test_a_page_that_is_reloaded_finds_its_run_and_a_link_its_result(visit: Visit, clips: dict[str, Path]):
-    page = visit()
+def test_a_page_that_is_reloaded_finds_its_run_and_a_link_its_result(stay: Stay, clips: dict[str, Path]):
+    page = stay()
     run(page, clips["long"], "slow.pth")
     expect(page.get_by_role("progressbar", name="segmenting")).to_be_visible()
     page.reload()
@@ -220,61 +313,16 @@ def test_a_page_that_is_reloaded_finds_its_run_and_a_link_its_result(visit: Visi
     button(page, "Cancel").click()
     expect(page.locator("#panel")).to_contain_text("Cancelled after")
     expect(button(page, "Run")).to_be_enabled()
-    other = visit(1, page.url)
+    other = stay(1)
+    other.goto(page.url)
     tracks(other, 2)
-    unknown = visit(1, page.url[:-4] + "0000")
-    expect(unknown.locator("#panel")).to_contain_text("There is no such stored result, or not any more.")
+    other.goto(page.url[:-4] + "0000")
+    expect(other.locator("#panel")).to_contain_text("There is no such stored result, or not any more.")
+    ready(other)
 
 
-def test_an_error_is_said_twice_and_keeps_what_was_there(visit: Visit, clips: dict[str, Path], tmp_path: Path):
-    page = visit()
-    run(page, clips["dog"], "fast.pth")
-    done(page)
-    for model, sentence in (
-        ("broken.pth", "broken.pth: not a whole PyTorch checkpoint (the file is empty)"),
-        ("crashing.pth", "dog.mp4: unexpected RuntimeError; the server's log says where."),
-    ):
-        choose(page, model)
-        button(page, "Run").click()
-        said_twice(page, sentence)
-    tracks(page, 2)
-    choose(page, "fast.pth")
-    button(page, "Run").click()
-    done(page)
-    assert frames_of(download(page, "results.json", tmp_path)) == {14}
-
-
-def test_what_cannot_run_is_refused_until_it_can(visit: Visit, clips: dict[str, Path], studio: Studio):
-    page = visit()
-    drop(page, clips["words"])
-    said_twice(page, re.compile(r"words\.mp4: not a .*video"))
-    drop_again(page, clips["dog"])
-    expect(page.locator("#facts")).to_contain_text("14 frames")
-    expect(page.locator("#panel").get_by_role("alert")).to_have_count(0)
-    page.get_by_label("Tracks to compute").fill("0")
-    button(page, "Run").click()
-    said_twice(page, re.compile("Tracks to compute: expected .*, got 0"))
-    page.get_by_label("Tracks to compute").fill("20")
-    page.get_by_label("First frame").fill("12")
-    page.get_by_label("Last frame").fill("5")
-    button(page, "Run").click()
-    said_twice(page, re.compile("Frames: expected the first one before the last, got 12 to 5"))
-    choose(page, "tevit_r50 (no weights)")
-    advice = f"get them with `tevit models --get tevit_r50`, or put tevit_r50.pth into {studio.home / 'checkpoints'}."
-    expect(page.locator("#advice")).to_contain_text(advice)
-    expect(button(page, "Get weights")).to_be_visible()
-    page.get_by_label("Last frame").fill("13")
-    button(page, "Run").click()
-    said_twice(page, re.compile(re.escape(advice)))
-
-
-def drop_again(page: Page, clip: Path) -> None:
-    button(page, "Clear").click()
-    drop(page, clip)
-
-
-def test_two_users_wait_for_each_other_and_see_their_own(visit: Visit, clips: dict[str, Path], tmp_path: Path):
-    first, second = visit(0), visit(1)
+def test_two_users_wait_for_each_other_and_see_their_own(stay: Stay, clips: dict[str, Path], tmp_path: Path):
+    first, second = stay(0), stay(1)
     run(first, clips["long"], "slow.pth")
     expect(first.get_by_role("progressbar", name="segmenting")).to_be_visible()
     run(second, clips["dog"], "fast.pth")
@@ -294,49 +342,11 @@ def test_two_users_wait_for_each_other_and_see_their_own(visit: Visit, clips: di
     assert frames_of(download(second, "results.json", tmp_path)) == {14}
 
 
-def test_a_page_that_closes_leaves_the_line(visit: Visit, clips: dict[str, Path]):
-    first, second = visit(0), visit(1)
+def test_a_page_that_closes_leaves_the_line(stay: Stay, clips: dict[str, Path]):
+    first, second = stay(0), stay(1)
     run(first, clips["long"], "slow.pth")
     expect(first.get_by_role("progressbar", name="segmenting")).to_be_visible()
     run(second, clips["dog"], "fast.pth")
     expect(second.locator("#panel")).to_contain_text("Waiting: 1 run before yours")
     first.close()
     done(second)
-
-
-def test_the_keyboard_is_enough(visit: Visit, clips: dict[str, Path]):
-    page = visit()
-    drop(page, clips["dog"])
-    expect(page.locator("#facts")).to_contain_text("14 frames")
-    expect(button(page, "Run")).to_be_enabled()
-    page.get_by_label("Tracks to compute").focus()
-    for _ in range(10):
-        page.keyboard.press("Tab")
-        if button(page, "Run").evaluate("element => element === document.activeElement"):
-            break
-    page.keyboard.press("Enter")
-    done(page)
-    page.evaluate("document.activeElement.blur()")
-    page.keyboard.press("End")
-    expect(player(page)).to_have_attribute("data-frame", "13")
-
-
-def test_at_every_width_nothing_sticks_out_and_dark_is_dark(visit: Visit, clips: dict[str, Path]):
-    page = visit()
-    page.emulate_media(color_scheme="dark")
-    page.reload()
-    run(page, clips["dog"], "fast.pth")
-    done(page)
-    tracks(page, 2)
-    assert darkness(page) < 60
-    for width in (1440, 1024, 390):
-        page.set_viewport_size({"width": width, "height": 844})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        expect(button(page, "Play")).to_be_in_viewport()
-    button(page, "Light or dark").click()
-    assert darkness(page) > 200
-
-
-def darkness(page: Page) -> int:
-    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
-    return max(int(level) for level in re.findall(r"\d+", background)[:3])

@@ -55,6 +55,7 @@ def child(_: int, folder: str) -> None:
 
 def test_two_processes_are_one_that_accumulates(tmp_path):
     other = spawn(child, (str(tmp_path),), nprocs=1, join=False)
+    assert other is not None
     one = steps(tiny.ALONE)
     first = together(0, str(tmp_path))
     while not other.join():

@@ -14,11 +14,13 @@ from tevit.video import Video
 @dataclass(frozen=True, eq=False)
 class Part:
     """first: index of its first frame. times: seconds, of its frames. tracks: over these frames alone, their ids those
-    of the video, score and class what this window says. whole: the window began with the video, nothing is joined."""
+    of the video, score and class what this window says. seen: how many frames the model looked at for it. whole: the
+    window began with the video, nothing is joined."""
 
     first: int
     times: list[float]
     tracks: tuple[Track, ...]
+    seen: int
     whole: bool = False
 
 

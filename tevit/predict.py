@@ -173,7 +173,8 @@ class Predictor:
             pixels = memory | {frame.number: frame.pixels for frame in clip}
             memory.clear()
             memory.update({number: pixels[number] for number in linker.keyframes})
-            yield Part(done, [frame.time for frame in clip[done - own :]], tracks, whole=own == 0), linker
+            seen, times = len(older) + len(clip), [frame.time for frame in clip[done - own :]]
+            yield Part(done, times, tracks, seen, whole=own == 0), linker
 
     def _tracks(self, clip: list["_Input"], linker: Linker, sizes: Geometry, max_tracks: int) -> tuple[Track, ...]:
         """Those of a clip, in the frames that the linker does not know yet; it gets to know them."""

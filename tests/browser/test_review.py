@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 
 from tests.app.test_store import edit, filled
 from tests.browser.conftest import ROOT
@@ -345,16 +345,16 @@ def test_at_every_width_nothing_sticks_out(anna: Page):
         expect(anna.get_by_role("button", name="Save decision")).to_be_visible()
 
 
-def brush(page: Page) -> dict[str, float]:
+def brush(page: Page) -> FloatRect:
     """Where the mask is drawn."""
     canvas = page.locator(".brush-canvas")
     expect(canvas).to_be_visible()
     box = canvas.bounding_box()
     assert box is not None
-    return {**box}
+    return box
 
 
-def press_at(page: Page, box: dict[str, float], x: float, y: float) -> None:
+def press_at(page: Page, box: FloatRect, x: float, y: float) -> None:
     """x, y: pixels of the video, which is 320 x 192."""
     page.mouse.click(box["x"] + box["width"] * x / 320, box["y"] + box["height"] * y / 192)
 
@@ -393,7 +393,8 @@ def correct_and_add(dora: Page, bare: Server, tmp_path: Path) -> None:
     decision = log_of(dora, tmp_path)[-1]
     assert isinstance(decision.action, AddTrack) and decision.prediction is not None
     (added,) = parse_dataset(download(dora, "corrected.json", tmp_path).read_bytes(), "new").video(1).tracks
-    drawn = decode(added.rles[frame])
+    assert (mask := added.rles[frame]) is not None
+    drawn = decode(mask)
     assert drawn[42:148, 42:198].all() and drawn.sum() <= 164 * 114 and not drawn[:, 203:].any()
     predicted = read_results(bare.folder / "results.json").masks(1)[decision.prediction.place - 1]
     others = [n for n in range(len(added.rles)) if n != frame and predicted.areas[n]]

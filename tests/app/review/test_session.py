@@ -161,7 +161,7 @@ def test_what_was_added_of_a_prediction_is_found_by_it(reviewing: Reviewing):
         assert ledger.added(key) == add and ledger.of(key) == (add, changed)
         number = reviewing.now(1, ledger).made[add.id]
         assert next(t for t in reviewing.now(1, ledger).result.tracks if t.id == number).category_id == 3
-    reviewing.undo("anna"), reviewing.undo("anna")
+    assert [reviewing.undo("anna"), reviewing.undo("anna")] == [changed, add]
     with reviewing.ledger() as ledger:
         assert ledger.added(key) is None
 

@@ -393,7 +393,8 @@ def correct_and_add(dora: Page, bare: Server, tmp_path: Path) -> None:
     decision = log_of(dora, tmp_path)[-1]
     assert isinstance(decision.action, AddTrack) and decision.prediction is not None
     (added,) = parse_dataset(download(dora, "corrected.json", tmp_path).read_bytes(), "new").video(1).tracks
-    assert (mask := added.rles[frame]) is not None
+    mask = added.rles[frame]
+    assert mask is not None
     drawn = decode(mask)
     assert drawn[42:148, 42:198].all() and drawn.sum() <= 164 * 114 and not drawn[:, 203:].any()
     predicted = read_results(bare.folder / "results.json").masks(1)[decision.prediction.place - 1]

@@ -35,9 +35,11 @@ _LAYOUTS: dict[str, Layout] = {"side": "side", "stacked": "stacked", "swipe": "s
 @dataclass
 class _Page:
     """What one page compares, in a data set as it was when the view was opened. key: of the chosen match. token: of
-    what is shown; wanted: what it was made for. arrives: by a link to this tab."""
+    what is shown; wanted: what it was made for. arrives: by a link to this tab.
+    missing: the data set that its link named and that is not open."""
 
     project: Project
+    missing: str = ""
     view: View = field(default_factory=View)
     cutoff: float = 0.0
     sort: str = "file"
@@ -57,7 +59,7 @@ def build(page: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, jump: gr.Textbox, bench: 
 class _Compare:
     def __init__(self, parts: Parts, bench: Bench, shows: Shows):
         self.parts, self.bench, self.shows = parts, bench, shows
-        self._page = Pages(lambda request: _Page(bench.of(request))).of
+        self._page = Pages(lambda request: _Page(bench.of(request), bench.missing(request))).of
 
     def tie(self, page: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, jump: gr.Textbox) -> None:
         """Every event; none is a public endpoint."""
@@ -106,16 +108,11 @@ class _Compare:
     async def opened(self, request: gr.Request) -> AsyncIterator[Updates]:
         """The video at once, the matches when they are known."""
         page = self._page(request)
-        project = page.project
-        yield {self.parts.notices: notices(project)}
-        if page.show is not None and page.show.token == _token(page):
+        yield {self.parts.notices: _notices(page)}
+        if (page.show is not None and page.show.token == _token(page)) or not page.project.dataset.videos:
             return
-        if not project.dataset.videos:
-            return
-        if missing := self.bench.missing(request):
+        if page.missing and page.show is None:
             page.view = View()  # its videos are others
-            said = f"This link is for the data set {missing}, which is not open here: open it under “data set”."
-            yield {self.parts.notices: panels.notices([said])}
         async for updates in self._go(replace(page.view, project=""), page):
             yield updates
 
@@ -159,6 +156,7 @@ class _Compare:
         parts, view = self.parts, page.view
         names = [model.name for model in page.project.models]
         return {
+            parts.notices: _notices(page),
             parts.player: gr.HTML(value=_payload(page), command=None),
             parts.a: gr.Dropdown(names, value=view.models[0] if view.models else None),
             parts.b: gr.Dropdown([NONE, *names], value=view.models[1] if len(view.models) > 1 else NONE),
@@ -382,6 +380,12 @@ def _keys(page: _Page, line: Line) -> list[list[int]]:
         if id is not None and any(track.id == id for track in layer.result.tracks):
             found.append([place, id])
     return found
+
+
+def _notices(page: _Page) -> str:
+    """What there is to know; also that a link is for another data set."""
+    missing = f"This link is for the data set {page.missing}, which is not open here: open it under “data set”."
+    return panels.notices([missing] if page.missing else []) + notices(page.project)
 
 
 def _valid(project: Project, view: View) -> View:

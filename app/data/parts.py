@@ -5,16 +5,14 @@ after the server was started anew, and another one never mixes with them.
 """
 
 import hashlib
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from app.data.project import MADE, Project
 from tevit.files import atomic
-from tevit.tracks import VideoResult
-from tevit.ytvis import write_results
+from tevit.finished import Finished
 
 PARTS = "predicting"
 TRACKS = 10  # a video, as `tevit predict` has it by default
@@ -51,12 +49,12 @@ def request(project: Project, model: str, tracks: int = TRACKS) -> Request:
     return Request(project.truth.sha256, model, weights, tracks)
 
 
-class Parts:
-    """The finished videos of one request."""
+class Parts(Finished):
+    """The finished videos of one request. target: what they become."""
 
     def __init__(self, project: Project, request: Request):
+        super().__init__(project.folder / PARTS / request.key)
         self.request = request
-        self.folder = project.folder / PARTS / request.key
         self.target = project.folder / MADE / f"{request.name}.json"
 
     def begin(self) -> None:
@@ -64,36 +62,6 @@ class Parts:
         self.folder.mkdir(parents=True, exist_ok=True)
         with atomic(self.folder / _REQUEST) as part:
             part.write_bytes(msgspec.json.encode(self.request))
-
-    @property
-    def done(self) -> set[int]:
-        """Ids of the finished videos."""
-        return {int(file.stem) for file in self.folder.glob("*.json") if file.stem.removeprefix("-").isdigit()}
-
-    def keep(self, result: VideoResult) -> None:
-        """One more. Raises: OSError."""
-        write_results(self._file(result.video_id), [result])
-
-    def join(self, videos: Sequence[int]) -> Path:
-        """One results.json of those of the videos that are done, byte for byte as if written at once.
-
-        Raises: OSError.
-        """
-        done, before = self.done, b"["
-        with atomic(self.target) as part, part.open("wb") as file:
-            for video in videos:
-                if video in done and (entries := self._file(video).read_bytes().strip()[1:-1]):
-                    file.write(before + entries)
-                    before = b",\n"
-            file.write(b"]\n" if before != b"[" else b"[]\n")
-        return self.target
-
-    def remove(self) -> None:
-        """They are not needed any more."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-    def _file(self, video: int) -> Path:
-        return self.folder / f"{video}.json"
 
 
 def unfinished(project: Project) -> Iterator[Parts]:

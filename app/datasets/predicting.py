@@ -15,6 +15,7 @@ from app.footage import Footage
 from app.jobs import Runs
 from app.segment.models import Predictor
 from app.segment.run import Job
+from tevit.dataset_predict import in_order
 from tevit.tracks import VideoResult
 
 STAGE = "predicting"
@@ -98,14 +99,11 @@ class Predicting(Job):
 
     def _pass(self, id: int, predictor: Predictor) -> VideoResult:
         """In one pass, frames in the order of their names, as `tevit predict --dataset` and the original do it."""
-        from tevit.video import open_images
-
         footage = self.project.footage(id)
         if not isinstance(footage, Footage):
             raise FileNotFoundError(self.project.frames_notice(id))
-        video = open_images(sorted(footage.files, key=lambda file: file.name), str(id))
         parts: Iterator[VideoResult] = predictor.stream(
-            video,
+            in_order(footage.files, id),
             window=0,
             max_tracks=self.request.tracks,
             score_threshold=0.0,
@@ -119,7 +117,7 @@ class Predicting(Job):
             why = next(iter(self.failed.values()), "the data set has no videos")
             self.finish("failed", f"No video could be predicted: {why}")
             return
-        self._finished(self.parts.join(list(self._lengths)))
+        self._finished(self.parts.join(self.parts.target, self._lengths))
         if self.failed:
             why = f"{len(self.failed)} of {self.total} videos failed (ids {first(list(self.failed))})"
             self.finish("done", f"{why}: {next(iter(self.failed.values()))} The same again tries them anew.")

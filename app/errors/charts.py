@@ -202,13 +202,15 @@ def points(
         return frame(name, title, '<p class="hint">No ground truth is left by this filter.</p>')
     across, up = Scale(0, max(every) * 1.04), Scale(0, 1)
     drawn = "".join(_dots(trace, across, up) for trace in series)
-    return frame(name, title, _plane(across, up, _chosen(bands[0], across, bands[1], up) + drawn, figure), hint)
+    return frame(
+        name, title, _plane(across, up, _chosen(bands[0], across, bands[1], up) + drawn, figure, rove=True), hint
+    )
 
 
 def _dots(trace: Mapping, across: Scale, up: Scale) -> str:
     rows = zip(trace["x"], trace["y"], trace["text"], trace["customdata"], strict=True)
     dots = []
-    for x, y, text, custom in rows:
+    for x, y, text, custom in sorted(rows, key=lambda row: row[:2]):  # as the arrow keys go through them
         tip = escape(f"{text}, {trace['name']}\n{x} frames, IoU {y:.2f}", quote=True)
         place = f"M{across.at(x)} {1000 - up.at(y):.1f}h.1"
         dots.append(f'<path d="{place}" data-tip="{tip}" {say(do="open", row=custom["row"])}/>')

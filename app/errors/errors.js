@@ -43,7 +43,14 @@ function refocus() {
 
 function rove() {
   for (const plot of element.querySelectorAll("[data-rove]")) {
-    plot.querySelectorAll("[data-say]").forEach((it, i) => it.setAttribute("tabindex", i ? "-1" : "0"));
+    if (plot.querySelector("[tabindex]")) continue;
+    plot.querySelectorAll("[data-say]").forEach((it, i) => {
+      it.setAttribute("tabindex", i ? "-1" : "0");
+      if (it.dataset.tip && !it.hasAttribute("aria-label")) { // a dot: as the mouse is told it
+        it.setAttribute("role", "button");
+        it.setAttribute("aria-label", it.dataset.tip);
+      }
+    });
   }
 }
 function roveTo(plot, from, key) {
@@ -84,7 +91,8 @@ element.addEventListener("focusin", (event) => {
 
 const WRITING = "input:not([type=range]), textarea, select, dialog[open], [contenteditable]";
 function onKey(event) {
-  if (event.ctrlKey || event.metaKey || event.altKey || !element.offsetParent) return;
+  // Not the element itself: where it stands as display: contents it has no offsetParent.
+  if (event.ctrlKey || event.metaKey || event.altKey || !root().offsetParent) return;
   const target = event.target.closest ? event.target : document.body;
   const inside = element.contains(target);
   const press = inside && target.closest("[data-say]:not(button)");

@@ -100,9 +100,8 @@ def to_query(chosen: Chosen) -> str:
 def to_address(project: str, chosen: Chosen, names: Sequence[str]) -> str:
     """The page's address, as a query: data set, and what is not as by default. names: of all models."""
     default = parse_qsl(to_query(Chosen(tuple(names[:2]))))
-    said = [pair for pair in parse_qsl(to_query(chosen)) if pair not in default]
-    if chosen.names != tuple(names[:2]):
-        said += [("model", name) for name in chosen.names if ("model", name) not in said]
+    others = chosen.names != tuple(names[:2])
+    said = [pair for pair in parse_qsl(to_query(chosen)) if (others if pair[0] == "model" else pair not in default)]
     return urlencode({"data": project} | ({"errors": urlencode(said)} if said else {}))
 
 

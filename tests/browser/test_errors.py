@@ -1,82 +1,38 @@
-"""The tab Errors in a real browser on a third of the bundled data set: figure, bar, list, key, Compare; and files."""
+"""The tab Errors on the bundled data set: figure, bar, list, key, frame in Compare, and the link of each; and files."""
 
 import csv
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from app.data.project import BUNDLED, Project, open_project
+from app.data.project import Project, bundled
 from app.findings.desk import Desk
 from app.findings.filter import Filter, select
 from app.findings.found import Findings
-from app.findings.table import row
-from tests.browser.conftest import ROOT
+from app.findings.table import Row, row
+from tests.browser.conftest import Studio
+from tests.browser.test_compare import chosen, lane, matches, player
+from tests.browser.watched import watched
 from tevit.cli import main
 
 pytestmark = pytest.mark.browser
 
 A, B = "iteration_1000", "tevit_demo"
+USERS = tuple[BrowserContext, BrowserContext]
 
 
 @pytest.fixture(scope="module")
-def files(home: Path) -> list[Path]:
-    """Ground truth and two models' predictions of six videos."""
-    truth = json.loads((BUNDLED / "valid.json").read_text())
-    kept = {video["id"] for video in truth["videos"][:6]}
-    truth["videos"] = [video for video in truth["videos"] if video["id"] in kept]
-    truth["annotations"] = [it for it in truth["annotations"] if it["video_id"] in kept]
-    results = {name: json.loads((BUNDLED / "predictions" / f"{name}.json").read_text()) for name in (A, B)}
-    made = {"valid": truth} | {name: [it for it in its if it["video_id"] in kept] for name, its in results.items()}
-    for name, content in made.items():
-        (home / f"{name}.json").write_text(json.dumps(content))
-    return [home / f"{name}.json" for name in made]
-
-
-@pytest.fixture(scope="module")
-def url(home: Path, files: list[Path]) -> Iterator[str]:
-    """A server with the tab alone."""
-    server = subprocess.Popen(
-        [sys.executable, "-m", "tests.browser.fake_errors", str(files[0]), str(BUNDLED), *map(str, files[1:])],
-        cwd=ROOT,
-        env=os.environ | {"TEVIT_HOME": str(home), "NO_PROXY": "127.0.0.1"},
-        text=True,
-        stdout=subprocess.PIPE,
-    )
-    assert server.stdout is not None
-    yield server.stdout.readline().strip()
-    server.terminate()
-    server.wait(timeout=20)
-
-
-@pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
-def page(browser: Browser, url: str) -> Iterator[Page]:
-    """The tab, seen from its first moment; it may ask no other machine and fail in no script."""
-    wrong: list[str] = []
-    page = browser.new_page(viewport={"width": 1440, "height": 900})
-    page.on("request", lambda it: None if it.url.startswith((url, "data:", "blob:")) else wrong.append(it.url))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("response", lambda it: None if it.ok else wrong.append(f"{it.status} {it.url}"))
-    page.goto(url)
-    page.get_by_role("tab", name="Errors").click()
-    expect(page.get_by_role("progressbar", name="Evaluation")).to_have_attribute("aria-valuenow", re.compile(r"^\d+$"))
-    expect(rows(page)).to_have_count(12, timeout=60_000)
-    expect(page.locator("[data-chart=lenses]")).to_be_visible()
-    yield page
-    page.close()
-    assert wrong == []
+def page(users: USERS, studio: Studio) -> Iterator[Page]:
+    """The tab, opened by a link that names it, seen from its first moment."""
+    with watched(users[0], f"{studio.url}?tab=errors") as page:
+        expect(rows(page)).to_have_count(12, timeout=60_000)
+        expect(page.locator("[data-chart=lenses]")).to_be_visible()
+        yield page
 
 
 @pytest.fixture(autouse=True)
@@ -84,22 +40,24 @@ def unfiltered(page: Page) -> Iterator[None]:
     """Every test begins without a filter, in the tab."""
     yield
     page.get_by_role("tab", name="Errors").click()
-    while (chips := page.get_by_role("button", name=re.compile("^Remove: "))).count():
-        left = chips.count() - 1
-        chips.first.click()
-        expect(chips).to_have_count(left)
+    clear = page.get_by_role("button", name="Remove all")
+    if clear.is_visible():
+        clear.click()
+        expect(page.get_by_role("button", name=re.compile("^Remove: "))).to_have_count(0)
 
 
 @pytest.fixture(scope="module")
-def project(home: Path, files: list[Path]) -> Project:
+def project(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Project]:
     """The same data set."""
-    return open_project(files[0], BUNDLED, files[1:], home / "project")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TEVIT_HOME", str(tmp_path_factory.mktemp("home")))
+        yield bundled()
 
 
 @pytest.fixture(scope="module")
-def findings(page: Page, home: Path, project: Project) -> Findings:
+def findings(page: Page, studio: Studio, project: Project) -> Findings:
     """What the server has worked out, read from where it keeps it: it is there once the page shows it."""
-    found = Desk(home / "cache" / "findings", inside=True).open(project).wait(60).findings
+    found = Desk(studio.home / "cache" / "findings", inside=True).open(project).wait(60).findings
     assert found is not None
     return found
 
@@ -120,10 +78,8 @@ def chip(page: Page, name: str) -> Locator:
     return page.get_by_role("button", name=f"Remove: {name}", exact=True)
 
 
-def told(page: Page) -> dict[str, list[str]]:
-    """What Compare was told last."""
-    expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
-    return parse_qs(page.get_by_label("Told").input_value())
+def address(page: Page) -> dict[str, list[str]]:
+    return parse_qs(urlsplit(page.url).query)
 
 
 def test_the_figures_are_those_of_the_command_line(page: Page, project: Project, capsys: pytest.CaptureFixture[str]):
@@ -206,7 +162,14 @@ def test_brushing_filters(page: Page, findings: Findings):
     expect(page.locator("[data-chart=lengths] .brushed")).to_have_count(1)
 
 
-def test_keys_go_through_the_list_and_enter_opens_the_worst_frame(page: Page, findings: Findings):
+def test_the_whole_walk_and_its_links_in_another_browser(page: Page, users: USERS, findings: Findings):
+    """Figure, bar, list by keys, frame in Compare; and both addresses show a colleague the same."""
+    expect(page.locator("[data-figure=AP] td")).to_have_count(3)
+    bar(page, "types", f"missed, {B}").click()
+    listed = select(findings, Filter(model=B, types=("missed",)))
+    count(page, f"{len(listed.rows)} of {select(findings).every} errors")
+    page.wait_for_function("() => new URL(location).searchParams.has('errors')")
+    link = page.url
     page.locator("body").press("j")
     expect(rows(page).nth(0)).to_be_focused()
     page.keyboard.press("j")
@@ -214,27 +177,60 @@ def test_keys_go_through_the_list_and_enter_opens_the_worst_frame(page: Page, fi
     page.keyboard.press("k")
     expect(rows(page).nth(1)).to_be_focused()
     expect(rows(page).nth(1)).to_have_attribute("aria-current", "true")
-    shown = row(findings, int(select(findings).rows[1]))
+    shown = row(findings, int(listed.rows[1]))
     page.keyboard.press("Enter")
-    said = told(page)
-    assert said["video"] == [str(shown.video_id)] and said["model"] == [A, B]
-    assert said.get("frame", ["0"]) == [str(shown.worst)] and said["side"] == (["b"] if shown.model == B else ["a"])
-    assert said.get("truth") == (None if shown.truth_id is None else [str(shown.truth_id)])
-    page.get_by_role("tab", name="Errors").click()
-    rows(page).nth(2).get_by_role("button", name=re.compile("^frame")).first.click()
-    again = told(page)
-    assert again["n"] != said["n"]
-    page.get_by_role("tab", name="Errors").click()
-    for _ in range(12):
-        page.keyboard.press("j")
+    expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
+    in_compare(page, shown)
+    page.wait_for_function(
+        "([truth]) => new URL(location).searchParams.get('truth') === truth", arg=[str(shown.truth_id)]
+    )
+    said = address(page)
+    assert said["data"] == [findings.project.id] and said["video"] == [str(shown.video_id)]
+    assert said["model"] == [A, B] and said["side"] == ["b"] and said["tab"] == ["compare"]
+    with watched(users[1], page.url) as other:
+        in_compare(other, shown)
+        expect(other.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
+        other.goto(link)
+        count(other, f"{len(listed.rows)} of {select(findings).every} errors")
+        expect(chip(other, "missed")).to_be_visible()
+        expect(bar(other, "types", f"missed, {B}")).to_have_attribute("aria-pressed", "true")
+
+
+def in_compare(page: Page, shown: Row) -> None:
+    """The error's pair is selected, at its worst frame."""
+    expect(matches(page).first).to_be_visible(timeout=60_000)
+    expect(player(page)).to_have_attribute("data-frame", str(shown.worst))
+    expect(lane(page, "Ground truth", f"{shown.truth_id} {shown.truth_class}")).to_have_attribute(
+        "aria-pressed", "true"
+    )
+    expect(chosen(page)).to_have_count(1)
+
+
+def test_dots_and_pictures_open_compare_and_more_is_shown(page: Page, findings: Findings):
+    for _ in range(13):
+        page.locator("body").press("j")
     expect(rows(page)).to_have_count(24)
+    rows(page).nth(2).get_by_role("button", name=re.compile("^frame")).first.click()
+    expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
+    page.get_by_role("tab", name="Errors").click()
+    expect(page.locator("[data-chart=lengths]")).to_be_visible()
+    dots = page.locator("[data-chart=lengths] .dots path")
+    expect(dots.first).to_have_attribute("tabindex", "0")
+    dots.first.focus()
+    expect(dots.first).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    second = dots.nth(1)
+    expect(second).to_be_focused()
+    assert "IoU" in (second.get_attribute("aria-label") or "")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
 
 
 def test_thresholds_search_and_order(page: Page, findings: Findings):
     from tevit.evaluation.errors import Limits
 
     every = len(select(findings).rows)
-    cutoff = page.get_by_label("number input for Lowest score")
+    cutoff = page.locator("#errors-controls").get_by_label("number input for Lowest score")
     cutoff.fill("0.3")
     cutoff.press("Enter")
     moved = findings.moved(Limits(), 0.3)
@@ -243,12 +239,13 @@ def test_thresholds_search_and_order(page: Page, findings: Findings):
     cutoff.fill("0")
     cutoff.press("Enter")
     count(page, f"{every} errors")
-    page.get_by_label("Search").fill("star missed")
+    search = page.get_by_label("Search")
+    search.fill("star missed")
     expect(chip(page, "“star missed”")).to_be_visible()
     count(page, f"{len(select(findings, Filter(text='star missed')).rows)} of {every} errors")
     chip(page, "“star missed”").click()
-    expect(page.get_by_label("Search")).to_have_value("")
-    page.get_by_label("Order").click()
+    expect(search).to_have_value("")
+    page.locator("#errors-order").get_by_label("Order").click()
     page.get_by_role("option", name="IoU, lowest first").click()
     expect(rows(page).first.locator(".numbers span").nth(1)).to_have_text("IoU0.00")
 

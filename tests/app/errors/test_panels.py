@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 from html import unescape
+from urllib.parse import parse_qsl
 
 import pytest
 from starlette.applications import Starlette
@@ -13,7 +14,7 @@ from app.bench import Bench
 from app.data.project import open_project
 from app.errors import charts, panels
 from app.errors.routes import routes
-from app.errors.state import ORDERS, Chosen, found, from_query, listed, to_query
+from app.errors.state import ORDERS, Chosen, every, found, from_address, from_query, listed, to_address, to_query
 from app.findings import plots
 from app.findings.desk import Desk
 from app.findings.filter import Filter, select
@@ -133,6 +134,34 @@ def test_plots_of_nothing_are_drawn(findings: Findings):
 def test_ticks_are_round(low: float, high: float, ticks: list[float] | int):
     found = charts.Scale(low, high).ticks
     assert found == ticks if isinstance(ticks, list) else len(found) <= ticks
+
+
+def test_dots_are_a_stop_of_the_keyboard_from_left_to_right(findings: Findings):
+    html = charts.points("lengths", "", plots.lengths(findings, select(findings), 0))
+    assert "<svg" in html and " data-rove" in html
+    for group in re.findall(r'<g class="dots".*?</g>', html):
+        places = [float(x) for x in re.findall(r'd="M([\d.]+) ', group)]
+        assert places == sorted(places)
+
+
+def test_the_address_says_what_is_not_as_by_default():
+    names = (*NAMES, "c")
+    assert to_address("ab", Chosen(NAMES), names) == "data=ab"
+    chosen = Chosen(("<b>", "c"), filter=Filter(types=("missed",)), order="iou").moved(0.5, 0.1, 0.3)
+    said = dict(parse_qsl(to_address("ab", chosen, names)))
+    assert from_address(said["errors"], names) == chosen and "positive" not in said["errors"]
+    for wrong in ("order=size", "filter={", "model=gone", "cutoff=nan"):
+        assert from_address(wrong, names) == Chosen(NAMES)
+
+
+def test_every_model_has_its_figures_and_its_difference_to_a(bench: Bench, findings: Findings):
+    chosen = Chosen(NAMES[1:]).moved(0.5, 0.1, 0.2)
+    both = every(bench.desk, findings, chosen)
+    assert [model.name for model in both.models] == [NAMES[1], NAMES[0]]
+    assert both.models[0] is found(bench.desk, findings, chosen).models[0], "worked out once"
+    third = replace(both, models=(*both.models, both.models[1]))
+    table = panels.figures(found(bench.desk, findings, chosen), third).split("</table>")[0]
+    assert table.count('<td data-value="') == 5 * 5
 
 
 def test_a_brushed_range_with_an_open_end_reaches_the_edge(findings: Findings):

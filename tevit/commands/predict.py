@@ -5,15 +5,14 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tevit.progress import TerminalProgress
 
 if TYPE_CHECKING:
+    from tevit.finished import Finished
     from tevit.predict import Predictor
-    from tevit.tracks import VideoResult
     from tevit.video import Video
     from tevit.ytvis import Dataset
 
@@ -26,7 +25,10 @@ Find, classify, segment and track the objects of videos.
   tevit predict long.mp4 --out out --stream   any length, window by window; run it again after a stop: it goes on
   camera | tevit predict - --out out --stream a pipe (MPEG-TS, Matroska, MP4 with its index in front)
   tevit predict --dataset valid.json --frames JPEGImages --out out --zip
-                                              a whole data set, ready for the evaluation server
+                                              a whole data set, ready for the evaluation server; run it again
+                                              after a stop: it goes on
+  torchrun --nproc-per-node 8 -m tevit predict --dataset …
+                                              the same, its videos shared out over eight GPUs
 """
 
 
@@ -62,7 +64,7 @@ def register(commands) -> None:
         action="store_true",
         help="write every window's tracks to stream.jsonl as they come, at constant memory; go on where it was stopped",
     )
-    add("--fresh", action="store_true", help="with --stream: begin again, whatever is there")
+    add("--fresh", action="store_true", help="with --stream and --dataset: begin again, whatever is there")
     add("--max-tracks", type=int, default=10, metavar="N", help="tracks a video (default 10)")
     add("--score-threshold", type=float, default=0.0, metavar="S", help="leave out tracks below (default 0)")
     add("--size", type=size, metavar="360x640", help="bounds for the short and long side of the resized frame")
@@ -211,48 +213,63 @@ def _report(frames: int, tracks: int, rate: float, warnings: list[str]) -> dict[
 
 
 def _run_dataset(args: argparse.Namespace) -> int:
-    from tevit.ytvis import open_dataset, write_results, write_zip
+    """Its share of the videos; whoever finds all of them finished puts them together."""
+    from tevit.dataset_predict import Share, local_device, predict_dataset
+    from tevit.finished import Finished
+    from tevit.ytvis import open_dataset
 
+    share, finished = Share.of_environment(), Finished(args.out / "parts")
     dataset = open_dataset(args.dataset)
+    _check_shared(args, share.world)
+    args.device = local_device(args.device)
     predictor = _predictor(args)
-    failed: list[dict[str, Any]] = []
-    with TerminalProgress("video") as progress:
-        write_results(args.out / "results.json", _dataset_results(predictor, dataset, args, failed, progress))
+    if args.fresh:
+        finished.remove()
+    options = _options(args) | {"window": args.window or 0, "score_threshold": args.score_threshold}
+    finished.claim(_about(args) | options)
+    with TerminalProgress("video", quiet=True if share.rank else None) as progress:
+        predict_dataset(predictor, dataset, args.frames, finished, share.of(dataset.videos), options, progress)
+    return _joined(args, dataset, finished, share.rank)
+
+
+def _check_shared(args: argparse.Namespace, world: int) -> None:
+    """Raises: ValueError for what several processes would do to each other."""
+    from tevit.configs import MODELS
+    from tevit.download import checkpoint_path
+
+    name = args.model or DEFAULT_MODEL
+    if world > 1 and args.fresh:
+        raise ValueError(f"--fresh is for one process: remove {args.out / 'parts'} before several start")
+    if world > 1 and not args.checkpoint and name in MODELS and not checkpoint_path(MODELS[name]).exists():
+        raise ValueError(f"the weights of {name} are not here: `tevit models --get {name}` before several start")
+
+
+def _about(args: argparse.Namespace) -> dict[str, str]:
+    """What the tracks depend on besides the options."""
+    from tevit.configs import TEVIT_DEMO
+    from tevit.download import demo_path
+    from tevit.finished import digest
+
+    name = Path(args.checkpoint).name if args.checkpoint else args.model or DEFAULT_MODEL
+    file = args.checkpoint or (demo_path() if name == TEVIT_DEMO.name else None)
+    weights = f"{name} {digest(file)}" if file else name
+    return {"data set": digest(args.dataset), "weights": weights, "dtype": args.dtype}
+
+
+def _joined(args: argparse.Namespace, dataset: "Dataset", finished: "Finished", rank: int) -> int:
+    """Put the videos together, if none is left to another process, whose exit code it then is."""
+    from tevit.ytvis import write_zip
+
+    failed = [{"video_id": id, "error": text} for id, text in finished.failed.items() if id in dataset.videos]
+    done = len(finished.done & dataset.videos.keys())
+    if done + len(failed) < len(dataset.videos):
+        _say(args, f"process {rank} is done: {done} of {len(dataset.videos)} videos so far")
+        return 0
+    finished.join(args.out / "results.json", dataset.videos)
     if args.zip:
         write_zip(args.out / "submission.zip", args.out / "results.json")
-    done = len(dataset.videos) - len(failed)
     _say(args, f"{done} of {len(dataset.videos)} videos -> {args.out / 'results.json'}")
     return _finish(args, {"videos": done, "out": str(args.out), "failed": failed}, done, failed)
-
-
-def _dataset_results(
-    predictor: "Predictor", dataset: "Dataset", args: argparse.Namespace, failed: list, progress: TerminalProgress
-) -> Iterator["VideoResult"]:
-    """Results of the data set's videos, one after the other; a video that fails is noted and passed over."""
-    options = _options(args) | {"window": args.window or 0, "score_threshold": args.score_threshold}
-    for index, video_id in enumerate(dataset.videos):
-        progress("predicting", index, len(dataset.videos))
-        try:
-            yield _dataset_video(predictor, dataset, video_id, args.frames, options)
-        except (ValueError, OSError, MemoryError) as error:
-            failed.append({"video_id": video_id, "error": str(error)})
-            print(f"tevit: video {video_id}: {error}", file=sys.stderr)
-    progress("predicting", len(dataset.videos), len(dataset.videos))
-
-
-def _dataset_video(
-    predictor: "Predictor", dataset: "Dataset", video_id: int, root: Path, options: dict[str, Any]
-) -> "VideoResult":
-    """One video of a data set; its frames in the order of their names, as the original takes them."""
-    from dataclasses import replace
-
-    from tevit.video import open_images
-
-    files = dataset.frame_files(video_id, root)
-    ordered = sorted(files, key=lambda file: file.name)
-    if ordered != files:
-        print(f"tevit: warning: video {video_id}: the file's frame order is not that of the names", file=sys.stderr)
-    return replace(predictor(open_images(ordered, str(video_id)), **options), video_id=video_id)
 
 
 def _say(args: argparse.Namespace, text: str) -> None:

@@ -9,12 +9,21 @@ import tempfile
 import time
 from pathlib import Path
 
-DESCRIPTION = """\
-Measure on this machine, each program as a whole process, its start included; the best of several rounds counts.
+from tevit.commands import benchmark_prediction as prediction
 
+DESCRIPTION = """\
+Measure on this machine. The last line of model, video and memory is their result as JSON; --out writes it to a file.
+
+  tevit benchmark model                          the model alone, part by part, beside timm's PVTv2-B1 and the
+                                                 machine's best; weights by seed, nothing is downloaded
+  tevit benchmark video dog.mp4                  from the file to results.json; without one a made-up video
+  tevit benchmark memory --frames 1000           resident memory over the length of a video
+  tevit benchmark compare a.json b.json          two results of one kind side by side
   tevit benchmark evaluate                       a made-up data set of 300 videos, 3000 predictions, 100 000 masks
   tevit benchmark evaluate --videos 5000         more of it: time must grow no faster than the data
   tevit benchmark evaluate --gt G --results R    your own files
+
+evaluate runs each program as a whole process, its start included; there the best of several rounds counts.
 """
 _YARDSTICK = "import json, sys; [json.load(open(path)) for path in sys.argv[1:]]"
 
@@ -35,6 +44,7 @@ def register(commands) -> None:
     evaluate.add_argument("--rounds", type=int, default=5, help="of which the best counts (default 5)")
     evaluate.add_argument("--out", type=Path, metavar="JSON", help="write the result there, too")
     evaluate.set_defaults(run=run_evaluate)
+    prediction.register(kinds)
 
 
 def run_evaluate(args: argparse.Namespace) -> int:

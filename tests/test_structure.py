@@ -57,7 +57,7 @@ def test_the_model_knows_tensors_only():
         assert not tops(file) & {"os", "pathlib", "json"}, file
 
 
-PAGES = {"tab", "pages", "layout", "outcome", "after", "endpoints", "gpu", "screen", "session", "bench", "ui"}
+PAGES = {"benchmark", "tab", "pages", "layout", "outcome", "after", "endpoints", "gpu", "screen", "session", "bench", "ui"}
 
 
 def test_only_the_pages_know_gradio():

@@ -31,7 +31,7 @@ WAYS: tuple[tuple[int, Linking], ...] = (
     (0, DEFAULT),
     *((window, replace(DEFAULT, keyframes=keyframes)) for window in (8, 12, 16) for keyframes in (0, 2, 4)),
     *((12, replace(DEFAULT, overlap=overlap)) for overlap in (2, 6)),
-    *((12, replace(DEFAULT, likeness=likeness)) for likeness in (0.0, 0.5)),
+    *((12, replace(DEFAULT, likeness=likeness)) for likeness in (0.0, 0.1, 1.0)),
     (12, replace(DEFAULT, alike=2.0)),
 )
 """Window (0: one pass over the whole video) and how windows are joined; an `alike` above 1 never applies."""

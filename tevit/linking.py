@@ -33,7 +33,7 @@ class Linking:
     overlap: int = 4
     keyframes: int = 2
     min_iou: float = 0.3
-    likeness: float = 0.1
+    likeness: float = 0.5
     alike: float = 0.9
 
 

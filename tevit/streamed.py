@@ -6,7 +6,7 @@
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from tevit import masks
+from tevit import jsonfile, masks
 from tevit.files import atomic
 from tevit.linking import Linker
 from tevit.parts import Part
 from tevit.tracks import RLE, Track, VideoResult
+from tevit.ytvis import submitted
 
 if TYPE_CHECKING:
     from tevit.predict import Predictor
@@ -133,6 +134,25 @@ def stream(
         writer.end()
     kept = tuple(item for item in writer.state.kept if item.score >= score_threshold)
     return Streamed(folder, first, kept, writer.state.frames)
+
+
+def write_long_results(path: str | os.PathLike, parts: Callable[[], Iterable[VideoResult]]) -> None:
+    """One video that comes in parts, of successive frames, in the submission form, with one part in memory at a time.
+
+    parts: called once for each track, which are the same, in the same order, in every part.
+    """
+    first = next(iter(parts()))
+    absent = masks.empty(first.size_hw)
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        file.write(b"[")
+        for place, track in enumerate(first.tracks):
+            head = jsonfile.encode({**submitted(first.video_id, track, absent), "segmentations": []})
+            file.write((b",\n" if place else b"") + head.removesuffix(b"]}"))
+            for number, part in enumerate(parts()):
+                rles = [masks.to_json(rle or absent) for rle in part.tracks[place].rles]
+                file.write((b"," if number else b"") + jsonfile.encode(rles)[1:-1])
+            file.write(b"]}")
+        file.write(b"]\n")
 
 
 def discard(folder: Path) -> None:

@@ -6,7 +6,7 @@ results as a list of predictions. The file's bytes are kept; a video's masks are
 
 import os
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -261,31 +261,13 @@ def write_results(path: str | os.PathLike, results: Iterable[VideoResult]) -> No
         for result in results:
             absent = masks.empty(result.size_hw)
             for track in result.tracks:
-                file.write(before + jsonfile.encode(_submitted(result.video_id, track, absent)))
+                file.write(before + jsonfile.encode(submitted(result.video_id, track, absent)))
                 before = b",\n"
         file.write(b"]\n" if before != b"[" else b"[]\n")
 
 
-def write_long_results(path: str | os.PathLike, parts: Callable[[], Iterable[VideoResult]]) -> None:
-    """The same form for one video that comes in parts, of successive frames, with one part in memory at a time.
-
-    parts: called once for each track, which are the same, in the same order, in every part.
-    """
-    first = next(iter(parts()))
-    absent = masks.empty(first.size_hw)
-    with atomic(path) as temporary, open(temporary, "wb") as file:
-        file.write(b"[")
-        for place, track in enumerate(first.tracks):
-            head = jsonfile.encode({**_submitted(first.video_id, track, absent), "segmentations": []})
-            file.write((b",\n" if place else b"") + head.removesuffix(b"]}"))
-            for number, part in enumerate(parts()):
-                rles = [masks.to_json(rle or absent) for rle in part.tracks[place].rles]
-                file.write((b"," if number else b"") + jsonfile.encode(rles)[1:-1])
-            file.write(b"]}")
-        file.write(b"]\n")
-
-
-def _submitted(video_id: int, track: Track, absent: RLE) -> dict:
+def submitted(video_id: int, track: Track, absent: RLE) -> dict:
+    """A track in the submission form. absent: what stands for a frame without the object."""
     return {
         "video_id": video_id,
         "score": float(track.score),

@@ -21,10 +21,10 @@ from tevit.parts import Part
 from tevit.pipe import open_pipe
 from tevit.predict import Predictor
 from tevit.progress import Cancelled
-from tevit.streamed import LINES, STATE, discard, stream
+from tevit.streamed import LINES, STATE, discard, stream, write_long_results
 from tevit.tracks import write_csv
 from tevit.video import Frame, Video, open_video
-from tevit.ytvis import write_long_results, write_results
+from tevit.ytvis import write_results
 
 OPTIONS = {"window": None, "max_tracks": 3, "size": None}
 

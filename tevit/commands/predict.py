@@ -183,9 +183,8 @@ def _streamed(
 ) -> dict[str, Any]:
     """Window by window to disk. A pipe's frames are gone by the time the tracks are chosen: no overlay of those."""
     from tevit.render import write_overlay
-    from tevit.streamed import discard, stream
+    from tevit.streamed import discard, stream, write_long_results
     from tevit.tracks import write_csv
-    from tevit.ytvis import write_long_results
 
     if args.fresh:
         discard(folder)

@@ -57,7 +57,20 @@ def test_the_model_knows_tensors_only():
         assert not tops(file) & {"os", "pathlib", "json"}, file
 
 
-PAGES = {"benchmark", "tab", "pages", "layout", "outcome", "after", "endpoints", "gpu", "screen", "session", "bench", "ui"}
+PAGES = {
+    "benchmark",
+    "tab",
+    "pages",
+    "layout",
+    "outcome",
+    "after",
+    "endpoints",
+    "gpu",
+    "screen",
+    "session",
+    "bench",
+    "ui",
+}
 
 
 def test_only_the_pages_know_gradio():

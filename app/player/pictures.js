@@ -24,6 +24,7 @@ export function openPictures(show, base, draw) {
 
 const SLACK = 0.0006; // seconds; times are whole milliseconds in the file, and microseconds here
 const TRIES = 3;
+const PATIENCE = 250; // looks for a picture, 20 ms apart
 
 class Film {
   constructor(show, url, draw) {
@@ -60,7 +61,7 @@ class Film {
     for (let tries = 0; this.wanted !== null; ) {
       const frame = this.wanted;
       await this.go(this.middle(frame));
-      const found = this.take();
+      const found = await this.arrived();
       // Whatever was found is drawn under its own number; a file whose times are not those stated ends the search.
       if (this.wanted === frame && (found === frame || ++tries === TRIES)) this.wanted = null;
     }
@@ -73,9 +74,30 @@ class Film {
     if (this.video.readyState < 2) await once(this.video, "canplay");
   }
 
-  /** Draw what the video shows now; its frame, null where it is none of the show's. */
+  /** `take`, once there is a picture: a busy browser says that a seek is done before it has one. */
+  async arrived() {
+    for (let waits = 0; waits < PATIENCE; waits++) {
+      const found = this.take();
+      if (found !== undefined) return found;
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    throw new Error("The browser has no picture of this frame.");
+  }
+
+  /** What the video shows now; undefined where that is nothing yet. */
+  grab() {
+    try {
+      return new VideoFrame(this.video);
+    } catch (error) {
+      if (error.name === "InvalidStateError") return undefined;
+      throw error;
+    }
+  }
+
+  /** Draw what the video shows now; its frame, null where it is none of the show's, undefined where there is none yet. */
   take() {
-    const picture = new VideoFrame(this.video);
+    const picture = this.grab();
+    if (!picture) return undefined;
     try {
       const time = picture.timestamp / 1e6 + SLACK;
       if (time < this.times[0] || time >= this.end) return null;

@@ -120,8 +120,9 @@ ALIVE = """
 window.alive = window.most = 0;
 const Real = VideoFrame, close = Real.prototype.close;
 window.VideoFrame = function (...given) {
+  const made = new Real(...given);
   window.most = Math.max(window.most, ++window.alive);
-  return new Real(...given);
+  return made;
 };
 Real.prototype.close = function () { window.alive--; return close.call(this); };
 """
@@ -136,6 +137,24 @@ def test_fifty_seeks_and_playing_are_exact(uneven: Page, wrong: list[str]):
 @pytest.mark.parametrize(("show", "before"), [("even", ""), ("uneven", NO_VIDEO_FRAME), ("images", "")])
 def test_other_sources_and_browsers_are_exact(open_show: Open, show: str, before: str):
     check_exact(open_show(show, before))
+
+
+def test_a_picture_that_is_late_is_waited_for(open_show: Open):
+    """A busy browser says that a seek is done, and has no picture yet."""
+    page = open_show("uneven", LATE)
+    assert page.evaluate(SEEK, [70, 3]) == [[70, 70, 70], [3, 3, 3]]
+    assert page.evaluate("window.refused") >= 6
+    expect(player(page)).not_to_contain_text("VideoFrame")
+
+
+LATE = """
+window.refused = 0;
+const Real = VideoFrame;
+window.VideoFrame = function (...given) {
+  if (window.refused++ % 4 < 3) throw new DOMException("Invalid source state", "InvalidStateError");
+  return new Real(...given);
+};
+"""
 
 
 def check_exact(page: Page) -> None:

@@ -80,11 +80,11 @@ def test_a_batch_goes_on_past_a_bad_video_and_ends_non_zero(weights, clip, tmp_p
     assert (tmp_path / "out" / "clip" / "results.json").exists() and not (tmp_path / "out" / "bad").exists()
 
 
-def test_masks_and_scores_of_results_are_the_predictors(tiny_model, weights, clip, tmp_path):
-    from tevit.predict import Predictor
+def test_masks_and_scores_of_results_are_the_predictors(weights, clip, tmp_path):
+    from tevit.predict import load
 
     main(["predict", str(clip), "--checkpoint", weights, "--out", str(tmp_path / "out"), "--window", "0"])
-    wanted = Predictor(tiny_model)(clip, window=0).tracks
+    wanted = load(weights)(clip, window=0).tracks
     results = json.loads((tmp_path / "out" / "clip" / "results.json").read_text())
     for entry, track in zip(results, wanted, strict=True):
         assert entry["score"] == pytest.approx(track.score, abs=1e-6) and entry["category_id"] == track.category_id

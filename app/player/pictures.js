@@ -24,7 +24,7 @@ export function openPictures(show, base, draw) {
 
 const SLACK = 0.0006; // seconds; times are whole milliseconds in the file, and microseconds here
 const TRIES = 3;
-const PATIENCE = 250; // looks for a picture, 20 ms apart
+const PATIENCE = 100; // looks for a picture, 20 ms apart
 
 class Film {
   constructor(show, url, draw) {
@@ -32,6 +32,7 @@ class Film {
     this.end = show.end;
     this.draw = draw;
     this.wanted = null;
+    this.last = undefined; // frame that was drawn last
     this.seeking = null;
     this.run = 0;
     this.video = Object.assign(document.createElement("video"), { src: url, preload: "auto", playsInline: true });
@@ -60,8 +61,9 @@ class Film {
     await this.ready;
     for (let tries = 0; this.wanted !== null; ) {
       const frame = this.wanted;
+      const before = this.last;
       await this.go(this.middle(frame));
-      const found = await this.arrived();
+      const found = await this.arrived(before === frame ? undefined : before);
       // Whatever was found is drawn under its own number; a file whose times are not those stated ends the search.
       if (this.wanted === frame && (found === frame || ++tries === TRIES)) this.wanted = null;
     }
@@ -74,14 +76,16 @@ class Film {
     if (this.video.readyState < 2) await once(this.video, "canplay");
   }
 
-  /** `take`, once there is a picture: a busy browser says that a seek is done before it has one. */
-  async arrived() {
+  /** `take`, once there is a picture and not still the one before: a busy browser says too early that a seek is done. */
+  async arrived(before) {
+    let found;
     for (let waits = 0; waits < PATIENCE; waits++) {
-      const found = this.take();
-      if (found !== undefined) return found;
+      found = this.take();
+      if (found !== undefined && (found === null || found !== before)) return found;
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
-    throw new Error("The browser has no picture of this frame.");
+    if (found === undefined) throw new Error("The browser has no picture of this frame.");
+    return found;
   }
 
   /** What the video shows now; undefined where that is nothing yet. */
@@ -102,6 +106,7 @@ class Film {
       const time = picture.timestamp / 1e6 + SLACK;
       if (time < this.times[0] || time >= this.end) return null;
       const frame = frameAt(this.times, time);
+      this.last = frame;
       this.draw(picture, frame);
       return frame;
     } finally {

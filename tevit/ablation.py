@@ -6,15 +6,17 @@ many frames the model saw for each frame of the video.
 
 import argparse
 import json
-import platform
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 
 from tevit import evaluate
+from tevit.benchmarks.record import hardware
+from tevit.dataset_predict import in_order
 from tevit.evaluation.errors import find_errors
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.measuring import measure
@@ -24,7 +26,7 @@ from tevit.parts import Collected
 from tevit.predict import DEFAULT, Predictor, load
 from tevit.progress import TerminalProgress
 from tevit.tracks import VideoResult
-from tevit.video import Video, open_images
+from tevit.video import Video
 from tevit.ytvis import Dataset, open_dataset, write_results
 
 WAYS: tuple[tuple[int, Linking], ...] = (
@@ -52,14 +54,10 @@ def main() -> int:
         print(_line(rows[-1]), flush=True)
     if args.out:
         with atomic(args.out) as path:
-            path.write_text(json.dumps(_report(args, dataset, rows), indent=2) + "\n")
+            about = {"date": str(date.today()), "machine": hardware(predictor.device), "model": args.model}
+            report = {**about, "videos": len(dataset.videos), "ways": rows}
+            path.write_text(json.dumps(report, indent=2) + "\n")
     return 0
-
-
-def _report(args: argparse.Namespace, dataset: Dataset, rows: list[dict]) -> dict:
-    machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}"
-    about = {"date": str(date.today()), "machine": machine, "model": args.model, "videos": len(dataset.videos)}
-    return {**about, "ways": rows}
 
 
 def _line(row: dict) -> str:
@@ -90,19 +88,18 @@ def _results(
 ) -> Iterator[VideoResult]:
     for index, video_id in enumerate(dataset.videos):
         progress("predicting", index, len(dataset.videos))
-        video = open_images(dataset.frame_files(video_id, root), str(video_id))
+        video = in_order(dataset.frame_files(video_id, root), video_id)
         yield replace(_joined(predictor, video, window, linking, seen), video_id=video_id)
 
 
 def _joined(predictor: Predictor, video: Video, window: int, linking: Linking, seen: list[int]) -> VideoResult:
     """One video. seen: gets the frames that the model looked at, and the video's, added."""
-    collected, tracks = Collected(video, predictor.config), ()
+    collected, results = Collected(video, predictor.config), deque[VideoResult](maxlen=1)
     for part, linker in predictor.parts(video, window=window, linking=linking):
-        collected.add(part, linker.ids)
-        tracks = part.tracks if part.whole else collected.tracks(linker.best)
+        results.append(collected.add(part, linker))
         seen[0] += part.seen
         seen[1] += len(part.times)
-    return collected.result(tracks)
+    return results[0]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tevit.files import atomic
 from tevit.tracks import VideoResult
 from tevit.ytvis import write_results
@@ -72,18 +74,15 @@ class Finished:
 
         Raises: ValueError that names what differs where the folder holds videos of something else.
         """
-        file, now = self.folder / _ABOUT, json.loads(json.dumps(about))
+        file = self.folder / _ABOUT
         if not file.exists():
             with atomic(file) as part:
-                part.write_text(json.dumps(now, indent=2) + "\n")
+                part.write_text(json.dumps(dict(about), indent=2) + "\n")
         try:
-            before = json.loads(file.read_text())
-            differ = [name for name in now if before.get(name) != now[name]]
-        except (ValueError, AttributeError) as error:
+            before = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+        except msgspec.DecodeError as error:
             raise ValueError(f"{file}: cannot be read ({error}); --fresh begins again") from None
-        if differ:
-            said = ", ".join(f"{name} {before.get(name)}, now {now[name]}" for name in differ)
-            raise ValueError(f"{self.folder} holds another prediction ({said}): give another folder, or --fresh")
+        same_or_refuse(before, about, self.folder, "prediction")
 
     def _ids(self, suffix: str) -> set[int]:
         stems = (file.stem for file in self.folder.glob(f"*{suffix}"))
@@ -91,6 +90,15 @@ class Finished:
 
     def _file(self, video: int, suffix: str = ".json") -> Path:
         return self.folder / f"{video}{suffix}"
+
+
+def same_or_refuse(before: Mapping[str, Any], now: Mapping[str, Any], folder: Path, kind: str) -> None:
+    """Raises: ValueError that names what differs between what a folder's content came from and what is wanted now."""
+    was, wanted = (msgspec.json.decode(msgspec.json.encode(dict(item))) for item in (before, now))
+    differ = [name for name in wanted | was if was.get(name) != wanted.get(name)]
+    if differ:
+        said = ", ".join(f"{name} {was.get(name)}, now {wanted.get(name)}" for name in differ)
+        raise ValueError(f"{folder} holds another {kind} ({said}): give another folder, or --fresh")
 
 
 def digest(file: str | os.PathLike) -> str:

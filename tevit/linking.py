@@ -38,22 +38,27 @@ class Linking:
 
 
 class Look(msgspec.Struct, frozen=True):
-    """An object in one frame: box xyxy in pixels, its mask's probabilities there as 28 x 28 bytes, its score."""
+    """An object in one frame: box xyxy in pixels, its mask's probabilities there as 28 x 28 bytes.
+
+    score: how well it is seen there, 0 where its mask is empty.
+    """
 
     box: tuple[float, float, float, float]
     probabilities: bytes
     score: float
 
 
+_UNSEEN = Look((0.0, 0.0, 0.0, 0.0), b"", 0.0)
+
+
 class Identity(msgspec.Struct):
     """A track that grows with the video. Of its past only what may be needed again is here.
 
-    seen: the last frame with a mask. frames: of the windows in which it was found. score_sum: over those frames.
+    frames: of the windows in which it was found. score_sum: over those frames.
     votes: category id -> score sum. feature: sum of its unit query features. looks: by frame.
     """
 
     id: int
-    seen: int = -1
     frames: int = 0
     score_sum: float = 0.0
     votes: dict[int, float] = {}
@@ -88,6 +93,28 @@ class _Looks:
     boxes: np.ndarray
     maps: np.ndarray
     known: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class _Window:
+    """What a window says of its N tracks in its T frames. frames: their indices. shared, new: places of those that were
+    known before, and of the others. categories: ids (N,). features: unit length (N, C). scores: (N, T). boxes: (N, T,
+    4). maps: uint8 (N, T, 28, 28), 255 times the probability."""
+
+    frames: Sequence[int]
+    shared: list[int]
+    new: list[int]
+    categories: list[int]
+    features: np.ndarray
+    scores: np.ndarray
+    boxes: np.ndarray
+    maps: np.ndarray
+
+    def looks(self) -> _Looks:
+        """In the shared frames."""
+        boxes = self.boxes[:, self.shared]
+        maps = self.maps[:, self.shared].astype(np.float32) / 255
+        return _Looks(boxes, maps, np.ones(boxes.shape[:2], bool))
 
 
 class Linker:
@@ -133,18 +160,14 @@ class Linker:
         in the order of the labels.
         """
         memory = self._memory
-        new = [place for place, frame in enumerate(frames) if frame >= memory.length]
-        categories = [category_ids[int(label)] for label in found.labels]
-        features = _unit(found.features.numpy())
-        partners = self._partners(frames, found, categories, features)
-        for track, partner in enumerate(partners):
-            identity = partner or self._born()
-            partners[track] = identity
-            _go_on(identity, found, track, frames, new, categories[track], features[track])
+        window = _window(frames, memory.length, found, category_ids)
+        partners = [partner or self._born() for partner in self._partners(window)]
+        for track, identity in enumerate(partners):
+            _go_on(identity, window, track)
         memory.length = frames[-1] + 1
         self._choose_keyframes(frames)
         self._forget()
-        return [identity.id for identity in partners if identity is not None]
+        return [identity.id for identity in partners]
 
     def _born(self) -> Identity:
         self._memory.born += 1
@@ -152,18 +175,16 @@ class Linker:
         self._memory.live.append(identity)
         return identity
 
-    def _partners(
-        self, frames: Sequence[int], found: Detections, categories: list[int], features: np.ndarray
-    ) -> list[Identity | None]:
+    def _partners(self, window: _Window) -> list[Identity | None]:
         """For each track of the window the identity that it goes on, None where it is a new one."""
-        live, shared = self._memory.live, [place for place, frame in enumerate(frames) if frame < self.length]
+        live, categories = self._memory.live, window.categories
         partners: list[Identity | None] = [None] * len(categories)
         if not live or not categories:
             return partners
-        known = _known(live, [frames[place] for place in shared])
-        ious = soft_iou(_of_window(found, shared), known)
+        known = _known(live, [window.frames[place] for place in window.shared])
+        ious = soft_iou(window.looks(), known)
         same = np.array([[item.category_id == category for item in live] for category in categories])
-        cosines = features @ _unit(np.array([item.feature for item in live])).T
+        cosines = window.features @ _unit(np.array([item.feature for item in live])).T
         away = (known.maps.max((2, 3), initial=0) < 0.5).all(1)  # nothing of them is in the frames that both know
         fits = (ious >= self._linking.min_iou) | (away & same & (cosines >= self._linking.alike))
         value = np.where(fits, 1 + ious + self._linking.likeness * cosines + SAME_CLASS * same, 0)
@@ -177,7 +198,7 @@ class Linker:
         memory, chosen = self._memory, []
         tail = set(range(memory.length - self._linking.overlap, memory.length))
         candidates = [frame for frame in frames if frame not in tail]
-        values = np.array([[_value(item, frame) for item in memory.live] for frame in candidates])
+        values = np.array([[item.looks.get(frame, _UNSEEN).score for item in memory.live] for frame in candidates])
         covered = np.zeros(len(memory.live))
         while len(chosen) < self._linking.keyframes and len(values) and len(memory.live):
             gains = np.maximum(values - covered, 0).sum(1)
@@ -201,48 +222,35 @@ class Linker:
         memory.gone = sorted(memory.gone + over, key=lambda identity: -identity.score_sum)[: self._wanted]
 
 
-def _go_on(
-    identity: Identity,
-    found: Detections,
-    track: int,
-    frames: Sequence[int],
-    new: list[int],
-    category: int,
-    feature: np.ndarray,
-) -> None:
+def _window(frames: Sequence[int], known: int, found: Detections, category_ids: Sequence[int]) -> _Window:
+    """known: how many frames of the video were known before it."""
+    shared, new = ([at for at, frame in enumerate(frames) if (frame < known) == old] for old in (True, False))
+    categories = [category_ids[int(label)] for label in found.labels]
+    maps = (found.mask_logits.sigmoid() * 255).round().byte().numpy().swapaxes(0, 1)
+    scores, boxes = found.frame_scores.numpy().T, found.boxes_xyxy.numpy().swapaxes(0, 1)
+    return _Window(frames, shared, new, categories, _unit(found.features.numpy()), scores, boxes, maps)
+
+
+def _go_on(identity: Identity, window: _Window, track: int) -> None:
     """An identity takes over what a window says of it; frames that were known keep what was said."""
-    scores = found.frame_scores[:, track].numpy()
-    total = float(scores[new].sum())
-    identity.frames += len(new)
+    scores, category = window.scores[track], window.categories[track]
+    total = float(scores[window.new].sum())
+    identity.frames += len(window.new)
     identity.score_sum += total
     identity.votes[category] = identity.votes.get(category, 0.0) + total
-    identity.feature = (feature + (identity.feature or 0.0)).tolist()
-    maps = _bytes(found.mask_logits[:, track])
-    for place in new:
-        box = tuple(found.boxes_xyxy[place, track].tolist())
-        identity.looks[frames[place]] = Look(box, maps[place].tobytes(), float(scores[place]))
-        if maps[place].max(initial=0) >= 128:
-            identity.seen = frames[place]
-
-
-def _value(identity: Identity, frame: int) -> float:
-    """How well a frame shows an object."""
-    look = identity.looks.get(frame)
-    return look.score if look is not None and max(look.probabilities) >= 128 else 0.0
-
-
-def _bytes(logits) -> np.ndarray:
-    return (logits.sigmoid() * 255).round().byte().numpy()
+    identity.feature = (window.features[track] + (identity.feature or 0.0)).tolist()
+    for place in window.new:
+        seen = window.maps[track, place].max(initial=0) >= 128
+        look = Look(
+            tuple(window.boxes[track, place].tolist()),
+            window.maps[track, place].tobytes(),
+            float(scores[place]) if seen else 0.0,
+        )
+        identity.looks[window.frames[place]] = look
 
 
 def _unit(features: np.ndarray) -> np.ndarray:
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
-
-
-def _of_window(found: Detections, places: list[int]) -> _Looks:
-    maps = _bytes(found.mask_logits[places]).swapaxes(0, 1).astype(np.float32) / 255
-    boxes = found.boxes_xyxy[places].numpy().swapaxes(0, 1)
-    return _Looks(boxes, maps, np.ones(boxes.shape[:2], bool))
 
 
 def _known(identities: list[Identity], frames: list[int]) -> _Looks:

@@ -1,12 +1,11 @@
 """What one window of a long video adds; and all parts together as one result."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from tevit.configs import ModelConfig
-from tevit.linking import Identity
+from tevit.linking import Identity, Linker
 from tevit.tracks import RLE, Track, VideoResult
 from tevit.video import Video
 
@@ -56,20 +55,20 @@ class Collected:
         self._times: list[float] = []
         self._rows: dict[int, _Rows] = {}
 
-    def add(self, part: Part, ids: set[int]) -> None:
-        """Add the next part. ids: of the tracks that still matter; what is known of others goes."""
+    def add(self, part: Part, linker: Linker, score_threshold: float = 0.0) -> VideoResult:
+        """The video so far, with the next part, which the linker knows; tracks below the threshold are left out."""
         self._times += part.times
         for track in part.tracks:
             rows = self._rows.setdefault(track.id, _Rows())
             rows.pad(part.first)
             rows.extend(track)
+        ids = linker.ids
         self._rows = {id: rows for id, rows in self._rows.items() if id in ids}
         for rows in self._rows.values():
             rows.pad(len(self._times))
-
-    def tracks(self, identities: Sequence[Identity]) -> tuple[Track, ...]:
-        """Those of the identities, in their order."""
-        return tuple(self._track(identity) for identity in identities)
+        # One window is the original's answer as it is.
+        tracks = part.tracks if part.whole else [self._track(identity) for identity in linker.best]
+        return self._result(tuple(track for track in tracks if track.score >= score_threshold))
 
     def _track(self, identity: Identity) -> Track:
         rows = self._rows[identity.id]
@@ -77,8 +76,7 @@ class Collected:
         found = Track(identity.id, identity.category_id, identity.score, tuple(rows.rles), boxes, areas)
         return replace(found, frame_scores=scores)
 
-    def result(self, tracks: tuple[Track, ...]) -> VideoResult:
-        """The video so far with these tracks."""
+    def _result(self, tracks: tuple[Track, ...]) -> VideoResult:
         video, length = self._video, len(self._times)
         times, names = np.array(self._times), video.file_names[:length]
         return VideoResult(1, video.name, video.size_hw, times, self._categories, tracks, names)

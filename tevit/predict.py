@@ -131,14 +131,11 @@ class Predictor:
         yielded stays valid.
         Raises: ValueError, OSError for wrong input; MemoryError that says what to lower.
         """
-        _check(window, max_tracks, score_threshold)
+        check_threshold(score_threshold)
         video = source if isinstance(source, Video) else open_video(source)
         collected = Collected(video, self.config)
         for part, linker in self.parts(video, window=window, max_tracks=max_tracks, size=size, progress=progress):
-            collected.add(part, linker.ids)
-            # One window is the original's answer as it is.
-            whole = part.tracks if part.whole else collected.tracks(linker.best)
-            yield collected.result(tuple(track for track in whole if track.score >= score_threshold))
+            yield collected.add(part, linker, score_threshold)
 
     @torch.inference_mode()
     def parts(
@@ -158,6 +155,7 @@ class Predictor:
         resume: what the linker of an interrupted pass had dumped after its last part; it goes on behind that.
         Yields: the part, and the linker, which knows the best tracks so far.
         """
+        _check(window, max_tracks)
         sizes = geometry(video.size_hw, size or self.config.scale)
         length = window or WINDOW
         linking = replace(linking, overlap=min(linking.overlap, length - 1))
@@ -223,13 +221,17 @@ class _Input(NamedTuple):
     pixels: np.ndarray
 
 
-def _check(window: int | None, max_tracks: int, score_threshold: float) -> None:
+def check_threshold(score_threshold: float) -> None:
+    """Raises: ValueError for what is no probability."""
+    if not 0 <= score_threshold <= 1:
+        raise ValueError(f"score_threshold: expected a probability from 0 to 1, got {score_threshold}")
+
+
+def _check(window: int | None, max_tracks: int) -> None:
     if window is not None and (window < 0 or window == 1):
         raise ValueError(f"window: expected 0 (the whole video) or at least 2 frames, got {window}")
     if max_tracks < 1:
         raise ValueError(f"max_tracks: expected at least 1, got {max_tracks}")
-    if not 0 <= score_threshold <= 1:
-        raise ValueError(f"score_threshold: expected a probability from 0 to 1, got {score_threshold}")
 
 
 def _inputs(video: Video, sizes: Geometry, linker: Linker, window: int) -> Iterator[_Input]:

@@ -16,8 +16,10 @@ import numpy as np
 
 from tevit import jsonfile, masks
 from tevit.files import atomic
+from tevit.finished import same_or_refuse
 from tevit.linking import Linker
 from tevit.parts import Part
+from tevit.predict import check_threshold
 from tevit.tracks import RLE, Track, VideoResult
 from tevit.ytvis import submitted
 
@@ -123,6 +125,7 @@ def stream(
     tracks below are not kept in the end. written: called when a window is safely on disk.
     Raises: ValueError where the folder holds the stream of another video or of other options; what `parts` raises.
     """
+    check_threshold(score_threshold)
     categories = dict(predictor.config.categories)
     first = About(video.name, video.size_hw, categories, {**about, **options}, video.file_names)
     writer = _Writer(folder, first)
@@ -167,11 +170,7 @@ class _Writer:
     def __init__(self, folder: Path, about: About):
         folder.mkdir(parents=True, exist_ok=True)
         self._lines, self._at = folder / LINES, folder / STATE
-        found = self._found(about)
-        if found is None:
-            found = _State(self._append(about, 0), b"", 0, [])
-            self._save(found)
-        self.state = found
+        self._about, self.state = about, self._found(about) or _State(0, b"", 0, [])
 
     def _found(self, about: About) -> _State | None:
         """What an earlier run left. Raises: ValueError where it was of another video or other options."""
@@ -183,13 +182,13 @@ class _Writer:
             return None
         except msgspec.DecodeError as error:
             raise ValueError(f"{self._at}: cannot be read ({error}); --fresh begins again") from error
-        _check_same(before, about, self._lines.parent)
+        same_or_refuse(_named(before), _named(about), self._lines.parent, "stream")
         return state
 
     def add(self, part: Part, linker: Linker) -> None:
         """A window: first its line, then what goes on behind it."""
         line = _Window(part.first, part.times, [_written(track) for track in part.tracks])
-        size = self._append(line, self.state.size)
+        size = self._append(line, self.state.size or self._append(self._about, 0))
         # One window is the original's answer as it is.
         best = part.tracks if part.whole else linker.best
         kept = [Kept(item.id, item.category_id, float(item.score)) for item in best]
@@ -215,17 +214,8 @@ class _Writer:
         self.state = state
 
 
-def _check_same(before: About, now: About, folder: Path) -> None:
-    """Raises: ValueError that names what differs."""
-    for name in ("video", "size_hw"):
-        if getattr(before, name) != getattr(now, name):
-            said = f"{name} {getattr(before, name)}, now {getattr(now, name)}"
-            raise ValueError(f"{folder} holds another stream ({said}): give another folder, or --fresh")
-    for name in sorted(before.options.keys() | now.options.keys()):
-        was, is_now = before.options.get(name), msgspec.json.decode(msgspec.json.encode(now.options.get(name)))
-        if was != is_now:
-            said = f"{name} {was}, now {is_now}"
-            raise ValueError(f"{folder} holds another stream ({said}): give another folder, or --fresh")
+def _named(about: About) -> dict[str, Any]:
+    return {"video": about.video, "size_hw": about.size_hw} | about.options
 
 
 def _written(track: Track) -> _Track:

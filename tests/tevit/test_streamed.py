@@ -127,6 +127,22 @@ def test_another_video_or_other_options_are_refused(video, tmp_path):
     assert streamed(other, tmp_path / "out").length == 5
 
 
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"window": 1}, "window: expected 0"),
+        ({"max_tracks": 0}, "max_tracks: expected at least 1, got 0"),
+        ({"score_threshold": 2.0}, "score_threshold: expected a probability"),
+    ],
+)
+def test_wrong_options_leave_a_folder_that_takes_the_right_ones(video, tmp_path, wrong, sentence):
+    threshold = wrong.pop("score_threshold", 0.0)
+    about = {"options": OPTIONS | wrong, "about": {"model": "fake"}, "score_threshold": threshold}
+    with pytest.raises(ValueError, match=sentence):
+        stream(Predictor(FakeModel()), video, tmp_path / "out", **about)
+    assert streamed(video, tmp_path / "out").length == 110
+
+
 class Endless(Video):
     """A red square on its way, frame after frame, none of them kept."""
 

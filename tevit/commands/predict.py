@@ -188,13 +188,13 @@ def _streamed(
 
     if args.fresh:
         discard(folder)
-    start, new, about = time.perf_counter(), [0], {"model": args.checkpoint or args.model or DEFAULT_MODEL}
+    start, new = time.perf_counter(), [0]
     done = stream(
         predictor,
         video,
         folder,
         options=_options(args),
-        about=about | {"dtype": args.dtype},
+        about=_about(args),
         score_threshold=args.score_threshold,
         progress=progress,
         written=lambda part: new.append(len(part.times)),
@@ -214,7 +214,7 @@ def _report(frames: int, tracks: int, rate: float, warnings: list[str]) -> dict[
 def _run_dataset(args: argparse.Namespace) -> int:
     """Its share of the videos; whoever finds all of them finished puts them together."""
     from tevit.dataset_predict import Share, local_device, predict_dataset
-    from tevit.finished import Finished
+    from tevit.finished import Finished, digest
     from tevit.ytvis import open_dataset
 
     share, finished = Share.of_environment(), Finished(args.out / "parts")
@@ -225,7 +225,7 @@ def _run_dataset(args: argparse.Namespace) -> int:
     if args.fresh:
         finished.remove()
     options = _options(args) | {"window": args.window or 0, "score_threshold": args.score_threshold}
-    finished.claim(_about(args) | options)
+    finished.claim({"data set": digest(args.dataset)} | _about(args) | options)
     with TerminalProgress("video", quiet=True if share.rank else None) as progress:
         predict_dataset(predictor, dataset, args.frames, finished, share.of(dataset.videos), options, progress)
     return _joined(args, dataset, finished, share.rank)
@@ -252,7 +252,7 @@ def _about(args: argparse.Namespace) -> dict[str, str]:
     name = Path(args.checkpoint).name if args.checkpoint else args.model or DEFAULT_MODEL
     file = args.checkpoint or (demo_path() if name == TEVIT_DEMO.name else None)
     weights = f"{name} {digest(file)}" if file else name
-    return {"data set": digest(args.dataset), "weights": weights, "dtype": args.dtype}
+    return {"weights": weights, "dtype": args.dtype}
 
 
 def _joined(args: argparse.Namespace, dataset: "Dataset", finished: "Finished", rank: int) -> int:

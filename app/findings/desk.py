@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
@@ -115,6 +116,7 @@ class Opening:
         processes = max(1, cores() // len(project.models))
         with ThreadPoolExecutor(min(cores(), len(project.models))) as pool:
             jobs = [pool.submit(self._model, model, processes) for model in project.models]
+            import_module("scipy.optimize")  # half a second, which else the first move of the cut-off takes
             try:
                 kept = [job.result() for job in jobs]
             except BaseException:

@@ -7,6 +7,7 @@ import platform
 import sys
 import tempfile
 import time
+from datetime import date
 from pathlib import Path
 
 from tevit.commands import benchmark_prediction as prediction
@@ -95,6 +96,7 @@ def _measure(rounds: int, gt: Path, results: Path) -> dict:
     }
     system = f"{platform.system()} {platform.machine()}"
     return {
+        "date": date.today().isoformat(),
         "machine": f"{system}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "megabytes_of_json": round((gt.stat().st_size + results.stat().st_size) / 1e6, 1),
         "rounds": rounds,

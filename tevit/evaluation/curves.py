@@ -71,25 +71,42 @@ def curves(outcome: Outcome, positives: np.ndarray, most: tuple[int, ...] = MOST
                     array[..., k, :, m] = array[..., k, :, m - 1]
                 continue
             before = len(chosen)
-            for a in np.flatnonzero(positives[:, k]).tolist():
-                found = _curve(outcome, chosen, a, positives[a, k])
-                precision[:, :, k, a, m], recall[:, k, a, m], scores[:, :, k, a, m] = found
+            counted = np.flatnonzero(positives[:, k])
+            found = _curves(outcome, chosen, counted, positives[counted, k])
+            for array, values in zip((precision, recall, scores), found, strict=True):
+                array[..., k, counted, m] = np.moveaxis(values, 0, -1)
     return Curves(precision, recall, scores)
 
 
-def _curve(outcome: Outcome, chosen: np.ndarray, a: int, positives: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Precision (T, R), recall (T,) and scores (T, R) of predictions in the order of their scores."""
-    right = outcome.right[a][:, chosen]
-    hits = np.cumsum(right, axis=1, dtype=np.float64)
-    misses = np.cumsum(~right & ~outcome.ignored[a][:, chosen], axis=1, dtype=np.float64)
-    recall = hits / positives
+def _curves(
+    outcome: Outcome, chosen: np.ndarray, counted: np.ndarray, positives: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Precision (A, T, R), recall (A, T) and scores (A, T, R) of predictions in the order of their scores.
+
+    counted: the questions that have truths, positives: how many; both (A,).
+    """
+    right, ignored = outcome.right[counted][..., chosen], outcome.ignored[counted][..., chosen]
+    hits = np.cumsum(right, axis=2, dtype=np.float64)
+    misses = np.cumsum(~right & ~ignored, axis=2, dtype=np.float64)
     precision = hits / (misses + hits + np.spacing(1))
-    precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    at = np.stack([np.searchsorted(row, RECALL_POINTS) for row in recall])
+    precision = np.maximum.accumulate(precision[..., ::-1], axis=2)[..., ::-1]
+    total = hits[..., -1] if len(chosen) else np.zeros(hits.shape[:2])
+    at = _reached(right, total.astype(np.int64), positives)
     # One more column stands for the points that are never reached.
-    precision = np.take_along_axis(np.pad(precision, ((0, 0), (0, 1))), at, axis=1)
-    scores = np.append(outcome.scores[chosen], 0)[at]
-    return precision, recall[:, -1] if len(chosen) else np.zeros(len(recall)), scores
+    precision = np.take_along_axis(np.pad(precision, ((0, 0), (0, 0), (0, 1))), at, axis=2)
+    return precision, total / positives[:, None], np.append(outcome.scores[chosen], 0)[at]
+
+
+def _reached(right: np.ndarray, total: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """int64 (A, T, R): the first of n predictions with which each recall point is reached, n where none does.
+
+    right: bool (A, T, n). total: int64 (A, T), how many are right. positives: (A,).
+    """
+    needed = np.stack([np.searchsorted(np.arange(count + 1) / count, RECALL_POINTS) for count in positives])[:, None]
+    hits = np.append(np.nonzero(right)[2], right.shape[2])  # the columns, row after row
+    stops = np.cumsum(total).reshape(total.shape)[..., None]
+    places = np.where(needed <= total[..., None], stops - total[..., None] + needed - 1, len(hits) - 1)
+    return np.where(needed, hits[places], 0)
 
 
 def figure(found: Curves, name: str, categories: slice | int = slice(None)) -> float:

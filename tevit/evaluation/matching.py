@@ -58,8 +58,10 @@ def deal(ious: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, thresholds: n
     are ignored, and of equal ones the later goes first.
     """
     count = ious.shape[1]
+    if count == 1:
+        return np.tile(_deal_one(ious[:, 0], crowd[0], thresholds), (len(ignored), 1, 1))
     taken = np.full((len(ignored), len(thresholds), len(ious)), -1)
-    reach = np.minimum(thresholds, 1 - 1e-10)[:, None]
+    reach = _reach(thresholds)
     free = np.ones((len(ignored), len(thresholds), count), bool)
     counting = ~ignored[:, None, :]
     for d in np.flatnonzero((ious >= reach.min()).any(axis=1)):
@@ -71,6 +73,21 @@ def deal(ious: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, thresholds: n
         taken[:, :, d][found] = best[found]
         free[(*found, best[found])] = crowd[best[found]]
     return taken
+
+
+def _deal_one(ious: np.ndarray, crowd: bool, thresholds: np.ndarray) -> np.ndarray:
+    """int64 (T, D): the same for a single truth, the usual case: the first that reaches it takes it.
+
+    ious: (D,). Whether it counts makes no difference.
+    """
+    reached = ious >= _reach(thresholds)
+    first = reached & (np.cumsum(reached, axis=1) == 1)
+    return np.where(reached if crowd else first, 0, -1)
+
+
+def _reach(thresholds: np.ndarray) -> np.ndarray:
+    """float64 (T, 1): the least IoU that is enough."""
+    return np.minimum(thresholds, 1 - 1e-10)[:, None]
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,106 @@
+"""The place "data set" in the page's head: another data set is opened, its classes are read by name, and back again;
+a model predicts all its videos, is stopped, and goes on."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.app import sets as made
+from tests.browser.servers import served
+from tests.browser.watched import watched
+
+pytestmark = pytest.mark.browser
+
+NAMES = {"categories": [{"id": 1, "name": "Giant Panda"}, {"id": 2, "name": "dog"}]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two videos of ten frames, and predictions with the ids of YouTube-VIS 2019: 2 is its giant panda, 8 its dog."""
+    folder = tmp_path_factory.mktemp("labels")
+    content = json.loads(made.truth(folder).read_text()) | NAMES
+    made.write(folder, "zoo.json", content)
+    (folder / "gt.json").unlink()
+    made.predictions(folder, "other_list.json", [(1, 2, 0.9, made.STILL), (2, 8, 0.8, made.AWAY)])
+    for video in content["videos"]:
+        for name in video["file_names"]:
+            (folder / "frames" / name).parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(folder / "frames" / name), np.full((*made.SIZE, 3), 90, np.uint8))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A studio that was started without a data set, with the folder opened to its pages."""
+    home = tmp_path_factory.mktemp("home")
+    slow = home / "slow.pth"
+    slow.touch()
+    options = ("--checkpoint", slow, "--allow", folder)
+    with (
+        served("tests.browser.fake_studio", *options, home=home, errors=home / "errors") as url,
+        watched(browser.new_context(), f"{url}?tab=compare") as page,
+    ):
+        expect(button(page)).to_have_text(re.compile("shapes"))
+        yield page
+
+
+def button(page: Page) -> Locator:
+    return page.locator("#datasets-button")
+
+
+def notices(page: Page) -> Locator:
+    return page.locator("#compare-notices")
+
+
+def choose(page: Page, label: str, name: str) -> None:
+    page.get_by_label(label, exact=True).click()
+    page.get_by_role("option", name=name).click()
+    page.keyboard.press("Tab")
+
+
+def test_another_data_set_is_opened_from_the_page(page: Page):
+    button(page).click()
+    expect(button(page)).to_have_attribute("aria-expanded", "true")
+    page.keyboard.press("Escape")
+    expect(button(page)).to_have_attribute("aria-expanded", "false")
+    button(page).click()
+    choose(page, "Ground truth file", "zoo.json")
+    choose(page, "Folder of frames", "frames")
+    choose(page, "Predictions files", "other_list.json")
+    page.get_by_role("button", name="Open", exact=True).click()
+    expect(page).to_have_url(re.compile(r"[?&]data="))
+    expect(button(page)).to_have_text(re.compile("zoo"))
+    button(page).click()
+    expect(page.get_by_role("list", name="Open data sets").get_by_role("link")).to_have_count(2)
+    button(page).click()
+
+
+def test_classes_are_read_by_name_and_back_again(page: Page):
+    expect(notices(page)).to_contain_text("YouTube-VIS 2019")
+    notices(page).get_by_text("2 classes").click()
+    expect(notices(page)).to_contain_text("8 dog → 2 dog")
+    notices(page).get_by_role("button", name="Use this mapping").click()
+    expect(notices(page)).to_contain_text("its classes are read by name, 2 of the data set's 2")
+    expect(page.locator(".matches")).to_contain_text("Giant Panda", ignore_case=True)
+    expect(page.locator(".matches")).to_contain_text("correct")
+    notices(page).get_by_role("button", name="Undo the mapping").click()
+    expect(notices(page).get_by_role("button", name="Use this mapping")).to_be_visible()
+
+
+def test_all_videos_are_predicted_after_a_stop(page: Page):
+    button(page).click()
+    progress = page.locator("#datasets-progress")
+    expect(page.get_by_label("Predict with")).to_have_value("slow.pth")
+    page.get_by_role("button", name="Predict all videos").click()
+    expect(progress).to_contain_text("1 of 2 videos")
+    page.get_by_role("button", name="Stop predicting").click()
+    expect(progress).to_contain_text("1 of 2 videos are kept: the same again goes on there.")
+    page.get_by_role("button", name="Predict all videos").click()
+    progress.get_by_role("link", name="Show them").click()
+    expect(page.get_by_label("B", exact=True)).to_have_value("slow")

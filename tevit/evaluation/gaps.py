@@ -170,12 +170,20 @@ def _assign(pairs: VideoPairs, crowd: np.ndarray) -> np.ndarray:
     ious[:, crowd] = 0
     ious[ious < LEAST_IOU] = 0
     ious -= np.where(ious > 0, _TINY * np.arange(len(ious))[:, None, None], 0)  # of copies, the best score's
-    source = np.full(ious.shape[1:], -1)
-    for t in np.flatnonzero(ious.any(axis=(0, 1))):
+    source = np.where(ious.any(axis=0), ious.argmax(axis=0), -1) if len(ious) else np.full(ious.shape[1:], -1)
+    for t in np.flatnonzero(_disputed(source)):
         found, truths = linear_sum_assignment(ious[..., t], maximize=True)
         good = ious[found, truths, t] > 0
+        source[:, t] = -1
         source[truths[good], t] = found[good]
     return source
+
+
+def _disputed(source: np.ndarray) -> np.ndarray:
+    """bool (T,): frames in which two truths have the same best prediction. Elsewhere the best of each is the best of
+    all together."""
+    ordered = np.sort(source, axis=0)
+    return ((ordered[1:] == ordered[:-1]) & (ordered[1:] >= 0)).any(axis=0)
 
 
 def _dealt_overlaps(pairs: VideoPairs, source: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

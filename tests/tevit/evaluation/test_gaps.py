@@ -3,12 +3,15 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import linear_sum_assignment
 
 from tests.tevit.evaluation import sets
 from tests.tevit.evaluation.sets import annotation, data_set, prediction
 from tests.tevit.evaluation.test_errors import FRAMES, SIZE, measured, square
 from tevit.evaluation.ap import conclude
-from tevit.evaluation.gaps import Gap, find_gaps
+from tevit.evaluation.gaps import LEAST_IOU, Gap, _assign, find_gaps
+from tevit.evaluation.measuring import VideoPairs
 
 LEFT, RIGHT = [square(5)] * FRAMES, [square(40)] * FRAMES
 
@@ -100,3 +103,23 @@ def test_a_mask_that_hardly_touches_does_not_spoil_a_dealt_track():
 def test_frames_without_a_mask_count_against_a_dealt_track():
     gap = whole([(1, LEFT)], [(1, 0.9, LEFT[:3] + [None] * 7), (1, 0.8, [None] * 3 + LEFT[3:6] + [None] * 4)])
     assert gap.tracked == pytest.approx(0.3, abs=1e-9)  # IoU 0.6: right at 0.50, 0.55 and 0.60
+
+
+@given(st.integers(0, 1 << 30), st.integers(0, 5), st.integers(1, 4))
+def test_every_frame_is_dealt_as_well_as_can_be(seed, predictions, truths):
+    """Where two truths have the same best prediction and where they have not."""
+    rng = np.random.default_rng(seed)
+    shape = predictions, truths, 12
+    union = np.full(shape, 1000, np.int32)
+    common = rng.integers(0, 1000, shape).astype(np.int32) * (rng.random(shape) < 0.6)
+    rows = np.arange(truths), np.arange(predictions)
+    areas = np.ones((truths, 12), np.int32), np.ones((predictions, 12), np.int32)
+    pairs = VideoPairs(0, *rows, common.astype(np.int32), union, *areas)
+    source = _assign(pairs, np.zeros(truths, bool))
+    ious = np.where(pairs.frame_ious() < LEAST_IOU, 0, pairs.frame_ious()).astype(np.float64)
+    for t in range(12):
+        found, owners = linear_sum_assignment(ious[..., t], maximize=True)
+        taken = source[:, t] >= 0
+        assert len(set(source[taken, t].tolist())) == taken.sum()
+        dealt = ious[source[taken, t], np.flatnonzero(taken), t]
+        assert dealt.sum() == pytest.approx(ious[found, owners, t].sum(), abs=1e-6) and (dealt > 0).all()

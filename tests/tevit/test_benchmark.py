@@ -140,7 +140,7 @@ def test_two_results_side_by_side(measured, folder, capsys):
     one = measured[1]
     doubled = {name: {key: 2 * number for key, number in value.items()} for name, value in one["figures"].items()}
     (folder / "b.json").write_text(json.dumps(one | {"figures": doubled, "settings": one["settings"] | {"frames": 20}}))
-    assert main(["benchmark", "compare", str(folder / "a.json"), str(folder / "b.json")]) == 0
+    assert main(["benchmark", "--compare", str(folder / "a.json"), str(folder / "b.json")]) == 0
     out = capsys.readouterr().out
     assert "not the same: frames 2 and 20" in out
     line = next(line for line in out.splitlines() if line.startswith("yardstick, ms a frame"))
@@ -150,9 +150,9 @@ def test_two_results_side_by_side(measured, folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["compare", "a.json", "memory.json"], "expected two measurements of one kind, got a.json of model and memory"),
-        (["compare", "a.json", "list.json"], "list.json: expected what `tevit benchmark model, video or memory"),
-        (["compare", "a.json", "none.json"], "no such file: none.json"),
+        (["--compare", "a.json", "memory.json"], "expected two measurements of one kind, got a.json of model and memory"),
+        (["--compare", "a.json", "list.json"], "list.json: expected what `tevit benchmark model, video or memory"),
+        (["--compare", "a.json", "none.json"], "no such file: none.json"),
         (["model", "--frames", "0"], "--frames: expected at least 1, got 0"),
         (["model", "--model", "tevit_r5"], "did you mean 'tevit_r50'"),
         (["model", "--checkpoint", "tiny.safetensors", "--size", "5x5000"], "scale: expected two bounds"),

@@ -19,7 +19,7 @@ Measure on this machine. The last line of model, video and memory is their resul
                                                  machine's best; weights by seed, nothing is downloaded
   tevit benchmark video dog.mp4                  from the file to results.json; without one a made-up video
   tevit benchmark memory --frames 1000           resident memory over the length of a video
-  tevit benchmark compare a.json b.json          two results of one kind side by side
+  tevit benchmark --compare a.json b.json        two results of one kind side by side
   tevit benchmark evaluate                       a made-up data set of 300 videos, 3000 predictions, 100 000 masks
   tevit benchmark evaluate --videos 5000         more of it: time must grow no faster than the data
   tevit benchmark evaluate --gt G --results R    your own files
@@ -37,7 +37,9 @@ def register(commands) -> None:
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    kinds = parser.add_subparsers(dest="benchmark", metavar="WHAT", required=True)
+    parser.add_argument("--compare", nargs=2, type=Path, metavar="JSON", help="two results of --out, side by side")
+    parser.set_defaults(run=run_compare)
+    kinds = parser.add_subparsers(dest="benchmark", metavar="WHAT")
     evaluate = kinds.add_parser("evaluate", help="tevit evaluate, beside Python's json.load of the same files")
     evaluate.add_argument("--videos", type=int, default=300, help="of the made-up data set (default 300)")
     evaluate.add_argument("--gt", type=Path, metavar="JSON", help="your own ground truth instead")
@@ -46,6 +48,16 @@ def register(commands) -> None:
     evaluate.add_argument("--out", type=Path, metavar="JSON", help="write the result there, too")
     evaluate.set_defaults(run=run_evaluate)
     prediction.register(kinds)
+
+
+def run_compare(args: argparse.Namespace) -> int:
+    """Print two results side by side."""
+    if args.compare is None:
+        raise ValueError("expected what to measure (model, video, memory, evaluate), or --compare with two results")
+    from tevit.benchmarks.record import compared
+
+    print(compared(*args.compare))
+    return 0
 
 
 def run_evaluate(args: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`tevit benchmark model`, `video`, `memory` and `compare`: how fast this machine predicts; two results compared."""
+"""`tevit benchmark model`, `video` and `memory`: how fast this machine predicts."""
 
 import argparse
 import tempfile
@@ -36,10 +36,6 @@ def register(kinds) -> None:
     memory.add_argument("--size", type=size, default=(192, 320), help="of its frames (default 192x320)")
     memory.add_argument("--window", type=int, metavar="T", help="frames at once, as for tevit predict")
     memory.set_defaults(run=run_memory)
-    compare = kinds.add_parser("compare", help="two results of one kind side by side")
-    compare.add_argument("a", type=Path, metavar="A.json")
-    compare.add_argument("b", type=Path, metavar="B.json")
-    compare.set_defaults(run=run_compare)
 
 
 def _add_model(parser: argparse.ArgumentParser, default: str) -> None:
@@ -98,14 +94,6 @@ def run_memory(args: argparse.Namespace) -> int:
     settings = _settings(args, "frames", "window") | {"size": _size(args.size)}
     figures = memory.figures(samples, seconds, MARKS)
     report(record("memory", predictor.device, settings, figures), args.out)
-    return 0
-
-
-def run_compare(args: argparse.Namespace) -> int:
-    """Print two results side by side."""
-    from tevit.benchmarks.record import compared
-
-    print(compared(args.a, args.b))
     return 0
 
 

@@ -150,7 +150,10 @@ def test_two_results_side_by_side(measured, folder, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--compare", "a.json", "memory.json"], "expected two measurements of one kind, got a.json of model and memory"),
+        (
+            ["--compare", "a.json", "memory.json"],
+            "expected two measurements of one kind, got a.json of model and memory",
+        ),
         (["--compare", "a.json", "list.json"], "list.json: expected what `tevit benchmark model, video or memory"),
         (["--compare", "a.json", "none.json"], "no such file: none.json"),
         (["model", "--frames", "0"], "--frames: expected at least 1, got 0"),

@@ -13,6 +13,7 @@ import torch
 from tests import oracle
 from tevit.checkpoint import empty_model
 from tevit.configs import QUERYINST_PVT, TEVIT_MSGSHIFT, TEVIT_R50, TEVIT_SWIN_L_MST
+from tevit.model.packed import pack
 from tevit.model.tevit import TeViT
 from tevit.original import from_original, to_original
 from tevit.postprocess import detect, paste, to_tracks
@@ -37,14 +38,15 @@ def original_model(name: str) -> TeViT:
     return model.eval()
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.fixture(scope="module", params=[*((case, False) for case in CASES), ("msgshift_small", True)], ids=str)
 def recorded(request):
-    """A recording and our model's answers to it; one at a time, all tests of it together."""
-    return run(request.param)
+    """A recording and our model's answers to it, also as it predicts on a CPU, with other layers; one at a time, all
+    tests of it together."""
+    return run(*request.param)
 
 
 @lru_cache(maxsize=1)
-def run(case: str):
+def run(case: str, packed: bool = False):
     golden = np.load(oracle.GOLDENS / f"model_{case}.npz")
     meta = json.loads(str(golden["meta"]))
     model = original_model(meta["model"])
@@ -52,6 +54,9 @@ def run(case: str):
     assert oracle.crc(video) == meta["crc_video"]
     sizes = geometry(video.shape[1:3], tuple(meta["scale"]))
     frames = torch.from_numpy(np.stack([preprocess(frame, sizes) for frame in video]))
+    if packed:
+        original_model.cache_clear()
+        pack(model, model.config.queries)
     seen = []
     parts = (model.backbone, model.fpn)
     hooks = [part.register_forward_hook(lambda module, arguments, answer: seen.append(answer)) for part in parts]

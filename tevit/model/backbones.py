@@ -1,7 +1,7 @@
 """ResNet-50 and Swin-L as feature pyramids: timm's modules, with the forward pass mended where the original differs.
 
 Source: hustvl/TeViT mmdet/models/backbones/{resnet,swin}.py. A backbone is called as `backbone(frames, clip_length,
-chunk)` and returns maps and messengers like `MessengerPvt`; these two look at each frame alone and have no messengers.
+chunk)` and returns maps like `MessengerPvt`; these two look at each frame alone.
 """
 
 from typing import Any, cast
@@ -54,13 +54,13 @@ class ResNet50(nn.Module):
                 module.eval()
         return self
 
-    def forward(self, frames: Tensor, clip_length: int, chunk: int | None = None) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(self, frames: Tensor, clip_length: int, chunk: int | None = None) -> list[Tensor]:
         x = in_chunks(self._stem, frames, chunk)
         maps = []
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = in_chunks(layer, x, chunk)
             maps.append(x)
-        return maps, []
+        return maps
 
     def _stem(self, frames: Tensor) -> Tensor:
         return F.max_pool2d(F.relu(self.bn1(self.conv1(frames))), 3, 2, 1)
@@ -92,7 +92,7 @@ class Swin(nn.Module):
                 module.register_buffer("attn_mask", None, persistent=False)
                 module.attn.relative_position_index = index
 
-    def forward(self, frames: Tensor, clip_length: int, chunk: int | None = None) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(self, frames: Tensor, clip_length: int, chunk: int | None = None) -> list[Tensor]:
         x = in_chunks(self.embed, frames, chunk)  # (B*T, h, w, C)
         maps = []
         for module, norm in zip(self.layers, self.norms, strict=True):
@@ -102,7 +102,7 @@ class Swin(nn.Module):
                 block = cast(SwinTransformerBlock, item)
                 x = in_chunks(lambda part, block=block: _swin_block(block, part), x, chunk)
             maps.append(norm(x).permute(0, 3, 1, 2).contiguous())
-        return maps, []
+        return maps
 
     def embed(self, frames: Tensor) -> Tensor:
         """Patches of 4x4 pixels: (N, 3, H, W) -> (N, h, w, C), zero-padded to whole patches."""

@@ -14,6 +14,7 @@ from tests import oracle
 from tevit.checkpoint import empty_model
 from tevit.configs import QUERYINST_PVT, TEVIT_MSGSHIFT, TEVIT_R50, TEVIT_SWIN_L_MST
 from tevit.model.packed import pack
+from tevit.model.pvt import MessengerPvt
 from tevit.model.tevit import TeViT
 from tevit.original import from_original, to_original
 from tevit.postprocess import detect, paste, to_tracks
@@ -65,7 +66,9 @@ def run(case: str, packed: bool = False):
         detections = detect(model, outputs[-1], sizes.scale_factor, 10)
     for hook in hooks:
         hook.remove()
-    (maps, messengers), pyramid = seen
+    maps, pyramid = seen
+    with torch.no_grad():
+        messengers = model.backbone.run(frames, len(frames))[1] if isinstance(model.backbone, MessengerPvt) else []
     return golden, meta, sizes, maps, messengers, outputs, detections, pyramid
 
 

@@ -22,6 +22,7 @@ __all__ = [
     "empty",
     "encode",
     "encode_batch",
+    "encode_part",
     "frame_ious",
     "from_json",
     "from_polygons",
@@ -51,6 +52,26 @@ def encode_batch(masks: np.ndarray) -> list[RLE]:
         raise ValueError(f"expected masks of shape (N, H, W), got {masks.shape}")
     binary = masks if masks.dtype == bool else masks != 0
     return [coco.encode(np.asfortranarray(mask.view(np.uint8))) for mask in binary]
+
+
+def encode_part(part: np.ndarray, left: int, top: int, size_hw: Sequence[int]) -> tuple[RLE, int]:
+    """A mask of which only a part is known, the rest being empty, and how many pixels it has.
+
+    part: bool (h, w), which begins at column `left` and row `top` of the mask. size_hw: of the whole mask.
+    """
+    height, width = size_hw
+    rows = part.shape[0] + 1
+    # Column after column with an empty pixel after each, so that every stretch ends in the column where it began.
+    padded = np.zeros((part.shape[1], rows), bool)
+    padded[:, :-1] = part.T
+    column, row = np.divmod(np.flatnonzero(np.diff(padded.ravel(), prepend=False)), rows)
+    edges = (left + column) * height + top + row
+    meets = np.flatnonzero(edges[1:-1:2] == edges[2::2]) * 2 + 1  # a stretch that goes on in the next column
+    edges = np.delete(edges, [*meets, *(meets + 1)])
+    runs = np.diff(edges, prepend=0, append=height * width)
+    runs = runs if runs[-1] else runs[:-1]
+    rle = coco.frPyObjects([{"size": [height, width], "counts": runs.astype(np.uint32)}], height, width)[0]
+    return rle, int((edges[1::2] - edges[0::2]).sum())
 
 
 def decode(rle: RLE) -> np.ndarray:

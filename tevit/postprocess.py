@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tevit.configs import ModelConfig
-from tevit.masks import encode
+from tevit.masks import encode_part
 from tevit.model.tevit import StageOutput
 from tevit.tracks import RLE, Track
 
@@ -111,34 +111,34 @@ def _track(
 ) -> Track:
     probabilities = detections.mask_logits[:, index].sigmoid()  # (T, 28, 28)
     boxes = detections.boxes_xyxy[:, index]
-    pasted = [paste(mask, box, size_hw) for mask, box in zip(probabilities, boxes, strict=True)]
-    areas = np.array([int(mask.sum()) for mask in pasted], np.float64)
-    rles: list[RLE | None] = [encode(mask) if area else None for mask, area in zip(pasted, areas, strict=True)]
+    parts = [paste(mask, box, size_hw) for mask, box in zip(probabilities, boxes, strict=True)]
+    found = [encode_part(*part, size_hw) for part in parts]
+    areas = np.array([area for _, area in found], np.float64)
+    rles: list[RLE | None] = [rle if area else None for rle, area in found]
     kept = np.where(areas[:, None] > 0, boxes.numpy(), np.float32(np.nan))
     category_id = category_ids[int(detections.labels[index])]
     score, frame_scores = float(detections.scores[index]), detections.frame_scores[:, index].numpy()
     return Track(id, category_id, score, tuple(rles), kept, areas, frame_scores=frame_scores)
 
 
-def paste(probabilities: Tensor, box_xyxy: Tensor, size_hw: tuple[int, int]) -> np.ndarray:
-    """A box's probabilities (28, 28) as a mask of the frame, bool (H, W): bilinear at pixel centres, at least 0.5.
+def paste(probabilities: Tensor, box_xyxy: Tensor, size_hw: tuple[int, int]) -> tuple[np.ndarray, int, int]:
+    """A box's probabilities (28, 28) as a mask of the frame: bilinear at pixel centres, at least 0.5.
 
     box_xyxy: float32 (4,), pixels of the frame; what lies outside the frame is cut.
+    Returns: bool (h, w), the pixels that the box can reach, and the column and row where they begin.
     Source: mmdet 2.21 `_do_paste_mask`, on the pixels that the box can reach.
     """
     height, width = size_hw
-    mask = np.zeros(size_hw, bool)
     x1, y1, x2, y2 = box_xyxy.tolist()
     left, top = max(int(np.floor(x1)) - 1, 0), max(int(np.floor(y1)) - 1, 0)
     right, bottom = min(int(np.ceil(x2)) + 1, width), min(int(np.ceil(y2)) + 1, height)
     if left >= right or top >= bottom:
-        return mask
+        return np.zeros((0, 0), bool), 0, 0
     xs = _relative(left, right, box_xyxy[0], box_xyxy[2])
     ys = _relative(top, bottom, box_xyxy[1], box_xyxy[3])
     grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), 2)  # (h, w, 2)
     values = F.grid_sample(probabilities[None, None], grid[None], align_corners=False)[0, 0]
-    mask[top:bottom, left:right] = (values >= MASK_THRESHOLD).numpy()
-    return mask
+    return (values >= MASK_THRESHOLD).numpy(), left, top
 
 
 def _relative(start: int, stop: int, low: Tensor, high: Tensor) -> Tensor:

@@ -47,6 +47,19 @@ def test_encode_takes_numbers_other_than_one():
     assert np.array_equal(masks.decode(masks.encode(mask.astype(float))), mask > 0)
 
 
+@given(st.data())
+@settings(deadline=None)
+def test_a_part_is_encoded_as_the_whole_would_be(data):
+    """Also where it touches the edges, fills whole columns, or is nothing."""
+    height, width = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))
+    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+    shape = data.draw(st.integers(0, height - top)), data.draw(st.integers(0, width - left))
+    part = np.random.default_rng(data.draw(st.integers(0, 999))).random(shape) < data.draw(st.sampled_from([0, 0.5, 1]))
+    whole = np.zeros((height, width), bool)
+    whole[top : top + shape[0], left : left + shape[1]] = part
+    assert masks.encode_part(part, left, top, (height, width)) == (masks.encode(whole), whole.sum())
+
+
 def test_encode_batch_is_encode_of_each_and_takes_views():
     stack = np.random.default_rng(0).random((4, 5, 7, 2)) > 0.5
     view = stack[::2, :, ::-1, 1]

@@ -183,8 +183,9 @@ def test_a_single_frame_needs_no_neighbours():
 
 def test_paste_outside_the_frame_is_empty():
     ones = torch.ones(28, 28)
-    assert not paste(ones, torch.tensor([-50.0, -50.0, -10.0, -10.0]), (20, 30)).any()
-    assert paste(ones, torch.tensor([-5.0, -5.0, 100.0, 100.0]), (20, 30)).all()
+    assert paste(ones, torch.tensor([-50.0, -50.0, -10.0, -10.0]), (20, 30))[0].size == 0
+    mask, left, top = paste(ones, torch.tensor([-5.0, -5.0, 100.0, 100.0]), (20, 30))
+    assert mask.shape == (20, 30) and mask.all() and (left, top) == (0, 0)
 
 
 def test_queryinst_of_pictures():

@@ -3,6 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain, islice
@@ -27,6 +28,7 @@ from tevit.video import Geometry, Video, geometry, open_video, preprocess
 
 ONE_PASS = 48  # a video of at most so many frames is one window
 WINDOW = 24  # frames of the windows of a longer one
+AHEAD = 24  # frames that are decoded before they are asked for
 DEFAULT = Linking()
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -163,7 +165,10 @@ class Predictor:
         if resume is not None:
             linker.load(resume)
         memory: dict[int, np.ndarray] = {}
-        for clip in _windows(_inputs(video, sizes, linker, length), window, linker, linking.overlap, memory):
+        coming = _inputs(video, sizes, linker, length)
+        if self.device.type != "cpu":  # there it gains nothing: the model keeps all cores busy
+            coming = _ahead(coming)
+        for clip in _windows(coming, window, linker, linking.overlap, memory):
             done, own = linker.length, clip[0].number
             older = [_Input(number, 0.0, memory[number]) for number in sorted(memory) if number < own]
             with _reporting(self.model, progress, done, clip[-1].number + 1, video.length):
@@ -240,6 +245,19 @@ def _inputs(video: Video, sizes: Geometry, linker: Linker, window: int) -> Itera
     for frame in video.frames():
         if frame.index >= first or frame.index in keyframes:
             yield _Input(frame.index, frame.time, preprocess(frame.rgb, sizes))
+
+
+def _ahead(inputs: Iterator[_Input]) -> Iterator[_Input]:
+    """The same, made in a thread while the model is at work on those before."""
+    with ThreadPoolExecutor(1, "decoder") as thread:
+        coming = deque(thread.submit(next, inputs, None) for _ in range(AHEAD))
+        try:
+            while (frame := coming.popleft().result()) is not None:
+                coming.append(thread.submit(next, inputs, None))
+                yield frame
+        finally:
+            for future in coming:
+                future.cancel()
 
 
 def _windows(

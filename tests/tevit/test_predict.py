@@ -1,5 +1,6 @@
 """Windows, joining, progress, stopping, wrong input: the predictor with a model that segments coloured squares."""
 
+import threading
 import weakref
 
 import numpy as np
@@ -152,6 +153,27 @@ def test_memory_holds_one_window_of_frames(predictor, tmp_path, monkeypatch):
     monkeypatch.setattr(predict, "preprocess", counted)
     assert predictor(folder).length == 150
     assert 24 <= most <= 49 + 1
+
+
+def test_frames_made_ahead_are_the_same_and_end_with_who_asked():
+    made = []
+
+    def inputs(fails_at=None):
+        for number in range(100):
+            if number == fails_at:
+                raise ValueError("a broken frame")
+            made.append(number)
+            yield predict._Input(number, 0.0, np.zeros(1))
+
+    assert [frame.number for frame in predict._ahead(inputs())] == list(range(100))
+    with pytest.raises(ValueError, match="a broken frame"):
+        list(predict._ahead(inputs(fails_at=40)))
+    made.clear()
+    some = predict._ahead(inputs())
+    assert next(some).number == 0
+    some.close()
+    assert len(made) <= predict.AHEAD + 1
+    assert not any(thread.name.startswith("decoder") for thread in threading.enumerate())
 
 
 def test_mixed_precision_finds_the_same(tiny_model, tmp_path):

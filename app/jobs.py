@@ -72,6 +72,20 @@ class Runs:
             self._change.notify()
         return token
 
+    def again(self, token: str, source: Source, settings: Settings) -> bool:
+        """Go on with a cancelled run, if it was of the same video with the same settings; the page counts as its own.
+        False where there is nothing to go on with: then it has to be submitted."""
+        run = self._runs.get(token)
+        with self._change:
+            if run is None or (run.source, run.settings) != (source, settings) or not run.again():
+                return False
+            self._pages[token] += 1
+            self._stay(token)
+            if run not in self._line:  # else the worker has not let go of it yet, and puts what is not over back itself
+                self._line.append(run)
+                self._change.notify()
+            return True
+
     def enter(self, job: Job) -> None:
         """Put any other work at the end of the line. It belongs to no page: it goes on when all are closed."""
         with self._change:

@@ -22,7 +22,7 @@ from tevit.linking import Linker, Linking
 from tevit.model.packed import can_pack, pack
 from tevit.parts import Collected, Part
 from tevit.postprocess import ClipModel, Detections, detect, to_tracks
-from tevit.progress import Progress
+from tevit.progress import Progress, Unfinished
 from tevit.tracks import Track, VideoResult
 from tevit.video import Geometry, Video, geometry, open_video, preprocess
 
@@ -122,6 +122,7 @@ class Predictor:
         score_threshold: float = 0.0,
         size: tuple[int, int] | None = None,
         progress: Progress | None = None,
+        unfinished: Unfinished | None = None,
     ) -> Iterator[VideoResult]:
         """The tracks of the frames done so far, after every window; the last one is the whole video.
 
@@ -130,14 +131,18 @@ class Predictor:
         number of frames. Windows see keyframes of the past besides. max_tracks: how many are computed a window and
         kept of the video. score_threshold: tracks below are left out. size: (short, long) bounds of the resized frame,
         by default the model's. progress: called as work goes on; what it raises comes out of here, and what was
-        yielded stays valid.
+        yielded stays valid. unfinished: given again after a cancel, with the same video and options, it goes on there.
         Raises: ValueError, OSError for wrong input; MemoryError that says what to lower.
         """
         check_threshold(score_threshold)
         video = source if isinstance(source, Video) else open_video(source)
-        collected = Collected(video, self.config)
-        for part, linker in self.parts(video, window=window, max_tracks=max_tracks, size=size, progress=progress):
-            yield collected.add(part, linker, score_threshold)
+        kept = unfinished or Unfinished()
+        collected = kept.held or Collected(video, self.config)
+        options = {"window": window, "max_tracks": max_tracks, "size": size, "progress": progress}
+        for part, linker in self.parts(video, **options, resume=collected.linker or None):
+            result = collected.add(part, linker, score_threshold)
+            kept.held, kept.length = collected, result.length
+            yield result
 
     @torch.inference_mode()
     def parts(

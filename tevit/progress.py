@@ -3,12 +3,25 @@
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any
 
 from tqdm import tqdm
 
 Progress = Callable[[str, int, int | None], None]
 """Called as progress(stage, done, total): stage in words, `done` of `total` units; total None where unknown.
 It may raise to stop the work: `Cancelled`, or whatever the caller wants to see come out."""
+
+
+@dataclass(eq=False)
+class Unfinished:
+    """Where a call of `Predictor.stream` leaves what it has, so that after a cancel another one goes on behind it.
+
+    length: frames that are done. held: the call's own.
+    """
+
+    length: int = 0
+    held: Any = None
 
 
 class Cancelled(Exception):

@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from app.segment.models import Load, Models, Predictor
 from app.segment.run import LOADING
 from tevit.configs import MODELS
-from tevit.progress import Progress
+from tevit.progress import Progress, Unfinished
 from tevit.tracks import VideoResult
 
 Asked = ParamSpec("Asked")
@@ -90,9 +90,17 @@ class _Lent(Predictor):
         self._there = there
 
     def stream(
-        self, source: Any, *, window: int | None, max_tracks: int, score_threshold: float, progress: Progress | None
+        self,
+        source: Any,
+        *,
+        window: int | None,
+        max_tracks: int,
+        score_threshold: float,
+        progress: Progress | None,
+        unfinished: Unfinished | None = None,
     ) -> Iterator[VideoResult]:
-        """As `tevit.predict.Predictor.stream`, but `progress` hears of whole windows only.
+        """As `tevit.predict.Predictor.stream`, but `progress` hears of whole windows only and `unfinished` gets nothing:
+        it would lie where the GPU is.
 
         Raises: OSError too, with a sentence, where no GPU can be had or it was taken away.
         """

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tevit.jsonfile import free_memory as machine_memory
-from tevit.progress import Progress
+from tevit.progress import Progress, Unfinished
 from tevit.tracks import VideoResult
 
 MOST = 3
@@ -19,7 +19,14 @@ class Predictor(Protocol):
     """What is asked of a model here; tevit.predict.Predictor has it."""
 
     def stream(
-        self, source: Any, *, window: int | None, max_tracks: int, score_threshold: float, progress: Progress | None
+        self,
+        source: Any,
+        *,
+        window: int | None,
+        max_tracks: int,
+        score_threshold: float,
+        progress: Progress | None,
+        unfinished: Unfinished | None = None,
     ) -> Iterator[VideoResult]: ...
 
 

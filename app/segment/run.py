@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from app.footage import Source
 from app.segment.models import Predictor
-from tevit.progress import Cancelled
+from tevit.progress import Cancelled, Unfinished
 from tevit.tracks import VideoResult
 
 if TYPE_CHECKING:
@@ -196,6 +196,7 @@ class Run(Job):
         self.settings = settings
         self.folder = folder
         self._window: int | None = None
+        self._unfinished = Unfinished()
 
     def opened(self) -> "Video":
         """The frames that were asked for, as a video of its own; for the worker, and to draw an overlay later.
@@ -208,6 +209,16 @@ class Run(Job):
         if settings.first == 0 and settings.stop is None:
             return video
         return part(video, settings.first, sys.maxsize if settings.stop is None else settings.stop)
+
+    def again(self) -> bool:
+        """After a Cancel: ready to go on behind the frames that are done; False where there are none."""
+        with self._lock:
+            if self._state != "cancelled" or not self._unfinished.length:
+                return False
+            self._state, self._sentence, self._ended = "waiting", "", None
+            self._meter, self._began = Meter(), time.monotonic()
+            self._stop.clear()
+            return True
 
     def left(self) -> str:
         """Frames that are done are kept by `work`: here there are none."""
@@ -225,13 +236,15 @@ class Run(Job):
         video = self.opened()
         cut = self._segment(predictor, video, relieve)
         assert self._result is not None
-        said = [_cut(self._result.length, video.length)] if cut else list(video.warnings)
+        said = [self._cut(video.length)] if cut else list(video.warnings)
         if self._window is not None:
             said.append(f"Memory was short: {self._window} frames at once were segmented, fewer than usual.")
+        if not cut:
+            self._unfinished = Unfinished()
         self.finish("cancelled" if cut else "done", " ".join(said))
 
     def _segment(self, predictor: Predictor, video: "Video", relieve: Callable[[], None]) -> bool:
-        """True where a Cancel cut it short. Out of memory, it begins again with fewer frames at once."""
+        """True where a Cancel cut it short. Out of memory, it goes on with fewer frames at once."""
         for self._window in WINDOWS[:-1]:
             # Not within `except`: there the exception would hold the memory that is to be given back.
             with suppress(MemoryError):
@@ -249,6 +262,7 @@ class Run(Job):
                 max_tracks=wanted.max_tracks,
                 score_threshold=wanted.score_threshold,
                 progress=self.note,
+                unfinished=self._unfinished,
             ):
                 self._show(result)
         except Cancelled:
@@ -263,6 +277,7 @@ class Run(Job):
             if self._result is None or result.length >= self._result.length:
                 self._result = result
 
-
-def _cut(done: int, length: int | None) -> str:
-    return f"The first {done} of {length} frames are kept." if length else f"The first {done} frames are kept."
+    def _cut(self, length: int | None) -> str:
+        assert self._result is not None
+        kept = f"The first {self._result.length}{f' of {length}' if length else ''} frames are kept"
+        return f"{kept}: Run goes on there." if self._unfinished.length else f"{kept}."

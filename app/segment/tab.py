@@ -217,11 +217,12 @@ class _Tab:
         last: float | None,
         request: gr.Request,
     ) -> AsyncIterator[Updates]:
-        """Put the video in line; the run's token."""
+        """Put the video in line, or go on with what a Cancel has left of the same; the run's token."""
         session = self._session(request)
         try:
             source, settings = self._wanted(session.source, model, count, first, last)
-            session.token = self.studio.runs.submit(source, settings)
+            if not self.studio.runs.again(session.token, source, settings):
+                session.token = self.studio.runs.submit(source, settings)
         except (ValueError, OSError) as error:
             yield {self.parts.panel: panels.problem(str(error))}
             raise toast(str(error)) from error

@@ -8,7 +8,7 @@ import av
 import numpy as np
 
 from tevit import masks
-from tevit.progress import Progress
+from tevit.progress import Progress, Unfinished
 from tevit.tracks import RLE, Track, VideoResult
 from tevit.video import Video
 
@@ -18,13 +18,14 @@ CATEGORIES = {1: "person", 2: "dog"}
 
 class FakePredictor:
     """seconds: slept for every frame. fails_at: the frame at which it raises `error`. fits: frames at once for which
-    the memory suffices. windows: what it was asked for."""
+    the memory suffices. windows: what it was asked for. seen: frames that it has looked at."""
 
     def __init__(
         self, seconds: float = 0.0, fails_at: int | None = None, error: Exception | None = None, fits: int = 99
     ):
         self.seconds, self.fails_at, self.error, self.fits = seconds, fails_at, error, fits
         self.windows: list[int | None] = []
+        self.seen = 0
         self.begins: Callable[[int | None], None] = self.windows.append
 
     def stream(
@@ -35,19 +36,25 @@ class FakePredictor:
         max_tracks: int,
         score_threshold: float,
         progress: Progress | None,
+        unfinished: Unfinished | None = None,
     ) -> Iterator[VideoResult]:
         self.begins(window)
+        kept = unfinished or Unfinished()
         if (window or 48) > self.fits:
             raise MemoryError(f"out of memory with {window or 48} frames at once")
         times: list[float] = []
         for frame in source.frames():
             if frame.index == self.fails_at and self.error:
                 raise self.error
-            time.sleep(self.seconds)
             times.append(frame.time)
+            if frame.index < kept.length:
+                continue
+            time.sleep(self.seconds)
+            self.seen += 1
             if progress:
                 progress("segmenting", len(times), source.length)
             if len(times) % WINDOW == 0:
+                kept.length = len(times)
                 yield walking_squares(source.name, source.size_hw, times, max_tracks, score_threshold)
         yield walking_squares(source.name, source.size_hw, times, max_tracks, score_threshold)
 

@@ -2,6 +2,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,8 +101,28 @@ def test_cancel_keeps_the_windows_that_are_done(open_runs: Open, source: Source)
     assert at(runs, token).stopping
     assert until(lambda: at(runs, token).over) < 2
     end = at(runs, token)
-    assert (end.state, end.sentence) == ("cancelled", "The first 6 of 18 frames are kept.")
+    assert (end.state, end.sentence) == ("cancelled", "The first 6 of 18 frames are kept: Run goes on there.")
     assert end.result is not None and end.result.length == WINDOW
+
+
+def test_the_same_again_goes_on_behind_what_a_cancel_has_kept(open_runs: Open, source: Source):
+    model = FakePredictor(0.05)
+    runs = open_runs(lambda name: model)
+    token = runs.submit(source, FAST)
+    assert not runs.again(token, source, FAST)
+    until(lambda: at(runs, token).done > WINDOW)
+    runs.cancel(token)
+    until(lambda: at(runs, token).over)
+    model.seen = 0
+    assert not runs.again(token, source, replace(FAST, max_tracks=3)) and not runs.again("another", source, FAST)
+    assert runs.again(token, source, FAST)
+    shown = at(runs, token).result
+    assert shown is not None and shown.length == WINDOW  # it stays
+    until(lambda: at(runs, token).over)
+    end = at(runs, token)
+    assert (end.state, end.sentence) == ("done", "") and end.result is not None and end.result.length == 18
+    assert model.seen == 18 - WINDOW
+    assert not runs.again(token, source, FAST)
 
 
 def test_cancel_before_the_first_window_leaves_nothing(open_runs: Open, source: Source):

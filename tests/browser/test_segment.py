@@ -216,6 +216,13 @@ def test_tracks_come_while_the_rest_is_computed_and_cancel_keeps_them(
     said = re.search(r"The first (\d+) of 400 frames are kept", page.locator("#panel").inner_text())
     assert said
     assert frames_of(download(page, "results.json", tmp_path)) == {int(said[1])}
+    button(page, "Run").click()
+    going = re.compile(r"(\d+) of 400 frames(?! are kept)")
+    expect(page.locator("#panel")).to_contain_text(going)
+    found = going.search(page.locator("#panel").inner_text())
+    assert found and int(found[1]) >= int(said[1]), "it goes on behind what was kept"
+    button(page, "Cancel").click()
+    expect(page.locator("#panel")).to_contain_text("Cancelled after")
 
 
 def test_an_error_is_said_twice_and_keeps_what_was_there(stay: Stay, clips: dict[str, Path], tmp_path: Path):

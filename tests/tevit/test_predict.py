@@ -11,7 +11,8 @@ import tevit
 from tests.fakes import FakeModel, squares, write_frames
 from tevit import masks, predict
 from tevit.predict import Predictor
-from tevit.progress import Cancelled
+from tevit.progress import Cancelled, Unfinished
+from tevit.ytvis import write_results
 
 RED, GREEN, BLUE = 1, 2, 3
 
@@ -123,6 +124,29 @@ def test_progress_counts_frames_to_the_end_and_can_stop(predictor, tmp_path):
     parts = predictor.stream(folder, progress=stop)
     with pytest.raises(Cancelled):
         list(parts)
+
+
+@pytest.mark.parametrize("stop", [1, 30, 60, 79])
+def test_a_cancelled_stream_goes_on_to_the_same_result(tmp_path, stop):
+    folder = write_frames(
+        tmp_path / "clip", squares(80, (96, 160), (right, down, lambda t: (90, 70) if t > 50 else None))
+    )
+
+    def cancel(stage, done, total):
+        if done >= stop:
+            raise Cancelled
+
+    kept, seen = Unfinished(), []
+    with pytest.raises(Cancelled):
+        seen.extend(Predictor(FakeModel()).stream(folder, progress=cancel, unfinished=kept))
+    assert kept.length == (seen[-1].length if seen else 0)
+    model = FakeModel()
+    resumed = list(Predictor(model).stream(folder, unfinished=kept))[-1]
+    assert len(model.clips) == 4 - len(seen)
+    whole = Predictor(FakeModel())(folder)
+    write_results(tmp_path / "resumed.json", [resumed])
+    write_results(tmp_path / "whole.json", [whole])
+    assert (tmp_path / "resumed.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
 
 
 def test_progress_moves_inside_a_pass_of_a_real_model(tiny_model, tmp_path):

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -252,7 +252,7 @@ def _inputs(video: Video, sizes: Geometry, linker: Linker, window: int) -> Itera
             yield _Input(frame.index, frame.time, preprocess(frame.rgb, sizes))
 
 
-def _ahead(inputs: Iterator[_Input]) -> Iterator[_Input]:
+def _ahead(inputs: Iterator[_Input]) -> Generator[_Input]:
     """The same, made in a thread while the model is at work on those before."""
     with ThreadPoolExecutor(1, "decoder") as thread:
         coming = deque(thread.submit(next, inputs, None) for _ in range(AHEAD))

@@ -99,7 +99,7 @@ class _Lent(Predictor):
         progress: Progress | None,
         unfinished: Unfinished | None = None,
     ) -> Iterator[VideoResult]:
-        """As `tevit.predict.Predictor.stream`, but `progress` hears of whole windows only and `unfinished` gets nothing:
+        """As `tevit.predict.Predictor.stream`, but `progress` hears of whole windows and `unfinished` gets nothing:
         it would lie where the GPU is.
 
         Raises: OSError too, with a sentence, where no GPU can be had or it was taken away.

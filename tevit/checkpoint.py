@@ -148,7 +148,8 @@ def _read_safetensors(path: Path) -> tuple[ModelConfig, State]:
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(HEADER)
-            state = {key: file.get_tensor(key) for key in file.keys()}
+            # Copies: what lies in the file itself would be gone, and this process with it, when that is written over.
+            state = {key: file.get_tensor(key).clone() for key in file.keys()}
     except SafetensorError as error:
         raise ValueError(f"{path}: not a whole safetensors file ({error})") from error
     if header is None:

@@ -3,6 +3,8 @@
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from dataclasses import asdict, replace
 
@@ -214,3 +216,18 @@ def test_coco_queryinst_is_a_starting_point_and_says_what_it_did_not_fill(shrunk
 def test_unknown_names_offer_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'tevit_swin_l_mst'"):
         published("swin-l")
+
+
+def test_a_file_that_is_written_over_takes_nothing_from_who_has_read_it(tmp_path, tiny_model):
+    """In a process of its own: one that still looks into the file is killed by the system."""
+    file = tmp_path / "m.safetensors"
+    checkpoint.save_model(file, tiny_model)
+    program = """if True:
+        import sys
+        from tevit.checkpoint import read_checkpoint
+        _, state = read_checkpoint(sys.argv[1])
+        open(sys.argv[1], "wb").close()
+        print(sum(float(value.double().sum()) for value in state.values()))"""
+    done = subprocess.run([sys.executable, "-c", program, file], capture_output=True, text=True)
+    expected = sum(float(value.double().sum()) for value in tiny_model.state_dict().values())
+    assert done.returncode == 0 and float(done.stdout) == pytest.approx(expected)

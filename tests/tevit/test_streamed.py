@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import chain, cycle, islice
 from pathlib import Path
 
 import av
@@ -14,7 +15,9 @@ import pytest
 import torch
 from torch import Tensor
 
+import tevit
 from tests.fakes import SURE, UNSURE, FakeModel, squares, write_frames
+from tevit.benchmarks import memory
 from tevit.model.roi import Pyramid
 from tevit.model.tevit import StageOutput
 from tevit.parts import Part
@@ -26,6 +29,7 @@ from tevit.tracks import write_csv
 from tevit.video import Frame, Video, open_video
 from tevit.ytvis import write_results
 
+ROOT = Path(__file__).parents[2]
 OPTIONS = {"window": None, "max_tracks": 3, "size": None}
 
 
@@ -179,6 +183,29 @@ def test_three_thousand_frames_leave_no_trace_in_memory(tmp_path):
     done = stream(Predictor(Steady()), video, tmp_path, options=options, about={}, written=weigh)
     assert done.length == 3000 and len(held) == 6
     assert max(held[1:]) - min(held[1:]) < 1000, held
+
+
+@pytest.mark.slow
+def test_ten_thousand_frames_of_a_real_model_at_the_same_memory(tmp_path):
+    """The process's resident memory from frame 200 to the end stays within 5 per cent of its mean."""
+    clips = [open_video(path) for path in sorted((ROOT / "assets" / "clips").glob("*.mp4"))]
+    video = Repeated("repeated", Path("repeated"), clips[0].size_hw, 10_000, None, None)
+    samples, _ = memory.watch(tevit.load("tevit_demo", device="cpu"), video, window=None)
+    assert samples[-1].frames == 10_000
+    settled = [sample.megabytes for sample in samples if sample.frames >= memory.SETTLED]
+    mean = sum(settled) / len(settled)
+    assert max(abs(megabytes - mean) for megabytes in settled) < 0.05 * mean
+
+
+class Repeated(Video):
+    """The sample clips again and again."""
+
+    def frames(self) -> Iterator[Frame]:
+        assert self.length is not None
+        clips = [open_video(path) for path in sorted((ROOT / "assets" / "clips").glob("*.mp4"))]
+        coming = chain.from_iterable(clip.frames() for clip in cycle(clips))
+        for index, frame in enumerate(islice(coming, self.length)):
+            yield Frame(index, index / 6, frame.rgb)
 
 
 def ts(length: int) -> bytes:

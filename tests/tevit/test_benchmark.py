@@ -89,11 +89,11 @@ def _slow(function, seconds: float):
 
 
 def test_arithmetic_is_what_the_paper_and_the_shapes_say():
-    """GMAC a frame of TeViT-MsgShifT at 384x640: FPN 12.5, the mask head of ten tracks 5.3."""
+    """GMAC a frame of TeViT-MsgShifT at 384x640, without what no map depends on; the mask head of ten tracks."""
     clip = made_up_clip(1, (360, 640), torch.device("cpu"))
     assert clip.sizes.padded_hw == (384, 640) and not clip.pixels[..., 360:, :].any()
     found = {name: value / 2 for name, value in arithmetic(TEVIT_MSGSHIFT, clip).items()}
-    assert found == pytest.approx({"backbone": 12.3, "FPN": 12.52, "stages": 9.06, "mask head": 5.29}, abs=0.1)
+    assert found == pytest.approx({"backbone": 12.1, "FPN": 12.52, "stages": 9.06, "mask head": 5.29}, abs=0.1)
 
 
 def test_a_video_is_measured_from_file_to_file(tiny_model, folder):

@@ -88,7 +88,8 @@ class _Tab:
             yield {self.parts.token: token}
             async for updates in self.follow(token, request):
                 yield updates
-            yield self._going(False)
+            async for updates in self.rest(request):
+                yield updates
             return
         problem = ""
         if token:
@@ -255,7 +256,7 @@ class _Tab:
         yield self._going(True)
         before: Snapshot | None = None
         shown = None  # how many frames' tracks are on the page
-        while before is None or not before.over or (before.result is not None and shown != before.result.length):
+        while before is None or not before.over:
             now = self.studio.runs.snapshot(token)
             if now is None or session.token != token:
                 return
@@ -272,11 +273,19 @@ class _Tab:
         if before.state == "failed":
             raise toast(before.sentence)
 
-    def rest(self, request: gr.Request) -> Updates:
-        """After a run, what it found once more: what the choice of its video still had to say may have come later."""
+    async def rest(self, request: gr.Request) -> AsyncIterator[Updates]:
+        """After a run, what it found once more: what the choice of its video still had to say may have come later; of a
+        long video the player may not be ready before."""
         session = self._session(request)
-        found = {} if session.show is None or session.result is None else self._outcome.show(session.show, session)
-        return found | self._going(False)
+        yield self._going(False)
+        token = session.token
+        while (now := self.studio.runs.snapshot(token)) is not None and now.over and session.token == token:
+            if now.result is None:
+                return
+            if show := self.studio.of_run(token):
+                yield self._outcome.show(show, session)
+                return
+            await asyncio.sleep(TICK)
 
     def _going(self, going: bool) -> Updates:
         """While a run goes on its video stays, and only Cancel can be pressed."""

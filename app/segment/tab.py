@@ -283,7 +283,8 @@ class _Tab:
             if now.result is None:
                 return
             if show := self.studio.of_run(token):
-                yield self._outcome.show(show, session)
+                # With the buttons again: of updates that come at once a busy page takes the last alone.
+                yield self._outcome.show(show, session) | self._going(False)
                 return
             await asyncio.sleep(TICK)
 

@@ -6,7 +6,6 @@ channels do what 16 x 9 did. Source: Lavin and Gray, Fast Algorithms for Convolu
 Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks, 2020.
 """
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -72,10 +71,12 @@ def _matrices() -> tuple[Tensor, Tensor, Tensor]:
     A product of polynomials is known by its values at the points and, for the highest power, at infinity; filtering is
     its transpose.
     """
-    powers = np.vander((*POINTS, 0.0), EDGE, increasing=True)
-    powers[-1] = [0] * (EDGE - 1) + [1]
-    output, weight = powers[:, :TILE].copy(), powers[:, :3].copy()
-    output[-1], weight[-1] = np.eye(TILE)[-1], np.eye(3)[-1]
-    image = np.linalg.inv(powers).T
-    output, weight, image = (torch.from_numpy(np.kron(matrix, matrix)) for matrix in (output.T, weight, image))
-    return output, weight, image
+    output, weight, image = (_values(size) for size in (TILE, 3, EDGE))
+    return torch.kron(output.T, output.T), torch.kron(weight, weight), torch.kron(image.inverse().T, image.inverse().T)
+
+
+def _values(size: int) -> Tensor:
+    """(6, size): what a polynomial of `size` coefficients is at the points and at infinity."""
+    powers = torch.vander(torch.tensor((*POINTS, 0.0), dtype=torch.float64), size, increasing=True)
+    powers[-1] = torch.eye(size)[-1]
+    return powers

@@ -276,15 +276,19 @@ class _Tab:
     async def rest(self, request: gr.Request) -> AsyncIterator[Updates]:
         """After a run, what it found once more: what the choice of its video still had to say may have come later; of a
         long video the player may not be ready before."""
-        session = self._session(request)
-        yield self._going(False)
+        session, told = self._session(request), False
         token = session.token
-        while (now := self.studio.runs.snapshot(token)) is not None and now.over and session.token == token:
-            if now.result is None:
-                return
-            if show := self.studio.of_run(token):
-                # With the buttons again: of updates that come at once a busy page takes the last alone.
+        while True:
+            now = self.studio.runs.snapshot(token)
+            found = now is not None and now.over and now.result is not None and session.token == token
+            # One update with the buttons in it: a later one would overtake what is chosen once they can be pressed.
+            if found and (show := self.studio.of_run(token)):
                 yield self._outcome.show(show, session) | self._going(False)
+                return
+            if not told:
+                yield self._going(False)
+                told = True
+            if not found:
                 return
             await asyncio.sleep(TICK)
 

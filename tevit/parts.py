@@ -54,7 +54,6 @@ class Collected:
         self._video, self._categories = video, dict(config.categories)
         self._times: list[float] = []
         self._rows: dict[int, _Rows] = {}
-        self.linker = b""  # what it had dumped after the last part
 
     def add(self, part: Part, linker: Linker, score_threshold: float = 0.0) -> VideoResult:
         """The video so far, with the next part, which the linker knows; tracks below the threshold are left out."""
@@ -63,7 +62,7 @@ class Collected:
             rows = self._rows.setdefault(track.id, _Rows())
             rows.pad(part.first)
             rows.extend(track)
-        ids, self.linker = linker.ids, linker.dump()
+        ids = linker.ids
         self._rows = {id: rows for id, rows in self._rows.items() if id in ids}
         for rows in self._rows.values():
             rows.pad(len(self._times))

@@ -136,12 +136,13 @@ class Predictor:
         """
         check_threshold(score_threshold)
         video = source if isinstance(source, Video) else open_video(source)
-        kept = unfinished or Unfinished()
-        collected = kept.held or Collected(video, self.config)
+        kept = unfinished.held if unfinished else None
+        collected, resume = kept or (Collected(video, self.config), None)
         options = {"window": window, "max_tracks": max_tracks, "size": size, "progress": progress}
-        for part, linker in self.parts(video, **options, resume=collected.linker or None):
+        for part, linker in self.parts(video, **options, resume=resume):
             result = collected.add(part, linker, score_threshold)
-            kept.held, kept.length = collected, result.length
+            if unfinished is not None:
+                unfinished.held, unfinished.length = (collected, linker.dump()), result.length
             yield result
 
     @torch.inference_mode()

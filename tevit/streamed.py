@@ -19,12 +19,11 @@ from tevit.files import atomic
 from tevit.finished import same_or_refuse
 from tevit.linking import Linker
 from tevit.parts import Part
-from tevit.predict import check_threshold
+from tevit.predict import Predictor, check_threshold
 from tevit.tracks import RLE, Track, VideoResult
 from tevit.ytvis import submitted
 
 if TYPE_CHECKING:
-    from tevit.predict import Predictor
     from tevit.progress import Progress
     from tevit.video import Video
 
@@ -109,7 +108,7 @@ class Streamed:
 
 
 def stream(
-    predictor: "Predictor",
+    predictor: Predictor,
     video: "Video",
     folder: Path,
     *,

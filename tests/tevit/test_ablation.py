@@ -6,7 +6,8 @@ import sys
 import pytest
 
 from tests.fakes import FakeModel, squares, write_frames
-from tevit import ablation, masks
+from tests.tevit.evaluation import sets
+from tevit import ablation
 from tevit.linking import Linking
 from tevit.predict import Predictor
 
@@ -15,7 +16,10 @@ def test_every_way_gets_its_line(tmp_path, monkeypatch, capsys):
     paths = (lambda t: (t, 10), lambda t: (60, 2 * t), lambda t: None)
     video = squares(20, (96, 160), paths)
     write_frames(tmp_path / "frames" / "v", video)
-    (tmp_path / "valid.json").write_text(json.dumps(truth(video)))
+    tracks = [sets.annotation(colour + 1, 1, colour + 1, list(video[..., colour] > 0)) for colour in range(2)]
+    truth = sets.data_set({1: len(video)}, [1, 2, 3], tracks, video.shape[1:3])
+    truth["videos"][0]["file_names"] = [f"v/{index:05d}.png" for index in range(len(video))]
+    (tmp_path / "valid.json").write_text(json.dumps(truth))
     ways = ((0, Linking()), (8, Linking(overlap=2, keyframes=0)))
     monkeypatch.setattr(ablation, "WAYS", ways)
     monkeypatch.setattr(ablation, "load", lambda name: Predictor(FakeModel()))
@@ -29,19 +33,3 @@ def test_every_way_gets_its_line(tmp_path, monkeypatch, capsys):
     # One pass sees each frame once; windows of 8 with 2 in common: 8 + 6 + 6 new ones, 24 seen.
     assert [row["frames_seen"] for row in found["ways"]] == [1, 24 / 20]
     assert len(capsys.readouterr().out.splitlines()) == 2
-
-
-def truth(video):
-    """The annotations of the squares: a track for each colour that appears."""
-    length, height, width = video.shape[:3]
-    names = [f"v/{index:05d}.png" for index in range(length)]
-    annotations = []
-    for colour in range(2):
-        rles = masks.encode_batch(video[..., colour] > 0)
-        boxes, areas = [[0, 0, 12, 12]] * length, [144] * length
-        whole = {"id": colour + 1, "video_id": 1, "category_id": colour + 1, "iscrowd": 0, "bboxes": boxes}
-        sized = {"height": height, "width": width, "length": length, "areas": areas}
-        annotations.append(whole | sized | {"segmentations": [masks.to_json(rle) for rle in rles]})
-    about = {"id": 1, "width": width, "height": height, "length": length, "file_names": names}
-    classes = [{"id": number + 1, "name": name} for number, name in enumerate(("red", "green", "blue"))]
-    return {"videos": [about], "categories": classes, "annotations": annotations}

@@ -11,12 +11,12 @@ CATEGORIES = (5, 9)
 NOTHING, SOLID = -9.0, 9.0
 
 
-def said(boxes, *, labels=None, features=None, logits=None, scores=0.9) -> Detections:
+def said(boxes, *, labels=None, features=None, logits=None, scores=None) -> Detections:
     """A window of T frames and N tracks. boxes: (T, N, 4). logits: of the whole mask, (T, N) or one for all."""
     boxes = torch.tensor(boxes, dtype=torch.float32)
     length, count = boxes.shape[:2]
     masks = torch.as_tensor(SOLID if logits is None else logits, dtype=torch.float32).expand(length, count)
-    frame_scores = torch.as_tensor(scores, dtype=torch.float32).expand(length, count).clone()
+    frame_scores = torch.as_tensor(0.9 if scores is None else scores, dtype=torch.float32).expand(length, count).clone()
     return Detections(
         scores=frame_scores.mean(0),
         frame_scores=frame_scores,

@@ -8,6 +8,7 @@ Wide 3x3 convolutions become Winograd's; a depth-wise one and the GELU behind it
 from typing import cast
 
 import torch
+from timm.models.pvt_v2 import MlpWithDepthwiseConv
 from torch import Tensor, nn
 
 from tevit.model.winograd import WinogradConv, suits
@@ -71,7 +72,8 @@ def pack(model: nn.Module, rows: int) -> None:
     for module in list(model.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Linear | nn.Conv2d) and _plain(child.weight):
-                setattr(module, name, _packed(child, rows, isinstance(getattr(module, "act", None), nn.GELU)))
+                gelu = isinstance(module, MlpWithDepthwiseConv) and isinstance(module.act, nn.GELU)
+                setattr(module, name, _packed(child, rows, gelu))
 
 
 def _packed(layer: nn.Linear | nn.Conv2d, rows: int, gelu: bool) -> nn.Module:

@@ -140,13 +140,13 @@ def _as_constant_image(messengers: Tensor, conv: nn.Conv2d) -> Tensor:
 
 def _block(block: Block, patches: Tensor, messengers: Tensor, wanted: bool) -> tuple[Tensor, Tensor]:
     """One transformer block on patches (N, h, w, C) and messengers (N, M, C). wanted: else no messengers come out."""
-    rest, told = block.norm1(patches), block.norm1(messengers)
-    answers = _answers(block.attn, rest, told)
-    branches = [_asked(block.attn, asking, *answers) for asking in ([rest, told] if wanted else [rest])]
+    normed = [block.norm1(patches), block.norm1(messengers)]
+    answers = _answers(block.attn, *normed)
+    branches = [_asked(block.attn, part, *answers) for part in (normed if wanted else normed[:1])]
     tokens = _add(block.drop_path1, [patches, messengers], branches)
     branches = _feed_forward(block.mlp, *[block.norm2(part) for part in tokens])
-    patches, messengers, *_ = [*_add(block.drop_path2, tokens, branches), messengers[:, :0]]
-    return patches, messengers
+    patches, *told = _add(block.drop_path2, tokens, branches)
+    return patches, told[0] if told else messengers[:, :0]
 
 
 def _add(path: nn.Module, tokens: list[Tensor], branches: list[Tensor]) -> list[Tensor]:

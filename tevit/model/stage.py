@@ -27,11 +27,14 @@ class DynamicConv(nn.Module):
         self.norm_out = nn.LayerNorm(channels)
 
     def forward(self, queries: Tensor, features: Tensor) -> Tensor:
-        """queries: (R, C). features: (R, P*P, C), one row a bin. Returns: (R, P*P, C)."""
-        down, up = self.generator(queries).chunk(2, 1)
-        x = torch.bmm(features, down.view(len(queries), -1, self.inner))
+        """queries: (..., C). features: (..., P*P, C), one row a bin. Returns: (..., P*P, C).
+
+        Where a query of several frames is given once, with a side of 1 for them, its weights are made once.
+        """
+        down, up = self.generator(queries).chunk(2, -1)
+        x = torch.einsum("...pc,...ci->...pi", features, down.unflatten(-1, (-1, self.inner)))
         x = self.norm_in(x).relu()
-        x = torch.bmm(x, up.view(len(queries), self.inner, -1))
+        x = torch.einsum("...pi,...ic->...pc", x, up.unflatten(-1, (self.inner, -1)))
         return self.norm_out(x).relu()
 
 
@@ -114,21 +117,20 @@ class Stage(nn.Module):
     def forward(self, pyramid: Pyramid, boxes_xyxy: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One refinement.
 
-        pyramid: of B*T frames. boxes_xyxy: (B, T, Q, 4), pixels of the network's input. queries: (B, T, Q, C).
+        pyramid: of B*T frames. boxes_xyxy: (B, T, Q, 4), pixels of the network's input. queries: (B, T, Q, C), or
+        (B, 1, Q, C) where they are the same in every frame.
         Returns: class logits (B, T, Q, K), refined boxes (B, T, Q, 4), object features and attended features
         (B, T, Q, C).
         """
         attended = self.attend(queries)
-        flat, boxes = attended.flatten(0, 2), boxes_xyxy.flatten(0, 2)
-        features = pyramid_roi_align(pyramid, boxes, frame_of_row(boxes_xyxy), BOX_BINS)  # (B*T*Q, 7*7, C)
-        x = self.dynamic(flat, features)
-        x = self.dynamic_out_norm(self.dynamic_out(x.flatten(1))).relu()
-        x = self.dynamic_norm(flat + x)
+        features = pyramid_roi_align(pyramid, boxes_xyxy.flatten(0, 2), frame_of_row(boxes_xyxy), BOX_BINS)
+        x = self.dynamic(attended, features.unflatten(0, boxes_xyxy.shape[:3]))  # (B, T, Q, 7*7, C)
+        x = self.dynamic_out_norm(self.dynamic_out(x.flatten(-2))).relu()
+        x = self.dynamic_norm(attended + x)
         objects = self.ffn_norm(x + self.ffn(x))
         logits = self.class_logits(self.class_tower(objects))
-        refined = apply_deltas(boxes, self.box_deltas(self.box_tower(objects)))
-        shape = queries.shape[:3]
-        return logits.unflatten(0, shape), refined.unflatten(0, shape), objects.unflatten(0, shape), attended
+        refined = apply_deltas(boxes_xyxy, self.box_deltas(self.box_tower(objects)))
+        return logits, refined, objects, attended.expand_as(objects)
 
     def attend(self, queries: Tensor) -> Tensor:
         """Attention over the queries of a frame, then, with the same weights, over the frames of a query."""
@@ -163,13 +165,14 @@ def frame_of_row(boxes_xyxy: Tensor) -> Tensor:
 
 
 def apply_deltas(boxes_xyxy: Tensor, deltas: Tensor) -> Tensor:
-    """Move and scale boxes (R, 4) by predicted deltas (R, 4): centre in units of the side, log ratio of the sides."""
+    """Move and scale boxes (..., 4) by predicted deltas (..., 4): centre in units of the side, log ratio of the sides."""
     deltas = deltas * deltas.new_tensor(DELTA_STDS)
-    center = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) * 0.5
-    side = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
-    center = center + side * deltas[:, :2]
-    half = side * deltas[:, 2:].clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp() * 0.5
-    return torch.cat([center - half, center + half], 1)
+    low, high = boxes_xyxy.chunk(2, -1)
+    shift, log_ratio = deltas.chunk(2, -1)
+    side = high - low
+    center = (low + high) * 0.5 + side * shift
+    half = side * log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp() * 0.5
+    return torch.cat([center - half, center + half], -1)
 
 
 def _tower(channels: int, layers: int) -> nn.Sequential:

@@ -80,13 +80,13 @@ class TeViT(nn.Module):
         return outputs
 
     def _proposals(self, sizes_hw: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-        """The learned boxes in pixels (B, T, Q, 4) and features (B, T, Q, C), the same in every frame."""
+        """The learned boxes in pixels (B, T, Q, 4) and features (B, 1, Q, C), the same in every frame."""
         batch = len(sizes_hw)
         center, side = self.query_boxes.split(2, 1)
         relative = torch.cat([center - 0.5 * side, center + 0.5 * side], 1)
         whwh = sizes_hw.to(relative).flip(1).repeat(1, 2)  # (B, 4)
         boxes = relative * whwh[:, None]
-        queries = self.query_features.expand(batch, frames, -1, -1)
+        queries = self.query_features.expand(batch, 1, -1, -1)
         return boxes[:, None].expand(-1, frames, -1, -1), queries
 
     def mask_logits(self, output: StageOutput, rows: Tensor, labels: Tensor, stage: int = -1) -> Tensor:

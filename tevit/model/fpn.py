@@ -2,10 +2,7 @@
 
 from typing import cast
 
-import torch.nn.functional as F
 from torch import Tensor, nn
-
-from tevit.model.pvt import in_chunks
 
 
 class FeaturePyramid(nn.Module):
@@ -16,13 +13,19 @@ class FeaturePyramid(nn.Module):
         self.lateral = nn.ModuleList(_conv(width, channels, 1) for width in in_channels)
         self.output = nn.ModuleList(_conv(channels, channels, 3) for _ in in_channels)
 
-    def forward(self, maps: list[Tensor], chunk: int | None = None) -> list[Tensor]:
-        """maps: (N, C_i, h_i, w_i), fine to coarse. Returns: (N, C, h_i, w_i) in the same order."""
-        sums = [in_chunks(conv, x, chunk) for conv, x in zip(self.lateral, maps, strict=True)]
+    def forward(self, maps: list[Tensor]) -> list[Tensor]:
+        """maps: (N, C_i, h_i, w_i), fine to coarse, each half as wide and high. Returns: (N, C, h_i, w_i) in order."""
+        sums = [conv(x) for conv, x in zip(self.lateral, maps, strict=True)]
         for level in range(len(sums) - 1, 0, -1):
-            finer = sums[level - 1]
-            sums[level - 1] = finer + F.interpolate(sums[level], size=finer.shape[-2:], mode="nearest")
-        return [in_chunks(conv, x, chunk) for conv, x in zip(self.output, sums, strict=True)]
+            _add_twice_as_large(sums[level - 1], sums[level])
+        return [conv(x) for conv, x in zip(self.output, sums, strict=True)]
+
+
+def _add_twice_as_large(fine: Tensor, coarse: Tensor) -> None:
+    """fine += coarse, each of its cells for four. fine: (N, C, 2h, 2w). coarse: (N, C, h, w)."""
+    height, width = coarse.shape[2:]
+    fours = fine.permute(0, 2, 3, 1).unflatten(2, (width, 2)).unflatten(1, (height, 2))
+    fours += coarse.permute(0, 2, 3, 1)[:, :, None, :, None]
 
 
 def _conv(in_channels: int, channels: int, kernel: int) -> nn.Conv2d:

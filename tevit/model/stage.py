@@ -33,9 +33,9 @@ class DynamicConv(nn.Module):
         """
         down, up = self.generator(queries).chunk(2, -1)
         x = torch.einsum("...pc,...ci->...pi", features, down.unflatten(-1, (-1, self.inner)))
-        x = self.norm_in(x).relu()
+        x = self.norm_in(x).relu_()
         x = torch.einsum("...pi,...ic->...pc", x, up.unflatten(-1, (self.inner, -1)))
-        return self.norm_out(x).relu()
+        return self.norm_out(x).relu_()
 
 
 class MaskHead(nn.Module):
@@ -57,7 +57,7 @@ class MaskHead(nn.Module):
         x = x.transpose(1, 2).unflatten(2, (MASK_BINS, MASK_BINS))
         for conv in self.convs:
             x = conv(x)
-        x = self.upsample(x).relu()
+        x = self.upsample(x).relu_()
         weight = self.logits.weight[labels].flatten(1)  # (R, C): the wanted class alone, not all K maps
         return torch.einsum("rchw,rc->rhw", x, weight) + self._bias(labels)
 
@@ -73,7 +73,7 @@ class _ConvNorm(nn.Module):
         self.bn = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.bn(self.conv(x)).relu()
+        return self.bn(self.conv(x)).relu_()
 
 
 class Stage(nn.Module):

@@ -60,7 +60,7 @@ class TeViT(nn.Module):
     def features(self, frames: Tensor, chunk: int | None = None) -> Pyramid:
         """frames: (B, T, 3, H, W), normalised RGB. Returns: the pyramid of the B*T frames."""
         images = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # what follows keeps that order
-        return Pyramid.of(self.fpn(self.backbone(images, frames.shape[1], chunk), chunk))
+        return Pyramid.of(self.fpn(self.backbone(images, frames.shape[1], chunk)))
 
     def forward(self, frames: Tensor, sizes_hw: Tensor, chunk: int | None = None) -> list[StageOutput]:
         """Run the whole model but the mask heads, which work on chosen rows (`mask_logits`).

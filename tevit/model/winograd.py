@@ -12,7 +12,8 @@ from torch import Tensor, nn
 TILE, EDGE = 4, 6  # pixels of an output tile, and of the input that it takes
 POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 LEAST_CHANNELS = 128  # with fewer the transforms cost what the products save
-_TILES = 320  # at once: what they take stays near the processor
+_TILES = 480  # at once: what they take stays near the processor
+_ONES = EDGE * POINTS.index(1.0) + POINTS.index(1.0)  # what stands here comes out, once, in all 16 pixels of a tile
 
 
 def suits(conv: nn.Conv2d) -> bool:
@@ -49,20 +50,21 @@ class WinogradConv(nn.Module):
             part = x[first : first + images]
             padded = x.new_zeros(len(part), down * TILE + 2, across * TILE + 2, channels)
             padded[:, 1 : height + 1, 1 : width + 1] = part.permute(0, 2, 3, 1)
-            for top in range(0, down, rows):
-                stop = min(top + rows, down)
-                strip = padded[:, top * TILE : stop * TILE + 2]
-                out[first : first + images, top * TILE : stop * TILE] = self._strip(strip, stop - top, across)
+            for top in range(0, down * TILE, rows * TILE):
+                strip = out[first : first + images, top : top + rows * TILE]
+                self._fill(strip, padded[:, top : top + strip.shape[1] + 2])
         return out[:, :height, :width].permute(0, 3, 1, 2)
 
-    def _strip(self, strip: Tensor, down: int, across: int) -> Tensor:
-        """(n, 4 down + 2, 4 across + 2, C) -> (n, 4 down, 4 across, K)."""
+    def _fill(self, out: Tensor, strip: Tensor) -> None:
+        """out: (n, 4 down, 4 across, K), of strip: (n, 4 down + 2, 4 across + 2, C)."""
         tiles = strip.unfold(1, EDGE, TILE).unfold(2, EDGE, TILE)  # (n, down, across, C, 6, 6)
+        down, across = tiles.shape[1:3]
         tiles = tiles.permute(0, 1, 2, 4, 5, 3).reshape(-1, EDGE * EDGE, strip.shape[3])
         products = torch.bmm((self.of_image @ tiles).transpose(0, 1), self.weight)  # (36, tiles, K)
-        values = (self.of_output @ products.flatten(1)).view(TILE, TILE, len(strip), down, across, -1)
-        out = values.permute(2, 3, 0, 4, 1, 5).reshape(len(strip), down * TILE, across * TILE, -1)
-        return out if self.bias is None else out.add_(self.bias)
+        if self.bias is not None:
+            products[_ONES] += self.bias
+        values = (self.of_output @ products.transpose(0, 1)).view(len(out), down, across, TILE, TILE, -1)
+        out.unflatten(2, (across, TILE)).unflatten(1, (down, TILE)).copy_(values.transpose(2, 3))
 
 
 def _matrices() -> tuple[Tensor, Tensor, Tensor]:

@@ -55,30 +55,29 @@ class Detections:
 
 
 @torch.no_grad()
-def detect(
-    model: ClipModel, output: StageOutput, scale_factor: np.ndarray, max_tracks: int, clip: int = 0
-) -> Detections:
+def detect(model: ClipModel, output: StageOutput, scale: Tensor, max_tracks: int, clip: int = 0) -> Detections:
     """Choose the best pairs of a clip and compute their masks.
 
-    output: of the last stage. scale_factor: float32 (4,), original to resized pixels (`video.Geometry`).
+    output: of the last stage. scale: float32 (4,), `video.Geometry.scale_factor` on the output's device.
     max_tracks: how many pairs are kept. clip: which of the B clips.
     """
     scores, index = clip_scores(output.logits[clip]).flatten().topk(min(max_tracks, output.logits[clip, 0].numel()))
     queries, labels = index // model.config.num_classes, index % model.config.num_classes
     frame_scores = output.logits[clip][:, queries, labels].float().sigmoid()
-    scale = output.boxes_xyxy.new_tensor(scale_factor)
     boxes = output.boxes_xyxy[clip][:, queries] / scale  # (T, N, 4)
     frames, count = output.logits.shape[1:3]
     rows = ((clip * frames + torch.arange(frames, device=index.device))[:, None] * count + queries).flatten()
     scaled = output._replace(boxes_xyxy=output.boxes_xyxy / scale * scale)  # as the original: only rounding differs
     masks = model.mask_logits(scaled, rows, labels.repeat(frames)).unflatten(0, (frames, -1))
     features = output.objects[clip][:, queries].float().mean(0)
-    return Detections(
-        *(
-            value.float().cpu() if value.is_floating_point() else value.cpu()
-            for value in (scores, frame_scores, labels, queries, boxes, masks, features)
-        )
-    )
+    return Detections(*_to_host([scores, frame_scores, labels, queries, boxes, masks, features]))
+
+
+def _to_host(tensors: list[Tensor]) -> list[Tensor]:
+    """Floats as float32, whole numbers below 2^24 as int64; one copy for all, for which alone the host waits."""
+    flat = torch.cat([tensor.flatten().float() for tensor in tensors]).cpu().split([x.numel() for x in tensors])
+    pairs = zip(flat, tensors, strict=True)
+    return [(part if like.is_floating_point() else part.long()).view(like.shape) for part, like in pairs]
 
 
 def clip_scores(logits: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from tevit.allocation import keep_freed_memory
 from tevit.checkpoint import load_model
+from tevit.compiled import CompiledModel
 from tevit.configs import published
 from tevit.download import weights
 from tevit.linking import Linker, Linking
@@ -39,12 +40,14 @@ def load(
     device: str = "auto",
     dtype: str = "float32",
     model: str | None = None,
+    compile: bool = False,
     progress: Progress | None = None,
 ) -> "Predictor":
     """A predictor from a published model's name (its weights are downloaded once) or from a checkpoint file.
 
     device: "auto" (CUDA, then MPS, then CPU), "cpu", "cuda", "cuda:1", "mps". dtype: "float32", or "bfloat16" or
     "float16" for mixed precision. model: for a file, the published model whose architecture it must have.
+    compile: let `torch.compile` make a program for each size of a clip, which takes minutes the first time.
     Raises: ValueError, OSError: one sentence on what is wrong with the name, the file, the device or the network.
     """
     chosen = _device(device)
@@ -55,9 +58,9 @@ def load(
         expected = published(name_or_file)
         name_or_file = weights(name_or_file, progress)
     loaded = load_model(name_or_file, expected=expected)
-    if chosen.type == "cpu" and dtype == "float32" and can_pack():
+    if chosen.type == "cpu" and dtype == "float32" and can_pack() and not compile:
         pack(loaded.eval(), WINDOW * loaded.config.queries)
-    return Predictor(loaded, chosen, DTYPES[dtype])
+    return Predictor(loaded, chosen, DTYPES[dtype], compile=compile)
 
 
 def _looks_like_file(name: str) -> bool:
@@ -85,7 +88,13 @@ def _device(name: str) -> torch.device:
 class Predictor:
     """Runs a model on videos. One at a time: it holds no state between calls, but the device's memory is one."""
 
-    def __init__(self, model: ClipModel, device: torch.device | None = None, dtype: torch.dtype = torch.float32):
+    def __init__(
+        self,
+        model: ClipModel,
+        device: torch.device | None = None,
+        dtype: torch.dtype = torch.float32,
+        compile: bool = False,
+    ):
         self.device = device or torch.device("cpu")
         self.dtype = dtype
         self.config = model.config
@@ -95,6 +104,14 @@ class Predictor:
             keep_freed_memory()
         if isinstance(model, nn.Module):
             model.to(self.device).eval()
+        if compile:
+            self.model = CompiledModel(model, self.device)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What does not run as it was asked for, a sentence each."""
+        failed = self.model.failed if isinstance(self.model, CompiledModel) else ""
+        return (failed,) if failed else ()
 
     def __call__(
         self,
@@ -177,13 +194,18 @@ class Predictor:
         for clip in _windows(coming, window, linker, linking.overlap, memory):
             done, own = linker.length, clip[0].number
             older = [_Input(number, 0.0, memory[number]) for number in sorted(memory) if number < own]
-            with _reporting(self.model, progress, done, clip[-1].number + 1, video.length):
+            stage = self._stage(len(older) + len(clip), sizes)
+            with _reporting(self.model, progress, stage, done, clip[-1].number + 1, video.length):
                 tracks = self._tracks([*older, *clip], linker, sizes, max_tracks)
             pixels = memory | {frame.number: frame.pixels for frame in clip}
             memory.clear()
             memory.update({number: pixels[number] for number in linker.keyframes})
             seen, times = len(older) + len(clip), [frame.time for frame in clip[done - own :]]
             yield Part(done, times, tracks, seen, whole=own == 0), linker
+
+    def _stage(self, frames: int, sizes: Geometry) -> str:
+        waits = isinstance(self.model, CompiledModel) and self.model.waits(frames, sizes.padded_hw)
+        return "compiling" if waits else "segmenting"
 
     def _tracks(self, clip: list["_Input"], linker: Linker, sizes: Geometry, max_tracks: int) -> tuple[Track, ...]:
         """Those of a clip, in the frames that the linker does not know yet; it gets to know them."""
@@ -196,9 +218,11 @@ class Predictor:
     @torch.inference_mode()
     def detections(self, clip: Tensor, sizes: Geometry, max_tracks: int = 10) -> Detections:
         """What the model says of one clip. clip: float32 (1, T, 3, Hp, Wp), as `preprocess` has it, on the device."""
+        # Both small tensors are there before the model begins: to bring one later would wait for it.
+        size = torch.tensor([sizes.resized_hw], device=self.device)
+        scale = torch.from_numpy(sizes.scale_factor).to(self.device)
         with self.precision():
-            output = self.model(clip, torch.tensor([sizes.resized_hw], device=self.device), self.chunk)[-1]
-            return detect(self.model, output, sizes.scale_factor, max_tracks)
+            return detect(self.model, self.model(clip, size, self.chunk)[-1], scale, max_tracks)
 
     def _detect(self, frames: list[np.ndarray], sizes: Geometry, max_tracks: int) -> Detections:
         try:
@@ -307,7 +331,9 @@ def _out_of_memory(error: RuntimeError) -> bool:
 
 
 @contextmanager
-def _reporting(model: ClipModel, progress: Progress | None, start: int, stop: int, total: int | None) -> Iterator[None]:
+def _reporting(
+    model: ClipModel, progress: Progress | None, stage: str, start: int, stop: int, total: int | None
+) -> Iterator[None]:
     """Call `progress` between the model's layers, so that a pass over many frames moves on and can be stopped.
 
     start, stop: frames done before and after this window; in between, layers count as equal parts of the way.
@@ -321,13 +347,13 @@ def _reporting(model: ClipModel, progress: Progress | None, start: int, stop: in
 
     def passed(layer: nn.Module, *_: object) -> None:
         seen.add(id(layer))
-        progress("segmenting", start + (stop - start) * len(seen) // (len(layers) + 1), total)
+        progress(stage, start + (stop - start) * len(seen) // (len(layers) + 1), total)
 
-    progress("segmenting", start, total)
+    progress(stage, start, total)
     handles = [layer.register_forward_hook(passed) for layer in layers]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
-    progress("segmenting", stop, total)
+    progress(stage, stop, total)

@@ -19,6 +19,7 @@ from tevit.benchmarks.record import Figures, spread
 from tevit.benchmarks.timing import Took, in_turns, took, wait_for
 from tevit.benchmarks.yardstick import Yardstick
 from tevit.checkpoint import save_model
+from tevit.compiled import CompiledModel
 from tevit.configs import ModelConfig, published
 from tevit.model.tevit import TeViT
 from tevit.postprocess import Detections, to_tracks
@@ -42,7 +43,7 @@ class Clip(NamedTuple):
         return self.pixels.shape[1]
 
 
-def seeded(name: str, device: str, dtype: str) -> Predictor:
+def seeded(name: str, device: str, dtype: str, compile: bool = False) -> Predictor:
     """A predictor of a published architecture with weights by seed: nothing to download, and as fast as the real one.
 
     Raises: ValueError as `load`.
@@ -52,7 +53,7 @@ def seeded(name: str, device: str, dtype: str) -> Predictor:
         torch.manual_seed(0)
         file = Path(folder) / "seeded.safetensors"
         save_model(file, TeViT(config, all_masks=False))
-        return load(file, device=device, dtype=dtype, model=name)
+        return load(file, device=device, dtype=dtype, model=name, compile=compile)
 
 
 def made_up_clip(frames: int, size_hw: tuple[int, int], device: torch.device) -> Clip:
@@ -65,8 +66,11 @@ def made_up_clip(frames: int, size_hw: tuple[int, int], device: torch.device) ->
 
 
 def measure(predictor: Predictor, clip: Clip, rounds: int) -> Figures:
-    """All figures of one model on one clip, over `rounds` turns."""
-    device = predictor.device
+    """All figures of one model on one clip, over `rounds` turns; of a compiled one, the parts as they run plain."""
+    device, plain = predictor.device, predictor.model
+    if isinstance(plain, CompiledModel):
+        plain = plain.plain
+    in_parts = Predictor(plain, device, predictor.dtype)
     _track(predictor, clip)
     memory = machine.peak_memory(device)
     passes: list[dict[str, Took]] = []
@@ -77,7 +81,7 @@ def measure(predictor: Predictor, clip: Clip, rounds: int) -> Figures:
             works: dict[str, Callable[[], Took]] = {
                 "model": lambda: took(lambda: _track(predictor, clip), device),
                 "yardstick": yardstick,
-                "parts": lambda: took(lambda: passes.append(parts(predictor, clip)), device),
+                "parts": lambda: took(lambda: passes.append(parts(in_parts, clip)), device),
             }
             works |= {name: partial(took, work, device) for name, (work, _) in peaks.items()}
             found = in_turns(works, rounds)

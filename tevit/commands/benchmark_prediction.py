@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tevit.commands.predict import DEFAULT_MODEL, size
+from tevit.commands.predict import COMPILE, DEFAULT_MODEL, size
 from tevit.progress import TerminalProgress
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def _add_model(parser: argparse.ArgumentParser, default: str) -> None:
     add("--checkpoint", metavar="FILE", help="your weights: an original .pth or a .safetensors")
     add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     add("--dtype", default="float32", help="float32 (default), bfloat16, float16")
+    add("--compile", action="store_true", help=COMPILE)
     add("--out", type=Path, metavar="JSON", help="write the result there, too")
 
 
@@ -54,8 +55,6 @@ def run_model(args: argparse.Namespace) -> int:
 
     _at_least_one(args, "frames", "rounds")
     predictor = _predictor(args)
-    if not isinstance(predictor.model, model.TeViT):
-        raise ValueError(f"expected a TeViT, got {type(predictor.model).__name__}")
     clip = model.made_up_clip(args.frames, args.size, predictor.device)
     settings = _settings(args, "frames", "rounds") | {"input": _size(clip.sizes.padded_hw)}
     report(record("model", predictor.device, settings, model.measure(predictor, clip, args.rounds)), args.out)
@@ -104,14 +103,16 @@ def _predictor(args: argparse.Namespace) -> "Predictor":
     from tevit.predict import load
 
     name = args.model or DEFAULT_MODEL
+    options = {"device": args.device, "dtype": args.dtype, "compile": args.compile}
     if args.checkpoint or name == TEVIT_DEMO.name:
-        return load(args.checkpoint or name, device=args.device, dtype=args.dtype, model=args.model)
-    return seeded(name, args.device, args.dtype)
+        return load(args.checkpoint or name, model=args.model, **options)
+    return seeded(name, **options)
 
 
 def _settings(args: argparse.Namespace, *names: str) -> dict:
     weights = Path(args.checkpoint).name if args.checkpoint else args.model or DEFAULT_MODEL
-    return {"model": weights, "dtype": args.dtype} | {name: getattr(args, name) for name in names}
+    compiled = {"compile": True} if args.compile else {}
+    return {"model": weights, "dtype": args.dtype} | compiled | {name: getattr(args, name) for name in names}
 
 
 def _at_least_one(args: argparse.Namespace, *names: str) -> None:

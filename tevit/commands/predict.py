@@ -5,6 +5,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from tevit.ytvis import Dataset
 
 DEFAULT_MODEL = "tevit_msgshift"
+COMPILE = (
+    "have torch.compile make a program for each size of a clip, on CUDA replayed as a graph: minutes at first; "
+    "meant for many videos of one size on a GPU"
+)
 DESCRIPTION = """\
 Find, classify, segment and track the objects of videos.
 
@@ -52,6 +57,7 @@ def register(commands) -> None:
     add("--checkpoint", metavar="FILE", help="weights: an original .pth or a .safetensors; --model is then a check")
     add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
     add("--dtype", default="float32", help="float32 (default), bfloat16, float16")
+    add("--compile", action="store_true", help=COMPILE)
     add(
         "--window",
         type=int,
@@ -108,7 +114,8 @@ def _predictor(args: argparse.Namespace) -> "Predictor":
 
     with TerminalProgress("B") as progress:
         chosen = args.checkpoint or args.model or DEFAULT_MODEL
-        return load(chosen, device=args.device, dtype=args.dtype, model=args.model, progress=progress)
+        options = {"dtype": args.dtype, "compile": args.compile, "progress": progress}
+        return load(chosen, device=args.device, model=args.model, **options)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
@@ -157,8 +164,7 @@ def _one(predictor: "Predictor", source: str, folder: Path, args: argparse.Names
     rate = done["frames_per_second"]
     said = f"{done['tracks']} tracks in {done['frames']} frames" + (f", {rate:.2f} frames/s" if rate else "")
     _say(args, f"{source}: {said} -> {folder}")
-    for warning in done["warnings"]:
-        print(f"tevit: warning: {warning}", file=sys.stderr)
+    _warn(done["warnings"])
     return {"source": source, "out": str(folder)} | done
 
 
@@ -171,7 +177,7 @@ def _at_once(
 
     start = time.perf_counter()
     result = predictor(video, **_options(args), score_threshold=args.score_threshold, progress=progress)
-    rate, warnings = result.length / (time.perf_counter() - start), list(video.warnings)
+    rate, warnings = result.length / (time.perf_counter() - start), [*video.warnings, *predictor.warnings]
     write_results(folder / "results.json", [result])
     write_csv(result, folder / "tracks.csv")
     write_overlay(video, result, folder / "overlay.mp4", progress=progress)
@@ -199,7 +205,7 @@ def _streamed(
         progress=progress,
         written=lambda part: new.append(len(part.times)),
     )
-    rate, warnings = sum(new) / (time.perf_counter() - start), list(video.warnings)
+    rate, warnings = sum(new) / (time.perf_counter() - start), [*video.warnings, *predictor.warnings]
     write_long_results(folder / "results.json", done.parts)
     write_csv(done.parts(), folder / "tracks.csv")
     if video.path.exists():
@@ -228,6 +234,7 @@ def _run_dataset(args: argparse.Namespace) -> int:
     finished.claim({"data set": digest(args.dataset)} | _about(args) | options)
     with TerminalProgress("video", quiet=True if share.rank else None) as progress:
         predict_dataset(predictor, dataset, args.frames, finished, share.of(dataset.videos), options, progress)
+    _warn(predictor.warnings)
     return _joined(args, dataset, finished, share.rank)
 
 
@@ -269,6 +276,11 @@ def _joined(args: argparse.Namespace, dataset: "Dataset", finished: "Finished", 
         write_zip(args.out / "submission.zip", args.out / "results.json")
     _say(args, f"{done} of {len(dataset.videos)} videos -> {args.out / 'results.json'}")
     return _finish(args, {"videos": done, "out": str(args.out), "failed": failed}, done, failed)
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        print(f"tevit: warning: {warning}", file=sys.stderr)
 
 
 def _say(args: argparse.Namespace, text: str) -> None:

@@ -135,12 +135,13 @@ def _shift_mask(x: Tensor, shift: tuple[int, int]) -> Tensor | None:
     if not any(shift):
         return None
     height, width = x.shape[1:3]
-    region_y, region_x = (
-        (
-            torch.arange(size, device=x.device)[:, None] >= torch.tensor((size - WINDOW, size - step), device=x.device)
-        ).sum(1)
-        for size, step in zip((height, width), shift, strict=True)
-    )
+    region_y, region_x = (_region(size, step, x.device) for size, step in zip((height, width), shift, strict=True))
     regions = (3 * region_y[:, None] + region_x).view(1, height, width, 1)
     windows = window_partition(regions, (WINDOW, WINDOW)).view(-1, WINDOW * WINDOW)
     return (windows[:, None] != windows[:, :, None]).to(x.dtype) * -100.0
+
+
+def _region(size: int, step: int, device: torch.device) -> Tensor:
+    """int64 (size,): 0 before the last window, 1 in it, 2 in what the roll brought to its end."""
+    index = torch.arange(size, device=device)
+    return (index >= size - WINDOW).long() + (index >= size - step).long()

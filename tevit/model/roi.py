@@ -36,8 +36,10 @@ class Pyramid(NamedTuple):
             count, _, height, width = x.shape
             places.append((height, width, row))
             row += count * height * width
+        # Numbers are filled in on the device: to copy them there would wait for all that it was asked before.
+        numbers = [torch.full((), value, dtype=torch.int32, device=table.device) for place in places for value in place]
         # Sums of bfloat16 features are made in float32, as torchvision does.
-        return cls(table.float(), torch.tensor(places, dtype=torch.int32, device=table.device))
+        return cls(table.float(), torch.stack(numbers).unflatten(0, (-1, 3)))
 
 
 def pyramid_roi_align(pyramid: Pyramid, boxes_xyxy: Tensor, frame_index: Tensor, bins: int) -> Tensor:

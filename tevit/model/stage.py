@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tevit.model.roi import Pyramid, pyramid_roi_align
 
 BOX_BINS, MASK_BINS = 7, 14
-DELTA_STDS = (0.5, 0.5, 1.0, 1.0)
+SHIFT_STD = 0.5  # that of the sides' log ratios is 1
 MAX_LOG_RATIO = abs(math.log(16 / 1000))  # a stage changes a side by at most 62.5 times
 PRIOR = 0.01  # initial class probability
 
@@ -165,12 +165,11 @@ def frame_of_row(boxes_xyxy: Tensor) -> Tensor:
 
 
 def apply_deltas(boxes_xyxy: Tensor, deltas: Tensor) -> Tensor:
-    """Move and scale boxes (..., 4) by predicted deltas (..., 4): centre in units of the side, log ratio of the sides."""
-    deltas = deltas * deltas.new_tensor(DELTA_STDS)
+    """Move and scale boxes (..., 4) by deltas (..., 4): of the centre in units of the side, log ratio of the sides."""
     low, high = boxes_xyxy.chunk(2, -1)
     shift, log_ratio = deltas.chunk(2, -1)
     side = high - low
-    center = (low + high) * 0.5 + side * shift
+    center = (low + high) * 0.5 + side * (shift * SHIFT_STD)
     half = side * log_ratio.clamp(-MAX_LOG_RATIO, MAX_LOG_RATIO).exp() * 0.5
     return torch.cat([center - half, center + half], -1)
 

@@ -63,7 +63,7 @@ def run(case: str, packed: bool = False):
     hooks = [part.register_forward_hook(lambda module, arguments, answer: seen.append(answer)) for part in parts]
     with torch.no_grad():
         outputs = model(frames[None], torch.tensor([sizes.resized_hw]))
-        detections = detect(model, outputs[-1], sizes.scale_factor, 10)
+        detections = detect(model, outputs[-1], torch.from_numpy(sizes.scale_factor), 10)
     for hook in hooks:
         hook.remove()
     maps, pyramid = seen
@@ -199,7 +199,8 @@ def test_queryinst_of_pictures():
     inputs = np.stack([preprocess(picture, size) for picture, size in zip(pictures, sizes, strict=True)])
     with torch.no_grad():
         outputs = model(torch.from_numpy(inputs)[:, None], torch.tensor([size.resized_hw for size in sizes]))
-        found = [detect(model, outputs[-1], sizes[i].scale_factor, 100, clip=i) for i in range(2)]
+        scales = [torch.from_numpy(size.scale_factor) for size in sizes]
+        found = [detect(model, outputs[-1], scales[i], 100, clip=i) for i in range(2)]
     for stage, output in enumerate(outputs):
         close(output.logits[:, 0, ::10, ::6], golden[f"stage{stage}_cls_score"], 2e-4)
         close(output.boxes_xyxy[:, 0, ::10], golden[f"stage{stage}_boxes"], 3e-3)

@@ -54,6 +54,8 @@ def test_the_model_is_measured_beside_the_yardstick(measured):
     assert all(f"{name}, ms a frame" in figures for name in PARTS)
     share = figures["backbone, GFLOP/s"]["low"] / max(figures[f"{name} peak, GFLOP/s"]["median"] for name in PEAKS)
     assert figures["backbone, % of the machine's peak"]["low"] == pytest.approx(100 * share, rel=0.01)
+    operators = {name: value["median"] for name, value in figures.items() if name.endswith("% of operators")}
+    assert sum(operators.values()) == pytest.approx(100, abs=0.1) and "_linear_pointwise, % of operators" in operators
 
 
 PEAKS = ("matmul", "convolution")

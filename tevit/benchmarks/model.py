@@ -15,6 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tevit.benchmarks import machine
+from tevit.benchmarks.operators import shares
 from tevit.benchmarks.record import Figures, spread
 from tevit.benchmarks.timing import Took, in_turns, took, wait_for
 from tevit.benchmarks.yardstick import Yardstick
@@ -88,6 +89,7 @@ def measure(predictor: Predictor, clip: Clip, rounds: int) -> Figures:
     best = {name: peaks[name][1] / min(item.seconds for item in found[name]) for name in peaks}
     figures = _whole(found, clip.length) | _of_parts(predictor.config, clip, passes[1:], max(best.values()))
     figures |= {f"{name} peak, GFLOP/s": spread([value]) for name, value in best.items()}
+    figures |= shares(lambda: _track(predictor, clip), device)
     return figures | {"peak memory, MB": spread([memory])}
 
 

@@ -32,4 +32,5 @@ def test_every_way_gets_its_line(tmp_path, monkeypatch, capsys):
     assert [row["switches"] for row in found["ways"]] == [0, 0]
     # One pass sees each frame once; windows of 8 with 2 in common: 8 + 6 + 6 new ones, 24 seen.
     assert [row["frames_seen"] for row in found["ways"]] == [1, 24 / 20]
+    assert all(row["frames_per_second"] > 0 for row in found["ways"])
     assert len(capsys.readouterr().out.splitlines()) == 2

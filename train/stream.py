@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from tevit.evaluation.forked import usable_cores
 from train.data import Batch
 from train.step import Slots
 
@@ -35,13 +36,13 @@ class _Places(Sampler):
 def slot_stream(draw: Draw, iterations: range, slots: range, workers: int) -> Iterator[Slots]:
     """For each iteration, this process's (slot, batch) pairs.
 
-    workers: processes that draw ahead; 0 draws when asked.
+    workers: processes that draw ahead, at most one for each core; 0 draws when asked.
     """
     loader = DataLoader(
         _Drawn(draw),
         sampler=_Places(iterations, slots),
         batch_size=None,
-        num_workers=workers,
+        num_workers=min(workers, usable_cores()),
         worker_init_fn=_quiet if workers else None,
     )
     batches = iter(loader)

@@ -20,9 +20,10 @@ from typing import Literal
 from app.data.project import Model, Project
 from app.findings.evaluating import FORMAT, Kept, Order, load
 from app.findings.found import Findings, of_model
-from app.findings.worker import Report, cores, elsewhere, here
+from app.findings.worker import Report, elsewhere, here
 from tevit.download import home
 from tevit.evaluation.errors import Limits
+from tevit.evaluation.forked import usable_cores
 from tevit.progress import Cancelled
 
 log = logging.getLogger(__name__)
@@ -113,8 +114,8 @@ class Opening:
         project = self._project
         if not project.has_truth or not project.models:
             return Progress("nothing", 1.0, lacks(project))
-        processes = max(1, cores() // len(project.models))
-        with ThreadPoolExecutor(min(cores(), len(project.models))) as pool:
+        processes = max(1, usable_cores() // len(project.models))
+        with ThreadPoolExecutor(min(usable_cores(), len(project.models))) as pool:
             jobs = [pool.submit(self._model, model, processes) for model in project.models]
             import_module("scipy.optimize")  # half a second, which else the first move of the cut-off takes
             try:

@@ -72,8 +72,3 @@ def _listen(process: "subprocess.Popen[bytes]", report: Report) -> str:
         report(stage, share)
         if over and seen == len(lines):
             return ""
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

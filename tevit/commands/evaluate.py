@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -75,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
 
 def processes() -> int:
     """How many to share the work among: more than four save nothing that a person would notice."""
-    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    from tevit.evaluation.forked import usable_cores
+
+    return min(4, usable_cores())
 
 
 class Patient:

@@ -1,6 +1,7 @@
 """A map over several processes that share what was read: each is a copy of this one, so nothing is read twice."""
 
 import multiprocessing
+import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -24,6 +25,11 @@ def forked_map(work: Callable[[Item], Result], items: Sequence[Item], processes:
     context = multiprocessing.get_context("fork")
     with ProcessPoolExecutor(processes, context, initializer=_adopt, initargs=(work,)) as pool:
         yield from pool.map(_do, items, chunksize=-(-len(items) // (processes * _CHUNKS)) or 1)
+
+
+def usable_cores() -> int:
+    """Cores of the processor that this process may use, at least 1."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _adopt(work: Callable[[Any], Any]) -> None:

@@ -18,6 +18,7 @@ def shares(work: Callable[[], object], device: torch.device) -> Figures:
     with profile(use_device="cuda" if cuda else None, use_kineto=cuda) as found:
         work()
     own = "self_device_time_total" if cuda else "self_cpu_time_total"
+    assert found is not None  # as without `enabled`
     times = {event.key: float(getattr(event, own)) for event in found.key_averages()}
     whole = sum(times.values())
     percent = {name.split("::")[-1]: 100 * times[name] / whole for name in sorted(times, key=times.__getitem__)[::-1]}

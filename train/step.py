@@ -95,7 +95,7 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
     )
 
 
-def compile_parts(model: TeViT) -> None:
-    """Compile backbone and stages, each by itself; the weights keep their names."""
+def compile_parts(model: TeViT, backend: str = "inductor") -> None:
+    """Compile backbone and stages, each by itself; the weights keep their names. backend: of `torch.compile`."""
     for part in (model.backbone, *model.stages):
-        part.compile()
+        part.compile(backend=backend)

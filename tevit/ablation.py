@@ -8,7 +8,6 @@ import argparse
 import json
 import sys
 import tempfile
-import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, replace
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from tevit import evaluate
 from tevit.benchmarks.record import hardware
+from tevit.benchmarks.timing import took
 from tevit.dataset_predict import in_order
 from tevit.evaluation.errors import find_errors
 from tevit.evaluation.inputs import read_inputs
@@ -70,9 +70,9 @@ def _measured(
 ) -> dict[str, float]:
     seen = [0, 0]
     with tempfile.TemporaryDirectory() as folder, TerminalProgress("video") as progress:
-        path, start = Path(folder) / "results.json", time.perf_counter()
-        write_results(path, _results(predictor, dataset, args.frames, window, linking, seen, progress))
-        seconds = time.perf_counter() - start
+        path = Path(folder) / "results.json"
+        results = _results(predictor, dataset, args.frames, window, linking, seen, progress)
+        seconds = took(lambda: write_results(path, results), predictor.device).seconds
         figures = evaluate(args.dataset, path).figures
         errors = find_errors(measure(read_inputs(args.dataset, path), all_pairs=True))
     switches = sum(len(record.switches) for record in errors.records if record.kind == "truth")

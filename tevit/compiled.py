@@ -44,9 +44,9 @@ class CompiledModel:
     def __call__(self, frames: Tensor, sizes_hw: Tensor, chunk: int | None = None) -> list[StageOutput]:
         """As `TeViT.forward`, but of the last stage alone and, where it runs compiled, without chunks."""
         size = frames.shape[1], *frames.shape[3:]
-        self._compiled = not self.failed and (size in self._sizes or len(self._sizes) < MOST_SIZES)
-        if self._compiled:
+        if self.waits(frames.shape[1], (frames.shape[3], frames.shape[4])):
             self._sizes.add(size)
+        self._compiled = not self.failed and size in self._sizes
         if self._graphs:
             torch.compiler.cudagraph_mark_step_begin()  # what the clip before gave may be written over
         return [self._run(lambda: self._last(frames, sizes_hw), lambda: self.plain(frames, sizes_hw, chunk)[-1])]

@@ -58,8 +58,8 @@ def load(
         expected = published(name_or_file)
         name_or_file = weights(name_or_file, progress)
     loaded = load_model(name_or_file, expected=expected)
-    if chosen.type == "cpu" and dtype == "float32" and can_pack() and not compile:
-        pack(loaded.eval(), WINDOW * loaded.config.queries)
+    if chosen.type == "cpu" and can_pack(DTYPES[dtype]) and not compile:
+        pack(loaded.eval(), WINDOW * loaded.config.queries, DTYPES[dtype])
     return Predictor(loaded, chosen, DTYPES[dtype], compile=compile)
 
 
@@ -99,7 +99,7 @@ class Predictor:
         self.dtype = dtype
         self.config = model.config
         self.model = model
-        self.chunk = 4 if self.device.type == "cpu" else 32
+        self.chunk = 6 if self.device.type == "cpu" else 32
         if self.device.type == "cpu":
             keep_freed_memory()
         if isinstance(model, nn.Module):

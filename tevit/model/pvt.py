@@ -102,7 +102,7 @@ def _stage(
 
     wanted: whether anything depends on the messengers that come out.
     """
-    size = len(x) if chunk is None or torch.is_grad_enabled() else chunk
+    size = len(x) if chunk is None or torch.is_grad_enabled() else _even(len(x), chunk)
     parts = [_again(chunk, embed, part) for part in x.split(size)]  # of frames, (n, h, w, C)
     messengers = embed.norm(_as_constant_image(messengers, embed.proj))
     for index, module in enumerate(stage.blocks):
@@ -113,6 +113,11 @@ def _stage(
         messengers = _shift(torch.cat(told), clip_length, direction=-1 if index % 2 else 1)
     patches = torch.cat([stage.norm(part) for part in parts])
     return patches.permute(0, 3, 1, 2), stage.norm(messengers)
+
+
+def _even(count: int, most: int) -> int:
+    """How many of `count` frames a part has: as few parts as possible of at most `most`, none much smaller."""
+    return -(-count // -(-count // most))
 
 
 def _again(chunk: int | None, function: Callable[..., Any], *inputs: Tensor) -> Any:

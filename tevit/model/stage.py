@@ -8,6 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from tevit.model.packed import self_attention
 from tevit.model.roi import Pyramid, pyramid_roi_align
 
 BOX_BINS, MASK_BINS = 7, 14
@@ -142,7 +143,7 @@ class Stage(nn.Module):
         return x.unflatten(0, (batch, count)).transpose(1, 2).contiguous()
 
     def _self_attention(self, x: Tensor) -> Tensor:
-        return self.attention_norm(x + self.attention(x, x, x, need_weights=False)[0])
+        return self.attention_norm(x + self_attention(self.attention, x))
 
     def mask_logits(
         self, pyramid: Pyramid, boxes_xyxy: Tensor, attended: Tensor, rows: Tensor, labels: Tensor

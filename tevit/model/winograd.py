@@ -12,7 +12,7 @@ from torch import Tensor, nn
 TILE, EDGE = 4, 6  # pixels of an output tile, and of the input that it takes
 POINTS = (0.0, 1.0, -1.0, 0.5, -2.0)
 LEAST_CHANNELS = 128  # with fewer the transforms cost what the products save
-_TILES = 480  # at once: what they take stays near the processor
+_TILES = 160  # at once: what they take stays near the processor
 _ONES = EDGE * POINTS.index(1.0) + POINTS.index(1.0)  # what stands here comes out, once, in all 16 pixels of a tile
 
 
@@ -41,15 +41,14 @@ class WinogradConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: float32 (N, C, H, W) -> (N, K, H, W)."""
-        count, channels, height, width = x.shape
+        count, _, height, width = x.shape
         down, across = -(-height // TILE), -(-width // TILE)
         images = max(1, _TILES // (down * across))
         rows = down if images > 1 else max(1, _TILES // across)
         out = x.new_empty(count, down * TILE, across * TILE, self.weight.shape[2])
         for first in range(0, count, images):
             part = x[first : first + images]
-            padded = x.new_zeros(len(part), down * TILE + 2, across * TILE + 2, channels)
-            padded[:, 1 : height + 1, 1 : width + 1] = part.permute(0, 2, 3, 1)
+            padded = _framed(part.permute(0, 2, 3, 1), down * TILE + 2, across * TILE + 2)
             for top in range(0, down * TILE, rows * TILE):
                 strip = out[first : first + images, top : top + rows * TILE]
                 self._fill(strip, padded[:, top : top + strip.shape[1] + 2])
@@ -65,6 +64,16 @@ class WinogradConv(nn.Module):
             products[_ONES] += self.bias
         values = (self.of_output @ products.transpose(0, 1)).view(len(out), down, across, TILE, TILE, -1)
         out.unflatten(2, (across, TILE)).unflatten(1, (down, TILE)).copy_(values.transpose(2, 3))
+
+
+def _framed(x: Tensor, height: int, width: int) -> Tensor:
+    """x: (N, h, w, C) -> (N, height, width, C): a row and a column of zeros before it, and zeros behind it."""
+    out = x.new_empty(len(x), height, width, x.shape[3])
+    bottom, right = x.shape[1] + 1, x.shape[2] + 1
+    out[:, 1:bottom, 1:right] = x
+    for edge in (out[:, :1], out[:, bottom:], out[:, 1:bottom, :1], out[:, 1:bottom, right:]):
+        edge.zero_()
+    return out
 
 
 def _matrices() -> tuple[Tensor, Tensor, Tensor]:

@@ -14,11 +14,10 @@ import msgspec
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from tevit.postprocess import Detections
+from tevit.postprocess import SIDE, Detections
 
 SAME_CLASS = 0.01  # decides between equal masks: one query may appear under several classes
 MOST_LIVE = 64  # identities that may still go on; of more, those with the least score go
-SIDE = 28  # of a mask over its box
 
 
 @dataclass(frozen=True)

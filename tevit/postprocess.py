@@ -10,7 +10,6 @@ from typing import Protocol
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tevit.configs import ModelConfig
@@ -19,6 +18,7 @@ from tevit.model.tevit import StageOutput
 from tevit.tracks import RLE, Track
 
 MASK_THRESHOLD = 0.5
+SIDE = 28  # of a mask over its box
 
 
 class ClipModel(Protocol):
@@ -133,14 +133,11 @@ def paste(probabilities: Tensor, box_xyxy: Tensor, size_hw: tuple[int, int]) -> 
     right, bottom = min(int(np.ceil(x2)) + 1, width), min(int(np.ceil(y2)) + 1, height)
     if left >= right or top >= bottom:
         return np.zeros((0, 0), bool), 0, 0
-    xs = _relative(left, right, box_xyxy[0], box_xyxy[2])
-    ys = _relative(top, bottom, box_xyxy[1], box_xyxy[3])
-    grid = torch.stack(torch.meshgrid(xs, ys, indexing="xy"), 2)  # (h, w, 2)
-    values = F.grid_sample(probabilities[None, None], grid[None], align_corners=False)[0, 0]
-    return (values >= MASK_THRESHOLD).numpy(), left, top
+    rows, columns = _weights(top, bottom, box_xyxy[1], box_xyxy[3]), _weights(left, right, box_xyxy[0], box_xyxy[2])
+    return (rows @ probabilities @ columns.T >= MASK_THRESHOLD).numpy(), left, top
 
 
-def _relative(start: int, stop: int, low: Tensor, high: Tensor) -> Tensor:
-    """Centres of the pixels start..stop, -1 at `low` and 1 at `high`."""
-    centers = torch.arange(start, stop, dtype=torch.float32) + 0.5
-    return (centers - low) / (high - low) * 2 - 1
+def _weights(start: int, stop: int, low: Tensor, high: Tensor) -> Tensor:
+    """float32 (stop - start, 28): how much each of 28 cells from `low` to `high` counts at the pixels' centres."""
+    cells = (torch.arange(start + 0.5, stop) - low) / (high - low) * SIDE - 0.5
+    return (1 - (cells[:, None] - torch.arange(SIDE, dtype=torch.float32)).abs_()).clamp_(min=0)

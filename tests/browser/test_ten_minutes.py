@@ -1,0 +1,41 @@
+"""The studio on ten minutes of 720p, with the model that comes with it, cancelled once and gone on with to the end."""
+
+import re
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.servers import served
+from tests.browser.test_segment import button, download, frames_of, player
+from tests.long import write_ten_minutes
+
+pytestmark = pytest.mark.browser
+MINUTE = 60_000
+
+
+@pytest.mark.slow
+def test_ten_minutes_are_cancelled_and_gone_on_with(browser: Browser, tmp_path: Path):
+    length = write_ten_minutes(tmp_path / "long.mp4")
+    with served("app", home=tmp_path / "home", errors=tmp_path / "errors", HF_HUB_OFFLINE="1") as address:
+        page = browser.new_page()
+        page.goto(address)
+        expect(player(page)).to_have_attribute("data-state", "ready")
+        page.locator("#video").get_by_role("button", name="Clear", exact=True).click()
+        page.locator("input[type=file]").first.set_input_files(tmp_path / "long.mp4")
+        expect(page.locator("#video")).to_contain_text("long")
+        expect(button(page, "Run")).to_be_enabled(timeout=5 * MINUTE)
+        button(page, "Run").click()
+        panel = page.locator("#panel")
+        expect(panel).to_contain_text(re.compile(rf"1\d\d\d of {length} frames"), timeout=15 * MINUTE)
+        button(page, "Cancel").click()
+        expect(panel).to_contain_text("Cancelled after")
+        said = re.search(rf"The first (\d+) of {length} frames are kept", panel.inner_text())
+        assert said and int(said[1]) >= 900
+        page.screenshot(path=tmp_path / "cancelled.png")
+        button(page, "Run").click()
+        expect(panel).to_contain_text("Done after", timeout=20 * MINUTE)
+        expect(player(page)).to_have_attribute("data-tracks", "10", timeout=5 * MINUTE)
+        page.screenshot(path=tmp_path / "done.png")
+        assert frames_of(download(page, "results.json", tmp_path)) == {length}
+        page.close()

@@ -14,7 +14,7 @@ import torch
 from tests.fakes import FakeModel
 from tevit import checkpoint
 from tevit.benchmarks import made_up, memory, video
-from tevit.benchmarks.model import PARTS, arithmetic, made_up_clip, parts
+from tevit.benchmarks.model import PARTS, arithmetic, made_up_clip, measure, parts
 from tevit.cli import main
 from tevit.configs import TEVIT_MSGSHIFT
 from tevit.predict import Predictor
@@ -57,6 +57,15 @@ def test_the_model_is_measured_beside_the_yardstick(measured):
     assert figures["backbone, % of the machine's peak"]["low"] == pytest.approx(100 * share, rel=0.01)
     operators = {name: value["median"] for name, value in figures.items() if name.endswith("% of operators")}
     assert sum(operators.values()) == pytest.approx(100, abs=0.1) and "_linear_pointwise, % of operators" in operators
+
+
+def test_mixed_precision_is_measured_beside_both_yardsticks(tiny_model):
+    predictor = Predictor(tiny_model, dtype=torch.bfloat16)
+    found = measure(predictor, made_up_clip(2, (64, 96), predictor.device), 1)
+    for name in ("yardstick", "float32 yardstick"):
+        ratio = found["model, ms a frame"]["median"] / found[f"{name}, ms a frame"]["median"]
+        assert found[f"model / {name}"]["median"] == pytest.approx(ratio, rel=0.01)
+    assert found["yardstick, ms a frame"] != found["float32 yardstick, ms a frame"]
 
 
 PEAKS = ("matmul", "convolution")

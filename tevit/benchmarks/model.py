@@ -6,6 +6,7 @@ Beside it, in turns: the yardstick, and what the machine can do at best.
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -77,13 +78,10 @@ def measure(predictor: Predictor, clip: Clip, rounds: int) -> Figures:
     passes: list[dict[str, Took]] = []
     with predictor.precision(), torch.inference_mode():
         peaks = {name: make(device) for name, make in PEAKS.items()}
-        dtype = str(predictor.dtype).removeprefix("torch.")
-        with Yardstick(clip.length, clip.sizes.padded_hw, device, dtype) as yardstick:
-            works: dict[str, Callable[[], Took]] = {
-                "model": lambda: took(lambda: _track(predictor, clip), device),
-                "yardstick": yardstick,
-                "parts": lambda: took(lambda: passes.append(parts(in_parts, clip)), device),
-            }
+        with ExitStack() as running:
+            works: dict[str, Callable[[], Took]] = {"model": lambda: took(lambda: _track(predictor, clip), device)}
+            works |= {name: running.enter_context(found) for name, found in _yardsticks(predictor, clip).items()}
+            works["parts"] = lambda: took(lambda: passes.append(parts(in_parts, clip)), device)
             works |= {name: partial(took, work, device) for name, (work, _) in peaks.items()}
             found = in_turns(works, rounds)
     best = {name: peaks[name][1] / min(item.seconds for item in found[name]) for name in peaks}
@@ -101,16 +99,27 @@ def _paste(predictor: Predictor, clip: Clip, found: Detections) -> object:
     return to_tracks(found, clip.sizes.original_hw, dict(predictor.config.categories))
 
 
-def _whole(found: dict[str, list[Took]], frames: int) -> Figures:
-    model, yardstick = found["model"], found["yardstick"]
-    turns = list(zip(model, yardstick, strict=True))
+def _yardsticks(predictor: Predictor, clip: Clip) -> dict[str, Yardstick]:
+    """By name: of the same type, and beside mixed precision the one in float32, which most figures are told by."""
+    own = str(predictor.dtype).removeprefix("torch.")
+    dtypes = {"yardstick": own} | ({} if own == "float32" else {"float32 yardstick": "float32"})
     return {
-        "model, ms a frame": spread(1e3 * item.seconds / frames for item in model),
-        "yardstick, ms a frame": spread(1e3 * item.seconds / frames for item in yardstick),
-        "model / yardstick": spread(a.seconds / b.seconds for a, b in turns),
-        "model, ms of a core a frame": spread(1e3 * item.processor / frames for item in model),
-        "model / yardstick, time of a core": spread(a.processor / b.processor for a, b in turns),
+        name: Yardstick(clip.length, clip.sizes.padded_hw, predictor.device, dtype) for name, dtype in dtypes.items()
     }
+
+
+def _whole(found: dict[str, list[Took]], frames: int) -> Figures:
+    model = found["model"]
+    figures = {
+        "model, ms a frame": spread(1e3 * item.seconds / frames for item in model),
+        "model, ms of a core a frame": spread(1e3 * item.processor / frames for item in model),
+    }
+    for name in (name for name in found if name.endswith("yardstick")):
+        turns = list(zip(model, found[name], strict=True))
+        figures[f"{name}, ms a frame"] = spread(1e3 * item.seconds / frames for item in found[name])
+        figures[f"model / {name}"] = spread(a.seconds / b.seconds for a, b in turns)
+        figures[f"model / {name}, time of a core"] = spread(a.processor / b.processor for a, b in turns)
+    return figures
 
 
 def _of_parts(config: ModelConfig, clip: Clip, passes: list[dict[str, Took]], peak: float) -> Figures:

@@ -31,6 +31,7 @@ ONE_PASS = 48  # a video of at most so many frames is one window
 WINDOW = 24  # frames of the windows of a longer one
 AHEAD = 24  # frames that are decoded before they are asked for
 DEFAULT = Linking()
+PASSING = "passing over known frames"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -188,7 +189,7 @@ class Predictor:
         if resume is not None:
             linker.load(resume)
         memory: dict[int, np.ndarray] = {}
-        coming = _inputs(video, sizes, linker, length)
+        coming = _inputs(video, sizes, linker, length, progress)
         if self.device.type != "cpu":  # there it gains nothing: the model keeps all cores busy
             coming = _ahead(coming)
         for clip in _windows(coming, window, linker, linking.overlap, memory):
@@ -269,12 +270,14 @@ def _check(window: int | None, max_tracks: int) -> None:
         raise ValueError(f"max_tracks: expected at least 1, got {max_tracks}")
 
 
-def _inputs(video: Video, sizes: Geometry, linker: Linker, window: int) -> Iterator[_Input]:
+def _inputs(video: Video, sizes: Geometry, linker: Linker, window: int, progress: Progress | None) -> Iterator[_Input]:
     """All frames, or where it goes on from a stop keyframes and as far back as a window reaches."""
     first, keyframes = linker.length - window, set(linker.keyframes)
     for frame in video.frames():
         if frame.index >= first or frame.index in keyframes:
             yield _Input(frame.index, frame.time, preprocess(frame.rgb, sizes))
+        elif progress:
+            progress(PASSING, frame.index + 1, first)
 
 
 def _ahead(inputs: Iterator[_Input]) -> Generator[_Input]:

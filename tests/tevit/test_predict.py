@@ -10,7 +10,7 @@ import torch
 import tevit
 from tests.fakes import FakeModel, squares, write_frames
 from tevit import masks, predict
-from tevit.predict import Predictor
+from tevit.predict import PASSING, Predictor
 from tevit.progress import Cancelled, Unfinished
 from tevit.ytvis import write_results
 
@@ -147,6 +147,27 @@ def test_a_cancelled_stream_goes_on_to_the_same_result(tmp_path, stop):
     write_results(tmp_path / "resumed.json", [resumed])
     write_results(tmp_path / "whole.json", [whole])
     assert (tmp_path / "resumed.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+
+
+def test_passing_over_known_frames_is_seen_and_can_be_stopped(tmp_path):
+    folder = write_frames(tmp_path / "clip", squares(120, (96, 160), (right, down, never)))
+    kept, passed = Unfinished(), []
+
+    def run(stop_in: str, at: int) -> None:
+        def note(stage, done, total):
+            passed.extend([(done, total)] if stage == PASSING else [])
+            if stage == stop_in and done >= at:
+                raise Cancelled
+
+        with pytest.raises(Cancelled):
+            list(Predictor(FakeModel()).stream(folder, progress=note, unfinished=kept))
+
+    run("segmenting", 100)
+    assert kept.length == 84 and passed == []
+    run(PASSING, 30)
+    assert kept.length == 84 and passed[-1] == (30, 60)
+    run("segmenting", 110)
+    assert kept.length == 104 and passed[-1] == (60, 60)
 
 
 def test_progress_moves_inside_a_pass_of_a_real_model(tiny_model, tmp_path):

@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 from tevit import masks
-from tevit.runs import MAX_PIXELS, Checked, check_counts, check_runs
+from tevit.runs import MAX_PIXELS, Checked, check_counts, check_runs, numbers
 from tevit.tracks import RLE
 
 
@@ -47,7 +47,7 @@ class _Segment(msgspec.Struct):
 
 
 class _Counts(NamedTuple):
-    """Masks of one track and one size, not checked yet: their frames, and their compressed texts or plain runs."""
+    """Masks of one track and one size, not checked yet: their frames, and their texts or runs as `Texts` has them."""
 
     track: int
     size: tuple[int, int]
@@ -67,7 +67,10 @@ class _Batch(NamedTuple):
 _FRAMES = msgspec.json.Decoder(list[_Segment | list[Any] | None])
 _TEXT = msgspec.json.Decoder(str)
 _PLAIN = b"0123456789, \t\r\n"
-_HEAD = re.compile(rb'\{\s*"size"\s*:\s*\[\s*(\d{1,9})\s*,\s*(\d{1,9})\s*\]\s*,\s*"counts"\s*:\s*"')
+_SIZE = rb'"size"\s*:\s*\[\s*(\d{1,9})\s*,\s*(\d{1,9})\s*\]\s*'
+_HEAD = re.compile(rb"\{\s*" + _SIZE + rb',\s*"counts"\s*:\s*"')
+_RUNS_HEAD = re.compile(rb"\{\s*(?:" + _SIZE + rb',\s*)?"counts"\s*:\s*\[')
+_RUNS_TAIL = re.compile(rb"\]\s*,\s*" + _SIZE + rb"\}")
 _BEFORE, _BETWEEN, _AFTER = re.compile(rb"\[(null,)*"), re.compile(rb"\},(null,)*"), re.compile(rb"\}(,null)*\]")
 
 
@@ -80,7 +83,7 @@ def read(raws: Sequence[bytes | msgspec.Raw], size_hw: Sequence[int] | None) -> 
     batch = _Batch([], [], [], [])
     for track, raw in enumerate(raws):
         json = bytes(raw)
-        batch.tracks.append(_read_texts(json, track, batch) or _read_track(json, track, size_hw, batch))
+        batch.tracks.append(_read_quick(json, track, batch) or _read_track(json, track, size_hw, batch))
     _finish_texts(batch)
     _finish_runs(batch)
     return batch.tracks, sorted(batch.faults, key=lambda fault: (fault.track, fault.frame or 0))
@@ -103,7 +106,10 @@ def _form(frame: _Segment | list | None) -> str:
 
 
 class Texts(NamedTuple):
-    """One track's compressed masks, not checked yet: of one size (height, width), in `frames` of its `length`."""
+    """One track's masks, not checked yet: of one size (height, width), in `frames` of its `length`.
+
+    counts: the compressed texts, or what stands between the brackets of plain runs.
+    """
 
     size: tuple[int, int]
     length: int
@@ -127,16 +133,47 @@ def read_texts(json: bytes) -> Texts | None:
     counts, nulls = parts[1::2], _nulls(parts[0::2])
     if nulls is None or len(parts) != 2 * len(pieces) - 1:  # what is not such a head has quotation marks of its own
         return None
-    frames = list(map(add, accumulate(nulls[:-1]), range(len(counts))))
-    return Texts((int(head[1]), int(head[2])), len(counts) + sum(nulls), frames, counts)
+    return _texts((int(head[1]), int(head[2])), nulls, counts)
 
 
-def _read_texts(json: bytes, track: int, batch: _Batch) -> TrackMasks | None:
-    found = read_texts(json)
-    if found is None:
+def read_runs(json: bytes) -> Texts | None:
+    """The usual case of ground truth: objects of one size and plain runs, in either order, and nulls. Else None.
+
+    The runs are whole numbers, for `runs.from_digits`.
+    """
+    head = _RUNS_HEAD.search(json)
+    size = _RUNS_TAIL.search(json) if head and head[1] is None else head
+    if head is None or size is None:
         return None
-    batch.texts.append(_Counts(track, found.size, found.frames, found.counts))
-    return TrackMasks([None] * found.length, np.zeros(found.length))
+    tails = [] if size is head else json.split(size[0])
+    pieces = (b"]}".join(tails) or json).split(head[0])
+    if tails and len(tails) != len(pieces):  # one without its size
+        return None
+    *parts, end = b"]".join(pieces).split(b"]")
+    counts, gaps = parts[1::2], parts[0::2]
+    if len(parts) != 2 * len(pieces) - 1 or end.strip():  # what is not such an object has brackets of its own
+        return None
+    nulls = _nulls([*gaps[:-1], gaps[-1] + b"]"])
+    side = int(size[1]), int(size[2])
+    return None if nulls is None or 0 in side or not _whole(counts) else _texts(side, nulls, counts)
+
+
+def _texts(size: tuple[int, int], nulls: list[int], counts: list[bytes]) -> Texts:
+    frames = list(map(add, accumulate(nulls[:-1]), range(len(counts))))
+    return Texts(size, len(counts) + sum(nulls), frames, counts)
+
+
+def _whole(counts: list[bytes]) -> bool:
+    """Whether each of what stands between brackets is one whole number or more, as `runs.numbers` wants them."""
+    return not b"".join(counts).translate(None, _PLAIN) and all(map(bytes.strip, counts))
+
+
+def _read_quick(json: bytes, track: int, batch: _Batch) -> TrackMasks | None:
+    for read, groups in ((read_texts, batch.texts), (read_runs, batch.runs)):
+        if found := read(json):
+            groups.append(_Counts(track, found.size, found.frames, found.counts))
+            return TrackMasks([None] * found.length, np.zeros(found.length))
+    return None
 
 
 def _nulls(gaps: list[bytes]) -> list[int] | None:
@@ -160,15 +197,15 @@ def _read_track(json: bytes, track: int, size_hw: Sequence[int] | None, batch: _
     texts: dict[tuple[int, int], _Counts] = {}
     runs: dict[tuple[int, int], _Counts] = {}
     for frame, segment in enumerate(frames):
-        if isinstance(segment, _Segment):
-            counts = bytes(segment.counts)
-            if text := counts[:1] == b'"':
-                counts = _TEXT.decode(counts).encode()
+        counts = bytes(segment.counts) if isinstance(segment, _Segment) else b""
+        if isinstance(segment, _Segment) and counts[:1] in (b'"', b"["):
+            text = counts[:1] == b'"'
             group = (texts if text else runs).setdefault(segment.size, _Counts(track, segment.size, [], []))
             group.frames.append(frame)
-            group.counts.append(counts)
+            group.counts.append(_TEXT.decode(counts).encode() if text else counts[1:-1])
         elif segment is not None:
-            _read_one(segment, size_hw, Fault(track, frame, ""), result, batch)
+            odd = _as_json(segment.size, counts) if isinstance(segment, _Segment) else segment
+            _read_one(odd, size_hw, Fault(track, frame, ""), result, batch)
     batch.texts.extend(texts.values())
     batch.runs.extend(runs.values())
     return result
@@ -204,13 +241,11 @@ def _finish_texts(batch: _Batch) -> None:
 
 
 def _finish_runs(batch: _Batch) -> None:
-    inside = [counts[1:-1] for group in batch.runs for counts in group.counts]
-    together = b",".join(inside)
-    if together.translate(None, _PLAIN) or not all(counts.strip() for counts in inside):
+    counts = [counts for group in batch.runs for counts in group.counts]
+    if not _whole(counts):
         _read_each(batch)
         return
-    lengths = np.array([counts.count(b",") + 1 for counts in inside], int)
-    runs = np.fromstring(together, np.int64, sep=",") if inside else np.zeros(0, np.int64)
+    runs, lengths = numbers(counts)
     sizes = _sizes(batch.runs)
     checked = check_runs(runs, lengths, sizes)
     _keep(batch, batch.runs, masks.compress(runs, lengths, sizes, checked), checked)
@@ -220,8 +255,12 @@ def _read_each(batch: _Batch) -> None:
     """Runs of which some are not plain lists of digits, mask by mask."""
     for group in batch.runs:
         for frame, counts in zip(group.frames, group.counts, strict=True):
-            segment = {"size": group.size, "counts": msgspec.json.decode(counts)}
+            segment = _as_json(group.size, b"[%b]" % counts)
             _read_one(segment, None, Fault(group.track, frame, ""), batch.tracks[group.track], batch)
+
+
+def _as_json(size: tuple[int, int], counts: bytes) -> dict:
+    return {"size": size, "counts": msgspec.json.decode(counts)}
 
 
 def _sizes(groups: list[_Counts]) -> np.ndarray:

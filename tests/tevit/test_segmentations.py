@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tevit.segmentations import read, read_texts
+from tevit.runs import numbers
+from tevit.segmentations import read, read_runs, read_texts
 
 texts = st.text(st.characters(min_codepoint=48, max_codepoint=111), min_size=1, max_size=12)
 tracks = st.lists(st.none() | texts, min_size=1, max_size=6).filter(any)
@@ -56,3 +57,83 @@ def test_escapes_that_spell_a_text_are_read():
     assert faults == [] and tracks[0].rles == [{"size": [6, 9], "counts": b"f1"}]
     _, faults = read([f"[{ONE}, {ONE.replace('f1', 'f1' + BREAK)}]".encode()], None)
     assert [(fault.track, fault.frame) for fault in faults] == [(0, 1)]
+
+
+runs = st.lists(st.integers(0, 10**9) | st.integers(0, 300), min_size=1, max_size=12)
+
+
+@given(
+    st.lists(st.none() | runs, min_size=1, max_size=6).filter(any),
+    st.sampled_from([None, 0, 2]),
+    st.sampled_from([(",", ":"), (", ", ": "), (" ,", " : ")]),
+    st.booleans(),
+)
+def test_plain_runs_are_read_as_the_json_has_them(track, indent, separators, size_first):
+    masks = [None if found is None else {"counts": found, "size": [36, 64]} for found in track]
+    if size_first:
+        masks = [mask and dict(reversed(mask.items())) for mask in masks]
+    found = read_runs(json.dumps(masks, indent=indent, separators=separators).encode())
+    assert found is not None
+    assert (found.size, found.length) == ((36, 64), len(track))
+    assert found.frames == [frame for frame, mask in enumerate(track) if mask is not None]
+    values, counts = numbers(found.counts)
+    there = [mask for mask in track if mask is not None]
+    assert counts.tolist() == list(map(len, there)) and values.tolist() == [run for mask in there for run in mask]
+
+
+PLAIN = ['{"size": [6, 9], "counts": [50, 4]}', '{"counts": [50, 4], "size": [6, 9]}']
+
+
+@pytest.mark.parametrize("one", PLAIN)
+@pytest.mark.parametrize(
+    ("usual", "other"),
+    [
+        ("[50, 4]", '"f1"'),
+        ("[6, 9]", "[9, 6]"),
+        ("[6, 9]", "[6, 9, 1]"),
+        ("[6, 9]", "[6.0, 9]"),
+        ("50", "50.0"),
+        ("50", "5e1"),
+        ("50", "-50"),
+        ("50", "[50]"),
+        ("50", "true"),
+        ("[50, 4]", "[]"),
+        ("[50, 4]", "[ ]"),
+        ("[50, 4]", "[[50, 4]]"),
+        ("}", ', "more": 1}'),
+        ("}", ', "more": [1]}'),
+        ("{", '{"more": [], '),
+        (None, '{"size": [6, 9]}'),
+        (None, '{"counts": [50, 4]}'),
+        (None, "[[2, 1, 5, 1, 5, 4]]"),
+        (None, "7"),
+    ],
+)
+def test_whatever_is_not_such_runs_is_left_to_the_json_reader(one, usual, other):
+    other = one.replace(usual, other, 1) if usual else other
+    for frames in (f"[{one}, {other}]", f"[{other}, {one}]", f"[[{one}]]", one, f"[{other}]"):
+        if frames != f"[{other}]" or other != one.replace("[6, 9]", "[9, 6]"):
+            assert read_runs(frames.encode()) is None
+
+
+@pytest.mark.parametrize("size", ["[0, 9]", "[6, 0]", "[9999999999, 9]"])
+def test_sizes_that_cannot_be_are_left_to_it_too(size):
+    for one in PLAIN:
+        assert read_runs(f"[{one.replace('[6, 9]', size)}]".encode()) is None
+
+
+@pytest.mark.parametrize("frames", ["[null, null]", "[]", "7"])
+def test_what_holds_no_runs_is_left_to_it_too(frames):
+    assert read_runs(frames.encode()) is None
+
+
+def test_runs_of_more_than_64_bits_are_a_fault():
+    for run in (2**63 - 1, 2**63, 2**70):
+        _, faults = read([json.dumps([{"size": [6, 9], "counts": [run, 3]}]).encode()], None)
+        assert [fault.text for fault in faults] == ["a run is longer than any picture"]
+
+
+def test_counts_that_are_no_list_are_a_fault():
+    for counts in ("142", "true", '{"1": 4}', "-1.5"):
+        _, faults = read([f'[{{"size": [2, 2], "counts": {counts}}}]'.encode()], None)
+        assert ["counts as text or a list" in fault.text for fault in faults] == [True]

@@ -228,14 +228,23 @@ _FRAMES = msgspec.json.Decoder(list[_Mask | None])
 def _masks(row: _Row, size_hw: tuple[int, int], what: str) -> Masks:
     if not isinstance(row.masks, msgspec.Raw):
         return _from_rles(row.masks)
-    if found := segmentations.read_texts(bytes(row.masks)):
-        sizes = np.full((len(found.counts), 2), found.size, np.int64)
-        return Masks(found.length, np.array(found.frames, np.int64), sizes, found.counts)
+    if quick := _usual(bytes(row.masks)):
+        return quick
     try:
         masks = _FRAMES.decode(row.masks)
     except msgspec.DecodeError:
         return _other_forms(row, size_hw, what)
     return together([None if mask is None else (mask.size, _bytes(mask.counts)) for mask in masks])
+
+
+def _usual(json: bytes) -> Masks | None:
+    """Masks of one size and form, without the objects that a JSON reader makes."""
+    texts = segmentations.read_texts(json)
+    found = texts or segmentations.read_runs(json)
+    if found is None:
+        return None
+    sizes = np.full((len(found.counts), 2), found.size, np.int64)
+    return Masks(found.length, np.array(found.frames, np.int64), sizes, found.counts, digits=texts is None)
 
 
 def _bytes(counts: str | list[int]) -> bytes | list[int]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tevit.runs import BadRunsError, Runs, from_lists, from_texts
+from tevit.runs import BadRunsError, Runs, from_digits, from_lists, from_texts, numbers
 
 _MOST_PIXELS = 1 << 31
 
@@ -16,13 +16,14 @@ class Masks(NamedTuple):
     """One track's masks, not checked yet.
 
     length: frames of the track, T. frames: int64 (M,), those that have a mask. sizes_hw: int64 (M, 2), pixels.
-    counts: M, as COCO's text or as plain run lengths.
+    counts: M, as COCO's text or as plain run lengths; digits: the latter as JSON has them, for `runs.from_digits`.
     """
 
     length: int
     frames: np.ndarray
     sizes_hw: np.ndarray
     counts: Sequence[bytes | list[int]]
+    digits: bool = False
 
 
 def together(masks: Sequence[tuple[Sequence[int], bytes | list[int]] | None]) -> Masks:
@@ -75,7 +76,7 @@ def spans(tracks: Sequence[Masks], length: int, stride: int) -> Spans:
     frames = np.concatenate([np.zeros(0, np.int64), *(track.frames for track in tracks)])
     sizes_hw = np.concatenate([np.zeros((0, 2), np.int64), *(track.sizes_hw for track in tracks)])
     try:
-        decoded = _decode(list(chain.from_iterable(track.counts for track in tracks)), sizes_hw)
+        decoded = _decode(tracks, sizes_hw)
     except BadRunsError as error:
         raise BadMaskError(int(owner[error.index]), int(frames[error.index]), error.reason) from None
     areas, sizes = np.zeros((len(tracks), length)), np.zeros((len(tracks), length), np.int64)
@@ -91,7 +92,9 @@ def spans(tracks: Sequence[Masks], length: int, stride: int) -> Spans:
     )
 
 
-def _decode(counts: Sequence[bytes | list[int]], sizes_hw: np.ndarray) -> Runs:
+def _decode(tracks: Sequence[Masks], sizes_hw: np.ndarray) -> Runs:
+    """sizes_hw: of all masks."""
+    counts = list(chain.from_iterable(track.counts for track in tracks))
     if not counts:
         none = np.zeros(0, np.int64)
         return Runs(none.reshape(0, 2), np.zeros(1, np.int64), none)
@@ -101,17 +104,21 @@ def _decode(counts: Sequence[bytes | list[int]], sizes_hw: np.ndarray) -> Runs:
         index = int(np.argmax(wrong))
         raise BadRunsError(index, f"a mask of {sizes_hw[index, 0]} x {sizes_hw[index, 1]} (height x width) cannot be")
     texts = [found for found in counts if isinstance(found, bytes)]
-    if len(texts) == len(counts):
-        return from_texts(texts, pixels)
-    return from_lists([_plain(i, found, pixels) for i, found in enumerate(counts)], pixels)
+    kinds = {track.digits for track in tracks if len(track.counts)}
+    if len(texts) == len(counts) and len(kinds) == 1:
+        return (from_digits if kinds == {True} else from_texts)(texts, pixels)
+    digits = chain.from_iterable([track.digits] * len(track.counts) for track in tracks)
+    return from_lists([_plain(*item, pixels) for item in zip(range(len(counts)), counts, digits, strict=True)], pixels)
 
 
-def _plain(index: int, counts: bytes | list[int], pixels: np.ndarray) -> list[int]:
-    """Both forms side by side are rare, and then all are read as lists."""
+def _plain(index: int, counts: bytes | list[int], digits: bool, pixels: np.ndarray) -> list[int] | np.ndarray:
+    """Several forms side by side are rare, and then all are taken as run lengths."""
     if not isinstance(counts, bytes):
         return counts
+    if digits:
+        return numbers([counts])[0]
     try:
-        return from_texts([counts], pixels[index : index + 1]).lengths.ravel().tolist()
+        return from_texts([counts], pixels[index : index + 1]).lengths.ravel()
     except BadRunsError as error:
         raise BadRunsError(index, error.reason) from None
 

@@ -45,22 +45,27 @@ def tracks_of(*masks: Sequence[Mask | None]) -> list[Masks]:
     return [together(track) for track in masks]
 
 
+def as_digits(track: Masks) -> Masks:
+    """Run lengths as JSON has them; a track of texts as it is."""
+    if not all(isinstance(counts, list) for counts in track.counts):
+        return track
+    return track._replace(counts=[str(counts)[1:-1].encode() for counts in track.counts], digits=True)
+
+
 def pixels(track: list) -> int:
     return max((mask.size for mask in track if mask is not None), default=0)
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(tracks(), max_size=4), st.lists(tracks(), max_size=4), st.booleans(), st.booleans())
-def test_overlaps_equal_those_of_pixels(first, second, plain, mixed):
+@given(st.lists(tracks(), max_size=4), st.lists(tracks(), max_size=4), st.booleans(), st.booleans(), st.booleans())
+def test_overlaps_equal_those_of_pixels(first, second, plain, mixed, digits):
     length, stride = max(map(len, first + second), default=0), max(map(pixels, first + second), default=0)
-    sides = [
-        spans(
-            tracks_of(*([as_mask(m, plain and not (mixed and t % 2)) for t, m in enumerate(track)] for track in side)),
-            length,
-            stride,
+    sides = []
+    for side in (first, second):
+        given = tracks_of(
+            *([as_mask(m, plain and not (mixed and t % 2)) for t, m in enumerate(track)] for track in side)
         )
-        for side in (first, second)
-    ]
+        sides.append(spans(list(map(as_digits, given)) if digits else given, length, stride))
     pairs = np.indices((len(first), len(second))).reshape(2, -1).T
     common, union = frame_overlaps(sides[0], sides[1], pairs)
     ious = track_ious(common, union)
@@ -102,6 +107,10 @@ def test_what_is_no_mask_is_refused_with_its_place(counts, reason):
     with pytest.raises(BadMaskError, match=reason) as caught:
         spans(tracks_of([good, None], [None, good, ((7, 9), in_bytes(counts))]), 3, 63)
     assert (caught.value.track, caught.value.frame) == (1, 2)
+    if isinstance(counts, list) and counts:
+        with pytest.raises(BadMaskError, match=reason) as caught:
+            spans(list(map(as_digits, tracks_of([good, None], [None, good, ((7, 9), counts)]))), 3, 63)
+        assert (caught.value.track, caught.value.frame) == (1, 2)
 
 
 @pytest.mark.parametrize("size", [(0, 9), (-7, -9), (2**20, 2**20), (2**40, 2**40)])

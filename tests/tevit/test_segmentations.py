@@ -51,6 +51,11 @@ def test_what_holds_no_text_is_left_to_it_too(frames):
     assert read_texts(frames.encode()) is None
 
 
+def test_every_text_and_list_has_its_object():
+    assert read_texts(f'[{ONE},"f1"}}]'.encode()) is None
+    assert read_runs(b'[{"size": [6, 9], "counts": [50, 4]}]7]') is None
+
+
 def test_escapes_that_spell_a_text_are_read():
     spelt = ONE.replace("f1", r"\u0066\u0031")
     tracks, faults = read([f"[{spelt}]".encode()], None)

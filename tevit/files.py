@@ -1,7 +1,6 @@
 """Writing files so that a crash or Ctrl-C never leaves half of one: write beside, then rename."""
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,6 +12,8 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 
     The parent folder is made. An existing file is replaced only by a complete new one.
     """
+    import tempfile  # here: what only reads does not need it
+
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)

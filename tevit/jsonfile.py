@@ -1,10 +1,8 @@
 """Reading JSON files that may be large or broken: typed, fast, and with the place of what is wrong."""
 
 import json
-import logging
 import os
 import re
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +20,29 @@ def read(path: str | os.PathLike, member: str | None = None) -> bytes:
 
     Raises: ValueError for an empty file, an archive without the member, or one too large for the free memory.
     """
-    if member is not None and zipfile.is_zipfile(path):
+    if member is not None and _is_zip(path):
         data = _read_member(path, member)
     else:
         _announce(path, os.path.getsize(path))
         data = Path(path).read_bytes()
     data = data.removeprefix(b"\xef\xbb\xbf")
-    if not data.strip():
+    if not data or data.isspace():
         raise ValueError(f"{path} is empty: expected JSON")
     return data
 
 
+def _is_zip(path: str | os.PathLike) -> bool:
+    with open(path, "rb") as file:
+        if file.read(2) != b"PK":
+            return False
+    import zipfile  # here, for it takes as long to import as a small file to read
+
+    return zipfile.is_zipfile(path)
+
+
 def _read_member(path: str | os.PathLike, member: str) -> bytes:
+    import zipfile
+
     with zipfile.ZipFile(path) as archive:
         files = [info for info in archive.infolist() if not info.is_dir()]
         named = [info for info in files if Path(info.filename).name == member] or files
@@ -59,6 +68,8 @@ def _announce(path: str | os.PathLike, size: int) -> None:
     story = f"{path} has {size / 1e9:.1f} GB: reading it needs about {memory_needed(size) / 1e9:.1f} GB of memory"
     if free is not None and memory_needed(size) > free:
         raise ValueError(f"{story}, but {free / 1e9:.1f} GB are free")
+    import logging  # here, for it takes as long to import as a small file to read
+
     logging.getLogger(__name__).warning(story)
 
 

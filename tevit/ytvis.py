@@ -5,7 +5,6 @@ results as a list of predictions. The file's bytes are kept; a video's masks are
 """
 
 import os
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -278,6 +277,8 @@ def submitted(video_id: int, track: Track, absent: RLE) -> dict:
 
 def write_zip(path: str | os.PathLike, results_json: str | os.PathLike) -> None:
     """Pack a results.json into the submission zip, which holds exactly that, in no folder."""
+    import zipfile
+
     with atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(results_json, RESULTS_NAME)
 

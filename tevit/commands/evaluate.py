@@ -114,7 +114,7 @@ def _as_json(args: argparse.Namespace, found: "list[Evaluation]", samples: "list
     objects = [_object(args, evaluation) for evaluation in found]
     for item, path in zip(objects, args.results if len(objects) > 1 else (), strict=False):
         item["file"] = str(path)
-    for item, extra in zip(objects, _spreads_as_json(args, found, samples), strict=False):
+    for item, extra in zip(objects, _spreads_as_json(args, found, samples) if samples else (), strict=False):
         item["bootstrap"] = extra
     return json.dumps(objects if len(objects) > 1 else objects[0], ensure_ascii=False)
 

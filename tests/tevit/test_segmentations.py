@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -84,6 +85,21 @@ def test_plain_runs_are_read_as_the_json_has_them(track, indent, separators, siz
     values, counts = numbers(found.counts)
     there = [mask for mask in track if mask is not None]
     assert counts.tolist() == list(map(len, there)) and values.tolist() == [run for mask in there for run in mask]
+
+
+whole = st.integers(0, 2**40) | st.integers(0, 1100) | st.integers(1, 12).map(lambda size: 10**size - 1)
+
+
+@given(
+    st.lists(st.lists(whole, min_size=1, max_size=9), max_size=5),
+    st.sampled_from([",", ", ", " ,", ",\n "]),
+    st.booleans(),
+)
+def test_numbers_are_read_from_their_digits(lists, comma, padded):
+    texts = [comma.join(map(str, found)).encode() for found in lists]
+    values, counts = numbers([b" %b\n" % text for text in texts] if padded else texts)
+    assert values.tolist() == [run for found in lists for run in found] and counts.tolist() == list(map(len, lists))
+    assert values.dtype == counts.dtype == np.int64
 
 
 PLAIN = ['{"size": [6, 9], "counts": [50, 4]}', '{"counts": [50, 4], "size": [6, 9]}']

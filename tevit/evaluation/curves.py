@@ -93,7 +93,8 @@ def _curves(
     total = hits[..., -1] if len(chosen) else np.zeros(hits.shape[:2])
     at = _reached(right, total.astype(np.int64), positives)
     # One more column stands for the points that are never reached.
-    precision = np.take_along_axis(np.pad(precision, ((0, 0), (0, 0), (0, 1))), at, axis=2)
+    precision = np.concatenate([precision, np.zeros((*total.shape, 1))], axis=2)
+    precision = np.take_along_axis(precision, at, axis=2)
     return precision, total / positives[:, None], np.append(outcome.scores[chosen], 0)[at]
 
 

@@ -59,7 +59,7 @@ def deal(ious: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, thresholds: n
     """
     count = ious.shape[1]
     if count == 1:
-        return np.tile(_deal_one(ious[:, 0], crowd[0], thresholds), (len(ignored), 1, 1))
+        return np.broadcast_to(_deal_one(ious[:, 0], crowd[0], thresholds), (len(ignored), len(thresholds), len(ious)))
     taken = np.full((len(ignored), len(thresholds), len(ious)), -1)
     reach = _reach(thresholds)
     free = np.ones((len(ignored), len(thresholds), count), bool)
@@ -81,8 +81,8 @@ def _deal_one(ious: np.ndarray, crowd: bool, thresholds: np.ndarray) -> np.ndarr
     ious: (D,). Whether it counts makes no difference.
     """
     reached = ious >= _reach(thresholds)
-    first = reached & (np.cumsum(reached, axis=1) == 1)
-    return np.where(reached if crowd else first, 0, -1)
+    first = reached if crowd else reached & (np.cumsum(reached, axis=1) == 1)
+    return np.where(first, 0, -1)
 
 
 def _reach(thresholds: np.ndarray) -> np.ndarray:

@@ -182,7 +182,8 @@ def _spans(inputs: Inputs, table: Tracks, rows: np.ndarray, masks: list[Masks], 
 def _extent(tracks: list[Masks]) -> tuple[int, int]:
     """The most frames of a track and the most pixels of a mask."""
     length = max((track.length for track in tracks), default=0)
-    return length, max((int(track.sizes_hw.prod(axis=1).max(initial=0)) for track in tracks), default=0)
+    sizes_hw = np.concatenate([np.zeros((0, 2), np.int64), *(track.sizes_hw for track in tracks)])
+    return length, int(sizes_hw.prod(axis=1).max(initial=0))
 
 
 class _Members(NamedTuple):

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.servers import served
-from tests.browser.test_segment import button, download, frames_of, player
+from tests.browser.test_segment import button, download, frames_of, player, upload
 from tests.long import write_ten_minutes
 
 pytestmark = pytest.mark.browser
@@ -21,10 +21,9 @@ def test_ten_minutes_are_cancelled_and_gone_on_with(browser: Browser, tmp_path: 
         page = browser.new_page()
         page.goto(address)
         expect(player(page)).to_have_attribute("data-state", "ready")
-        page.locator("#video").get_by_role("button", name="Clear", exact=True).click()
-        page.locator("input[type=file]").first.set_input_files(tmp_path / "long.mp4")
-        expect(page.locator("#video")).to_contain_text("long")
-        expect(button(page, "Run")).to_be_enabled(timeout=5 * MINUTE)
+        upload(page, tmp_path / "long.mp4")
+        expect(page.locator(".player canvas").first).to_have_attribute("aria-label", "long.mp4", timeout=5 * MINUTE)
+        expect(button(page, "Run")).to_be_enabled(timeout=MINUTE)
         button(page, "Run").click()
         panel = page.locator("#panel")
         expect(panel).to_contain_text(re.compile(rf"1\d\d\d of {length} frames"), timeout=15 * MINUTE)

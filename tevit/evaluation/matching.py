@@ -58,8 +58,6 @@ def deal(ious: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, thresholds: n
     are ignored, and of equal ones the later goes first.
     """
     count = ious.shape[1]
-    if count == 1:
-        return np.broadcast_to(_deal_one(ious[:, 0], crowd[0], thresholds), (len(ignored), len(thresholds), len(ious)))
     taken = np.full((len(ignored), len(thresholds), len(ious)), -1)
     reach = _reach(thresholds)
     free = np.ones((len(ignored), len(thresholds), count), bool)
@@ -75,14 +73,24 @@ def deal(ious: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, thresholds: n
     return taken
 
 
-def _deal_one(ious: np.ndarray, crowd: bool, thresholds: np.ndarray) -> np.ndarray:
-    """int64 (T, D): the same for a single truth, the usual case: the first that reaches it takes it.
+def _deal_lone(
+    taken: np.ndarray, groups: Sequence[Group], stops: np.ndarray, crowd: np.ndarray, thresholds: np.ndarray
+) -> None:
+    """Fill `taken`, as `settle` has it, for groups of one truth, the usual case, all at once.
 
-    ious: (D,). Whether it counts makes no difference.
+    The first that reaches the truth takes it, or all that do if it is crowd; whether it counts makes no difference.
     """
-    reached = ious >= _reach(thresholds)
-    first = reached if crowd else reached & (np.cumsum(reached, axis=1) == 1)
-    return np.where(first, 0, -1)
+    lone = [k for k, group in enumerate(groups) if len(group.truths) == 1 and len(group.predictions)]
+    if not lone:
+        return
+    sizes = np.array([len(groups[k].predictions) for k in lone])
+    ends = np.cumsum(sizes)
+    rows = np.repeat(np.concatenate([groups[k].truths for k in lone]), sizes)
+    reached = np.concatenate([groups[k].ious[:, 0] for k in lone]) >= _reach(thresholds)
+    total = np.cumsum(reached, axis=1)
+    before = np.concatenate([np.zeros((len(thresholds), 1), np.int64), total[:, ends[:-1] - 1]], axis=1)
+    found = reached & ((total - np.repeat(before, sizes, axis=1) == 1) | crowd[rows])
+    taken[:, :, np.arange(len(rows)) + np.repeat(stops[lone] - ends, sizes)] = np.where(found, rows, -1)
 
 
 def _reach(thresholds: np.ndarray) -> np.ndarray:
@@ -114,8 +122,9 @@ def settle(
     stops = np.cumsum(sizes)
     order = np.concatenate([np.zeros(0, np.int64), *(group.predictions for group in groups)])
     taken = np.full((len(ignored), len(thresholds), len(order)), -1)
+    _deal_lone(taken, groups, stops, truths.crowd, thresholds)
     for group, stop in zip(groups, stops.tolist(), strict=True):
-        if group.ious.size:
+        if group.ious.size and len(group.truths) > 1:
             found = deal(group.ious, ignored[:, group.truths], truths.crowd[group.truths], thresholds)
             taken[:, :, stop - len(group.predictions) : stop] = np.where(found < 0, -1, group.truths[found])
     right, prediction_ignored = _judge(taken, truths.ids, ignored, question.outside[:, order])

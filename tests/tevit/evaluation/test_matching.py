@@ -1,0 +1,34 @@
+"""Groups of one truth, dealt out all at once, against each dealt out by itself."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tevit.evaluation.inputs import Tracks
+from tevit.evaluation.matching import IOU_THRESHOLDS, Group, Question, deal, settle
+
+
+def table(count: int, crowd: np.ndarray) -> Tracks:
+    numbers = np.arange(count)
+    return Tracks("track", numbers + 1, numbers * 0, numbers * 0, -numbers / 99, numbers * 1.0, crowd, lambda _: [])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=6), st.integers(0, 2**32 - 1))
+def test_every_group_is_dealt_out_as_if_it_were_alone(sizes, seed):
+    rng = np.random.default_rng(seed)
+    groups, truths, predictions = [], 0, 0
+    for video, (g, d) in enumerate(sizes):
+        ious = rng.choice([0.0, 0.5, 0.7, 0.75, 0.95, 1.0], (d, g))
+        groups.append(Group(video, 0, truths + np.arange(g), predictions + np.arange(d), ious))
+        truths, predictions = truths + g, predictions + d
+    crowd, ignored = rng.random(truths) < 0.3, rng.random((2, truths)) < 0.3
+    question = Question(ignored, np.zeros((2, predictions), bool))
+    found = settle(groups, table(truths, crowd), table(predictions, np.zeros(predictions, bool)), question)
+    for group in groups:
+        own = found.taken[:, :, group.predictions]
+        if not group.ious.size:
+            assert (own == -1).all()
+            continue
+        dealt = deal(group.ious, (ignored | crowd)[:, group.truths], crowd[group.truths], IOU_THRESHOLDS)
+        np.testing.assert_array_equal(own, np.where(dealt < 0, -1, group.truths[dealt]))

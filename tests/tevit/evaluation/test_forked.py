@@ -19,7 +19,7 @@ def elsewhere(act: Callable[[], object]) -> Callable[[int], int]:
     """Work that takes its time, so that every process gets a share; in others than this one it is `act`."""
 
     def work(number: int) -> int:
-        time.sleep(0.002)
+        time.sleep(0.005)
         if os.getpid() != HERE:
             act()
         return number
@@ -40,7 +40,7 @@ def nothing_is_left_behind():
 @pytest.mark.parametrize("count", [100, 1000])
 def test_the_results_are_those_of_one_process_in_order(count):
     def work(number: int) -> tuple[np.ndarray, int]:
-        time.sleep(0.001)
+        time.sleep(0.4 / count)
         return number + np.arange(3), os.getpid()
 
     found = list(forked_map(work, range(count), 3))
@@ -64,7 +64,7 @@ def test_little_work_is_not_shared(items, processes):
 
 def test_of_several_errors_the_first_in_order_is_raised_here():
     def work(number: int) -> int:
-        time.sleep(0.002 if number < 90 else 0)
+        time.sleep(0.005 if number < 90 else 0)
         if number >= 70:
             raise ValueError(f"mask {number} is none")
         return number
@@ -83,7 +83,7 @@ def test_a_process_that_ends_without_an_answer_is_an_error_in_words(end):
 
 def test_results_that_cannot_be_sent_are_an_error_in_words():
     with pytest.raises(OSError, match="ended without an answer"):
-        list(forked_map(lambda number: time.sleep(0.002) or (lambda: number), range(100), 2))
+        list(forked_map(lambda number: time.sleep(0.005) or (lambda: number), range(100), 2))
 
 
 def test_ctrl_c_is_for_the_first_process_which_ends_the_others():

@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 
 from tevit.evaluation.measuring import Measured, VideoPairs
-from tevit.evaluation.overlaps import Masks, Spans, frame_overlaps, spans, track_ious
+from tevit.evaluation.overlaps import Spans, frame_overlaps, spans, track_ious
 
 COVERS = 0.5  # IoU from which a mask is taken to show the same object
 _MEETS = 0.05  # IoU of whole tracks from which a misplaced label is still thought to be of this object
@@ -62,7 +62,7 @@ def scene(measured: Measured, pairs: VideoPairs, usual: float, recall: float) ->
     truths, predictions = measured.inputs.truths, measured.inputs.predictions
     scores = np.maximum(predictions.scores[pairs.predictions], 0)
     masks_t, masks_p = truths.masks(pairs.truths.tolist()), predictions.masks(pairs.predictions.tolist())
-    later = [Masks(m.length + 1, m.frames + 1, m.sizes_hw, m.counts) for m in masks_t]
+    later = [m._replace(length=m.length + 1, frames=m.frames + 1) for m in masks_t]
     length = max((m.length for m in (*later, *masks_p)), default=0)
     stride = max((int(m.sizes_hw.prod(axis=1).max(initial=0)) for m in (*masks_t, *masks_p)), default=0)
     return Scene(

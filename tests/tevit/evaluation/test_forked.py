@@ -28,13 +28,21 @@ def elsewhere(act: Callable[[], object]) -> Callable[[int], int]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_behind():
-    """Neither a process nor a file that is open."""
-    files = os.listdir("/dev/fd")
+def nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch):
+    """Neither a process that was forked nor a file that is open."""
+    files, fork = os.listdir("/dev/fd"), os.fork
+    forked: list[int] = []
+
+    def noted() -> int:
+        forked.append(fork())
+        return forked[-1]
+
+    monkeypatch.setattr(os, "fork", noted)
     yield
     assert os.listdir("/dev/fd") == files
-    with pytest.raises(ChildProcessError):
-        os.waitpid(-1, os.WNOHANG)
+    for process in forked:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(process, os.WNOHANG)
 
 
 @pytest.mark.parametrize("count", [100, 1000])

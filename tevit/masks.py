@@ -4,7 +4,7 @@ Every RLE that comes from outside passes `from_json` or `check_counts` first: CO
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pycocotools import mask as typed_coco
@@ -15,6 +15,7 @@ from tevit.tracks import RLE
 coco: Any = typed_coco  # its type stubs know calls with one mask only
 
 __all__ = [
+    "MaskPart",
     "areas",
     "check_counts",
     "compress",
@@ -22,7 +23,7 @@ __all__ = [
     "empty",
     "encode",
     "encode_batch",
-    "encode_part",
+    "encode_parts",
     "frame_ious",
     "from_json",
     "from_polygons",
@@ -54,24 +55,47 @@ def encode_batch(masks: np.ndarray) -> list[RLE]:
     return [coco.encode(np.asfortranarray(mask.view(np.uint8))) for mask in binary]
 
 
-def encode_part(part: np.ndarray, left: int, top: int, size_hw: Sequence[int]) -> tuple[RLE, int]:
-    """A mask of which only a part is known, the rest being empty, and how many pixels it has.
+class MaskPart(NamedTuple):
+    """A mask of which only a part is known, the rest being empty: bool (h, w), and its first column and row."""
 
-    part: bool (h, w), which begins at column `left` and row `top` of the mask. size_hw: of the whole mask.
-    """
+    pixels: np.ndarray
+    left: int
+    top: int
+
+
+def encode_parts(parts: Sequence[MaskPart], size_hw: Sequence[int]) -> tuple[list[RLE], np.ndarray]:
+    """N masks of one size, height and width, of each of which a part is known; and float64 (N,), their pixels."""
     height, width = size_hw
-    rows = part.shape[0] + 1
-    # Column after column with an empty pixel after each, so that every stretch ends in the column where it began.
-    padded = np.zeros((part.shape[1], rows), bool)
-    padded[:, :-1] = part.T
-    column, row = np.divmod(np.flatnonzero(np.diff(padded.ravel(), prepend=False)), rows)
+    edges, owner = _edges(parts, height)
+    areas = np.bincount(owner[::2], weights=edges[1::2] - edges[::2], minlength=len(parts))
+    first = np.searchsorted(owner, np.arange(len(parts) + 1))
+    before = np.concatenate([[0], edges])[:-1]
+    before[first[:-1][first[:-1] < first[1:]]] = 0
+    last = np.where(first[1:] > first[:-1], np.concatenate([edges, [0]])[first[1:] - 1], 0)
+    runs = np.insert(edges - before, first[1:], height * width - last).astype(np.uint32)
+    stops = first[1:] + np.arange(len(parts)) + 1
+    counts = [found if found[-1] else found[:-1] for found in np.split(runs, stops[:-1])] if len(parts) else []
+    plain = [{"size": [height, width], "counts": found} for found in counts]
+    return coco.frPyObjects(plain, height, width) if plain else [], areas
+
+
+def _edges(parts: Sequence[MaskPart], height: int) -> tuple[np.ndarray, np.ndarray]:
+    """int64 (E,): where stretches of foreground begin and end, in turns, column after column of each whole mask; and
+    which mask each is of."""
+    sides = np.array([part.pixels.shape for part in parts], np.int64).reshape(-1, 2)
+    ends = np.cumsum(sides[:, 1] * (sides[:, 0] + 1))
+    # An empty pixel goes after each column, so that every stretch ends in the column where it began.
+    flat = np.zeros(int(ends[-1]) + 1 if len(parts) else 1, bool)
+    for part, (rows, columns), end in zip(parts, sides.tolist(), ends.tolist(), strict=True):
+        flat[1 + end - columns * (rows + 1) : 1 + end].reshape(columns, rows + 1)[:, :rows] = part.pixels.T
+    places = np.flatnonzero(flat[1:] != flat[:-1])
+    owner = np.searchsorted(ends, places, side="right")
+    column, row = np.divmod(places - (ends - sides[:, 1] * (sides[:, 0] + 1))[owner], sides[owner, 0] + 1)
+    left, top = (np.array([getattr(part, name) for part in parts], np.int64)[owner] for name in ("left", "top"))
     edges = (left + column) * height + top + row
-    meets = np.flatnonzero(edges[1:-1:2] == edges[2::2]) * 2 + 1  # a stretch that goes on in the next column
-    edges = np.delete(edges, [*meets, *(meets + 1)])
-    runs = np.diff(edges, prepend=0, append=height * width)
-    runs = runs if runs[-1] else runs[:-1]
-    rle = coco.frPyObjects([{"size": [height, width], "counts": runs.astype(np.uint32)}], height, width)[0]
-    return rle, int((edges[1::2] - edges[0::2]).sum())
+    on = np.flatnonzero((edges[1:-1:2] == edges[2::2]) & (owner[1:-1:2] == owner[2::2])) * 2 + 1  # in the next column
+    kept = np.delete(np.arange(len(edges)), [*on, *(on + 1)])
+    return edges[kept], owner[kept]
 
 
 def decode(rle: RLE) -> np.ndarray:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from tevit.configs import ModelConfig
-from tevit.masks import encode_part
+from tevit.masks import MaskPart, encode_parts
 from tevit.model.tevit import StageOutput
 from tevit.tracks import RLE, Track
 
@@ -110,34 +110,35 @@ def _track(
 ) -> Track:
     probabilities = detections.mask_logits[:, index].sigmoid()  # (T, 28, 28)
     boxes = detections.boxes_xyxy[:, index]
-    parts = [paste(mask, box, size_hw) for mask, box in zip(probabilities, boxes, strict=True)]
-    found = [encode_part(*part, size_hw) for part in parts]
-    areas = np.array([area for _, area in found], np.float64)
-    rles: list[RLE | None] = [rle if area else None for rle, area in found]
+    found, areas = encode_parts(paste(probabilities, boxes, size_hw), size_hw)
+    rles: list[RLE | None] = [rle if area else None for rle, area in zip(found, areas.tolist(), strict=True)]
     kept = np.where(areas[:, None] > 0, boxes.numpy(), np.float32(np.nan))
     category_id = category_ids[int(detections.labels[index])]
     score, frame_scores = float(detections.scores[index]), detections.frame_scores[:, index].numpy()
     return Track(id, category_id, score, tuple(rles), kept, areas, frame_scores=frame_scores)
 
 
-def paste(probabilities: Tensor, box_xyxy: Tensor, size_hw: tuple[int, int]) -> tuple[np.ndarray, int, int]:
-    """A box's probabilities (28, 28) as a mask of the frame: bilinear at pixel centres, at least 0.5.
+def paste(probabilities: Tensor, boxes_xyxy: Tensor, size_hw: tuple[int, int]) -> list[MaskPart]:
+    """N boxes' probabilities (N, 28, 28) as masks of the frame: bilinear at pixel centres, at least 0.5.
 
-    box_xyxy: float32 (4,), pixels of the frame; what lies outside the frame is cut.
-    Returns: bool (h, w), the pixels that the box can reach, and the column and row where they begin.
+    boxes_xyxy: float32 (N, 4), pixels of the frame; what lies outside the frame is cut. Of each mask the pixels that
+    the box can reach are given; none where the box has no inside.
     Source: mmdet 2.21 `_do_paste_mask`, on the pixels that the box can reach.
     """
-    height, width = size_hw
-    x1, y1, x2, y2 = box_xyxy.tolist()
-    left, top = max(int(np.floor(x1)) - 1, 0), max(int(np.floor(y1)) - 1, 0)
-    right, bottom = min(int(np.ceil(x2)) + 1, width), min(int(np.ceil(y2)) + 1, height)
-    if left >= right or top >= bottom:
-        return np.zeros((0, 0), bool), 0, 0
-    rows, columns = _weights(top, bottom, box_xyxy[1], box_xyxy[3]), _weights(left, right, box_xyxy[0], box_xyxy[2])
-    return (rows @ probabilities @ columns.T >= MASK_THRESHOLD).numpy(), left, top
+    low, high = boxes_xyxy.clamp(-1, max(size_hw) + 1).split(2, 1)  # what is farther out makes no difference
+    first = (low.floor().long() - 1).clamp(min=0)  # (N, 2): column and row
+    stop = (high.ceil().long() + 1).minimum(torch.tensor(size_hw[::-1]))
+    stop = torch.where((first < stop).all(1, keepdim=True), stop, first)
+    across, down = (_weights(first[:, i], stop[:, i], boxes_xyxy[:, i], boxes_xyxy[:, i + 2]) for i in (0, 1))
+    pairs = zip(down, probabilities, across, first.tolist(), strict=True)
+    return [MaskPart((ys @ map @ xs.T >= MASK_THRESHOLD).numpy(), *place) for ys, map, xs, place in pairs]
 
 
-def _weights(start: int, stop: int, low: Tensor, high: Tensor) -> Tensor:
-    """float32 (stop - start, 28): how much each of 28 cells from `low` to `high` counts at the pixels' centres."""
-    cells = (torch.arange(start + 0.5, stop) - low) / (high - low) * SIDE - 0.5
-    return (1 - (cells[:, None] - torch.arange(SIDE, dtype=torch.float32)).abs_()).clamp_(min=0)
+def _weights(first: Tensor, stop: Tensor, low: Tensor, high: Tensor) -> Sequence[Tensor]:
+    """N times float32 (stop - first, 28): how much each of 28 cells from `low` to `high` counts at pixels' centres."""
+    counts = stop - first
+    begin = first - counts.cumsum(0) + counts  # of a box, less the pixels of all before it
+    begin, low, side = (torch.repeat_interleave(value, counts) for value in (begin, low, high - low))
+    cells = (torch.arange(len(begin)) + begin + 0.5 - low) / side * SIDE - 0.5
+    weights = (1 - (cells[:, None] - torch.arange(SIDE, dtype=torch.float32)).abs_()).clamp_(min=0)
+    return weights.split(counts.tolist())

@@ -49,15 +49,21 @@ def test_encode_takes_numbers_other_than_one():
 
 @given(st.data())
 @settings(deadline=None)
-def test_a_part_is_encoded_as_the_whole_would_be(data):
-    """Also where it touches the edges, fills whole columns, or is nothing."""
+def test_parts_are_encoded_as_the_wholes_would_be(data):
+    """Also where they touch the edges, fill whole columns, or are nothing; several at once."""
     height, width = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))
-    top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
-    shape = data.draw(st.integers(0, height - top)), data.draw(st.integers(0, width - left))
-    part = np.random.default_rng(data.draw(st.integers(0, 999))).random(shape) < data.draw(st.sampled_from([0, 0.5, 1]))
-    whole = np.zeros((height, width), bool)
-    whole[top : top + shape[0], left : left + shape[1]] = part
-    assert masks.encode_part(part, left, top, (height, width)) == (masks.encode(whole), whole.sum())
+    parts, wholes = [], []
+    for _ in range(data.draw(st.integers(0, 4))):
+        top, left = data.draw(st.integers(0, height - 1)), data.draw(st.integers(0, width - 1))
+        shape = data.draw(st.integers(0, height - top)), data.draw(st.integers(0, width - left))
+        numbers = np.random.default_rng(data.draw(st.integers(0, 999)))
+        pixels = numbers.random(shape) < data.draw(st.sampled_from([0, 0.5, 1]))
+        wholes.append(np.zeros((height, width), bool))
+        wholes[-1][top : top + shape[0], left : left + shape[1]] = pixels
+        parts.append(masks.MaskPart(pixels, left, top))
+    rles, areas = masks.encode_parts(parts, (height, width))
+    assert rles == [masks.encode(whole) for whole in wholes]
+    assert areas.tolist() == [whole.sum() for whole in wholes]
 
 
 def test_encode_batch_is_encode_of_each_and_takes_views():

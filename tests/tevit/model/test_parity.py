@@ -182,9 +182,9 @@ def test_a_single_frame_needs_no_neighbours():
 
 
 def test_paste_outside_the_frame_is_empty():
-    ones = torch.ones(28, 28)
-    assert paste(ones, torch.tensor([-50.0, -50.0, -10.0, -10.0]), (20, 30))[0].size == 0
-    mask, left, top = paste(ones, torch.tensor([-5.0, -5.0, 100.0, 100.0]), (20, 30))
+    boxes = torch.tensor([[-50.0, -50.0, -10.0, -10.0], [-5.0, -5.0, 100.0, 100.0]])
+    outside, (mask, left, top) = paste(torch.ones(2, 28, 28), boxes, (20, 30))
+    assert outside.pixels.size == 0
     assert mask.shape == (20, 30) and mask.all() and (left, top) == (0, 0)
 
 

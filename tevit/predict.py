@@ -1,12 +1,12 @@
-"""Any video to tracks: load a model, cut the video into windows, run them, join them, report and stop on request."""
+"""Any video to tracks: load a model, run it on the video's windows, join them, report and stop on request."""
 
 import os
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from itertools import chain, islice
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,14 +24,11 @@ from tevit.model.packed import can_pack, pack
 from tevit.parts import Collected, Part
 from tevit.postprocess import ClipModel, Detections, detect, to_tracks
 from tevit.progress import Progress, Unfinished
-from tevit.tracks import Track, VideoResult
-from tevit.video import Geometry, Video, geometry, open_video, preprocess
+from tevit.tracks import VideoResult
+from tevit.video import Geometry, Video, geometry, open_video
+from tevit.windows import WINDOW, Input, ahead, network_inputs, windows
 
-ONE_PASS = 48  # a video of at most so many frames is one window
-WINDOW = 24  # frames of the windows of a longer one
-AHEAD = 24  # frames that are decoded before they are asked for
 DEFAULT = Linking()
-PASSING = "passing over known frames"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -101,6 +98,9 @@ class Predictor:
         self.config = model.config
         self.model = model
         self.chunk = 6 if self.device.type == "cpu" else 32
+        # Threads decode the frames to come and make the masks of those before while the device is at work. On a CPU
+        # they gain nothing: the model keeps all cores busy.
+        self.overlap = self.device.type != "cpu"
         if self.device.type == "cpu":
             keep_freed_memory()
         if isinstance(model, nn.Module):
@@ -179,42 +179,70 @@ class Predictor:
 
         linking: how windows are joined; a window shorter than its overlap overlaps by all frames but one.
         resume: what the linker of an interrupted pass had dumped after its last part; it goes on behind that.
-        Yields: the part, and the linker, which knows the best tracks so far.
+        Yields: the part, and the linker, which knows the best tracks so far; where threads overlap, one window late.
         """
         _check(window, max_tracks)
         sizes = geometry(video.size_hw, size or self.config.scale)
-        length = window or WINDOW
-        linking = replace(linking, overlap=min(linking.overlap, length - 1))
+        linking = replace(linking, overlap=min(linking.overlap, (window or WINDOW) - 1))
         linker = Linker(linking, max_tracks)
         if resume is not None:
             linker.load(resume)
+        found = self._found(video, window, sizes, linker, linking.overlap, max_tracks, progress)
+        with ThreadPoolExecutor(1, "masks") as thread, closing(found) as clips:
+            waiting: Callable[[], Part] | None = None  # of the window before, whose masks are made meanwhile
+            try:
+                for clip in clips:
+                    if waiting:
+                        part, waiting = waiting, None
+                        yield part(), linker
+                    ids = linker.add(clip.numbers, clip.found, tuple(dict(self.config.categories)))
+                    make = partial(self._part, clip, ids, sizes)
+                    if self.overlap:
+                        waiting = thread.submit(make).result
+                    else:
+                        yield make(), linker
+            except Exception:  # a Cancel, say: what is done is not lost
+                if waiting:
+                    yield waiting(), linker
+                raise
+            if waiting:
+                yield waiting(), linker
+
+    def _found(
+        self,
+        video: Video,
+        window: int | None,
+        sizes: Geometry,
+        linker: Linker,
+        overlap: int,
+        max_tracks: int,
+        progress: Progress | None,
+    ) -> Generator["_Clip"]:
+        """What the model says of each window; before it is asked for the next one, the linker is to know it."""
         memory: dict[int, np.ndarray] = {}
-        coming = _inputs(video, sizes, linker, length, progress)
-        if self.device.type != "cpu":  # there it gains nothing: the model keeps all cores busy
-            coming = _ahead(coming)
-        for clip in _windows(coming, window, linker, linking.overlap, memory):
-            done, own = linker.length, clip[0].number
-            older = [_Input(number, 0.0, memory[number]) for number in sorted(memory) if number < own]
-            stage = self._stage(len(older) + len(clip), sizes)
-            with _reporting(self.model, progress, stage, done, clip[-1].number + 1, video.length):
-                tracks = self._tracks([*older, *clip], linker, sizes, max_tracks)
-            pixels = memory | {frame.number: frame.pixels for frame in clip}
-            memory.clear()
-            memory.update({number: pixels[number] for number in linker.keyframes})
-            seen, times = len(older) + len(clip), [frame.time for frame in clip[done - own :]]
-            yield Part(done, times, tracks, seen, whole=own == 0), linker
+        frames = network_inputs(video, sizes, linker, window or WINDOW, progress)
+        with closing(ahead(frames) if self.overlap else frames) as coming:
+            for clip in windows(coming, window, linker, overlap, memory):
+                done, own = linker.length, clip[0].number
+                older = [Input(number, 0.0, memory[number]) for number in sorted(memory) if number < own]
+                numbers = [frame.number for frame in (*older, *clip)]
+                stage = self._stage(len(numbers), sizes)
+                with _reporting(self.model, progress, stage, done, clip[-1].number + 1, video.length):
+                    found = self._detect([frame.pixels for frame in (*older, *clip)], sizes, max_tracks)
+                yield _Clip(numbers, [frame.time for frame in clip[done - own :]], found, own == 0)
+                pixels = memory | {frame.number: frame.pixels for frame in clip}
+                memory.clear()
+                memory.update({number: pixels[number] for number in linker.keyframes})
 
     def _stage(self, frames: int, sizes: Geometry) -> str:
         waits = isinstance(self.model, CompiledModel) and self.model.waits(frames, sizes.padded_hw)
         return "compiling" if waits else "segmenting"
 
-    def _tracks(self, clip: list["_Input"], linker: Linker, sizes: Geometry, max_tracks: int) -> tuple[Track, ...]:
-        """Those of a clip, in the frames that the linker does not know yet; it gets to know them."""
-        categories, numbers = dict(self.config.categories), [frame.number for frame in clip]
-        new = sum(number < linker.length for number in numbers)
-        found = self._detect([frame.pixels for frame in clip], sizes, max_tracks)
-        ids = linker.add(numbers, found, tuple(categories))
-        return to_tracks(found.frames(new), sizes.original_hw, categories, ids=ids)
+    def _part(self, clip: "_Clip", ids: list[int], sizes: Geometry) -> Part:
+        """The tracks of a clip in its new frames, the last ones."""
+        seen, new = len(clip.numbers), len(clip.times)
+        tracks = to_tracks(clip.found.frames(seen - new), sizes.original_hw, dict(self.config.categories), ids=ids)
+        return Part(clip.numbers[-1] + 1 - new, clip.times, tracks, seen, clip.whole)
 
     @torch.inference_mode()
     def detections(self, clip: Tensor, sizes: Geometry, max_tracks: int = 10) -> Detections:
@@ -249,12 +277,14 @@ class Predictor:
             yield
 
 
-class _Input(NamedTuple):
-    """A frame for the network. number: from 0. time: seconds. pixels: float32 (3, Hp, Wp)."""
+class _Clip(NamedTuple):
+    """numbers: of its frames: known ones, then new ones. times: seconds, of the new ones. found: in all its frames.
+    whole: its window began with the video."""
 
-    number: int
-    time: float
-    pixels: np.ndarray
+    numbers: list[int]
+    times: list[float]
+    found: Detections
+    whole: bool
 
 
 def check_threshold(score_threshold: float) -> None:
@@ -268,65 +298,6 @@ def _check(window: int | None, max_tracks: int) -> None:
         raise ValueError(f"window: expected 0 (the whole video) or at least 2 frames, got {window}")
     if max_tracks < 1:
         raise ValueError(f"max_tracks: expected at least 1, got {max_tracks}")
-
-
-def _inputs(video: Video, sizes: Geometry, linker: Linker, window: int, progress: Progress | None) -> Iterator[_Input]:
-    """All frames, or where it goes on from a stop keyframes and as far back as a window reaches."""
-    first, keyframes = linker.length - window, set(linker.keyframes)
-    for frame in video.frames():
-        if frame.index >= first or frame.index in keyframes:
-            yield _Input(frame.index, frame.time, preprocess(frame.rgb, sizes))
-        elif progress:
-            progress(PASSING, frame.index + 1, first)
-
-
-def _ahead(inputs: Iterator[_Input]) -> Generator[_Input]:
-    """The same, made in a thread while the model is at work on those before."""
-    with ThreadPoolExecutor(1, "decoder") as thread:
-        coming = deque(thread.submit(next, inputs, None) for _ in range(AHEAD))
-        try:
-            while (frame := coming.popleft().result()) is not None:
-                coming.append(thread.submit(next, inputs, None))
-                yield frame
-        finally:
-            for future in coming:
-                future.cancel()
-
-
-def _windows(
-    inputs: Iterator[_Input], window: int | None, linker: Linker, overlap: int, memory: dict[int, np.ndarray]
-) -> Iterator[list[_Input]]:
-    """The frames of each window; at most one window of frames is held. memory: gets the keyframes of an earlier stop.
-
-    The last window is as long as the others: it begins earlier instead.
-    """
-    size, clip = window or WINDOW, []
-    if linker.length:
-        clip = _behind(inputs, linker, size, memory)
-    else:
-        whole = ONE_PASS if window is None else window
-        head = list(islice(inputs, whole + 1) if whole else inputs)
-        if not whole or len(head) <= whole:
-            yield head
-            return
-        clip, ahead = head[:size], deque(head[size:])
-        head.clear()
-        inputs = chain((ahead.popleft() for _ in range(len(ahead))), inputs)  # a frame is let go as soon as it is used
-        yield clip
-    while new := list(islice(inputs, size - overlap)):
-        clip = (clip + new)[-size:]
-        yield clip
-
-
-def _behind(inputs: Iterator[_Input], linker: Linker, size: int, memory: dict[int, np.ndarray]) -> list[_Input]:
-    """The frames just before the linker's length; keyframes go to `memory`."""
-    keyframes, clip = set(linker.keyframes), []
-    for frame in islice(inputs, len(keyframes | set(range(max(0, linker.length - size), linker.length)))):
-        if frame.number in keyframes:
-            memory[frame.number] = frame.pixels
-        if frame.number >= linker.length - size:
-            clip.append(frame)
-    return clip
 
 
 def _out_of_memory(error: RuntimeError) -> bool:

@@ -9,8 +9,8 @@ import torch
 
 import tevit
 from tests.fakes import FakeModel, squares, write_frames
-from tevit import masks, predict
-from tevit.predict import PASSING, Predictor
+from tevit import masks, windows
+from tevit.predict import Predictor
 from tevit.progress import Cancelled, Unfinished
 from tevit.ytvis import write_results
 
@@ -155,7 +155,7 @@ def test_passing_over_known_frames_is_seen_and_can_be_stopped(tmp_path):
 
     def run(stop_in: str, at: int) -> None:
         def note(stage, done, total):
-            passed.extend([(done, total)] if stage == PASSING else [])
+            passed.extend([(done, total)] if stage == windows.PASSING else [])
             if stage == stop_in and done >= at:
                 raise Cancelled
 
@@ -164,10 +164,64 @@ def test_passing_over_known_frames_is_seen_and_can_be_stopped(tmp_path):
 
     run("segmenting", 100)
     assert kept.length == 84 and passed == []
-    run(PASSING, 30)
+    run(windows.PASSING, 30)
     assert kept.length == 84 and passed[-1] == (30, 60)
     run("segmenting", 110)
     assert kept.length == 104 and passed[-1] == (60, 60)
+
+
+def overlapping() -> Predictor:
+    """As on a GPU: masks are made by a thread, one window late."""
+    found = Predictor(FakeModel())
+    found.overlap = True
+    return found
+
+
+def test_masks_made_by_a_thread_are_the_same_part_after_part(tmp_path):
+    folder = write_frames(
+        tmp_path / "clip", squares(110, (96, 160), (right, down, lambda t: (90, 70) if t > 50 else None))
+    )
+    for window in (None, 0, 10):
+        pairs = zip(
+            overlapping().stream(folder, window=window),
+            Predictor(FakeModel()).stream(folder, window=window),
+            strict=True,
+        )
+        for number, both in enumerate(pairs):
+            for name, result in zip(("thread", "plain"), both, strict=True):
+                write_results(tmp_path / f"{name}.json", [result])
+            assert (tmp_path / "thread.json").read_bytes() == (tmp_path / "plain.json").read_bytes(), number
+
+
+@pytest.mark.parametrize("stop", [1, 30, 60, 79])
+def test_a_cancel_loses_nothing_that_a_thread_is_at_work_on(tmp_path, stop):
+    folder = write_frames(tmp_path / "clip", squares(80, (96, 160), (right, down, never)))
+
+    def cancel(stage, done, total):
+        if done >= stop:
+            raise Cancelled
+
+    lengths = []
+    for predictor in (overlapping(), Predictor(FakeModel())):
+        kept = Unfinished()
+        with pytest.raises(Cancelled):
+            list(predictor.stream(folder, progress=cancel, unfinished=kept))
+        resumed = list(predictor.stream(folder, unfinished=kept))[-1]
+        lengths.append(kept.length)
+        write_results(tmp_path / f"{len(lengths)}.json", [resumed])
+    assert lengths[0] == lengths[1]
+    assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
+
+
+def test_the_next_window_is_looked_at_before_the_masks_of_one_are_waited_for(tmp_path, monkeypatch):
+    """And a consumer that has enough of it ends thread and decoder."""
+    folder = write_frames(tmp_path / "clip", squares(80, (96, 160), (right, down, never)))
+    predictor = overlapping()
+    assert isinstance(predictor.model, FakeModel)
+    parts = predictor.stream(folder)
+    assert next(parts).length == 24 and predictor.model.clips == [24, 25]
+    del parts
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("masks", "decoder"))]
 
 
 def test_progress_moves_inside_a_pass_of_a_real_model(tiny_model, tmp_path):
@@ -181,7 +235,7 @@ def test_progress_moves_inside_a_pass_of_a_real_model(tiny_model, tmp_path):
 def test_memory_holds_one_window_of_frames(predictor, tmp_path, monkeypatch):
     """Of a long video at most one window and the look-ahead are alive at once."""
     folder = write_frames(tmp_path / "clip", squares(150, (96, 160), (right, down, never)))
-    plain, alive, most = predict.preprocess, 0, 0
+    plain, alive, most = windows.preprocess, 0, 0
 
     def counted(frame, sizes):
         nonlocal alive, most
@@ -195,7 +249,7 @@ def test_memory_holds_one_window_of_frames(predictor, tmp_path, monkeypatch):
         nonlocal alive
         alive -= 1
 
-    monkeypatch.setattr(predict, "preprocess", counted)
+    monkeypatch.setattr(windows, "preprocess", counted)
     assert predictor(folder).length == 150
     assert 24 <= most <= 49 + 1
 
@@ -208,16 +262,16 @@ def test_frames_made_ahead_are_the_same_and_end_with_who_asked():
             if number == fails_at:
                 raise ValueError("a broken frame")
             made.append(number)
-            yield predict._Input(number, 0.0, np.zeros(1))
+            yield windows.Input(number, 0.0, np.zeros(1))
 
-    assert [frame.number for frame in predict._ahead(inputs())] == list(range(100))
+    assert [frame.number for frame in windows.ahead(inputs())] == list(range(100))
     with pytest.raises(ValueError, match="a broken frame"):
-        list(predict._ahead(inputs(fails_at=40)))
+        list(windows.ahead(inputs(fails_at=40)))
     made.clear()
-    some = predict._ahead(inputs())
+    some = windows.ahead(inputs())
     assert next(some).number == 0
     some.close()
-    assert len(made) <= predict.AHEAD + 1
+    assert len(made) <= windows.AHEAD + 1
     assert not any(thread.name.startswith("decoder") for thread in threading.enumerate())
 
 

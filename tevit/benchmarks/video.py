@@ -7,9 +7,9 @@ from pathlib import Path
 from tevit.benchmarks.machine import peak_memory
 from tevit.benchmarks.record import Figures, spread
 from tevit.benchmarks.timing import took
+from tevit.parts import Part
 from tevit.postprocess import Detections
 from tevit.predict import Predictor
-from tevit.tracks import Track
 from tevit.video import Video, geometry, preprocess
 from tevit.ytvis import write_results
 
@@ -17,7 +17,7 @@ from tevit.ytvis import write_results
 class Watched(Predictor):
     """A predictor that knows how long its model, and what is made of the answers, have taken: seconds."""
 
-    model_seconds, track_seconds = 0.0, 0.0
+    model_seconds, mask_seconds = 0.0, 0.0
 
     def detections(self, *args, **options) -> Detections:
         """As `Predictor.detections`, whose answer lies on the CPU: nothing is left to wait for."""
@@ -26,10 +26,10 @@ class Watched(Predictor):
         self.model_seconds += time.perf_counter() - start
         return found
 
-    def _tracks(self, *args, **options) -> tuple[Track, ...]:
-        start, before = time.perf_counter(), self.model_seconds
-        found = super()._tracks(*args, **options)
-        self.track_seconds += time.perf_counter() - start - (self.model_seconds - before)
+    def _part(self, *args, **options) -> Part:
+        start = time.perf_counter()
+        found = super()._part(*args, **options)
+        self.mask_seconds += time.perf_counter() - start
         return found
 
 
@@ -57,7 +57,7 @@ def _pass(predictor: Predictor, video: Video, window: int | None) -> dict[str, f
         "decode": decode,
         "resize and normalise": both - decode,
         "model": watched.model_seconds,
-        "paste, RLE and linking": watched.track_seconds,
+        "paste and RLE": watched.mask_seconds,
         "write results.json": end - found,
     }
     return {name: result.length / value for name, value in seconds.items()}

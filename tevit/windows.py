@@ -1,0 +1,87 @@
+"""Cutting a video into windows for the model: frames of the network's size, no more of them held than a window has."""
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, islice
+from typing import NamedTuple
+
+import numpy as np
+
+from tevit.linking import Linker
+from tevit.progress import Progress
+from tevit.video import Geometry, Video, preprocess
+
+ONE_PASS = 48  # a video of at most so many frames is one window
+WINDOW = 24  # frames of the windows of a longer one
+AHEAD = 24  # frames that are decoded before they are asked for
+PASSING = "passing over known frames"
+
+
+class Input(NamedTuple):
+    """A frame for the network. number: from 0. time: seconds. pixels: float32 (3, Hp, Wp)."""
+
+    number: int
+    time: float
+    pixels: np.ndarray
+
+
+def network_inputs(
+    video: Video, sizes: Geometry, linker: Linker, window: int, progress: Progress | None
+) -> Generator[Input]:
+    """All frames, or where it goes on from a stop keyframes and as far back as a window reaches."""
+    first, keyframes = linker.length - window, set(linker.keyframes)
+    for frame in video.frames():
+        if frame.index >= first or frame.index in keyframes:
+            yield Input(frame.index, frame.time, preprocess(frame.rgb, sizes))
+        elif progress:
+            progress(PASSING, frame.index + 1, first)
+
+
+def ahead(inputs: Iterator[Input]) -> Generator[Input]:
+    """The same, made in a thread while the model is at work on those before."""
+    with ThreadPoolExecutor(1, "decoder") as thread:
+        coming = deque(thread.submit(next, inputs, None) for _ in range(AHEAD))
+        try:
+            while (frame := coming.popleft().result()) is not None:
+                coming.append(thread.submit(next, inputs, None))
+                yield frame
+        finally:
+            for future in coming:
+                future.cancel()
+
+
+def windows(
+    inputs: Iterator[Input], window: int | None, linker: Linker, overlap: int, memory: dict[int, np.ndarray]
+) -> Iterator[list[Input]]:
+    """The frames of each window; at most one window of frames is held. memory: gets the keyframes of an earlier stop.
+
+    The last window is as long as the others: it begins earlier instead.
+    """
+    size, clip = window or WINDOW, []
+    if linker.length:
+        clip = _behind(inputs, linker, size, memory)
+    else:
+        whole = ONE_PASS if window is None else window
+        head = list(islice(inputs, whole + 1) if whole else inputs)
+        if not whole or len(head) <= whole:
+            yield head
+            return
+        clip, ahead = head[:size], deque(head[size:])
+        head.clear()
+        inputs = chain((ahead.popleft() for _ in range(len(ahead))), inputs)  # a frame is let go as soon as it is used
+        yield clip
+    while new := list(islice(inputs, size - overlap)):
+        clip = (clip + new)[-size:]
+        yield clip
+
+
+def _behind(inputs: Iterator[Input], linker: Linker, size: int, memory: dict[int, np.ndarray]) -> list[Input]:
+    """The frames just before the linker's length; keyframes go to `memory`."""
+    keyframes, clip = set(linker.keyframes), []
+    for frame in islice(inputs, len(keyframes | set(range(max(0, linker.length - size), linker.length)))):
+        if frame.number in keyframes:
+            memory[frame.number] = frame.pixels
+        if frame.number >= linker.length - size:
+            clip.append(frame)
+    return clip

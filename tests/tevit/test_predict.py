@@ -206,8 +206,8 @@ def test_a_cancel_loses_nothing_that_a_thread_is_at_work_on(tmp_path, stop):
         kept = Unfinished()
         with pytest.raises(Cancelled):
             list(predictor.stream(folder, progress=cancel, unfinished=kept))
-        resumed = list(predictor.stream(folder, unfinished=kept))[-1]
         lengths.append(kept.length)
+        resumed = list(predictor.stream(folder, unfinished=kept))[-1]
         write_results(tmp_path / f"{len(lengths)}.json", [resumed])
     assert lengths[0] == lengths[1]
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()

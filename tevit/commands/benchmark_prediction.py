@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tevit.commands.predict import COMPILE, DEFAULT_MODEL, size
+from tevit.commands.predict import COMPILE, DEFAULT_MODEL, DTYPE, size
 from tevit.progress import TerminalProgress
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def _add_model(parser: argparse.ArgumentParser, default: str) -> None:
     add("--model", metavar="NAME", help=f"published model, its weights by seed (default {default})")
     add("--checkpoint", metavar="FILE", help="your weights: an original .pth or a .safetensors")
     add("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
-    add("--dtype", default="float32", help="float32 (default), bfloat16, float16")
+    add("--dtype", default="float32", help=DTYPE)
     add("--compile", action="store_true", help=COMPILE)
     add("--out", type=Path, metavar="JSON", help="write the result there, too")
 

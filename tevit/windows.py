@@ -15,7 +15,7 @@ from tevit.video import Geometry, Video, preprocess
 ONE_PASS = 48  # a video of at most so many frames is one window
 WINDOW = 24  # frames of the windows of a longer one
 AHEAD = 24  # frames that are decoded before they are asked for
-PASSING = "passing over known frames"
+PASSING = "finding the place"  # frames that are known are passed over
 
 
 class Input(NamedTuple):

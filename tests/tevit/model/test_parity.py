@@ -161,6 +161,20 @@ def masks_of(track, size_hw):
     return np.stack([np.zeros(size_hw, bool) if rle is None else decode(rle).astype(bool) for rle in track.rles])
 
 
+@pytest.mark.parametrize(
+    ("frames", "parts"), [(5, [5]), (6, [6]), (7, [4, 3]), (13, [5, 5, 3]), (24, [6] * 4), (26, [6] * 4 + [2])]
+)
+def test_chunks_are_few_and_even(frames, parts, monkeypatch, tiny_model):
+    """As many as there must be; the attention of the first stage tells of how many frames each was."""
+    seen = []
+    block = tiny_model.backbone.stages[0].blocks[0]
+    handle = block.attn.q.register_forward_hook(lambda module, given, answer: seen.append(given[0]))
+    with torch.inference_mode():
+        tiny_model.backbone(torch.zeros(frames, 3, 32, 32), frames, 6)
+    handle.remove()
+    assert [len(tokens) for tokens in seen if tokens.dim() == 4] == parts
+
+
 def test_chunks_change_nothing_but_rounding():
     _, meta, sizes, _, _, outputs, *_ = run("msgshift_odd")
     video = oracle.make_video(meta["seed"], meta["T"], meta["H"], meta["W"])

@@ -164,7 +164,7 @@ def masks_of(track, size_hw):
 @pytest.mark.parametrize(
     ("frames", "parts"), [(5, [5]), (6, [6]), (7, [4, 3]), (13, [5, 5, 3]), (24, [6] * 4), (26, [6] * 4 + [2])]
 )
-def test_chunks_are_few_and_even(frames, parts, monkeypatch, tiny_model):
+def test_chunks_are_few_and_even(frames, parts, tiny_model):
     """As many as there must be; the attention of the first stage tells of how many frames each was."""
     seen = []
     block = tiny_model.backbone.stages[0].blocks[0]

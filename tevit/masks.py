@@ -69,10 +69,9 @@ def encode_parts(parts: Sequence[MaskPart], size_hw: Sequence[int]) -> tuple[lis
     edges, owner = _edges(parts, height)
     areas = np.bincount(owner[::2], weights=edges[1::2] - edges[::2], minlength=len(parts))
     first = np.searchsorted(owner, np.arange(len(parts) + 1))
-    before = np.concatenate([[0], edges])[:-1]
-    before[first[:-1][first[:-1] < first[1:]]] = 0
-    last = np.where(first[1:] > first[:-1], np.concatenate([edges, [0]])[first[1:] - 1], 0)
-    runs = np.insert(edges - before, first[1:], height * width - last).astype(np.uint32)
+    # All masks on one axis, one behind the other: runs lie between edges, and between a mask's ends and its edges.
+    ends = np.arange(len(parts) + 1) * (height * width)
+    runs = np.diff(np.insert(edges + ends[owner], first, ends)).astype(np.uint32)
     stops = first[1:] + np.arange(len(parts)) + 1
     counts = [found if found[-1] else found[:-1] for found in np.split(runs, stops[:-1])] if len(parts) else []
     plain = [{"size": [height, width], "counts": found} for found in counts]
@@ -83,14 +82,16 @@ def _edges(parts: Sequence[MaskPart], height: int) -> tuple[np.ndarray, np.ndarr
     """int64 (E,): where stretches of foreground begin and end, in turns, column after column of each whole mask; and
     which mask each is of."""
     sides = np.array([part.pixels.shape for part in parts], np.int64).reshape(-1, 2)
-    ends = np.cumsum(sides[:, 1] * (sides[:, 0] + 1))
+    sizes = (sides[:, 0] + 1) * sides[:, 1]
+    ends = np.cumsum(sizes)
+    begins = ends - sizes
     # An empty pixel goes after each column, so that every stretch ends in the column where it began.
     flat = np.zeros(int(ends[-1]) + 1 if len(parts) else 1, bool)
-    for part, (rows, columns), end in zip(parts, sides.tolist(), ends.tolist(), strict=True):
-        flat[1 + end - columns * (rows + 1) : 1 + end].reshape(columns, rows + 1)[:, :rows] = part.pixels.T
+    for part, (rows, columns), begin, end in zip(parts, sides.tolist(), begins.tolist(), ends.tolist(), strict=True):
+        flat[1 + begin : 1 + end].reshape(columns, rows + 1)[:, :rows] = part.pixels.T
     places = np.flatnonzero(flat[1:] != flat[:-1])
     owner = np.searchsorted(ends, places, side="right")
-    column, row = np.divmod(places - (ends - sides[:, 1] * (sides[:, 0] + 1))[owner], sides[owner, 0] + 1)
+    column, row = np.divmod(places - begins[owner], sides[owner, 0] + 1)
     left, top = (np.array([getattr(part, name) for part in parts], np.int64)[owner] for name in ("left", "top"))
     edges = (left + column) * height + top + row
     on = np.flatnonzero((edges[1:-1:2] == edges[2::2]) & (owner[1:-1:2] == owner[2::2])) * 2 + 1  # in the next column

@@ -67,9 +67,9 @@ def windows(
         if not whole or len(head) <= whole:
             yield head
             return
-        clip, ahead = head[:size], deque(head[size:])
+        clip, rest = head[:size], deque(head[size:])
         head.clear()
-        inputs = chain((ahead.popleft() for _ in range(len(ahead))), inputs)  # a frame is let go as soon as it is used
+        inputs = chain((rest.popleft() for _ in range(len(rest))), inputs)  # a frame is let go as soon as it is used
         yield clip
     while new := list(islice(inputs, size - overlap)):
         clip = (clip + new)[-size:]

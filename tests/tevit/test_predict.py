@@ -213,7 +213,7 @@ def test_a_cancel_loses_nothing_that_a_thread_is_at_work_on(tmp_path, stop):
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
 
 
-def test_the_next_window_is_looked_at_before_the_masks_of_one_are_waited_for(tmp_path, monkeypatch):
+def test_the_next_window_is_looked_at_before_the_masks_of_one_are_waited_for(tmp_path):
     """And a consumer that has enough of it ends thread and decoder."""
     folder = write_frames(tmp_path / "clip", squares(80, (96, 160), (right, down, never)))
     predictor = overlapping()

@@ -6,7 +6,6 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
-from itertools import chain, cycle, islice
 from pathlib import Path
 
 import av
@@ -17,6 +16,7 @@ from torch import Tensor
 
 import tevit
 from tests.fakes import SURE, UNSURE, FakeModel, squares, write_frames
+from tests.long import again_and_again, clips
 from tevit.benchmarks import memory
 from tevit.model.roi import Pyramid
 from tevit.model.tevit import StageOutput
@@ -188,8 +188,7 @@ def test_three_thousand_frames_leave_no_trace_in_memory(tmp_path):
 @pytest.mark.slow
 def test_ten_thousand_frames_of_a_real_model_at_the_same_memory(tmp_path):
     """The process's resident memory from frame 200 to the end stays within 5 per cent of its mean."""
-    clips = [open_video(path) for path in sorted((ROOT / "assets" / "clips").glob("*.mp4"))]
-    video = Repeated("repeated", Path("repeated"), clips[0].size_hw, 10_000, None, None)
+    video = Repeated("repeated", Path("repeated"), clips()[0].size_hw, 10_000, None, None)
     samples, _ = memory.watch(tevit.load("tevit_demo", device="cpu"), video, window=None)
     assert samples[-1].frames == 10_000
     settled = [sample.megabytes for sample in samples if sample.frames >= memory.SETTLED]
@@ -202,10 +201,8 @@ class Repeated(Video):
 
     def frames(self) -> Iterator[Frame]:
         assert self.length is not None
-        clips = [open_video(path) for path in sorted((ROOT / "assets" / "clips").glob("*.mp4"))]
-        coming = chain.from_iterable(clip.frames() for clip in cycle(clips))
-        for index, frame in enumerate(islice(coming, self.length)):
-            yield Frame(index, index / 6, frame.rgb)
+        for index, rgb in enumerate(again_and_again(self.length)):
+            yield Frame(index, index / 6, rgb)
 
 
 def ts(length: int) -> bytes:

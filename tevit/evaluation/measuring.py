@@ -1,5 +1,6 @@
 """From a data set's masks to what the metric works with: IoUs within each class of each video, areas, lengths."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -162,7 +163,7 @@ def read_video(inputs: Inputs, video: int, rows_t: np.ndarray, rows_p: np.ndarra
     Raises: ValueError that names the track and the frame of a mask that is none.
     """
     masks_t, masks_p = inputs.truths.masks(rows_t.tolist()), inputs.predictions.masks(rows_p.tolist())
-    length, stride = _extent([*masks_t, *masks_p])
+    length, stride = extent([*masks_t, *masks_p])
     sides = ((inputs.truths, rows_t, masks_t), (inputs.predictions, rows_p, masks_p))
     found = [_spans(inputs, table, rows, masks, length, stride) for table, rows, masks in sides]
     return found[0], found[1]
@@ -179,7 +180,7 @@ def _spans(inputs: Inputs, table: Tracks, rows: np.ndarray, masks: list[Masks], 
         ) from None
 
 
-def _extent(tracks: list[Masks]) -> tuple[int, int]:
+def extent(tracks: Sequence[Masks]) -> tuple[int, int]:
     """The most frames of a track and the most pixels of a mask."""
     length = max((track.length for track in tracks), default=0)
     sizes_hw = np.concatenate([np.zeros((0, 2), np.int64), *(track.sizes_hw for track in tracks)])

@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from tevit.evaluation.measuring import Measured, VideoPairs
+from tevit.evaluation.measuring import Measured, VideoPairs, extent
 from tevit.evaluation.overlaps import Spans, frame_overlaps, spans, track_ious
 
 COVERS = 0.5  # IoU from which a mask is taken to show the same object
@@ -63,8 +63,7 @@ def scene(measured: Measured, pairs: VideoPairs, usual: float, recall: float) ->
     scores = np.maximum(predictions.scores[pairs.predictions], 0)
     masks_t, masks_p = truths.masks(pairs.truths.tolist()), predictions.masks(pairs.predictions.tolist())
     later = [m._replace(length=m.length + 1, frames=m.frames + 1) for m in masks_t]
-    length = max((m.length for m in (*later, *masks_p)), default=0)
-    stride = max((int(m.sizes_hw.prod(axis=1).max(initial=0)) for m in (*masks_t, *masks_p)), default=0)
+    length, stride = extent([*later, *masks_p])
     return Scene(
         pairs=pairs,
         trust=scores / np.maximum(scores + usual, 1e-9),

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import gradio as gr
+from gradio.block_function import BlockFunction
 from gradio.themes import Base
 
 from app import endpoints
@@ -49,9 +50,31 @@ FONT = ("system-ui", "sans-serif")
 MONO = ("ui-monospace", "monospace")
 
 
+class _Page(gr.Blocks):
+    """Gradio's, but that every answer of a generator is whole.
+
+    Gradio sends what an answer has changed of the one before, and the page changes that one in place: where several
+    arrive before the page looks at the first, all of them are the last, and what only the others said is lost.
+    """
+
+    def handle_streaming_diffs(
+        self,
+        block_fn: BlockFunction,
+        data: list,
+        session_hash: str | None,
+        run: str | None,
+        final: bool,
+        simple_format: bool = False,
+    ) -> list:
+        """In gradio's form a difference that replaces all of the answer before."""
+        first = run not in self.pending_diff_streams.get(session_hash, {})
+        whole = super().handle_streaming_diffs(block_fn, data, session_hash, run, final, simple_format=True)
+        return whole if first or final or simple_format else [[["replace", [], value]] for value in whole]
+
+
 def build(studio: Studio, bench: Bench) -> gr.Blocks:
     """Head and tabs, of one studio and the data sets that are open."""
-    with gr.Blocks(title=TITLE, fill_width=True, delete_cache=(3600, KEEP_SECONDS)) as page:
+    with _Page(title=TITLE, fill_width=True, delete_cache=(3600, KEEP_SECONDS)) as page:
         gr.HTML(_TITLE, js_on_load=_THEME, elem_id="title", apply_default_css=False)
         datasets.build(page, bench, Predictions(studio.runs), studio.checkpoints)
         with gr.Tabs() as tabs:

@@ -260,9 +260,7 @@ class _Tab:
             now = self.studio.runs.snapshot(token)
             if now is None or session.token != token:
                 return
-            # The buttons every time: of updates that come at once a busy page takes the last alone.
-            going = {} if now.over else self._going(True)
-            updates: Updates = {} if before == now else {self.parts.panel: panels.progress(now), **going}
+            updates: Updates = {} if before == now else {self.parts.panel: panels.progress(now)}
             if now.result is not None and now.result.length != shown and (show := self.studio.of_run(token)):
                 shown = show.version
                 updates |= self._outcome.show(show, session)

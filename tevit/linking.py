@@ -7,6 +7,7 @@ absence, where class and query features do. The assignment is Hungarian.
 What is remembered can be written down (`Linker.dump`) and read again, so that a stopped prediction goes on.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,8 @@ from scipy.optimize import linear_sum_assignment
 from tevit.postprocess import SIDE, Detections
 
 SAME_CLASS = 0.01  # decides between equal masks: one query may appear under several classes
+ONE_PASS = 48  # a video of at most so many frames is looked at in one pass
+MOST_KEPT = 100  # identities of a video, as many as the official metric looks at
 MOST_LIVE = 64  # identities that may still go on; of more, those with the least score go
 
 
@@ -117,10 +120,12 @@ class _Window:
 
 
 class Linker:
-    """Takes the windows of a video in order. max_tracks: how many identities are wanted in the end."""
+    """Takes the windows of a video in order. max_tracks: how many identities are wanted of `ONE_PASS` frames; of twice
+    as many twice as many, and so on up to `MOST_KEPT`: in a long video most objects are seen for a short while."""
 
     def __init__(self, linking: Linking, max_tracks: int):
         self._linking, self._wanted = linking, max_tracks
+        self._most = max(max_tracks, MOST_KEPT)
         self._memory = _Memory()
 
     def dump(self) -> bytes:
@@ -145,7 +150,8 @@ class Linker:
     def best(self) -> list[Identity]:
         """The wanted number of identities with the highest score sum, best mean score first."""
         kept = sorted(self._memory.live + self._memory.gone, key=lambda identity: -identity.score_sum)
-        return sorted(kept[: self._wanted], key=lambda identity: -identity.score)
+        wanted = min(self._wanted * math.ceil(self._memory.length / ONE_PASS), self._most)
+        return sorted(kept[:wanted], key=lambda identity: -identity.score)
 
     @property
     def ids(self) -> set[int]:
@@ -215,10 +221,10 @@ class Linker:
         for identity in memory.live:
             identity.looks = {frame: look for frame, look in identity.looks.items() if frame in wanted}
         memory.live.sort(key=lambda identity: (not identity.looks, -identity.score_sum))
-        over = memory.live[MOST_LIVE:]
+        over = [msgspec.structs.replace(identity, feature=[], looks={}) for identity in memory.live[MOST_LIVE:]]
         del memory.live[MOST_LIVE:]
         memory.live.sort(key=lambda identity: identity.id)
-        memory.gone = sorted(memory.gone + over, key=lambda identity: -identity.score_sum)[: self._wanted]
+        memory.gone = sorted(memory.gone + over, key=lambda identity: -identity.score_sum)[: self._most]
 
 
 def _window(frames: Sequence[int], known: int, found: Detections, category_ids: Sequence[int]) -> _Window:

@@ -147,9 +147,10 @@ class Predictor:
         source: a video file, a folder of images, or an opened `Video`. window: 0 for one pass over the whole video,
         as the original does it; None for one pass up to 48 frames and windows of 24 that overlap by 4 beyond; or a
         number of frames. Windows see keyframes of the past besides. max_tracks: how many are computed a window and
-        kept of the video. score_threshold: tracks below are left out. size: (short, long) bounds of the resized frame,
-        by default the model's. progress: called as work goes on; what it raises comes out of here, and what was
-        yielded stays valid. unfinished: given again after a cancel, with the same video and options, it goes on there.
+        kept for every 48 frames, 100 at most, so that a long video keeps what is seen for a while. score_threshold:
+        tracks below are left out. size: (short, long) bounds of the resized frame, by default the model's. progress:
+        called as work goes on; what it raises comes out of here, and what was yielded stays valid. unfinished: given
+        again after a cancel, with the same video and options, it goes on there.
         Raises: ValueError, OSError for wrong input; MemoryError that says what to lower.
         """
         check_threshold(score_threshold)

@@ -8,11 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tevit.linking import Linker
+from tevit.linking import ONE_PASS, Linker
 from tevit.progress import Progress
 from tevit.video import Geometry, Video, preprocess
 
-ONE_PASS = 48  # a video of at most so many frames is one window
 WINDOW = 24  # frames of the windows of a longer one
 AHEAD = 24  # frames that are decoded before they are asked for
 PASSING = "finding the place"  # frames that are known are passed over

@@ -110,6 +110,15 @@ def test_the_best_have_the_highest_sum_in_the_order_of_their_mean():
     assert [(item.id, round(item.score, 3)) for item in linker.best] == [(2, 0.6), (1, 0.5)]
 
 
+def test_a_long_video_has_more_tracks_than_a_short_one_up_to_a_hundred():
+    linker, counts = Linker(Linking(overlap=4, min_iou=2.0, alike=2.0), 2), []
+    for first in range(0, 60 * 48, 24):
+        frames = range(max(first - 4, 0), first + 24)
+        linker.add(frames, said([[box(at) for at in range(0, 300, 60)]] * len(frames)), CATEGORIES)
+        counts.append(len(linker.best))
+    assert counts[:5] == [2, 2, 4, 4, 6] and counts[-1] == 100
+
+
 def test_what_was_dumped_goes_on_the_same():
     windows = [([0, 1, 2], [[box(0), box(60)]] * 3), ([1, 2, 3], [[box(61), box(2)]] * 3), ([2, 3, 4], [[box(3)]] * 3)]
     whole, stopped = Linker(Linking(2, 1), 5), Linker(Linking(2, 1), 5)

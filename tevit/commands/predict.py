@@ -72,7 +72,7 @@ def register(commands) -> None:
         help="write every window's tracks to stream.jsonl as they come, at constant memory; go on where it was stopped",
     )
     add("--fresh", action="store_true", help="with --stream and --dataset: begin again, whatever is there")
-    add("--max-tracks", type=int, default=10, metavar="N", help="tracks a video (default 10)")
+    add("--max-tracks", type=int, default=10, metavar="N", help="tracks for every 48 frames, 100 at most (default 10)")
     add("--score-threshold", type=float, default=0.0, metavar="S", help="leave out tracks below (default 0)")
     add("--size", type=size, metavar="360x640", help="bounds for the short and long side of the resized frame")
     add(

@@ -174,6 +174,18 @@ class Linker:
         self._forget()
         return [identity.id for identity in partners]
 
+    def cut(self) -> None:
+        """Another scene begins: none of those that live goes on, and nothing of before is to be seen again."""
+        memory = self._memory
+        self._end(memory.live)
+        memory.live, memory.keyframes = [], []
+
+    def _end(self, over: list[Identity]) -> None:
+        """Of identities that won't go on the best are kept, without what was for that."""
+        ended = [msgspec.structs.replace(identity, feature=[], looks={}) for identity in over]
+        known = self._memory.gone + ended
+        self._memory.gone = sorted(known, key=lambda identity: -identity.score_sum)[: self._most]
+
     def _born(self) -> Identity:
         self._memory.born += 1
         identity = Identity(self._memory.born)
@@ -221,10 +233,9 @@ class Linker:
         for identity in memory.live:
             identity.looks = {frame: look for frame, look in identity.looks.items() if frame in wanted}
         memory.live.sort(key=lambda identity: (not identity.looks, -identity.score_sum))
-        over = [msgspec.structs.replace(identity, feature=[], looks={}) for identity in memory.live[MOST_LIVE:]]
+        self._end(memory.live[MOST_LIVE:])
         del memory.live[MOST_LIVE:]
         memory.live.sort(key=lambda identity: identity.id)
-        memory.gone = sorted(memory.gone + over, key=lambda identity: -identity.score_sum)[: self._most]
 
 
 def _window(frames: Sequence[int], known: int, found: Detections, category_ids: Sequence[int]) -> _Window:

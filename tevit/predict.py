@@ -122,13 +122,12 @@ class Predictor:
         max_tracks: int = 10,
         score_threshold: float = 0.0,
         size: tuple[int, int] | None = None,
+        cuts: bool = True,
         progress: Progress | None = None,
     ) -> VideoResult:
         """All tracks of a video; arguments and errors as for `stream`."""
-        parts = self.stream(
-            source, window=window, max_tracks=max_tracks, score_threshold=score_threshold, size=size, progress=progress
-        )
-        return deque(parts, maxlen=1)[0]
+        options = {"window": window, "max_tracks": max_tracks, "size": size, "cuts": cuts, "progress": progress}
+        return deque(self.stream(source, score_threshold=score_threshold, **options), maxlen=1)[0]
 
     @torch.inference_mode()
     def stream(
@@ -139,6 +138,7 @@ class Predictor:
         max_tracks: int = 10,
         score_threshold: float = 0.0,
         size: tuple[int, int] | None = None,
+        cuts: bool = True,
         progress: Progress | None = None,
         unfinished: Unfinished | None = None,
     ) -> Iterator[VideoResult]:
@@ -148,16 +148,17 @@ class Predictor:
         as the original does it; None for one pass up to 48 frames and windows of 24 that overlap by 4 beyond; or a
         number of frames. Windows see keyframes of the past besides. max_tracks: how many are computed a window and
         kept for every 48 frames, 100 at most, so that a long video keeps what is seen for a while. score_threshold:
-        tracks below are left out. size: (short, long) bounds of the resized frame, by default the model's. progress:
-        called as work goes on; what it raises comes out of here, and what was yielded stays valid. unfinished: given
-        again after a cancel, with the same video and options, it goes on there.
+        tracks below are left out. size: (short, long) bounds of the resized frame, by default the model's. cuts: no
+        window, and so no track, reaches over a hard cut; False looks for none. progress: called as work goes on; what
+        it raises comes out of here, and what was yielded stays valid. unfinished: given again after a cancel, with the
+        same video and options, it goes on there.
         Raises: ValueError, OSError for wrong input; MemoryError that says what to lower.
         """
         check_threshold(score_threshold)
         video = source if isinstance(source, Video) else open_video(source)
         kept = unfinished.held if unfinished else None
         collected, resume = kept or (Collected(video, self.config), None)
-        options = {"window": window, "max_tracks": max_tracks, "size": size, "progress": progress}
+        options = {"window": window, "max_tracks": max_tracks, "size": size, "cuts": cuts, "progress": progress}
         for part, linker in self.parts(video, **options, resume=resume):
             result = collected.add(part, linker, score_threshold)
             if unfinished is not None:
@@ -172,6 +173,7 @@ class Predictor:
         window: int | None = None,
         max_tracks: int = 10,
         size: tuple[int, int] | None = None,
+        cuts: bool = True,
         linking: Linking = DEFAULT,
         resume: bytes | None = None,
         progress: Progress | None = None,
@@ -188,7 +190,8 @@ class Predictor:
         linker = Linker(linking, max_tracks)
         if resume is not None:
             linker.load(resume)
-        found = self._found(video, window, sizes, linker, linking.overlap, max_tracks, progress)
+        frames = network_inputs(video, sizes, linker, window or WINDOW, cuts and window != 0, progress)
+        found = self._found(frames, video, window, sizes, linker, linking.overlap, max_tracks, progress)
         with ThreadPoolExecutor(1, "masks") as thread, closing(found) as clips:
             waiting: Callable[[], Part] | None = None  # of the window before, whose masks are made meanwhile
             try:
@@ -211,6 +214,7 @@ class Predictor:
 
     def _found(
         self,
+        frames: Generator[Input],
         video: Video,
         window: int | None,
         sizes: Geometry,
@@ -221,7 +225,6 @@ class Predictor:
     ) -> Generator["_Clip"]:
         """What the model says of each window; before it is asked for the next one, the linker is to know it."""
         memory: dict[int, np.ndarray] = {}
-        frames = network_inputs(video, sizes, linker, window or WINDOW, progress)
         with closing(ahead(frames) if self.overlap else frames) as coming:
             for clip in windows(coming, window, linker, overlap, memory):
                 done, own = linker.length, clip[0].number

@@ -110,6 +110,15 @@ def test_the_best_have_the_highest_sum_in_the_order_of_their_mean():
     assert [(item.id, round(item.score, 3)) for item in linker.best] == [(2, 0.6), (1, 0.5)]
 
 
+def test_behind_a_cut_all_are_new_and_those_of_before_are_kept():
+    linker, objects = Linker(Linking(overlap=1, keyframes=1), 10), said([[box(0), box(50)]] * 3)
+    assert linker.add([0, 1, 2], objects, CATEGORIES) == [1, 2] and len(linker.keyframes) == 1
+    linker.cut()
+    assert linker.keyframes == []
+    assert linker.add([3, 4, 5], objects, CATEGORIES) == [3, 4]
+    assert {identity.id for identity in linker.best} == {1, 2, 3, 4} == linker.ids
+
+
 def test_a_long_video_has_more_tracks_than_a_short_one_up_to_a_hundred():
     linker, counts = Linker(Linking(overlap=4, min_iou=2.0, alike=2.0), 2), []
     for first in range(0, 60 * 48, 24):

@@ -2,6 +2,7 @@
 
 import threading
 import weakref
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -144,6 +145,53 @@ def test_a_cancelled_stream_goes_on_to_the_same_result(tmp_path, stop):
     resumed = list(Predictor(model).stream(folder, unfinished=kept))[-1]
     assert len(model.clips) == 4 - len(seen)
     whole = Predictor(FakeModel())(folder)
+    write_results(tmp_path / "resumed.json", [resumed])
+    write_results(tmp_path / "whole.json", [whole])
+    assert (tmp_path / "resumed.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory) -> Path:
+    """30, 9 and 40 frames with other greys around; red is in all of them."""
+    video, first = squares(79, (96, 160), (lambda t: (70, 40), never, never)), 0
+    for seed, length in enumerate((30, 9, 40)):
+        greys = (
+            np.random.default_rng(seed)
+            .choice(np.uint8([0, 60, 200, 255]), (6, 10))
+            .repeat(16, 0)
+            .repeat(16, 1)[..., None]
+        )
+        scene = video[first : first + length]
+        scene[...] = np.where(scene.any(-1, keepdims=True), scene, greys)
+        first += length
+    return write_frames(tmp_path_factory.mktemp("scenes"), video)
+
+
+def test_no_window_and_no_track_reaches_over_a_cut(scenes):
+    model = FakeModel()
+    result = Predictor(model)(scenes, max_tracks=2, score_threshold=0.5, window=12)
+    assert model.clips == [12, 13, 13, 13, 9, 12, 13, 13, 13, 13]  # with one keyframe, of the same scene
+    tracks = sorted(result.tracks, key=lambda track: track.id)
+    assert [np.flatnonzero(track.present).tolist() for track in tracks] == [
+        list(range(30)),
+        list(range(30, 39)),
+        list(range(39, 79)),
+    ]
+    (through,) = Predictor(FakeModel())(scenes, max_tracks=2, score_threshold=0.5, window=12, cuts=False).tracks
+    assert through.present.all()
+    assert len(Predictor(FakeModel())(scenes, max_tracks=1, window=0).tracks) == 1
+
+
+@pytest.mark.parametrize("stop", range(1, 79, 7))
+def test_what_was_cancelled_goes_on_at_a_cut_too(scenes, tmp_path, stop):
+    def cancel(stage, done, total):
+        if stage == "segmenting" and done >= stop:
+            raise Cancelled
+
+    kept, whole = Unfinished(), Predictor(FakeModel())(scenes, window=12)
+    with pytest.raises(Cancelled):
+        list(Predictor(FakeModel()).stream(scenes, window=12, progress=cancel, unfinished=kept))
+    resumed = list(Predictor(FakeModel()).stream(scenes, window=12, unfinished=kept))[-1]
     write_results(tmp_path / "resumed.json", [resumed])
     write_results(tmp_path / "whole.json", [whole])
     assert (tmp_path / "resumed.json").read_bytes() == (tmp_path / "whole.json").read_bytes()

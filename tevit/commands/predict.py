@@ -72,6 +72,7 @@ def register(commands) -> None:
         help="write every window's tracks to stream.jsonl as they come, at constant memory; go on where it was stopped",
     )
     add("--fresh", action="store_true", help="with --stream and --dataset: begin again, whatever is there")
+    add("--no-cuts", dest="cuts", action="store_false", help="let tracks go on over hard cuts")
     add("--max-tracks", type=int, default=10, metavar="N", help="tracks for every 48 frames, 100 at most (default 10)")
     add("--score-threshold", type=float, default=0.0, metavar="S", help="leave out tracks below (default 0)")
     add("--size", type=size, metavar="360x640", help="bounds for the short and long side of the resized frame")
@@ -120,7 +121,8 @@ def _predictor(args: argparse.Namespace) -> "Predictor":
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(args, name) for name in ("window", "max_tracks", "size")}
+    cuts = {} if args.cuts else {"cuts": False}
+    return {name: getattr(args, name) for name in ("window", "max_tracks", "size")} | cuts
 
 
 def _run_sources(args: argparse.Namespace) -> int:

@@ -6,9 +6,11 @@
 """
 
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -138,23 +140,33 @@ def stream(
     return Streamed(folder, first, kept, writer.state.frames)
 
 
-def write_long_results(path: str | os.PathLike, parts: Callable[[], Iterable[VideoResult]]) -> None:
+def write_long_results(path: str | os.PathLike, parts: Iterable[VideoResult]) -> None:
     """One video that comes in parts, of successive frames, in the submission form, with one part in memory at a time.
 
-    parts: called once for each track, which are the same, in the same order, in every part.
+    parts: the tracks are the same, in the same order, in every part.
     """
-    first = next(iter(parts()))
-    absent = masks.empty(first.size_hw)
-    with atomic(path) as temporary, open(temporary, "wb") as file:
-        file.write(b"[")
-        for place, track in enumerate(first.tracks):
-            head = jsonfile.encode({**submitted(first.video_id, track, absent), "segmentations": []})
-            file.write((b",\n" if place else b"") + head.removesuffix(b"]}"))
-            for number, part in enumerate(parts()):
-                rles = [masks.to_json(rle or absent) for rle in part.tracks[place].rles]
-                file.write((b"," if number else b"") + jsonfile.encode(rles)[1:-1])
-            file.write(b"]}")
-        file.write(b"]\n")
+    with atomic(path) as temporary, TemporaryDirectory(dir=Path(path).parent) as folder:
+        heads: list[bytes] = []
+        for number, part in enumerate(parts):
+            absent = masks.empty(part.size_hw)
+            heads = heads or [_head(part.video_id, track, absent) for track in part.tracks]
+            for place, track in enumerate(part.tracks):
+                rles = jsonfile.encode([masks.to_json(rle or absent) for rle in track.rles])
+                with open(Path(folder, str(place)), "ab") as file:  # not held open: there may be hundreds
+                    file.write((b"," if number else b"") + rles[1:-1])
+        with open(temporary, "wb") as whole:
+            whole.write(b"[")
+            for place, head in enumerate(heads):
+                whole.write((b",\n" if place else b"") + head)
+                with open(Path(folder, str(place)), "rb") as file:
+                    shutil.copyfileobj(file, whole)
+                whole.write(b"]}")
+            whole.write(b"]\n")
+
+
+def _head(video_id: int, track: Track, absent: RLE) -> bytes:
+    """A track's entry up to its first mask."""
+    return jsonfile.encode({**submitted(video_id, track, absent), "segmentations": []}).removesuffix(b"]}")
 
 
 def discard(folder: Path) -> None:

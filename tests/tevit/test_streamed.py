@@ -58,7 +58,7 @@ def test_the_files_are_those_of_a_result_in_memory(video, tmp_path):
     whole = Predictor(FakeModel())(video, max_tracks=3, score_threshold=0.2)
     done = streamed(video, tmp_path / "out", score_threshold=0.2)
     write_results(tmp_path / "whole.json", [whole])
-    write_long_results(tmp_path / "parts.json", done.parts)
+    write_long_results(tmp_path / "parts.json", done.parts())
     assert (tmp_path / "parts.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
     write_csv(whole, tmp_path / "whole.csv")
     write_csv(done.parts(), tmp_path / "parts.csv")
@@ -69,7 +69,7 @@ def test_the_files_are_those_of_a_result_in_memory(video, tmp_path):
 def test_one_window_is_the_one_pass_result(tmp_path):
     video = open_video(write_frames(tmp_path / "clip", squares(40, (96, 160), (right, away, late))))
     write_results(tmp_path / "whole.json", [Predictor(FakeModel())(video, max_tracks=3)])
-    write_long_results(tmp_path / "parts.json", streamed(video, tmp_path / "out").parts)
+    write_long_results(tmp_path / "parts.json", streamed(video, tmp_path / "out").parts())
     assert (tmp_path / "parts.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
 
 

@@ -209,7 +209,7 @@ def _streamed(
         written=lambda part: new.append(len(part.times)),
     )
     rate, warnings = sum(new) / (time.perf_counter() - start), [*video.warnings, *predictor.warnings]
-    write_long_results(folder / "results.json", done.parts)
+    write_long_results(folder / "results.json", done.parts())
     write_csv(done.parts(), folder / "tracks.csv")
     if video.path.exists():
         write_overlay(video, done.parts(), folder / "overlay.mp4", progress=progress)

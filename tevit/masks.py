@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from pycocotools import mask as typed_coco
 
-from tevit.runs import Checked, check_counts, check_runs
+from tevit.runs import Checked, check_counts, check_runs, from_texts
 from tevit.tracks import RLE
 
 coco: Any = typed_coco  # its type stubs know calls with one mask only
@@ -20,6 +20,7 @@ __all__ = [
     "check_counts",
     "compress",
     "decode",
+    "decode_within",
     "empty",
     "encode",
     "encode_batch",
@@ -102,6 +103,16 @@ def _edges(parts: Sequence[MaskPart], height: int) -> tuple[np.ndarray, np.ndarr
 def decode(rle: RLE) -> np.ndarray:
     """The mask of an RLE, uint8 (H, W), 1 where the object is."""
     return coco.decode([rle])[:, :, 0]
+
+
+def decode_within(rle: RLE, box_xyxy: tuple[int, int, int, int]) -> np.ndarray:
+    """`decode(rle)[y1:y2, x1:x2]` without the rest of the picture. box_xyxy: whole pixels, within it."""
+    (height, width), (x1, y1, x2, y2) = rle["size"], box_xyxy
+    lengths = from_texts([rle["counts"]], np.array([height * width])).lengths.ravel()
+    edges = np.clip(np.cumsum(lengths), x1 * height, x2 * height)
+    ones = np.arange(len(edges)) % 2 == 1
+    columns = np.repeat(ones, np.diff(edges, prepend=x1 * height)).reshape(-1, height)
+    return np.ascontiguousarray(columns[:, y1:y2].T).view(np.uint8)
 
 
 def empty(size_hw: Sequence[int]) -> RLE:

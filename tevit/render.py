@@ -1,7 +1,9 @@
 """Drawing tracks on frames: masks, outlines, labels; and whole overlay videos."""
 
 import os
+from collections import deque
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
 from itertools import chain
 
@@ -102,7 +104,7 @@ def _draw_mask(
     x1, y1, x2, y2 = box
     if x1 >= x2 or y1 >= y2:
         return
-    mask = np.ascontiguousarray(masks.decode(rle)[y1:y2, x1:x2])
+    mask = masks.decode_within(rle, box)
     region = out[y1:y2, x1:x2]
     cv2.copyTo(cv2.LUT(region, _blend(rgb, opacity)), mask, region)
     if line:
@@ -193,6 +195,30 @@ def _overlapping(
 
 # --- video
 
+_WAITING = 4  # drawn frames
+
+
+class _Behind:
+    """Writes in a thread, in order, while the next frames are drawn. What fails there is raised by a later call, or at
+    the end."""
+
+    def __init__(self, writer: VideoWriter):
+        self._writer, self._thread = writer, ThreadPoolExecutor(1, "encoder")
+        self._waiting: deque[Future[float]] = deque()
+
+    def __enter__(self) -> "_Behind":
+        return self
+
+    def write(self, rgb: np.ndarray, time: float) -> None:
+        self._waiting.append(self._thread.submit(self._writer.write, rgb, time))
+        if len(self._waiting) > _WAITING:
+            self._waiting.popleft().result()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._thread.shutdown(cancel_futures=kind is not None)
+        for future in self._waiting if kind is None else ():
+            future.result()
+
 
 def write_overlay(
     video: Video,
@@ -218,14 +244,15 @@ def write_overlay(
     parts, total = ([result], result.length) if whole else (result, video.length)
     frames = video.frames()
     first = next(frames, None)  # before the writer opens: only then is it known where a part begins
-    with VideoWriter(
+    writer = VideoWriter(
         path,
         video.size_hw,
         fps=video.fps,
         audio_from=video.path if sound and video.has_audio else None,
         audio_start=video.start,
         pixel_aspect=video.pixel_aspect,
-    ) as writer:
+    )
+    with writer, _Behind(writer) as behind:
         known = ((part, index) for part in parts for index in range(part.length))
         for frame in frames if first is None else chain([first], frames):
             here = next(known, None)
@@ -233,7 +260,7 @@ def write_overlay(
                 writer.end_sound(frame.time)
                 break
             drawn = overlay(frame.rgb, *here, opacity=opacity, contours=contours, labels=labels, min_score=min_score)
-            writer.write(drawn, frame.time)
+            behind.write(drawn, frame.time)
             if progress is not None:
                 progress("drawing", frame.index + 1, total)
         else:

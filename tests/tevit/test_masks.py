@@ -41,6 +41,15 @@ def test_encode_and_decode_are_inverse(mask):
     assert rle["size"] == list(mask.shape)
 
 
+@settings(deadline=None)
+@given(masks_of_any_size, st.data())
+def test_decode_within_is_a_part_of_decode(mask, data):
+    (y1, y2), (x1, x2) = (sorted(data.draw(st.tuples(*[st.integers(0, side)] * 2))) for side in mask.shape)
+    found = masks.decode_within(masks.encode(mask), (x1, y1, x2, y2))
+    assert found.dtype == np.uint8 and found.flags.c_contiguous
+    assert np.array_equal(found, mask[y1:y2, x1:x2])
+
+
 def test_encode_takes_numbers_other_than_one():
     mask = np.array([[0, 255], [7, 0]], np.uint8)
     assert np.array_equal(masks.decode(masks.encode(mask)), mask > 0)

@@ -93,7 +93,7 @@ def _images(result: VideoResult, first: int) -> Iterator[str]:
 
 def _mask(rle: RLE, track: Track, label: str) -> str:
     left, top, right, bottom = (int(edge) for edge in masks.to_box_xyxy(rle))
-    runs = run_lengths(masks.decode(rle)[top:bottom, left:right])
+    runs = run_lengths(masks.decode_within(rle, (left, top, right, bottom)))
     values = {TRACK: track.id, CROWD: int(track.iscrowd), SCORE: track.score}
     attributes = "".join(f'<attribute name="{name}">{value}</attribute>' for name, value in values.items())
     return (

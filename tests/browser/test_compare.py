@@ -49,8 +49,7 @@ def page(users: USERS, studio: Studio) -> Iterator[Page]:
 HIDDEN = 'Object.defineProperty(document, "visibilityState", { get: () => "hidden" });'
 
 
-@pytest.mark.parametrize("again", range(3))
-def test_of_answers_that_come_at_once_none_is_lost(users: USERS, studio: Studio, again: int):
+def test_of_answers_that_come_at_once_none_is_lost(users: USERS, studio: Studio):
     with watched(users[0], f"{studio.url}manifest.json") as page:
         page.add_init_script(HIDDEN)
         page.goto(f"{studio.url}?tab=compare")

@@ -297,17 +297,23 @@ class Preparer:
         self._lock = threading.Lock()
 
     def start(self, source: Source) -> Preparation:
-        """Begin, or give what was made of the same file before; poll the answer's `now`. Nobody shares what goes on."""
+        """Begin, or give what goes on or was made of the same file before; poll the answer's `now`."""
         key = _key(source)
         with self._lock:
             self._sweep()
             known = self._known.get(key)
-            if known is not None and known.now.state == "done" and _touch(known.now.footage):
+            if known is not None and (not known.now.over or _touch(known.now.footage)):
                 return known
             preparation = self._known[key] = Preparation(source)
             self._going = [item for item in self._going if not item.now.over] + [preparation]
             self._pool.submit(preparation.work, self.folder / f"{secrets.token_hex(16)}.mp4")
         return preparation
+
+    def last(self, source: Source) -> Preparation:
+        """The same, but that one which failed is not begun again."""
+        with self._lock:
+            known = self._known.get(_key(source))
+        return known if known is not None and known.now.state == "failed" else self.start(source)
 
     def close(self) -> None:
         """Stop everything that goes on and wait for its end."""

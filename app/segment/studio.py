@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.data.project import Project
-from app.footage import Footage, Preparer, Source, Still
+from app.footage import Footage, Prepared, Preparer, Source, Still
 from app.jobs import Runs
 from app.player import Layer, Show
 from app.segment.estimates import Speeds
@@ -69,10 +69,15 @@ class Studio:
         self.shows.put(show)
         return show
 
+    def pictures(self, token: str) -> Prepared | None:
+        """How far the pictures of a run's video are; None where there is no such run."""
+        run = self.runs.find(token)
+        return None if run is None else self.preparer.last(run.source).now
+
     def of_run(self, token: str) -> Show | None:
         """The run's pictures with the tracks that it has so far; None while the pictures are being prepared."""
-        run, now = self.runs.find(token), self.runs.snapshot(token)
-        footage = self.preparer.start(run.source).now.footage if run is not None else None
+        run, now, pictures = self.runs.find(token), self.runs.snapshot(token), self.pictures(token)
+        footage = pictures.footage if pictures else None
         if run is None or now is None or footage is None:
             return None
         first, stop = run.settings.first, run.settings.stop or footage.length

@@ -274,20 +274,25 @@ class _Tab:
     async def rest(self, request: gr.Request) -> AsyncIterator[Updates]:
         """After a run, what it found once more: what the choice of its video still had to say may have come later; of a
         long video the player may not be ready before."""
-        session, told = self._session(request), False
+        session, told, began = self._session(request), False, time.monotonic()
         token = session.token
         while True:
-            now = self.studio.runs.snapshot(token)
+            now, pictures = self.studio.runs.snapshot(token), self.studio.pictures(token)
             found = now is not None and now.over and now.result is not None and session.token == token
             # One update with the buttons in it: a later one would overtake what is chosen once they can be pressed.
-            if found and (show := self.studio.of_run(token)):
-                yield self._outcome.show(show, session) | self._going(False)
+            if now and found and (show := self.studio.of_run(token)):
+                said = {self.parts.panel: panels.progress(now)} if told else {}
+                yield self._outcome.show(show, session) | self._going(False) | said
                 return
             if not told:
                 yield self._going(False)
                 told = True
-            if not found:
+            if not found or pictures is None:
                 return
+            if pictures.state == "failed":
+                yield {self.parts.panel: panels.problem(pictures.sentence)}
+                return
+            yield {self.parts.panel: panels.preparing(pictures.done, pictures.total, time.monotonic() - began)}
             await asyncio.sleep(TICK)
 
     def _going(self, going: bool) -> Updates:

@@ -210,6 +210,18 @@ def test_the_same_file_is_prepared_once_until_it_changes(preparer: Preparer, tmp
     assert ended(preparer.start(Source("clip", clip))).now.state == "done"
 
 
+def test_what_goes_on_is_given_again_and_what_failed_is_begun_anew_by_choice_alone(preparer: Preparer, tmp_path: Path):
+    long = Source("long", make_video(tmp_path / "long.mp4", frames=200))
+    going = preparer.start(long)
+    assert preparer.start(long) is preparer.last(long) is going
+    assert ended(going).now.state == "done" and preparer.last(long) is going
+    words = tmp_path / "words.mp4"
+    words.write_text("not a video\n" * 20)
+    failed = ended(preparer.start(Source("words.mp4", words)))
+    assert preparer.last(Source("words.mp4", words)) is failed
+    assert preparer.start(Source("words.mp4", words)) is not failed
+
+
 def test_cancel_stops_one_and_the_next_goes_on(preparer: Preparer, tmp_path: Path):
     long = make_video(tmp_path / "long.mp4", frames=400)
     first = preparer.start(Source("long", long))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
+from tests.app.fakes import make_video
 from tests.browser.conftest import Studio, ready
 from tevit.video import open_video
 
@@ -223,6 +224,17 @@ def test_tracks_come_while_the_rest_is_computed_and_cancel_keeps_them(
     assert found and int(found[1]) >= int(said[1]), "it goes on behind what was kept"
     button(page, "Cancel").click()
     expect(page.locator("#panel")).to_contain_text("Cancelled after")
+
+
+def test_a_run_that_begins_before_the_video_is_prepared_is_shown(stay: Stay, tmp_path: Path):
+    clip = make_video(tmp_path / "early.mp4", frames=300, size_hw=(480, 640))
+    page = stay()
+    choose(page, "fast.pth")
+    upload(page, clip)
+    expect(page.locator("#panel")).to_contain_text("of 300 frames")
+    button(page, "Run").click()
+    tracks(page, 2)
+    done(page)
 
 
 def test_an_error_is_said_twice_and_keeps_what_was_there(stay: Stay, clips: dict[str, Path], tmp_path: Path):

@@ -145,7 +145,7 @@ def write_long_results(path: str | os.PathLike, parts: Iterable[VideoResult]) ->
 
     parts: the tracks are the same, in the same order, in every part.
     """
-    with atomic(path) as temporary, TemporaryDirectory(dir=Path(path).parent) as folder:
+    with atomic(path) as temporary, TemporaryDirectory(prefix=".tracks-", dir=Path(path).parent) as folder:
         heads: list[bytes] = []
         for number, part in enumerate(parts):
             absent = masks.empty(part.size_hw)

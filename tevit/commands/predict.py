@@ -73,7 +73,8 @@ def register(commands) -> None:
     )
     add("--fresh", action="store_true", help="with --stream and --dataset: begin again, whatever is there")
     add("--no-cuts", dest="cuts", action="store_false", help="let tracks go on over hard cuts")
-    add("--max-tracks", type=int, default=10, metavar="N", help="tracks for every 48 frames, 100 at most (default 10)")
+    tracks = "tracks a video; where windows are joined for every 48 frames, 100 at most (default 10)"
+    add("--max-tracks", type=int, default=10, metavar="N", help=tracks)
     add("--score-threshold", type=float, default=0.0, metavar="S", help="leave out tracks below (default 0)")
     add("--size", type=size, metavar="360x640", help="bounds for the short and long side of the resized frame")
     add(

@@ -157,7 +157,7 @@ def scenes(tmp_path_factory) -> Path:
     for seed, length in enumerate((30, 9, 40)):
         greys = (
             np.random.default_rng(seed)
-            .choice(np.uint8([0, 60, 200, 255]), (6, 10))
+            .choice(np.array([0, 60, 200, 255], np.uint8), (6, 10))
             .repeat(16, 0)
             .repeat(16, 1)[..., None]
         )

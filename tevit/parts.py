@@ -25,26 +25,27 @@ class Part:
 
 @dataclass(eq=False)
 class _Rows:
-    """What is known of an identity in every frame so far; NaN where a window did not find it."""
+    """What is known of an identity in every frame so far, part by part; NaN where a window did not find it."""
 
     rles: list[RLE | None] = field(default_factory=list)
     boxes: list[np.ndarray] = field(default_factory=list)
-    areas: list[float] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
+    areas: list[np.ndarray] = field(default_factory=list)
+    scores: list[np.ndarray] = field(default_factory=list)
 
     def pad(self, length: int) -> None:
         missing = length - len(self.rles)
-        self.rles += [None] * missing
-        self.boxes += [np.full(4, np.nan, np.float32)] * missing
-        self.areas += [0.0] * missing
-        self.scores += [np.nan] * missing
+        if missing:
+            self.rles += [None] * missing
+            self.boxes.append(np.full((missing, 4), np.nan, np.float32))
+            self.areas.append(np.zeros(missing))
+            self.scores.append(np.full(missing, np.nan, np.float32))
 
     def extend(self, track: Track) -> None:
         assert track.frame_scores is not None
         self.rles += track.rles
-        self.boxes += list(track.boxes_xyxy)
-        self.areas += track.areas.tolist()
-        self.scores += track.frame_scores.tolist()
+        self.boxes.append(track.boxes_xyxy)
+        self.areas.append(track.areas)
+        self.scores.append(track.frame_scores)
 
 
 class Collected:
@@ -72,7 +73,7 @@ class Collected:
 
     def _track(self, identity: Identity) -> Track:
         rows = self._rows[identity.id]
-        boxes, areas, scores = np.stack(rows.boxes), np.array(rows.areas), np.array(rows.scores, np.float32)
+        boxes, areas, scores = (np.concatenate(some) for some in (rows.boxes, rows.areas, rows.scores))
         found = Track(identity.id, identity.category_id, identity.score, tuple(rows.rles), boxes, areas)
         return replace(found, frame_scores=scores)
 

@@ -20,8 +20,8 @@ if __name__ == "__main__":
     sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
 
 if TYPE_CHECKING:
-    from app.data.allowed import Allowed
-    from app.segment.models import Load, Predictor
+    from app.projects.allowed import Allowed
+    from app.tabs.segment.models import Load, Predictor
 
 LEFT_BEHIND_SECONDS = 7 * 24 * 3600  # a folder of a server that was killed goes after a week
 
@@ -82,15 +82,15 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
     # Both are read while gradio is imported. Its files belong into our folder, and nothing leaves the machine.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    from app.segment.gpu import lent
+    from app.tabs.segment.gpu import lent
 
     load = lent(load)  # before gradio: where GPUs are lent, this is what must be imported first
     from app import ui
-    from app.bench import Bench
-    from app.data.project import open_project
-    from app.findings.desk import Desk
-    from app.findings.strips import Strips
-    from app.segment.studio import open_studio, videos_of
+    from app.analysis.service import Desk
+    from app.analysis.thumbnails import Strips
+    from app.projects.project import open_project
+    from app.tabs.segment.studio import open_studio, videos_of
+    from app.workspace import Bench
     from tevit.download import home
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -109,8 +109,8 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
 
 def _allowed(args: argparse.Namespace) -> "Allowed":
     """Folders that were named, and those of files that were named; without any the bundled data set's."""
-    from app.data.allowed import Allowed
-    from app.data.project import BUNDLED
+    from app.projects.allowed import Allowed
+    from app.projects.project import BUNDLED
 
     files = [args.dataset, *args.predictions]
     named = [path.resolve().parent for path in files if path] + ([args.frames] if args.frames else [])
@@ -120,7 +120,7 @@ def _allowed(args: argparse.Namespace) -> "Allowed":
 
 
 def _load(model: str) -> "Predictor":
-    from tevit.predict import load
+    from tevit.inference.predictor import load
 
     return load(model)
 
@@ -148,7 +148,7 @@ def _check_address(host: str, port: int | None) -> None:
 
 @contextmanager
 def own_folder() -> Iterator[Path]:
-    """This server's folder for uploads and runs, removed at the end; `results` stays (app/segment/results.py)."""
+    """This server's folder for uploads and runs, removed at the end; `results` stays (app/storage/results.py)."""
     from tevit.download import home
 
     parent = home() / "studio"

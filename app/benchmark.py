@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = _measure(gt, predictions, Path(folder) / "home")
     print(json.dumps(result, indent=2))
     if args.out:
-        from tevit.files import atomic
+        from tevit.io.files import atomic
 
         with atomic(args.out) as path:
             path.write_text(json.dumps(result, indent=2) + "\n")
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _files(args: argparse.Namespace, folder: Path) -> tuple[Path, list[Path]]:
     if args.dataset:
         return args.dataset, args.predictions
-    from tevit.evaluation.synthetic import write_sets
+    from tevit.synthetic.results import write_sets
 
     print(f"making a data set of {args.videos} videos", file=sys.stderr)
     gt, results = write_sets(folder, args.videos)
@@ -121,10 +121,10 @@ def _elsewhere(gt: Path, predictions: Sequence[Path], home: Path) -> dict:
 
 def _open(gt: Path, predictions: Sequence[Path]) -> dict:
     """In this process: everything that a page asks for, from opening on."""
-    from app.data.project import open_project
-    from app.findings import plots
-    from app.findings.desk import Desk
-    from app.findings.filter import select
+    from app.analysis import plots
+    from app.analysis.filter import select
+    from app.analysis.service import Desk
+    from app.projects.project import open_project
 
     started = time.perf_counter()
     project = open_project(gt, None, predictions)
@@ -145,10 +145,10 @@ def _open(gt: Path, predictions: Sequence[Path]) -> dict:
 
 
 def _parts(desk, findings) -> dict[str, list[float]]:
-    from app.data.videos import videos
-    from app.findings import plots
-    from app.findings.filter import Filter, select
-    from app.findings.table import row
+    from app.analysis import plots
+    from app.analysis.filter import Filter, select
+    from app.analysis.table import row
+    from app.projects.videos import videos
     from tevit.evaluation.errors import Limits
 
     model = findings.models[0].name
@@ -187,10 +187,10 @@ def _parts(desk, findings) -> dict[str, list[float]]:
 
 def _show(findings, video: int) -> None:
     """Everything that opening a video takes: tracks, table, marks, difference, the first masks and pictures."""
-    from app.findings.filter import Filter, select
-    from app.findings.matches import lines, marks
-    from app.findings.strips import Strips, differences, strip
-    from app.player import Layer, Show, masks, payload
+    from app.analysis.filter import Filter, select
+    from app.analysis.matches import lines, marks
+    from app.analysis.thumbnails import Strips, differences, strip
+    from app.player.component import Layer, Show, masks, payload
 
     project = findings.project
     layers = [Layer("ground truth", True, project.truths(video))]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import gradio as gr
 
-from app.footage import Source
-from app.segment.choices import find
-from app.segment.exports import export
-from app.segment.run import Settings, Snapshot
-from app.segment.studio import Studio
+from app.player.proxy import Source
 from app.session import TICK
+from app.tabs.segment.choices import find
+from app.tabs.segment.exports import export
+from app.tabs.segment.run import Settings, Snapshot
+from app.tabs.segment.studio import Studio
 from tevit.configs import TEVIT_DEMO
 
 
@@ -68,7 +68,7 @@ class _Endpoints:
 
     async def evaluate(self, gt: str, results: str) -> dict:
         """The official figures of a results.json on ground truth in YouTube-VIS form, as `tevit evaluate --json`."""
-        from tevit.commands.evaluate import as_object
+        from tevit.cli.evaluate import as_object
         from tevit.evaluation import evaluate
 
         try:

@@ -7,9 +7,9 @@ from html import escape
 
 import numpy as np
 
-from app.player import stretches
-from app.segment.run import Meter, Snapshot
-from tevit.tracks import Track, VideoResult
+from app.player.component import stretches
+from app.tabs.segment.run import Meter, Snapshot
+from tevit.results import Track, VideoResult
 
 NO_FACTS = '<p class="hint">Any mp4, mov, mkv, webm, avi or gif.</p>'
 NO_TRACKS = '<p class="hint">The tracks of a run appear here, best score first.</p>'
@@ -198,6 +198,6 @@ def _line(values: np.ndarray, colour: str) -> str:
 
 
 def _colour(track_id: int) -> str:
-    from tevit.render import color
+    from tevit.video.overlay import color
 
     return "#" + bytes(color(track_id)).hex()

@@ -11,11 +11,11 @@ from typing import Any, Generic, TypeVar
 import gradio as gr
 
 from app import panels
-from app.footage import Preparation, Source
-from app.player import Show
-from app.segment.exports import Choices, Look
+from app.player.component import Show
+from app.player.proxy import Preparation, Source
+from app.tabs.segment.exports import Choices, Look
 from tevit.progress import Cancelled
-from tevit.tracks import VideoResult
+from tevit.results import VideoResult
 
 TICK = 0.25  # seconds between looks at what goes on
 TOAST = 5  # seconds; the panel goes on saying it

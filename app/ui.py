@@ -7,22 +7,21 @@ from gradio.block_function import BlockFunction
 from gradio.themes import Base
 
 from app import endpoints
-from app.bench import Bench
-from app.compare import tab as compare
-from app.datasets import tab as datasets
-from app.datasets.predicting import Predictions
-from app.errors import routes as errors_routes
-from app.errors import tab as errors
-from app.jobs import KEEP_SECONDS
-from app.review import pages as review
-from app.segment import tab as segment
-from app.segment.studio import Studio
-from app.shows import routes
+from app.player.routes import routes
+from app.tabs.compare import events as compare
+from app.tabs.datasets import events as datasets
+from app.tabs.datasets.predicting import Predictions
+from app.tabs.errors import events as errors
+from app.tabs.errors import routes as errors_routes
+from app.tabs.review import pages as review
+from app.tabs.segment import events as segment
+from app.tabs.segment.studio import Studio
+from app.tabs.segment.worker import KEEP_SECONDS
+from app.workspace import Bench
 
 TITLE = "TeViT Studio"
 HERE = Path(__file__).resolve().parent
-STYLE = HERE / "style.css"
-STYLES = [STYLE, *(HERE / room / f"{room}.css" for room in ("datasets", "errors", "review"))]
+STYLES = [HERE / "static" / f"{name}.css" for name in ("style", "datasets", "errors", "review")]
 ICON = HERE.parent / "assets" / "icon.png"
 _TITLE = f"""<h1>{TITLE}</h1><button type="button" aria-label="Light or dark" title="Light or dark">◐</button>"""
 _THEME = """

@@ -8,7 +8,7 @@ import sys
 import tevit
 from tevit.evaluation.errors import find_errors
 from tevit.evaluation.inputs import read_inputs
-from tevit.evaluation.measuring import measure
+from tevit.evaluation.overlaps import measure
 
 
 def main(ground_truth: str, results: str) -> None:

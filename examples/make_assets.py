@@ -12,8 +12,8 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
-from tevit import shapes
-from tevit.encode import VideoWriter
+from tevit.synthetic import dataset as shapes
+from tevit.video.writer import VideoWriter
 
 ASSETS = Path(__file__).parents[1] / "assets"
 CHECKPOINT, SET = ASSETS / "tevit_demo.safetensors", ASSETS / "shapes"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from tevit.render import PALETTE
+from tevit.video.overlay import PALETTE
 
 ICON = Path(__file__).parents[1] / "assets" / "icon.png"
 SIDE, FINER = 512, 4  # drawn larger and made smaller: smooth edges

@@ -6,10 +6,10 @@ Prints each track and writes results.json (YouTube-VIS form) and an overlay vide
 import sys
 
 import tevit
+from tevit.io.ytvis import write_results
 from tevit.progress import TerminalProgress
-from tevit.render import write_overlay
-from tevit.video import open_video
-from tevit.ytvis import write_results
+from tevit.video.overlay import write_overlay
+from tevit.video.reader import open_video
 
 
 def main(source: str, model: str = "tevit_msgshift") -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from tevit.tracks import Track, VideoResult
+from tevit.results import Track, VideoResult
 
 GOLDENS = Path(__file__).parent / "goldens"
 SIZE = (6, 9)
@@ -156,7 +156,7 @@ def results(draw: st.DrawFn) -> list[VideoResult]:
 
 
 def _track(draw: st.DrawFn, id: int, size: tuple[int, int], length: int) -> Track:
-    from tevit import masks
+    from tevit.masks import ops as masks
 
     found = draw(arrays.arrays(bool, (length, *size)))
     rles = tuple(masks.encode(mask) if mask.any() else None for mask in found)

@@ -12,7 +12,7 @@ from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.video.stream import VideoStream
 
-from tevit.video import open_video
+from tevit.video.reader import open_video
 
 SIZE = (48, 64)
 COLORS = ((200, 40, 40), (40, 180, 60), (30, 60, 210), (230, 220, 40))  # top left, top right, bottom left, bottom right

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tevit.configs import MODELS
     from tevit.evaluation import evaluate
-    from tevit.predict import load
-    from tevit.tracks import Track, VideoResult
+    from tevit.inference.predictor import load
+    from tevit.results import Track, VideoResult
 
 __all__ = ["MODELS", "Track", "VideoResult", "evaluate", "load"]
 
 _HOMES = {
     "MODELS": "tevit.configs",
-    "Track": "tevit.tracks",
-    "VideoResult": "tevit.tracks",
+    "Track": "tevit.results",
+    "VideoResult": "tevit.results",
     "evaluate": "tevit.evaluation",
-    "load": "tevit.predict",
+    "load": "tevit.inference.predictor",
 }
 
 

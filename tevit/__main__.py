@@ -1,5 +1,5 @@
 import sys
 
-from tevit.cli import main
+from tevit.cli.main import main
 
 sys.exit(main())

@@ -19,17 +19,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tevit.configs import (
-    QUERYINST_PVT,
-    TEVIT_MSGSHIFT,
-    TEVIT_R50,
-    TEVIT_SWIN_L_MST,
-    BackboneConfig,
-    ModelConfig,
-)
-from tevit.files import atomic
+from tevit.checkpoint_keys import State, from_original, to_original
+from tevit.configs import QUERYINST_PVT, TEVIT_MSGSHIFT, TEVIT_R50, TEVIT_SWIN_L_MST, BackboneConfig, ModelConfig
+from tevit.io.files import atomic
 from tevit.model.tevit import TeViT
-from tevit.original import State, from_original, to_original
 
 HEADER = "tevit"  # the entry of a safetensors header that holds our configuration
 

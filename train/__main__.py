@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     try:
         recipe = changed(recipe_named(args.recipe), args)
-        from train.start import start  # here, so that `--help` does not wait for PyTorch
+        from train.setup import start  # here, so that `--help` does not wait for PyTorch
 
         return start(recipe, args)
     except FloatingPointError as error:

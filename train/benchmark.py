@@ -56,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     print("\n".join(f"{name:28s} {value}" for name, value in result.items()))
     if args.json:
-        from tevit.files import atomic
+        from tevit.io.files import atomic
 
         with atomic(args.json) as path:
             path.write_text(json.dumps(result, indent=2) + "\n")
@@ -88,7 +88,7 @@ def _trained(recipe: Recipe, args: argparse.Namespace) -> list[dict]:
     """The log's lines of a run."""
     from train.__main__ import parser as train_parser
     from train.log import METRICS, read_lines
-    from train.start import start
+    from train.setup import start
 
     with tempfile.TemporaryDirectory(prefix="train-benchmark-") as folder:
         argv = [recipe.name, "--data", str(args.data), "--out", folder, "--split", args.split, "--device", args.device]
@@ -100,7 +100,7 @@ def _trained(recipe: Recipe, args: argparse.Namespace) -> list[dict]:
 def _loading(recipe: Recipe, args: argparse.Namespace) -> float:
     """Seconds, the mean after the first, in which the loader alone delivers a global batch."""
     from train.data import annotation_file, open_training_data, slot_batch
-    from train.stream import slot_stream
+    from train.loader import slot_stream
 
     data = open_training_data(annotation_file(args.data, args.split), args.data, recipe.task, skip_missing=False)
     stream = slot_stream(

@@ -7,9 +7,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tevit import masks
-from tevit.tracks import RLE
-from tevit.video import Geometry, geometry, normalised_levels
+from tevit.masks import ops as masks
+from tevit.results import RLE
+from tevit.video.reader import Geometry, geometry, normalised_levels
 from train.sampling import Augmentation
 from train.sources import Source
 
@@ -56,7 +56,7 @@ def make_clip(source: Source, frames: Sequence[int], augmentation: Augmentation)
 
 
 def _fill(out: np.ndarray, bgr: np.ndarray, size: Geometry, flip: bool, levels: np.ndarray) -> None:
-    """As `tevit.video.preprocess`, but mirrored in 8 bit and written to its place: in less time."""
+    """As `tevit.video.reader.preprocess`, but mirrored in 8 bit and written to its place: in less time."""
     height, width = size.resized_hw
     resized = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_LINEAR)
     turned = np.asarray(resized[:, ::-1] if flip else resized, np.uint8)

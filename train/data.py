@@ -91,7 +91,7 @@ def open_training_data(
     """Open YouTube-VIS videos, or COCO pictures as videos of one frame.
 
     task: "image" for a COCO file.
-    frames_root: as for `tevit.ytvis.Dataset.frame_files`; for COCO the folder of the pictures or the one above.
+    frames_root: as for `tevit.io.ytvis.Dataset.frame_files`; for COCO the folder of the pictures or the one above.
     skip_missing: leave frames out whose files are not there, instead of an error; their number goes to the log.
 
     Raises: FileNotFoundError naming the first missing frame; ValueError for annotations that cannot be used, and where

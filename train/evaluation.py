@@ -5,12 +5,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from tevit.evaluation import evaluate
+from tevit.inference.predictor import Predictor
+from tevit.io.ytvis import Dataset
 from tevit.model.tevit import TeViT
-from tevit.predict import Predictor
 from tevit.progress import Cancelled
-from tevit.tracks import VideoResult
-from tevit.video import open_images
-from tevit.ytvis import Dataset
+from tevit.results import VideoResult
+from tevit.video.reader import open_images
 from train.distributed import World
 
 FIGURES = ("AP", "AP50", "AP75", "AR1", "AR10")

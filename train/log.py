@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tevit.files import atomic
+from tevit.io.files import atomic
 
 METRICS = "metrics.jsonl"
 

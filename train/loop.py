@@ -11,15 +11,15 @@ from pathlib import Path
 import torch
 
 from tevit.checkpoint import save_state
-from tevit.files import atomic
+from tevit.io.files import atomic
 from tevit.model.tevit import TeViT
 from tevit.progress import Cancelled
 from train.checkpoints import WEIGHTS, save
 from train.log import METRICS, Log, evaluated, read_lines
 from train.optimiser import set_learning_rate
 from train.recipes import Recipe
+from train.signals import StopRequest
 from train.step import Slots, Step
-from train.stop import StopRequest
 
 Evaluate = Callable[[TeViT, Callable[[], bool]], dict[str, float]]
 """evaluate(model, stopping) -> figures such as {"AP": 46.3}; raises Cancelled once stopping() is true."""

@@ -9,10 +9,11 @@ from typing import Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from tevit import jsonfile, segmentations
-from tevit.frames import find_frames
-from tevit.tracks import RLE
-from tevit.ytvis import Annotation, Category, Dataset, VideoInfo, open_dataset
+from tevit.io import json as jsonfile
+from tevit.io.frames import find_frames
+from tevit.io.ytvis import Annotation, Category, Dataset, VideoInfo, open_dataset
+from tevit.masks import json as segmentations
+from tevit.results import RLE
 
 SMALLEST = 32
 """Videos with a side shorter than this, pixels, are left out, as in the original."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from app.jobs import Runs
-from app.segment.estimates import Speeds
-from app.segment.models import Load
+from app.tabs.segment.estimates import Speeds
+from app.tabs.segment.models import Load
+from app.tabs.segment.worker import Runs
 from tests.app.fakes import make_video
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import av
 import numpy as np
 
-from tevit import masks
+from tevit.masks import ops as masks
 from tevit.progress import Progress, Unfinished
-from tevit.tracks import RLE, Track, VideoResult
-from tevit.video import Video
+from tevit.results import RLE, Track, VideoResult
+from tevit.video.reader import Video
 
 WINDOW = 6
 CATEGORIES = {1: "person", 2: "dog"}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from app.data.project import Project
-from app.findings.desk import Desk
-from app.findings.found import Findings
+from app.analysis.comparison import Findings
+from app.analysis.service import Desk
+from app.projects.project import Project
 from tests.tevit.evaluation import sets
 
 SIZE = 40, 60

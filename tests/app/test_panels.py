@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from app import panels
-from app.jobs import Snapshot
+from app.tabs.segment.worker import Snapshot
 from tests.app.fakes import walking_squares
 
 RUNNING = Snapshot("running", 0, "segmenting", 34, 67, 1.24, 26.4, 31.9, False, "", None)
@@ -99,7 +99,7 @@ def test_tracks_come_best_first_with_where_they_are_seen():
 
 
 def test_colours_are_those_of_the_overlay():
-    from tevit.render import color
+    from tevit.video.overlay import color
 
     result = walking_squares("clip", (96, 160), [0.0], 1, 0.0)
     assert f"background:#{bytes(color(1)).hex()}" in panels.tracks(result, 1, None)

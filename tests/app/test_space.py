@@ -52,7 +52,7 @@ def test_the_folder_holds_what_is_needed_and_nothing_else(folder: Path):
     for package in ("tevit", "app"):
         left_out = {path.name for path in (ROOT / package).iterdir()} - set(listed(folder / package)) - {"__pycache__"}
         assert left_out == ({"space.py", "benchmark.py"} if package == "app" else set())
-    assert (folder / "tevit" / "commands" / "benchmark.py").is_file() and (folder / "app/player/player.js").is_file()
+    assert (folder / "tevit/cli/benchmark.py").is_file() and (folder / "app/static/player/player.js").is_file()
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 50e6
     assert listed(folder.parent) == ["space"], "what it was made in is gone"
 
@@ -190,7 +190,7 @@ def test_the_page_can_be_installed_under_our_icon(server: tuple[str, Callable[[]
 def test_the_folders_own_code_has_run(folder: Path, server: tuple[str, Callable[[], dict]]):
     """The last of these: it ends the server."""
     seen = server[1]()
-    assert {"app.ui", "app.segment.studio", "tevit.download"} <= seen["modules"].keys()
+    assert {"app.ui", "app.tabs.segment.studio", "tevit.download"} <= seen["modules"].keys()
     for name, file in seen["modules"].items():
         assert file is None or Path(file).is_relative_to(folder), name
     assert seen["lent"] == 1, "ZeroGPU looks for what it is to lend to before the page is launched"

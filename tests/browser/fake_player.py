@@ -10,13 +10,13 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from app.footage import Source, make
-from app.player import Layer, Pane, Show, payload, read_event
-from app.screen import screen
-from app.shows import Shows, routes
+from app.player.component import Layer, Pane, Show, payload, read_event
+from app.player.proxy import Source, make
+from app.player.routes import Shows, routes
+from app.player.screen import screen
 from tests.pictures import BITS, PLAIN_HW, numbered, numbered_mask, write_images, write_video
-from tevit import masks
-from tevit.tracks import RLE, Track, VideoResult
+from tevit.masks import ops as masks
+from tevit.results import RLE, Track, VideoResult
 
 FRAMES = 150
 CATEGORIES = {1: "person", 2: "dog", 3: "number"}

@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import Studio
 from tests.browser.servers import ROOT, served
-from tevit.cli import main
-from tevit.video import open_video
+from tevit.cli.main import main
+from tevit.video.reader import open_video
 
 pytestmark = pytest.mark.browser
 SHAPES = ROOT / "assets" / "shapes"

@@ -10,15 +10,15 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from app.data.project import Project, bundled
-from app.findings.desk import Desk
-from app.findings.filter import Filter, select
-from app.findings.found import Findings
-from app.findings.table import Row, row
+from app.analysis.comparison import Findings
+from app.analysis.filter import Filter, select
+from app.analysis.service import Desk
+from app.analysis.table import Row, row
+from app.projects.project import Project, bundled
 from tests.browser.conftest import Studio
 from tests.browser.test_compare import chosen, lane, matches, player
 from tests.browser.watched import watched
-from tevit.cli import main
+from tevit.cli.main import main
 
 pytestmark = pytest.mark.browser
 

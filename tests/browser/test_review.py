@@ -17,12 +17,12 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 
-from tests.app.test_store import edit, filled
+from tests.app.storage.test_review_log import edit, filled
 from tests.browser.conftest import ROOT
-from tevit.masks import decode
+from tevit.io.ytvis import parse_dataset, read_results
+from tevit.masks.ops import decode
 from tevit.review import Decision, apply, read_log, to_line
 from tevit.review.decisions import AddTrack, ChangeClass, DeleteTrack, ReplaceMask
-from tevit.ytvis import parse_dataset, read_results
 
 pytestmark = pytest.mark.browser
 SHAPES = ROOT / "assets" / "shapes"

@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.app.fakes import make_video
 from tests.browser.conftest import Studio, ready
-from tevit.video import open_video
+from tevit.video.reader import open_video
 
 pytestmark = pytest.mark.browser
 

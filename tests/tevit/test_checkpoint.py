@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from tevit import checkpoint
+from tevit.checkpoint_keys import to_original
 from tevit.configs import QUERYINST_PVT, TEVIT_MSGSHIFT, published
 from tevit.model.tevit import TeViT
-from tevit.original import to_original
 
 
 def small(config, **changes):

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 import tevit
-from app.segment.choices import choices
-from tevit import download, shapes
+from app.tabs.segment.choices import choices
+from tevit import download
 from tevit.categories import CATEGORIES_2019
 from tevit.configs import TEVIT_DEMO
-from tevit.ytvis import open_dataset, read_results
+from tevit.io.ytvis import open_dataset, read_results
+from tevit.synthetic import dataset as shapes
 
 ROOT = Path(__file__).parents[2]
 ASSETS = ROOT / "assets"

@@ -10,10 +10,10 @@ import torch
 
 from tests import oracle
 from tevit.checkpoint import empty_model
+from tevit.checkpoint_keys import from_original
 from tevit.configs import QUERYINST_PVT, TEVIT_MSGSHIFT, TEVIT_R50, ModelConfig
 from tevit.model.tevit import TeViT
-from tevit.original import from_original
-from tevit.video import Geometry, geometry, preprocess
+from tevit.video.reader import Geometry, geometry, preprocess
 from train.clips import Clip
 from train.data import Batch, ClipTarget, collate
 

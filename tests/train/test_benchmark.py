@@ -3,7 +3,7 @@
 import json
 import tempfile
 
-from tevit import shapes
+from tevit.synthetic import dataset as shapes
 from train.benchmark import main
 from train.recipes import DEMO_RECIPE
 

@@ -8,8 +8,8 @@ import torch
 from tests import oracle
 from tests.train.original import chain_batch, golden, open_chain
 from tevit.checkpoint import empty_model
+from tevit.checkpoint_keys import from_original
 from tevit.configs import TEVIT_MSGSHIFT
-from tevit.original import from_original
 from train.losses import SlotLoss, Weights, count_positives
 
 NAMES = {"class": "loss_cls", "l1": "loss_bbox", "giou": "loss_iou", "dice": "loss_mask"}

@@ -14,9 +14,9 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.train.test_resume import figures, same
-from tevit import shapes
 from tevit.checkpoint import load_model, read_checkpoint
-from tevit.commands.convert import convert
+from tevit.cli.convert import convert
+from tevit.synthetic import dataset as shapes
 from train.__main__ import main
 from train.log import read_lines
 
@@ -103,7 +103,7 @@ def test_the_same_command_goes_on_and_fresh_starts_over(data, whole, tmp_path, c
 
 
 def test_a_trained_model_is_evaluated_reported_and_exported(data, tmp_path, capsys):
-    from tevit.cli import main as tevit
+    from tevit.cli.main import main as tevit
 
     assert main(command(data, tmp_path, "--iterations", "2", "--eval-every", "2")) == 0
     line = read_lines(tmp_path / "metrics.jsonl")[-1]

@@ -10,17 +10,7 @@ from scipy.optimize import linear_sum_assignment
 
 from tests.train import tiny
 from train.data import Batch, ClipTarget
-from train.losses import (
-    SlotLoss,
-    clip_cost,
-    count_positives,
-    gather,
-    giou,
-    mask_targets,
-    match,
-    on_device,
-    pairs,
-)
+from train.losses import SlotLoss, clip_cost, count_positives, gather, giou, mask_targets, match, on_device, pairs
 
 CPU = torch.device("cpu")
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.train import recorded, tiny
+from tevit.checkpoint_keys import to_original
 from tevit.model.tevit import StageOutput, TeViT
-from tevit.original import to_original
 from train.data import Batch
 from train.losses import SlotLoss, count_positives, match, on_device, pairs
 from train.optimiser import build_optimiser, set_learning_rate

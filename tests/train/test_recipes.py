@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from tests import oracle
-from tevit import shapes
 from tevit.checkpoint import empty_model
+from tevit.checkpoint_keys import to_original
 from tevit.configs import TEVIT_DEMO, published
-from tevit.original import to_original
+from tevit.synthetic import dataset as shapes
 from train import flags
 from train.optimiser import build_optimiser, learning_rate, parameter_rule
 from train.recipes import (

@@ -19,7 +19,7 @@ from tevit.progress import Cancelled
 from train import checkpoints
 from train.log import Log, evaluated, read_lines
 from train.loop import Loop
-from train.stop import StopRequest
+from train.signals import StopRequest
 
 RECIPE = replace(tiny.RECIPE, save_every=4, slots=2)
 TIMES = ("seconds", "data_wait", "clips_per_s", "memory_gb")

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from tests.train.original import OriginalDraws, write_png
-from tevit import masks, shapes
+from tevit.masks import ops as masks
+from tevit.synthetic import dataset as shapes
 from train.data import TrainingData, annotation_file, open_training_data, slot_batch
 from train.recipes import QUERYINST_RECIPE, TEVIT_MSGSHIFT_MST_RECIPE
 from train.sampling import SeededDraws

@@ -8,8 +8,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tevit import shapes
-from tevit.encode import VideoWriter
+from tevit.synthetic import dataset as shapes
+from tevit.video.writer import VideoWriter
 
 FPS = Fraction(6)
 

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from tevit.benchmarks.machine import resident_memory
 from tevit.benchmarks.record import Figures, spread
-from tevit.parts import Part
-from tevit.predict import Predictor
+from tevit.inference.accumulate import Part
+from tevit.inference.predictor import Predictor
+from tevit.inference.stream_file import stream
 from tevit.progress import Progress
-from tevit.streamed import stream
-from tevit.video import Video
+from tevit.video.reader import Video
 
 SETTLED = 200  # frames after which memory must no longer grow
 

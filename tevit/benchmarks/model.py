@@ -21,12 +21,12 @@ from tevit.benchmarks.record import Figures, spread
 from tevit.benchmarks.timing import Took, in_turns, took, wait_for
 from tevit.benchmarks.yardstick import Yardstick
 from tevit.checkpoint import save_model
-from tevit.compiled import CompiledModel
 from tevit.configs import ModelConfig, published
+from tevit.inference.compiled import CompiledModel
+from tevit.inference.postprocess import Detections, to_tracks
+from tevit.inference.predictor import Predictor, load
 from tevit.model.tevit import TeViT
-from tevit.postprocess import Detections, to_tracks
-from tevit.predict import Predictor, load
-from tevit.video import Geometry, geometry
+from tevit.video.reader import Geometry, geometry
 
 TRACKS = 10
 PARTS = ("backbone", "FPN", "stages", "mask head", "paste and RLE")

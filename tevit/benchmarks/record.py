@@ -11,7 +11,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tevit.files import atomic
+from tevit.io.files import atomic
 
 if TYPE_CHECKING:
     import torch

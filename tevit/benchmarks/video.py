@@ -7,11 +7,11 @@ from pathlib import Path
 from tevit.benchmarks.machine import peak_memory
 from tevit.benchmarks.record import Figures, spread
 from tevit.benchmarks.timing import took
-from tevit.parts import Part
-from tevit.postprocess import Detections
-from tevit.predict import Predictor
-from tevit.video import Video, geometry, preprocess
-from tevit.ytvis import write_results
+from tevit.inference.accumulate import Part
+from tevit.inference.postprocess import Detections
+from tevit.inference.predictor import Predictor
+from tevit.io.ytvis import write_results
+from tevit.video.reader import Video, geometry, preprocess
 
 
 class Watched(Predictor):

@@ -8,7 +8,7 @@ import numpy as np
 
 from tevit.evaluation.curves import FIGURES, MOST, RECALL_POINTS, by_area
 from tevit.evaluation.matching import Outcome
-from tevit.evaluation.measuring import Measured
+from tevit.evaluation.overlaps import Measured
 
 if TYPE_CHECKING:  # it imports a progress bar, which takes a while
     from tevit.progress import Progress

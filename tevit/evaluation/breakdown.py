@@ -7,7 +7,7 @@ import numpy as np
 
 from tevit.evaluation.curves import AREA_RANGES, Curves, by_range, count_positives, curves, mean_of_known
 from tevit.evaluation.matching import Outcome, Question, settle
-from tevit.evaluation.measuring import Measured
+from tevit.evaluation.overlaps import Measured
 
 LENGTHS = {"up to 16 frames": (0, 16), "17 to 32 frames": (17, 32), "33 frames and more": (33, np.inf)}
 """Frames in which a track is there; the limits are those of TIVE (arXiv 2210.08856)."""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tevit.evaluation.measuring import VideoPairs
+from tevit.evaluation.overlaps import VideoPairs
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from collections import Counter
 
 from tevit.evaluation.errors import TYPES, Errors
-from tevit.evaluation.gaps import Gap, Gaps
+from tevit.evaluation.oracle_gaps import Gap, Gaps
 from tevit.evaluation.tables import NOTHING, layout, percent
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tevit.evaluation.measuring import Measured
-from tevit.evaluation.mending import Ledger, explaining
-from tevit.evaluation.records import ErrorRecord, records
-from tevit.evaluation.taxonomy import TYPES, Limits, Verdicts, judge
+from tevit.evaluation.error_table import ErrorRecord, records
+from tevit.evaluation.error_types import TYPES, Limits, Verdicts, judge
+from tevit.evaluation.oracle import Ledger, explaining
+from tevit.evaluation.overlaps import Measured
 
 __all__ = ["TYPES", "Costs", "ErrorRecord", "Errors", "Limits", "find_costs", "find_errors"]
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import msgspec
 import numpy as np
 
-from tevit import segmentations
-from tevit.evaluation.overlaps import Masks, together
-from tevit.tracks import RLE, VideoResult
-from tevit.ytvis import Annotation, Dataset, Prediction, Results, open_dataset, read_results
+from tevit.evaluation.track_iou import Masks, together
+from tevit.io.ytvis import Annotation, Dataset, Prediction, Results, open_dataset, read_results
+from tevit.masks import json as segmentations
+from tevit.results import RLE, VideoResult
 
 Source = str | os.PathLike | Dataset | Sequence[VideoResult]
 """Ground truth: a file in YouTube-VIS form, one that is open already, or videos in memory."""

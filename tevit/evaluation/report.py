@@ -9,14 +9,14 @@ from pathlib import Path
 
 import numpy as np
 
-from tevit.evaluation.ap import Evaluation
+from tevit.evaluation.api import Evaluation
 from tevit.evaluation.curves import mean_of_known
 from tevit.evaluation.error_tables import gain
 from tevit.evaluation.errors import TYPES, ErrorRecord, Errors
-from tevit.evaluation.gaps import Gap, Gaps
 from tevit.evaluation.matching import IOU_THRESHOLDS
+from tevit.evaluation.oracle_gaps import Gap, Gaps
 from tevit.evaluation.tables import heading, percent
-from tevit.files import atomic
+from tevit.io.files import atomic
 
 _WORST = 10  # of each kind
 _CLASSES = 60
@@ -35,7 +35,7 @@ def write_report(path: str | os.PathLike, title: str, evaluation: Evaluation, er
     """Write the page; plotly's script, which draws the figures, goes into it."""
     from plotly.offline import get_plotlyjs
 
-    page = files("tevit.evaluation").joinpath("report.html").read_text("utf-8")
+    page = files("tevit").joinpath("templates/errors.html").read_text("utf-8")
     parts = {
         "title": escape(title),
         "at": _at(errors),

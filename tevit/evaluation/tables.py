@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
-from tevit.evaluation.ap import Evaluation
+from tevit.evaluation.api import Evaluation
 from tevit.evaluation.bootstrap import Interval
 from tevit.evaluation.breakdown import Part
 from tevit.evaluation.curves import FIGURES

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tevit.configs import BackboneConfig
-from tevit.model.packed import convolved, kernel_sum
+from tevit.model.cpu.packed import convolved, kernel_sum
 
 
 class MessengerPvt(nn.Module):

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from tevit.model.packed import self_attention
+from tevit.model.cpu.packed import self_attention
 from tevit.model.roi import Pyramid, pyramid_roi_align
 
 BOX_BINS, MASK_BINS = 7, 14

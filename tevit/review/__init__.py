@@ -3,7 +3,7 @@
 from tevit.review.apply import Corrected, Fit, apply, correct, fit, other_versions
 from tevit.review.decisions import Decision, decide, from_line, parse_log, read_log, to_line, write_log
 from tevit.review.labels import content_hash
-from tevit.review.standing import Disagreement, Standing, last_redoable, last_undoable, standing, tally
+from tevit.review.log import Disagreement, Standing, last_redoable, last_undoable, standing, tally
 
 __all__ = [
     "Corrected",

@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 
-from tevit import masks
+from tevit.masks import ops as masks
 from tevit.review import decisions as do
 from tevit.review.decisions import Decision, Mask
 from tevit.review.labels import Fields, Labels, Original, UnfitError, content_hash, open_labels, to_json
-from tevit.review.standing import Disagreement, Standing, standing
+from tevit.review.log import Disagreement, Standing, standing
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tevit import masks
+from tevit.io.ytvis import Annotation, Dataset
+from tevit.masks import ops as masks
+from tevit.results import Track
 from tevit.review.decisions import Decision, TrackRef, tracks_of
-from tevit.tracks import Track
-from tevit.ytvis import Annotation, Dataset
 
 COLUMNS = (
     *("video_id", "video", "annotation_id", "change", "class_before", "class_after", "crowd_before", "crowd_after"),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from tevit.io.ytvis import Dataset, Results
 from tevit.review.decisions import (
     AcceptMasks,
     Action,
@@ -19,7 +20,6 @@ from tevit.review.decisions import (
     to_mask,
 )
 from tevit.review.queue import Item
-from tevit.ytvis import Dataset, Results
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ from typing import Literal, get_args
 
 import msgspec
 
-from tevit import jsonfile, masks
-from tevit.files import atomic
-from tevit.tracks import RLE
+from tevit.io import json as jsonfile
+from tevit.io.files import atomic
+from tevit.masks import ops as masks
+from tevit.results import RLE
 
 Verdict = Literal["label is right", "label is wrong", "both wrong", "unclear"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)

@@ -10,10 +10,12 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from tevit import jsonfile, masks, segmentations
+from tevit.io import json as jsonfile
+from tevit.masks import json as segmentations
+from tevit.masks import ops as masks
+from tevit.masks.json import TrackMasks
+from tevit.results import RLE
 from tevit.review.decisions import MAKERS, Decision, Mask, TrackRef
-from tevit.segmentations import TrackMasks
-from tevit.tracks import RLE
 
 Original = bytes | Mapping[str, Any]
 """A data set as the bytes of its file or as the object that it holds."""

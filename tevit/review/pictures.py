@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from tevit.render import overlay
+from tevit.io.ytvis import FPS, Dataset
+from tevit.results import Track, VideoResult
 from tevit.review.changes import Change
-from tevit.tracks import Track, VideoResult
-from tevit.ytvis import FPS, Dataset
+from tevit.video.overlay import overlay
 
 _WIDTH = 320  # pixels
 _GREY = 96

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 
+from tevit.evaluation.error_table import ErrorRecord
+from tevit.evaluation.error_types import TYPES
 from tevit.evaluation.errors import Errors, find_errors
 from tevit.evaluation.inputs import read_inputs
-from tevit.evaluation.measuring import Measured, measure
-from tevit.evaluation.records import ErrorRecord
-from tevit.evaluation.taxonomy import TYPES
+from tevit.evaluation.overlaps import Measured, measure
+from tevit.io.ytvis import Dataset, Results, open_dataset, read_results
 from tevit.review.decisions import Predicted
 from tevit.review.suspicion import COVERS, Suspicion, scene, suspicions
-from tevit.ytvis import Dataset, Results, open_dataset, read_results
 
 _REST = 0.05  # priorities below it are for errors that look like the model's own
 

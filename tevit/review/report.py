@@ -10,12 +10,12 @@ from importlib.resources import files
 from pathlib import Path
 
 from tevit.evaluation import Evaluation, evaluate
-from tevit.files import atomic
+from tevit.io.files import atomic
+from tevit.io.ytvis import Dataset, open_dataset
 from tevit.review.apply import Corrected
 from tevit.review.changes import COLUMNS, Change, class_name, find_changes, rows
 from tevit.review.decisions import VERDICTS, Decision
-from tevit.review.standing import summary, tally
-from tevit.ytvis import Dataset, open_dataset
+from tevit.review.log import summary, tally
 
 FIGURES = ("AP", "AP50", "AP75", "AR1", "AR10")
 _PICTURES = 400  # more make the page too large to open
@@ -112,7 +112,7 @@ def _write_page(
     from tevit.review.pictures import Pictures  # it imports OpenCV, which a log without changes does not need
 
     pictures = Pictures(dataset, frames)
-    page = files("tevit.review").joinpath("report.html").read_text("utf-8")
+    page = files("tevit").joinpath("templates/review.html").read_text("utf-8")
     parts = {
         "title": escape(f"Review of {name}"),
         "subtitle": escape(_subtitle(log, corrected)),

@@ -10,8 +10,8 @@ from itertools import combinations
 
 import numpy as np
 
-from tevit.evaluation.measuring import Measured, VideoPairs, extent
-from tevit.evaluation.overlaps import Spans, frame_overlaps, spans, track_ious
+from tevit.evaluation.overlaps import Measured, VideoPairs, extent
+from tevit.evaluation.track_iou import Spans, frame_overlaps, spans, track_ious
 
 COVERS = 0.5  # IoU from which a mask is taken to show the same object
 _MEETS = 0.05  # IoU of whole tracks from which a misplaced label is still thought to be of this object

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from hypothesis import strategies as st
 
-from tevit.evaluation import ap
-from tevit.masks import encode
+from tevit.evaluation import api as ap
+from tevit.masks.ops import encode
 
 GOLDENS = Path(__file__).parents[2] / "goldens"
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.tevit.evaluation import sets
-from tevit import cli
+from tevit.cli import main as cli
 
 ROOT = Path(__file__).parents[3]
 NAMES = ["AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl"]

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 
 from tests.tevit.evaluation import sets
 from tests.tevit.evaluation.sets import annotation, data_set, prediction
-from tevit.evaluation.ap import conclude
+from tevit.evaluation.api import conclude
 from tevit.evaluation.errors import TYPES, ErrorRecord, Errors, Limits, find_errors
 from tevit.evaluation.inputs import read_inputs
-from tevit.evaluation.measuring import Measured, measure
+from tevit.evaluation.overlaps import Measured, measure
 
 SIZE = 40, 60
 FRAMES = 10

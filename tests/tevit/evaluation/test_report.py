@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tests.tevit.evaluation import sets
-from tevit import cli
+from tevit.cli import main as cli
 
 pytestmark = pytest.mark.browser
 PLOTS = ["dap", "gaps", "parts", "thresholds", "recall", "confusion", "scores", "lengths"]

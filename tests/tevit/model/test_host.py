@@ -12,8 +12,8 @@ from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTenso
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tevit.configs import MODELS
+from tevit.inference.postprocess import Detections, detect
 from tevit.model.tevit import TeViT
-from tevit.postprocess import Detections, detect
 
 
 class Crossings(TorchDispatchMode):

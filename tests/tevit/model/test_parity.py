@@ -12,13 +12,13 @@ import torch
 
 from tests import oracle
 from tevit.checkpoint import empty_model
+from tevit.checkpoint_keys import from_original, to_original
 from tevit.configs import QUERYINST_PVT, TEVIT_MSGSHIFT, TEVIT_R50, TEVIT_SWIN_L_MST
-from tevit.model.packed import pack
+from tevit.inference.postprocess import detect, paste, to_tracks
+from tevit.model.cpu.packed import pack
 from tevit.model.pvt import MessengerPvt
 from tevit.model.tevit import TeViT
-from tevit.original import from_original, to_original
-from tevit.postprocess import detect, paste, to_tracks
-from tevit.video import geometry, preprocess
+from tevit.video.reader import geometry, preprocess
 
 CONFIGS = {
     "r50": TEVIT_R50,
@@ -156,7 +156,7 @@ def check_layout(name: str) -> None:
 
 
 def masks_of(track, size_hw):
-    from tevit.masks import decode
+    from tevit.masks.ops import decode
 
     return np.stack([np.zeros(size_hw, bool) if rle is None else decode(rle).astype(bool) for rle in track.rles])
 

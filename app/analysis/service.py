@@ -1,0 +1,279 @@
+"""Evaluations that pages ask for: worked out once in the background, kept on disk, shared by all who look.
+
+What is kept goes by the content of the files and the format of the code, so that it never has to be told to forget.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Literal
+
+from app.analysis.comparison import Findings, of_model
+from app.analysis.evaluating import FORMAT, Kept, Order, load
+from app.analysis.worker import Report, elsewhere, here
+from app.projects.project import Model, Project
+from tevit.download import home
+from tevit.evaluation.errors import Limits
+from tevit.evaluation.parallel import usable_cores
+from tevit.progress import Cancelled
+
+log = logging.getLogger(__name__)
+
+LIMIT = 2_000_000_000  # bytes of kept evaluations
+MOST_OPEN = 6  # evaluations in memory: about 10 MB each for 300 videos
+MOST_MOVED = 8  # sets of limits
+
+State = Literal["running", "done", "cancelled", "failed", "nothing"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far an opening is. state: "nothing" where there is nothing to measure by. share: done, of 1. words: what is
+    going on, what failed, or what is missing. findings: where it is done."""
+
+    state: State
+    share: float
+    words: str
+    findings: Findings | None = None
+
+    @property
+    def over(self) -> bool:
+        """Nothing more will come."""
+        return self.state != "running"
+
+
+class Opening:
+    """One project's evaluation under way, or done. May be used from any thread; several pages may watch it."""
+
+    def __init__(self, desk: "Desk", project: Project):
+        self._desk, self._project = desk, project
+        self._lock = threading.Lock()
+        self._shares: dict[str, tuple[float, str]] = {}
+        self._now = Progress("running", 0.0, "opening")
+        self._watchers = 0
+        self._stop = threading.Event()
+        self._over = threading.Event()
+
+    @property
+    def now(self) -> Progress:
+        """How far it is."""
+        return self._now
+
+    def wait(self, seconds: float | None = None) -> Progress:
+        """Until it is over, or so long."""
+        self._over.wait(seconds)
+        return self._now
+
+    def join(self) -> None:
+        """A page looks at it."""
+        with self._lock:
+            self._watchers += 1
+
+    def leave(self) -> None:
+        """A page does not want it any more; where nobody else does, it is cancelled."""
+        with self._lock:
+            self._watchers -= 1
+            last = self._watchers <= 0
+        if last:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Stop the work, for everybody; what is done stays."""
+        if not self._over.is_set():
+            self._stop.set()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it was cancelled, or will be in a moment."""
+        return self._stop.is_set()
+
+    def run(self) -> None:
+        """Do the work, in the caller's thread."""
+        try:
+            self._now = self._work()
+        except Cancelled:
+            self._now = Progress("cancelled", self._now.share, "cancelled")
+        except (OSError, ValueError, MemoryError) as error:
+            self._now = Progress("failed", self._now.share, str(error) or "not enough memory")
+        except Exception:
+            log.exception("evaluating %s failed", self._project.name)
+            self._now = Progress("failed", self._now.share, "The evaluation failed; the server's log says why.")
+        finally:
+            self._over.set()
+
+    def _work(self) -> Progress:
+        project = self._project
+        if not project.has_truth or not project.models:
+            return Progress("nothing", 1.0, lacks(project))
+        processes = max(1, usable_cores() // len(project.models))
+        with ThreadPoolExecutor(min(usable_cores(), len(project.models))) as pool:
+            jobs = [pool.submit(self._model, model, processes) for model in project.models]
+            import_module("scipy.optimize")  # half a second, which else the first move of the cut-off takes
+            try:
+                kept = [job.result() for job in jobs]
+            except BaseException:
+                self._stop.set()  # one that failed ends the others
+                raise
+        models = [of_model(model.name, found) for model, found in zip(project.models, kept, strict=True)]
+        return Progress("done", 1.0, "", Findings(project, tuple(models)))
+
+    def _model(self, model: Model, processes: int) -> Kept:
+        def report(stage: str, share: float) -> None:
+            if self._stop.is_set():
+                raise Cancelled
+            self._tell(model.name, stage, share)
+
+        found = self._desk.kept(self._project, model, processes, report)
+        self._tell(model.name, "done", 1.0)
+        return found
+
+    def _tell(self, name: str, stage: str, share: float) -> None:
+        with self._lock:
+            self._shares[name] = share, f"{name}: {stage}"
+            shares = [found for found, _ in self._shares.values()]
+            words = min(self._shares.values())[1]
+            if not self._over.is_set():
+                self._now = Progress("running", sum(shares) / len(self._project.models), words)
+
+
+def lacks(project: Project) -> str:
+    """What a project without errors to show is missing."""
+    if not project.models:
+        return "Errors need predictions: name a model's results."
+    return "Errors need ground truth: name a data set with annotations."
+
+
+class Desk:
+    """All evaluations of this server. folder: where they are kept; by default below $TEVIT_HOME. inside: work in this
+    process instead of another one, for tests."""
+
+    def __init__(self, folder: Path | None = None, limit: int = LIMIT, inside: bool = False):
+        self.folder = folder or home() / "cache" / "findings"
+        self._limit, self._inside = limit, inside
+        self._lock = threading.Lock()
+        self._openings: dict[tuple, Opening] = {}
+        self._open: OrderedDict[str, Kept] = OrderedDict()
+        self._moved: OrderedDict[tuple, Findings] = OrderedDict()
+        self._working: dict[str, threading.Lock] = {}
+
+    def open(self, project: Project) -> Opening:
+        """Begin, or join what goes on or is done already."""
+        key = (str(project.folder), *(self.path(project, model).name for model in project.models))
+        with self._lock:
+            opening = self._openings.get(key)
+            fresh = opening is None or opening.stopping or opening.now.state == "failed"
+            if fresh:
+                opening = self._openings[key] = Opening(self, project)
+                self._forget()
+        assert opening is not None
+        opening.join()
+        if fresh:
+            threading.Thread(target=opening.run, name="evaluation", daemon=True).start()
+        return opening
+
+    def moved(self, findings: Findings, limits: Limits, cutoff: float) -> Findings:
+        """At other limits, the same object for everybody who asks for the same. Raises: ValueError."""
+        key = (str(findings.project.folder), *(id(m.kept) for m in findings.models), limits, cutoff)
+        with self._lock:
+            if key in self._moved:
+                self._moved.move_to_end(key)
+                return self._moved[key]
+            # What another choice of models has worked out already.
+            known = {id(m.kept): m for found in self._moved.values() for m in found.models if m.at == (limits, cutoff)}
+        found = findings.moved(limits, cutoff, known)
+        with self._lock:
+            self._moved[key] = found
+            while len(self._moved) > MOST_MOVED:
+                self._moved.popitem(last=False)
+        return found
+
+    def close(self) -> None:
+        """Stop everything."""
+        with self._lock:
+            openings = list(self._openings.values())
+        for opening in openings:
+            opening.cancel()
+        for opening in openings:
+            opening.wait(5)
+
+    def _forget(self) -> None:
+        over = [key for key, opening in self._openings.items() if opening.now.over]
+        for key in over[: max(0, len(over) - MOST_OPEN)]:
+            del self._openings[key]
+
+    def path(self, project: Project, model: Model) -> Path:
+        """Where a model's evaluation is kept."""
+        truth = project.truth.sha256 if project.truth else ""
+        classes = sorted((model.categories or {}).items()) if model.categories is not None else None
+        text = json.dumps([FORMAT, truth, model.file.sha256, classes])
+        return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
+
+    def kept(self, project: Project, model: Model, processes: int, report: Report) -> Kept:
+        """A model's evaluation, from memory, from disk, or made. report(stage, share): may raise to stop.
+
+        Raises: OSError, ValueError; and what `report` raises.
+        """
+        assert project.truth is not None
+        path = self.path(project, model)
+        with self._lock:
+            turn = self._working.setdefault(path.name, threading.Lock())
+        while not turn.acquire(timeout=0.1):
+            report("waiting", 0.0)
+        try:
+            found = self._recall(path)
+            if found is None:
+                order = Order(project.truth.path, model.file.path, model.categories, str(path), processes)
+                (here if self._inside else elsewhere)(order, report)
+                found = load(path)
+                self._make_room(path)
+            self._remember(path, found)
+            return found
+        finally:
+            turn.release()
+
+    def _recall(self, path: Path) -> Kept | None:
+        with self._lock:
+            if path.name in self._open:
+                return self._open[path.name]
+        try:
+            found = load(path)
+            path.touch()
+            return found
+        except OSError:
+            return None
+        except ValueError as error:
+            log.warning("%s", error)
+            return None
+
+    def _remember(self, path: Path, found: Kept) -> None:
+        with self._lock:
+            self._open[path.name] = found
+            self._open.move_to_end(path.name)
+            while len(self._open) > MOST_OPEN:
+                self._open.popitem(last=False)
+
+    def _make_room(self, newest: Path) -> None:
+        """The least recently used go until the limit is kept."""
+        files = sorted(_kept(self.folder), key=lambda file: file[1].st_mtime)
+        size = sum(stat.st_size for _, stat in files)
+        for file, stat in files:
+            if size <= self._limit or file == newest:
+                return
+            size -= stat.st_size
+            file.unlink(missing_ok=True)
+
+
+def _kept(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """Whole files: names of those being written begin with a dot. Others may take one away meanwhile."""
+    for file in folder.glob("[!.]*.npz"):
+        with suppress(FileNotFoundError):
+            yield file, file.stat()

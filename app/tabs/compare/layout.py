@@ -1,0 +1,98 @@
+"""The components of the tab `Compare`, and where they stand."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gradio as gr
+
+from app.deep_link import LAYOUTS
+from app.player.screen import screen
+from app.projects.videos import SORTS
+from app.tabs.compare import views as compare_panels
+
+NONE = "(none)"  # where only one model is wanted
+_CLICKS = """
+element.addEventListener("click", (event) => {
+  const row = event.target.closest("[data-key]"), picture = event.target.closest("[data-frame]");
+  const plot = event.target.closest("svg");
+  if (row) trigger("select", { key: row.dataset.key });
+  else if (picture) trigger("select", { frame: Number(picture.dataset.frame) });
+  else if (plot) {
+    const box = plot.getBoundingClientRect();
+    trigger("select", { part: Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)) });
+  }
+});
+"""
+_KEYS = """
+document.addEventListener("keydown", (event) => {
+  const name = { n: "Next video", p: "Previous video" }[event.key], tab = document.querySelector("#compare");
+  if (!name || event.ctrlKey || event.metaKey || event.altKey || !tab.offsetParent) return;
+  const writing = "input:not([type=radio]):not([type=range]), textarea, dialog[open]";
+  if (event.target.closest && event.target.closest(writing)) return;
+  const button = [...tab.querySelectorAll("button")].find((it) => it.textContent.trim() === name);
+  if (button) button.click();
+});
+"""
+ADDRESS = """(query) => {
+  const address = new URL(location.href);
+  for (const name of ["data", "video", "frame", "model", "truth", "prediction", "side", "layout"]) {
+    address.searchParams.delete(name);
+  }
+  for (const [name, value] of new URLSearchParams(query)) address.searchParams.append(name, value);
+  history.replaceState(null, "", address);
+}"""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """address: the view as a query, in the page's address."""
+
+    video: gr.Dropdown
+    sort: gr.Dropdown
+    previous: gr.Button
+    next: gr.Button
+    a: gr.Dropdown
+    b: gr.Dropdown
+    layout: gr.Radio
+    cutoff: gr.Slider
+    notices: gr.HTML
+    player: gr.HTML
+    matches: gr.HTML
+    pair: gr.HTML
+    address: gr.Textbox
+
+    def all(self) -> Iterator[Any]:
+        """Every component."""
+        return (getattr(self, item.name) for item in fields(self))
+
+
+def lay_out() -> Parts:
+    """Into the Blocks that is open. What can be chosen depends on the page's data set."""
+    with gr.Column(elem_id="compare"):
+        with gr.Row(elem_id="compare-bar"):
+            parts: dict[str, Any] = _bar()
+        parts["notices"] = gr.HTML(elem_id="compare-notices")
+        with gr.Row(elem_id="compare-view", equal_height=False):
+            with gr.Column(elem_id="compare-screen"):
+                parts["player"] = screen("compare-player")
+            with gr.Column(elem_id="compare-matches"):
+                clicks: dict[str, Any] = {"js_on_load": _CLICKS, "apply_default_css": False}
+                parts["matches"] = gr.HTML(elem_id="matches", **clicks)
+                parts["pair"] = gr.HTML(compare_panels.NOTHING, elem_id="pair", **clicks)
+        gr.HTML("", js_on_load=_KEYS, elem_id="compare-keys")
+        parts["address"] = gr.Textbox(visible=False)
+    return Parts(**parts)
+
+
+def _bar() -> dict[str, Any]:
+    return {
+        "video": gr.Dropdown([], label="Video", elem_id="compare-video", min_width=220),
+        "sort": gr.Dropdown([(f"by {name}", name) for name in SORTS], value="file", label="Order", min_width=90),
+        "previous": gr.Button("Previous video", min_width=80, size="md"),
+        "next": gr.Button("Next video", min_width=80, size="md"),
+        "a": gr.Dropdown([], label="A", min_width=120),
+        "b": gr.Dropdown([NONE], value=NONE, label="B", min_width=120),
+        "layout": gr.Radio(list(LAYOUTS), value="side", label="Layout", min_width=240),
+        "cutoff": gr.Slider(0, 1, 0, step=0.01, label="Lowest score", min_width=160),
+    }

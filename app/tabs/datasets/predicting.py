@@ -1,0 +1,155 @@
+"""A model over all videos of a data set, in the line of the one model worker: a turn for each video.
+
+So whoever wants a single video segmented meanwhile waits for one video, not for all of them.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from app.player.proxy import Footage
+from app.projects.partial import Parts, Request
+from app.projects.project import Project, first
+from app.tabs.segment.models import Predictor
+from app.tabs.segment.run import Job
+from app.tabs.segment.worker import Runs
+from tevit.inference.dataset import in_order
+from tevit.results import VideoResult
+
+STAGE = "predicting"
+
+
+class Predicting(Job):
+    """finished: called with the results.json when all is done; raises OSError, ValueError. May be used from any thread.
+
+    total: videos of the data set. failed: id -> sentence.
+    """
+
+    def __init__(self, project: Project, request: Request, finished: Callable[[Path], None]):
+        super().__init__(project.name, request.model)
+        self.project, self.request = project, request
+        self.parts = Parts(project, request)
+        self.failed: dict[int, str] = {}
+        self._finished = finished
+        self._at_work = threading.Lock()
+        self._lengths = {id: video.length for id, video in project.dataset.videos.items()}
+        self._done = self.parts.done & self._lengths.keys()
+        self.total = len(self._lengths)
+
+    @property
+    def done(self) -> int:
+        """Videos that are finished."""
+        return len(self._done)
+
+    def begin(self) -> None:
+        """The first turn loads the model, the others go on."""
+        if self.snapshot().stage:
+            self._say(0)
+        else:
+            super().begin()
+
+    def work(self, predictor: Predictor, relieve: Callable[[], None] = lambda: None) -> None:
+        """The next video; after the last one the file."""
+        with self._at_work:
+            left = self._left()
+            if left:
+                self.parts.begin()
+                self._say(0)
+                self._video(left[0], predictor, relieve)
+            if len(left) <= 1:
+                self._end()
+
+    def cancel(self) -> None:
+        """What is finished stays; between two turns there is nothing to wait for."""
+        super().cancel()
+        if self._at_work.acquire(blocking=False):
+            self._at_work.release()
+            self.finish("cancelled", self.left())
+
+    def left(self) -> str:
+        """How many are kept."""
+        return f"{self.done} of {self.total} videos are kept: the same again goes on there."
+
+    def _left(self) -> list[int]:
+        return [id for id in self._lengths if id not in self._done and id not in self.failed]
+
+    def _say(self, frames: int) -> None:
+        over = sum(self._lengths[id] for id in (*self._done, *self.failed))
+        self.note(STAGE, over + frames, sum(self._lengths.values()))
+
+    def _video(self, id: int, predictor: Predictor, relieve: Callable[[], None]) -> None:
+        try:
+            result = self._predicted(id, predictor, relieve)
+        except (ValueError, OSError, MemoryError) as error:
+            self.failed[id] = str(error) or "not enough memory"
+            return
+        self.parts.keep(replace(result, video_id=id))
+        self._done.add(id)
+        self._say(0)
+
+    def _predicted(self, id: int, predictor: Predictor, relieve: Callable[[], None]) -> VideoResult:
+        """Out of memory, once more when the other models are gone."""
+        # Not within `except`: there the exception would hold the memory that is to be given back.
+        with suppress(MemoryError):
+            return self._pass(id, predictor)
+        relieve()
+        return self._pass(id, predictor)
+
+    def _pass(self, id: int, predictor: Predictor) -> VideoResult:
+        """In one pass, frames in the order of their names, as `tevit predict --dataset` and the original do it."""
+        footage = self.project.footage(id)
+        if not isinstance(footage, Footage):
+            raise FileNotFoundError(self.project.frames_notice(id))
+        parts: Iterator[VideoResult] = predictor.stream(
+            in_order(footage.files, id),
+            window=0,
+            max_tracks=self.request.tracks,
+            score_threshold=0.0,
+            progress=lambda stage, done, total: self._say(done if stage == "segmenting" else 0),
+        )
+        *_, result = parts
+        return result
+
+    def _end(self) -> None:
+        if not self._done:
+            why = next(iter(self.failed.values()), "the data set has no videos")
+            self.finish("failed", f"No video could be predicted: {why}")
+            return
+        self._finished(self.parts.join(self.parts.target, self._lengths))
+        if self.failed:
+            why = f"{len(self.failed)} of {self.total} videos failed (ids {first(list(self.failed))})"
+            self.finish("done", f"{why}: {next(iter(self.failed.values()))} The same again tries them anew.")
+            return
+        self.parts.remove()
+        self.finish("done", f"{self.request.name} has predicted all {self.total} videos.")
+
+
+class Predictions:
+    """Of all data sets: one at a time each, whoever asked for it. May be used from any thread."""
+
+    def __init__(self, runs: Runs):
+        self._runs = runs
+        self._jobs: dict[str, Predicting] = {}
+        self._lock = threading.Lock()
+
+    def of(self, project: Project) -> Predicting | None:
+        """The one that goes on, or was the last."""
+        return self._jobs.get(project.id)
+
+    def ahead(self, job: Predicting) -> int:
+        """How many are before it in line."""
+        return self._runs.ahead(job)
+
+    def start(self, project: Project, request: Request, finished: Callable[[Path], None]) -> Predicting:
+        """Put it in line. Raises: ValueError where one of this data set goes on, or there is nothing to look at."""
+        if project.frames is None or not project.frames.is_dir():
+            raise ValueError(f"Predicting needs the frames of {project.name}: name their folder.")
+        with self._lock:
+            before = self._jobs.get(project.id)
+            if before is not None and not before.over:
+                raise ValueError(f"{before.request.name} is predicting this data set already.")
+            job = self._jobs[project.id] = Predicting(project, request, finished)
+        self._runs.enter(job)
+        return job

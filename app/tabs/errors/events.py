@@ -1,0 +1,305 @@
+"""The tab `Errors`: from figures to kinds of errors, to the list of errors, to the frame in Compare."""
+
+import asyncio
+import itertools
+import threading
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
+
+import gradio as gr
+
+from app import deep_link as view
+from app.analysis.comparison import Findings
+from app.analysis.filter import NONE, merged, without
+from app.analysis.plots import brushed
+from app.analysis.service import Opening
+from app.analysis.table import find, row
+from app.projects.project import Project
+from app.session import QUIET, TICK, Pages, Updates
+from app.tabs.datasets.views import notices
+from app.tabs.errors import views as panels
+from app.tabs.errors.layout import ADDRESS, NOBODY, Parts, lay_out
+from app.tabs.errors.state import ORDERS, PAGE, Chosen, every, found, from_address, listed, to_address, to_query
+from app.workspace import Bench
+
+PAUSE = 0.1  # seconds in which a slider that is still moving says so
+
+
+@dataclass
+class Page:
+    """What one page looks at: the data set as it was when it asked; everything worked out, all models at the usual
+    thresholds; what it chose."""
+
+    project: Project
+    chosen: Chosen
+    whole: Findings | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def build(page: gr.Blocks, bench: Bench, jump: gr.Textbox, picked: gr.Textbox, tabs: gr.Tabs) -> None:
+    """Lay the tab out in the Blocks that is open and tie its events. jump: where Compare is told what to show; picked:
+    Review."""
+    del page  # nothing happens when it is loaded: the evaluation begins at the first look at the tab
+    _Tab(lay_out(), bench, jump, picked, tabs).tie()
+
+
+class _Tab:
+    """What happens in the tab."""
+
+    def __init__(self, parts: Parts, bench: Bench, jump: gr.Textbox, picked: gr.Textbox, tabs: gr.Tabs):
+        self.parts, self.bench, self.jump, self.picked, self.tabs = parts, bench, jump, picked, tabs
+        self._page = Pages(lambda request: _begun(bench.of(request), request)).of
+        self._counter = itertools.count(1)
+
+    def tie(self) -> None:
+        """Every event and what it may change; none is a public endpoint."""
+        parts = self.parts
+        views = [parts.bar, parts.plots, parts.rows, parts.address]
+        told = [*views, parts.search, self.jump, self.picked, self.tabs]
+        everything = [getattr(parts, item.name) for item in fields(parts)]
+        measured = [*parts.heard(), parts.address]
+        parts.state.select(self.begin, None, everything, **QUIET)
+        for place in parts.heard():
+            if place is not parts.state:
+                place.select(self.heard, None, told, trigger_mode="multiple", **QUIET)
+        parts.search.change(self.search, parts.search, views, trigger_mode="always_last", **QUIET)
+        parts.order.input(self.order, parts.order, [parts.rows, parts.address], trigger_mode="always_last", **QUIET)
+        parts.address.change(None, parts.address, None, js=ADDRESS)
+        sliders = [parts.positive, parts.background, parts.cutoff]
+        for slider in sliders:
+            slider.change(self.move, sliders, measured, trigger_mode="multiple", **QUIET)
+        for model in (parts.a, parts.b):
+            model.input(self.compare, [parts.a, parts.b], measured, trigger_mode="multiple", **QUIET)
+
+    # --- the evaluation
+
+    async def begin(self, request: gr.Request) -> AsyncIterator[Updates]:
+        """The first look at the tab, or another try."""
+        page = self._page(request)
+        page.project = self.bench.find(page.project.id)
+        opening = await asyncio.to_thread(self.bench.desk.open, page.project)
+        try:
+            async for updates in self._evaluating(opening):
+                yield updates
+            async for updates in self._evaluated(opening, page):
+                yield updates
+        finally:
+            opening.leave()
+
+    async def _evaluating(self, opening: Opening) -> AsyncIterator[Updates]:
+        """How far it is."""
+        while not (now := opening.now).over:
+            yield {self.parts.state: panels.progress(now.share, now.words)}
+            await asyncio.sleep(TICK)
+
+    async def _evaluated(self, opening: Opening, page: Page) -> AsyncIterator[Updates]:
+        now, parts = opening.now, self.parts
+        if now.findings is None:
+            failed = now.state == "failed"
+            said = panels.problem(now.words) if failed else panels.sentence(now.words, now.state == "cancelled")
+            yield {parts.state: said}
+            return
+        page.whole = now.findings
+        if not await asyncio.to_thread(self._fits, page):
+            page.chosen = from_address("", [model.name for model in page.project.models])
+        async for updates in self._anew(page):
+            yield updates | {parts.state: gr.skip(), **self._controls(page)}
+        yield {parts.state: await asyncio.to_thread(notices, page.project)}
+
+    def _fits(self, page: Page) -> bool:
+        """Whether what a link has chosen makes sense in this data set."""
+        try:
+            self._views(page)
+        except (IndexError, KeyError, TypeError, ValueError):
+            return False
+        return True
+
+    def _controls(self, page: Page) -> Updates:
+        """As they were chosen."""
+        parts, names = self.parts, [model.name for model in page.project.models]
+        a, b = (*page.chosen.names, NOBODY, NOBODY)[:2]
+        return {
+            parts.controls: gr.Row(visible=True),
+            parts.ordering: gr.Row(visible=True),
+            parts.a: gr.Dropdown(names, value=a, visible=len(names) > 1),
+            parts.b: gr.Dropdown([*names, NOBODY], value=b, visible=len(names) > 1),
+            parts.positive: page.chosen.limits.positive,
+            parts.background: page.chosen.limits.background,
+            parts.cutoff: page.chosen.cutoff,
+            parts.search: page.chosen.filter.text,
+            parts.order: page.chosen.order,
+        }
+
+    async def _anew(self, page: Page) -> AsyncIterator[Updates]:
+        """After thresholds or models were changed: the errors first, what takes longer after that. Where they are
+        changed again meanwhile, whoever did that goes on."""
+        parts, wanted = self.parts, page.chosen.measure
+        try:
+            findings = await asyncio.to_thread(self._findings, page)
+            drawn = await asyncio.to_thread(lambda: self._views(page) | {parts.kinds: panels.kinds(findings)})
+            if page.chosen.measure == wanted:
+                yield drawn
+            for part, draw in ((parts.figures, self._figures), (parts.lenses, lambda page: panels.lenses(findings))):
+                if page.chosen.measure != wanted:
+                    return
+                yield {part: await asyncio.to_thread(draw, page)}
+        except ValueError as error:
+            yield {parts.state: panels.problem(str(error))}
+
+    def _findings(self, page: Page) -> Findings:
+        assert page.whole is not None
+        return found(self.bench.desk, page.whole, page.chosen)
+
+    def _figures(self, page: Page) -> str:
+        """Of every model; the plots of A and B."""
+        assert page.whole is not None
+        return panels.figures(self._findings(page), every(self.bench.desk, page.whole, page.chosen))
+
+    def _views(self, page: Page) -> Updates:
+        """What follows the filter. Raises: ValueError."""
+        parts, findings, chosen = self.parts, self._findings(page), page.chosen
+        selection = listed(findings, chosen)
+        side = panels.shown_side(findings, chosen)
+        return {
+            parts.bar: panels.bar(findings, selection, chosen),
+            parts.plots: panels.below(findings, selection, side),
+            parts.rows: panels.rows(findings, selection, chosen),
+            parts.address: to_address(page.project.id, chosen, tuple(model.name for model in page.project.models)),
+        }
+
+    # --- choices
+
+    async def move(
+        self, positive: float, background: float, cutoff: float, request: gr.Request
+    ) -> AsyncIterator[Updates]:
+        """Other thresholds."""
+        async for updates in self._changed(request, lambda chosen: chosen.moved(positive, background, cutoff)):
+            yield updates
+
+    async def compare(self, a: str, b: str, request: gr.Request) -> AsyncIterator[Updates]:
+        """Other models; those of the filter that name a model go with it."""
+        names = (a,) if b in (NOBODY, a) else (a, b)
+
+        def change(chosen: Chosen) -> Chosen:
+            kept = replace(chosen.filter, model=chosen.filter.model if chosen.filter.model in names else None)
+            kept = replace(kept, outcome=kept.outcome if len(names) > 1 else None)
+            return replace(chosen.filtered(kept), names=names, side=min(chosen.side, len(names) - 1))
+
+        async for updates in self._changed(request, change):
+            yield updates
+
+    async def _changed(self, request: gr.Request, change: Callable[[Chosen], Chosen]) -> AsyncIterator[Updates]:
+        page = self._page(request)
+        before = page.chosen
+        yield {self.parts.state: gr.skip()}  # what yields nothing at all would empty every component
+        try:
+            with page.lock:
+                page.chosen = change(page.chosen)
+        except (TypeError, ValueError) as error:
+            yield {self.parts.state: panels.problem(str(error))}
+            return
+        mine = page.chosen
+        await asyncio.sleep(PAUSE)
+        if page.whole is not None and mine != before and mine.measure == page.chosen.measure:
+            async for updates in self._anew(page):
+                yield updates
+
+    def search(self, text: str, request: gr.Request) -> Updates:
+        """Words that video, type or class must have. Also told when Python itself has emptied the field."""
+        if text == self._page(request).chosen.filter.text:
+            return {self.parts.rows: gr.skip()}
+        return self._now(
+            request, lambda chosen: chosen.filtered(merged(replace(chosen.filter, text=""), {"text": text}))
+        )
+
+    def order(self, order: str, request: gr.Request) -> Updates:
+        """The list in another order."""
+        order = order if order in ORDERS else "cost"
+        updates = self._now(request, lambda chosen: replace(chosen, order=order, shown=PAGE))
+        kept = {self.parts.rows, self.parts.address}
+        return {part: update for part, update in updates.items() if part in kept}
+
+    def _now(self, request: gr.Request, change: Callable[[Chosen], Chosen]) -> Updates:
+        """Quick ones. Those that make no sense change nothing."""
+        page = self._page(request)
+        with page.lock:
+            before = page.chosen
+            try:
+                page.chosen = change(before)
+                return self._views(page) if page.whole is not None else {self.parts.rows: gr.skip()}
+            except (IndexError, KeyError, TypeError, ValueError):
+                page.chosen = before
+                return {self.parts.rows: gr.skip()}
+
+    # --- presses
+
+    def heard(self, request: gr.Request, event: gr.EventData) -> Updates:
+        """Something in the tab was pressed or brushed. What the browser says is whatever it likes."""
+        said = event._data if isinstance(event._data, Mapping) else {}
+        if said.get("do") == "review":
+            query = to_query(self._page(request).chosen)
+            return {self.picked: f"{query}&n={next(self._counter)}", self.tabs: gr.Tabs(selected="review")}
+        if said.get("do") == "open":
+            return self._open(self._page(request), said)
+        change = _CHANGES.get(str(said.get("do")))
+        if change is None:
+            return {self.parts.rows: gr.skip()}
+        updates = self._now(request, lambda chosen: change(chosen, said))
+        if said["do"] == "more":
+            return {self.parts.rows: updates[self.parts.rows]}
+        return updates | ({self.parts.search: ""} if not self._page(request).chosen.filter.text else {})
+
+    def _open(self, page: Page, said: Mapping) -> Updates:
+        """Show an error in Compare, at its worst frame or the one that was pressed."""
+        findings = self._findings(page) if page.whole is not None else None
+        index = find(findings, str(said.get("row"))) if findings is not None else None
+        if findings is None or index is None:
+            return {self.parts.rows: gr.skip()}
+        query = view.to_query(_view(findings, index, said.get("frame")))
+        return {self.jump: f"{query}&n={next(self._counter)}", self.tabs: gr.Tabs(selected="compare")}
+
+
+def _begun(project: Project, request: gr.Request) -> Page:
+    """As the page's address says."""
+    said = str(dict(request.query_params).get("errors", ""))
+    return Page(project, from_address(said, tuple(model.name for model in project.models)))
+
+
+def _view(findings: Findings, index: int, frame: object) -> view.View:
+    shown, names = row(findings, index), tuple(model.name for model in findings.models)
+    length = findings.project.info(shown.video_id).length
+    wanted = frame if type(frame) is int and 0 <= frame < length else shown.worst
+    return view.View(
+        video=shown.video_id,
+        frame=wanted or 0,
+        models=names[:2],
+        truth=shown.truth_id,
+        prediction=shown.prediction_id,
+        side=names.index(shown.model),
+    )
+
+
+def _side(chosen: Chosen, said: Mapping) -> Chosen:
+    side = said["side"]
+    if side not in (0, 1):
+        raise ValueError(f"expected side 0 or 1, got {str(side)[:40]!r}")
+    model = None if chosen.filter.model is None else chosen.names[side]
+    return replace(chosen, side=int(side), filter=replace(chosen.filter, model=model))
+
+
+def _brush(chosen: Chosen, said: Mapping) -> Chosen:
+    added = brushed(str(said["plot"]), said["ranges"])
+    if len(chosen.names) < 2:
+        return chosen.filtered(merged(chosen.filter, added))
+    model = chosen.filter.model or chosen.names[chosen.side]
+    return chosen.filtered(merged(chosen.filter, {**added, "model": model}))
+
+
+_CHANGES: Mapping[str, Callable[[Chosen, Mapping], Chosen]] = {
+    "filter": lambda chosen, said: chosen.filtered(merged(chosen.filter, said["filter"])),
+    "brush": _brush,
+    "without": lambda chosen, said: chosen.filtered(without(chosen.filter, str(said["chip"]))),
+    "clear": lambda chosen, said: chosen.filtered(NONE),
+    "more": lambda chosen, said: replace(chosen, shown=chosen.shown + PAGE),
+    "side": _side,
+}

@@ -1,0 +1,90 @@
+"""The components of the tab `Errors`, and where they stand."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import gradio as gr
+
+from app.tabs.errors.state import ORDERS
+
+NOBODY = "(none)"  # in the place of B
+ADDRESS = """(query) => {
+  const address = new URL(location.href);
+  address.searchParams.delete("errors");
+  for (const [name, value] of new URLSearchParams(query)) address.searchParams.set(name, value);
+  history.replaceState(null, "", address);
+}"""
+_SCRIPT = Path(__file__).parents[2] / "static" / "errors.js"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """state: progress, and sentences. The others are filled when the evaluation is there. address: what was chosen, as
+    a query, in the page's address."""
+
+    state: gr.HTML
+    figures: gr.HTML
+    controls: gr.Row
+    a: gr.Dropdown
+    b: gr.Dropdown
+    positive: gr.Slider
+    background: gr.Slider
+    cutoff: gr.Slider
+    kinds: gr.HTML
+    lenses: gr.HTML
+    bar: gr.HTML
+    plots: gr.HTML
+    ordering: gr.Row
+    search: gr.Textbox
+    order: gr.Dropdown
+    rows: gr.HTML
+    address: gr.Textbox
+
+    def heard(self) -> Iterator[gr.HTML]:
+        """Those whose marks can be pressed."""
+        yield from (getattr(self, item.name) for item in fields(self) if isinstance(getattr(self, item.name), gr.HTML))
+
+
+def lay_out() -> Parts:
+    """Into the Blocks that is open."""
+    script = _SCRIPT.read_text()
+
+    def place(elem_id: str) -> gr.HTML:
+        return gr.HTML("", js_on_load=script, apply_default_css=False, elem_id=elem_id)
+
+    with gr.Column(elem_id="errors"):
+        state, figures = place("errors-state"), place("errors-figures")
+        with gr.Row(elem_id="errors-controls", visible=False) as controls:
+            a = gr.Dropdown([], label="A", visible=False)
+            b = gr.Dropdown([NOBODY], value=NOBODY, label="B", visible=False)
+            positive = gr.Slider(0.1, 1, 0.5, step=0.05, label="Found from IoU")
+            background = gr.Slider(0.05, 0.5, 0.1, step=0.05, label="Background IoU")
+            cutoff = gr.Slider(0, 1, 0, step=0.01, label="Lowest score")
+        with gr.Row(elem_id="errors-kinds"):
+            kinds, lenses = place("errors-types"), place("errors-lenses")
+        bar, plots = place("errors-bar"), place("errors-plots")
+        with gr.Row(elem_id="errors-order", visible=False) as ordering:
+            search = gr.Textbox(label="Search", placeholder="video, type or class", max_lines=1)
+            order = gr.Dropdown([(words, name) for name, words in ORDERS.items()], value="cost", label="Order")
+        rows = place("errors-rows")
+        address = gr.Textbox(visible=False)
+    return Parts(
+        state=state,
+        figures=figures,
+        controls=controls,
+        a=a,
+        b=b,
+        positive=positive,
+        background=background,
+        cutoff=cutoff,
+        kinds=kinds,
+        lenses=lenses,
+        bar=bar,
+        plots=plots,
+        ordering=ordering,
+        search=search,
+        order=order,
+        rows=rows,
+        address=address,
+    )

@@ -1,0 +1,98 @@
+"""What the tab `Errors` fetches: pictures of filmstrips, and files that are made when they are asked for.
+
+An address says everything that its answer depends on, so that nothing is kept for it.
+"""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from app.analysis import export as findings_export
+from app.projects.project import Project
+from app.tabs.errors.state import found, from_query, listed
+from app.workspace import Bench
+
+_LASTING = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
+_FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_KINDS = {"errors.csv": "text/csv", "errors.json": "application/json", "report.html": "text/html"}
+_PICTURE = "/studio/errors/{project}/picture/{model}/{video}/{truth}/{prediction}/{frame}.jpg"
+_PATIENCE = 60.0  # seconds that a file waits for an evaluation to end
+
+
+def routes(bench: Bench) -> list[BaseRoute]:
+    """For the server."""
+    return [
+        _route(_PICTURE, lambda request: _picture(bench, request)),
+        _route("/studio/errors/{project}/{name}", lambda request: _file(bench, request)),
+    ]
+
+
+def _route(path: str, answer: Callable[[Request], Response]) -> Route:
+    async def endpoint(request: Request) -> Response:
+        try:
+            return await run_in_threadpool(answer, request)
+        except (IndexError, LookupError, OSError, ValueError):  # their sentences may name folders of the server
+            return PlainTextResponse("There is no such file, or not any more.", 404, _FRESH)
+
+    return Route(path, endpoint, methods=["GET"])
+
+
+def _picture(bench: Bench, request: Request) -> Response:
+    asked = request.path_params
+    project = bench.find(asked["project"])
+    model = [model.file.sha256[:12] for model in project.models].index(asked["model"])
+    sides, frame = (_id(asked["truth"]), _id(asked["prediction"])), _whole(asked["frame"])
+    if frame < 0:
+        raise IndexError(frame)
+    picture = bench.strips.cut(project, model, _whole(asked["video"]), sides, frame)
+    return Response(picture, media_type="image/jpeg", headers=_LASTING)
+
+
+def _file(bench: Bench, request: Request) -> Response:
+    name = request.path_params["name"]
+    project = bench.find(request.path_params["project"])
+    if name not in _KINDS:
+        raise LookupError(name)
+    content = _content(bench, project, name, request.url.query)
+    headers = _FRESH | {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type=_KINDS[name], headers=headers)
+
+
+def _content(bench: Bench, project: Project, name: str, query: str) -> str:
+    chosen = from_query(query)
+    opening = bench.desk.open(project)
+    try:
+        whole = opening.wait(_PATIENCE).findings
+    finally:
+        opening.leave()
+    if whole is None:
+        raise LookupError(name)
+    findings = found(bench.desk, whole, chosen)
+    if name == "report.html":
+        return _report(findings, min(chosen.side, len(findings.models) - 1))
+    write = findings_export.as_csv if name == "errors.csv" else findings_export.as_json_text
+    return write(findings, listed(findings, chosen))
+
+
+def _report(findings: findings_export.Findings, side: int) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "report.html"
+        findings_export.report(findings, path, side)
+        return path.read_text()
+
+
+def _id(text: str) -> int | None:
+    return None if text == "-" else _whole(text)
+
+
+def _whole(text: str) -> int:
+    """Raises: ValueError for what is no plain whole number."""
+    digits = text.removeprefix("-")
+    if not (digits.isascii() and digits.isdigit() and len(digits) < 16):
+        raise ValueError(f"expected a whole number, got {text[:40]!r}")
+    return int(text)

@@ -1,0 +1,120 @@
+"""The components of the tab `Review`, and where they stand."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import gradio as gr
+
+from app.player.screen import screen
+from app.tabs.review import views as panels
+from app.tabs.review.session import WALK
+
+FILES = ("corrected.json", "changes.csv", "report.html", "decisions.jsonl")
+# Mounted once, as the player is: the template holds no value. Answers that are being saved outlast a new value.
+_ASK = """
+const root = (window.gradio_config && window.gradio_config.root) || "";
+import(root + "/studio/player/review.js").then(({ mount }) => {
+  const ask = mount(element.querySelector(".ask-host"), (said) => trigger("select", said));
+  watch("value", () => ask.show(props.value));
+  ask.show(props.value);
+});
+"""
+_CLICKS = """
+element.addEventListener("click", (event) => {
+  const row = event.target.closest("[data-place]"), keep = event.target.closest("[data-keep]");
+  const ask = document.querySelector("#review-ask .ask-host").ask;
+  if (row) ask.send({ kind: "go", place: Number(row.dataset.place) });
+  if (keep) ask.send({ kind: "resolve", item: keep.dataset.keep });
+});
+const observer = new MutationObserver(() => {
+  const list = element.querySelector(".queue"), here = element.querySelector('.queue [aria-pressed="true"]');
+  if (here) list.scrollTop = here.offsetTop - list.offsetTop - list.clientHeight / 3;
+});
+observer.observe(element, { childList: true, subtree: true });
+"""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """chip: removes what was picked in Errors. ask: the question with its answers. take: what fits of a log. fetch:
+    what is to be downloaded."""
+
+    notices: gr.HTML
+    source: gr.Dropdown
+    chip: gr.Button
+    player: gr.HTML
+    ask: gr.HTML
+    queue: gr.HTML
+    progress: gr.HTML
+    files: tuple[gr.Button, ...]
+    compare: gr.Button
+    cancel: gr.Button
+    take: gr.Button
+    log: gr.UploadButton
+    after: gr.HTML
+    told: gr.HTML
+    fetch: gr.Textbox
+
+    def all(self) -> Iterator[Any]:
+        """Every component."""
+        for item in fields(self):
+            value = getattr(self, item.name)
+            yield from value if isinstance(value, tuple) else (value,)
+
+
+def lay_out() -> Parts:
+    """Into the Blocks that is open."""
+    parts: dict[str, Any] = {}
+    clicks: dict[str, Any] = {"js_on_load": _CLICKS, "apply_default_css": False}
+    with gr.Column(elem_id="review"):
+        parts["notices"] = gr.HTML(elem_id="review-notices")
+        with gr.Row(elem_id="review-view", equal_height=False):
+            with gr.Column(elem_id="review-screen"):
+                parts["player"] = screen("review-player")
+            with gr.Column(elem_id="review-side"):
+                parts["source"] = sources([])
+                parts["chip"] = gr.Button(visible=False, size="md", elem_id="review-chip")
+                parts["ask"] = _ask()
+        with gr.Row(elem_id="review-below", equal_height=False):
+            parts["queue"] = gr.HTML(elem_id="review-queue", **clicks)
+            with gr.Column(elem_id="review-progress"):
+                parts["progress"] = gr.HTML(**clicks)
+            with gr.Column(elem_id="review-after"):
+                parts |= _after()
+        parts["fetch"] = gr.Textbox(visible=False)
+    return Parts(**parts)
+
+
+def sources(models: Sequence[str]) -> gr.Dropdown:
+    """What can be reviewed. models: names."""
+    names = [(f"disagreements of {name}", name) for name in models]
+    choices = [*names, ("all tracks of all videos", WALK)]
+    return gr.Dropdown(choices, value=choices[0][1] if models else None, label="What to review")
+
+
+def _ask() -> gr.HTML:
+    host = '<div class="ask-host"></div>'
+    return gr.HTML(None, html_template=host, js_on_load=_ASK, apply_default_css=False, elem_id="review-ask")
+
+
+def _after() -> dict[str, Any]:
+    gr.HTML('<div class="title"><strong>What came of it</strong></div>')
+    with gr.Row(elem_id="review-files"):
+        files = tuple(gr.Button(name, size="md", min_width=110) for name in FILES)
+    with gr.Row(elem_id="review-more"):
+        compare = gr.Button("AP before and after", size="md", min_width=110)
+        cancel = gr.Button("Cancel", size="md", min_width=110, visible=False)
+        log = gr.UploadButton("Import decisions", file_types=[".jsonl"], size="md", min_width=110)
+    told = gr.HTML(elem_id="review-told")
+    take = gr.Button(size="md", visible=False)
+    after = gr.HTML(panels.NOTHING_MADE)
+    return {
+        "files": files,
+        "compare": compare,
+        "cancel": cancel,
+        "take": take,
+        "log": log,
+        "told": told,
+        "after": after,
+    }

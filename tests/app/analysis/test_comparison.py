@@ -1,0 +1,438 @@
+"""Findings: the numbers of the command line, whatever way they come; filters, plots and exports of them."""
+
+import csv
+import io
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from app.analysis import plots
+from app.analysis.comparison import Findings
+from app.analysis.evaluating import NAMES
+from app.analysis.export import as_csv, as_json_text, report
+from app.analysis.filter import NONE, Filter, as_json, chips, from_json, merged, select, without
+from app.analysis.service import Desk
+from app.analysis.table import LENSES, find, found_truths, row, table
+from app.projects.project import open_project
+from tests.app import sets as made
+from tests.app.sets import ASIDE, AWAY, STILL
+from tevit.cli.main import main
+from tevit.evaluation.error_columns import ALL_TYPES
+from tevit.evaluation.error_types import TYPES
+from tevit.evaluation.errors import Limits
+from tevit.evaluation.report import page_data
+
+
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("home")
+        patch.setenv("TEVIT_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def shapes(home: Path) -> Findings:
+    """The bundled set, worked out in other processes as in the studio."""
+    now = Desk().open(open_project()).wait(120)
+    assert now.state == "done" and now.findings is not None, now.words
+    return now.findings
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict | list:
+    assert main([str(argument) for argument in arguments]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_page_has_the_numbers_of_tevit_evaluate(shapes, capsys):
+    paths = [shapes.project.truth.path, *(model.file.path for model in shapes.project.models)]
+    asked = said(capsys, "evaluate", *paths, "--json", "--per-length", "--per-size", "--per-video", "--bootstrap", 1000)
+    for model, expected in zip(shapes.models, asked, strict=True):
+        assert {name: expected[name] for name in model.figures} == dict(model.figures)
+        for id, own in expected["per_class"].items():
+            assert {name: model.per_class[int(id)][name] for name in own if name != "name"} == {
+                name: value for name, value in own.items() if name != "name"
+            }
+        for what, parts in (("length", model.by_length), ("size", model.by_size), ("video", model.by_video)):
+            assert {str(name): vars(part) for name, part in parts.items()} == expected[f"per_{what}"]
+    for figure in shapes.figures:
+        for i, expected in enumerate(asked):
+            spread = figure.spreads[i]
+            assert spread is not None
+            assert [spread.low, spread.high] == pytest.approx(
+                expected["bootstrap"]["intervals"][figure.name], abs=1e-12
+            )
+        more = asked[1]["bootstrap"]["difference_to_first"][figure.name]
+        assert vars(figure.differences[1]) == pytest.approx(more, abs=1e-12)
+
+
+@pytest.mark.parametrize("limits", [Limits(), Limits(positive=0.75, background=0.2)])
+def test_the_page_has_the_numbers_of_tevit_errors(shapes, capsys, limits):
+    at = shapes.moved(limits, 0.0)
+    for i, model in enumerate(at.models):
+        moved = ["--positive", limits.positive, "--background", limits.background]
+        paths = [shapes.project.truth.path, shapes.project.models[i].file.path]
+        expected = said(capsys, "errors", *paths, "--json", *moved)
+        assert isinstance(expected, dict)
+        assert (model.ap, dict(model.dap)) == (expected["ap"], expected["dap"])
+        assert model.mended == expected["mended"]
+        gaps = expected["gaps"]
+        assert vars(model.gaps.whole) == vars(model.gap) == gaps["all"]
+        assert {name: vars(gap) for name, gap in model.gaps.by_length.items()} == gaps["by_length"]
+        t = table(at)
+        for kind, counts in expected["counts"].items():
+            own = (t.model == i) & (t.truth == (kind == "truths"))
+            assert {type: int((own & t.is_type(type)).sum()) for type in counts} == counts
+        flags = [int((t.truth & (t.model == i) & flag).sum()) for flag in (t.switch, t.broken)]
+        assert flags == [expected["identity_switches"], expected["fragmentations"]]
+
+
+def test_a_cut_off_equals_a_file_without_the_others(shapes, tmp_path, capsys):
+    least = 0.3
+    cut = shapes.moved(Limits(), least)
+    for model, file in zip(cut.models, shapes.project.models, strict=True):
+        fewer = [item for item in json.loads(Path(file.file.path).read_text()) if item["score"] >= least]
+        path = made.write(tmp_path, "fewer.json", fewer)
+        figures = said(capsys, "evaluate", shapes.project.truth.path, path, "--json")
+        expected = said(capsys, "errors", shapes.project.truth.path, path, "--json")
+        assert isinstance(figures, dict) and isinstance(expected, dict)
+        assert {name: model.figures[name] for name in NAMES} == {name: figures[name] for name in NAMES}
+        assert dict(model.dap) == pytest.approx(expected["dap"], abs=1e-12)
+        assert vars(model.gap) == vars(model.gaps.whole) == expected["gaps"]["all"]
+        assert dict(model.evaluation.figures) == {name: figures[name] for name in model.evaluation.figures}
+        for id, own in figures["per_class"].items():
+            assert model.per_class[int(id)] == {name: own[name] for name in NAMES}
+        assert dict(model.by_video) == dict(model.evaluation.by_video())
+        assert dict(model.by_size) == dict(model.evaluation.by_size())
+        np.testing.assert_array_equal(model.precision, model.evaluation.curves.precision[..., 0, 2])
+    assert all(found.spreads[0] is not None for found in cut.figures)
+    assert shapes.moved(Limits(), -1.0).models[0].whole and not cut.models[0].whole
+    with pytest.raises(ValueError, match="expected a score"):
+        shapes.moved(Limits(), math.nan)
+
+
+def test_plots_show_what_the_report_shows(shapes):
+    everything = select(shapes)
+    for i, model in enumerate(shapes.models):
+        page = page_data(model.evaluation, model.errors, model.gaps)
+        places, counts = plots.confusion_counts(shapes, everything, i)
+        names = [*(shapes.categories[list(shapes.categories)[p]] for p in places[:-1]), "nothing"]
+        assert (names, counts.tolist()) == (page["confusion"]["rows"], page["confusion"]["counts"])
+        bars = plots.scores(shapes, everything, i)["data"]
+        assert [bar["y"] for bar in bars] == [page["scores"]["right"], page["scores"]["wrong"]]
+        dots = {
+            trace["name"]: sorted(zip(trace["x"], trace["y"], strict=True))
+            for trace in plots.lengths(shapes, everything, i)["data"]
+        }
+        expected = {
+            name: sorted(zip(own["x"], own["y"], strict=True)) for name, own in page["lengths"].items() if own["x"]
+        }
+        assert dots == expected
+        curve = plots.thresholds(shapes)["data"][i]["y"]
+        assert curve == pytest.approx([100 * value for value in page["by_threshold"]], abs=0.01)
+        mean = plots.recall(shapes)["data"][2 * i]["y"]
+        assert mean == pytest.approx(page["mean"]["at50"], abs=1e-3)
+
+
+def test_figures_are_plotly_figures_for_both_themes(shapes):
+    import plotly.graph_objects as go
+
+    for name, figure in {**plots.above(shapes), **plots.below(shapes, select(shapes), 1)}.items():
+        assert json.dumps(figure), name
+        assert go.Figure(figure).to_dict()["data"] and figure["layout"]["paper_bgcolor"] == "rgba(0,0,0,0)"
+
+
+def test_every_bar_filters_and_every_chip_can_go(shapes):
+    clicks = [
+        point
+        for figure in (*plots.above(shapes).values(), *plots.below(shapes, select(shapes)).values())
+        for trace in figure["data"]
+        for point in np.ravel(np.array(trace.get("customdata", []), object)).tolist()
+        if point and "filter" in point
+    ]
+    assert len(clicks) > 50
+    for click in clicks:
+        chosen = merged(NONE, plots.clicked(click))
+        found = chips(shapes, chosen)
+        assert found and all(chip.words for chip in found)
+        select(shapes, chosen)
+        for chip in found:
+            chosen = without(chosen, chip.id)
+        assert chosen == NONE
+        assert merged(merged(NONE, plots.clicked(click)), plots.clicked(click)) == NONE
+    with pytest.raises(ValueError, match="filters nothing"):
+        plots.clicked({"row": "0t1"})
+
+
+def test_a_bar_shows_as_many_rows_as_it_counts(shapes):
+    t = table(shapes)
+    for i, model in enumerate(shapes.models):
+        for type in TYPES:
+            chosen = select(shapes, Filter(model=model.name, types=(type,)))
+            assert chosen.share == pytest.approx(model.dap[type] if len(chosen.rows) else 0, abs=1e-9)
+            assert (t.model[chosen.rows] == i).all()
+        places, counts = plots.confusion_counts(shapes, select(shapes), i)
+        for a, truth in enumerate(places):
+            for b, prediction in enumerate(places):
+                cell = select(shapes, Filter(model=model.name, classes=(truth, prediction)))
+                assert len(cell.rows) == counts[a, b]
+        for trace in plots.scores(shapes, select(shapes), i)["data"]:
+            assert sum(trace["y"]) == int(((t.model == i) & ~t.truth & (t.error == (trace["name"] == "wrong"))).sum())
+
+
+def test_rows_come_by_cost_and_are_found_again(shapes):
+    chosen = select(shapes)
+    assert len(chosen.rows) == chosen.every == int(table(shapes).error.sum())
+    assert (np.diff(table(shapes).share[chosen.rows]) <= 0).all()
+    moved = shapes.moved(Limits(positive=0.6), 0.0)
+    for index in chosen.rows[:20].tolist():
+        own = row(shapes, index)
+        assert find(shapes, own.key) == index and own.type in TYPES
+        again = find(moved, own.key)
+        assert again is not None
+        side = "truth_id" if own.truth else "prediction_id"
+        assert getattr(row(moved, again), side) == getattr(own, side)
+    assert find(shapes, "9p9") is None
+
+
+def test_a_and_b_are_compared_truth_by_truth(shapes):
+    t = table(shapes)
+    in_a, in_b = (found_truths(model) for model in shapes.models)
+    for outcome, truths in {"fixed": ~in_a & in_b, "broken": in_a & ~in_b, "both wrong": ~in_a & ~in_b}.items():
+        rows = select(shapes, Filter(outcome=outcome)).rows
+        assert truths[t.truth_row[rows]].all()
+    every = Filter(types=tuple(ALL_TYPES), outcome="fixed", model=shapes.models[0].name)
+    rows = select(shapes, every).rows
+    crowd = shapes.measured.inputs.truths.crowd
+    assert set(t.truth_row[rows][t.truth[rows]].tolist()) == set(np.flatnonzero(~in_a & in_b & ~crowd).tolist())
+    swapped = shapes.chosen([model.name for model in reversed(shapes.models)])
+    assert len(select(swapped, Filter(types=("missed",), outcome="broken")).rows) == len(
+        select(shapes, Filter(types=("missed",), outcome="fixed")).rows
+    )
+    with pytest.raises(ValueError, match="some of the models"):
+        shapes.chosen(["none"])
+
+
+ends = st.floats(-1, 2)
+ranges = st.lists(ends, min_size=2, max_size=2).map(sorted) | ends.map(lambda end: [None, end])
+filters = st.fixed_dictionaries(
+    {},
+    optional={
+        "types": st.lists(st.sampled_from(ALL_TYPES), min_size=1, max_size=3, unique=True),
+        "lens": st.sampled_from(list(LENSES)),
+        "flags": st.just(["switch"]),
+        "category": st.integers(0, 7),
+        "classes": st.tuples(st.integers(-1, 7), st.integers(-1, 7)).map(list),
+        "scores": ranges,
+        "ious": ranges,
+        "lengths": ranges,
+        "video": st.integers(1, 20),
+        "outcome": st.sampled_from(["fixed", "broken"]),
+        "text": st.sampled_from(["disc", "SHAPES-2001 star", "zz"]),
+    },
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(said=filters)
+def test_any_filter_shows_exactly_what_fits(shapes, said):
+    chosen = from_json(said)
+    assert from_json(json.loads(json.dumps(as_json(chosen)))) == chosen
+    t, selection = table(shapes), select(shapes, chosen)
+    assert set(selection.rows.tolist()) <= set(np.flatnonzero(selection.pool).tolist())
+    checks: dict[str, Callable] = {
+        "types": lambda r, v: r.type in v,
+        "flags": lambda r, v: r.identity_switch,
+        "scores": lambda r, v: r.score is not None and _inside(r.score, v),
+        "ious": lambda r, v: _inside(r.iou, v),
+        "lengths": lambda r, v: _inside(r.length, v),
+        "video": lambda r, v: r.video_id == v,
+        "text": lambda r, v: all(
+            w in f"{r.video} {r.truth_class} {r.predicted_class}".lower() for w in v.lower().split()
+        ),
+        "outcome": lambda r, v: r.outcome.startswith(v),
+    }
+    for index in selection.rows[:40].tolist():
+        assert all(checks[name](row(shapes, index), value) for name, value in said.items() if name in checks)
+    assert len(chips(shapes, chosen)) >= len(as_json(chosen))
+    assert selection.share == pytest.approx(t.share[selection.rows].sum())
+
+
+def _inside(value: float, limits: list) -> bool:
+    return (limits[0] is None or value >= limits[0]) and (limits[1] is None or value <= limits[1])
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [],
+        {"types": "missed"},
+        {"types": ["wrong"]},
+        {"lens": 3},
+        {"classes": [1]},
+        {"scores": [1, "x"]},
+        {"scores": [True, 2]},
+        {"ious": [math.nan, 1]},
+        {"video": 1.5},
+        {"outcome": "better"},
+        {"text": "x" * 201},
+        {"colour": "red"},
+    ],
+)
+def test_what_is_no_filter_is_refused(said):
+    with pytest.raises(ValueError, match=r"^filter: expected"):
+        from_json(said)
+
+
+def test_filters_of_what_is_not_there_are_refused(shapes):
+    for chosen in (Filter(model="none"), Filter(video=10**6)):
+        with pytest.raises(ValueError, match=r"^filter: "):
+            select(shapes, chosen)
+    assert not len(select(shapes, Filter(category=99)).rows)
+    assert chips(shapes, Filter(category=99))[0].words == "class nothing"
+
+
+def test_brushing_filters(shapes):
+    assert plots.brushed("lengths", {"x": [4, 9], "y": [0.2, 0.6]}) == {"lengths": [4, 9], "ious": [0.2, 0.6]}
+    chosen = merged(Filter(text="a"), plots.brushed("scores", {"x": [0.9, 0.1], "y": [0, 5]}))
+    assert chosen == Filter(text="a", scores=(0.1, 0.9))
+    with pytest.raises(ValueError, match="expected to brush"):
+        plots.brushed("types", {"x": [0, 1]})
+
+
+def test_what_is_taken_home_is_the_list(shapes, tmp_path):
+    selection = select(shapes, Filter(types=("missed", "spatial")))
+    assert len(selection.rows)
+    lines = list(csv.DictReader(io.StringIO(as_csv(shapes, selection))))
+    content = json.loads(as_json_text(shapes, selection))
+    assert len(lines) == len(content["errors"]) == len(selection.rows)
+    assert content["filter"] == {"types": ["missed", "spatial"]}
+    for line, error, index in zip(lines, content["errors"], selection.rows.tolist(), strict=True):
+        own = row(shapes, index)
+        assert (line["type"], float(line["share"])) == (error["type"], error["share"]) == (own.type, own.share)
+        assert set(line) == {field.name for field in fields(own)} - {"key"}
+    report(shapes, tmp_path / "report.html")
+    assert "Errors of iteration_1000" in (tmp_path / "report.html").read_text("utf-8")
+
+
+# --- the desk
+
+
+def test_what_is_kept_is_shared_and_not_made_twice(tmp_path, monkeypatch):
+    gt = made.truth(tmp_path)
+    a = made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL), (1, 2, 0.8, ASIDE), (2, 1, 0.5, AWAY)])
+    project = open_project(gt, None, [a], tmp_path / "project")
+    desk = Desk(tmp_path / "kept", inside=True)
+    first, second = desk.open(project), desk.open(project)
+    assert first is second and first.wait(30).findings is not None
+    monkeypatch.setattr("app.analysis.service.here", lambda *_: pytest.fail("made twice"))
+    again = Desk(tmp_path / "kept", inside=True).open(open_project(folder=tmp_path / "project")).wait(30)
+    assert again.findings is not None and first.now.findings is not None
+    assert again.findings.figures == first.now.findings.figures
+    assert [row(again.findings, i) for i in range(6)] == [row(first.now.findings, i) for i in range(6)]
+    limits = Limits(positive=0.2)
+    assert desk.moved(first.now.findings, limits, 0.1) is desk.moved(first.now.findings, limits, 0.1)
+
+
+def test_a_broken_file_in_the_cache_is_made_anew(tmp_path):
+    project = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
+    figures = made.evaluated(project, tmp_path / "kept").figures
+    file = next((tmp_path / "kept").glob("*.npz"))
+    file.write_bytes(file.read_bytes()[:500])
+    assert made.evaluated(project, tmp_path / "kept").figures == figures
+
+
+def test_the_oldest_go_where_too_much_is_kept(tmp_path):
+    desk = Desk(tmp_path / "kept", limit=1, inside=True)
+    for score in (0.1, 0.2):
+        a = made.predictions(tmp_path, "a.json", [(1, 1, score, STILL)])
+        assert desk.open(open_project(made.truth(tmp_path), None, [a])).wait(30).state == "done"
+    assert len(list((tmp_path / "kept").glob("*.npz"))) == 1
+
+
+def test_making_room_leaves_alone_what_another_is_writing_or_has_taken_away(tmp_path):
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    writing, gone = kept / ".writing.npz", kept / "gone.npz"
+    writing.write_bytes(b"half")
+    gone.symlink_to(tmp_path / "nowhere")  # listed, but no longer there when its size is asked for
+    project = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
+    assert Desk(kept, limit=1, inside=True).open(project).wait(30).state == "done"
+    assert writing.exists() and gone.is_symlink()
+
+
+def test_what_fails_is_one_sentence_and_may_be_tried_again(tmp_path):
+    gt, bad = made.truth(tmp_path), made.predictions(tmp_path, "bad.json", [(1, 1, 0.9, STILL)])
+    content = json.loads(bad.read_text())
+    content[0]["segmentations"][3]["counts"] = "0"
+    bad.write_text(json.dumps(content))
+    project = open_project(gt, None, [bad])
+    desk = Desk(tmp_path / "kept")
+    opening = desk.open(project)
+    now = opening.wait(60)
+    assert now.state == "failed" and "prediction 1 (video 1), frame 3" in now.words
+    assert desk.open(project) is not opening
+    desk.close()
+
+
+def test_work_stops_when_the_last_page_leaves(tmp_path, monkeypatch):
+    project = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
+    turns: list[float] = []
+
+    def endless(order, report):
+        while True:
+            turns.append(report("measuring masks", 0.1) or 0)
+
+    monkeypatch.setattr("app.analysis.service.here", endless)
+    desk = Desk(tmp_path / "kept", inside=True)
+    opening = desk.open(project)
+    assert desk.open(project) is opening
+    opening.leave()
+    assert opening.wait(0.1).state == "running" and opening.now.words == "a: measuring masks"
+    opening.leave()
+    assert opening.wait(10).state == "cancelled" and turns
+    assert desk.open(project) is not opening
+    desk.close()
+
+
+@pytest.mark.parametrize("what", ["ground truth", "predictions"])
+def test_errors_say_what_they_lack(tmp_path, what):
+    a = made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])
+    project = open_project(predictions=[a]) if what == "ground truth" else open_project(made.truth(tmp_path))
+    now = Desk(tmp_path / "kept", inside=True).open(project).wait(10)
+    assert now.state == "nothing" and now.words.startswith(f"Errors need {what}")
+
+
+def test_a_mapping_of_classes_is_another_evaluation(tmp_path):
+    from app.projects.project import with_categories
+
+    gt, a = made.truth(tmp_path), made.predictions(tmp_path, "a.json", [(1, 3, 0.9, STILL), (1, 2, 0.9, AWAY)])
+    project = open_project(gt, None, [a])
+    before = made.evaluated(project, tmp_path / "kept")
+    after = made.evaluated(with_categories(project, "a", {3: 1, 2: 2}), tmp_path / "kept")
+    assert before.models[0].dap["classification"] > 0 and after.models[0].dap["classification"] == 0
+    assert after.models[0].figures["AR1"] > before.models[0].figures["AR1"]
+
+
+def test_nothing_heavy_is_loaded_to_open_a_project():
+    names = ["data.project", "data.videos", "view"]
+    names += [f"findings.{name}" for name in "desk found filter table plots export matches strips difference".split()]
+    code = "; ".join(f"import app.{name}" for name in names)
+    heavy = ("torch", "plotly", "cv2", "av", "gradio", "scipy")
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}; import sys; print([name for name in {heavy!r} if name in sys.modules])"],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,149 @@
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from app.player import component as player
+from app.player import routes as shows
+from app.player.component import Layer, Show
+from app.player.proxy import Footage, Source, make
+from app.player.routes import Shows, routes
+from tests.app.fakes import make_video, walking_squares
+
+TOKEN = "0123456789abcdef0123456789abcdef"
+FRAMES = 40
+
+
+@dataclass(frozen=True)
+class Site:
+    client: TestClient
+    shows: Shows
+    footage: Footage
+    folder: Path
+
+    def get(self, path: str, **headers: str):
+        return self.client.get(f"/studio/shows/{path}", headers={key.title(): value for key, value in headers.items()})
+
+
+def show_of(footage: Footage, token: str, first: int = 0) -> Show:
+    times = list(footage.times[first:])
+    result = walking_squares("clip", footage.size_hw, times, 10, 0.0)
+    return Show(token, footage, first, len(times), (Layer("model", False, result),))
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Footage:
+    folder = tmp_path_factory.mktemp("footage")
+    return make(Source("clip", make_video(folder / "clip.mp4", FRAMES)), folder / "proxy.mp4")
+
+
+@pytest.fixture
+def site(tmp_path: Path, footage: Footage) -> Site:
+    registry = Shows()
+    registry.put(show_of(footage, TOKEN), tmp_path / "run")
+    (tmp_path / "run").mkdir()
+    return Site(TestClient(Starlette(routes=list(routes(registry)))), registry, footage, tmp_path / "run")
+
+
+def test_the_video_comes_whole_or_in_ranges(site: Site):
+    assert site.footage.video is not None
+    data = site.footage.video.read_bytes()
+    whole = site.get(f"{TOKEN}/video.mp4")
+    assert (whole.status_code, whole.content, whole.headers["content-type"]) == (200, data, "video/mp4")
+    assert whole.headers["accept-ranges"] == "bytes"
+    some = site.get(f"{TOKEN}/video.mp4", range="bytes=100-199")
+    assert (some.status_code, some.content) == (206, data[100:200])
+    assert some.headers["content-range"] == f"bytes 100-199/{len(data)}"
+
+
+def test_frames_are_those_of_the_footage(site: Site):
+    for index in (0, 17, FRAMES - 1):
+        answer = site.get(f"{TOKEN}/frames/{index}.jpg")
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
+        assert answer.content == site.footage.picture(index)
+
+
+def test_masks_come_in_chunks(site: Site):
+    show = site.shows.get(TOKEN)
+    assert show is not None
+    for chunk in (0, 1):
+        answer = site.get(f"{TOKEN}/masks/{chunk}")
+        assert answer.status_code == 200 and answer.json() == player.masks(show, chunk)
+        assert answer.headers["cache-control"] == "no-cache", "more tracks come while a run goes on"
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("unknown/video.mp4", "There is no such show, or not any more: open it again."),
+        ("unknown/masks/0", "There is no such show, or not any more: open it again."),
+        (f"{TOKEN}/frames/40.jpg", "There is no such frame: expected 0 to 39."),
+        (f"{TOKEN}/frames/-1.jpg", "There is no such frame: expected 0 to 39."),
+        (f"{TOKEN}/frames/1_0.jpg", "There is no such frame: expected 0 to 39."),
+        (f"{TOKEN}/frames/%D9%A3.jpg", "There is no such frame: expected 0 to 39."),
+        (f"{TOKEN}/frames/{'9' * 5000}.jpg", "There is no such frame: expected 0 to 39."),
+        (f"{TOKEN}/masks/2", "There is no such chunk: expected 0 to 1."),
+        (f"{TOKEN}/masks/x", "There is no such chunk: expected 0 to 1."),
+        (f"{TOKEN}/files/results.json", "There is no such file to download."),
+        (f"{TOKEN}/files/secret.txt", "There is no such file to download."),
+        (f"{TOKEN}/files/..%2Fsecret.txt", None),
+        (f"{TOKEN}/files/%2e%2e", "There is no such file to download."),
+        ("../player/..%2fplayer.py", None),
+    ],
+)
+def test_what_is_not_there_is_one_sentence(site: Site, path: str, sentence: str | None):
+    (site.folder / "secret.txt").write_text("secret")
+    (site.folder.parent / "secret.txt").write_text("secret")
+    answer = site.get(path)
+    assert answer.status_code == 404 and "secret" not in answer.text
+    assert sentence is None or answer.text == sentence
+
+
+def test_downloads_are_attachments_under_their_names(site: Site):
+    (site.folder / "tracks.csv").write_text("video,track\n")
+    answer = site.get(f"{TOKEN}/files/tracks.csv")
+    assert (answer.status_code, answer.text) == (200, "video,track\n")
+    assert answer.headers["content-disposition"] == 'attachment; filename="tracks.csv"'
+
+
+def test_a_show_of_pictures_has_no_video_and_one_without_a_folder_no_files(site: Site):
+    images = Footage("set", (96, 160), (0.0,), files=(Path("gone.jpg"),))
+    site.shows.put(show_of(images, "images"))
+    assert site.get("images/video.mp4").text == "This show consists of pictures: there is no video."
+    assert site.get("images/files/results.json").status_code == 404
+    gone = site.get("images/frames/0.jpg")
+    assert (gone.status_code, gone.text) == (404, "This file cannot be read any more.")
+
+
+def test_a_video_that_was_removed_is_one_sentence(site: Site, tmp_path: Path):
+    site.shows.put(show_of(Footage("gone", (96, 160), (0.0,), tmp_path / "gone.mp4"), "gone"))
+    assert site.get("gone/video.mp4").text == "The video is not here any more: open it again."
+    assert site.get("gone/frames/0.jpg").text == "This file cannot be read any more."
+
+
+def test_the_players_files_have_their_types(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(shows, "PLAYER", tmp_path)
+    for name in ("player.js", "player.css", "notes.txt"):
+        (tmp_path / name).write_text(name)
+    for name, kind in (("player.js", "text/javascript"), ("player.css", "text/css")):
+        answer = site.client.get(f"/studio/player/{name}")
+        assert (answer.status_code, answer.text, answer.headers["cache-control"]) == (200, name, "no-cache")
+        assert answer.headers["content-type"].startswith(kind)
+    for name in ("notes.txt", "..%2Fplayer.js", "nothing.js", "%2e%2e"):
+        assert site.client.get(f"/studio/player/{name}").status_code == 404
+
+
+def test_the_least_recently_used_show_goes_first(footage: Footage):
+    registry = Shows(most=2)
+    for token in ("a", "b"):
+        registry.put(show_of(footage, token))
+    assert registry.get("a") is not None
+    registry.put(show_of(footage, "c"))
+    assert registry.get("b") is None and registry.get("a") is not None
+    again = show_of(footage, "a", first=3)
+    registry.put(again)
+    assert registry.get("a") is again and registry.get("c") is not None
+    registry.drop("a")
+    assert registry.get("a") is None

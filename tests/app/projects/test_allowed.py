@@ -1,0 +1,84 @@
+"""What pages may open: nothing that leads out of the folders that the operator allowed."""
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.player.placeholder import Grey
+from app.player.proxy import Footage
+from app.projects import allowed
+from app.projects.allowed import Allowed, guess_frames
+from app.projects.project import open_project
+from tests.app import sets as made
+from tests.app.sets import STILL
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Path:
+    """`open` with a data set, predictions and frames; `secret` beside it, and links from one to the other."""
+    made.truth(tmp_path / "open", "gt.json")
+    made.predictions(tmp_path / "open" / "more", "a.json", [(1, 1, 0.9, STILL)])
+    for frame in range(made.FRAMES):
+        for folder in ("open/frames/v1", "secret/v2"):
+            file = tmp_path / folder / f"{frame}.jpg"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (60, 40)).save(file)
+    made.truth(tmp_path / "secret", "hidden.json")
+    (tmp_path / "open" / "frames" / "v2").symlink_to(tmp_path / "secret" / "v2")
+    (tmp_path / "open" / "out").symlink_to(tmp_path / "secret")
+    (tmp_path / "open" / "out.json").symlink_to(tmp_path / "secret" / "hidden.json")
+    (tmp_path / "open" / "round").symlink_to(tmp_path / "open")
+    (tmp_path / "open" / "loop").symlink_to(tmp_path / "open" / "loop")
+    (tmp_path / "open" / "notes.json").write_text("words")
+    return tmp_path
+
+
+def test_what_is_below_is_listed_and_nothing_else(disk: Path, monkeypatch: pytest.MonkeyPatch):
+    found = Allowed.of([disk / "open", disk / "open"]).listing()
+    assert found.truths == (str(disk / "open" / "gt.json"),) and found.whole
+    assert found.predictions == (str(disk / "open" / "more" / "a.json"),)
+    assert found.folders == (str(disk / "open"), str(disk / "open" / "frames"))
+    monkeypatch.setattr(allowed, "MOST_LOOKED_AT", 3)
+    assert not Allowed.of([disk / "open"]).listing().whole
+    with pytest.raises(FileNotFoundError, match="--allow: no such folder"):
+        Allowed.of([disk / "none"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "secret/hidden.json",
+        "secret/nothing.json",
+        "open/out.json",
+        "open/out/hidden.json",
+        "open/../secret/hidden.json",
+    ],
+)
+def test_what_leads_out_is_refused_whether_it_is_there_or_not(disk: Path, path: str):
+    with pytest.raises(ValueError, match="is not below a folder that the operator allowed"):
+        Allowed.of([disk / "open"]).file(str(disk / path))
+
+
+def test_what_is_inside_is_found_by_where_it_leads(disk: Path):
+    here = Allowed.of([disk / "open"])
+    assert here.file(str(disk / "open" / "round" / "gt.json")) == disk / "open" / "gt.json"
+    assert here.folder(str(disk / "open")) == disk / "open"
+    for wrong in ("gt.json", "open\0", str(disk / "open" / "loop")):
+        with pytest.raises(ValueError, match="is not below"):
+            here.file(wrong)
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        here.file(str(disk / "open" / "none.json"))
+
+
+def test_frames_that_lead_out_are_grey(disk: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TEVIT_HOME", str(disk / "home"))
+    here = Allowed.of([disk / "open"])
+    project = open_project(disk / "open" / "gt.json", disk / "open" / "frames", within=here)
+    assert isinstance(project.footage(1), Footage)
+    outside = project.footage(2)
+    assert isinstance(outside, Grey) and not outside.files and "lead out of the allowed folders" in outside.reason
+    assert isinstance(open_project(disk / "open" / "gt.json", disk / "open" / "frames").footage(2), Footage)
+    open_project(disk / "open" / "gt.json", disk / "secret")
+    assert open_project(disk / "open" / "gt.json", within=here).frames is None
+    assert guess_frames(project.dataset, here.listing().folders) == disk / "open" / "frames"

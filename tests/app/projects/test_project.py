@@ -1,0 +1,212 @@
+"""Projects: what is opened, what is remembered, what is said where files do not fit."""
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from app.deep_link import View
+from app.player.component import Layer, Show, payload
+from app.player.placeholder import GREY, Grey
+from app.player.proxy import Footage
+from app.projects import class_names
+from app.projects.project import META, open_project, with_categories
+from tests.app import sets as made
+from tests.app.sets import AWAY, STILL
+from tests.tevit.evaluation import sets
+from tevit.io.ytvis import read_results
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("TEVIT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def files(folder: Path) -> tuple[Path, Path]:
+    return made.truth(folder), made.predictions(folder, "a.json", [(1, 1, 0.9, STILL), (2, 2, 0.8, AWAY)])
+
+
+def texts(project) -> str:
+    return " ".join(notice.text for notice in project.notices)
+
+
+def test_without_anything_the_bundled_set_is_there(home):
+    project = open_project()
+    assert [model.name for model in project.models] == ["iteration_1000", "tevit_demo"]
+    assert project.has_truth and not project.notices
+    assert project.folder == (home / "projects" / project.truth.sha256[:16]).resolve()  # type: ignore[union-attr]
+    video = next(iter(project.dataset.videos))
+    footage = project.footage(video)
+    assert isinstance(footage, Footage) and footage.length == project.info(video).length
+    with Image.open(io.BytesIO(footage.picture(0))) as image:
+        assert image.size == footage.size_hw[::-1]
+    assert project.frames_notice(video) == ""
+
+
+def test_a_project_is_a_folder_that_remembers(tmp_path):
+    gt, a = files(tmp_path)
+    b = made.predictions(tmp_path / "other", "a.json", [])
+    made_project = open_project(gt, tmp_path, [a, b], tmp_path / "project")
+    assert [model.name for model in made_project.models] == [f"{tmp_path.name}/a", "other/a"]
+    again = open_project(folder=tmp_path / "project")
+    assert (again.truth, again.models, again.frames) == (made_project.truth, made_project.models, made_project.frames)
+    assert again.id == made_project.id == open_project(gt).id
+    assert sorted(file.name for file in (tmp_path / "project").iterdir()) == ["backups", META]
+    fewer = open_project(None, None, [a], tmp_path / "project")
+    assert [model.name for model in fewer.models] == ["a"] and fewer.truth == again.truth
+
+
+def test_the_same_content_elsewhere_is_the_same_data_set(tmp_path):
+    gt, a = files(tmp_path)
+    copy = tmp_path / "elsewhere" / "renamed.json"
+    copy.parent.mkdir()
+    copy.write_bytes(gt.read_bytes())
+    assert open_project(copy, None, [a]).folder == open_project(gt, None, [a]).folder
+
+
+def test_files_that_changed_are_told_and_read_anew(tmp_path):
+    gt, a = files(tmp_path)
+    before = open_project(gt, None, [a], tmp_path / "project").models[0].file
+    made.predictions(tmp_path, "a.json", [(1, 1, 0.7, STILL)])
+    again = open_project(folder=tmp_path / "project")
+    assert again.models[0].file.sha256 != before.sha256
+    assert [notice.kind for notice in again.notices if notice.model == "a"] == ["changed", "videos"]
+
+
+@pytest.mark.parametrize("what", ["dataset", "predictions", "project"])
+def test_what_is_not_there_is_one_sentence(tmp_path, what):
+    gt, a = files(tmp_path)
+    asked = {
+        "dataset": lambda: open_project(tmp_path / "none.json", None, [a]),
+        "predictions": lambda: open_project(gt, None, [tmp_path / "none.json"]),
+        "project": lambda: open_project(folder=tmp_path / "none.json"),
+    }
+    with pytest.raises((OSError, ValueError), match=r"none\.json"):
+        asked[what]()
+
+
+def test_a_folder_of_another_data_set_is_refused(tmp_path):
+    gt, a = files(tmp_path)
+    open_project(gt, None, [a], tmp_path / "project")
+    other = made.truth(tmp_path, "other.json", 3)
+    with pytest.raises(ValueError, match=r"is a project of .*gt\.json, not of .*other\.json"):
+        open_project(other, None, [a], tmp_path / "project")
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"version": 9, "truth": null, "frames": null, "models": []}'])
+def test_a_broken_project_file_says_where(tmp_path, content):
+    (tmp_path / META).write_text(content)
+    with pytest.raises(ValueError, match=r"project\.json"):
+        open_project(folder=tmp_path)
+
+
+def test_predictions_for_another_data_set_name_the_ids(tmp_path):
+    gt = made.truth(tmp_path)
+    wrong = made.predictions(tmp_path, "wrong.json", [(7, 1, 0.9, STILL), (8, 1, 0.9, STILL)])
+    with pytest.raises(ValueError, match=r"another data set .* video ids 7, 8, which that lacks; that has 1, 2"):
+        open_project(gt, None, [wrong])
+
+
+def test_predictions_twice_are_refused(tmp_path):
+    gt, a = files(tmp_path)
+    with pytest.raises(ValueError, match="every file once"):
+        open_project(gt, None, [a, a])
+
+
+def test_without_a_frame_folder_masks_stand_on_grey(tmp_path):
+    gt, a = files(tmp_path)
+    project = open_project(gt, tmp_path / "nowhere", [a])
+    footage = project.footage(1)
+    assert isinstance(footage, Grey) and "nowhere" in footage.reason and "nowhere" in texts(project)
+    with Image.open(io.BytesIO(footage.picture(made.FRAMES - 1))) as image:
+        assert image.size == made.SIZE[::-1] and abs(np.asarray(image).astype(int) - GREY).max() < 3
+    with pytest.raises(IndexError):
+        footage.picture(made.FRAMES)
+    result = project.predictions(0, 1)
+    shown = payload(Show("t", footage, 0, made.FRAMES, (Layer("a", False, result),)))
+    assert shown["width"] == made.SIZE[1] and len(shown["times"]) == made.FRAMES and not shown["video"]
+
+
+def test_of_missing_frames_the_others_are_shown(tmp_path):
+    gt, a = files(tmp_path)
+    for frame in range(made.FRAMES - 1):
+        file = tmp_path / "frames" / "v1" / f"{frame}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (60, 40), (255, 0, 0)).save(file)
+    project = open_project(gt, tmp_path / "frames", [a])
+    assert project.frames_notice(1) == "1 of 10 frames are missing (9.jpg, …) and shown grey."
+    red, grey = (np.asarray(Image.open(io.BytesIO(project.footage(1).picture(frame)))) for frame in (0, 9))
+    assert red[5, 5, 0] > 200 and abs(int(grey[5, 5, 0]) - GREY) < 3
+    assert "1 of 2 videos (v2)" in texts(project)
+
+
+def test_without_annotations_predictions_are_shown(tmp_path):
+    content = json.loads(made.truth(tmp_path).read_text())
+    del content["annotations"]
+    gt = made.write(tmp_path, "unlabelled.json", content)
+    _, a = files(tmp_path)
+    project = open_project(gt, None, [a])
+    assert not project.has_truth and project.truths(1) is None
+    assert [track.id for track in project.predictions(0, 2).tracks] == [2]
+    assert "unlabelled.json has no annotations" in texts(project)
+
+
+def test_predictions_alone_say_how_large_their_videos_are(tmp_path):
+    gone = [None] * made.FRAMES
+    a = made.predictions(tmp_path, "a.json", [(5, 1, 0.9, gone), (5, 4, 0.9, STILL)])
+    b = made.predictions(tmp_path, "b.json", [(3, 1, 0.9, STILL[:4])])
+    project = open_project(predictions=[a, b])
+    sizes = {id: (info.size_hw, info.length) for id, info in project.dataset.videos.items()}
+    assert sizes == {3: (made.SIZE, 4), 5: (made.SIZE, made.FRAMES)}
+    assert project.dataset.categories == {1: "class 1", 4: "class 4"}
+    assert isinstance(project.footage(5), Grey) and "no ground truth" in texts(project)
+    assert len(project.predictions(0, 5).tracks) == 2 and not project.predictions(0, 3).tracks
+    empty = made.predictions(tmp_path, "c.json", [(9, 1, 0.9, gone)])
+    with pytest.raises(ValueError, match="video 9 has no mask that tells its size"):
+        open_project(predictions=[empty])
+
+
+def test_another_category_list_is_offered_by_name_and_applied_in_memory(tmp_path):
+    named = {"categories": [{"id": 1, "name": "Giant Panda"}, {"id": 2, "name": "dog"}]}
+    content = json.loads(made.truth(tmp_path).read_text()) | named
+    gt = made.write(tmp_path, "named.json", content)
+    # 2 is the giant panda of 2019, 8 its dog, 24 its fox.
+    a = made.predictions(tmp_path, "a.json", [(1, 2, 0.9, STILL), (2, 8, 0.8, AWAY), (2, 24, 0.7, AWAY)])
+    project = open_project(gt, None, [a])
+    notice = next(notice for notice in project.notices if notice.kind == "categories")
+    assert "8, 24" in notice.text and "YouTube-VIS 2019" in notice.text
+    offer = class_names.offers(project.results[0], project.dataset.categories)[0]
+    assert (offer.source, dict(offer.categories), offer.lost) == ("YouTube-VIS 2019", {2: 1, 8: 2}, ("fox",))
+    assert (offer.predictions, offer.of) == (2, 3)
+    before = a.read_bytes()
+    mapped = with_categories(project, "a", offer.categories)
+    assert [p.category_id for p in mapped.results[0].predictions] == [1, 2, class_names.NO_CLASS]
+    assert a.read_bytes() == before and not any(n.kind == "categories" for n in mapped.notices)
+    assert open_project(gt, None, [a]).models[0].categories == {2: 1, 8: 2}
+    assert with_categories(mapped, "a", None).models[0].categories is None
+    with pytest.raises(ValueError, match="one of the models a, got 'z'"):
+        with_categories(project, "z", None)
+
+
+def test_names_of_a_list_come_from_any_json(tmp_path):
+    assert class_names.names_of(made.truth(tmp_path)) == {1: "class 1", 2: "class 2", 3: "class 3"}
+    assert not class_names.offers(read_results(made.predictions(tmp_path, "a.json", [])), {1: "dog"})
+
+
+def test_wrong_masks_are_told_where_they_are(tmp_path):
+    gt = made.truth(tmp_path)
+    small = [sets.rectangle(20, 20, 1, 1, 5, 5)] * made.FRAMES
+    project = open_project(gt, None, [made.predictions(tmp_path, "a.json", [(1, 1, 0.9, small)])])
+    with pytest.raises(ValueError, match="frame 0: expected a mask of"):
+        project.predictions(0, 1)
+    with pytest.raises(ValueError, match="has no video 77"):
+        project.footage(77)
+
+
+def test_a_link_may_name_a_project(tmp_path):
+    gt, a = files(tmp_path)
+    assert View(project=open_project(gt, None, [a]).id).project

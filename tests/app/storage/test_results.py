@@ -1,0 +1,223 @@
+import gc
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.player.proxy import Footage, Source, make
+from app.storage.results import META, PROXY, Results
+from app.tabs.segment.run import Settings
+from tests.app.fakes import make_video, walking_squares
+from tests.pictures import pictures, write_images
+from tevit.results import VideoResult
+
+TOKENS = [f"{number:032x}" for number in range(8)]
+SETTINGS = Settings("/some/where/mine.pth", 0.1, 20, first=4, stop=14)
+
+
+@pytest.fixture(scope="module")
+def footage(tmp_path_factory: pytest.TempPathFactory) -> Footage:
+    folder = tmp_path_factory.mktemp("footage")
+    return make(Source("clip.mp4", make_video(folder / "clip.mp4")), folder / "proxy.mp4")
+
+
+@pytest.fixture
+def result() -> VideoResult:
+    """Ten frames; ids, boxes and times that results.json does not hold."""
+    found = walking_squares("clip", (96, 160), [frame / 7 for frame in range(10)], 10, 0.0)
+    tracks = tuple(replace(track, id=track.id + 6, boxes_xyxy=track.boxes_xyxy + 0.3) for track in found.tracks)
+    scores = np.array([0.1, np.nan, *[0.7] * 8], np.float32)
+    return replace(found, tracks=(replace(tracks[0], frame_scores=scores), *tracks[1:]))
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    return Results(tmp_path / "results")
+
+
+def same(one: VideoResult, other: VideoResult) -> bool:
+    for a, b in zip(one.tracks, other.tracks, strict=True):
+        np.testing.assert_array_equal(a.boxes_xyxy, b.boxes_xyxy)
+        np.testing.assert_array_equal(a.areas, b.areas)
+        assert (a.frame_scores is None) == (b.frame_scores is None)
+        if a.frame_scores is not None and b.frame_scores is not None:
+            np.testing.assert_array_equal(a.frame_scores, b.frame_scores)
+        assert (a.id, a.category_id, a.score, a.rles) == (b.id, b.category_id, b.score, b.rles)
+    np.testing.assert_array_equal(one.times, other.times)
+    facts = [(r.video_id, r.name, r.size_hw, dict(r.categories), r.file_names) for r in (one, other)]
+    return facts[0] == facts[1]
+
+
+def test_a_result_opens_again_after_a_restart_as_it_was(
+    results: Results, footage: Footage, result: VideoResult, tmp_path: Path
+):
+    before = time.time()
+    results.keep(TOKENS[1], "my clip", SETTINGS, footage, result, "It is so.")
+    again = Results(tmp_path / "results").open(TOKENS[1])
+    assert same(again.result, result)
+    assert again.settings == replace(SETTINGS, model="mine.pth"), "no folder of the server"
+    assert (again.token, again.name, again.sentence) == (TOKENS[1], "my clip", "It is so.")
+    assert before <= again.created <= time.time()
+    assert again.footage.times == footage.times and again.footage.size_hw == footage.size_hw
+    assert again.footage.picture(3) == footage.picture(3)
+    assert len(list(again.footage.opened().frames())) == 18
+
+
+def test_it_does_not_need_the_footage_that_it_was_made_of(results: Results, result: VideoResult, tmp_path: Path):
+    clip = make_video(tmp_path / "clip.mp4")
+    own = make(Source("clip", clip), tmp_path / "proxy.mp4")
+    results.keep(TOKENS[1], "clip", SETTINGS, own, result)
+    assert own.video is not None
+    own.video.unlink()
+    clip.unlink()
+    assert results.open(TOKENS[1]).footage.picture(17)
+
+
+def test_images_stay_where_they_are(results: Results, tmp_path: Path):
+    folder = write_images(tmp_path / "frames", {f"{index}.jpg": shot for index, shot in enumerate(pictures(3))})
+    own = make(Source("frames", folder), tmp_path / "none.mp4")
+    found = replace(
+        walking_squares("frames", (48, 64), [0.0, 1 / 6, 1 / 3], 10, 0.0), file_names=("0.jpg", "1.jpg", "2.jpg")
+    )
+    results.keep(TOKENS[1], "frames", Settings("m"), own, found)
+    again = results.open(TOKENS[1])
+    assert same(again.result, found) and again.footage.picture(2) == (folder / "2.jpg").read_bytes()
+    (folder / "1.jpg").unlink()
+    with pytest.raises(ValueError, match=f"{TOKENS[1]} cannot be opened: its pictures are not where they were"):
+        results.open(TOKENS[1])
+
+
+@pytest.mark.parametrize("token", ["", "..", "../x", "a" * 31, "A" * 32, TOKENS[1] + "\n", TOKENS[1]])
+def test_what_is_not_there_is_one_sentence(results: Results, token: str):
+    with pytest.raises(ValueError, match=r"^There is no such stored result, or not any more\.$"):
+        results.open(token)
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-20])
+
+
+def edit(old: str, new: str) -> Callable[[Path], None]:
+    def change(file: Path) -> None:
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new, 1))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "reason"),
+    [
+        ("results.json", cut, "results.json was changed or cut off"),
+        ("results.json", edit('"category_id":2', '"category_id":1'), "results.json was changed or cut off"),
+        (PROXY, cut, "footage.mp4 was changed or cut off"),
+        (META, cut, "meta.json: "),
+        (META, edit('"version":1', '"version":2'), "meta.json: expected version 1, got 2"),
+        (META, edit('"times":[0.0', '"times":[9.0'), "meta.json: expected times that increase"),
+        (META, edit('"first":4', '"first":9'), "meta.json: expected 10 frames from 9 on, but 18 are shown"),
+        (META, edit('"boxes_xyxy":[', '"boxes_xyxy":[null,'), "meta.json: expected 10 boxes and scores a track"),
+        (META, edit('"model":"mine.pth"', '"model":3'), "meta.json: "),
+        (META, Path.unlink, "meta.json: No such file or directory"),
+        (PROXY, Path.unlink, "footage.mp4: No such file or directory"),
+    ],
+)
+def test_what_was_changed_is_one_sentence_and_not_in_the_list(
+    results: Results, footage: Footage, result: VideoResult, name: str, damage: Callable, reason: str, caplog
+):
+    own = replace(footage, video=shutil.copy(footage.video or "", results.folder.parent / "own.mp4"))
+    for token in TOKENS[:2]:
+        results.keep(token, "clip", SETTINGS, own, result)
+    file = results.folder / TOKENS[1] / name
+    shutil.copy(file, file.with_suffix(".new"))  # not through the link into the other's file
+    file.with_suffix(".new").replace(file)
+    damage(file)
+    with pytest.raises(ValueError) as error:
+        results.open(TOKENS[1])
+    sentence = str(error.value)
+    assert sentence.startswith(f"The stored result {TOKENS[1]} cannot be opened: {reason}")
+    assert sentence.endswith(".") and str(results.folder) not in sentence and "\n" not in sentence
+    assert [entry.token for entry in results.entries()] == [TOKENS[0]]
+    assert f"{TOKENS[1]} is left out: {reason}" in caplog.text
+
+
+def test_the_operators_list_has_the_newest_first(results: Results, footage: Footage, result: VideoResult):
+    assert results.entries() == []
+    for token, name in zip(TOKENS[:3], "cab", strict=True):
+        results.keep(token, name, SETTINGS, footage, result)
+    found = results.entries()
+    assert [entry.name for entry in found] == ["b", "a", "c"]
+    assert (found[0].token, found[0].model, found[0].tracks, found[0].frames) == (TOKENS[2], "mine.pth", 2, 10)
+    assert footage.video is not None and found[0].size > footage.video.stat().st_size
+
+
+def test_a_result_that_is_stored_again_replaces_the_one_before(results: Results, footage: Footage, result: VideoResult):
+    results.keep(TOKENS[1], "clip", SETTINGS, footage, replace(result, tracks=result.tracks[:1]))
+    results.keep(TOKENS[1], "clip", SETTINGS, footage, result)
+    assert len(results.open(TOKENS[1]).result.tracks) == 2 and len(results.entries()) == 1
+
+
+def test_a_failure_half_way_leaves_nothing(
+    results: Results, footage: Footage, result: VideoResult, monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("app.storage.results._sha256", full)
+    with pytest.raises(OSError, match="No space left"):
+        results.keep(TOKENS[1], "clip", SETTINGS, footage, result)
+    assert list(results.folder.iterdir()) == []
+    with pytest.raises(ValueError, match="There is no such stored result"):
+        results.keep("../x", "clip", SETTINGS, footage, result)
+
+
+# --- the limit
+
+
+def stored(results: Results) -> list[str]:
+    return sorted(folder.name for folder in results.folder.iterdir())
+
+
+def keep(results: Results, token: str, footage: Footage, result: VideoResult, age: float) -> None:
+    results.keep(token, "clip", SETTINGS, footage, result)
+    written = time.time() - age
+    os.utime(results.folder / token, (written, written))
+
+
+def test_the_oldest_goes_and_never_the_one_in_use(tmp_path: Path, footage: Footage, result: VideoResult):
+    measured = Results(tmp_path / "one")
+    measured.keep(TOKENS[0], "clip", SETTINGS, footage, result)
+    results = Results(tmp_path / "results", limit=int(2.5 * measured.entries()[0].size))
+    keep(results, TOKENS[1], footage, result, age=300)
+    keep(results, TOKENS[2], footage, result, age=200)
+    looking = results.open(TOKENS[1])
+    keep(results, TOKENS[3], footage, result, age=100)
+    assert stored(results) == [TOKENS[1], TOKENS[3]], "the oldest is being looked at, the next one goes"
+    assert looking.footage.picture(0)
+    del looking
+    gc.collect()
+    keep(results, TOKENS[4], footage, result, age=0)
+    assert stored(results) == [TOKENS[3], TOKENS[4]]
+
+
+def test_a_result_larger_than_the_limit_stays_alone(tmp_path: Path, footage: Footage, result: VideoResult):
+    results = Results(tmp_path / "results", limit=10)
+    keep(results, TOKENS[1], footage, result, age=100)
+    keep(results, TOKENS[2], footage, result, age=0)
+    assert stored(results) == [TOKENS[2]]
+
+
+def test_what_a_killed_server_left_half_written_goes_after_a_day(
+    results: Results, footage: Footage, result: VideoResult
+):
+    for name, age in ((".old", 25 * 3600), (".new", 60)):
+        (results.folder / name).mkdir(parents=True)
+        written = time.time() - age
+        os.utime(results.folder / name, (written, written))
+    results.keep(TOKENS[1], "clip", SETTINGS, footage, result)
+    assert stored(results) == [".new", TOKENS[1]]

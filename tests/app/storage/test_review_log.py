@@ -1,0 +1,322 @@
+"""The log on disk: durable, append-only, shared, and honest about damage."""
+
+import json
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
+from pathlib import Path
+
+import pytest
+
+from app.storage import review_log as module
+from app.storage.review_log import BACKUPS, NAME, Store
+from app.store import main
+from tevit.review.decisions import ChangeClass, Decision, to_line, write_log
+
+ROOT = Path(__file__).parents[3]
+HASH = "0" * 64
+
+
+def decision(number: int, note: str = "", id: str = "") -> Decision:
+    return Decision(
+        id=id or f"d{number}",
+        dataset=HASH,
+        video_id=1,
+        verdict="label is wrong",
+        action=ChangeClass(number, 2),
+        note=note,
+        reviewer="ann",
+        time="2026-01-31T12:00:00Z",
+    )
+
+
+def filled(folder: Path, count: int) -> Store:
+    store = Store(folder)
+    for number in range(1, count + 1):
+        assert store.append(decision(number)) == number
+    return store
+
+
+def edit(folder: Path, sql: str) -> None:
+    with sqlite3.connect(folder / NAME) as db:
+        db.execute(sql)
+    db.close()
+
+
+def aside(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("review.damaged-*.sqlite"))
+
+
+def test_what_was_appended_is_there_when_opened_again(tmp_path):
+    store = filled(tmp_path / "new" / "project", 3)
+    assert [d.id for d in store.decisions()] == ["d1", "d2", "d3"] and store.count() == 3
+    store.close()
+    again = Store(tmp_path / "new" / "project")
+    assert again.decisions() == tuple(decision(n) for n in (1, 2, 3))
+    assert not again.notices and not again.in_memory
+
+
+def test_the_same_decision_twice_is_one_and_another_of_its_id_is_refused(tmp_path):
+    store = filled(tmp_path, 2)
+    assert store.append(decision(1)) == 1 and store.count() == 2
+    with pytest.raises(ValueError, match="decision d1: the log has another one of this id, number 1"):
+        store.append(decision(1, "changed"))
+    assert store.decisions() == (decision(1), decision(2))
+
+
+def test_it_is_durable_by_its_settings(tmp_path):
+    store = Store(tmp_path)
+    assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
+
+
+def test_stores_and_threads_share_one_log(tmp_path):
+    stores = [Store(tmp_path) for _ in range(3)]
+    jobs = [(stores[n % 3], decision(n)) for n in range(90)]
+    with ThreadPoolExecutor(6) as pool:
+        places = list(pool.map(lambda job: job[0].append(job[1]), jobs))
+    assert sorted(places) == list(range(1, 91))
+    logs = [[d.id for d in store.decisions()] for store in stores]
+    assert logs[0] == logs[1] == logs[2] and len(set(logs[0])) == 90
+    assert not Store(tmp_path).notices
+
+
+def test_export_import_export_is_the_identity(tmp_path):
+    first = filled(tmp_path / "a", 5)
+    first.append(decision(6, 'a "quoted"\nnote, ärger'))
+    assert first.export(tmp_path / "one.jsonl") == 6
+    second = Store(tmp_path / "b")
+    assert second.load(tmp_path / "one.jsonl") == 6 and second.load(tmp_path / "one.jsonl") == 0
+    second.export(tmp_path / "two.jsonl")
+    assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
+
+
+def test_an_import_is_whole_or_not_at_all(tmp_path):
+    store = filled(tmp_path, 2)
+    lines = [to_line(decision(7)), '{"id": 3}', to_line(decision(8))]
+    (tmp_path / "log.jsonl").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=r"log\.jsonl, line 2: "):
+        store.load(tmp_path / "log.jsonl")
+    write_log(tmp_path / "log.jsonl", [decision(9), decision(1, "other")])
+    with pytest.raises(ValueError, match="decision d1"):
+        store.load(tmp_path / "log.jsonl")
+    assert store.count() == 2
+
+
+def test_a_backup_is_a_log_of_its_own(tmp_path, capsys):
+    store = filled(tmp_path, 4)
+    assert main(["backup", str(tmp_path)]) == 0  # while it is open, its newest rows in the -wal file alone
+    path = Path(capsys.readouterr().out.strip())
+    assert path.parent == tmp_path / BACKUPS and module.backup(tmp_path) != path
+    store.append(decision(5))
+    out = tmp_path / "restored" / NAME
+    assert main(["backup", str(tmp_path), "--out", str(out)]) == 0
+    for copy, count in ((path, 4), (out, 5)):
+        folder = tmp_path / f"restored{count}"
+        folder.mkdir()
+        copy.rename(folder / NAME)
+        restored = Store(folder)
+        assert restored.count() == count and not restored.notices
+    assert not [name for name in (tmp_path / BACKUPS).iterdir() if name.suffix != ".sqlite"]
+
+
+def test_a_backup_of_nothing_or_of_what_is_damaged_is_none(tmp_path, capsys):
+    assert main(["backup", str(tmp_path)]) == 2
+    assert "has no review.sqlite" in capsys.readouterr().err and not (tmp_path / NAME).exists()
+    filled(tmp_path, 3).close()
+    assert main(["backup", str(tmp_path), "--out", str(tmp_path / NAME)]) == 2
+    assert "cannot take the place of" in capsys.readouterr().err
+    edit(tmp_path, "DELETE FROM decisions WHERE seq = 3")
+    assert main(["backup", str(tmp_path)]) == 2
+    assert "is cut off: it has 2 decisions of 3: no backup was made" in capsys.readouterr().err
+    assert not list((tmp_path / BACKUPS).iterdir())
+
+
+def test_a_backup_while_another_process_writes_is_whole(tmp_path):
+    store = filled(tmp_path, 1)
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(lambda: [store.append(decision(n, note="x" * 2000)) for n in range(2, 120)])
+        copies = [module.backup(tmp_path) for _ in range(6)]
+        writing.result()
+    for copy in copies:
+        assert module._fault(copy) is None
+
+
+@pytest.mark.parametrize(
+    ("sql", "kept", "sentence"),
+    [
+        ("UPDATE decisions SET line = replace(line, 'ann', 'eve') WHERE seq = 3", 5, "was changed by something else"),
+        ("DELETE FROM decisions WHERE seq = 6", 5, "is cut off: it has 5 decisions of 6"),
+        ("DELETE FROM decisions WHERE seq = 2", 4, "was changed by something else than the studio, at decision 2"),
+        ("DELETE FROM head", 6, "is cut off: it has 6 decisions of more"),
+    ],
+)
+def test_an_edited_log_is_told_and_kept_aside(tmp_path, sql, kept, sentence):
+    filled(tmp_path, 6).close()
+    edit(tmp_path, sql)
+    store = Store(tmp_path)
+    assert len(store.notices) == 1 and sentence in store.notices[0]
+    assert f"the {kept} decisions that are whole were taken over" in store.notices[0]
+    assert aside(tmp_path)[0] in store.notices[0]
+    assert store.count() == kept and store.append(decision(50)) == kept + 1
+    store.close()
+    assert not Store(tmp_path).notices
+
+
+def test_a_cut_off_file_is_kept_aside(tmp_path):
+    store = Store(tmp_path)
+    for number in range(1, 200):
+        store.append(decision(number, note="x" * 300))
+    store.close()
+    path = tmp_path / NAME
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    store = Store(tmp_path)
+    assert "is damaged" in store.notices[0] and aside(tmp_path)
+    assert (tmp_path / aside(tmp_path)[0]).read_bytes() == content[: len(content) // 2]
+    assert [d.id for d in store.decisions()] == [f"d{n}" for n in range(1, store.count() + 1)]
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 300, b"short"])
+def test_what_is_no_database_is_kept_aside(tmp_path, content):
+    (tmp_path / NAME).write_bytes(content)
+    store = Store(tmp_path)
+    assert store.notices and store.append(decision(1)) == 1
+    assert (tmp_path / aside(tmp_path)[0]).read_bytes() == content
+
+
+def test_somebody_elses_database_is_kept_aside(tmp_path):
+    edit(tmp_path, "CREATE TABLE recipes (soup TEXT)")
+    assert "is no review log" in Store(tmp_path).notices[0]
+
+
+def test_migrations_run_once_and_newer_versions_are_refused(tmp_path, monkeypatch):
+    filled(tmp_path, 2).close()
+    added = (*module.MIGRATIONS, lambda db: db.execute("CREATE INDEX by_line ON decisions (line)"))
+    monkeypatch.setattr(module, "MIGRATIONS", added)
+    for _ in range(2):
+        store = Store(tmp_path)
+        assert store._db.execute("PRAGMA user_version").fetchone() == (2,) and store.count() == 2
+        store.close()
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="has version 2 of the log, this studio knows 1: update it"):
+        Store(tmp_path)
+
+
+def test_a_full_disk_saves_nothing_by_halves(tmp_path):
+    store = filled(tmp_path, 3)
+    pages = store._db.execute("PRAGMA page_count").fetchone()[0]
+    store._db.execute(f"PRAGMA max_page_count = {pages + 2}")
+    with pytest.raises(OSError, match="the disk is full or failing, nothing was saved"):
+        store.append(decision(4, note="x" * 100_000))
+    assert store.count() == 3 and store.append(decision(5)) == 4
+    store.close()
+    assert [d.id for d in Store(tmp_path).decisions()] == ["d1", "d2", "d3", "d5"]
+
+
+def test_a_folder_that_cannot_be_written_means_memory(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    for folder in (Path("/proc/no/such"), tmp_path / "file" / "project"):
+        store = Store(folder)
+        assert store.in_memory and "are kept in memory only" in store.notices[0]
+        assert store.append(decision(1)) == 1 and store.decisions() == (decision(1),)
+    assert store.export(tmp_path / "log.jsonl") == 1
+
+
+NOBODY = """
+import os, sys
+from app.store import Store
+folder = sys.argv[1]
+if os.getuid() == 0:
+    os.setuid(65534)
+store = Store(folder)
+print(store.in_memory, store.count())
+"""
+
+
+def run(code: str, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_a_read_only_folder_is_read_into_memory(tmp_path):
+    folder = tmp_path / "project"
+    filled(folder, 3).close()
+    temporary = Path(tempfile.gettempdir())
+    for path in takewhile(lambda path: path != temporary, (tmp_path, *tmp_path.parents)):
+        path.chmod(0o755)
+    (folder / NAME).chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        done = run(NOBODY, str(folder))
+    finally:
+        folder.chmod(0o755)
+    assert done.stdout.split() == ["True", "3"], done.stderr
+    assert [path.name for path in folder.iterdir()] == [NAME]
+
+
+KILLED = """
+import os, random, select, signal, sys, time
+from app.store import Store
+from tests.app.test_store import decision
+folder, times = sys.argv[1], int(sys.argv[2])
+rng, told, number = random.Random(5), [], 0
+for round in range(times):
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        store = Store(folder)
+        assert not store.notices, store.notices
+        while True:
+            number += 1
+            store.append(decision(number, id=f"r{round}n{number}"))
+            os.write(writer, f"r{round}n{number} ".encode())
+    os.close(writer)
+    time.sleep(rng.uniform(0.0, 0.06))
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with os.fdopen(reader) as pipe:
+        told += pipe.read().split()
+store = Store(folder)
+found = [d.id for d in store.decisions()]
+missing = set(told) - set(found)
+print(len(told), len(missing), len(found) - len(told), len(store.notices))
+"""
+
+
+def test_killed_a_hundred_times_nothing_acknowledged_is_lost(tmp_path):
+    started = time.perf_counter()
+    done = run(KILLED, str(tmp_path), "100")
+    told, missing, unheard, notices = map(int, done.stdout.split()) if done.stdout else pytest.fail(done.stderr)
+    assert missing == 0 and notices == 0 and told > 50
+    assert 0 <= unheard <= 100  # on the disk, but killed before it could say so
+    assert time.perf_counter() - started < 45
+
+
+def test_ten_thousand_decisions_stay_fast(tmp_path):
+    write_log(tmp_path / "log.jsonl", (decision(n) for n in range(10_000)))
+    store = Store(tmp_path)
+    assert store.load(tmp_path / "log.jsonl") == 10_000
+    store.decisions()
+    started = time.perf_counter()
+    for number in range(10_000, 10_020):
+        store.append(decision(number))
+        assert len(store.decisions()) == number + 1
+    assert (time.perf_counter() - started) / 20 < 0.25
+
+
+def test_nothing_but_the_standard_library_is_behind_it():
+    names = ("torch", "gradio", "av", "cv2")
+    code = f"import app.storage.review_log, sys; print([name for name in {names} if name in sys.modules])"
+    assert run(code).stdout.strip() == "[]"
+
+
+def test_lines_are_json(tmp_path):
+    filled(tmp_path, 1).export(tmp_path / "log.jsonl")
+    action = json.loads((tmp_path / "log.jsonl").read_text())["action"]
+    assert action == {"do": "change class", "track": 1, "category_id": 2}

@@ -1,0 +1,168 @@
+import csv
+import io
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from app.player import routes as shows
+from app.player.proxy import Source, make
+from app.tabs.segment.exports import NAMES, Choices, Look, chosen, export
+from tests.app.fakes import make_video, walking_squares
+from tests.pictures import pictures, write_video
+from tevit.masks import ops as masks
+from tevit.progress import Cancelled
+from tevit.results import VideoResult
+from tevit.video.reader import Video, fitted, open_video, part
+
+LENGTH = 18
+
+
+@pytest.fixture
+def result() -> VideoResult:
+    """Track 1: a dog, 0.93, in all 18 frames. Track 2: a person, 0.41, in 10 of them."""
+    return walking_squares("clip", (96, 160), [frame / 10 for frame in range(LENGTH)], 10, 0.0)
+
+
+def nothing() -> Video:
+    raise AssertionError("only an overlay needs the frames")
+
+
+def ids(result: VideoResult, **choices) -> list[int]:
+    return [track.id for track in chosen(result, Choices(**choices)).tracks]
+
+
+def test_tracks_are_chosen_by_score_class_length_and_number(result: VideoResult):
+    assert ids(result) == [1, 2]
+    assert ids(result, score=0.41) == [1, 2] and ids(result, score=0.42) == [1]
+    assert ids(result, classes=frozenset({1})) == [2] and ids(result, classes=frozenset()) == []
+    assert ids(result, shortest=10) == [1, 2] and ids(result, shortest=11) == [1]
+    assert ids(result, most=1) == [1]
+    assert ids(replace(result, tracks=result.tracks[::-1]), most=1) == [1], "the best, wherever it stands"
+    assert ids(replace(result, tracks=result.tracks[::-1])) == [2, 1], "in the order in which they stood"
+
+
+def test_choosing_keeps_everything_else(result: VideoResult):
+    some = chosen(result, Choices(score=0.5))
+    assert len(result.tracks) == 2 and some.tracks[0] is result.tracks[0]
+    assert replace(some, tracks=()).__dict__ == replace(result, tracks=()).__dict__
+
+
+@pytest.mark.parametrize(
+    ("make_it", "sentence"),
+    [
+        (lambda: Choices(score=1.5), "score threshold: expected a number from 0 to 1, got 1.5"),
+        (lambda: Choices(score=float("nan")), "score threshold: expected a number from 0 to 1, got nan"),
+        (lambda: Choices(most=0), "tracks at most: expected 1 or more, got 0"),
+        (lambda: Choices(shortest=-1), "shortest track: expected 0 frames or more, got -1"),
+        (lambda: Look(opacity=2), "opacity: expected a number from 0 to 1, got 2"),
+    ],
+)
+def test_wrong_choices_are_one_sentence(make_it, sentence: str):
+    with pytest.raises(ValueError) as error:
+        make_it()
+    assert str(error.value) == sentence
+
+
+def test_results_and_the_submission_hold_the_same(result: VideoResult, tmp_path: Path):
+    some = chosen(result, Choices(score=0.5))
+    objects = json.loads(export("results.json", some, tmp_path, opened=nothing).read_text())
+    assert [(item["category_id"], len(item["segmentations"])) for item in objects] == [(2, LENGTH)]
+    with zipfile.ZipFile(export("submission.zip", some, tmp_path, opened=nothing)) as archive:
+        assert archive.namelist() == ["results.json"] and json.loads(archive.read("results.json")) == objects
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "submission.zip"]
+
+
+def test_the_table_has_a_row_for_each_frame_of_the_chosen_tracks(result: VideoResult, tmp_path: Path):
+    path = export("tracks.csv", chosen(result, Choices(classes=frozenset({1}))), tmp_path, opened=nothing)
+    rows = list(csv.DictReader(path.open()))
+    assert [int(row["frame"]) for row in rows] == [*range(5), *range(10, 15)]
+    assert {(row["track"], row["category"]) for row in rows} == {("2", "person")}
+
+
+def test_masks_are_pictures_one_a_frame_in_which_a_track_is_seen(result: VideoResult, tmp_path: Path):
+    named = replace(result, categories={1: "../giant panda/", 2: "dog"})
+    with zipfile.ZipFile(export("masks.zip", named, tmp_path, opened=nothing)) as archive:
+        names = archive.namelist()
+        assert names[:LENGTH] == [f"001-dog/{frame:05d}.png" for frame in range(LENGTH)]
+        seen = [*range(5), *range(10, 15)]
+        assert names[LENGTH:] == [f"002-giant-panda/{frame:05d}.png" for frame in seen]
+        for name in ("001-dog/00007.png", "002-giant-panda/00011.png"):
+            picture = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
+            rle = result.tracks[int(name[:3]) - 1].rles[int(name[-9:-4])]
+            assert rle is not None and picture is not None and picture.dtype == np.uint8
+            np.testing.assert_array_equal(picture, masks.decode(rle) * 255)
+
+
+def test_the_overlay_shows_the_chosen_tracks_alone(result: VideoResult, clip: Path, tmp_path: Path):
+    told = []
+    some = chosen(result, Choices(score=0.5))
+    look = Look(opacity=1, contours=False, labels=False)
+    path = export(
+        "overlay.mp4",
+        some,
+        tmp_path,
+        opened=lambda: open_video(clip),
+        look=look,
+        progress=lambda *step: told.append(step),
+    )
+    shown = [frame.rgb.astype(int) for frame in open_video(path).frames()]
+    plain = [frame.rgb.astype(int) for frame in open_video(clip).frames()]
+    changed = [(np.abs(a - b).max(-1) > 60) for a, b in zip(shown, plain, strict=True)]
+    square = masks.decode(result.tracks[0].rles[9] or masks.empty((96, 160))).astype(bool)
+    assert changed[9][square].mean() > 0.8 and changed[9][40:].mean() < 0.02, "the second track is not drawn"
+    assert told[-1] == ("drawing", LENGTH, LENGTH)
+
+
+def test_an_overlay_of_a_part_with_and_without_sound(tmp_path: Path):
+    clip = write_video(tmp_path / "loud.mp4", pictures(20), sound="aac")
+    result = walking_squares("loud", (48, 64), [frame / 10 for frame in range(6)], 10, 0.0)
+    for sound in (True, False):
+        opened = export(
+            "overlay.mp4", result, tmp_path, opened=lambda: part(open_video(clip), 4, 10), look=Look(sound=sound)
+        )
+        made = open_video(opened)
+        assert (made.length, made.has_audio) == (6, sound)
+
+
+def test_an_overlay_can_be_drawn_on_the_footage_of_a_source_that_is_gone(tmp_path: Path):
+    """As for a stored result: the proxy of odd frames is larger, and has a name of its own."""
+    clip = make_video(tmp_path / "clip.mp4")
+    smaller = fitted(open_video(clip), (95, 159))
+    source = Source("clip.mp4", clip)
+    footage = replace(make(source, tmp_path / "proxy.mp4"), size_hw=(95, 159))
+    clip.unlink()
+    result = walking_squares("clip", smaller.size_hw, list(footage.times), 10, 0.0)
+    path = export("overlay.mp4", result, tmp_path, opened=footage.opened)
+    assert open_video(path).length == LENGTH
+
+
+@pytest.mark.parametrize("name", ["overlay.mp4", "masks.zip"])
+def test_a_stopped_export_leaves_what_was_there(name: str, result: VideoResult, clip: Path, tmp_path: Path):
+    (tmp_path / name).write_text("an earlier one")
+
+    def stop(stage: str, done: int, total: int | None) -> None:
+        if done == 3:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        export(name, result, tmp_path, opened=lambda: open_video(clip), progress=stop)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "an earlier one")]
+
+
+def test_what_is_made_can_be_downloaded_and_nothing_else_is_made(result: VideoResult, tmp_path: Path):
+    assert set(NAMES) <= set(shows.DOWNLOADS)
+    with pytest.raises(ValueError, match=r"expected one of overlay\.mp4, results\.json, .*, got '\.\./x'"):
+        export("../x", result, tmp_path, opened=nothing)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_result_without_tracks_makes_files_without_tracks(result: VideoResult, tmp_path: Path):
+    none = chosen(result, Choices(classes=frozenset()))
+    assert json.loads(export("results.json", none, tmp_path, opened=nothing).read_text()) == []
+    with zipfile.ZipFile(io.BytesIO(export("masks.zip", none, tmp_path, opened=nothing).read_bytes())) as archive:
+        assert archive.namelist() == []

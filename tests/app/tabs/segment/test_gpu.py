@@ -1,0 +1,126 @@
+"""Models on a GPU that is lent for one call at a time, with a stand-in for the package that lends it."""
+
+import importlib
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.player.proxy import Source
+from app.tabs.segment import gpu
+from app.tabs.segment.run import Settings, Snapshot
+from app.tabs.segment.worker import Runs
+from tests.app.fakes import WINDOW, FakePredictor
+from tests.app.tabs.segment.test_worker import FAST, at, ended, until
+
+Open = Callable[..., Runs]
+VISITOR: ContextVar[str] = ContextVar("visitor", default="nobody")
+
+
+@pytest.fixture
+def spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The stand-in, on the path as a package would be."""
+    shutil.copy(Path(__file__).parents[2] / "fake_spaces.py", tmp_path / "spaces.py")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(gpu, "_there_is", str)  # no weights, and no seconds for torch
+    yield importlib.import_module("spaces")
+    del sys.modules["spaces"]
+
+
+@pytest.fixture
+def source(clip: Path) -> Source:
+    return Source("clip.mp4", clip)
+
+
+def run(runs: Runs, source: Source, settings: Settings = FAST) -> Snapshot:
+    return ended(runs, runs.submit(source, settings))
+
+
+def test_without_the_package_nothing_changes():
+    def load(model: str) -> FakePredictor:
+        return FakePredictor()
+
+    assert gpu.lent(load) is load
+
+
+def test_a_folder_of_its_name_is_not_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "spaces").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def work() -> Iterator[int]:
+        yield 1
+
+    assert gpu.gpu(work, lambda: 1) is work
+
+
+def test_where_the_package_lends_nothing_nothing_changes(spaces: Any, monkeypatch: pytest.MonkeyPatch):
+    """On a Space with a GPU of its own the real package gives back the function that it was given."""
+    monkeypatch.setattr(spaces, "GPU", lambda *, duration: lambda task: task)
+
+    def load(model: str) -> FakePredictor:
+        return FakePredictor()
+
+    assert gpu.lent(load) is load
+
+
+def test_a_run_goes_where_the_gpu_is(open_runs: Open, source: Source, spaces: Any):
+    runs = open_runs(gpu.lent(lambda model: FakePredictor()))
+    end = run(runs, source, Settings("fast", first=2, score_threshold=0.5))
+    assert (end.state, end.sentence, end.stage, end.done, end.total) == ("done", "", "segmenting", 16, 16)
+    assert end.result is not None and end.result.length == 16 and len(end.result.tracks) == 1
+    assert spaces.asked == [gpu.duration(16)]
+
+
+def test_longer_videos_ask_for_more_up_to_what_everybody_may_have():
+    seconds = [gpu.duration(frames) for frames in (1, 300, 1200, 100_000)]
+    assert seconds == sorted(seconds) and seconds[0] < seconds[1] < seconds[2] < seconds[3] == gpu.MOST
+    assert 20 <= gpu.duration(None) <= gpu.MOST
+
+
+@pytest.mark.parametrize("error", [ValueError("frame 3 is odd"), FileNotFoundError("no such file: x.pth")])
+def test_what_fails_there_says_so_here(open_runs: Open, source: Source, spaces: Any, error: Exception):
+    runs = open_runs(gpu.lent(lambda model: FakePredictor(fails_at=8, error=error)))
+    end = run(runs, source)
+    assert (end.state, end.sentence) == ("failed", str(error))
+    assert end.result is not None and end.result.length == WINDOW, "what was done is kept"
+
+
+def test_out_of_memory_there_lowers_the_window(open_runs: Open, source: Source, spaces: Any):
+    runs = open_runs(gpu.lent(lambda model: FakePredictor(fits=12)))
+    end = run(runs, source)
+    assert end.state == "done" and end.sentence.startswith("Memory was short: 12 frames at once")
+    assert len(spaces.asked) == 3
+
+
+def test_a_refusal_is_a_sentence(open_runs: Open, source: Source, spaces: Any):
+    runs = open_runs(gpu.lent(lambda model: FakePredictor()))
+    importlib.import_module("gradio.exceptions")  # takes longer than a run is waited for
+    spaces.refuses.append("You have exceeded your quota")
+    end = run(runs, source)
+    assert (end.state, end.sentence) == ("failed", "ZeroGPU: You have exceeded your quota")
+    assert run(runs, source).state == "done", "the next one is not harmed"
+
+
+def test_a_cancelled_run_keeps_its_windows(open_runs: Open, source: Source, spaces: Any):
+    runs = open_runs(gpu.lent(lambda model: FakePredictor(seconds=0.05)))
+    token = runs.submit(source, FAST)
+    until(lambda: at(runs, token).result)
+    runs.cancel(token)
+    end = ended(runs, token)
+    assert end.state == "cancelled" and end.result is not None and 0 < end.result.length < 18
+
+
+def test_the_call_is_made_for_the_visitor_who_asked(open_runs: Open, source: Source, spaces: Any):
+    seen: list[str] = []
+
+    def load(model: str) -> FakePredictor:
+        seen.append(VISITOR.get())
+        return FakePredictor()
+
+    runs = open_runs(gpu.lent(load))
+    VISITOR.set("somebody")
+    assert run(runs, source).state == "done" and seen == ["somebody"]

@@ -1,0 +1,49 @@
+"""Links: to a query and back, and what is no link."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.deep_link import LAYOUTS, View, from_query, to_query
+
+ids = st.none() | st.integers(-(10**9), 10**12)
+views = st.builds(
+    View,
+    project=st.text("0123456789abcdef", max_size=12),
+    video=ids,
+    frame=st.integers(0, 10**6),
+    models=st.lists(st.text(min_size=1, max_size=20), max_size=2).map(tuple),
+    truth=ids,
+    prediction=ids,
+    side=st.integers(0, 1),
+    layout=st.sampled_from(LAYOUTS),
+)
+
+
+@given(views)
+def test_a_link_shows_the_same_view(view):
+    assert from_query(to_query(view)) == view
+    assert from_query(f"?{to_query(view)}") == view
+
+
+def test_an_address_without_a_query_shows_the_beginning():
+    assert from_query("") == View() and to_query(View()) == ""
+    assert from_query("utm_source=mail") == View()
+    assert from_query({"video": "3", "frame": "7"}) == View(video=3, frame=7)
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["video=x", "video=1_0", "video=%D9%A3", "frame=-1", "frame=1.5", "layout=round", "truth=" + "9" * 40, "video=--1"],
+)
+def test_what_is_no_link_is_refused(query):
+    with pytest.raises(ValueError, match=r"^link: expected"):
+        from_query(query)
+
+
+@given(st.text(max_size=60))
+def test_any_query_gives_a_view_or_a_sentence(query):
+    try:
+        assert isinstance(from_query(query), View)
+    except ValueError as error:
+        assert str(error)

@@ -1,0 +1,112 @@
+"""Several data sets in one studio: what a page sees, what everybody shares, what pages may open."""
+
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from app import workspace as module
+from app.analysis.service import Desk
+from app.analysis.thumbnails import Strips
+from app.projects.allowed import Allowed
+from app.projects.project import open_project, with_categories
+from app.tabs.datasets import views as panels
+from app.workspace import Bench
+from tests.app import sets as made
+from tests.app.sets import AWAY, STILL
+
+
+@pytest.fixture
+def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """Opened on one data set; below `allowed` there is another one with predictions."""
+    monkeypatch.setenv("TEVIT_HOME", str(tmp_path / "home"))
+    here = tmp_path / "allowed"
+    made.truth(here, "three.json", 3)
+    made.predictions(here, "a.json", [(1, 1, 0.9, STILL)])
+    made.predictions(here / "more", "a.json", [(2, 1, 0.8, STILL)])
+    made.predictions(here, "other.json", [(9, 1, 0.8, STILL)])
+    first = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "b.json", [(1, 1, 0.9, STILL)])])
+    return Bench(first, Desk(tmp_path / "findings", inside=True), Strips(), Allowed.of([here]))
+
+
+def asks(page: str, **address: str) -> Any:
+    """What a page's request has."""
+    return cast(Any, type("Request", (), {"session_hash": page, "query_params": address}))
+
+
+def opened(bench: Bench, *predictions: str):
+    here = bench.allowed.folders[0]
+    return bench.open(str(here / "three.json"), "", [str(here / path) for path in predictions])
+
+
+def test_a_page_has_the_data_set_of_its_address_from_then_on(bench: Bench):
+    other = opened(bench, "a.json")
+    assert bench.projects == (bench.first, other) and len(other.dataset.videos) == 3
+    assert bench.of(asks("one")) is bench.first and bench.of(asks("two", data=other.id)) is other
+    assert bench.of(asks("two", data=bench.first.id)) is other, "its address was another when it was loaded"
+    unknown = asks("three", data="0123456789ab")
+    assert bench.of(unknown) is bench.first and bench.missing(unknown) == "0123456789ab"
+    assert bench.missing(asks("four", data=other.id)) == bench.missing(asks("five")) == ""
+    with pytest.raises(LookupError):
+        bench.find("0123456789ab")
+
+
+def test_what_is_open_is_added_to_and_names_stay(bench: Bench):
+    before = opened(bench, "a.json")
+    after = opened(bench, "more/a.json")
+    assert after.id == before.id and [model.name for model in after.models] == ["a", "more/a"]
+    assert bench.find(before.id) is after and len(bench.projects) == 2
+    with pytest.raises(ValueError, match="another data set"):
+        opened(bench, "other.json")
+    assert bench.find(before.id) is after, "nothing was changed"
+    assert open_project(folder=after.folder).models == after.models
+
+
+def test_outside_of_the_allowed_folders_nothing_is_opened(bench: Bench):
+    assert bench.first.truth is not None
+    for truth, frames, predictions in (
+        (bench.first.truth.path, "", []),
+        ("", "", [bench.first.models[0].file.path]),
+        (str(bench.allowed.folders[0] / "three.json"), "/", []),
+    ):
+        with pytest.raises(ValueError, match="not below a folder that the operator allowed"):
+            bench.open(truth, frames, predictions)
+    assert bench.projects == (bench.first,)
+
+
+def test_of_many_data_sets_the_oldest_lets_go_of_what_it_has_read(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MOST_LOADED", 1)
+    first = bench.first
+    assert first.results
+    opened(bench)
+    again = bench.first
+    assert again is not first and "results" not in vars(again) and again.models == first.models
+
+
+def test_two_pages_share_the_evaluation(bench: Bench):
+    one, two = (bench.desk.open(bench.of(asks(page))) for page in ("one", "two"))
+    assert one is two and one.wait(60).findings is not None
+
+
+def test_a_mapping_by_name_is_offered_with_a_button_and_can_be_undone(bench: Bench, tmp_path: Path):
+    named = {"categories": [{"id": 1, "name": "Giant Panda"}, {"id": 2, "name": "dog"}]}
+    truth = json.loads((bench.allowed.folders[0] / "three.json").read_text()) | named
+    gt = made.write(bench.allowed.folders[0], "named.json", truth)
+    file = made.predictions(bench.allowed.folders[0], "<b>.json", [(1, 2, 0.9, STILL), (2, 8, 0.8, AWAY)])
+    project = bench.open(str(gt), "", [str(file)])
+    html = panels.notices(project)
+    assert "Use this mapping" in html and "2 giant_panda → 1 Giant Panda" in html and "<b>" not in html
+    offer = panels.offer_of(project, "<b>")
+    assert offer is not None and dict(offer.used) == {2: 1, 8: 2}
+    mapped = bench.change(project.id, lambda now: with_categories(now, "<b>", offer.categories))
+    html = panels.notices(mapped)
+    assert "Undo the mapping" in html and "Use this mapping" not in html and "read by name, 2 of" in html
+    assert open_project(folder=project.folder).models[0].categories == {2: 1, 8: 2}
+
+
+def test_the_list_of_open_ones_marks_the_pages_own(bench: Bench):
+    other = opened(bench)
+    html = panels.opened(bench.projects, other)
+    assert html.count("<li>") == 2 and html.split("aria-current")[1].startswith('="page"><strong>allowed/three.json')
+    assert "--allow" in panels.places(True, []) and "more than could" in panels.places(False, ["/x"])

@@ -1,0 +1,205 @@
+"""tevit benchmark model, video, memory and compare: what is measured is real, and what is printed can be read again."""
+
+import json
+import mmap
+import subprocess
+import sys
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+
+from tests.fakes import FakeModel
+from tevit import checkpoint
+from tevit.benchmarks import made_up, memory, video
+from tevit.benchmarks.model import PARTS, arithmetic, made_up_clip, measure, parts
+from tevit.benchmarks.timing import Took
+from tevit.cli.main import main
+from tevit.configs import TEVIT_MSGSHIFT
+from tevit.inference.predictor import Predictor
+from tevit.video.reader import open_video
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("benchmark")
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_model, folder: Path) -> tuple[str, dict]:
+    """What `tevit benchmark model` prints and writes about a tiny model, in a process of its own."""
+    checkpoint.save_model(folder / "tiny.safetensors", tiny_model)
+    command = [sys.executable, "-m", "tevit", "benchmark", "model", "--checkpoint", str(folder / "tiny.safetensors")]
+    command += ["--frames", "2", "--size", "64x96", "--rounds", "2", "--device", "cpu", "--out", str(folder / "a.json")]
+    out = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    return out, json.loads((folder / "a.json").read_text())
+
+
+def test_the_model_is_measured_beside_the_yardstick(measured):
+    out, found = measured
+    assert json.loads(out.splitlines()[-1]) == found, "the last line is the result"
+    assert found["benchmark"] == "model" and found["command"].startswith("tevit benchmark model")
+    assert f"PyTorch {torch.__version__}" in found["machine"] and len(found["date"]) == 10
+    assert found["settings"]["input"] == "64x96" and found["settings"]["model"] == "tiny.safetensors"
+    figures = found["figures"]
+    for name, value in figures.items():
+        assert 0 < value["low"] <= value["median"] <= value["high"], name
+        assert name in out
+    whole, yardstick = figures["model, ms a frame"], figures["yardstick, ms a frame"]
+    assert (
+        whole["low"] / yardstick["high"] <= figures["model / yardstick"]["median"] <= whole["high"] / yardstick["low"]
+    )
+    assert all(f"{name}, ms a frame" in figures for name in PARTS)
+    share = figures["backbone, GFLOP/s"]["low"] / max(figures[f"{name} peak, GFLOP/s"]["median"] for name in PEAKS)
+    assert figures["backbone, % of the machine's peak"]["low"] == pytest.approx(100 * share, rel=0.01)
+    operators = {name: value["median"] for name, value in figures.items() if name.endswith("% of operators")}
+    assert sum(operators.values()) == pytest.approx(100, abs=0.1) and "_linear_pointwise, % of operators" in operators
+
+
+class Ruler(AbstractContextManager):
+    """In the place of the yardstick, which is a process: as long as it is told for its type."""
+
+    SECONDS: ClassVar = {"bfloat16": 0.5, "float32": 2.0}
+
+    def __init__(self, frames: int, size_hw: tuple[int, int], device: torch.device, dtype: str):
+        self.seconds = self.SECONDS[dtype]
+
+    def __call__(self) -> Took:
+        return Took(self.seconds, 2 * self.seconds)
+
+    def __exit__(self, *exc: object) -> None:
+        pass
+
+
+def test_mixed_precision_is_measured_beside_both_yardsticks(tiny_model, monkeypatch):
+    monkeypatch.setattr("tevit.benchmarks.model.Yardstick", Ruler)
+    predictor = Predictor(tiny_model, dtype=torch.bfloat16)
+    found = measure(predictor, made_up_clip(2, (64, 96), predictor.device), 1)
+    model = found["model, ms a frame"]["median"]
+    for name, seconds in (("yardstick", 0.5), ("float32 yardstick", 2.0)):
+        assert found[f"{name}, ms a frame"]["median"] == 1e3 * seconds / 2
+        assert found[f"model / {name}"]["median"] == pytest.approx(model / (1e3 * seconds / 2), rel=0.01)
+
+
+PEAKS = ("matmul", "convolution")
+
+
+def test_a_part_that_takes_longer_is_seen_to(tiny_model, monkeypatch):
+    """Each part in turn waits a while: no other part's time has it."""
+    predictor = Predictor(tiny_model)
+    clip = made_up_clip(2, (64, 96), predictor.device)
+    slept = 0.25
+    places = {
+        "backbone": (tiny_model.backbone, "forward"),
+        "FPN": (tiny_model.fpn, "forward"),
+        "stages": (tiny_model.stages[0], "forward"),
+        "mask head": (tiny_model, "mask_logits"),
+        "paste and RLE": (sys.modules["tevit.benchmarks.model"], "to_tracks"),
+    }
+    assert places.keys() == set(PARTS)
+    for name, (owner, method) in places.items():
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, method, _slow(getattr(owner, method), slept))
+            found = parts(predictor, clip)
+        assert found[name].seconds > slept and found[name].processor < found[name].seconds, name
+        assert max(found, key=lambda part: found[part].seconds) == name
+
+
+def _slow(function, seconds: float):
+    def slow(*args, **options):
+        time.sleep(seconds)
+        return function(*args, **options)
+
+    return slow
+
+
+def test_arithmetic_is_what_the_paper_and_the_shapes_say():
+    """GMAC a frame of TeViT-MsgShifT at 384x640, without what no map depends on; the mask head of ten tracks."""
+    clip = made_up_clip(1, (360, 640), torch.device("cpu"))
+    assert clip.sizes.padded_hw == (384, 640) and not clip.pixels[..., 360:, :].any()
+    found = {name: value / 2 for name, value in arithmetic(TEVIT_MSGSHIFT, clip).items()}
+    assert found == pytest.approx({"backbone": 12.1, "FPN": 12.52, "stages": 9.06, "mask head": 5.29}, abs=0.1)
+
+
+def test_a_video_is_measured_from_file_to_file(tiny_model, folder):
+    file = made_up.write(folder / "made-up.mp4", 6, (64, 96))
+    assert open_video(file).length == 6
+    again = list(made_up.frames(3, (64, 96)))
+    assert all((a == b).all() for a, b in zip(again, made_up.frames(3, (64, 96)), strict=True))
+    assert not np.array_equal(again[0], again[1])
+    found = {name: value["median"] for name, value in video.measure(Predictor(tiny_model), open_video(file), 1).items()}
+    parts = ("decode", "resize and normalise", "model", "paste and RLE", "write results.json")
+    assert [f"{name}, frames/s" for name in ("end to end", *parts)] + ["peak memory, MB"] == list(found)
+    inside = sum(1 / found[f"{name}, frames/s"] for name in ("model", "paste and RLE", "write results.json"))
+    assert inside < 1 / found["end to end, frames/s"], "parts of the whole"
+    assert found["model, frames/s"] < found["write results.json, frames/s"]
+
+
+class Leaking(FakeModel):
+    """Keeps some megabytes of every window."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept: list[mmap.mmap] = []
+
+    def __call__(self, *args, **options):
+        # Pages of its own: what the process has freed before, and keeps, would serve for anything else.
+        self.kept.append(mmap.mmap(-1, 20 << 20))
+        self.kept[-1].write(b"x" * (20 << 20))
+        return super().__call__(*args, **options)
+
+
+def test_memory_that_grows_is_told_from_memory_that_does_not(folder):
+    file = open_video(made_up.write(folder / "long.mp4", 260, (64, 96)))
+    off = []
+    for model in (FakeModel(), Leaking()):
+        samples, seconds = memory.watch(Predictor(model), file, 20)
+        assert [sample.frames for sample in samples][-1] == 260
+        found = memory.figures(samples, seconds, (100, 200, 300))
+        assert "at frame 200, MB" in found and "at frame 300, MB" not in found
+        off.append(found["from frame 200 on, % off the mean"]["median"])
+    assert off[0] < 5 and off[1] > off[0]
+    grown = memory.figures([memory.Sample(100, 50.0), memory.Sample(200, 90.0), memory.Sample(300, 110.0)], 3.0, (300,))
+    assert grown["from frame 200 on, % off the mean"]["median"] == 10 and grown["frames/s"]["median"] == 100
+
+
+def test_two_results_side_by_side(measured, folder, capsys):
+    one = measured[1]
+    doubled = {name: {key: 2 * number for key, number in value.items()} for name, value in one["figures"].items()}
+    (folder / "b.json").write_text(json.dumps(one | {"figures": doubled, "settings": one["settings"] | {"frames": 20}}))
+    assert main(["benchmark", "--compare", str(folder / "a.json"), str(folder / "b.json")]) == 0
+    out = capsys.readouterr().out
+    assert "not the same: frames 2 and 20" in out
+    line = next(line for line in out.splitlines() if line.startswith("yardstick, ms a frame"))
+    assert line.endswith(" 2.000")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (
+            ["--compare", "a.json", "memory.json"],
+            "expected two measurements of one kind, got a.json of model and memory",
+        ),
+        (["--compare", "a.json", "list.json"], "list.json: expected what `tevit benchmark model, video or memory"),
+        (["--compare", "a.json", "none.json"], "no such file: none.json"),
+        (["model", "--frames", "0"], "--frames: expected at least 1, got 0"),
+        (["model", "--model", "tevit_r5"], "did you mean 'tevit_r50'"),
+        (["model", "--checkpoint", "tiny.safetensors", "--size", "5x5000"], "scale: expected two bounds"),
+        (["video", "none.mp4", "--model", "tevit_demo"], "no such file or folder: none.mp4"),
+        (["memory", "--frames", "200"], "--frames: expected more than 200, got 200"),
+    ],
+)
+def test_wrong_input_is_one_sentence(measured, folder, monkeypatch, capsys, arguments, words):
+    monkeypatch.chdir(folder)
+    (folder / "memory.json").write_text(json.dumps(measured[1] | {"benchmark": "memory"}))
+    (folder / "list.json").write_text("[]")
+    assert main(["benchmark", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert words in err and err.count("\n") == 1

@@ -1,0 +1,113 @@
+"""Columns, cut-offs and stored measurements: other ways to the same numbers, on random data sets."""
+
+import io
+import tempfile
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.tevit.evaluation import sets
+from tevit.evaluation.api import conclude
+from tevit.evaluation.bootstrap import draw_weights, resample
+from tevit.evaluation.cache import pack, unpack
+from tevit.evaluation.coverage import coverage, resumptions
+from tevit.evaluation.error_columns import ALL_TYPES, columns, geometry
+from tevit.evaluation.errors import Limits, find_costs, find_errors
+from tevit.evaluation.inputs import read_inputs
+from tevit.evaluation.overlaps import Measured, measure
+from tevit.evaluation.score_filter import above
+
+
+def measured(gt: dict, results: list) -> Measured:
+    with tempfile.TemporaryDirectory() as folder:
+        return measure(read_inputs(*sets.write(folder, gt, results)), all_pairs=True)
+
+
+def kept(found: Measured) -> Measured:
+    """Through a file and back."""
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **pack(found))
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as arrays:
+        return unpack(dict(arrays))
+
+
+@settings(max_examples=40, deadline=None)
+@given(sets.random_sets(), st.sampled_from([0.3, 0.5, 0.75]))
+def test_columns_say_what_the_records_say(data, positive):
+    found, limits = measured(*data), Limits(positive=positive, background=0.1)
+    errors = find_errors(found, limits)
+    table = columns(found, find_costs(found, limits), geometry(found, limits.cover))
+    known = found.inputs.categories
+    records = [r for r in errors.records if (r.truth_category_id or r.category_id) in known]
+    assert len(records) == len(table.type)
+    ids_t, ids_p = found.inputs.truths.ids, found.inputs.predictions.ids
+    for i, record in enumerate(records):
+        assert ALL_TYPES[table.type[i]] == record.type and table.truth[i] == (record.kind == "truth")
+        t, p = table.truths[i], table.predictions[i]
+        assert (None if t < 0 else ids_t[t], None if p < 0 else ids_p[p]) == (record.truth_id, record.prediction_id)
+        assert table.ious[i] == pytest.approx(record.iou, abs=1e-12)
+        assert table.shares[i] == pytest.approx(record.share, abs=1e-12)
+        assert table.frames[i] == len(record.frames)
+        assert table.worst[i] == (-1 if record.worst_frame is None else record.worst_frame)
+        assert (table.switch[i], table.broken[i]) == (record.identity_switch, record.fragmentation)
+
+
+@settings(max_examples=30, deadline=None)
+@given(sets.random_sets(official_only=False), st.sampled_from([0.0, 0.3, 0.4, 0.5, 0.95]))
+def test_a_cut_off_equals_a_file_without_the_others(data, least):
+    gt, results = data
+    cut = above(measured(gt, results), least)
+    fewer = measured(gt, [item for item in results if item["score"] >= least])
+    assert conclude(cut).figures == conclude(fewer).figures
+    a, b = find_errors(cut), find_errors(fewer)
+    assert a.dap == pytest.approx(b.dap, abs=1e-12)
+    assert [(r.type, r.iou, r.share) for r in a.records] == [(r.type, r.iou, r.share) for r in b.records]
+
+
+@settings(max_examples=30, deadline=None)
+@given(sets.random_sets())
+def test_what_was_stored_gives_the_same(data):
+    found = measured(*data)
+    again = kept(found)
+    assert conclude(again).figures == conclude(found).figures
+    assert find_errors(again).records == find_errors(found).records
+    assert again.warnings == found.warnings and again.inputs.left_out == found.inputs.left_out
+
+
+@settings(max_examples=30, deadline=None)
+@given(sets.random_sets())
+def test_coverage_begins_again_where_a_truth_is_broken(data):
+    for pairs in measured(*data).pairs:
+        ious = pairs.frame_ious()
+        found, (by_any, by_one) = coverage(pairs, ious, 0.5), resumptions(pairs, ious, 0.5)
+        assert [bool(frames) for frames in by_any] == found.broken.tolist()
+        assert [[bool(frames) for frames in own] for own in by_one] == found.broken_by.tolist()
+        for g, frames in enumerate(by_any):
+            assert all(pairs.truth_areas[g, f] > 0 and (ious[:, g, f] >= 0.5).any() for f in frames)
+
+
+def test_masks_were_not_stored():
+    found = measured(*sets_with_one_prediction())
+    with pytest.raises(ValueError, match="were not kept"):
+        kept(found).inputs.truths.masks([0])
+
+
+def sets_with_one_prediction() -> tuple[dict, list]:
+    mask = sets.rectangle(12, 15, 2, 2, 5, 5)
+    gt = sets.data_set({1: 2}, [1], [sets.annotation(1, 1, 1, [mask, mask])], (12, 15))
+    return gt, [sets.prediction(1, 1, 0.5, [mask, mask])]
+
+
+@settings(max_examples=15, deadline=None)
+@given(sets.random_sets())
+def test_a_few_figures_are_drawn_as_among_all(data):
+    found = measured(*data)
+    weights = draw_weights(len(found.inputs.videos), 20)
+    outcome = conclude(found).outcome
+    all_, few = resample(found, outcome, weights), resample(found, outcome, weights, names=("AP50", "AR1", "APm"))
+    assert list(few) == ["AP50", "AR1", "APm"]
+    for name, values in few.items():
+        np.testing.assert_array_equal(values, all_[name])

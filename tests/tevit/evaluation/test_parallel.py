@@ -1,0 +1,128 @@
+"""Several processes give what one gives: the same values in the same order, the same error."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from tevit.evaluation import evaluate
+from tevit.evaluation.parallel import forked_map
+from tevit.synthetic.results import write_sets
+
+HERE = os.getpid()
+
+
+def elsewhere(act: Callable[[], object]) -> Callable[[int], int]:
+    """Work that takes its time, so that every process gets a share; in others than this one it is `act`."""
+
+    def work(number: int) -> int:
+        time.sleep(0.005)
+        if os.getpid() != HERE:
+            act()
+        return number
+
+    return work
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch):
+    """Neither a process that was forked nor a file that is open."""
+    files, fork = os.listdir("/dev/fd"), os.fork
+    forked: list[int] = []
+
+    def noted() -> int:
+        forked.append(fork())
+        return forked[-1]
+
+    monkeypatch.setattr(os, "fork", noted)
+    yield
+    assert os.listdir("/dev/fd") == files
+    for process in forked:
+        with pytest.raises(ChildProcessError):
+            os.waitpid(process, os.WNOHANG)
+
+
+@pytest.mark.parametrize("count", [100, 1000])
+def test_the_results_are_those_of_one_process_in_order(count):
+    def work(number: int) -> tuple[np.ndarray, int]:
+        time.sleep(0.4 / count)
+        return number + np.arange(3), os.getpid()
+
+    found = list(forked_map(work, range(count), 3))
+    assert [values.tolist() for values, _ in found] == [[n, n + 1, n + 2] for n in range(count)]
+    assert HERE in {process for _, process in found} and len({process for _, process in found}) == 3
+
+
+def test_results_larger_than_a_pipe_holds_arrive_whole():
+    def work(number: int) -> np.ndarray:
+        time.sleep(0.001)
+        return np.full(300_000, number)
+
+    for number, values in enumerate(forked_map(work, range(40), 2)):
+        assert values.tolist() == [number] * 300_000
+
+
+@pytest.mark.parametrize(("items", "processes"), [(100, 1), (5, 2)])
+def test_little_work_is_not_shared(items, processes):
+    assert set(forked_map(lambda number: os.getpid(), range(items), processes)) == {os.getpid()}
+
+
+def test_of_several_errors_the_first_in_order_is_raised_here():
+    def work(number: int) -> int:
+        time.sleep(0.005 if number < 90 else 0)
+        if number >= 70:
+            raise ValueError(f"mask {number} is none")
+        return number
+
+    found = forked_map(work, range(100), 2)
+    with pytest.raises(ValueError, match="mask 70 is none"):
+        for place, number in enumerate(found):
+            assert place == number
+
+
+@pytest.mark.parametrize("end", [lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: os._exit(3)])
+def test_a_process_that_ends_without_an_answer_is_an_error_in_words(end):
+    with pytest.raises(OSError, match="ended without an answer; was it killed"):
+        list(forked_map(elsewhere(end), range(100), 2))
+
+
+def test_results_that_cannot_be_sent_are_an_error_in_words():
+    with pytest.raises(OSError, match="ended without an answer"):
+        list(forked_map(lambda number: time.sleep(0.005) or (lambda: number), range(100), 2))
+
+
+def test_ctrl_c_is_for_the_first_process_which_ends_the_others():
+    found = forked_map(elsewhere(lambda: os.kill(os.getpid(), signal.SIGINT)), range(100), 2)
+    assert list(found) == list(range(100))
+
+    def work(number: int) -> int:
+        if os.getpid() != HERE:
+            time.sleep(60)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(forked_map(work, range(100), 2))
+
+
+def test_whoever_has_enough_results_need_not_take_the_rest():
+    for number in forked_map(elsewhere(lambda: time.sleep(0.2)), range(100), 3):
+        assert number == 0
+        break
+
+
+def test_an_evaluation_is_the_same_with_several_processes(tmp_path):
+    paths = write_sets(tmp_path, 40)
+    one, two = evaluate(*paths), evaluate(*paths, processes=2)
+    assert one.figures == two.figures and one.per_class == two.per_class
+    np.testing.assert_array_equal(one.measured.prediction_frames, two.measured.prediction_frames)
+
+
+def test_a_mask_that_is_none_is_named_with_several_processes(tmp_path):
+    gt, results = write_sets(tmp_path, 40)
+    damaged = results.read_text().replace('"counts": "', '"counts": "0', 1)
+    results.write_text(damaged)
+    with pytest.raises(ValueError, match=r"results.json: prediction 1 \(video \d+\), frame \d+: "):
+        evaluate(gt, results, processes=2)

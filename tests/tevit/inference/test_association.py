@@ -1,0 +1,153 @@
+"""Joining windows: how alike two tracks are, who goes on whom, what is remembered and for how long."""
+
+import numpy as np
+import pytest
+import torch
+
+from tevit.inference.association import MOST_LIVE, SIDE, Linker, Linking, _Looks, soft_iou
+from tevit.inference.postprocess import Detections
+
+CATEGORIES = (5, 9)
+NOTHING, SOLID = -9.0, 9.0
+
+
+def said(boxes, *, labels=None, features=None, logits=None, scores=None) -> Detections:
+    """A window of T frames and N tracks. boxes: (T, N, 4). logits: of the whole mask, (T, N) or one for all."""
+    boxes = torch.tensor(boxes, dtype=torch.float32)
+    length, count = boxes.shape[:2]
+    masks = torch.as_tensor(SOLID if logits is None else logits, dtype=torch.float32).expand(length, count)
+    frame_scores = torch.as_tensor(0.9 if scores is None else scores, dtype=torch.float32).expand(length, count).clone()
+    return Detections(
+        scores=frame_scores.mean(0),
+        frame_scores=frame_scores,
+        labels=torch.tensor(labels or [0] * count),
+        queries=torch.arange(count),
+        boxes_xyxy=boxes,
+        mask_logits=masks[..., None, None].expand(-1, -1, SIDE, SIDE).clone(),
+        features=torch.tensor(features or [[1.0, 0.0]] * count),
+    )
+
+
+def box(x, y=0, size=10):
+    return [x, y, x + size, y + size]
+
+
+def looks(boxes, maps=1.0) -> _Looks:
+    boxes = np.array(boxes, np.float32)
+    full = np.full((*boxes.shape[:2], SIDE, SIDE), maps, np.float32)
+    return _Looks(boxes, full, np.ones(boxes.shape[:2], bool))
+
+
+@pytest.mark.parametrize("shift", [0, 3, 5, 10, 30])
+def test_soft_iou_of_solid_boxes_is_their_iou(shift):
+    found = soft_iou(looks([[box(100, 50, 40)]]), looks([[box(100 + shift, 50, 40)]]))
+    assert found[0, 0] == pytest.approx((40 - shift) / (40 + shift), abs=0.03)
+
+
+def test_soft_iou_adds_frames_up_and_takes_only_those_both_know():
+    one, other = looks([[box(0, 0, 40), box(0, 0, 40)]]), looks([[box(0, 0, 40), box(40, 0, 40)]])
+    assert soft_iou(one, other)[0, 0] == pytest.approx(1 / 3, abs=0.03)  # 1600 of 1600 + 2 * 1600 pixels
+    other.known[0, 1] = False
+    assert soft_iou(one, other)[0, 0] == pytest.approx(1)
+    other.known[:] = False
+    assert soft_iou(one, other)[0, 0] == 0
+
+
+def test_soft_iou_of_half_probabilities():
+    assert soft_iou(looks([[box(0)]], 0.5), looks([[box(0)]], 1.0))[0, 0] == pytest.approx(0.5, abs=1e-6)
+
+
+def test_tracks_go_on_where_masks_agree_whatever_their_order():
+    linker = Linker(Linking(overlap=2, keyframes=0), 10)
+    first = linker.add([0, 1, 2], said([[box(0), box(100)]] * 3), CATEGORIES)
+    second = linker.add([1, 2, 3], said([[box(101), box(1), box(200)]] * 3), CATEGORIES)
+    assert first == [1, 2] and second == [2, 1, 3] and linker.length == 4
+
+
+def test_equal_masks_are_told_apart_by_class():
+    linker = Linker(Linking(overlap=1, keyframes=0), 10)
+    one = linker.add([0, 1], said([[box(0), box(0)]] * 2, labels=[0, 1]), CATEGORIES)
+    other = linker.add([1, 2], said([[box(0), box(0)]] * 2, labels=[1, 0]), CATEGORIES)
+    assert other == one[::-1]
+    assert [identity.category_id for identity in linker.best] == [5, 9]
+
+
+def test_who_was_away_is_known_again_by_class_and_features():
+    linker = Linker(Linking(overlap=1, keyframes=0), 10)
+    linker.add([0, 1], said([[box(0), box(50)]] * 2, features=[[1.0, 0.0], [0.0, 1.0]]), CATEGORIES)
+    # The first leaves; the second stays.
+    linker.add(
+        [1, 2], said([[box(0), box(50)]] * 2, features=[[1.0, 0.0], [0.0, 1.0]], logits=[[9, 9], [-9, 9]]), (5, 9)
+    )
+    gone = said([[box(50), box(90)]] * 2, features=[[0.0, 1.0], [0.97, 0.1]])
+    assert linker.add([2, 3], gone, CATEGORIES) == [2, 1]
+
+
+@pytest.mark.parametrize(("label", "feature"), [(1, [0.97, 0.1]), (0, [0.6, 0.8])])
+def test_another_class_or_other_features_are_somebody_new(label, feature):
+    linker = Linker(Linking(overlap=1, keyframes=0), 10)
+    linker.add([0, 1], said([[box(0)]] * 2, logits=[[9], [-9]]), CATEGORIES)
+    assert linker.add([1, 2], said([[box(90)]] * 2, labels=[label], features=[feature]), CATEGORIES) == [2]
+
+
+def test_keyframes_show_every_object_at_its_best():
+    linker = Linker(Linking(overlap=1, keyframes=2), 10)
+    scores = [[0.2, 0.9], [0.9, 0.2], [0.5, 0.5], [0.1, 0.1]]
+    linker.add(range(4), said([[box(0), box(50)]] * 4, scores=scores), CATEGORIES)
+    assert linker.keyframes == [0, 1]
+
+
+def test_a_frame_without_its_mask_is_no_keyframe_however_sure_the_class_is():
+    linker = Linker(Linking(overlap=1, keyframes=1), 10)
+    scores, logits = [[0.9], [0.3], [0.1]], [[NOTHING], [SOLID], [SOLID]]
+    linker.add(range(3), said([[box(0)]] * 3, scores=scores, logits=logits), CATEGORIES)
+    assert linker.keyframes == [1]
+
+
+def test_the_best_have_the_highest_sum_in_the_order_of_their_mean():
+    linker = Linker(Linking(overlap=0, keyframes=0), 2)
+    linker.add(range(4), said([[box(0), box(50), box(90)]] * 4, scores=[[0.5, 0.6, 0.1]] * 4), CATEGORIES)
+    assert [(item.id, round(item.score, 3)) for item in linker.best] == [(2, 0.6), (1, 0.5)]
+
+
+def test_behind_a_cut_all_are_new_and_those_of_before_are_kept():
+    linker, objects = Linker(Linking(overlap=1, keyframes=1), 10), said([[box(0), box(50)]] * 3)
+    assert linker.add([0, 1, 2], objects, CATEGORIES) == [1, 2] and len(linker.keyframes) == 1
+    linker.cut()
+    assert linker.keyframes == []
+    assert linker.add([3, 4, 5], objects, CATEGORIES) == [3, 4]
+    assert {identity.id for identity in linker.best} == {1, 2, 3, 4} == linker.ids
+
+
+def test_a_long_video_has_more_tracks_than_a_short_one_up_to_a_hundred():
+    linker, counts = Linker(Linking(overlap=4, min_iou=2.0, alike=2.0), 2), []
+    for first in range(0, 60 * 48, 24):
+        frames = range(max(first - 4, 0), first + 24)
+        linker.add(frames, said([[box(at) for at in range(0, 300, 60)]] * len(frames)), CATEGORIES)
+        counts.append(len(linker.best))
+    assert counts[:5] == [2, 2, 4, 4, 6] and counts[-1] == 100
+
+
+def test_what_was_dumped_goes_on_the_same():
+    windows = [([0, 1, 2], [[box(0), box(60)]] * 3), ([1, 2, 3], [[box(61), box(2)]] * 3), ([2, 3, 4], [[box(3)]] * 3)]
+    whole, stopped = Linker(Linking(2, 1), 5), Linker(Linking(2, 1), 5)
+    for frames, boxes in windows:
+        ids = whole.add(frames, said(boxes), CATEGORIES)
+        resumed = Linker(Linking(2, 1), 5)
+        resumed.load(stopped.dump())
+        assert resumed.add(frames, said(boxes), CATEGORIES) == ids
+        assert resumed.dump() == whole.dump()
+        stopped = resumed
+
+
+def test_memory_is_bounded_over_many_windows():
+    """Every window brings ten objects that nobody sees again."""
+    linker = Linker(Linking(overlap=1, keyframes=2), 10)
+    sizes = []
+    for number in range(40):
+        boxes = [[box(1000 * number + 20 * place) for place in range(10)]] * 4
+        features = [[np.cos(at), np.sin(at)] for at in 0.3 * np.arange(10) + number]
+        linker.add(range(3 * number, 3 * number + 4), said(boxes, features=features), CATEGORIES)
+        sizes.append(len(linker.dump()))
+    assert len(linker.ids) <= MOST_LIVE + 10
+    assert max(sizes[20:]) <= 1.05 * max(sizes[:20])

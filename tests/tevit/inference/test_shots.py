@@ -1,0 +1,57 @@
+"""Hard cuts: found between scenes, and nowhere else."""
+
+from itertools import count
+
+import numpy as np
+import pytest
+
+from tests.long import clips
+from tevit.inference.shots import marked
+from tevit.video.reader import Frame
+
+SIZE = (54, 96, 3)
+
+
+def cuts(pictures) -> list[int]:
+    told = list(marked(Frame(index, index / 6, rgb) for index, rgb in zip(count(), pictures, strict=False)))
+    assert [frame.index for frame, _ in told] == list(range(len(pictures)))
+    return [frame.index for frame, cut in told if cut]
+
+
+def scene(seed: int, length: int, speed: int = 1) -> list[np.ndarray]:
+    """A coarse pattern that moves."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 16, 3), np.uint8)
+    pattern = coarse.repeat(9, 0).repeat(9, 1)
+    return [np.roll(pattern, speed * at, 1)[:, :96] for at in range(length)]
+
+
+def test_scenes_of_any_length_are_told_apart():
+    assert cuts([*scene(0, 9), *scene(1, 30), *scene(2, 3), *scene(3, 20)]) == [9, 39, 42]
+
+
+@pytest.mark.parametrize("length", range(5))
+def test_short_videos_are_whole(length: int):
+    assert cuts(scene(0, length)) == []
+
+
+def test_haste_noise_and_nothing_are_no_cuts():
+    noise = np.random.default_rng(0).integers(0, 256, (20, *SIZE), np.uint8)
+    assert cuts(list(noise)) == cuts(scene(0, 20, speed=9)) == []
+    assert cuts([np.full(SIZE, 25 * at % 256, np.uint8) for at in range(20)]) == []
+
+
+def test_a_flash_a_lamp_and_an_object_that_jumps_are_no_cuts():
+    pictures = scene(0, 20)
+    flash = [*pictures[:9], np.full(SIZE, 255, np.uint8), *pictures[10:]]
+    lamp = [picture // (1 if at < 9 else 3) for at, picture in enumerate(pictures)]
+    jump = [np.zeros(SIZE, np.uint8) for _ in pictures]
+    for at, picture in enumerate(jump):
+        left = 5 if at < 9 else 60
+        picture[10:40, left : left + 30, 0] = 255
+    assert cuts(flash) == cuts(lamp) == cuts(jump) == []
+
+
+def test_sample_clips_have_cuts_where_they_meet():
+    whole = [[frame.rgb for frame in clip.frames()] for clip in clips()]
+    lengths = [len(frames) for frames in whole]
+    assert cuts([rgb for frames in whole for rgb in frames]) == [lengths[0], lengths[0] + lengths[1]]

@@ -1,0 +1,249 @@
+"""Long videos on disk: the same as in memory, going on after a kill, at a memory that does not grow, from a pipe."""
+
+import gc
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import tevit
+from tests.fakes import SURE, UNSURE, FakeModel, squares, write_frames
+from tests.long import again_and_again, clips
+from tevit.benchmarks import memory
+from tevit.inference.accumulate import Part
+from tevit.inference.predictor import Predictor
+from tevit.inference.stream_file import LINES, STATE, discard, stream, write_long_results
+from tevit.io.ytvis import write_results
+from tevit.model.roi import Pyramid
+from tevit.model.tevit import StageOutput
+from tevit.progress import Cancelled
+from tevit.results import write_csv
+from tevit.video.reader import Frame, Video, open_video
+from tevit.video.stdin import open_pipe
+
+ROOT = Path(__file__).parents[3]
+OPTIONS = {"window": None, "max_tracks": 3, "size": None}
+
+
+def right(t):
+    return 5 + t % 90, 10
+
+
+def away(t):
+    return (120, 40) if t < 30 or t >= 70 else None
+
+
+def late(t):
+    return (60, 60) if t >= 60 else None
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Video:
+    return open_video(write_frames(tmp_path / "clip", squares(110, (96, 160), (right, away, late))))
+
+
+def streamed(video: Video, folder: Path, **more):
+    return stream(Predictor(FakeModel()), video, folder, options=OPTIONS, about={"model": "fake"}, **more)
+
+
+def test_the_files_are_those_of_a_result_in_memory(video, tmp_path):
+    whole = Predictor(FakeModel())(video, max_tracks=3, score_threshold=0.2)
+    done = streamed(video, tmp_path / "out", score_threshold=0.2)
+    write_results(tmp_path / "whole.json", [whole])
+    write_long_results(tmp_path / "parts.json", done.parts())
+    assert (tmp_path / "parts.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+    write_csv(whole, tmp_path / "whole.csv")
+    write_csv(done.parts(), tmp_path / "parts.csv")
+    assert sorted((tmp_path / "parts.csv").read_text().split()) == sorted((tmp_path / "whole.csv").read_text().split())
+    assert done.length == 110 and sum(part.length for part in done.parts()) == 110
+
+
+def test_one_window_is_the_one_pass_result(tmp_path):
+    video = open_video(write_frames(tmp_path / "clip", squares(40, (96, 160), (right, away, late))))
+    write_results(tmp_path / "whole.json", [Predictor(FakeModel())(video, max_tracks=3)])
+    write_long_results(tmp_path / "parts.json", streamed(video, tmp_path / "out").parts())
+    assert (tmp_path / "parts.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
+
+
+def test_an_object_that_was_away_is_the_same_track(video, tmp_path):
+    """Forty frames without it are more than a window: a keyframe of before knows it again."""
+    done = streamed(video, tmp_path / "out", score_threshold=0.2)
+    green = [np.concatenate([part.tracks[place].present for part in done.parts()]) for place in range(len(done.kept))]
+    category = [kept.category_id for kept in done.kept]
+    assert category.count(2) == 1
+    assert np.flatnonzero(green[category.index(2)]).tolist() == [*range(30), *range(70, 110)]
+
+
+@pytest.mark.parametrize("stop", [1, 30, 60, 109])
+def test_a_stopped_stream_goes_on_to_the_same_bytes(video, tmp_path, stop):
+    def cancel(stage: str, done: int, total: int | None) -> None:
+        if done >= stop:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        streamed(video, tmp_path / "stopped", progress=cancel)
+    model = FakeModel()
+    stream(Predictor(model), video, tmp_path / "stopped", options=OPTIONS, about={"model": "fake"})
+    streamed(video, tmp_path / "whole")
+    for name in (LINES, STATE):
+        assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert len(model.clips) == {1: 6, 30: 5, 60: 4, 109: 1}[stop]
+
+
+def test_half_a_line_does_not_count(video, tmp_path):
+    """A kill between a line and the state leaves a line too many, or a part of one."""
+    streamed(video, tmp_path / "whole")
+    states: list[bytes] = []
+    folder = tmp_path / "killed"
+    streamed(video, folder, written=lambda part: states.append((folder / STATE).read_bytes()))
+    (folder / STATE).write_bytes(states[1])
+    with open(folder / LINES, "r+b") as file:
+        file.truncate((folder / LINES).stat().st_size - 50)
+    streamed(video, folder)
+    assert (folder / LINES).read_bytes() == (tmp_path / "whole" / LINES).read_bytes()
+
+
+def test_another_video_or_other_options_are_refused(video, tmp_path):
+    streamed(video, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"out holds another stream \(max_tracks 3, now 2\): give another folder"):
+        stream(
+            Predictor(FakeModel()),
+            video,
+            tmp_path / "out",
+            options=OPTIONS | {"max_tracks": 2},
+            about={"model": "fake"},
+        )
+    other = open_video(write_frames(tmp_path / "other", squares(5, (96, 160), (right, away, late))))
+    with pytest.raises(ValueError, match=r"another stream \(video clip, now other\)"):
+        streamed(other, tmp_path / "out")
+    (tmp_path / "out" / STATE).write_bytes(b"no")
+    with pytest.raises(ValueError, match=r"stream\.state: cannot be read .*; --fresh begins again"):
+        streamed(video, tmp_path / "out")
+    discard(tmp_path / "out")
+    assert streamed(other, tmp_path / "out").length == 5
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"window": 1}, "window: expected 0"),
+        ({"max_tracks": 0}, "max_tracks: expected at least 1, got 0"),
+        ({"score_threshold": 2.0}, "score_threshold: expected a probability"),
+    ],
+)
+def test_wrong_options_leave_a_folder_that_takes_the_right_ones(video, tmp_path, wrong, sentence):
+    threshold = wrong.pop("score_threshold", 0.0)
+    about = {"options": OPTIONS | wrong, "about": {"model": "fake"}, "score_threshold": threshold}
+    with pytest.raises(ValueError, match=sentence):
+        stream(Predictor(FakeModel()), video, tmp_path / "out", **about)
+    assert streamed(video, tmp_path / "out").length == 110
+
+
+class Endless(Video):
+    """A red square on its way, frame after frame, none of them kept."""
+
+    def frames(self) -> Iterator[Frame]:
+        assert self.length is not None
+        for t in range(self.length):
+            rgb = np.zeros((48, 64, 3), np.uint8)
+            rgb[4:16, t % 50 : t % 50 + 12, 0] = 255
+            yield Frame(t, t / 10, rgb)
+
+
+class Steady(FakeModel):
+    """One object that fills the frame, found without looking at it."""
+
+    def __call__(self, frames: Tensor, sizes_hw: Tensor, chunk: int | None = None) -> list[StageOutput]:
+        length = frames.shape[1]
+        logits = torch.tensor([SURE, UNSURE, UNSURE]).repeat(1, length, 3, 1)
+        boxes = torch.tensor([0.0, 0.0, 64.0, 32.0]).repeat(1, length, 3, 1)
+        features = torch.ones(1, length, 3, 1)
+        return [StageOutput(logits, boxes, features, features, Pyramid.of([torch.zeros(length, 1, 1, 1)]))]
+
+
+def test_three_thousand_frames_leave_no_trace_in_memory(tmp_path):
+    """From frame 500 to the end python holds no more objects than before: fewer than one for three frames."""
+    held: list[int] = []
+
+    def weigh(part: Part) -> None:
+        if part.first % 500 < 20:
+            gc.collect()
+            held.append(sys.getallocatedblocks())
+
+    video = Endless("endless", Path("endless"), (48, 64), 3000, None, None)
+    options = OPTIONS | {"size": (32, 64), "max_tracks": 1}
+    done = stream(Predictor(Steady()), video, tmp_path, options=options, about={}, written=weigh)
+    assert done.length == 3000 and len(held) == 6
+    assert max(held[1:]) - min(held[1:]) < 1000, held
+
+
+@pytest.mark.slow
+def test_ten_thousand_frames_of_a_real_model_at_the_same_memory(tmp_path):
+    """The process's resident memory from frame 200 to the end stays within 5 per cent of its mean."""
+    video = Repeated("repeated", Path("repeated"), clips()[0].size_hw, 10_000, None, None)
+    samples, _ = memory.watch(tevit.load("tevit_demo", device="cpu"), video, window=None)
+    assert samples[-1].frames == 10_000
+    settled = [sample.megabytes for sample in samples if sample.frames >= memory.SETTLED]
+    mean = sum(settled) / len(settled)
+    assert max(abs(megabytes - mean) for megabytes in settled) < 0.05 * mean
+
+
+class Repeated(Video):
+    """The sample clips again and again."""
+
+    def frames(self) -> Iterator[Frame]:
+        assert self.length is not None
+        for index, rgb in enumerate(again_and_again(self.length)):
+            yield Frame(index, index / 6, rgb)
+
+
+def ts(length: int) -> bytes:
+    """An MPEG-TS video, as a camera sends it."""
+    file = io.BytesIO()
+    with av.open(file, "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height = 160, 96
+        for frame in squares(length, (96, 160), (right, away, late)):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        container.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def test_a_pipe_is_read_once_and_says_what_it_cannot_read():
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+    video = open_pipe(Pipe(ts(30)))
+    frames = list(video.frames())
+    assert video.size_hw == (96, 160) and len(frames) == 30
+    assert [frame.time for frame in frames] == pytest.approx([t / 10 for t in range(30)], abs=0.001)
+    assert frames[7].rgb[12:20, 14:22, 0].mean() > 200
+    with pytest.raises(ValueError, match="stdin: a pipe can be read once only"):
+        list(video.frames())
+    with pytest.raises(ValueError, match=r"stdin: expected a video that can be read from a pipe .* got "):
+        open_pipe(Pipe(b"not a video\n" * 50))
+
+
+def test_the_command_reads_standard_input(tmp_path):
+    command = [sys.executable, "-m", "tevit", "predict", "-", "--out", str(tmp_path), "--stream"]
+    done = subprocess.run(
+        [*command, "--model", "tevit_demo", "--max-tracks", "2", "--window", "8"],
+        input=ts(20),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"-: 2 tracks in 20 frames" in done.stdout
+    results = json.loads((tmp_path / "stdin" / "results.json").read_bytes())
+    assert [len(track["segmentations"]) for track in results] == [20, 20]
+    assert len((tmp_path / "stdin" / LINES).read_text().splitlines()) == 1 + 4
+    assert not (tmp_path / "stdin" / "overlay.mp4").exists() and (tmp_path / "stdin" / "tracks.csv").exists()

@@ -1,0 +1,233 @@
+"""Drawing: colours that stay and can be told apart, masks and labels in their places, overlays in step."""
+
+import itertools
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.pictures import onsets, write_video
+from tevit.masks import ops as masks
+from tevit.results import Track, VideoResult
+from tevit.video import overlay as render
+from tevit.video.overlay import PALETTE, color, overlay, write_overlay
+from tevit.video.reader import open_video, part
+
+GREY = 100
+
+
+def result_of(objects: list[tuple[int, float, np.ndarray]], size_hw: tuple[int, int], length: int = 1) -> VideoResult:
+    """Tracks of (id, score, mask), the same in every frame; a mask may also be (T, H, W)."""
+    tracks = []
+    for number, score, mask in objects:
+        mask = np.broadcast_to(mask, (length, *size_hw))
+        rles = tuple(masks.encode(m) if m.any() else None for m in mask)
+        boxes = np.full((length, 4), np.nan, np.float32)
+        tracks.append(Track(number, 1, score, rles, boxes, mask.sum((1, 2)).astype(float)))
+    return VideoResult(1, "v", size_hw, np.arange(length) / 10, {1: "giant_panda"}, tuple(tracks))
+
+
+def box(size_hw: tuple[int, int], y1: int, x1: int, y2: int, x2: int) -> np.ndarray:
+    mask = np.zeros(size_hw, bool)
+    mask[y1:y2, x1:x2] = True
+    return mask
+
+
+def drawn(result: VideoResult, index: int = 0, **options) -> tuple[np.ndarray, np.ndarray]:
+    """The overlay on a grey frame, and where it differs from it: bool (H, W)."""
+    frame = np.full((*result.size_hw, 3), GREY, np.uint8)
+    out = overlay(frame, result, index, **options)
+    assert (frame == GREY).all() and out.dtype == np.uint8, "the frame itself must stay"
+    return out, (out != frame).any(-1)
+
+
+# --- colours
+
+
+def seen_by(kind: str, rgb: tuple[int, int, int]) -> np.ndarray:
+    """OKLab of a colour as seen with normal vision or without one kind of cones (Machado et al. 2009)."""
+    cones = {
+        "normal": np.eye(3),
+        "protanopia": [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]],
+        "deuteranopia": [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]],
+        "tritanopia": [[1.256, -0.077, -0.179], [-0.078, 0.931, 0.148], [0.005, 0.691, 0.304]],
+    }
+    level = np.array(rgb) / 255
+    linear = np.where(level <= 0.04045, level / 12.92, ((level + 0.055) / 1.055) ** 2.4)
+    linear = np.clip(np.array(cones[kind]) @ linear, 0, 1)
+    lms = np.array([[0.4122, 0.5363, 0.0514], [0.2119, 0.6807, 0.1074], [0.0883, 0.2817, 0.6300]]) @ linear
+    return np.array([[0.2105, 0.7936, -0.0041], [1.9780, -2.4286, 0.4506], [0.0259, 0.7828, -0.8087]]) @ np.cbrt(lms)
+
+
+@pytest.mark.parametrize("kind", ["normal", "protanopia", "deuteranopia", "tritanopia"])
+def test_colours_can_be_told_apart(kind):
+    # The usual colour-blind-safe palette, Okabe and Ito's seven, has a least distance of 0.054 to 0.076 here.
+    seen = [seen_by(kind, color(number)) for number in range(12)]
+    assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.065
+
+
+def test_a_track_keeps_its_colour():
+    assert len(set(PALETTE)) == 12
+    assert color(3) == color(15) != color(4)
+
+
+# --- masks and outlines
+
+
+def test_a_mask_is_blended_where_it_is_and_nowhere_else():
+    shape = box((60, 80), 10, 20, 30, 50) & ~box((60, 80), 15, 30, 20, 40)
+    out, changed = drawn(result_of([(5, 0.9, shape)], (60, 80)), contours=False, labels=False, opacity=0.25)
+    np.testing.assert_array_equal(changed, shape)
+    expected = np.round(0.75 * GREY + 0.25 * np.array(color(5)))
+    np.testing.assert_array_equal(out[shape], np.broadcast_to(expected, (shape.sum(), 3)))
+
+
+def test_the_better_score_is_in_front():
+    wide, small = box((60, 80), 0, 0, 60, 80), box((60, 80), 20, 20, 40, 40)
+    for scores in ((0.9, 0.5), (0.5, 0.9)):
+        result = result_of([(1, scores[0], wide), (2, scores[1], small)], (60, 80))
+        out, _ = drawn(result, contours=False, labels=False, opacity=1)
+        assert tuple(out[30, 30]) == (color(1) if scores[0] > scores[1] else color(2))
+
+
+def test_outlines_follow_the_edge_and_holes():
+    shape = box((120, 160), 20, 30, 100, 130) & ~box((120, 160), 40, 60, 80, 100)
+    out, changed = drawn(result_of([(1, 0.9, shape)], (120, 160)), labels=False, opacity=0)
+    line = np.abs(out.astype(int) - color(1)).max(-1) < 40
+    for y, x in [(20, 80), (99, 80), (60, 30), (60, 129), (39, 80), (80, 80), (60, 59), (60, 100)]:
+        assert line[y - 1 : y + 2, x - 1 : x + 2].any(), (y, x)
+    assert not changed[23:37].any(where=shape[23:37] & box((120, 160), 0, 34, 120, 126)[23:37])
+    assert not changed[:17].any() and not changed[103:].any()
+
+
+def test_slanted_outlines_are_smooth():
+    y, x = np.mgrid[:200, :200]
+    out, changed = drawn(result_of([(1, 0.9, y + x // 3 < 120)], (200, 200)), labels=False, opacity=0)
+    assert len(np.unique(out[changed], axis=0)) > 20, "an anti-aliased line has many shades"
+
+
+def test_absent_and_low_tracks_are_left_out():
+    shape = box((60, 80), 10, 20, 30, 50)
+    result = result_of([(1, 0.3, np.stack([shape, shape & False]))], (60, 80), length=2)
+    assert drawn(result, 0, min_score=0.3)[1].any()
+    assert not drawn(result, 0, min_score=0.31)[1].any()
+    assert not drawn(result, 1)[1].any()
+
+
+def test_a_frame_of_another_size_is_told():
+    with pytest.raises(ValueError, match=r"video 'v': expected a frame of \(60, 80, 3\), got \(60, 90, 3\)"):
+        overlay(np.zeros((60, 90, 3), np.uint8), result_of([], (60, 80)), 0)
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (2, 9), (9, 2), (30, 40)])
+def test_tiny_pictures_and_masks(size_hw):
+    out, changed = drawn(result_of([(1, 0.5, np.ones(size_hw, bool)), (2, 0.6, box(size_hw, 0, 0, 1, 1))], size_hw))
+    assert out.shape == (*size_hw, 3) and changed.all()
+
+
+# --- labels
+
+
+def plate_of(number: int, out: np.ndarray) -> tuple[int, int, int, int]:
+    """y1, x1, y2, x2 of the pixels in a track's full colour."""
+    y, x = np.nonzero((out == color(number)).all(-1))
+    return y.min(), x.min(), y.max() + 1, x.max() + 1
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 250), (150, 0), (150, 250), (60, 100), (195, 299)])
+def test_a_label_is_whole_and_inside_wherever_the_mask_is(place):
+    size_hw = (200, 300)
+    top, left = place
+    whole = render._plate("giant panda 0.87", color(3), max(9, round(13 * 200 / 360)))
+    out, _ = drawn(result_of([(3, 0.87, box(size_hw, top, left, top + 50, left + 50))], size_hw), contours=False)
+    y1, x1, y2, x2 = plate_of(3, out)
+    np.testing.assert_array_equal(out[y1:y2, x1:x2], whole)
+    assert y2 <= top or y1 <= top + 1, "over its mask, or inside its top"
+
+
+def test_labels_do_not_cover_each_other():
+    size_hw = (240, 320)
+    result = result_of([(k, 0.5 + k / 100, box(size_hw, 100, 100, 200, 200)) for k in range(1, 5)], size_hw)
+    out, _ = drawn(result, contours=False)
+    plates = [plate_of(k, out) for k in range(1, 5)]
+    for a, b in itertools.combinations(plates, 2):
+        assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
+
+
+def test_labels_grow_with_the_picture_and_read_well():
+    heights = [render._plate("dog 0.93", (0, 0, 0), round(13 * side / 360)).shape[0] for side in (360, 720, 1080)]
+    assert heights[1] == pytest.approx(2 * heights[0], abs=3) and heights[2] == pytest.approx(3 * heights[0], abs=5)
+    for rgb in PALETTE:
+        plate = render._plate("dog 0.93", rgb, 26).reshape(-1, 3).astype(float)
+        ink = plate[np.abs(plate - rgb).sum(1).argmax()]
+        light, dark = sorted((seen_by("normal", tuple(c))[0] for c in (ink, rgb)), reverse=True)
+        assert light - dark > 0.38, rgb
+
+
+# --- whole videos
+
+
+def moving(length: int, size_hw: tuple[int, int]) -> np.ndarray:
+    return np.stack([box(size_hw, 40, 4 * t, 80, 4 * t + 30) for t in range(length)])
+
+
+def test_an_overlay_has_the_frames_times_and_sound_of_the_original(tmp_path):
+    due = [Fraction(t, 1000) for t in (0, 40, 41, 300, 900, 1000, 1100, 1400, 1500, 1600, 1700, 2400)]
+    path = write_video(tmp_path / "a.mov", [np.full((120, 160, 3), GREY, np.uint8)] * 12, due, sound="aac")
+    video = open_video(path)
+    told = []
+    result = result_of([(12, 0.9, moving(12, (120, 160)))], (120, 160), 12)
+    write_overlay(video, result, tmp_path / "o.mp4", progress=lambda *step: told.append(step))
+    made = open_video(tmp_path / "o.mp4")
+    frames = list(made.frames())
+    assert [frame.time for frame in frames] == pytest.approx([float(t) for t in due], abs=1e-4)
+    for frame, mask in zip(frames, moving(12, (120, 160)), strict=True):
+        blue = frame.rgb[60, :, 2].astype(int) - frame.rgb[60, :, 0]  # of grey and sky blue
+        assert (blue > 40).sum() == pytest.approx(30, abs=6) and abs(np.argmax(blue > 40) - np.argmax(mask[60])) < 4
+    assert onsets(tmp_path / "o.mp4") == pytest.approx(onsets(path), abs=0.03)
+    assert told == [("drawing", k + 1, 12) for k in range(12)]
+    assert video.warnings == []
+
+
+def test_a_stopped_overlay_leaves_nothing(tmp_path):
+    path = write_video(tmp_path / "a.mp4", [np.full((48, 64, 3), GREY, np.uint8)] * 5)
+
+    def stop(stage: str, done: int, total: int | None) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_overlay(open_video(path), result_of([], (48, 64), 5), tmp_path / "out" / "o.mp4", progress=stop)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_an_overlay_ends_where_the_result_ends_and_so_does_its_sound(tmp_path):
+    path = write_video(tmp_path / "a.mp4", [np.full((48, 64, 3), GREY, np.uint8)] * 40, sound="aac")
+    write_overlay(open_video(path), result_of([], (48, 64), 15), tmp_path / "o.mp4")
+    assert len(list(open_video(tmp_path / "o.mp4").frames())) == 15
+    whole, cut = (_sound_seconds(file) for file in (path, tmp_path / "o.mp4"))
+    assert whole > 3.5 and cut == pytest.approx(1.5, abs=0.1)
+
+
+def test_an_overlay_of_a_part_has_the_parts_frames_and_sound(tmp_path):
+    path = write_video(tmp_path / "a.mp4", [np.full((48, 64, 3), GREY, np.uint8)] * 40, sound="aac")
+    write_overlay(part(open_video(path), 15, 35), result_of([], (48, 64), 20), tmp_path / "o.mp4")
+    made = list(open_video(tmp_path / "o.mp4").frames())
+    assert [frame.time for frame in made] == pytest.approx([k / 10 for k in range(20)], abs=1e-4)
+    assert onsets(tmp_path / "o.mp4") == pytest.approx([0.5, 1.5], abs=0.03), "the tones of seconds 2 and 3"
+    assert _sound_seconds(tmp_path / "o.mp4") == pytest.approx(2, abs=0.1)
+
+
+def test_an_overlay_may_go_without_sound_outlines_and_strong_colours(tmp_path):
+    path = write_video(tmp_path / "a.mp4", [np.full((120, 160, 3), GREY, np.uint8)] * 2, sound="aac")
+    result = result_of([(12, 0.9, moving(2, (120, 160)))], (120, 160), 2)
+    options = {"opacity": 0.0, "contours": False, "labels": False}
+    write_overlay(open_video(path), result, tmp_path / "o.mp4", sound=False, **options)
+    made = open_video(tmp_path / "o.mp4")
+    assert not made.has_audio and np.abs(next(made.frames()).rgb.astype(int) - GREY).max() < 4
+
+
+def _sound_seconds(path: Path) -> float:
+    with av.open(str(path)) as container:
+        return max(float((packet.pts or 0) * packet.time_base) for packet in container.demux(audio=0) if packet.size)

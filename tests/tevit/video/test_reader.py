@@ -1,0 +1,216 @@
+"""The network's input against the original's recordings; folders of images."""
+
+import gzip
+import hashlib
+import json
+from fractions import Fraction
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.oracle import GOLDENS, crc, make_video
+from tests.pictures import SIZE, bar, frame_pixels, pictures, quadrants, write_images, write_video
+from tevit.video.reader import fitted, geometry, normalised_levels, open_images, open_video, part, preprocess
+
+# --- geometry and preprocessing
+
+
+def test_sizes_and_factors_are_the_recorded_ones():
+    golden = np.load(GOLDENS / "pipeline_sizes.npz")
+    for row, factor in zip(golden["sizes"].tolist(), golden["scales"], strict=True):
+        height, width, *scale = row[:4]
+        sizes = geometry((height, width), (scale[0], scale[1]))
+        assert (*sizes.resized_hw, *sizes.padded_hw) == tuple(row[4:]), row
+        np.testing.assert_array_equal(sizes.scale_factor, np.concatenate([factor, factor]))
+    assert geometry(SIZE).scale_factor.dtype == np.float32
+
+
+def test_levels_are_the_recorded_ones():
+    np.testing.assert_array_equal(normalised_levels(), np.load(GOLDENS / "pipeline_sizes.npz")["levels"])
+
+
+def recorded_pictures():
+    with gzip.open(GOLDENS / "pipeline_transforms.json.gz", "rt") as file:
+        return json.load(file)
+
+
+@pytest.mark.parametrize("case", recorded_pictures(), ids=lambda c: f"{c['height']}x{c['width']}-{c['scale'][0]}")
+def test_preprocessing_is_the_recorded_one(case):
+    bgr = frame_pixels(case["height"], case["width"], case["frame"], case["seed"])
+    sizes = geometry(bgr.shape[:2], tuple(case["scale"]))
+    out = preprocess(np.ascontiguousarray(bgr[..., ::-1]), sizes)
+    height, width = sizes.resized_hw
+    assert out.shape == (3, *case["pad_shape"][:2]) and out.dtype == np.float32
+    assert not out[:, height:].any() and not out[:, :, width:].any()
+    if case["flip"]:
+        out[..., :width] = out[..., :width][..., ::-1]
+    rows, columns = np.array(case["positions_yx"]).T
+    np.testing.assert_array_equal(out[:, rows, columns].T, np.float32(case["normalised_rgb"]))
+    resized = levels_of(out[:, :height, :width])[..., ::-1]
+    assert hashlib.sha256(resized.tobytes()).hexdigest() == case["resized_bgr_sha256"]
+
+
+def levels_of(normalised: np.ndarray) -> np.ndarray:
+    """Back from float32 (3, H, W) to the uint8 (H, W, 3) it was made of."""
+    channels = [np.searchsorted(levels, values) for levels, values in zip(normalised_levels(), normalised, strict=True)]
+    return np.stack(channels, axis=-1).astype(np.uint8)
+
+
+def test_resized_frames_are_those_the_models_were_recorded_with():
+    golden = np.load(GOLDENS / "pipeline_resized.npz")
+    frames = make_video(1234, 5, 120, 200)
+    assert crc(frames) == golden["original_crc"]
+    sizes = geometry((120, 200), (320, 180))
+    resized = [levels_of(preprocess(frame, sizes)[:, :180, :300]) for frame in frames]
+    np.testing.assert_array_equal([frame[::12, ::12] for frame in resized], golden["resized_slice"])
+    assert [crc(frame) for frame in resized] == golden["resized_crc"].tolist()
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.integers(32, 1400), st.integers(32, 1400))
+def test_the_scale_bounds_both_sides_and_one_is_reached(height, width, one, other):
+    try:
+        sizes = geometry((height, width), (one, other))
+    except ValueError as error:
+        assert "too narrow" in str(error) and max(height, width) > 32 * min(height, width)
+        return
+    low, high = sorted(sizes.resized_hw)
+    assert low <= min(one, other) and high <= max(one, other)
+    assert low == min(one, other) or high == max(one, other)
+    assert all(0 <= p - r < 32 and p % 32 == 0 for p, r in zip(sizes.padded_hw, sizes.resized_hw, strict=True))
+    assert sizes.resized_hw == geometry((height, width), (other, one)).resized_hw
+
+
+@pytest.mark.parametrize("scale", [(0, 640), (16, 640), (360, 100_000), (-360, 640)])
+def test_a_scale_out_of_range_is_told(scale):
+    with pytest.raises(ValueError, match=rf"between 32 and 4096 pixels, got {scale[0]}x{scale[1]}"):
+        geometry((480, 640), scale)
+
+
+def test_a_frame_of_another_size_is_told():
+    with pytest.raises(ValueError, match=r"\(48, 64, 3\), got uint8 of \(48, 60, 3\)"):
+        preprocess(np.zeros((48, 60, 3), np.uint8), geometry(SIZE))
+
+
+# --- folders of images
+
+
+def test_a_folder_is_read_in_the_order_of_names(tmp_path):
+    shots = pictures(3)
+    folder = write_images(tmp_path / "walk", {"10.png": shots[1], "9.png": shots[2], "1.png": shots[0]})
+    (folder / "notes.txt").write_text("no image")
+    (folder / "._1.png").write_bytes(b"what a Mac leaves behind")
+    video = open_video(folder)
+    frames = list(video.frames())
+    assert video.file_names == ("1.png", "10.png", "9.png") and video.name == "walk" and video.length == 3
+    for frame, shot in zip(frames, shots, strict=True):
+        np.testing.assert_array_equal(frame.rgb, shot)
+    assert [frame.time for frame in frames] == [0, 1 / 6, 2 / 6]
+    assert video.duration == 0.5 and not video.has_audio
+
+
+def test_images_keep_the_given_order(tmp_path):
+    folder = write_images(tmp_path / "f", {"a.png": pictures(2)[0], "b.png": pictures(2)[1]})
+    video = open_images([folder / "b.png", folder / "a.png"], "mine", fps=Fraction(2))
+    assert [bar(frame.rgb) for frame in video.frames()] == [1, 0]
+    assert video.name == "mine" and [frame.time for frame in video.frames()] == [0, 0.5]
+
+
+def test_a_jpeg_has_the_levels_that_opencv_gives(tmp_path):
+    folder = write_images(tmp_path / "f", {"a.jpg": pictures(1, (37, 51))[0]})
+    expected = cv2.imread(str(folder / "a.jpg"))
+    assert expected is not None
+    np.testing.assert_array_equal(next(open_video(folder).frames()).rgb, expected[..., ::-1])
+    np.testing.assert_array_equal(next(open_video(folder / "a.jpg").frames()).rgb, expected[..., ::-1])
+
+
+def test_grey_sixteen_bit_and_transparent_images_become_rgb(tmp_path):
+    grey = np.arange(48 * 64, dtype=np.uint16).reshape(SIZE) * 20
+    clear = np.dstack([quadrants(SIZE)[..., ::-1], np.zeros(SIZE, np.uint8)])
+    for name, data in {"8": (grey >> 8).astype(np.uint8), "16": grey, "alpha": clear}.items():
+        assert cv2.imwrite(str(tmp_path / f"{name}.png"), data)
+    seen = {name: next(open_video(tmp_path / f"{name}.png").frames()).rgb for name in ("8", "16", "alpha")}
+    np.testing.assert_array_equal(seen["8"], np.repeat((grey >> 8).astype(np.uint8)[..., None], 3, axis=2))
+    assert seen["16"].shape == (*SIZE, 3) and seen["16"].dtype == np.uint8
+    np.testing.assert_array_equal(seen["alpha"], quadrants(SIZE))
+
+
+def test_exif_orientation_is_applied(tmp_path):
+    from PIL import Image
+
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
+    Image.fromarray(quadrants(SIZE)).save(tmp_path / "a.jpg", exif=exif, quality=95)
+    video = open_video(tmp_path)
+    assert video.size_hw == (64, 48)
+    assert np.abs(next(video.frames()).rgb.astype(int) - np.rot90(quadrants(SIZE), -1)).mean() < 6
+
+
+def test_the_first_image_of_another_size_is_named(tmp_path):
+    small = np.zeros((40, 64, 3), np.uint8)
+    write_images(tmp_path, {"a.png": pictures(1)[0], "b.png": small, "c.png": small})
+    with pytest.raises(ValueError, match=r"b\.png: expected 64x48 pixels like a\.png, got 64x40"):
+        list(open_video(tmp_path).frames())
+
+
+def test_an_unreadable_image_is_named(tmp_path):
+    write_images(tmp_path, {"a.png": pictures(1)[0]})
+    for content in (b"", b"no image at all"):
+        (tmp_path / "b.png").write_bytes(content)
+        with pytest.raises(ValueError, match=r"b\.png: not an image that can be read"):
+            list(open_video(tmp_path).frames())
+
+
+def test_an_empty_folder_and_a_missing_image_are_told(tmp_path):
+    with pytest.raises(ValueError, match=f"no image in the folder {tmp_path}"):
+        open_video(tmp_path)
+    with pytest.raises(ValueError, match="video 'x': expected at least one image"):
+        open_images([], "x")
+    with pytest.raises(FileNotFoundError, match=r"no such image: gone\.png"):
+        open_images([Path("gone.png")], "x")
+
+
+# --- parts
+
+
+def test_a_part_of_a_file_holds_exactly_the_frames_of_the_whole(tmp_path):
+    uneven = [Fraction(ms, 1000) for ms in (0, 40, 73, 140, 173, 700, 733)]
+    whole = open_video(write_video(tmp_path / "a.mp4", pictures(7), uneven))
+    some = part(whole, 2, 5)
+    frames = list(some.frames())
+    assert [bar(frame.rgb) for frame in frames] == [2, 3, 4] and [frame.index for frame in frames] == [0, 1, 2]
+    assert [frame.time for frame in frames] == pytest.approx([0, 0.067, 0.1])
+    assert (some.length, some.size_hw, some.start) == (3, whole.size_hw, pytest.approx(0.073))
+    assert [bar(frame.rgb) for frame in part(whole, 5, 99).frames()] == [5, 6] and part(whole, 5, 99).length == 2
+
+
+def test_a_part_of_images_keeps_their_names(tmp_path):
+    folder = write_images(tmp_path / "f", {f"{index}.png": shot for index, shot in enumerate(pictures(5))})
+    some = part(open_video(folder), 1, 3)
+    assert (some.file_names, some.length, some.duration) == (("1.png", "2.png"), 2, pytest.approx(1 / 3))
+    assert [(bar(frame.rgb), frame.time) for frame in some.frames()] == [(1, 0), (2, pytest.approx(1 / 6))]
+
+
+@pytest.mark.parametrize(("first", "stop"), [(-1, 3), (3, 3), (4, 2)])
+def test_an_empty_part_is_refused(tmp_path, first, stop):
+    video = open_video(write_video(tmp_path / "a.mp4", pictures(4)))
+    with pytest.raises(ValueError, match=f"a range of at least one frame, got {first} to {stop}"):
+        part(video, first, stop)
+
+
+def test_a_part_beyond_the_end_says_how_many_frames_there_are(tmp_path):
+    video = open_video(write_video(tmp_path / "a.mp4", pictures(4)))
+    with pytest.raises(ValueError, match="a: expected a frame 4, but the video holds 4 frames"):
+        list(part(video, 4, 6).frames())
+
+
+def test_frames_fit_another_size_by_a_cut_row_or_by_scaling(tmp_path):
+    video = open_video(write_video(tmp_path / "a.mp4", pictures(3)))
+    whole = next(video.frames()).rgb
+    cut = fitted(video, (SIZE[0] - 1, SIZE[1]))
+    np.testing.assert_array_equal(next(cut.frames()).rgb, whole[:-1])
+    large = fitted(video, (2 * SIZE[0], 2 * SIZE[1]))
+    assert next(large.frames()).rgb.shape == (*large.size_hw, 3) == (96, 128, 3)

@@ -1,0 +1,133 @@
+"""`tevit errors`: what kinds of errors a model makes, what each costs, and a report of them."""
+
+import argparse
+import csv
+import json
+import sys
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tevit.cli.evaluate import Patient, processes
+
+if TYPE_CHECKING:
+    from tevit.evaluation import Evaluation
+    from tevit.evaluation.errors import ErrorRecord, Errors
+    from tevit.evaluation.oracle_gaps import Gaps
+
+DESCRIPTION = """\
+Name the error of every prediction and every missed truth, and what each kind costs in AP50.
+
+  tevit errors valid.json results.json --out report     a table here; errors.json, errors.csv, report.html in report/
+
+Kinds, the first that fits: correct; duplicate (right class, IoU >= 0.5, the truth is taken by a better one);
+classification (IoU >= 0.5, wrong class); spatial, temporal (right class, IoU >= 0.1: near the truth in at least 70 %
+of the frames, or in fewer); both (wrong class, IoU >= 0.1); background. Truths: correct, explained by one of these, or
+missed. Beside it: what perfect tracking and perfect classes would gain.
+"""
+
+
+def register(commands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "errors",
+        help="what kinds of errors a model makes, and what each costs",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("gt", type=Path, metavar="GT", help="ground truth, JSON in YouTube-VIS form with annotations")
+    add("results", type=Path, metavar="RESULTS", help="predictions: results.json or the zip that holds it")
+    add("--out", type=Path, metavar="DIR", help="write errors.json, errors.csv and report.html there")
+    add("--json", action="store_true", help="print the summary as JSON")
+    add("--positive", type=float, default=0.5, metavar="IOU", help="a truth is found from this IoU (default 0.5)")
+    add("--background", type=float, default=0.1, metavar="IOU", help="below it, nothing is (default 0.1)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Always 0: what cannot be evaluated is an error."""
+    from tevit.evaluation.api import conclude
+    from tevit.evaluation.errors import Limits, find_errors
+    from tevit.evaluation.inputs import read_inputs
+    from tevit.evaluation.oracle_gaps import find_gaps
+    from tevit.evaluation.overlaps import measure
+
+    limits = Limits(positive=args.positive, background=args.background)
+    with Patient() as progress:
+        measured = measure(read_inputs(args.gt, args.results), progress=progress, all_pairs=True, processes=processes())
+    evaluation, errors, gaps = conclude(measured), find_errors(measured, limits), find_gaps(measured)
+    for warning in evaluation.warnings:
+        print(f"tevit: {args.results}: {warning}", file=sys.stderr)
+    summary = _summary(evaluation, errors, gaps)
+    if args.out:
+        _write(args, evaluation, errors, gaps, summary)
+    print(json.dumps(summary, ensure_ascii=False) if args.json else _text(args, evaluation, errors, gaps))
+    return 0
+
+
+def _summary(evaluation: "Evaluation", errors: "Errors", gaps: "Gaps") -> dict:
+    """counts: of predictions and truths by type. dap, shares and gaps in [0, 1]; -1 or null: no ground truth."""
+    counts = {kind: Counter(r.type for r in errors.records if r.kind == kind) for kind in ("prediction", "truth")}
+    return {
+        "figures": dict(evaluation.figures),
+        "limits": asdict(errors.limits),
+        "ap": errors.ap,
+        "dap": dict(errors.dap),
+        "mended": errors.mended,
+        "counts": {f"{kind}s": dict(sorted(found.items())) for kind, found in counts.items()},
+        "identity_switches": sum(r.identity_switch for r in errors.records if r.kind == "truth"),
+        "fragmentations": sum(r.fragmentation for r in errors.records if r.kind == "truth"),
+        "gaps": {
+            "all": asdict(gaps.whole),
+            "by_length": {name: asdict(gap) for name, gap in gaps.by_length.items()},
+            "by_instances": {name: asdict(gap) for name, gap in gaps.by_instances.items()},
+        },
+    }
+
+
+def _write(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors", gaps: "Gaps", summary: dict) -> None:
+    from tevit.evaluation.report import write_report
+    from tevit.io.files import atomic
+
+    with atomic(args.out / "errors.json") as path:
+        content = {
+            "gt": str(args.gt),
+            "results": str(args.results),
+            **summary,
+            "records": list(map(asdict, errors.records)),
+        }
+        path.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
+    with atomic(args.out / "errors.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        writer.writerows(_row(evaluation, record) for record in errors.records)
+    write_report(args.out / "report.html", f"Errors of {args.results.name}", evaluation, errors, gaps)
+
+
+_COLUMNS = (
+    "kind", "type", "video_id", "video", "truth_id", "prediction_id", "truth_class", "class", "score", "iou", "share",
+    "identity_switch", "fragmentation", "first_frame", "last_frame", "frames", "worst_frame",
+)  # fmt: skip
+
+
+def _row(evaluation: "Evaluation", record: "ErrorRecord") -> list:
+    names = {video.id: video.name for video in evaluation.measured.inputs.videos}
+    frames = record.frames
+    classes = [id and evaluation.names.get(id, id) for id in (record.truth_category_id, record.category_id)]
+    return [
+        record.kind, record.type, record.video_id, names[record.video_id], record.truth_id, record.prediction_id,
+        *classes, record.score, round(record.iou, 6), round(record.share, 9), int(record.identity_switch),
+        int(record.fragmentation), *((frames[0], frames[-1]) if frames else (None, None)), len(frames),
+        record.worst_frame,
+    ]  # fmt: skip
+
+
+def _text(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors", gaps: "Gaps") -> str:
+    from tevit.evaluation import error_tables, tables
+
+    said = [f"{args.results}: {tables.heading(evaluation)}", error_tables.error_types(errors), error_tables.gaps(gaps)]
+    if args.out:
+        said.append(f"Written: {args.out / 'report.html'}, errors.json, errors.csv")
+    return "\n\n".join(said)

@@ -1,0 +1,82 @@
+"""The official metric of YouTube-VIS for one set of predictions: `evaluate` is where to begin."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tevit.evaluation.breakdown import Part, by_length, by_size, by_video
+from tevit.evaluation.curves import FIGURES, Curves, by_area, count_positives, curves, figure
+from tevit.evaluation.inputs import Found, Source, read_inputs
+from tevit.evaluation.matching import Outcome, settle
+from tevit.evaluation.overlaps import Measured, frame_ious, measure
+
+if TYPE_CHECKING:  # it imports a progress bar, which takes a while
+    from tevit.progress import Progress
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """figures: AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl, in [0, 1]; -1 means that there is no
+    ground truth to measure by. per_class: category id -> the same twelve. names: category id -> name; one entry,
+    -1 -> "all", where classes were pooled. curves: the arrays behind. warnings: what did not count, a sentence each.
+    measured, outcome: what further questions start from."""
+
+    figures: Mapping[str, float]
+    per_class: Mapping[int, Mapping[str, float]]
+    names: Mapping[int, str]
+    curves: Curves
+    measured: Measured
+    outcome: Outcome
+    warnings: tuple[str, ...]
+
+    def by_size(self) -> Mapping[str, Part]:
+        """Figures of small, medium and large tracks, by mean area."""
+        return by_size(self.measured)
+
+    def by_length(self) -> Mapping[str, Part]:
+        """Figures of short, middle and long tracks, by the frames in which they are there."""
+        return by_length(self.measured)
+
+    def by_video(self) -> Mapping[int, Part]:
+        """Video id -> figures, each video taken as if it were the whole data set."""
+        return by_video(self.measured, self.outcome)
+
+    def frame_ious(self, prediction_id: int, truth_id: int) -> np.ndarray:
+        """float64 (T,): IoU in every frame that both tracks have, NaN where neither has a mask (or sizes differ).
+
+        prediction_id: its place in the file from 1. truth_id: the annotation's id.
+        Raises: ValueError where there is no such track, or the two are of different videos.
+        """
+        return frame_ious(self.measured.inputs, prediction_id, truth_id)
+
+
+def evaluate(
+    gt: Source, results: Found, *, agnostic: bool = False, progress: "Progress | None" = None, processes: int = 1
+) -> Evaluation:
+    """Evaluate predictions as the official evaluator of YouTube-VIS does.
+
+    gt, results: paths, opened files or VideoResults. agnostic: take all classes for one. processes: share the work
+    among so many, in a program that has no threads.
+    Raises: OSError or ValueError where something cannot be read or does not fit together.
+    """
+    return conclude(measure(read_inputs(gt, results), agnostic, progress, processes=processes))
+
+
+def conclude(measured: Measured) -> Evaluation:
+    """The figures of what has been measured."""
+    inputs = measured.inputs
+    names = {-1: "all"} if measured.agnostic else inputs.categories
+    question = by_area(inputs)
+    outcome = settle(measured.groups, inputs.truths, inputs.predictions, question)
+    found = curves(outcome, count_positives(inputs, question, measured.agnostic))
+    return Evaluation(
+        figures={name: figure(found, name) for name in FIGURES},
+        per_class={id: {name: figure(found, name, k) for name in FIGURES} for k, id in enumerate(names)},
+        names=names,
+        curves=found,
+        measured=measured,
+        outcome=outcome,
+        warnings=measured.warnings,
+    )

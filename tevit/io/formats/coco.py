@@ -1,0 +1,216 @@
+"""COCO JSON, one image a frame: what tools for single pictures read. Identities travel in keys of our own."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import PurePosixPath
+from typing import NamedTuple
+
+import msgspec
+import numpy as np
+
+from tevit.io import json as jsonfile
+from tevit.io.files import atomic
+from tevit.io.ytvis import FPS, Category, VideoInfo
+from tevit.masks import ops as masks
+from tevit.results import RLE, Track, VideoResult
+
+
+def write(path: str | os.PathLike, results: Iterable[VideoResult]) -> None:
+    """Write videos as COCO, one in memory at a time: masks as run-length text, one annotation a track and frame.
+
+    Images bear video_id and frame_id (from 0), annotations track_id, predictions' ones score.
+
+    Raises: ValueError where two videos name one category differently.
+    """
+    categories: dict[int, str] = {}
+    images: list[dict] = []
+    count = 0
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        file.write(b'{"annotations":[')
+        for result in results:
+            _add_categories(categories, result)
+            first = len(images) + 1
+            images.extend(_images(result, first))
+            for annotation in _annotations(result, first):
+                count += 1
+                file.write((b",\n" if count > 1 else b"\n") + jsonfile.encode({"id": count} | annotation))
+        names = [{"id": id, "name": name, "supercategory": "object"} for id, name in categories.items()]
+        file.write(b'],\n"images":' + jsonfile.encode(images))
+        file.write(b',\n"categories":' + jsonfile.encode(names) + b"}\n")
+
+
+def _add_categories(categories: dict[int, str], result: VideoResult) -> None:
+    for id, name in result.categories.items():
+        if categories.setdefault(id, name) != name:
+            raise ValueError(f"category {id}: expected one name, got {categories[id]!r} and {name!r}")
+
+
+def _images(result: VideoResult, first: int) -> Iterator[dict]:
+    height, width = result.size_hw
+    for frame, name in enumerate(frame_names(result)):
+        yield {
+            "id": first + frame,
+            "file_name": name,
+            "height": height,
+            "width": width,
+            "video_id": result.video_id,
+            "frame_id": frame,
+        }
+
+
+def frame_names(result: VideoResult) -> tuple[str, ...]:
+    """The frames' file names; made up for a video that has none."""
+    return result.file_names or tuple(f"{result.name}/{frame:05d}.jpg" for frame in range(result.length))
+
+
+def _annotations(result: VideoResult, first: int) -> Iterator[dict]:
+    for track in result.tracks:
+        boxes = track.boxes_xyxy.astype(float)
+        boxes[:, 2:] -= boxes[:, :2]
+        for frame, rle in enumerate(track.rles):
+            if rle is not None:
+                yield {
+                    "image_id": first + frame,
+                    "category_id": track.category_id,
+                    "track_id": track.id,
+                    "segmentation": masks.to_json(rle),
+                    "area": float(track.areas[frame]),
+                    "bbox": boxes[frame].tolist(),
+                    "iscrowd": int(track.iscrowd),
+                } | ({} if track.score == 1 else {"score": track.score})
+
+
+class _Image(msgspec.Struct):
+    id: int
+    width: int
+    height: int
+    file_name: str = ""
+    video_id: int | None = None
+    frame_id: int | None = None
+
+
+class _Annotation(msgspec.Struct):
+    id: int
+    image_id: int
+    category_id: int
+    segmentation: msgspec.Raw = msgspec.Raw(b"null")
+    bbox: tuple[float, float, float, float] | None = None
+    area: float | None = None
+    iscrowd: int | bool = 0
+    track_id: int | None = None
+    instance_id: int | None = None
+    score: float = 1.0
+
+
+class _File(msgspec.Struct):
+    images: list[_Image]
+    categories: list[Category]
+    annotations: list[_Annotation] = []
+
+
+class _Frame(NamedTuple):
+    rle: RLE
+    box_xyxy: np.ndarray
+    area: float
+
+
+def read(path: str | os.PathLike) -> tuple[Iterator[VideoResult], list[str]]:
+    """The videos of a COCO file, and notes on what was left out or made up.
+
+    Images without video_id belong to the video of their folder, in the order of their names; an annotation without
+    track_id (or instance_id) is a track of one frame.
+
+    Raises: OSError or ValueError where the file cannot be read; for masks, when their video's turn comes.
+    """
+    content = jsonfile.decode(jsonfile.read(path), _File, path)
+    categories = {category.id: category.name for category in content.categories}
+    videos = _videos(content.images)
+    places = {image.id: (video, frame) for video, images in videos.items() for frame, image in enumerate(images)}
+    lost = sum(annotation.image_id not in places for annotation in content.annotations)
+    alone = sum(annotation.track_id is None and annotation.instance_id is None for annotation in content.annotations)
+    notes = [f"{lost} annotations of images that are not in the file were left out"] if lost else []
+    notes += [f"{alone} annotations have no track_id: each became a track of one frame"] if alone else []
+    by_video: dict[int, list[_Annotation]] = {video: [] for video in videos}
+    for annotation in content.annotations:
+        if annotation.image_id in places:
+            by_video[places[annotation.image_id][0]].append(annotation)
+    frames = {image: frame for image, (_, frame) in places.items()}
+    return (_video(path, id, videos[id], categories, by_video[id], frames) for id in videos), notes
+
+
+def _videos(images: list[_Image]) -> dict[int, list[_Image]]:
+    """Video id -> its images in order."""
+    taken = {image.video_id for image in images if image.video_id is not None}
+    free = (id for id in range(1, len(images) + len(taken) + 1) if id not in taken)
+    folders: dict[str, int] = {}
+    videos: dict[int, list[_Image]] = {}
+    for image in images:
+        folder = str(PurePosixPath(image.file_name).parent)
+        if image.video_id is None and folder not in folders:
+            folders[folder] = next(free)
+        videos.setdefault(folders[folder] if image.video_id is None else image.video_id, []).append(image)
+    for group in videos.values():
+        group.sort(key=lambda image: (image.frame_id is None, image.frame_id or 0, image.file_name))
+    return videos
+
+
+def _video(
+    path: str | os.PathLike,
+    id: int,
+    images: list[_Image],
+    categories: dict[int, str],
+    annotations: list[_Annotation],
+    frames: dict[int, int],
+) -> VideoResult:
+    first = images[0]
+    other = next((image for image in images if (image.height, image.width) != (first.height, first.width)), None)
+    if other is not None:
+        sizes = " and ".join(f"{image.height} x {image.width} ({image.file_name})" for image in (first, other))
+        raise ValueError(f"{path}: expected images of one size in a video, got {sizes}")
+    info = VideoInfo(id, first.width, first.height, len(images), tuple(image.file_name for image in images))
+    groups: dict[int, list[_Annotation]] = {}
+    free = max((a.track_id or a.instance_id or 0 for a in annotations), default=0)
+    for annotation in annotations:
+        track = annotation.track_id if annotation.track_id is not None else annotation.instance_id
+        if track is None:
+            track = free = free + 1
+        groups.setdefault(track, []).append(annotation)
+    tracks = tuple(_track(path, track, group, info, frames) for track, group in groups.items())
+    return VideoResult(id, info.name, info.size_hw, np.arange(info.length) / FPS, categories, tracks, info.file_names)
+
+
+def _track(
+    path: str | os.PathLike, id: int, group: list[_Annotation], info: VideoInfo, frames: dict[int, int]
+) -> Track:
+    first = group[0]
+    found: dict[int, _Frame] = {}
+    for annotation in group:
+        frame = frames[annotation.image_id]
+        if annotation.category_id != first.category_id:
+            both = f"{first.category_id} and {annotation.category_id}"
+            raise ValueError(f"{path}: track {id} of video {info.id}: expected one category, got {both}")
+        if frame in found:
+            raise ValueError(
+                f"{path}: track {id} of video {info.id}: expected one annotation in frame {frame}, got two"
+            )
+        if (entry := _frame(path, annotation, info)) is not None:
+            found[frame] = entry
+    boxes, areas = np.full((info.length, 4), np.nan, np.float32), np.zeros(info.length)
+    for frame, entry in found.items():
+        boxes[frame], areas[frame] = entry.box_xyxy, entry.area
+    rles = tuple(found[frame].rle if frame in found else None for frame in range(info.length))
+    return Track(id, first.category_id, first.score, rles, boxes, areas, bool(first.iscrowd))
+
+
+def _frame(path: str | os.PathLike, annotation: _Annotation, info: VideoInfo) -> _Frame | None:
+    try:
+        rle = masks.from_json(msgspec.json.decode(annotation.segmentation), info.size_hw)
+    except ValueError as error:
+        raise ValueError(f"{path}: annotation {annotation.id}: {error}") from None
+    if rle is None:
+        return None
+    box = masks.to_box_xyxy(rle)
+    if annotation.bbox is not None:
+        x, y, width, height = annotation.bbox
+        box = np.array([x, y, x + width, y + height], np.float32)
+    return _Frame(rle, box, float(masks.areas([rle])[0]) if annotation.area is None else annotation.area)

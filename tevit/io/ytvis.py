@@ -1,0 +1,388 @@
+"""YouTube-VIS JSON: data sets and any model's results, opened as an index whose masks are read video by video.
+
+2019, 2021, 2022, OVIS, LV-VIS and home-made sets in that form: `videos`, `categories` and `annotations` in one object;
+results as a list of predictions. The file's bytes are kept; a video's masks are parsed and checked when asked for.
+"""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import msgspec
+import numpy as np
+
+from tevit.io import json as jsonfile
+from tevit.io.files import atomic
+from tevit.io.frames import find_frames
+from tevit.masks import json as segmentations
+from tevit.masks import ops as masks
+from tevit.masks.json import TrackMasks
+from tevit.results import RLE, Track, VideoResult
+
+FPS = 6.0
+"""YouTube-VIS annotates every fifth frame of 30 a second; the files state no rate."""
+RESULTS_NAME = "results.json"
+_XYWH = tuple[float, float, float, float]
+
+
+class VideoInfo(msgspec.Struct, frozen=True):
+    """One entry of `videos`. width, height: pixels. length: frames; file_names: one a frame, "/" between folders."""
+
+    id: int
+    width: int
+    height: int
+    length: int = -1
+    file_names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.length < 0:
+            msgspec.structs.force_setattr(self, "length", len(self.file_names))
+
+    @property
+    def name(self) -> str:
+        """The folder of its frames, else "video <id>"."""
+        folder = PurePosixPath(self.file_names[0]).parent.name if self.file_names else ""
+        return folder or f"video {self.id}"
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width, pixels."""
+        return self.height, self.width
+
+
+class Annotation(msgspec.Struct, frozen=True):
+    """One ground-truth track as the index holds it; the raw parts are read when its video is asked for.
+
+    areas: T numbers, pixels, null where absent (the file's own, which the official metric uses); None: not in the file.
+    """
+
+    id: int
+    video_id: int
+    category_id: int
+    segmentations: msgspec.Raw = msgspec.Raw(b"[]")
+    bboxes: msgspec.Raw = msgspec.Raw(b"null")
+    areas: list[float | None] | None = None
+    iscrowd: int | bool = 0
+
+
+class Category(msgspec.Struct, frozen=True):
+    """One entry of `categories`."""
+
+    id: int
+    name: str
+
+
+class Prediction(msgspec.Struct, frozen=True):
+    """One predicted track as the index holds it; its masks are read when its video is asked for."""
+
+    video_id: int
+    category_id: int
+    score: float
+    segmentations: msgspec.Raw
+
+
+class _File(msgspec.Struct):
+    videos: list[VideoInfo]
+    categories: list[Category]
+    annotations: list[Annotation] | None = None
+
+
+class Dataset:
+    """A data set in YouTube-VIS form. Videos, categories and annotations keep the file's order."""
+
+    def __init__(
+        self,
+        path: Path,
+        videos: Sequence[VideoInfo],
+        categories: Sequence[Category],
+        annotations: Sequence[Annotation] | None,
+    ):
+        self.path = path
+        self.videos: Mapping[int, VideoInfo] = _unique(videos, path, "video")
+        self.categories: Mapping[int, str] = {c.id: c.name for c in _unique(categories, path, "category").values()}
+        self.annotations = tuple(annotations or ())
+        self.has_annotations = annotations is not None
+
+    @cached_property
+    def _by_video(self) -> dict[int, list[Annotation]]:
+        groups: dict[int, list[Annotation]] = {video_id: [] for video_id in self.videos}
+        for annotation in self.annotations:
+            groups.setdefault(annotation.video_id, []).append(annotation)
+        return groups
+
+    def annotations_of(self, video_id: int) -> list[Annotation]:
+        """The annotations of one video, in file order. Raises: ValueError for a video that is not in the file."""
+        self._info(video_id)
+        return self._by_video[video_id]
+
+    def masks(self, video_id: int) -> list[TrackMasks]:
+        """The masks of one video's annotations, in the order of `annotations_of`.
+
+        Raises: ValueError naming annotation and frame of the first faulty mask.
+        """
+        annotations = self.annotations_of(video_id)
+        tracks, faults = segmentations.read([a.segmentations for a in annotations], self._info(video_id).size_hw)
+        for track, frame, text in faults:
+            raise ValueError(f"{self._where(annotations[track])}{_frame(frame)}: {text}")
+        return tracks
+
+    def video(self, video_id: int) -> VideoResult:
+        """One video with its ground-truth tracks; a track's id is its annotation's.
+
+        Raises: ValueError where a track's masks, boxes or areas do not fit the video.
+        """
+        info = self._info(video_id)
+        pairs = zip(self.annotations_of(video_id), self.masks(video_id), strict=True)
+        tracks = tuple(self._track(info, annotation, track) for annotation, track in pairs)
+        return _video_result(info, self.categories, tracks)
+
+    def results(self) -> Iterator[VideoResult]:
+        """All videos, one after the other, in file order."""
+        return (self.video(video_id) for video_id in self.videos)
+
+    def frame_files(self, video_id: int, root: str | os.PathLike) -> list[Path]:
+        """The files of a video's frames, in the JSON's order, wherever below `root` the release keeps them.
+
+        root: the data's folder (<root>/<split>/JPEGImages/<video>/<frame>.jpg or <root>/<split>/<video>/<frame>.jpg),
+        a split's, or the folder of the video folders.
+
+        Raises: FileNotFoundError that names the first missing frame; ValueError for a name that leaves `root`.
+        """
+        info = self._info(video_id)
+        found = find_frames(info, root, hint=self.path.stem)
+        missing = next((file for file in found if not file.is_file()), None)
+        if missing is not None:
+            raise FileNotFoundError(f"video {info.name!r}: its frame {missing} does not exist")
+        return found
+
+    def _info(self, video_id: int) -> VideoInfo:
+        if video_id not in self.videos:
+            raise ValueError(f"{self.path} has no video {video_id}")
+        return self.videos[video_id]
+
+    def _where(self, annotation: Annotation) -> str:
+        return f"{self.path}: video {self.videos[annotation.video_id].name!r}, annotation {annotation.id}"
+
+    def _track(self, info: VideoInfo, annotation: Annotation, track: TrackMasks) -> Track:
+        where = self._where(annotation)
+        areas = track.areas if annotation.areas is None else _numbers(annotation.areas)
+        boxes = _boxes(annotation.bboxes, where)
+        rles = tuple(_or_none(track))
+        for name, values in (("segmentations", rles), ("areas", areas), ("bboxes", rles if boxes is None else boxes)):
+            if len(values) != info.length:
+                raise ValueError(f"{where}: expected {info.length} {name}, one a frame, got {len(values)}")
+        return Track(
+            id=annotation.id,
+            category_id=annotation.category_id,
+            score=1.0,
+            rles=rles,
+            boxes_xyxy=masks.to_boxes_xyxy(rles) if boxes is None else boxes,
+            areas=areas,
+            iscrowd=bool(annotation.iscrowd),
+        )
+
+
+class Results:
+    """Any model's results, in the file's order."""
+
+    def __init__(self, path: Path, predictions: Sequence[Prediction]):
+        self.path = path
+        self.predictions = tuple(predictions)
+
+    @cached_property
+    def by_video(self) -> dict[int, list[int]]:
+        """Video id -> positions of its predictions in `predictions`, in file order."""
+        groups: dict[int, list[int]] = {}
+        for i, prediction in enumerate(self.predictions):
+            groups.setdefault(prediction.video_id, []).append(i)
+        return groups
+
+    def of_video(self, video_id: int) -> list[Prediction]:
+        """The predictions of one video, in file order; none for a video that is not in the file."""
+        return [self.predictions[i] for i in self.by_video.get(video_id, ())]
+
+    def masks(self, video_id: int, size_hw: Sequence[int] | None = None) -> list[TrackMasks]:
+        """The masks of one video's predictions, in the order of `of_video`; lengths and sizes as the file has them.
+
+        size_hw: the video's height and width, needed for polygons only.
+
+        Raises: ValueError naming prediction and frame of the first faulty mask.
+        """
+        raws = [prediction.segmentations for prediction in self.of_video(video_id)]
+        tracks, faults = segmentations.read(raws, size_hw)
+        for track, frame, text in faults:
+            place = self.by_video[video_id][track]
+            raise ValueError(f"{self.path}: video {video_id}, prediction {place + 1}{_frame(frame)}: {text}")
+        return tracks
+
+    def video(self, info: VideoInfo, categories: Mapping[int, str]) -> VideoResult:
+        """One video's predictions as tracks; a track's id is its prediction's place in the file, from 1.
+
+        As the official metric reads them, frames beyond the video's end are left out and missing ones are absences.
+
+        Raises: ValueError for a mask of another size than the video's.
+        """
+        positions = self.by_video.get(info.id, ())
+        pairs = zip(positions, self.masks(info.id, info.size_hw), strict=True)
+        tracks = tuple(_predicted(i + 1, self.predictions[i], track, info.length) for i, track in pairs)
+        return _video_result(info, categories, tracks)
+
+
+def open_dataset(path: str | os.PathLike) -> Dataset:
+    """Open a data set; annotations may be absent or null, as in validation files.
+
+    Raises: OSError where the file cannot be read; ValueError that says where it is not a data set.
+    """
+    return parse_dataset(jsonfile.read(path), path)
+
+
+def parse_dataset(data: bytes, path: str | os.PathLike) -> Dataset:
+    """The same of a file's bytes. path: how messages call it. Raises: ValueError as `open_dataset`."""
+    content = jsonfile.decode(data, _File, path)
+    return Dataset(Path(path), content.videos, content.categories, content.annotations)
+
+
+def read_results(path: str | os.PathLike) -> Results:
+    """Open any model's results.json, or the submission zip that holds it.
+
+    Raises: OSError where the file cannot be read; ValueError that says where it does not hold results.
+    """
+    return Results(Path(path), jsonfile.decode(jsonfile.read(path, RESULTS_NAME), list[Prediction], path))
+
+
+def write_results(path: str | os.PathLike, results: Iterable[VideoResult]) -> None:
+    """Write predictions in the YouTube-VIS submission form, one video in memory at a time.
+
+    One object a track: video_id, score, category_id, segmentations with one RLE a frame (compressed text); a frame
+    without the object gets the mask of no pixel, never null.
+    """
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        before = b"["
+        for result in results:
+            absent = masks.empty(result.size_hw)
+            for track in result.tracks:
+                file.write(before + jsonfile.encode(submitted(result.video_id, track, absent)))
+                before = b",\n"
+        file.write(b"]\n" if before != b"[" else b"[]\n")
+
+
+def submitted(video_id: int, track: Track, absent: RLE) -> dict:
+    """A track in the submission form. absent: what stands for a frame without the object."""
+    return {
+        "video_id": video_id,
+        "score": float(track.score),
+        "category_id": track.category_id,
+        "segmentations": [masks.to_json(rle or absent) for rle in track.rles],
+    }
+
+
+def write_zip(path: str | os.PathLike, results_json: str | os.PathLike) -> None:
+    """Pack a results.json into the submission zip, which holds exactly that, in no folder."""
+    import zipfile
+
+    with atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(results_json, RESULTS_NAME)
+
+
+def save_dataset(path: str | os.PathLike, results: Iterable[VideoResult]) -> None:
+    """Write videos and their tracks as a data set, one video in memory at a time.
+
+    Annotation ids are the tracks' ids where these are unique in the file, else the next free number. Masks are written
+    as compressed text, null where absent; areas and boxes as the tracks state them.
+
+    Raises: ValueError where two videos have one id or name one category differently.
+    """
+    videos: dict[int, dict] = {}
+    categories: dict[int, str] = {}
+    used: set[int] = set()
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        before = b'{"annotations":['
+        file.write(before)
+        for result in results:
+            _add_video(videos, categories, result)
+            for track in result.tracks:
+                number = track.id if track.id not in used else max(used) + 1
+                used.add(number)
+                file.write((b",\n" if len(used) > 1 else b"\n") + jsonfile.encode(_annotation(number, result, track)))
+        names = [{"id": id, "name": name, "supercategory": "object"} for id, name in categories.items()]
+        file.write(b'],\n"videos":' + jsonfile.encode(list(videos.values())))
+        file.write(b',\n"categories":' + jsonfile.encode(names) + b"}\n")
+
+
+def _add_video(videos: dict[int, dict], categories: dict[int, str], result: VideoResult) -> None:
+    if result.video_id in videos:
+        raise ValueError(f"expected every video once, got video id {result.video_id} twice")
+    height, width = result.size_hw
+    videos[result.video_id] = {
+        "id": result.video_id,
+        "width": width,
+        "height": height,
+        "length": result.length,
+        "file_names": list(result.file_names) or [f"{result.name}/{t:05d}.jpg" for t in range(result.length)],
+    }
+    for id, name in result.categories.items():
+        if categories.setdefault(id, name) != name:
+            raise ValueError(f"category {id}: expected one name, got {categories[id]!r} and {name!r}")
+
+
+def _annotation(number: int, result: VideoResult, track: Track) -> dict:
+    height, width = result.size_hw
+    here = track.present
+    boxes = track.boxes_xyxy.astype(float)
+    boxes[:, 2:] -= boxes[:, :2]
+    return {
+        "id": number,
+        "video_id": result.video_id,
+        "category_id": track.category_id,
+        "iscrowd": int(track.iscrowd),
+        "height": height,
+        "width": width,
+        "length": result.length,
+        "segmentations": [None if rle is None else masks.to_json(rle) for rle in track.rles],
+        "bboxes": [None if np.isnan(box).any() else box for box in boxes.tolist()],
+        "areas": [area if seen or area else None for area, seen in zip(track.areas.tolist(), here, strict=True)],
+    }
+
+
+def _unique(items: Sequence, path: Path, what: str) -> dict:
+    result = {item.id: item for item in items}
+    if len(result) < len(items):
+        seen: set[int] = set()
+        twice = next(item.id for item in items if item.id in seen or seen.add(item.id))
+        raise ValueError(f"{path}: expected every {what} id once, got {twice} twice")
+    return result
+
+
+def _frame(frame: int | None) -> str:
+    return "" if frame is None else f", frame {frame}"
+
+
+def _numbers(values: Sequence[float | None]) -> np.ndarray:
+    return np.array([value or 0 for value in values], float)
+
+
+def _boxes(raw: msgspec.Raw, where: str) -> np.ndarray | None:
+    """float32 (T, 4) x1, y1, x2, y2, NaN for null; None where the file has no boxes."""
+    boxes: list[_XYWH | None] | None = jsonfile.decode(bytes(raw), list[_XYWH | None] | None, where)
+    if boxes is None:
+        return None
+    rows = np.array([box or (np.nan,) * 4 for box in boxes], float).reshape(-1, 4)
+    rows[:, 2:] += rows[:, :2]
+    return rows.astype(np.float32)
+
+
+def _or_none(track: TrackMasks) -> list[RLE | None]:
+    return [rle if area else None for rle, area in zip(track.rles, track.areas.tolist(), strict=True)]
+
+
+def _predicted(id: int, prediction: Prediction, track: TrackMasks, length: int) -> Track:
+    rles = (_or_none(track) + [None] * length)[:length]
+    areas = np.zeros(length)
+    areas[: len(track.areas)] = track.areas[:length]
+    return Track(id, prediction.category_id, prediction.score, tuple(rles), masks.to_boxes_xyxy(rles), areas)
+
+
+def _video_result(info: VideoInfo, categories: Mapping[int, str], tracks: tuple[Track, ...]) -> VideoResult:
+    times = np.arange(info.length) / FPS
+    return VideoResult(info.id, info.name, info.size_hw, times, categories, tracks, info.file_names)

@@ -424,8 +424,11 @@ def test_a_mapping_of_classes_is_another_evaluation(tmp_path):
 
 
 def test_nothing_heavy_is_loaded_to_open_a_project():
-    names = ["data.project", "data.videos", "view"]
-    names += [f"findings.{name}" for name in "desk found filter table plots export matches strips difference".split()]
+    names = ["projects.project", "projects.videos", "deep_link"]
+    names += [
+        f"analysis.{name}"
+        for name in "service comparison filter table plots export matches thumbnails difference".split()
+    ]
     code = "; ".join(f"import app.{name}" for name in names)
     heavy = ("torch", "plotly", "cv2", "av", "gradio", "scipy")
     done = subprocess.run(

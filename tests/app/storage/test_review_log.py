@@ -229,7 +229,7 @@ def test_a_folder_that_cannot_be_written_means_memory(tmp_path):
 
 NOBODY = """
 import os, sys
-from app.store import Store
+from app.storage.review_log import Store
 folder = sys.argv[1]
 if os.getuid() == 0:
     os.setuid(65534)
@@ -262,8 +262,8 @@ def test_a_read_only_folder_is_read_into_memory(tmp_path):
 
 KILLED = """
 import os, random, select, signal, sys, time
-from app.store import Store
-from tests.app.test_store import decision
+from app.storage.review_log import Store
+from tests.app.storage.test_review_log import decision
 folder, times = sys.argv[1], int(sys.argv[2])
 rng, told, number = random.Random(5), [], 0
 for round in range(times):

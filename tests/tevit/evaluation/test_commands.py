@@ -214,7 +214,7 @@ def test_names_cannot_break_out_of_the_report(small, tmp_path, capsys):
 
 def test_the_way_to_the_figures_imports_nothing_heavy(small):
     program = (
-        "import sys; from tevit import cli; cli.main(['evaluate', *sys.argv[1:]]);"
+        "import sys; from tevit.cli import main as cli; cli.main(['evaluate', *sys.argv[1:]]);"
         "heavy = {'torch', 'torchvision', 'timm', 'plotly', 'cv2', 'av', 'scipy', 'tqdm'} & sys.modules.keys();"
         "sys.exit(str(heavy) if heavy else 0)"
     )
@@ -223,7 +223,7 @@ def test_the_way_to_the_figures_imports_nothing_heavy(small):
 
 def test_the_way_to_json_imports_no_more_than_it_needs_and_ends_at_once(small):
     program = (
-        "import gc, sys; from tevit import cli; cli.main();"
+        "import gc, sys; from tevit.cli import main as cli; cli.main();"
         "slow = {'zipfile', 'logging', 'tempfile', 'multiprocessing', 'concurrent', 'tevit.evaluation.bootstrap'};"
         "sys.exit(str(slow & sys.modules.keys()) if slow & sys.modules.keys() or not gc.get_freeze_count() else 0)"
     )

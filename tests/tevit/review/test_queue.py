@@ -23,7 +23,7 @@ from tevit.review.decisions import to_mask
 from tevit.review.queue import Item, queue, reference, walk
 from tevit.synthetic import dataset as shapes
 
-SHAPES = Path(__file__).parents[2] / "assets" / "shapes"
+SHAPES = Path(__file__).parents[3] / "assets" / "shapes"
 LABELS, FOUND = SHAPES / "valid_with_errors.json", SHAPES / "predictions" / "tevit_demo.json"
 
 

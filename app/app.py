@@ -86,8 +86,8 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
 
     load = lent(load)  # before gradio: where GPUs are lent, this is what must be imported first
     from app import ui
-    from app.analysis.service import Desk
-    from app.analysis.thumbnails import Strips
+    from app.analysis.service import EvaluationService
+    from app.analysis.thumbnails import ThumbnailCache
     from app.projects.project import open_project
     from app.tabs.segment.studio import open_studio, videos_of
     from app.workspace import Bench
@@ -96,7 +96,7 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     allowed = _allowed(args)
     project = open_project(args.dataset, args.frames, args.predictions, args.project)
-    bench = Bench(project, Desk(), Strips(), allowed)
+    bench = Bench(project, EvaluationService(), ThumbnailCache(), allowed)
     named = args.dataset or args.project
     videos = videos_of(project) if named else []
     studio = open_studio(folder, home() / "studio", load, checkpoints, grace, videos)
@@ -104,7 +104,7 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
         ui.serve(ui.build(studio, bench), studio, bench, args.host, args.port, args.share)
     finally:
         studio.close()
-        bench.desk.close()
+        bench.evaluations.close()
 
 
 def _allowed(args: argparse.Namespace) -> "Allowed":

@@ -123,16 +123,16 @@ def _open(gt: Path, predictions: Sequence[Path]) -> dict:
     """In this process: everything that a page asks for, from opening on."""
     from app.analysis import plots
     from app.analysis.filter import select
-    from app.analysis.service import Desk
+    from app.analysis.service import EvaluationService
     from app.projects.project import open_project
 
     started = time.perf_counter()
     project = open_project(gt, None, predictions)
-    desk = Desk()
+    desk = EvaluationService()
     now = desk.open(project).wait()
-    if now.findings is None:
+    if now.comparison is None:
         raise ValueError(now.words)
-    findings = now.findings
+    findings = now.comparison
     _ = findings.figures, plots.above(findings), plots.below(findings, select(findings))
     opened = time.perf_counter() - started
     return {
@@ -147,7 +147,6 @@ def _open(gt: Path, predictions: Sequence[Path]) -> dict:
 def _parts(desk, findings) -> dict[str, list[float]]:
     from app.analysis import plots
     from app.analysis.filter import Filter, select
-    from app.analysis.table import row
     from app.projects.videos import videos
     from tevit.evaluation.errors import Limits
 
@@ -162,22 +161,22 @@ def _parts(desk, findings) -> dict[str, list[float]]:
 
     def filtered(chosen: Filter) -> None:
         selection = select(findings, chosen)
-        _ = [row(findings, index) for index in selection.rows[:50].tolist()]
+        _ = [findings.row(index) for index in selection.rows[:50].tolist()]
         plots.below(findings, selection)
 
     def moved(cutoff: float) -> None:
-        at = desk.moved(findings, Limits(), cutoff)
+        at = desk.with_limits(findings, Limits(), cutoff)
         selection = select(at)
         _ = at.figures, plots.types(at), plots.recall(at), plots.thresholds(at)
         _ = plots.classes(at), plots.below(at, selection)
 
     def rest(cutoff: float) -> None:
-        plots.above(desk.moved(findings, Limits(), cutoff))
+        plots.above(desk.with_limits(findings, Limits(), cutoff))
 
     ids = [found.id for found in videos(findings.project, findings)[:: max(1, len(findings.video_places) // 10)]]
     works = {
         "filter_seconds": [partial(filtered, chosen) for chosen in filters],
-        "limits_seconds": [partial(desk.moved, findings, Limits(positive=at), 0.0) for at in (0.6, 0.75, 0.4)],
+        "limits_seconds": [partial(desk.with_limits, findings, Limits(positive=at), 0.0) for at in (0.6, 0.75, 0.4)],
         "cutoff_seconds": [partial(moved, cutoff) for cutoff in (0.2, 0.5)],
         "cutoff_rest_seconds": [partial(rest, cutoff) for cutoff in (0.2, 0.5)],
         "video_seconds": [partial(_show, findings, id) for id in ids],
@@ -189,7 +188,7 @@ def _show(findings, video: int) -> None:
     """Everything that opening a video takes: tracks, table, marks, difference, the first masks and pictures."""
     from app.analysis.filter import Filter, select
     from app.analysis.matches import lines, marks
-    from app.analysis.thumbnails import Strips, differences, strip
+    from app.analysis.thumbnails import ThumbnailCache, differences, filmstrip_frames
     from app.player.component import Layer, Show, masks, payload
 
     project = findings.project
@@ -202,8 +201,8 @@ def _show(findings, video: int) -> None:
     show = Show("0", footage, 0, len(footage.times), tuple(layers))
     _ = payload(show), masks(show, 0), footage.picture(0)
     for index in select(findings, Filter(video=video)).rows[:1].tolist():
-        strips = Strips()
-        _ = [strips.picture(findings, index, picture.frame) for picture in strip(findings, index)]
+        strips = ThumbnailCache()
+        _ = [strips.picture(findings, index, picture.frame) for picture in filmstrip_frames(findings, index)]
 
 
 def _worst(*works: Callable[[], object]) -> list[float]:

@@ -8,8 +8,8 @@ from functools import partial
 
 import gradio as gr
 
-from app.analysis.service import Desk
-from app.analysis.thumbnails import Strips
+from app.analysis.service import EvaluationService
+from app.analysis.thumbnails import ThumbnailCache
 from app.projects.allowed import Allowed, guess_frames
 from app.projects.project import Project, id_of, open_project, save, with_predictions
 from app.session import Pages
@@ -23,8 +23,8 @@ class Bench:
     first: what a page sees whose address names no data set. allowed: what pages may open.
     """
 
-    def __init__(self, first: Project, desk: Desk, strips: Strips, allowed: Allowed | None = None):
-        self.desk, self.strips, self.allowed = desk, strips, allowed or Allowed()
+    def __init__(self, first: Project, desk: EvaluationService, strips: ThumbnailCache, allowed: Allowed | None = None):
+        self.evaluations, self.thumbnails, self.allowed = desk, strips, allowed or Allowed()
         self._first = first.id
         self._lock = threading.RLock()
         self._changing = threading.RLock()  # held while files are read; never asked for under the other

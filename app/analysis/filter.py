@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from app.analysis.comparison import Findings
-from app.analysis.table import LENSES, OUTCOME_WORDS, OUTCOMES, Table, table
+from app.analysis.comparison import LENSES, OUTCOME_WORDS, OUTCOMES, Comparison, Table
 from tevit.evaluation.error_columns import ALL_TYPES
 
 Range = tuple[float, float]
@@ -63,20 +62,20 @@ class Selection:
     share: float
 
 
-def select(findings: Findings, chosen: Filter = NONE) -> Selection:
+def select(comparison: Comparison, chosen: Filter = NONE) -> Selection:
     """The rows that a filter shows. Raises: ValueError for a model or a video that is not there."""
-    t = table(findings)
-    pool = _pool(findings, t, chosen)
+    t = comparison.table
+    pool = _pool(comparison, t, chosen)
     narrow = chosen.types or chosen.classes is not None or chosen.lens is not None or chosen.flags
     shown = pool if narrow else pool & t.error
     rows = t.order[shown[t.order]]
     return Selection(chosen, rows, pool, int(t.error.sum()), float(t.share[rows].sum()))
 
 
-def _pool(findings: Findings, t: Table, f: Filter) -> np.ndarray:
+def _pool(comparison: Comparison, t: Table, f: Filter) -> np.ndarray:
     keep = ~t.is_type("ignored") if "ignored" not in f.types else np.ones(len(t.model), bool)
     if f.model is not None:
-        keep &= t.model == _model(findings, f.model)
+        keep &= t.model == _model(comparison, f.model)
     if f.types:
         keep &= t.is_type(*f.types)
     if f.lens is not None:
@@ -91,7 +90,7 @@ def _pool(findings: Findings, t: Table, f: Filter) -> np.ndarray:
         if limits is not None:
             keep &= (values >= limits[0]) & (values <= limits[1])
     if f.video is not None:
-        keep &= t.video == _video(findings, f.video)
+        keep &= t.video == _video(comparison, f.video)
     if f.outcome is not None:
         keep &= t.outcome == OUTCOMES.index(f.outcome)
     for word in f.text.casefold().split():
@@ -99,15 +98,15 @@ def _pool(findings: Findings, t: Table, f: Filter) -> np.ndarray:
     return keep
 
 
-def _model(findings: Findings, name: str) -> int:
-    names = [model.name for model in findings.models]
+def _model(comparison: Comparison, name: str) -> int:
+    names = [model.name for model in comparison.models]
     if name not in names:
         raise ValueError(f"filter: expected one of the models {', '.join(names)}, got {name[:80]!r}")
     return names.index(name)
 
 
-def _video(findings: Findings, id: int) -> int:
-    place = findings.video_places.get(id)
+def _video(comparison: Comparison, id: int) -> int:
+    place = comparison.video_places.get(id)
     if place is None:
         raise ValueError(f"filter: there is no video {id}")
     return place
@@ -116,7 +115,7 @@ def _video(findings: Findings, id: int) -> int:
 # --- chips
 
 
-def chips(findings: Findings, chosen: Filter) -> list[Chip]:
+def chips(comparison: Comparison, chosen: Filter) -> list[Chip]:
     """The parts of a filter in words, in a fixed order."""
     f, found = chosen, []
     if f.model is not None:
@@ -126,14 +125,14 @@ def chips(findings: Findings, chosen: Filter) -> list[Chip]:
         found.append(Chip("lens", {"masks": "masks and misses"}.get(f.lens, f.lens)))
     found += [Chip(f"flags:{flag}", {"switch": "identity switch"}.get(flag, flag)) for flag in f.flags]
     if f.category is not None:
-        found.append(Chip("category", f"class {findings.class_name(f.category)}"))
+        found.append(Chip("category", f"class {comparison.class_name(f.category)}"))
     if f.classes is not None:
-        truth, prediction = map(findings.class_name, f.classes)
+        truth, prediction = map(comparison.class_name, f.classes)
         found.append(Chip("classes", f"{truth} taken for {prediction}" if truth != prediction else f"{truth}, right"))
     ranges = {"scores": ("score", f.scores), "ious": ("IoU", f.ious), "lengths": ("frames", f.lengths)}
     found += [Chip(id, _range(what, limits)) for id, (what, limits) in ranges.items() if limits is not None]
     if f.video is not None:
-        found.append(Chip("video", f"video {_video_name(findings, f.video)}"))
+        found.append(Chip("video", f"video {_video_name(comparison, f.video)}"))
     if f.outcome is not None:
         found.append(Chip("outcome", OUTCOME_WORDS[f.outcome]))
     return [*found, Chip("text", f"“{f.text.strip()}”")] if f.text.strip() else found
@@ -146,8 +145,8 @@ def _range(what: str, limits: Range) -> str:
     return f"{what} ≤ {high:.4g}" if math.isinf(low) else f"{what} {low:.4g} to {high:.4g}"
 
 
-def _video_name(findings: Findings, id: int) -> str:
-    return findings.measured.inputs.videos[_video(findings, id)].name
+def _video_name(comparison: Comparison, id: int) -> str:
+    return comparison.measured.inputs.videos[_video(comparison, id)].name
 
 
 def without(chosen: Filter, chip: str) -> Filter:

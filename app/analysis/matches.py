@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from app.analysis.comparison import Findings, ModelFindings
-from app.analysis.table import Row, row, table
+from app.analysis.comparison import Comparison, ModelAnalysis, Row
 from tevit.evaluation.coverage import coverage, resumptions
 from tevit.evaluation.error_columns import ALL_TYPES
 from tevit.evaluation.overlaps import VideoPairs
-from tevit.results import VideoResult
+from tevit.masks import ops as masks
+from tevit.masks.rle import from_texts
+from tevit.results import RLE, Track, VideoResult
 
 Marks = Mapping[int, list[dict]]
 """Track id -> [{"frame": f, "kind": "switch" | "fragment"}], in the order of frames."""
@@ -37,22 +38,22 @@ class Line:
     outcome: str
 
 
-def lines(findings: Findings, model: int, video_id: int) -> list[Line]:
+def lines(comparison: Comparison, model: int, video_id: int) -> list[Line]:
     """Matches first, by falling score, then truths that were missed, then the other predictions.
 
     Raises: ValueError for a video that is not there.
     """
-    t = table(findings)
-    here = np.flatnonzero((t.model == model) & (t.video == _place(findings, video_id)))
+    t = comparison.table
+    here = np.flatnonzero((t.model == model) & (t.video == _place(comparison, video_id)))
     of_truths = here[t.truth[here]]
     partner = dict(zip(t.prediction_row[of_truths].tolist(), of_truths.tolist(), strict=True))
     of_predictions = here[~t.truth[here]]
     matched, others = [], []
     for index in of_predictions.tolist():
         truth = partner.get(int(t.prediction_row[index]))
-        (others if truth is None else matched).append(_line(row(findings, index), truth is not None))
+        (others if truth is None else matched).append(_line(comparison.row(index), truth is not None))
     alone = [index for index in of_truths.tolist() if t.prediction_row[index] < 0]
-    missed = [_line(row(findings, index), False) for index in alone]
+    missed = [_line(comparison.row(index), False) for index in alone]
     return [*sorted(matched, key=_by_score), *missed, *sorted(others, key=_by_score)]
 
 
@@ -79,10 +80,10 @@ def _line(found: Row, matched: bool) -> Line:
     )
 
 
-def _place(findings: Findings, video_id: int) -> int:
-    place = findings.video_places.get(video_id)
+def _place(comparison: Comparison, video_id: int) -> int:
+    place = comparison.video_places.get(video_id)
     if place is None:
-        raise ValueError(f"{findings.project.name} has no video {video_id}")
+        raise ValueError(f"{comparison.project.name} has no video {video_id}")
     return place
 
 
@@ -105,14 +106,14 @@ class Curve:
         return tuple(frame for frame, iou in enumerate(self.ious) if iou is not None)
 
 
-def curve(findings: Findings, model: int, video_id: int, truth_id: int | None, prediction_id: int | None) -> Curve:
+def curve(comparison: Comparison, model: int, video_id: int, truth_id: int | None, prediction_id: int | None) -> Curve:
     """Of a pair, or of a track alone. Raises: ValueError for a video or a track that is not there."""
-    found, place = findings.models[model], _place(findings, video_id)
+    found, place = comparison.models[model], _place(comparison, video_id)
     pairs = found.measured.pairs[place]
     g = _position(found.measured.inputs.truths.ids[pairs.truths], truth_id, "annotation")
     d = _position(found.measured.inputs.predictions.ids[pairs.predictions], prediction_id, "prediction")
     ious, seen = _frame_ious(pairs, d, g)
-    length = findings.measured.inputs.videos[place].length
+    length = comparison.measured.inputs.videos[place].length
     return _curve(ious[:length], seen[:length], length)
 
 
@@ -148,23 +149,23 @@ def _curve(ious: np.ndarray, seen: np.ndarray, length: int) -> Curve:
     return Curve(tuple(values), order[0], order[(len(order) - 1) // 2], best)
 
 
-def frames_of(findings: Findings, index: int) -> Curve:
+def frames_of(comparison: Comparison, index: int) -> Curve:
     """The curve of a row of the table."""
-    found = row(findings, index)
-    return curve(findings, int(table(findings).model[index]), found.video_id, found.truth_id, found.prediction_id)
+    found = comparison.row(index)
+    return curve(comparison, int(comparison.table.model[index]), found.video_id, found.truth_id, found.prediction_id)
 
 
 # --- marks on the lanes
 
 
-def marks(findings: Findings, model: int, video_id: int) -> tuple[Marks, Marks]:
+def marks(comparison: Comparison, model: int, video_id: int) -> tuple[Marks, Marks]:
     """Of the truths and of one model's predictions, for their lanes.
 
     On a truth: where another prediction takes over, and where it is covered again after a gap. On a prediction: where
     it takes a truth over, and where it covers its own truth again. Raises: ValueError.
     """
-    found = findings.models[model]
-    pairs = found.measured.pairs[_place(findings, video_id)]
+    found = comparison.models[model]
+    pairs = found.measured.pairs[_place(comparison, video_id)]
     ious = pairs.frame_ious()
     covered, (again, again_by) = coverage(pairs, ious, found.limits.cover), resumptions(pairs, ious, found.limits.cover)
     truths = {id: _marks(covered.switches[g], again[g]) for g, id in enumerate(_ids_t(found, pairs))}
@@ -179,21 +180,21 @@ def marks(findings: Findings, model: int, video_id: int) -> tuple[Marks, Marks]:
     return _some(truths), _some(predictions)
 
 
-def _ids_t(found: ModelFindings, pairs: VideoPairs) -> list[int]:
+def _ids_t(found: ModelAnalysis, pairs: VideoPairs) -> list[int]:
     return found.measured.inputs.truths.ids[pairs.truths].tolist()
 
 
-def _ids_p(found: ModelFindings, pairs: VideoPairs) -> list[int]:
+def _ids_p(found: ModelAnalysis, pairs: VideoPairs) -> list[int]:
     return found.measured.inputs.predictions.ids[pairs.predictions].tolist()
 
 
-def _takes(ious: np.ndarray, pairs: VideoPairs, d: int, g: int, frame: int, found: ModelFindings) -> bool:
+def _takes(ious: np.ndarray, pairs: VideoPairs, d: int, g: int, frame: int, found: ModelAnalysis) -> bool:
     """Whether this prediction covers the truth best there, as `coverage` counts."""
     covers = (ious[:, g, frame] >= found.limits.cover) & (pairs.common[:, g, frame] > 0)
     return bool(covers[d]) and int(np.argmax(np.where(covers, ious[:, g, frame], -1))) == d
 
 
-def _own_truths(found: ModelFindings, pairs: VideoPairs) -> list[int | None]:
+def _own_truths(found: ModelAnalysis, pairs: VideoPairs) -> list[int | None]:
     """The position of the truth that each prediction is about."""
     columns = found.columns
     about = dict(
@@ -212,10 +213,10 @@ def _some(found: dict[int, list[dict]]) -> dict[int, list[dict]]:
     return {id: own for id, own in found.items() if own}
 
 
-def types_of(findings: Findings, model: int, video_id: int, side: str) -> dict[int, str]:
+def types_of(comparison: Comparison, model: int, video_id: int, side: str) -> dict[int, str]:
     """Track id -> type of error, of one side ("truth" or "prediction") of a video. Raises: ValueError."""
-    t = table(findings)
-    here = (t.model == model) & (t.video == _place(findings, video_id)) & (t.truth == (side == "truth"))
+    t = comparison.table
+    here = (t.model == model) & (t.video == _place(comparison, video_id)) & (t.truth == (side == "truth"))
     rows = np.flatnonzero(here)
     ids = t.truth_id if side == "truth" else t.prediction_id
     return {int(ids[index]): ALL_TYPES[int(t.type[index])] for index in rows.tolist()}
@@ -224,3 +225,84 @@ def types_of(findings: Findings, model: int, video_id: int, side: str) -> dict[i
 def above(result: VideoResult, cutoff: float) -> VideoResult:
     """The tracks of at least this score."""
     return replace(result, tracks=tuple(track for track in result.tracks if track.score >= cutoff))
+
+
+# --- differences of masks
+
+KINDS = {1: "agreed", 2: "missed", 3: "invented"}
+"""Track id, and category id, of each kind of pixels -> its name."""
+COLOURS = {"agreed": (59, 174, 109), "missed": (217, 74, 112), "invented": (227, 160, 32)}
+"""RGB, told apart by colour-blind people too: their brightness differs."""
+
+
+def difference(
+    truth: VideoResult, prediction: VideoResult, truth_id: int | None = None, prediction_id: int | None = None
+) -> VideoResult:
+    """Pixels of both, of the truth alone, of the prediction alone: tracks 1, 2, 3 of the classes KINDS.
+
+    truth_id, prediction_id: of one track each; None: all of that side together (crowds are left out). What is nowhere
+    there is left out. Raises: ValueError for a track that is not there, or videos of different sizes or lengths.
+    """
+    if (truth.size_hw, truth.length) != (prediction.size_hw, prediction.length):
+        raise ValueError(
+            f"expected both sides of {truth.size_hw} and {truth.length} frames, got {prediction.size_hw} and "
+            f"{prediction.length}"
+        )
+    a, b = (
+        _together(_chosen(truth, truth_id), truth.length),
+        _together(_chosen(prediction, prediction_id), truth.length),
+    )
+    kinds = (_both(a, b), _both(a, _complements(b)), _both(b, _complements(a)))
+    tracks = [_track(id, rles) for id, rles in zip(KINDS, kinds, strict=True) if any(rles)]
+    return replace(truth, categories=KINDS, tracks=tuple(tracks))
+
+
+def _chosen(result: VideoResult, id: int | None) -> list[Track]:
+    found = [track for track in result.tracks if (not track.iscrowd if id is None else track.id == id)]
+    if id is not None and not found:
+        raise ValueError(f"video {result.name!r} has no track {id}")
+    return found
+
+
+def _together(tracks: Sequence[Track], length: int) -> list[RLE | None]:
+    found = []
+    for frame in range(length):
+        here = [rle for track in tracks if (rle := track.rles[frame]) is not None]
+        found.append(masks.union(here) if here else None)
+    return found
+
+
+def _both(a: Sequence[RLE | None], b: Sequence[RLE | bool | None]) -> list[RLE | None]:
+    """The common pixels in each frame; True in b: everything."""
+    found: list[RLE | None] = []
+    for one, other in zip(a, b, strict=True):
+        if one is None or other is None or other is False:
+            found.append(None)
+        else:
+            found.append(one if isinstance(other, bool) else masks.coco.merge([one, other], intersect=True))
+    areas = masks.areas(found)
+    return [rle if area else None for rle, area in zip(found, areas.tolist(), strict=True)]
+
+
+def _complements(rles: Sequence[RLE | None]) -> list[RLE | bool]:
+    """Everything but the mask in each frame, on the run lengths; True where there is none."""
+    there = [rle for rle in rles if rle is not None]
+    if not there:
+        return [True] * len(rles)
+    pixels = np.array([rle["size"][0] * rle["size"][1] for rle in there], np.int64)
+    decoded = from_texts([rle["counts"] for rle in there], pixels)
+    parts = (decoded.lengths[start:stop].ravel() for start, stop in zip(decoded.first, decoded.first[1:], strict=False))
+    plain = [{"size": rle["size"], "counts": _flipped(runs)} for rle, runs in zip(there, parts, strict=True)]
+    height, width = there[0]["size"]
+    made = iter(masks.coco.frPyObjects(plain, height, width))
+    return [True if rle is None else next(made) for rle in rles]
+
+
+def _flipped(runs: np.ndarray) -> np.ndarray:
+    """Run lengths of the complement, uint32: foreground first, so that a leading 0 goes or comes."""
+    runs = runs[:-1] if runs[-1] == 0 else runs
+    return (runs[1:] if runs[0] == 0 else np.concatenate([[0], runs])).astype(np.uint32)
+
+
+def _track(id: int, rles: list[RLE | None]) -> Track:
+    return Track(id, id, 1.0, tuple(rles), masks.to_boxes_xyxy(rles), masks.areas(rles))

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from app.analysis.comparison import Findings
+from app.analysis.comparison import LENSES, Comparison
 from app.analysis.filter import Selection
-from app.analysis.table import LENSES, table
 from tevit.evaluation.breakdown import LENGTHS, Part
 from tevit.evaluation.curves import RECALL_POINTS, mean_of_known
 from tevit.evaluation.error_types import TYPES
@@ -58,35 +57,35 @@ def brushed(plot: str, ranges: Mapping[str, Sequence[float]]) -> Mapping[str, An
     return {axes[axis]: list(limits) for axis, limits in ranges.items() if axis in axes}
 
 
-def above(findings: Findings) -> dict[str, Figure]:
+def above(comparison: Comparison) -> dict[str, Figure]:
     """The figures that no filter changes, by name."""
     return {
-        "types": types(findings),
-        "lenses": lenses(findings),
-        "recall": recall(findings),
-        "thresholds": thresholds(findings),
-        "classes": classes(findings),
-        "sizes": sizes(findings),
-        "track lengths": track_lengths(findings),
+        "types": types(comparison),
+        "lenses": lenses(comparison),
+        "recall": recall(comparison),
+        "thresholds": thresholds(comparison),
+        "classes": classes(comparison),
+        "sizes": sizes(comparison),
+        "track lengths": track_lengths(comparison),
     }
 
 
-def below(findings: Findings, selection: Selection, model: int = 0) -> dict[str, Figure]:
+def below(comparison: Comparison, selection: Selection, model: int = 0) -> dict[str, Figure]:
     """The figures of what a filter lets through, of one model, by name."""
     return {
-        "confusion": confusion(findings, selection, model),
-        "scores": scores(findings, selection, model),
-        "lengths": lengths(findings, selection, model),
+        "confusion": confusion(comparison, selection, model),
+        "scores": scores(comparison, selection, model),
+        "lengths": lengths(comparison, selection, model),
     }
 
 
 # --- of everything
 
 
-def types(findings: Findings) -> Figure:
+def types(comparison: Comparison) -> Figure:
     """dAP by type of error, bars side by side for the models."""
     data = []
-    for i, model in enumerate(findings.models):
+    for i, model in enumerate(comparison.models):
         data.append(
             {
                 **_bar(model.name, list(TYPES), [_points(model.dap[type], model.ap) for type in TYPES], True),
@@ -94,14 +93,14 @@ def types(findings: Findings) -> Figure:
                 "customdata": [{"filter": {"types": [type], "model": model.name}} for type in TYPES],
             }
         )
-    at = round(100 * findings.limits.positive)
+    at = round(100 * comparison.limits.positive)
     return _figure(data, x=f"dAP{at}, points", reversed_y=True, legend=False)
 
 
-def lenses(findings: Findings) -> Figure:
+def lenses(comparison: Comparison) -> Figure:
     """What tracking, classes and masks cost."""
     data = []
-    for i, model in enumerate(findings.models):
+    for i, model in enumerate(comparison.models):
         gap = model.gap
         values = [_points(value, gap.ap) for value in (gap.tracking, gap.classification, gap.masks)]
         data.append(
@@ -114,10 +113,10 @@ def lenses(findings: Findings) -> Figure:
     return _figure(data, x="AP, points", reversed_y=True)
 
 
-def recall(findings: Findings, category: int | None = None) -> Figure:
+def recall(comparison: Comparison, category: int | None = None) -> Figure:
     """Precision by recall at IoU 0.50 (whole) and 0.75 (dashed). category: position of one class; None: their mean."""
     data = []
-    for i, model in enumerate(findings.models):
+    for i, model in enumerate(comparison.models):
         for threshold, dash in ((0, "solid"), (5, "dot")):
             curve = _precision(model.precision[threshold], category)
             if curve is not None:
@@ -133,46 +132,46 @@ def _precision(precision: np.ndarray, category: int | None) -> list[float] | Non
     return precision[:, chosen].mean(axis=1).round(4).tolist() if len(chosen) else None
 
 
-def thresholds(findings: Findings) -> Figure:
+def thresholds(comparison: Comparison) -> Figure:
     """AP by IoU threshold."""
     data = []
-    for i, model in enumerate(findings.models):
+    for i, model in enumerate(comparison.models):
         values = [_percent(mean_of_known(row)) for row in model.precision]
         data.append({**_line(model.name, IOU_THRESHOLDS.round(2), values, i), "mode": "lines+markers"})
     return _figure(data, x="IoU threshold", y="AP", y_range=(0, None))
 
 
-def classes(findings: Findings) -> Figure:
+def classes(comparison: Comparison) -> Figure:
     """AP by class, those with the most to gain first: of all classes that have ground truth."""
-    ids = [id for id, found in findings.models[0].per_class.items() if found["AP"] >= 0]
-    ids.sort(key=lambda id: findings.models[0].per_class[id]["AP"])
-    places = {id: place for place, id in enumerate(findings.categories)}
-    names = [findings.class_name(places[id]) for id in ids]
+    ids = [id for id, found in comparison.models[0].per_class.items() if found["AP"] >= 0]
+    ids.sort(key=lambda id: comparison.models[0].per_class[id]["AP"])
+    places = {id: place for place, id in enumerate(comparison.categories)}
+    names = [comparison.class_name(places[id]) for id in ids]
     data = []
-    for i, model in enumerate(findings.models):
+    for i, model in enumerate(comparison.models):
         bar = _bar(model.name, names, [_percent(model.per_class[id]["AP"]) for id in ids], True)
         clicks = [{"filter": {"category": places[id]}} for id in ids]
         data.append({**bar, "marker": {"color": MODELS[i % len(MODELS)]}, "customdata": clicks})
     return _figure(data, x="AP", reversed_y=True, rows=len(ids))
 
 
-def sizes(findings: Findings) -> Figure:
+def sizes(comparison: Comparison) -> Figure:
     """AP by the tracks' size."""
-    return _parts(findings, [dict(list(model.by_size.items())[1:]) for model in findings.models], {})
+    return _parts(comparison, [dict(list(model.by_size.items())[1:]) for model in comparison.models], {})
 
 
-def track_lengths(findings: Findings) -> Figure:
+def track_lengths(comparison: Comparison) -> Figure:
     """AP by the tracks' length."""
     clicks = {
         name: {"filter": {"lengths": [low, None if np.isinf(high) else high]}} for name, (low, high) in LENGTHS.items()
     }
-    return _parts(findings, [model.by_length for model in findings.models], clicks)
+    return _parts(comparison, [model.by_length for model in comparison.models], clicks)
 
 
-def _parts(findings: Findings, parts: Sequence[Mapping[str, Part]], clicks: Mapping[str, dict]) -> Figure:
+def _parts(comparison: Comparison, parts: Sequence[Mapping[str, Part]], clicks: Mapping[str, dict]) -> Figure:
     names = [name for name, part in parts[0].items() if part.truths]
     data = []
-    for i, (model, own) in enumerate(zip(findings.models, parts, strict=True)):
+    for i, (model, own) in enumerate(zip(comparison.models, parts, strict=True)):
         bar = _bar(model.name, [f"{name} ({own[name].truths})" for name in names], [_percent(own[n].AP) for n in names])
         data.append({**bar, "marker": {"color": MODELS[i % len(MODELS)]}, "customdata": [clicks.get(n) for n in names]})
     return _figure(data, y="AP", y_range=(0, None))
@@ -181,14 +180,14 @@ def _parts(findings: Findings, parts: Sequence[Mapping[str, Part]], clicks: Mapp
 # --- of what a filter lets through
 
 
-def confusion_counts(findings: Findings, selection: Selection, model: int) -> tuple[list[int], np.ndarray]:
+def confusion_counts(comparison: Comparison, selection: Selection, model: int) -> tuple[list[int], np.ndarray]:
     """Positions of classes, -1 for nothing last; and int64 (n, n), tracks: rows truths, columns predictions.
 
     Of very many classes those that are mistaken most often.
     """
-    t = table(findings)
+    t = comparison.table
     chosen = selection.pool & t.confused & (t.model == model)
-    size = len(findings.categories) + 1
+    size = len(comparison.categories) + 1
     a, b = t.truth_class[chosen] % size, t.predicted_class[chosen] % size  # -1 goes last
     counts = np.bincount(a * size + b, minlength=size * size).reshape(size, size)
     wrong = counts - np.diag(np.diag(counts))
@@ -199,10 +198,10 @@ def confusion_counts(findings: Findings, selection: Selection, model: int) -> tu
     return [*kept.tolist(), -1], counts[np.ix_(places, places)]
 
 
-def confusion(findings: Findings, selection: Selection, model: int = 0) -> Figure:
+def confusion(comparison: Comparison, selection: Selection, model: int = 0) -> Figure:
     """Which classes are taken for which."""
-    places, counts = confusion_counts(findings, selection, model)
-    names = [findings.class_name(place) for place in places]
+    places, counts = confusion_counts(comparison, selection, model)
+    names = [comparison.class_name(place) for place in places]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     heat = {
         "type": "heatmap",
@@ -226,9 +225,9 @@ def confusion(findings: Findings, selection: Selection, model: int = 0) -> Figur
     return figure
 
 
-def scores(findings: Findings, selection: Selection, model: int = 0) -> Figure:
+def scores(comparison: Comparison, selection: Selection, model: int = 0) -> Figure:
     """Where right and wrong predictions lie; brushing filters by score."""
-    t = table(findings)
+    t = comparison.table
     own = selection.pool & (t.model == model) & ~t.truth & ~t.is_type("ignored")
     every = t.score[(t.model == model) & ~t.truth]
     edges = np.linspace(min(0.0, every.min(initial=0)), max(1.0, every.max(initial=1)), BINS + 1)
@@ -248,21 +247,21 @@ def scores(findings: Findings, selection: Selection, model: int = 0) -> Figure:
     return figure
 
 
-def lengths(findings: Findings, selection: Selection, model: int = 0) -> Figure:
+def lengths(comparison: Comparison, selection: Selection, model: int = 0) -> Figure:
     """Truths: IoU with what found or best overlaps them, by length; a click opens one, brushing filters by both."""
-    t = table(findings)
+    t = comparison.table
     own = selection.pool & (t.model == model) & t.truth
     data = []
     for type in ("correct", "explained", "missed"):
         rows = np.flatnonzero(own & t.is_type(type))
         if len(rows):
-            data.append(_points_of(findings, type, rows))
+            data.append(_points_of(comparison, type, rows))
     return _figure(data, x="frames in which it is there", y="IoU", y_range=(-0.03, 1.03), brush="lengths")
 
 
-def _points_of(findings: Findings, type: str, rows: np.ndarray) -> dict:
-    t = table(findings)
-    videos = [findings.measured.inputs.videos[video].name for video in t.video[rows].tolist()]
+def _points_of(comparison: Comparison, type: str, rows: np.ndarray) -> dict:
+    t = comparison.table
+    videos = [comparison.measured.inputs.videos[video].name for video in t.video[rows].tolist()]
     return {
         "type": "scatter",
         "mode": "markers",
@@ -270,7 +269,7 @@ def _points_of(findings: Findings, type: str, rows: np.ndarray) -> dict:
         "x": t.length[rows].tolist(),
         "y": t.iou[rows].round(4).tolist(),
         "text": [
-            f"{video}, {findings.class_name(place)} {id}"
+            f"{video}, {comparison.class_name(place)} {id}"
             for video, place, id in zip(videos, t.truth_class[rows].tolist(), t.truth_id[rows].tolist(), strict=True)
         ],
         "customdata": [{"row": f"{t.model[row]}t{t.truth_row[row]}"} for row in rows.tolist()],

@@ -7,9 +7,11 @@ import hashlib
 import json
 import logging
 import os
+import subprocess
+import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,9 +19,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
-from app.analysis.comparison import Findings, of_model
-from app.analysis.evaluating import FORMAT, Kept, Order, load
-from app.analysis.worker import Report, elsewhere, here
+import msgspec
+
+from app.analysis.comparison import Comparison, of_model
+from app.analysis.evaluating import FORMAT, Kept, Order, evaluate_into, load
 from app.projects.project import Model, Project
 from tevit.download import home
 from tevit.evaluation.errors import Limits
@@ -32,18 +35,21 @@ LIMIT = 2_000_000_000  # bytes of kept evaluations
 MOST_OPEN = 6  # evaluations in memory: about 10 MB each for 300 videos
 MOST_MOVED = 8  # sets of limits
 
+ProgressCallback = Callable[[str, float], None]
+"""Called as report(stage, share of 1); may raise to stop."""
+
 State = Literal["running", "done", "cancelled", "failed", "nothing"]
 
 
 @dataclass(frozen=True)
 class Progress:
     """How far an opening is. state: "nothing" where there is nothing to measure by. share: done, of 1. words: what is
-    going on, what failed, or what is missing. findings: where it is done."""
+    going on, what failed, or what is missing. comparison: where it is done."""
 
     state: State
     share: float
     words: str
-    findings: Findings | None = None
+    comparison: Comparison | None = None
 
     @property
     def over(self) -> bool:
@@ -51,11 +57,11 @@ class Progress:
         return self.state != "running"
 
 
-class Opening:
+class EvaluationTask:
     """One project's evaluation under way, or done. May be used from any thread; several pages may watch it."""
 
-    def __init__(self, desk: "Desk", project: Project):
-        self._desk, self._project = desk, project
+    def __init__(self, service: "EvaluationService", project: Project):
+        self._desk, self._project = service, project
         self._lock = threading.Lock()
         self._shares: dict[str, tuple[float, str]] = {}
         self._now = Progress("running", 0.0, "opening")
@@ -124,7 +130,7 @@ class Opening:
                 self._stop.set()  # one that failed ends the others
                 raise
         models = [of_model(model.name, found) for model, found in zip(project.models, kept, strict=True)]
-        return Progress("done", 1.0, "", Findings(project, tuple(models)))
+        return Progress("done", 1.0, "", Comparison(project, tuple(models)))
 
     def _model(self, model: Model, processes: int) -> Kept:
         def report(stage: str, share: float) -> None:
@@ -152,7 +158,7 @@ def lacks(project: Project) -> str:
     return "Errors need ground truth: name a data set with annotations."
 
 
-class Desk:
+class EvaluationService:
     """All evaluations of this server. folder: where they are kept; by default below $TEVIT_HOME. inside: work in this
     process instead of another one, for tests."""
 
@@ -160,19 +166,19 @@ class Desk:
         self.folder = folder or home() / "cache" / "findings"
         self._limit, self._inside = limit, inside
         self._lock = threading.Lock()
-        self._openings: dict[tuple, Opening] = {}
+        self._openings: dict[tuple, EvaluationTask] = {}
         self._open: OrderedDict[str, Kept] = OrderedDict()
-        self._moved: OrderedDict[tuple, Findings] = OrderedDict()
+        self._moved: OrderedDict[tuple, Comparison] = OrderedDict()
         self._working: dict[str, threading.Lock] = {}
 
-    def open(self, project: Project) -> Opening:
+    def open(self, project: Project) -> EvaluationTask:
         """Begin, or join what goes on or is done already."""
         key = (str(project.folder), *(self.path(project, model).name for model in project.models))
         with self._lock:
             opening = self._openings.get(key)
             fresh = opening is None or opening.stopping or opening.now.state == "failed"
             if fresh:
-                opening = self._openings[key] = Opening(self, project)
+                opening = self._openings[key] = EvaluationTask(self, project)
                 self._forget()
         assert opening is not None
         opening.join()
@@ -180,16 +186,16 @@ class Desk:
             threading.Thread(target=opening.run, name="evaluation", daemon=True).start()
         return opening
 
-    def moved(self, findings: Findings, limits: Limits, cutoff: float) -> Findings:
+    def with_limits(self, comparison: Comparison, limits: Limits, cutoff: float) -> Comparison:
         """At other limits, the same object for everybody who asks for the same. Raises: ValueError."""
-        key = (str(findings.project.folder), *(id(m.kept) for m in findings.models), limits, cutoff)
+        key = (str(comparison.project.folder), *(id(m.kept) for m in comparison.models), limits, cutoff)
         with self._lock:
             if key in self._moved:
                 self._moved.move_to_end(key)
                 return self._moved[key]
             # What another choice of models has worked out already.
             known = {id(m.kept): m for found in self._moved.values() for m in found.models if m.at == (limits, cutoff)}
-        found = findings.moved(limits, cutoff, known)
+        found = comparison.with_limits(limits, cutoff, known)
         with self._lock:
             self._moved[key] = found
             while len(self._moved) > MOST_MOVED:
@@ -217,7 +223,7 @@ class Desk:
         text = json.dumps([FORMAT, truth, model.file.sha256, classes])
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
 
-    def kept(self, project: Project, model: Model, processes: int, report: Report) -> Kept:
+    def kept(self, project: Project, model: Model, processes: int, report: ProgressCallback) -> Kept:
         """A model's evaluation, from memory, from disk, or made. report(stage, share): may raise to stop.
 
         Raises: OSError, ValueError; and what `report` raises.
@@ -232,7 +238,7 @@ class Desk:
             found = self._recall(path)
             if found is None:
                 order = Order(project.truth.path, model.file.path, model.categories, str(path), processes)
-                (here if self._inside else elsewhere)(order, report)
+                (evaluate_here if self._inside else evaluate_in_subprocess)(order, report)
                 found = load(path)
                 self._make_room(path)
             self._remember(path, found)
@@ -277,3 +283,64 @@ def _kept(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
     for file in folder.glob("[!.]*.npz"):
         with suppress(FileNotFoundError):
             yield file, file.stat()
+
+
+# --- the process of an evaluation
+
+_ROOT = Path(__file__).resolve().parents[2]
+
+_WEIGHTS = {"reading": (0.0, 0.05), "measuring masks": (0.05, 0.5)}
+
+
+def _share(stage: str, done: int, total: int) -> float:
+    """Of the whole work: masks take half of it."""
+    start, width = _WEIGHTS.get(stage, (0.5, 0.5))
+    return start + width * done / max(total, 1)
+
+
+def evaluate_here(order: Order, report: ProgressCallback) -> None:
+    evaluate_into(order, lambda stage, done, total: report(stage, _share(stage, done, total)))
+
+
+def evaluate_in_subprocess(order: Order, report: ProgressCallback) -> None:
+    """Raises: ValueError with the process's own sentence."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-m", "app.analysis.evaluating"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(msgspec.json.encode(order))
+            process.stdin.close()
+            error = _listen(process, report)
+        except BaseException:
+            process.kill()
+            raise
+    if error or process.returncode:
+        raise ValueError(error or f"the evaluation ended with code {process.returncode}")
+
+
+def _listen(process: "subprocess.Popen[bytes]", report: ProgressCallback) -> str:
+    """Pass on what it says; returns what went wrong. It is asked five times a second whether to go on."""
+    assert process.stdout is not None
+    last = threading.Event()
+    lines: list[bytes] = []
+    stream = process.stdout
+
+    def read() -> None:
+        for line in stream:
+            lines.append(line)
+        last.set()
+
+    threading.Thread(target=read, daemon=True).start()
+    seen, stage, share = 0, "starting", 0.0
+    while True:
+        over = last.wait(0.05)
+        for line in lines[seen:]:
+            seen += 1
+            said = json.loads(line)
+            if "error" in said:
+                return str(said["error"])
+            stage, share = said["stage"], _share(said["stage"], said["done"], said["total"])
+        report(stage, share)
+        if over and seen == len(lines):
+            return ""

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from app.analysis.comparison import Findings
-from app.analysis.difference import COLOURS, difference
-from app.analysis.matches import frames_of
-from app.analysis.table import row
+from app.analysis.comparison import Comparison
+from app.analysis.matches import COLOURS, difference, frames_of
 from app.player.component import Footage
 from app.projects.project import Project
 from tevit.masks import ops as masks
@@ -30,7 +28,7 @@ _QUALITY, _OPACITY = 80, 0.45
 
 
 @dataclass(frozen=True)
-class Picture:
+class Thumbnail:
     """One of a strip. what: "worst", "median", "best" or "" for one between."""
 
     frame: int
@@ -38,7 +36,7 @@ class Picture:
     what: str
 
 
-class Strips:
+class ThumbnailCache:
     """May be used from any thread."""
 
     def __init__(self, limit: int = LIMIT):
@@ -53,12 +51,12 @@ class Strips:
         """Bytes of pictures kept."""
         return self._size
 
-    def picture(self, findings: Findings, index: int, frame: int) -> bytes:
+    def picture(self, comparison: Comparison, index: int, frame: int) -> bytes:
         """JPEG of HEIGHT x WIDTH: one frame of a row of the table.
 
         Raises: IndexError for a frame that is not there; ValueError, OSError where files cannot be read.
         """
-        found, project = row(findings, index), findings.project
+        found, project = comparison.row(index), comparison.project
         sides = found.truth_id, found.prediction_id
         return self.cut(project, project.model_index(found.model), found.video_id, sides, frame)
 
@@ -108,15 +106,15 @@ class Strips:
         return result
 
 
-def strip(findings: Findings, index: int, most: int = FRAMES) -> list[Picture]:
+def filmstrip_frames(comparison: Comparison, index: int, most: int = FRAMES) -> list[Thumbnail]:
     """Which frames tell a row's story: worst, median and best, and some between, in the order of time."""
-    found = frames_of(findings, index)
+    found = frames_of(comparison, index)
     named = {found.best: "best", found.median: "median", found.worst: "worst"}
     named.pop(None, None)
     frames = [frame for frame in named if frame is not None]
     more = [frame for frame in _spread(found.frames, most) if frame not in named]
     shown = sorted([*frames, *more[: max(0, most - len(frames))]])
-    return [Picture(frame, found.ious[frame], named.get(frame, "")) for frame in shown]
+    return [Thumbnail(frame, found.ious[frame], named.get(frame, "")) for frame in shown]
 
 
 def _spread(frames: Sequence[int], count: int) -> list[int]:
@@ -182,7 +180,7 @@ def _painted(picture: "np.ndarray", sides: Sequence[RLE | None], size_hw: tuple[
 
 
 def differences(project: Project, model: int, video_id: int, cutoff: float = 0.0) -> VideoResult | None:
-    """The difference of a whole video, see `app.analysis.difference`; None without ground truth. Raises: ValueError."""
+    """The difference of a whole video, see `app.analysis.matches`; None without ground truth. Raises: ValueError."""
     from app.analysis.matches import above
 
     truth = project.truths(video_id)

@@ -6,8 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from app.analysis.comparison import Findings
-from app.analysis.table import table
+from app.analysis.comparison import Comparison
 from app.projects.project import Project
 
 Sort = Literal["file", "name", "AP", "errors", "cost", "length"]
@@ -29,7 +28,7 @@ class VideoRow:
     cost: tuple[float, ...] = ()
 
 
-def videos(project: Project, findings: Findings | None = None) -> list[VideoRow]:
+def videos(project: Project, findings: Comparison | None = None) -> list[VideoRow]:
     """All videos in the order of the file. findings: of the project's models, or of some of them."""
     results = project.results
     if findings is not None:
@@ -41,9 +40,9 @@ def videos(project: Project, findings: Findings | None = None) -> list[VideoRow]
     return rows if findings is None else [_measured(findings, row, counts) for row, counts in _counted(findings, rows)]
 
 
-def _counted(findings: Findings, rows: Sequence[VideoRow]) -> list[tuple[VideoRow, tuple[np.ndarray, np.ndarray]]]:
+def _counted(findings: Comparison, rows: Sequence[VideoRow]) -> list[tuple[VideoRow, tuple[np.ndarray, np.ndarray]]]:
     """With each video's errors and cost, by model."""
-    t, size = table(findings), len(findings.video_places)
+    t, size = findings.table, len(findings.video_places)
     cells = t.model.astype(np.int64) * size + t.video
     shape = len(findings.models), size
     errors = np.bincount(cells[t.error], minlength=shape[0] * size).reshape(shape)
@@ -52,7 +51,7 @@ def _counted(findings: Findings, rows: Sequence[VideoRow]) -> list[tuple[VideoRo
     return [(row, (errors[:, places[row.id]], cost[:, places[row.id]])) for row in rows]
 
 
-def _measured(findings: Findings, row: VideoRow, counts: tuple[np.ndarray, np.ndarray]) -> VideoRow:
+def _measured(findings: Comparison, row: VideoRow, counts: tuple[np.ndarray, np.ndarray]) -> VideoRow:
     parts = [model.by_video[row.id] for model in findings.models]
     return VideoRow(
         id=row.id,

@@ -1,12 +1,12 @@
-"""Data sets on disk for the tests of projects and findings."""
+"""Data sets on disk for the tests of projects and comparison."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 
-from app.analysis.comparison import Findings
-from app.analysis.service import Desk
+from app.analysis.comparison import Comparison
+from app.analysis.service import EvaluationService
 from app.projects.project import Project
 from tests.tevit.evaluation import sets
 
@@ -44,9 +44,9 @@ def predictions(folder: Path, name: str, tracks: list[tuple[int, int, float, lis
     return write(folder, name, [sets.prediction(*track) for track in tracks])
 
 
-def evaluated(project: Project, folder: Path) -> Findings:
+def evaluated(project: Project, folder: Path) -> Comparison:
     """In this process."""
-    now = Desk(folder, inside=True).open(project).wait(60)
+    now = EvaluationService(folder, inside=True).open(project).wait(60)
     assert now.state == "done", now.words
-    assert now.findings is not None
-    return now.findings
+    assert now.comparison is not None
+    return now.comparison

@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from app import workspace as module
-from app.analysis.service import Desk
-from app.analysis.thumbnails import Strips
+from app.analysis.service import EvaluationService
+from app.analysis.thumbnails import ThumbnailCache
 from app.projects.allowed import Allowed
 from app.projects.project import open_project, with_categories
 from app.tabs.datasets import views as panels
@@ -27,7 +27,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     made.predictions(here / "more", "a.json", [(2, 1, 0.8, STILL)])
     made.predictions(here, "other.json", [(9, 1, 0.8, STILL)])
     first = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "b.json", [(1, 1, 0.9, STILL)])])
-    return Bench(first, Desk(tmp_path / "findings", inside=True), Strips(), Allowed.of([here]))
+    return Bench(first, EvaluationService(tmp_path / "findings", inside=True), ThumbnailCache(), Allowed.of([here]))
 
 
 def asks(page: str, **address: str) -> Any:
@@ -85,8 +85,8 @@ def test_of_many_data_sets_the_oldest_lets_go_of_what_it_has_read(bench: Bench, 
 
 
 def test_two_pages_share_the_evaluation(bench: Bench):
-    one, two = (bench.desk.open(bench.of(asks(page))) for page in ("one", "two"))
-    assert one is two and one.wait(60).findings is not None
+    one, two = (bench.evaluations.open(bench.of(asks(page))) for page in ("one", "two"))
+    assert one is two and one.wait(60).comparison is not None
 
 
 def test_a_mapping_by_name_is_offered_with_a_button_and_can_be_undone(bench: Bench, tmp_path: Path):

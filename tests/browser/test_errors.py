@@ -10,10 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from app.analysis.comparison import Findings
+from app.analysis.comparison import Comparison, Row
 from app.analysis.filter import Filter, select
-from app.analysis.service import Desk
-from app.analysis.table import Row, row
+from app.analysis.service import EvaluationService
 from app.projects.project import Project, bundled
 from tests.browser.conftest import Studio
 from tests.browser.test_compare import chosen, lane, matches, player
@@ -55,9 +54,9 @@ def project(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture(scope="module")
-def findings(page: Page, studio: Studio, project: Project) -> Findings:
+def comparison(page: Page, studio: Studio, project: Project) -> Comparison:
     """What the server has worked out, read from where it keeps it: it is there once the page shows it."""
-    found = Desk(studio.home / "cache" / "findings", inside=True).open(project).wait(60).findings
+    found = EvaluationService(studio.home / "cache" / "findings", inside=True).open(project).wait(60).comparison
     assert found is not None
     return found
 
@@ -106,32 +105,32 @@ def tevit(
     return {name: said[name] for name in names} or said
 
 
-def test_from_bar_to_chip_to_list_and_back(page: Page, findings: Findings):
-    every = len(select(findings).rows)
+def test_from_bar_to_chip_to_list_and_back(page: Page, comparison: Comparison):
+    every = len(select(comparison).rows)
     count(page, f"{every} errors")
     bar(page, "types", f"missed, {B}").click()
-    left = len(select(findings, Filter(model=B, types=("missed",))).rows)
+    left = len(select(comparison, Filter(model=B, types=("missed",))).rows)
     count(page, f"{left} of {every} errors")
     expect(bar(page, "types", f"missed, {B}")).to_have_attribute("aria-pressed", "true")
     expect(rows(page).first).to_contain_text("missed")
     bar(page, "classes", f"star, {B}").click()
-    place = list(findings.categories.values()).index("star")
-    both = len(select(findings, Filter(model=B, types=("missed",), category=place)).rows)
+    place = list(comparison.categories.values()).index("star")
+    both = len(select(comparison, Filter(model=B, types=("missed",), category=place)).rows)
     count(page, f"{both} of {every} errors")
     expect(rows(page)).to_have_count(min(12, both))
     chip(page, "missed").click()
     expect(chip(page, "missed")).to_have_count(0)
     chip(page, "class star").click()
-    count(page, f"{len(select(findings, Filter(model=B)).rows)} of {every} errors")
+    count(page, f"{len(select(comparison, Filter(model=B)).rows)} of {every} errors")
     expect(bar(page, "types", f"missed, {B}")).to_have_attribute("aria-pressed", "false")
     chip(page, B).click()
     count(page, f"{every} errors")
 
 
-def test_outcomes_lenses_and_cells_filter(page: Page, findings: Findings):
-    every = len(select(findings).rows)
+def test_outcomes_lenses_and_cells_filter(page: Page, comparison: Comparison):
+    every = len(select(comparison).rows)
     bar(page, "outcomes", "fixed by B").click()
-    count(page, f"{len(select(findings, Filter(outcome='fixed')).rows)} of {every} errors")
+    count(page, f"{len(select(comparison, Filter(outcome='fixed')).rows)} of {every} errors")
     chip(page, "fixed by B").click()
     bar(page, "lenses", f"classes, {A}").click()
     expect(chip(page, "classification")).to_be_visible()
@@ -146,7 +145,7 @@ def test_outcomes_lenses_and_cells_filter(page: Page, findings: Findings):
     expect(chip(page, A)).to_be_visible()
 
 
-def test_brushing_filters(page: Page, findings: Findings):
+def test_brushing_filters(page: Page, comparison: Comparison):
     area = page.locator("[data-chart=lengths] .area")
     area.scroll_into_view_if_needed()
     box = area.bounding_box()
@@ -162,12 +161,12 @@ def test_brushing_filters(page: Page, findings: Findings):
     expect(page.locator("[data-chart=lengths] .brushed")).to_have_count(1)
 
 
-def test_the_whole_walk_and_its_links_in_another_browser(page: Page, users: USERS, findings: Findings):
+def test_the_whole_walk_and_its_links_in_another_browser(page: Page, users: USERS, comparison: Comparison):
     """Figure, bar, list by keys, frame in Compare; and both addresses show a colleague the same."""
     expect(page.locator("[data-figure=AP] td")).to_have_count(3)
     bar(page, "types", f"missed, {B}").click()
-    listed = select(findings, Filter(model=B, types=("missed",)))
-    count(page, f"{len(listed.rows)} of {select(findings).every} errors")
+    listed = select(comparison, Filter(model=B, types=("missed",)))
+    count(page, f"{len(listed.rows)} of {select(comparison).every} errors")
     page.wait_for_function("() => new URL(location).searchParams.has('errors')")
     link = page.url
     page.locator("body").press("j")
@@ -177,7 +176,7 @@ def test_the_whole_walk_and_its_links_in_another_browser(page: Page, users: USER
     page.keyboard.press("k")
     expect(rows(page).nth(1)).to_be_focused()
     expect(rows(page).nth(1)).to_have_attribute("aria-current", "true")
-    shown = row(findings, int(listed.rows[1]))
+    shown = comparison.row(int(listed.rows[1]))
     page.keyboard.press("Enter")
     expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
     in_compare(page, shown)
@@ -185,13 +184,13 @@ def test_the_whole_walk_and_its_links_in_another_browser(page: Page, users: USER
         "([truth]) => new URL(location).searchParams.get('truth') === truth", arg=[str(shown.truth_id)]
     )
     said = address(page)
-    assert said["data"] == [findings.project.id] and said["video"] == [str(shown.video_id)]
+    assert said["data"] == [comparison.project.id] and said["video"] == [str(shown.video_id)]
     assert said["model"] == [A, B] and said["side"] == ["b"] and said["tab"] == ["compare"]
     with watched(users[1], page.url) as other:
         in_compare(other, shown)
         expect(other.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
         other.goto(link)
-        count(other, f"{len(listed.rows)} of {select(findings).every} errors")
+        count(other, f"{len(listed.rows)} of {select(comparison).every} errors")
         expect(chip(other, "missed")).to_be_visible()
         expect(bar(other, "types", f"missed, {B}")).to_have_attribute("aria-pressed", "true")
 
@@ -206,7 +205,7 @@ def in_compare(page: Page, shown: Row) -> None:
     expect(chosen(page)).to_have_count(1)
 
 
-def test_dots_and_pictures_open_compare_and_more_is_shown(page: Page, findings: Findings):
+def test_dots_and_pictures_open_compare_and_more_is_shown(page: Page, comparison: Comparison):
     for _ in range(13):
         page.locator("body").press("j")
     expect(rows(page)).to_have_count(24)
@@ -226,14 +225,14 @@ def test_dots_and_pictures_open_compare_and_more_is_shown(page: Page, findings: 
     expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
 
 
-def test_thresholds_search_and_order(page: Page, findings: Findings):
+def test_thresholds_search_and_order(page: Page, comparison: Comparison):
     from tevit.evaluation.errors import Limits
 
-    every = len(select(findings).rows)
+    every = len(select(comparison).rows)
     cutoff = page.locator("#errors-controls").get_by_label("number input for Lowest score")
     cutoff.fill("0.3")
     cutoff.press("Enter")
-    moved = findings.moved(Limits(), 0.3)
+    moved = comparison.with_limits(Limits(), 0.3)
     count(page, f"{len(select(moved).rows)} errors")
     expect(page.locator("[data-figure=AP] td").nth(1)).to_contain_text(f"{100 * moved.figures[0].values[1]:.1f}")
     cutoff.fill("0")
@@ -242,7 +241,7 @@ def test_thresholds_search_and_order(page: Page, findings: Findings):
     search = page.get_by_label("Search")
     search.fill("star missed")
     expect(chip(page, "“star missed”")).to_be_visible()
-    count(page, f"{len(select(findings, Filter(text='star missed')).rows)} of {every} errors")
+    count(page, f"{len(select(comparison, Filter(text='star missed')).rows)} of {every} errors")
     chip(page, "“star missed”").click()
     expect(search).to_have_value("")
     page.locator("#errors-order").get_by_label("Order").click()
@@ -250,9 +249,9 @@ def test_thresholds_search_and_order(page: Page, findings: Findings):
     expect(rows(page).first.locator(".numbers span").nth(1)).to_have_text("IoU0.00")
 
 
-def test_files(page: Page, findings: Findings, tmp_path: Path):
+def test_files(page: Page, comparison: Comparison, tmp_path: Path):
     bar(page, "types", f"missed, {B}").click()
-    chosen = select(findings, Filter(model=B, types=("missed",)))
+    chosen = select(comparison, Filter(model=B, types=("missed",)))
     count(page, re.compile(f"^{len(chosen.rows)} of"))
     for link, name in (("CSV", "errors.csv"), ("JSON", "errors.json"), ("Report", "report.html")):
         with page.expect_download() as waiting:

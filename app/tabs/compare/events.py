@@ -11,11 +11,9 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from app.analysis import matches
-from app.analysis.comparison import Findings
-from app.analysis.difference import COLOURS, KINDS
-from app.analysis.matches import Line, above
-from app.analysis.table import find
-from app.analysis.thumbnails import differences, strip
+from app.analysis.comparison import Comparison
+from app.analysis.matches import COLOURS, KINDS, Line, above
+from app.analysis.thumbnails import differences, filmstrip_frames
 from app.deep_link import View, from_query, to_query
 from app.player.component import Layer, Layout, Pane, Show, payload, read_event
 from app.player.routes import Shows
@@ -45,7 +43,7 @@ class _Page:
     sort: str = "file"
     key: str | None = None
     show: Show | None = None
-    findings: Findings | None = None
+    comparison: Comparison | None = None
     token: str = ""
     wanted: tuple | None = None
     arrives: bool = False
@@ -135,15 +133,15 @@ class _Compare:
         except (ValueError, OSError) as error:
             yield {self.parts.notices: panels.notices([str(error)])}
             raise toast(str(error)) from error
-        opening = self.bench.desk.open(page.project)
+        opening = self.bench.evaluations.open(page.project)
         try:
             while not opening.now.over:
                 yield {self.parts.matches: f'<p class="hint">{opening.now.words}, {100 * opening.now.share:.0f} %</p>'}
                 await asyncio.sleep(TICK)
         finally:
             opening.leave()
-        page.findings = opening.now.findings
-        if page.findings is None:
+        page.comparison = opening.now.comparison
+        if page.comparison is None:
             yield {self.parts.matches: panels.notices([opening.now.words])}
             return
         yield await asyncio.to_thread(self._measured, page)
@@ -199,7 +197,7 @@ class _Compare:
 
     def _marked(self, page: _Page) -> Show:
         """What is shown, with identity switches and fragments on the lanes; those of the truths are by model A."""
-        view, found, show = page.view, page.findings, page.show
+        view, found, show = page.view, page.comparison, page.show
         assert found is not None and view.video is not None and show is not None
         if not view.models:
             return show
@@ -215,8 +213,8 @@ class _Compare:
         return gr.Dropdown([(panels.label(row, model), row.id) for row in rows], value=page.view.video)
 
     def _rows(self, page: _Page) -> list[VideoRow]:
-        sort: Any = page.sort if page.findings is not None or page.sort in ("file", "name", "length") else "file"
-        return chosen(videos(page.project, page.findings), "", sort)
+        sort: Any = page.sort if page.comparison is not None or page.sort in ("file", "name", "length") else "file"
+        return chosen(videos(page.project, page.comparison), "", sort)
 
     def _measured(self, page: _Page) -> Updates:
         """Matches, marks and the list with figures; the pair that a link names is chosen."""
@@ -231,15 +229,15 @@ class _Compare:
         return updates | self._chosen(page, wanted[0], lines) | {self.parts.player: player}
 
     def _side(self, page: _Page) -> int:
-        """The model of the table, among the findings'."""
-        assert page.findings is not None
+        """The model of the table, among the comparison'."""
+        assert page.comparison is not None
         name = page.view.models[min(page.view.side, len(page.view.models) - 1)]
-        return [model.name for model in page.findings.models].index(name)
+        return [model.name for model in page.comparison.models].index(name)
 
     def _lines(self, page: _Page) -> list[Line]:
-        if page.findings is None or page.view.video is None or not page.view.models:
+        if page.comparison is None or page.view.video is None or not page.view.models:
             return []
-        return matches.lines(page.findings, self._side(page), page.view.video)
+        return matches.lines(page.comparison, self._side(page), page.view.video)
 
     def _table(self, page: _Page, lines: list[Line]) -> str:
         name = page.view.models[min(page.view.side, len(page.view.models) - 1)]
@@ -247,7 +245,7 @@ class _Compare:
 
     def _chosen(self, page: _Page, line: Line, lines: list[Line]) -> Updates:
         """A match: selected in every pane, its curve and its pictures."""
-        parts, found, view = self.parts, page.findings, page.view
+        parts, found, view = self.parts, page.comparison, page.view
         assert found is not None and view.video is not None and page.show is not None
         page.key = line.key
         page.view = replace(view, truth=line.truth_id, prediction=line.prediction_id)
@@ -259,12 +257,12 @@ class _Compare:
             parts.address: to_query(replace(page.view, project=page.project.id)),
         }
 
-    def _strip(self, found: Findings, key: str) -> str:
-        index = find(found, key)
+    def _strip(self, found: Comparison, key: str) -> str:
+        index = found.find_row(key)
         if index is None:
             return ""
-        pictures = [item for item in strip(found, index) if item.what]
-        draw = self.bench.strips.picture
+        pictures = [item for item in filmstrip_frames(found, index) if item.what]
+        draw = self.bench.thumbnails.picture
         return panels.filmstrip([(p.what, p.frame, p.iou, draw(found, index, p.frame)) for p in pictures])
 
     # --- what people do
@@ -315,7 +313,7 @@ class _Compare:
         if said.kind == "frame":
             page.view = replace(page.view, frame=said.frame)
             return {self.parts.address: to_query(replace(page.view, project=page.project.id))}
-        if said.kind != "track" or said.layer is None or page.findings is None:
+        if said.kind != "track" or said.layer is None or page.comparison is None:
             return self._nothing()
         layer = page.show.layers[said.layer]
         if layer.name in page.view.models:

@@ -9,17 +9,26 @@ from dataclasses import dataclass, field, fields, replace
 import gradio as gr
 
 from app import deep_link as view
-from app.analysis.comparison import Findings
+from app.analysis.comparison import Comparison
 from app.analysis.filter import NONE, merged, without
 from app.analysis.plots import brushed
-from app.analysis.service import Opening
-from app.analysis.table import find, row
+from app.analysis.service import EvaluationTask
 from app.projects.project import Project
 from app.session import QUIET, TICK, Pages, Updates
 from app.tabs.datasets.views import notices
 from app.tabs.errors import views as panels
 from app.tabs.errors.layout import ADDRESS, NOBODY, Parts, lay_out
-from app.tabs.errors.state import ORDERS, PAGE, Chosen, every, found, from_address, listed, to_address, to_query
+from app.tabs.errors.state import (
+    ORDERS,
+    PAGE,
+    ViewSettings,
+    all_models,
+    from_address,
+    selected_models,
+    sorted_selection,
+    to_address,
+    to_query,
+)
 from app.workspace import Bench
 
 PAUSE = 0.1  # seconds in which a slider that is still moving says so
@@ -31,8 +40,8 @@ class Page:
     thresholds; what it chose."""
 
     project: Project
-    chosen: Chosen
-    whole: Findings | None = None
+    chosen: ViewSettings
+    whole: Comparison | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -77,7 +86,7 @@ class _Tab:
         """The first look at the tab, or another try."""
         page = self._page(request)
         page.project = self.bench.find(page.project.id)
-        opening = await asyncio.to_thread(self.bench.desk.open, page.project)
+        opening = await asyncio.to_thread(self.bench.evaluations.open, page.project)
         try:
             async for updates in self._evaluating(opening):
                 yield updates
@@ -86,20 +95,20 @@ class _Tab:
         finally:
             opening.leave()
 
-    async def _evaluating(self, opening: Opening) -> AsyncIterator[Updates]:
+    async def _evaluating(self, opening: EvaluationTask) -> AsyncIterator[Updates]:
         """How far it is."""
         while not (now := opening.now).over:
             yield {self.parts.state: panels.progress(now.share, now.words)}
             await asyncio.sleep(TICK)
 
-    async def _evaluated(self, opening: Opening, page: Page) -> AsyncIterator[Updates]:
+    async def _evaluated(self, opening: EvaluationTask, page: Page) -> AsyncIterator[Updates]:
         now, parts = opening.now, self.parts
-        if now.findings is None:
+        if now.comparison is None:
             failed = now.state == "failed"
             said = panels.problem(now.words) if failed else panels.sentence(now.words, now.state == "cancelled")
             yield {parts.state: said}
             return
-        page.whole = now.findings
+        page.whole = now.comparison
         if not await asyncio.to_thread(self._fits, page):
             page.chosen = from_address("", [model.name for model in page.project.models])
         async for updates in self._anew(page):
@@ -135,35 +144,35 @@ class _Tab:
         changed again meanwhile, whoever did that goes on."""
         parts, wanted = self.parts, page.chosen.measure
         try:
-            findings = await asyncio.to_thread(self._findings, page)
-            drawn = await asyncio.to_thread(lambda: self._views(page) | {parts.kinds: panels.kinds(findings)})
+            comparison = await asyncio.to_thread(self._comparison, page)
+            drawn = await asyncio.to_thread(lambda: self._views(page) | {parts.kinds: panels.kinds(comparison)})
             if page.chosen.measure == wanted:
                 yield drawn
-            for part, draw in ((parts.figures, self._figures), (parts.lenses, lambda page: panels.lenses(findings))):
+            for part, draw in ((parts.figures, self._figures), (parts.lenses, lambda page: panels.lenses(comparison))):
                 if page.chosen.measure != wanted:
                     return
                 yield {part: await asyncio.to_thread(draw, page)}
         except ValueError as error:
             yield {parts.state: panels.problem(str(error))}
 
-    def _findings(self, page: Page) -> Findings:
+    def _comparison(self, page: Page) -> Comparison:
         assert page.whole is not None
-        return found(self.bench.desk, page.whole, page.chosen)
+        return selected_models(self.bench.evaluations, page.whole, page.chosen)
 
     def _figures(self, page: Page) -> str:
         """Of every model; the plots of A and B."""
         assert page.whole is not None
-        return panels.figures(self._findings(page), every(self.bench.desk, page.whole, page.chosen))
+        return panels.figures(self._comparison(page), all_models(self.bench.evaluations, page.whole, page.chosen))
 
     def _views(self, page: Page) -> Updates:
         """What follows the filter. Raises: ValueError."""
-        parts, findings, chosen = self.parts, self._findings(page), page.chosen
-        selection = listed(findings, chosen)
-        side = panels.shown_side(findings, chosen)
+        parts, comparison, chosen = self.parts, self._comparison(page), page.chosen
+        selection = sorted_selection(comparison, chosen)
+        side = panels.shown_side(comparison, chosen)
         return {
-            parts.bar: panels.bar(findings, selection, chosen),
-            parts.plots: panels.below(findings, selection, side),
-            parts.rows: panels.rows(findings, selection, chosen),
+            parts.bar: panels.bar(comparison, selection, chosen),
+            parts.plots: panels.below(comparison, selection, side),
+            parts.rows: panels.rows(comparison, selection, chosen),
             parts.address: to_address(page.project.id, chosen, tuple(model.name for model in page.project.models)),
         }
 
@@ -180,7 +189,7 @@ class _Tab:
         """Other models; those of the filter that name a model go with it."""
         names = (a,) if b in (NOBODY, a) else (a, b)
 
-        def change(chosen: Chosen) -> Chosen:
+        def change(chosen: ViewSettings) -> ViewSettings:
             kept = replace(chosen.filter, model=chosen.filter.model if chosen.filter.model in names else None)
             kept = replace(kept, outcome=kept.outcome if len(names) > 1 else None)
             return replace(chosen.filtered(kept), names=names, side=min(chosen.side, len(names) - 1))
@@ -188,7 +197,9 @@ class _Tab:
         async for updates in self._changed(request, change):
             yield updates
 
-    async def _changed(self, request: gr.Request, change: Callable[[Chosen], Chosen]) -> AsyncIterator[Updates]:
+    async def _changed(
+        self, request: gr.Request, change: Callable[[ViewSettings], ViewSettings]
+    ) -> AsyncIterator[Updates]:
         page = self._page(request)
         before = page.chosen
         yield {self.parts.state: gr.skip()}  # what yields nothing at all would empty every component
@@ -219,7 +230,7 @@ class _Tab:
         kept = {self.parts.rows, self.parts.address}
         return {part: update for part, update in updates.items() if part in kept}
 
-    def _now(self, request: gr.Request, change: Callable[[Chosen], Chosen]) -> Updates:
+    def _now(self, request: gr.Request, change: Callable[[ViewSettings], ViewSettings]) -> Updates:
         """Quick ones. Those that make no sense change nothing."""
         page = self._page(request)
         with page.lock:
@@ -251,11 +262,11 @@ class _Tab:
 
     def _open(self, page: Page, said: Mapping) -> Updates:
         """Show an error in Compare, at its worst frame or the one that was pressed."""
-        findings = self._findings(page) if page.whole is not None else None
-        index = find(findings, str(said.get("row"))) if findings is not None else None
-        if findings is None or index is None:
+        comparison = self._comparison(page) if page.whole is not None else None
+        index = comparison.find_row(str(said.get("row"))) if comparison is not None else None
+        if comparison is None or index is None:
             return {self.parts.rows: gr.skip()}
-        query = view.to_query(_view(findings, index, said.get("frame")))
+        query = view.to_query(_view(comparison, index, said.get("frame")))
         return {self.jump: f"{query}&n={next(self._counter)}", self.tabs: gr.Tabs(selected="compare")}
 
 
@@ -265,9 +276,9 @@ def _begun(project: Project, request: gr.Request) -> Page:
     return Page(project, from_address(said, tuple(model.name for model in project.models)))
 
 
-def _view(findings: Findings, index: int, frame: object) -> view.View:
-    shown, names = row(findings, index), tuple(model.name for model in findings.models)
-    length = findings.project.info(shown.video_id).length
+def _view(comparison: Comparison, index: int, frame: object) -> view.View:
+    shown, names = comparison.row(index), tuple(model.name for model in comparison.models)
+    length = comparison.project.info(shown.video_id).length
     wanted = frame if type(frame) is int and 0 <= frame < length else shown.worst
     return view.View(
         video=shown.video_id,
@@ -279,7 +290,7 @@ def _view(findings: Findings, index: int, frame: object) -> view.View:
     )
 
 
-def _side(chosen: Chosen, said: Mapping) -> Chosen:
+def _side(chosen: ViewSettings, said: Mapping) -> ViewSettings:
     side = said["side"]
     if side not in (0, 1):
         raise ValueError(f"expected side 0 or 1, got {str(side)[:40]!r}")
@@ -287,7 +298,7 @@ def _side(chosen: Chosen, said: Mapping) -> Chosen:
     return replace(chosen, side=int(side), filter=replace(chosen.filter, model=model))
 
 
-def _brush(chosen: Chosen, said: Mapping) -> Chosen:
+def _brush(chosen: ViewSettings, said: Mapping) -> ViewSettings:
     added = brushed(str(said["plot"]), said["ranges"])
     if len(chosen.names) < 2:
         return chosen.filtered(merged(chosen.filter, added))
@@ -295,7 +306,7 @@ def _brush(chosen: Chosen, said: Mapping) -> Chosen:
     return chosen.filtered(merged(chosen.filter, {**added, "model": model}))
 
 
-_CHANGES: Mapping[str, Callable[[Chosen, Mapping], Chosen]] = {
+_CHANGES: Mapping[str, Callable[[ViewSettings, Mapping], ViewSettings]] = {
     "filter": lambda chosen, said: chosen.filtered(merged(chosen.filter, said["filter"])),
     "brush": _brush,
     "without": lambda chosen, said: chosen.filtered(without(chosen.filter, str(said["chip"]))),

@@ -58,7 +58,7 @@ def lay_out() -> Parts:
         with gr.Row(elem_id="errors-controls", visible=False) as controls:
             a = gr.Dropdown([], label="A", visible=False)
             b = gr.Dropdown([NOBODY], value=NOBODY, label="B", visible=False)
-            positive = gr.Slider(0.1, 1, 0.5, step=0.05, label="Found from IoU")
+            positive = gr.Slider(0.1, 1, 0.5, step=0.05, label="Match IoU ≥")
             background = gr.Slider(0.05, 0.5, 0.1, step=0.05, label="Background IoU")
             cutoff = gr.Slider(0, 1, 0, step=0.01, label="Lowest score")
         with gr.Row(elem_id="errors-kinds"):

@@ -12,9 +12,9 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from app.analysis import export as findings_export
+from app.analysis import export as export
 from app.projects.project import Project
-from app.tabs.errors.state import found, from_query, listed
+from app.tabs.errors.state import from_query, selected_models, sorted_selection
 from app.workspace import Bench
 
 _LASTING = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
@@ -49,7 +49,7 @@ def _picture(bench: Bench, request: Request) -> Response:
     sides, frame = (_id(asked["truth"]), _id(asked["prediction"])), _whole(asked["frame"])
     if frame < 0:
         raise IndexError(frame)
-    picture = bench.strips.cut(project, model, _whole(asked["video"]), sides, frame)
+    picture = bench.thumbnails.cut(project, model, _whole(asked["video"]), sides, frame)
     return Response(picture, media_type="image/jpeg", headers=_LASTING)
 
 
@@ -65,24 +65,24 @@ def _file(bench: Bench, request: Request) -> Response:
 
 def _content(bench: Bench, project: Project, name: str, query: str) -> str:
     chosen = from_query(query)
-    opening = bench.desk.open(project)
+    opening = bench.evaluations.open(project)
     try:
-        whole = opening.wait(_PATIENCE).findings
+        whole = opening.wait(_PATIENCE).comparison
     finally:
         opening.leave()
     if whole is None:
         raise LookupError(name)
-    findings = found(bench.desk, whole, chosen)
+    comparison = selected_models(bench.evaluations, whole, chosen)
     if name == "report.html":
-        return _report(findings, min(chosen.side, len(findings.models) - 1))
-    write = findings_export.as_csv if name == "errors.csv" else findings_export.as_json_text
-    return write(findings, listed(findings, chosen))
+        return _report(comparison, min(chosen.side, len(comparison.models) - 1))
+    write = export.as_csv if name == "errors.csv" else export.as_json_text
+    return write(comparison, sorted_selection(comparison, chosen))
 
 
-def _report(findings: findings_export.Findings, side: int) -> str:
+def _report(comparison: export.Comparison, side: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.html"
-        findings_export.report(findings, path, side)
+        export.report(comparison, path, side)
         return path.read_text()
 
 

@@ -7,13 +7,12 @@ from html import escape
 import numpy as np
 
 from app.analysis import plots
-from app.analysis.comparison import FigureRow, Findings
+from app.analysis.comparison import OUTCOME_WORDS, OUTCOMES, Comparison, FigureRow, Row
 from app.analysis.filter import Selection, as_json, chips
 from app.analysis.plots import COLOURS
-from app.analysis.table import OUTCOME_WORDS, OUTCOMES, Row, row, table
-from app.analysis.thumbnails import HEIGHT, WIDTH, strip
+from app.analysis.thumbnails import HEIGHT, WIDTH, filmstrip_frames
 from app.tabs.errors.charts import NONE, bars, columns, frame, lines, matrix, points, say
-from app.tabs.errors.state import Chosen, to_query
+from app.tabs.errors.state import ViewSettings, to_query
 from tevit.evaluation.bootstrap import Interval
 
 ADDRESS = "studio/errors"  # without a slash before it: from wherever the page is served
@@ -55,21 +54,23 @@ def notices(texts: Sequence[str]) -> str:
 # --- figures
 
 
-def figures(findings: Findings, every: Findings | None = None) -> str:
+def figures(comparison: Comparison, every: Comparison | None = None) -> str:
     """The figures that no filter changes. every: all models, for the table; the plots are of A and B."""
     drawn = (
-        frame("figures", "Figures", _figures(every or findings), f"95 % of {findings.samples} samples of the videos"),
-        lines("recall", "Precision by recall", plots.recall(findings), hint="dotted: IoU 0.75"),
-        lines("thresholds", "AP by IoU threshold", plots.thresholds(findings), digits=1),
-        bars("classes", "AP by class", plots.classes(findings)),
-        f'<div class="pair-of">{bars("sizes", "AP by size", plots.sizes(findings), "tracks")}'
-        f"{bars('track lengths', 'AP by track length', plots.track_lengths(findings), 'tracks')}</div>",
+        frame(
+            "figures", "Figures", _figures(every or comparison), f"95 % of {comparison.samples} samples of the videos"
+        ),
+        lines("recall", "Precision by recall", plots.recall(comparison), hint="dotted: IoU 0.75"),
+        lines("thresholds", "AP by IoU threshold", plots.thresholds(comparison), digits=1),
+        bars("classes", "AP by class", plots.classes(comparison)),
+        f'<div class="pair-of">{bars("sizes", "AP by size", plots.sizes(comparison), "tracks")}'
+        f"{bars('track lengths', 'AP by track length', plots.track_lengths(comparison), 'tracks')}</div>",
     )
     return "".join(drawn)
 
 
-def _figures(findings: Findings) -> str:
-    names = [model.name for model in findings.models]
+def _figures(comparison: Comparison) -> str:
+    names = [model.name for model in comparison.models]
     heads = [
         f'<th scope="col" title="{escape(name, quote=True)}"><i data-side="{side}">{side}</i>{escape(name)}</th>'
         for side, name in zip("AB", names, strict=False)
@@ -77,7 +78,7 @@ def _figures(findings: Findings) -> str:
     heads += [f'<th scope="col">B {MINUS} A</th>'] if len(names) > 1 else []
     for name in names[2:]:
         heads.append(f'<th scope="col" title="{escape(name, quote=True)}">{escape(name)}</th><th>{MINUS} A</th>')
-    rows = "".join(_figure(found) for found in findings.figures)
+    rows = "".join(_figure(found) for found in comparison.figures)
     head = f"<thead><tr><th></th>{''.join(heads)}</tr></thead>"
     return f'<div class="wide"><table class="figures">{head}<tbody>{rows}</tbody></table></div>'
 
@@ -114,23 +115,23 @@ def _range(spread: Interval) -> str:
 # --- bars that filter
 
 
-def kinds(findings: Findings) -> str:
+def kinds(comparison: Comparison) -> str:
     """What each type of error costs; and what became of A's tracks in B."""
-    limits = findings.limits
+    limits = comparison.limits
     hint = f"dAP{round(100 * limits.positive)}: AP gained by mending one type"
-    return bars("types", "Types of error", plots.types(findings), hint) + outcomes(findings)
+    return bars("types", "Types of error", plots.types(comparison), hint) + outcomes(comparison)
 
 
-def lenses(findings: Findings) -> str:
+def lenses(comparison: Comparison) -> str:
     """The second lens."""
-    return bars("lenses", "Second lens", plots.lenses(findings), "AP gained were it perfect")
+    return bars("lenses", "Oracle gaps", plots.lenses(comparison), "AP gained were it perfect")
 
 
-def outcomes(findings: Findings) -> str:
+def outcomes(comparison: Comparison) -> str:
     """Ground truth by what A and B make of it."""
-    if len(findings.models) < 2:
+    if len(comparison.models) < 2:
         return ""
-    t = table(findings)
+    t = comparison.table
     counted = np.bincount(t.outcome[t.truth & (t.model == 0) & ~t.is_type("ignored")], minlength=len(OUTCOMES))
     names = [name for name in OUTCOMES if name]
     colours = {"fixed": "correct", "broken": "missed"}
@@ -149,10 +150,10 @@ def outcomes(findings: Findings) -> str:
     return bars("outcomes", "B after A", figure, "tracks of the ground truth", digits=0)
 
 
-def below(findings: Findings, selection: Selection, side: int) -> str:
+def below(comparison: Comparison, selection: Selection, side: int) -> str:
     """The plots of what the filter lets through."""
-    drawn, f = plots.below(findings, selection, side), selection.filter
-    whose, more = _whose(findings, side), of_model(findings, side)
+    drawn, f = plots.below(comparison, selection, side), selection.filter
+    whose, more = _whose(comparison, side), of_model(comparison, side)
     return "".join(
         (
             matrix("confusion", "Class confusion", drawn["confusion"], f"tracks{whose}", more),
@@ -162,67 +163,67 @@ def below(findings: Findings, selection: Selection, side: int) -> str:
     )
 
 
-def of_model(findings: Findings, side: int) -> dict[str, str]:
+def of_model(comparison: Comparison, side: int) -> dict[str, str]:
     """What a press in one model's plot adds to the filter where there are two."""
-    return {"model": findings.models[side].name} if len(findings.models) > 1 else {}
+    return {"model": comparison.models[side].name} if len(comparison.models) > 1 else {}
 
 
-def _whose(findings: Findings, side: int) -> str:
-    return f", {findings.models[side].name}" if len(findings.models) > 1 else ""
+def _whose(comparison: Comparison, side: int) -> str:
+    return f", {comparison.models[side].name}" if len(comparison.models) > 1 else ""
 
 
 # --- filter and count
 
 
-def bar(findings: Findings, selection: Selection, chosen: Chosen) -> str:
+def bar(comparison: Comparison, selection: Selection, chosen: ViewSettings) -> str:
     """Chips, the count, whose plots are shown, downloads."""
     found = [
         f'<li><button type="button" class="chip" {say(do="without", chip=chip.id)} '
         f'aria-label="Remove: {escape(chip.words, quote=True)}">{escape(chip.words)}<i>&times;</i></button></li>'
-        for chip in chips(findings, selection.filter)
+        for chip in chips(comparison, selection.filter)
     ]
     named = escape(json.dumps(as_json(selection.filter), ensure_ascii=False), quote=True)
-    shown = f'<div class="count" role="status">{count(findings, selection)}</div>'
+    shown = f'<div class="count" role="status">{count(comparison, selection)}</div>'
     shown += f'<ul class="chips" aria-label="Filter">{"".join(found)}</ul>'
     # Apart from the chips: where one of them has just gone, this must not come under the mouse.
     shown += f'<button type="button" class="plain" {say(do="clear")}{"" if found else " hidden"}>Remove all</button>'
     review = (
         f'<button type="button" class="plain" {say(do="review")}>Review these</button>' if len(selection.rows) else ""
     )
-    more = f"{_sides(findings, chosen)}{review}{_files(findings, chosen)}"
+    more = f"{_sides(comparison, chosen)}{review}{_files(comparison, chosen)}"
     return f'<div class="filter" data-named="{named}">{shown}{more}</div>'
 
 
-def count(findings: Findings, selection: Selection) -> str:
+def count(comparison: Comparison, selection: Selection) -> str:
     """How many of how many, and what they cost."""
     rows = selection.rows
-    wrong = int(table(findings).error[rows].sum())
+    wrong = int(comparison.table.error[rows].sum())
     said = f"{wrong} of {selection.every} errors" if wrong < selection.every else f"{wrong} errors"
     more = f", {len(rows) - wrong} tracks without" if wrong < len(rows) else ""
     return f"<strong>{said}{more}</strong><span>{100 * selection.share:.1f} AP points</span>"
 
 
-def _sides(findings: Findings, chosen: Chosen) -> str:
+def _sides(comparison: Comparison, chosen: ViewSettings) -> str:
     """Whose plots: of A or B."""
-    if len(findings.models) < 2:
+    if len(comparison.models) < 2:
         return ""
-    side = shown_side(findings, chosen)
+    side = shown_side(comparison, chosen)
     buttons = [
         f'<button type="button" aria-pressed="{str(i == side).lower()}" title="{escape(model.name, quote=True)}" '
         f"{say(do='side', side=i)}>{letter}</button>"
-        for i, (letter, model) in enumerate(zip("AB", findings.models, strict=False))
+        for i, (letter, model) in enumerate(zip("AB", comparison.models, strict=False))
     ]
     return f'<div class="sides" role="group" aria-label="Plots of">Plots of {"".join(buttons)}</div>'
 
 
-def shown_side(findings: Findings, chosen: Chosen) -> int:
+def shown_side(comparison: Comparison, chosen: ViewSettings) -> int:
     """Whose plots are shown: the filter's model's, where it names one."""
-    names = [model.name for model in findings.models]
+    names = [model.name for model in comparison.models]
     return names.index(chosen.filter.model) if chosen.filter.model in names else min(chosen.side, len(names) - 1)
 
 
-def _files(findings: Findings, chosen: Chosen) -> str:
-    address = f"{ADDRESS}/{findings.project.id}"
+def _files(comparison: Comparison, chosen: ViewSettings) -> str:
+    address = f"{ADDRESS}/{comparison.project.id}"
     query = escape(to_query(chosen), quote=True)
     files = {"errors.csv": "CSV", "errors.json": "JSON", "report.html": "Report"}
     links = "".join(
@@ -234,25 +235,25 @@ def _files(findings: Findings, chosen: Chosen) -> str:
 # --- the list
 
 
-def rows(findings: Findings, selection: Selection, chosen: Chosen) -> str:
+def rows(comparison: Comparison, selection: Selection, chosen: ViewSettings) -> str:
     """The errors, and a button for more of them."""
     if not len(selection.rows):
         return '<p class="empty"><span>No error is left: remove a part of the filter.</span></p>'
     shown = selection.rows[: chosen.shown].tolist()
-    items = "".join(_row(findings, index, place) for place, index in enumerate(shown))
+    items = "".join(_row(comparison, index, place) for place, index in enumerate(shown))
     left = len(selection.rows) - len(shown)
     more = f'<button type="button" class="more" {say(do="more")}>More ({left} left)</button>' if left else ""
     return f'<ol class="errors" aria-label="Errors">{items}</ol>{more}'
 
 
-def _row(findings: Findings, index: int, place: int) -> str:
-    found = row(findings, index)
+def _row(comparison: Comparison, index: int, place: int) -> str:
+    found = comparison.row(index)
     name = escape(f"{type_words(found)}, {classes(found)}, {found.video}", quote=True)
     numbers = "".join(f"<span>{name}<b>{value}</b></span>" for name, value in _numbers(found))
-    more = ", ".join(_more(found, len(findings.models) > 1))
+    more = ", ".join(_more(found, len(comparison.models) > 1))
     return (
         f'<li tabindex="{0 if place == 0 else -1}" data-row="{found.key}" aria-label="{name}">'
-        f'<div class="strip">{_strip(findings, index, found)}</div>'
+        f'<div class="strip">{_strip(comparison, index, found)}</div>'
         f'<div class="what"><strong><i style="background:{COLOURS.get(found.type, "var(--faint)")}"></i>'
         f"{escape(type_words(found))}</strong><span>{escape(classes(found))}</span>"
         f"<small>{escape(found.video)}{', ' if more else ''}{escape(more)}</small></div>"
@@ -290,13 +291,13 @@ def _more(found: Row, several: bool) -> list[str]:
     return said + ([found.outcome] if found.outcome else [])
 
 
-def _strip(findings: Findings, index: int, found: Row) -> str:
-    project = findings.project
+def _strip(comparison: Comparison, index: int, found: Row) -> str:
+    project = comparison.project
     sides = "/".join("-" if id is None else str(id) for id in (found.truth_id, found.prediction_id))
     model = project.models[project.model_index(found.model)].file.sha256[:12]
     base = f"{ADDRESS}/{project.id}/picture/{model}/{found.video_id}/{sides}"
     drawn = []
-    for picture in strip(findings, index):
+    for picture in filmstrip_frames(comparison, index):
         iou = "" if picture.iou is None else f", IoU {picture.iou:.2f}"
         words = f"frame {picture.frame}{iou}{', ' + picture.what if picture.what else ''}"
         drawn.append(

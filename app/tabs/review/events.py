@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.analysis.service import Desk
+from app.analysis.service import EvaluationService
 from app.player.component import payload
 from app.player.routes import Shows
 from app.session import TICK, Pages, Updates, toast
@@ -66,7 +66,7 @@ class Review:
         async for updates in self._begin(page, lambda progress: (self.reviewing.queue(source, progress), "")):
             yield updates
 
-    async def handed(self, query: str, desk: Desk, request: gr.Request) -> AsyncIterator[Updates]:
+    async def handed(self, query: str, desk: EvaluationService, request: gr.Request) -> AsyncIterator[Updates]:
         """The tab Errors hands its list over."""
         page = self._page(request)
         page.picked = "Errors"

@@ -67,7 +67,7 @@ class _Reviews:
 
     async def handed(self, query: str, request: gr.Request) -> AsyncIterator[Updates]:
         """The list of the tab Errors."""
-        async for updates in self._own(request)[0].handed(query, self.bench.desk, request):
+        async for updates in self._own(request)[0].handed(query, self.bench.evaluations, request):
             yield updates
 
     def heard(self, request: gr.Request, event: gr.EventData) -> Updates:

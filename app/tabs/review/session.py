@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import cast
 
-from app.analysis.comparison import Findings
+from app.analysis.comparison import Comparison
 from app.projects.project import Project
 from app.storage.review_log import Store
 from app.tabs.review.bootstrap import with_labels
@@ -135,15 +135,14 @@ class Reviewing:
                 self._queues[model] = tuple(Asked(item, model) for item in self._make(model, progress))
             return self._queues[model]
 
-    def listed(self, findings: Findings, rows: Sequence[int]) -> tuple[Asked, ...]:
+    def listed(self, findings: Comparison, rows: Sequence[int]) -> tuple[Asked, ...]:
         """Errors of the tab Errors in their order, each object once. rows: of the findings' table."""
-        from app.analysis.table import row
 
         dataset = self.project.dataset
         questions = {model.name: Questions(dataset, model.measured) for model in findings.models}
         found: dict[Key, Asked] = {}
         for index in rows:
-            r = row(findings, index)
+            r = findings.row(index)
             if r.worst is not None:  # where nothing is to be seen, nothing can be asked
                 item = questions[r.model].about(r.type, r.video_id, r.truth_id, r.prediction_id, r.worst)
                 asked = Asked(item, r.model)

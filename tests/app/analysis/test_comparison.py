@@ -1,4 +1,4 @@
-"""Findings: the numbers of the command line, whatever way they come; filters, plots and exports of them."""
+"""Comparison: the numbers of the command line, whatever way they come; filters, plots and exports of them."""
 
 import csv
 import io
@@ -16,12 +16,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.analysis import plots
-from app.analysis.comparison import Findings
+from app.analysis.comparison import LENSES, Comparison, found_ground_truth
 from app.analysis.evaluating import NAMES
 from app.analysis.export import as_csv, as_json_text, report
 from app.analysis.filter import NONE, Filter, as_json, chips, from_json, merged, select, without
-from app.analysis.service import Desk
-from app.analysis.table import LENSES, find, found_truths, row, table
+from app.analysis.service import EvaluationService
 from app.projects.project import open_project
 from tests.app import sets as made
 from tests.app.sets import ASIDE, AWAY, STILL
@@ -41,11 +40,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def shapes(home: Path) -> Findings:
+def shapes(home: Path) -> Comparison:
     """The bundled set, worked out in other processes as in the studio."""
-    now = Desk().open(open_project()).wait(120)
-    assert now.state == "done" and now.findings is not None, now.words
-    return now.findings
+    now = EvaluationService().open(open_project()).wait(120)
+    assert now.state == "done" and now.comparison is not None, now.words
+    return now.comparison
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict | list:
@@ -77,7 +76,7 @@ def test_the_page_has_the_numbers_of_tevit_evaluate(shapes, capsys):
 
 @pytest.mark.parametrize("limits", [Limits(), Limits(positive=0.75, background=0.2)])
 def test_the_page_has_the_numbers_of_tevit_errors(shapes, capsys, limits):
-    at = shapes.moved(limits, 0.0)
+    at = shapes.with_limits(limits, 0.0)
     for i, model in enumerate(at.models):
         moved = ["--positive", limits.positive, "--background", limits.background]
         paths = [shapes.project.truth.path, shapes.project.models[i].file.path]
@@ -88,7 +87,7 @@ def test_the_page_has_the_numbers_of_tevit_errors(shapes, capsys, limits):
         gaps = expected["gaps"]
         assert vars(model.gaps.whole) == vars(model.gap) == gaps["all"]
         assert {name: vars(gap) for name, gap in model.gaps.by_length.items()} == gaps["by_length"]
-        t = table(at)
+        t = at.table
         for kind, counts in expected["counts"].items():
             own = (t.model == i) & (t.truth == (kind == "truths"))
             assert {type: int((own & t.is_type(type)).sum()) for type in counts} == counts
@@ -98,7 +97,7 @@ def test_the_page_has_the_numbers_of_tevit_errors(shapes, capsys, limits):
 
 def test_a_cut_off_equals_a_file_without_the_others(shapes, tmp_path, capsys):
     least = 0.3
-    cut = shapes.moved(Limits(), least)
+    cut = shapes.with_limits(Limits(), least)
     for model, file in zip(cut.models, shapes.project.models, strict=True):
         fewer = [item for item in json.loads(Path(file.file.path).read_text()) if item["score"] >= least]
         path = made.write(tmp_path, "fewer.json", fewer)
@@ -115,9 +114,9 @@ def test_a_cut_off_equals_a_file_without_the_others(shapes, tmp_path, capsys):
         assert dict(model.by_size) == dict(model.evaluation.by_size())
         np.testing.assert_array_equal(model.precision, model.evaluation.curves.precision[..., 0, 2])
     assert all(found.spreads[0] is not None for found in cut.figures)
-    assert shapes.moved(Limits(), -1.0).models[0].whole and not cut.models[0].whole
+    assert shapes.with_limits(Limits(), -1.0).models[0].whole and not cut.models[0].whole
     with pytest.raises(ValueError, match="expected a score"):
-        shapes.moved(Limits(), math.nan)
+        shapes.with_limits(Limits(), math.nan)
 
 
 def test_plots_show_what_the_report_shows(shapes):
@@ -174,7 +173,7 @@ def test_every_bar_filters_and_every_chip_can_go(shapes):
 
 
 def test_a_bar_shows_as_many_rows_as_it_counts(shapes):
-    t = table(shapes)
+    t = shapes.table
     for i, model in enumerate(shapes.models):
         for type in TYPES:
             chosen = select(shapes, Filter(model=model.name, types=(type,)))
@@ -191,22 +190,22 @@ def test_a_bar_shows_as_many_rows_as_it_counts(shapes):
 
 def test_rows_come_by_cost_and_are_found_again(shapes):
     chosen = select(shapes)
-    assert len(chosen.rows) == chosen.every == int(table(shapes).error.sum())
-    assert (np.diff(table(shapes).share[chosen.rows]) <= 0).all()
-    moved = shapes.moved(Limits(positive=0.6), 0.0)
+    assert len(chosen.rows) == chosen.every == int(shapes.table.error.sum())
+    assert (np.diff(shapes.table.share[chosen.rows]) <= 0).all()
+    moved = shapes.with_limits(Limits(positive=0.6), 0.0)
     for index in chosen.rows[:20].tolist():
-        own = row(shapes, index)
-        assert find(shapes, own.key) == index and own.type in TYPES
-        again = find(moved, own.key)
+        own = shapes.row(index)
+        assert shapes.find_row(own.key) == index and own.type in TYPES
+        again = moved.find_row(own.key)
         assert again is not None
         side = "truth_id" if own.truth else "prediction_id"
-        assert getattr(row(moved, again), side) == getattr(own, side)
-    assert find(shapes, "9p9") is None
+        assert getattr(moved.row(again), side) == getattr(own, side)
+    assert shapes.find_row("9p9") is None
 
 
 def test_a_and_b_are_compared_truth_by_truth(shapes):
-    t = table(shapes)
-    in_a, in_b = (found_truths(model) for model in shapes.models)
+    t = shapes.table
+    in_a, in_b = (found_ground_truth(model) for model in shapes.models)
     for outcome, truths in {"fixed": ~in_a & in_b, "broken": in_a & ~in_b, "both wrong": ~in_a & ~in_b}.items():
         rows = select(shapes, Filter(outcome=outcome)).rows
         assert truths[t.truth_row[rows]].all()
@@ -214,12 +213,12 @@ def test_a_and_b_are_compared_truth_by_truth(shapes):
     rows = select(shapes, every).rows
     crowd = shapes.measured.inputs.truths.crowd
     assert set(t.truth_row[rows][t.truth[rows]].tolist()) == set(np.flatnonzero(~in_a & in_b & ~crowd).tolist())
-    swapped = shapes.chosen([model.name for model in reversed(shapes.models)])
+    swapped = shapes.select_models([model.name for model in reversed(shapes.models)])
     assert len(select(swapped, Filter(types=("missed",), outcome="broken")).rows) == len(
         select(shapes, Filter(types=("missed",), outcome="fixed")).rows
     )
     with pytest.raises(ValueError, match="some of the models"):
-        shapes.chosen(["none"])
+        shapes.select_models(["none"])
 
 
 ends = st.floats(-1, 2)
@@ -247,7 +246,7 @@ filters = st.fixed_dictionaries(
 def test_any_filter_shows_exactly_what_fits(shapes, said):
     chosen = from_json(said)
     assert from_json(json.loads(json.dumps(as_json(chosen)))) == chosen
-    t, selection = table(shapes), select(shapes, chosen)
+    t, selection = shapes.table, select(shapes, chosen)
     assert set(selection.rows.tolist()) <= set(np.flatnonzero(selection.pool).tolist())
     checks: dict[str, Callable] = {
         "types": lambda r, v: r.type in v,
@@ -262,7 +261,7 @@ def test_any_filter_shows_exactly_what_fits(shapes, said):
         "outcome": lambda r, v: r.outcome.startswith(v),
     }
     for index in selection.rows[:40].tolist():
-        assert all(checks[name](row(shapes, index), value) for name, value in said.items() if name in checks)
+        assert all(checks[name](shapes.row(index), value) for name, value in said.items() if name in checks)
     assert len(chips(shapes, chosen)) >= len(as_json(chosen))
     assert selection.share == pytest.approx(t.share[selection.rows].sum())
 
@@ -317,30 +316,32 @@ def test_what_is_taken_home_is_the_list(shapes, tmp_path):
     assert len(lines) == len(content["errors"]) == len(selection.rows)
     assert content["filter"] == {"types": ["missed", "spatial"]}
     for line, error, index in zip(lines, content["errors"], selection.rows.tolist(), strict=True):
-        own = row(shapes, index)
+        own = shapes.row(index)
         assert (line["type"], float(line["share"])) == (error["type"], error["share"]) == (own.type, own.share)
         assert set(line) == {field.name for field in fields(own)} - {"key"}
     report(shapes, tmp_path / "report.html")
     assert "Errors of iteration_1000" in (tmp_path / "report.html").read_text("utf-8")
 
 
-# --- the desk
+# --- the service
 
 
 def test_what_is_kept_is_shared_and_not_made_twice(tmp_path, monkeypatch):
     gt = made.truth(tmp_path)
     a = made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL), (1, 2, 0.8, ASIDE), (2, 1, 0.5, AWAY)])
     project = open_project(gt, None, [a], tmp_path / "project")
-    desk = Desk(tmp_path / "kept", inside=True)
-    first, second = desk.open(project), desk.open(project)
-    assert first is second and first.wait(30).findings is not None
-    monkeypatch.setattr("app.analysis.service.here", lambda *_: pytest.fail("made twice"))
-    again = Desk(tmp_path / "kept", inside=True).open(open_project(folder=tmp_path / "project")).wait(30)
-    assert again.findings is not None and first.now.findings is not None
-    assert again.findings.figures == first.now.findings.figures
-    assert [row(again.findings, i) for i in range(6)] == [row(first.now.findings, i) for i in range(6)]
+    service = EvaluationService(tmp_path / "kept", inside=True)
+    first, second = service.open(project), service.open(project)
+    assert first is second and first.wait(30).comparison is not None
+    monkeypatch.setattr("app.analysis.service.evaluate_here", lambda *_: pytest.fail("made twice"))
+    again = EvaluationService(tmp_path / "kept", inside=True).open(open_project(folder=tmp_path / "project")).wait(30)
+    assert again.comparison is not None and first.now.comparison is not None
+    assert again.comparison.figures == first.now.comparison.figures
+    assert [again.comparison.row(i) for i in range(6)] == [first.now.comparison.row(i) for i in range(6)]
     limits = Limits(positive=0.2)
-    assert desk.moved(first.now.findings, limits, 0.1) is desk.moved(first.now.findings, limits, 0.1)
+    assert service.with_limits(first.now.comparison, limits, 0.1) is service.with_limits(
+        first.now.comparison, limits, 0.1
+    )
 
 
 def test_a_broken_file_in_the_cache_is_made_anew(tmp_path):
@@ -352,10 +353,10 @@ def test_a_broken_file_in_the_cache_is_made_anew(tmp_path):
 
 
 def test_the_oldest_go_where_too_much_is_kept(tmp_path):
-    desk = Desk(tmp_path / "kept", limit=1, inside=True)
+    service = EvaluationService(tmp_path / "kept", limit=1, inside=True)
     for score in (0.1, 0.2):
         a = made.predictions(tmp_path, "a.json", [(1, 1, score, STILL)])
-        assert desk.open(open_project(made.truth(tmp_path), None, [a])).wait(30).state == "done"
+        assert service.open(open_project(made.truth(tmp_path), None, [a])).wait(30).state == "done"
     assert len(list((tmp_path / "kept").glob("*.npz"))) == 1
 
 
@@ -366,7 +367,7 @@ def test_making_room_leaves_alone_what_another_is_writing_or_has_taken_away(tmp_
     writing.write_bytes(b"half")
     gone.symlink_to(tmp_path / "nowhere")  # listed, but no longer there when its size is asked for
     project = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
-    assert Desk(kept, limit=1, inside=True).open(project).wait(30).state == "done"
+    assert EvaluationService(kept, limit=1, inside=True).open(project).wait(30).state == "done"
     assert writing.exists() and gone.is_symlink()
 
 
@@ -376,12 +377,12 @@ def test_what_fails_is_one_sentence_and_may_be_tried_again(tmp_path):
     content[0]["segmentations"][3]["counts"] = "0"
     bad.write_text(json.dumps(content))
     project = open_project(gt, None, [bad])
-    desk = Desk(tmp_path / "kept")
-    opening = desk.open(project)
+    service = EvaluationService(tmp_path / "kept")
+    opening = service.open(project)
     now = opening.wait(60)
     assert now.state == "failed" and "prediction 1 (video 1), frame 3" in now.words
-    assert desk.open(project) is not opening
-    desk.close()
+    assert service.open(project) is not opening
+    service.close()
 
 
 def test_work_stops_when_the_last_page_leaves(tmp_path, monkeypatch):
@@ -392,23 +393,23 @@ def test_work_stops_when_the_last_page_leaves(tmp_path, monkeypatch):
         while True:
             turns.append(report("measuring masks", 0.1) or 0)
 
-    monkeypatch.setattr("app.analysis.service.here", endless)
-    desk = Desk(tmp_path / "kept", inside=True)
-    opening = desk.open(project)
-    assert desk.open(project) is opening
+    monkeypatch.setattr("app.analysis.service.evaluate_here", endless)
+    service = EvaluationService(tmp_path / "kept", inside=True)
+    opening = service.open(project)
+    assert service.open(project) is opening
     opening.leave()
     assert opening.wait(0.1).state == "running" and opening.now.words == "a: measuring masks"
     opening.leave()
     assert opening.wait(10).state == "cancelled" and turns
-    assert desk.open(project) is not opening
-    desk.close()
+    assert service.open(project) is not opening
+    service.close()
 
 
 @pytest.mark.parametrize("what", ["ground truth", "predictions"])
 def test_errors_say_what_they_lack(tmp_path, what):
     a = made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])
     project = open_project(predictions=[a]) if what == "ground truth" else open_project(made.truth(tmp_path))
-    now = Desk(tmp_path / "kept", inside=True).open(project).wait(10)
+    now = EvaluationService(tmp_path / "kept", inside=True).open(project).wait(10)
     assert now.state == "nothing" and now.words.startswith(f"Errors need {what}")
 
 
@@ -425,10 +426,7 @@ def test_a_mapping_of_classes_is_another_evaluation(tmp_path):
 
 def test_nothing_heavy_is_loaded_to_open_a_project():
     names = ["projects.project", "projects.videos", "deep_link"]
-    names += [
-        f"analysis.{name}"
-        for name in "service comparison filter table plots export matches thumbnails difference".split()
-    ]
+    names += [f"analysis.{name}" for name in "service comparison filter plots export matches thumbnails".split()]
     code = "; ".join(f"import app.{name}" for name in names)
     heavy = ("torch", "plotly", "cv2", "av", "gradio", "scipy")
     done = subprocess.run(

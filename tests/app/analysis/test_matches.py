@@ -11,12 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from app.analysis.comparison import Findings
-from app.analysis.difference import KINDS, difference
+from app.analysis.comparison import Comparison
 from app.analysis.filter import Filter, select
-from app.analysis.matches import curve, frames_of, lines, marks, types_of
-from app.analysis.table import row, table
-from app.analysis.thumbnails import HEIGHT, WIDTH, Strips, differences, strip
+from app.analysis.matches import KINDS, curve, difference, frames_of, lines, marks, types_of
+from app.analysis.thumbnails import HEIGHT, WIDTH, ThumbnailCache, differences, filmstrip_frames
 from app.projects.project import open_project
 from app.projects.videos import beside, chosen, videos
 from tests.app import sets as made
@@ -30,7 +28,7 @@ GAP = [*STILL[:3], None, None, *STILL[5:]]
 
 
 @pytest.fixture(scope="module")
-def findings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Findings]:
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comparison]:
     folder = tmp_path_factory.mktemp("set")
     a = [
         (1, 1, 0.9, STILL),
@@ -47,83 +45,83 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Findings]:
         yield made.evaluated(open_project(made.truth(folder), None, paths), folder / "kept")
 
 
-def test_matches_come_before_what_has_none(findings):
-    found = lines(findings, 0, 1)
+def test_matches_come_before_what_has_none(comparison):
+    found = lines(comparison, 0, 1)
     assert [(line.matched, line.type, line.truth_id, line.prediction_id) for line in found] == [
         (True, "correct", 10, 1),
         (True, "classification", 11, 3),
         (False, "duplicate", 10, 2),
     ]
     assert [line.iou for line in found] == [1, 1, 1] and found[1].predicted_class == "class 3"
-    of_b = lines(findings, 1, 1)
+    of_b = lines(comparison, 1, 1)
     assert [(line.matched, line.type, line.truth_id, line.score) for line in of_b] == [
         (True, "spatial", 10, 0.6),
         (False, "missed", 11, None),
     ]
     with pytest.raises(ValueError, match="has no video 9"):
-        lines(findings, 0, 9)
+        lines(comparison, 0, 9)
 
 
-def test_every_track_is_in_exactly_one_line(findings):
+def test_every_track_is_in_exactly_one_line(comparison):
     for model in range(2):
         for video in (1, 2):
-            found = lines(findings, model, video)
+            found = lines(comparison, model, video)
             predictions = [line.prediction_id for line in found if line.prediction_id is not None]
-            assert sorted(predictions) == sorted(types_of(findings, model, video, "prediction"))
+            assert sorted(predictions) == sorted(types_of(comparison, model, video, "prediction"))
             matched = [line.truth_id for line in found if line.matched or line.type == "missed"]
-            assert sorted(id for id in matched if id) == sorted(types_of(findings, model, video, "truth"))
+            assert sorted(id for id in matched if id) == sorted(types_of(comparison, model, video, "truth"))
 
 
-def test_curves_equal_the_evaluations(findings):
-    project = findings.project
+def test_curves_equal_the_evaluations(comparison):
+    project = comparison.project
     evaluation = evaluate(project.truth.path, project.models[1].file.path)
     for truth, prediction in ((20, 2), (21, 3), (21, 2)):
         expected = evaluation.frame_ious(prediction, truth)
-        found = curve(findings, 1, 2, truth, prediction)
+        found = curve(comparison, 1, 2, truth, prediction)
         assert [iou for iou in found.ious] == pytest.approx(expected.round(4).tolist())
         frames, known = found.frames, dict(enumerate(found.ious))
         order = sorted(frames, key=lambda frame: (known[frame] or 0, frame))
         assert (found.worst, found.median) == (order[0], order[(len(frames) - 1) // 2])
         assert found.best == max(frames, key=lambda frame: (known[frame] or 0, -frame))
     with pytest.raises(ValueError, match="no annotation 99"):
-        curve(findings, 0, 1, 99, None)
+        curve(comparison, 0, 1, 99, None)
 
 
-def test_the_worst_frame_of_a_row_is_that_of_its_curve(findings):
-    for index in range(len(table(findings).model)):
-        assert frames_of(findings, index).worst == row(findings, index).worst
+def test_the_worst_frame_of_a_row_is_that_of_its_curve(comparison):
+    for index in range(len(comparison.table.model)):
+        assert frames_of(comparison, index).worst == comparison.row(index).worst
 
 
-def test_switches_and_fragments_are_marked_on_both_sides(findings):
-    truths, predictions = marks(findings, 0, 2)
+def test_switches_and_fragments_are_marked_on_both_sides(comparison):
+    truths, predictions = marks(comparison, 0, 2)
     assert truths == {20: [{"frame": 5, "kind": "switch"}], 21: [{"frame": 5, "kind": "switch"}]}
     assert predictions == {4: [{"frame": 5, "kind": "switch"}], 5: [{"frame": 5, "kind": "switch"}]}
-    truths, predictions = marks(findings, 1, 2)
+    truths, predictions = marks(comparison, 1, 2)
     assert truths == {20: [{"frame": 5, "kind": "fragment"}]} and predictions == {2: [{"frame": 5, "kind": "fragment"}]}
-    assert marks(findings, 0, 1) == ({}, {})
+    assert marks(comparison, 0, 1) == ({}, {})
 
 
-def test_strips_tell_worst_median_and_best(findings):
-    index = select(findings, Filter(model="b", video=2, types=("correct",))).rows.tolist()
-    rows = {row(findings, i).prediction_id: i for i in index if not row(findings, i).truth}
-    found = strip(findings, rows[2])
+def test_strips_tell_worst_median_and_best(comparison):
+    index = select(comparison, Filter(model="b", video=2, types=("correct",))).rows.tolist()
+    rows = {comparison.row(i).prediction_id: i for i in index if not comparison.row(i).truth}
+    found = filmstrip_frames(comparison, rows[2])
     assert {picture.what: picture.frame for picture in found if picture.what} == {"worst": 3, "median": 2, "best": 0}
     assert [picture.frame for picture in found] == sorted({picture.frame for picture in found})
     assert len(found) <= 5 and all(0 <= picture.frame < FRAMES for picture in found)
 
 
-def test_pictures_show_masks_and_are_kept_within_bounds(findings):
-    strips = Strips(limit=20_000)
-    rows = select(findings).rows.tolist()
+def test_pictures_show_masks_and_are_kept_within_bounds(comparison):
+    strips = ThumbnailCache(limit=20_000)
+    rows = select(comparison).rows.tolist()
     for index in rows:
-        for picture in strip(findings, index):
-            data = strips.picture(findings, index, picture.frame)
+        for picture in filmstrip_frames(comparison, index):
+            data = strips.picture(comparison, index, picture.frame)
             with Image.open(io.BytesIO(data)) as image:
                 assert image.size == (WIDTH, HEIGHT) and np.asarray(image).std() > 0
-            assert strips.picture(findings, index, picture.frame) == data
+            assert strips.picture(comparison, index, picture.frame) == data
     assert 0 < strips.size <= 20_000
     with pytest.raises(IndexError):
-        strips.picture(findings, rows[0], FRAMES)
+        strips.picture(comparison, rows[0], FRAMES)
 
 
 pictures = arrays.arrays(bool, (3, 6, 9))
@@ -155,23 +153,23 @@ def test_agreed_missed_and_invented_pixels(a, b, c, together):
     assert found.categories == KINDS
 
 
-def test_differences_need_two_sides_that_fit(findings):
+def test_differences_need_two_sides_that_fit(comparison):
     one = video(track(1, np.ones((3, 6, 9), bool)))
     with pytest.raises(ValueError, match="has no track 5"):
         difference(one, one, 5)
     other = VideoResult(1, "v", (6, 9), np.arange(2.0), {}, ())
     with pytest.raises(ValueError, match="expected both sides"):
         difference(one, other)
-    found = differences(findings.project, 0, 1, cutoff=0.6)
+    found = differences(comparison.project, 0, 1, cutoff=0.6)
     assert found is not None and [t.id for t in found.tracks] == [1]
 
 
-def test_videos_are_searched_and_sorted(findings):
-    rows = videos(findings.project, findings)
+def test_videos_are_searched_and_sorted(comparison):
+    rows = videos(comparison.project, comparison)
     assert [(r.id, r.name, r.truths, r.predictions) for r in rows] == [(1, "v1", 2, (3, 1)), (2, "v2", 2, (3, 2))]
     assert [row.errors for row in rows] == [(2, 2), (4, 0)] and rows[1].ap == pytest.approx((0, 0.85))
     total = sum(sum(own.cost) for own in rows)
-    assert total == pytest.approx(float(table(findings).share.sum()))
+    assert total == pytest.approx(float(comparison.table.share.sum()))
     assert [r.id for r in chosen(rows, "2")] == [2] and chosen(rows, "V") == rows
     assert [r.id for r in chosen(rows, sort="AP", model=1)] == [1, 2]
     assert (beside(rows, 1, 1), beside(rows, 1, -1), beside(rows, 2, 1), beside(rows, 9, 1)) == (2, None, None, None)

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from app.analysis.filter import Filter
-from app.analysis.service import Desk
+from app.analysis.service import EvaluationService
 from app.projects.project import BUNDLED, open_project
-from app.tabs.errors.state import Chosen, to_query
+from app.tabs.errors.state import ViewSettings, to_query
 from app.tabs.review import exports as files
 from app.tabs.review import responses as answers
 from app.tabs.review import views as review_panels
@@ -179,9 +179,9 @@ def test_a_log_is_taken_as_far_as_it_fits(reviewing: Reviewing):
 
 
 def test_the_list_of_errors_is_a_queue(reviewing: Reviewing, tmp_path: Path):
-    desk = Desk(tmp_path / "findings", inside=True)
+    desk = EvaluationService(tmp_path / "findings", inside=True)
     types = ("background", "classification", "correct")
-    query = to_query(Chosen(filter=Filter(types=types), order="score"))
+    query = to_query(ViewSettings(filter=Filter(types=types), order="score"))
     queue, words = picked(desk, reviewing, query)
     assert words == "Errors: background, classification, correct"
     kinds = {asked.item.kind for asked in queue}

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 import msgspec
 import numpy as np
 
+from tevit.boxes import xywh_to_xyxy
 from tevit.io import json as jsonfile
 from tevit.io.frames import find_frames
 from tevit.io.ytvis import Annotation, Category, Dataset, VideoInfo, open_dataset
@@ -194,8 +195,6 @@ def make_source(
     seen = ~np.isnan(boxes_xywh).any(-1)
     labelled = np.flatnonzero(seen.any(0)).tolist() if min(size_hw) >= SMALLEST else []
     usable = seen & (boxes_xywh[..., 2:] >= 1).all(-1) & (areas > 0)
-    boxes = boxes_xywh.copy()
-    boxes[..., 2:] += boxes[..., :2]
     kept = [place for place, entry in enumerate(entries) if not entry.crowd]
     return Source(
         name=name,
@@ -204,7 +203,7 @@ def make_source(
         labelled=tuple(labelled),
         labels=np.array([entries[place].label for place in kept], np.int64),
         ids=ids[kept] - 1,
-        boxes_xyxy=boxes[kept].astype(np.float32),
+        boxes_xyxy=xywh_to_xyxy(boxes_xywh[kept]).astype(np.float32),
         usable=usable[kept],
         segments=tuple(entries[place].segments for place in kept),
     )

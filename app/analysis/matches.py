@@ -10,7 +10,7 @@ from tevit.evaluation.coverage import coverage, resumptions
 from tevit.evaluation.error_columns import ALL_TYPES
 from tevit.evaluation.overlaps import VideoPairs
 from tevit.masks import ops as masks
-from tevit.masks.rle import from_texts
+from tevit.masks.rle import decode_texts
 from tevit.results import RLE, Track, VideoResult
 
 Marks = Mapping[int, list[dict]]
@@ -290,7 +290,7 @@ def _complements(rles: Sequence[RLE | None]) -> list[RLE | bool]:
     if not there:
         return [True] * len(rles)
     pixels = np.array([rle["size"][0] * rle["size"][1] for rle in there], np.int64)
-    decoded = from_texts([rle["counts"] for rle in there], pixels)
+    decoded = decode_texts([rle["counts"] for rle in there], pixels)
     parts = (decoded.lengths[start:stop].ravel() for start, stop in zip(decoded.first, decoded.first[1:], strict=False))
     plain = [{"size": rle["size"], "counts": _flipped(runs)} for rle, runs in zip(there, parts, strict=True)]
     height, width = there[0]["size"]

@@ -217,38 +217,13 @@ def _table(rows: list[_Row], what: str, sizes: dict[int, tuple[int, int]], categ
     )
 
 
-class _Mask(msgspec.Struct, gc=False):
-    size: tuple[segmentations.Side, segmentations.Side]
-    counts: str | list[int]
-
-
-_FRAMES = msgspec.json.Decoder(list[_Mask | None])
-
-
 def _masks(row: _Row, size_hw: tuple[int, int], what: str) -> Masks:
     if not isinstance(row.masks, msgspec.Raw):
         return _from_rles(row.masks)
-    if quick := _usual(bytes(row.masks)):
-        return quick
-    try:
-        masks = _FRAMES.decode(row.masks)
-    except msgspec.DecodeError:
+    track = segmentations.read_encoded(bytes(row.masks))
+    if track is None:
         return _other_forms(row, size_hw, what)
-    return together([None if mask is None else (mask.size, _bytes(mask.counts)) for mask in masks])
-
-
-def _usual(json: bytes) -> Masks | None:
-    """Masks of one size and form, without the objects that a JSON reader makes."""
-    texts = segmentations.read_texts(json)
-    found = texts or segmentations.read_runs(json)
-    if found is None:
-        return None
-    sizes = np.full((len(found.counts), 2), found.size, np.int64)
-    return Masks(found.length, np.array(found.frames, np.int64), sizes, found.counts, digits=texts is None)
-
-
-def _bytes(counts: str | list[int]) -> bytes | list[int]:
-    return counts.encode("utf-8", "replace") if isinstance(counts, str) else counts
+    return Masks(track.length, np.array(track.frames, np.int64), track.sizes_hw, track.counts, track.digits)
 
 
 def _from_rles(rles: Sequence[RLE | None]) -> Masks:

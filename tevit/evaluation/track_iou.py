@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from tevit.masks.rle import BadRunsError, Runs, from_digits, from_lists, from_texts, numbers
+from tevit.masks.rle import RleError, Runs, decode_lists, decode_runs, decode_texts, parse_numbers
 
 _MOST_PIXELS = 1 << 31
 
@@ -16,7 +16,7 @@ class Masks(NamedTuple):
     """One track's masks, not checked yet.
 
     length: frames of the track, T. frames: int64 (M,), those that have a mask. sizes_hw: int64 (M, 2), pixels.
-    counts: M, as COCO's text or as plain run lengths; digits: the latter as JSON has them, for `runs.from_digits`.
+    counts: M, as COCO's text or as plain run lengths; digits: the latter as JSON has them, for `rle.parse_numbers`.
     """
 
     length: int
@@ -77,7 +77,7 @@ def spans(tracks: Sequence[Masks], length: int, stride: int) -> Spans:
     sizes_hw = np.concatenate([np.zeros((0, 2), np.int64), *(track.sizes_hw for track in tracks)])
     try:
         decoded = _decode(tracks, sizes_hw)
-    except BadRunsError as error:
+    except RleError as error:
         raise BadMaskError(int(owner[error.index]), int(frames[error.index]), error.reason) from None
     areas, sizes = np.zeros((len(tracks), length)), np.zeros((len(tracks), length), np.int64)
     areas[owner, frames], sizes[owner, frames] = decoded.areas, sizes_hw[:, 0] * _MOST_PIXELS + sizes_hw[:, 1]
@@ -102,13 +102,15 @@ def _decode(tracks: Sequence[Masks], sizes_hw: np.ndarray) -> Runs:
     wrong = (sizes_hw < 1).any(axis=1) | (sizes_hw >= _MOST_PIXELS).any(axis=1) | (pixels >= _MOST_PIXELS)
     if wrong.any():
         index = int(np.argmax(wrong))
-        raise BadRunsError(index, f"a mask of {sizes_hw[index, 0]} x {sizes_hw[index, 1]} (height x width) cannot be")
+        raise RleError(index, f"a mask of {sizes_hw[index, 0]} x {sizes_hw[index, 1]} (height x width) cannot be", "")
     texts = [found for found in counts if isinstance(found, bytes)]
     kinds = {track.digits for track in tracks if len(track.counts)}
     if len(texts) == len(counts) and len(kinds) == 1:
-        return (from_digits if kinds == {True} else from_texts)(texts, pixels)
+        return decode_runs(*parse_numbers(texts), pixels) if kinds == {True} else decode_texts(texts, pixels)
     digits = chain.from_iterable([track.digits] * len(track.counts) for track in tracks)
-    return from_lists([_plain(*item, pixels) for item in zip(range(len(counts)), counts, digits, strict=True)], pixels)
+    return decode_lists(
+        [_plain(*item, pixels) for item in zip(range(len(counts)), counts, digits, strict=True)], pixels
+    )
 
 
 def _plain(index: int, counts: bytes | list[int], digits: bool, pixels: np.ndarray) -> list[int] | np.ndarray:
@@ -116,11 +118,11 @@ def _plain(index: int, counts: bytes | list[int], digits: bool, pixels: np.ndarr
     if not isinstance(counts, bytes):
         return counts
     if digits:
-        return numbers([counts])[0]
+        return parse_numbers([counts])[0]
     try:
-        return from_texts([counts], pixels[index : index + 1]).lengths.ravel()
-    except BadRunsError as error:
-        raise BadRunsError(index, error.reason) from None
+        return decode_texts([counts], pixels[index : index + 1]).lengths.ravel()
+    except RleError as error:
+        raise RleError(index, error.reason, error.detail) from None
 
 
 def _edges(decoded: Runs, begins: np.ndarray, pixels: np.ndarray) -> np.ndarray:

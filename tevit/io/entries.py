@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
+from tevit import boxes
 from tevit.io.frames import inside
 from tevit.masks import json as segmentations
 from tevit.masks import ops as masks
@@ -222,8 +223,8 @@ def _check_masks(entry: Entry, expected: Expected, text_only: bool) -> _Kept | N
 
 
 def _want_text(entry: Entry, raw: bytes, track: TrackMasks, replaced: dict[int, RLE | None]) -> None:
-    for frame, form in enumerate(segmentations.forms(raw)):
-        if form in ("runs", "polygons") and frame not in replaced:
+    for frame, form in segmentations.uncompressed(raw).items():
+        if frame not in replaced:
             entry.add(f"expected compressed run-length text, got {form}", "compressed", frame)
             replaced[frame] = track.rles[frame]
 
@@ -298,6 +299,4 @@ def _is_side(value: object) -> bool:
 
 def _boxes(rles: list[RLE | None]) -> list[list[float] | None]:
     """x, y, width, height, null where there is no pixel."""
-    boxes = masks.to_boxes_xyxy(rles).astype(float)
-    boxes[:, 2:] -= boxes[:, :2]
-    return [None if math.isnan(box[0]) else box for box in boxes.tolist()]
+    return boxes.to_json(masks.to_boxes_xyxy(rles))

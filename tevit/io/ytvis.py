@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 import msgspec
 import numpy as np
 
+from tevit import boxes
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
 from tevit.io.frames import find_frames
@@ -167,9 +168,9 @@ class Dataset:
     def _track(self, info: VideoInfo, annotation: Annotation, track: TrackMasks) -> Track:
         where = self._where(annotation)
         areas = track.areas if annotation.areas is None else _numbers(annotation.areas)
-        boxes = _boxes(annotation.bboxes, where)
+        stated = _boxes(annotation.bboxes, where)
         rles = tuple(_or_none(track))
-        for name, values in (("segmentations", rles), ("areas", areas), ("bboxes", rles if boxes is None else boxes)):
+        for name, values in (("segmentations", rles), ("areas", areas), ("bboxes", rles if stated is None else stated)):
             if len(values) != info.length:
                 raise ValueError(f"{where}: expected {info.length} {name}, one a frame, got {len(values)}")
         return Track(
@@ -177,7 +178,7 @@ class Dataset:
             category_id=annotation.category_id,
             score=1.0,
             rles=rles,
-            boxes_xyxy=masks.to_boxes_xyxy(rles) if boxes is None else boxes,
+            boxes_xyxy=masks.to_boxes_xyxy(rles) if stated is None else stated,
             areas=areas,
             iscrowd=bool(annotation.iscrowd),
         )
@@ -329,8 +330,6 @@ def _add_video(videos: dict[int, dict], categories: dict[int, str], result: Vide
 def _annotation(number: int, result: VideoResult, track: Track) -> dict:
     height, width = result.size_hw
     here = track.present
-    boxes = track.boxes_xyxy.astype(float)
-    boxes[:, 2:] -= boxes[:, :2]
     return {
         "id": number,
         "video_id": result.video_id,
@@ -340,7 +339,7 @@ def _annotation(number: int, result: VideoResult, track: Track) -> dict:
         "width": width,
         "length": result.length,
         "segmentations": [None if rle is None else masks.to_json(rle) for rle in track.rles],
-        "bboxes": [None if np.isnan(box).any() else box for box in boxes.tolist()],
+        "bboxes": boxes.to_json(track.boxes_xyxy),
         "areas": [area if seen or area else None for area, seen in zip(track.areas.tolist(), here, strict=True)],
     }
 
@@ -364,12 +363,11 @@ def _numbers(values: Sequence[float | None]) -> np.ndarray:
 
 def _boxes(raw: msgspec.Raw, where: str) -> np.ndarray | None:
     """float32 (T, 4) x1, y1, x2, y2, NaN for null; None where the file has no boxes."""
-    boxes: list[_XYWH | None] | None = jsonfile.decode(bytes(raw), list[_XYWH | None] | None, where)
-    if boxes is None:
+    values: list[_XYWH | None] | None = jsonfile.decode(bytes(raw), list[_XYWH | None] | None, where)
+    if values is None:
         return None
-    rows = np.array([box or (np.nan,) * 4 for box in boxes], float).reshape(-1, 4)
-    rows[:, 2:] += rows[:, :2]
-    return rows.astype(np.float32)
+    rows = np.array([box or (np.nan,) * 4 for box in values], float).reshape(-1, 4)
+    return boxes.xywh_to_xyxy(rows).astype(np.float32)
 
 
 def _or_none(track: TrackMasks) -> list[RLE | None]:

@@ -1,7 +1,7 @@
-"""The `segmentations` of YouTube-VIS JSON, one entry a frame, as checked RLE: a whole video's tracks in one go.
+"""The `segmentations` of YouTube-VIS JSON, one entry per frame, read as checked RLE for all tracks of a video at once.
 
-Three forms occur: COCO's compressed text, plain run lengths, polygons. What is between them and the masks is done for
-all masks of a video at once, because a data set has a hundred thousand of them.
+Three forms occur: COCO's compressed text, plain run lengths and polygons. A fast path without JSON objects reads tracks
+of one size and one of the first two forms; a general path reads everything else.
 """
 
 import re
@@ -14,58 +14,59 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 import numpy as np
 
-from tevit.masks import ops as masks
-from tevit.masks.rle import MAX_PIXELS, Checked, check_counts, check_runs, numbers
+from tevit.masks import ops, rle
 from tevit.results import RLE
+
+_MAX_SIDE = 1 << 40  # longer sides and runs are clipped to this, so that they fit into 64 bits
+_MAX_REACH = 100  # polygon points farther outside than this many picture sizes are refused
 
 
 class TrackMasks(NamedTuple):
-    """One track's masks as the file has them.
+    """One track's masks as stored in the file.
 
-    rles: T masks, None for null (a mask of no pixel stays one). areas: float64 (T,), the masks' own pixels.
+    rles: T masks, None for null; a mask without pixels stays a mask. areas: float64 (T,), pixels of the masks.
     """
 
     rles: list[RLE | None]
     areas: np.ndarray
 
 
-class Fault(NamedTuple):
-    """What is wrong with one frame of one track; frame None: with the whole track. Positions count from 0."""
+class MaskFault(NamedTuple):
+    """A fault in one frame of one track; frame None: in the whole track. Positions count from 0."""
 
     track: int
     frame: int | None
     text: str
 
 
-Side = Annotated[int, msgspec.Meta(ge=1, le=MAX_PIXELS)]
-"""Height or width of a mask, pixels."""
+class EncodedTrack(NamedTuple):
+    """One track's masks, not checked yet.
 
+    length: frames of the track, T. frames: the M frames with a mask. sizes_hw: int64 (M, 2), pixels.
+    counts: M compressed texts or, if `digits`, plain runs as JSON lists without brackets, for `rle.parse_numbers`.
+    """
 
-class _Segment(msgspec.Struct):
-    size: tuple[Side, Side]
-    counts: msgspec.Raw
-
-
-class _Counts(NamedTuple):
-    """Masks of one track and one size, not checked yet: their frames, and their texts or runs as `Texts` has them."""
-
-    track: int
-    size: tuple[int, int]
+    length: int
     frames: list[int]
+    sizes_hw: np.ndarray
     counts: list[bytes]
+    digits: bool
 
 
-class _Batch(NamedTuple):
-    """What waits until a whole video is together, so that it is checked and compressed in one go."""
-
-    tracks: list[TrackMasks]
-    texts: list[_Counts]
-    runs: list[_Counts]
-    faults: list[Fault]
+_Side = Annotated[int, msgspec.Meta(ge=1, le=rle.MAX_PIXELS)]
 
 
-_FRAMES = msgspec.json.Decoder(list[_Segment | list[Any] | None])
-_TEXT = msgspec.json.Decoder(str)
+class _Segment(msgspec.Struct, gc=False):
+    size: tuple[_Side, _Side]
+    counts: str | list[int]
+
+
+class _Sized(msgspec.Struct, gc=False):
+    size: tuple[int, int]
+
+
+_SEGMENTS = msgspec.json.Decoder(list[_Segment | None])
+_SIZES = msgspec.json.Decoder(list[_Sized | list | None])
 _PLAIN = b"0123456789, \t\r\n"
 _SIZE = rb'"size"\s*:\s*\[\s*(\d{1,9})\s*,\s*(\d{1,9})\s*\]\s*'
 _HEAD = re.compile(rb"\{\s*" + _SIZE + rb',\s*"counts"\s*:\s*"')
@@ -74,212 +75,240 @@ _RUNS_TAIL = re.compile(rb"\]\s*,\s*" + _SIZE + rb"\}")
 _BEFORE, _BETWEEN, _AFTER = re.compile(rb"\[(null,)*"), re.compile(rb"\},(null,)*"), re.compile(rb"\}(,null)*\]")
 
 
-def read(raws: Sequence[bytes | msgspec.Raw], size_hw: Sequence[int] | None) -> tuple[list[TrackMasks], list[Fault]]:
+def read(
+    raws: Sequence[bytes | msgspec.Raw], size_hw: Sequence[int] | None
+) -> tuple[list[TrackMasks], list[MaskFault]]:
     """The masks of N tracks from the JSON of their `segmentations`, and every fault; faulty frames are None.
 
-    size_hw: the video's height and width, for polygons, which do not say it; None: polygons are a fault. A mask's own
-    size is not compared with it.
+    size_hw: the video's height and width, for polygons, which do not state it; None: polygons are a fault. A mask's
+    own size is not compared with it.
     """
-    batch = _Batch([], [], [], [])
-    for track, raw in enumerate(raws):
-        json = bytes(raw)
-        batch.tracks.append(_read_quick(json, track, batch) or _read_track(json, track, size_hw, batch))
-    _finish_texts(batch)
-    _finish_runs(batch)
-    return batch.tracks, sorted(batch.faults, key=lambda fault: (fault.track, fault.frame or 0))
+    tracks: list[TrackMasks] = []
+    faults: list[MaskFault] = []
+    encoded: list[tuple[int, EncodedTrack]] = []
+    for index, raw in enumerate(raws):
+        track = read_encoded(bytes(raw))
+        if track is None:
+            tracks.append(_read_each(bytes(raw), index, size_hw, faults))
+        else:
+            tracks.append(TrackMasks([None] * track.length, np.zeros(track.length)))
+            encoded.append((index, track))
+    for digits in (False, True):
+        _check(tracks, faults, [item for item in encoded if item[1].digits == digits], digits)
+    return tracks, sorted(faults, key=lambda fault: (fault.track, fault.frame or 0))
 
 
-def forms(raw: bytes | msgspec.Raw) -> list[str]:
-    """What each frame of one track is: "null", "text", "runs" (plain), "polygons" or "strange"."""
+def _check(
+    tracks: list[TrackMasks], faults: list[MaskFault], encoded: list[tuple[int, EncodedTrack]], digits: bool
+) -> None:
+    """Check tracks of one form, all at once, and store their masks in `tracks`, their faults in `faults`."""
+    texts = [counts for _, track in encoded for counts in track.counts]
+    sizes = np.concatenate([np.zeros((0, 2), np.int64), *(track.sizes_hw for _, track in encoded)])
+    if digits:
+        values, lengths = rle.parse_numbers(texts)
+        checked = rle.check_runs(values, lengths, sizes)
+        texts = rle.encode_runs(values, lengths, sizes, checked)
+    else:
+        checked = rle.check_texts(texts, sizes)
+    shared: dict[tuple[int, int], list[int]] = {}  # one list per size: a data set has a hundred thousand masks
+    start = 0
+    for index, (_, frames, sizes_hw, _, _) in encoded:
+        rles, areas = tracks[index]
+        end = start + len(frames)
+        areas[frames] = checked.areas[start:end]
+        for frame, (height, width), text in zip(frames, sizes_hw.tolist(), texts[start:end], strict=True):
+            rles[frame] = {"size": shared.setdefault((height, width), [height, width]), "counts": text}
+        for i in checked.faults.keys() & range(start, end) if checked.faults else ():
+            rles[frames[i - start]] = None
+            faults.append(MaskFault(index, frames[i - start], checked.faults[i]))
+        start = end
+
+
+def read_encoded(json: bytes) -> EncodedTrack | None:
+    """A track's unchecked masks; None if it has polygons, two forms of run lengths, or is malformed."""
+    if track := _read_fast(json):
+        return track
     try:
-        return [_form(frame) for frame in _FRAMES.decode(raw)]
+        segments = _SEGMENTS.decode(json)
     except (msgspec.DecodeError, UnicodeDecodeError):
-        return ["strange"] * len(msgspec.json.decode(raw, type=list))
+        return None
+    present = [(frame, segment) for frame, segment in enumerate(segments) if segment is not None]
+    digits = any(isinstance(segment.counts, list) for _, segment in present)
+    counts: list[bytes] = []
+    for _, segment in present:
+        if isinstance(segment.counts, str) == digits or segment.counts == []:
+            return None
+        text = segment.counts if isinstance(segment.counts, str) else repr(segment.counts)[1:-1]  # as JSON writes it
+        counts.append(text.encode("utf-8", "replace"))
+    sizes = np.array([segment.size for _, segment in present], np.int64).reshape(-1, 2)
+    return EncodedTrack(len(segments), [frame for frame, _ in present], sizes, counts, digits)
 
 
-def _form(frame: _Segment | list | None) -> str:
-    if frame is None:
-        return "null"
-    if isinstance(frame, list):
-        return "polygons"
-    return {b'"': "text", b"[": "runs"}.get(bytes(frame.counts)[:1], "strange")
+def _read_fast(json: bytes) -> EncodedTrack | None:
+    return read_texts(json) or read_runs(json)
 
 
-class Texts(NamedTuple):
-    """One track's masks, not checked yet: of one size (height, width), in `frames` of its `length`.
+def read_texts(json: bytes) -> EncodedTrack | None:
+    """The usual case of results, by far the fastest: objects of one size with compressed text, and nulls. Else None.
 
-    counts: the compressed texts, or what stands between the brackets of plain runs.
-    """
-
-    size: tuple[int, int]
-    length: int
-    frames: list[int]
-    counts: list[bytes]
-
-
-def read_texts(json: bytes) -> Texts | None:
-    """The usual case of results, by far the fastest: objects of size and compressed text, of one size, and nulls.
-
-    Such JSON repeats itself between its texts; whatever does not is None here and left to the JSON reader.
+    Such JSON repeats itself between its texts, so it is split there instead of being parsed.
     """
     head = _HEAD.search(json)
     if head is None:
         return None
-    pieces = json.split(b"\\")  # to search for one character is by far the quickest
-    if any(pieces[1::2]) or not len(pieces) & 1:  # an escape but the backslash's own
+    pieces = json.split(b"\\")  # searching for a single character is by far the quickest
+    if any(pieces[1::2]) or not len(pieces) & 1:  # an escape other than the backslash's own
         return None
     pieces = b"\\".join(pieces[::2]).split(head[0])
     parts = b'"'.join(pieces).split(b'"')
     counts, nulls = parts[1::2], _nulls(parts[0::2])
-    if nulls is None or len(parts) != 2 * len(pieces) - 1:  # what is not such a head has quotation marks of its own
+    if nulls is None or len(parts) != 2 * len(pieces) - 1:  # anything else has quotation marks of its own
         return None
-    return _texts((int(head[1]), int(head[2])), nulls, counts)
+    return _encoded(head, nulls, counts, digits=False)
 
 
-def read_runs(json: bytes) -> Texts | None:
-    """The usual case of ground truth: objects of one size and plain runs, in either order, and nulls. Else None.
-
-    The runs are whole numbers, for `runs.from_digits`.
-    """
+def read_runs(json: bytes) -> EncodedTrack | None:
+    """The usual case of ground truth: objects of one size and plain runs, in either order, and nulls. Else None."""
     head = _RUNS_HEAD.search(json)
     size = _RUNS_TAIL.search(json) if head and head[1] is None else head
     if head is None or size is None:
         return None
     tails = [] if size is head else json.split(size[0])
     pieces = (b"]}".join(tails) or json).split(head[0])
-    if tails and len(tails) != len(pieces):  # one without its size
+    if tails and len(tails) != len(pieces):  # one object without its size
         return None
     *parts, end = b"]".join(pieces).split(b"]")
     counts, gaps = parts[1::2], parts[0::2]
-    if len(parts) != 2 * len(pieces) - 1 or end.strip():  # what is not such an object has brackets of its own
+    if len(parts) != 2 * len(pieces) - 1 or end.strip():  # anything else has brackets of its own
         return None
     nulls = _nulls([*gaps[:-1], gaps[-1] + b"]"])
-    side = int(size[1]), int(size[2])
-    return None if nulls is None or 0 in side or not _whole(counts) else _texts(side, nulls, counts)
+    whole_numbers = not b"".join(counts).translate(None, _PLAIN) and all(map(bytes.strip, counts))
+    if nulls is None or 0 in (int(size[1]), int(size[2])) or not whole_numbers:
+        return None
+    return _encoded(size, nulls, counts, digits=True)
 
 
-def _texts(size: tuple[int, int], nulls: list[int], counts: list[bytes]) -> Texts:
+def _encoded(size: re.Match[bytes], nulls: list[int], counts: list[bytes], digits: bool) -> EncodedTrack:
     frames = list(map(add, accumulate(nulls[:-1]), range(len(counts))))
-    return Texts(size, len(counts) + sum(nulls), frames, counts)
-
-
-def _whole(counts: list[bytes]) -> bool:
-    """Whether each of what stands between brackets is one whole number or more, as `runs.numbers` wants them."""
-    return not b"".join(counts).translate(None, _PLAIN) and all(map(bytes.strip, counts))
-
-
-def _read_quick(json: bytes, track: int, batch: _Batch) -> TrackMasks | None:
-    for read, groups in ((read_texts, batch.texts), (read_runs, batch.runs)):
-        if found := read(json):
-            groups.append(_Counts(track, found.size, found.frames, found.counts))
-            return TrackMasks([None] * found.length, np.zeros(found.length))
-    return None
+    sizes_hw = np.full((len(counts), 2), (int(size[1]), int(size[2])), np.int64)
+    return EncodedTrack(len(counts) + sum(nulls), frames, sizes_hw, counts, digits)
 
 
 def _nulls(gaps: list[bytes]) -> list[int] | None:
-    """How many nulls stand before, between and after objects; None where anything else does."""
-    between = {gap: _count(_BETWEEN, gap) for gap in set(gaps[1:-1])}
-    found = [_count(_BEFORE, gaps[0]), *map(between.__getitem__, gaps[1:-1]), _count(_AFTER, gaps[-1])]
-    return None if -1 in found else found
+    """The number of nulls before, between and after objects; None if anything else is there."""
+    between = {gap: _count_nulls(_BETWEEN, gap) for gap in set(gaps[1:-1])}
+    nulls = [_count_nulls(_BEFORE, gaps[0]), *map(between.__getitem__, gaps[1:-1]), _count_nulls(_AFTER, gaps[-1])]
+    return None if -1 in nulls else nulls
 
 
 @lru_cache(maxsize=256)
-def _count(form: re.Pattern[bytes], gap: bytes) -> int:
+def _count_nulls(form: re.Pattern[bytes], gap: bytes) -> int:
     return gap.count(b"null") if form.fullmatch(b"".join(gap.split())) else -1
 
 
-def _read_track(json: bytes, track: int, size_hw: Sequence[int] | None, batch: _Batch) -> TrackMasks:
+def _read_each(json: bytes, track: int, size_hw: Sequence[int] | None, faults: list[MaskFault]) -> TrackMasks:
+    """The general path: frame by frame, so that faults are located and the other frames are kept."""
     try:
-        frames = _FRAMES.decode(json)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _read_strange(json, track, size_hw, batch)
-    result = TrackMasks([None] * len(frames), np.zeros(len(frames)))
-    texts: dict[tuple[int, int], _Counts] = {}
-    runs: dict[tuple[int, int], _Counts] = {}
-    for frame, segment in enumerate(frames):
-        counts = bytes(segment.counts) if isinstance(segment, _Segment) else b""
-        if isinstance(segment, _Segment) and counts[:1] in (b'"', b"["):
-            text = counts[:1] == b'"'
-            group = (texts if text else runs).setdefault(segment.size, _Counts(track, segment.size, [], []))
-            group.frames.append(frame)
-            group.counts.append(_TEXT.decode(counts).encode() if text else counts[1:-1])
-        elif segment is not None:
-            odd = _as_json(segment.size, counts) if isinstance(segment, _Segment) else segment
-            _read_one(odd, size_hw, Fault(track, frame, ""), result, batch)
-    batch.texts.extend(texts.values())
-    batch.runs.extend(runs.values())
-    return result
-
-
-def _read_strange(json: bytes, track: int, size_hw: Sequence[int] | None, batch: _Batch) -> TrackMasks:
-    """Frame by frame, to say which frames are wrong and keep the others."""
-    try:
-        frames = msgspec.json.decode(json, type=list)
+        segments = msgspec.json.decode(json, type=list)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        found = json[:40].decode("utf-8", "replace")
-        batch.faults.append(Fault(track, None, f"expected a list of segmentations, got {found}"))
+        beginning = json[:40].decode("utf-8", "replace")
+        faults.append(MaskFault(track, None, f"expected a list of segmentations, got {beginning}"))
         return TrackMasks([], np.zeros(0))
-    result = TrackMasks([None] * len(frames), np.zeros(len(frames)))
-    for frame, segment in enumerate(frames):
-        _read_one(segment, size_hw, Fault(track, frame, ""), result, batch)
-    return result
+    rles: list[RLE | None] = []
+    for frame, segment in enumerate(segments):
+        try:
+            rles.append(parse(segment, size_hw))
+        except ValueError as error:
+            rles.append(None)
+            faults.append(MaskFault(track, frame, str(error)))
+    return TrackMasks(rles, ops.areas(rles))
 
 
-def _read_one(segment: object, size_hw: Sequence[int] | None, where: Fault, result: TrackMasks, batch: _Batch) -> None:
-    frame = where.frame or 0
+def extent(raw: bytes | msgspec.Raw) -> tuple[tuple[int, int] | None, int]:
+    """Height and width of a track's first mask, None where no mask states it, and the number of frames."""
+    if track := _read_fast(bytes(raw)):
+        height, width = track.sizes_hw[0].tolist()
+        return (height, width), track.length
     try:
-        result.rles[frame] = masks.parse(segment, size_hw)
-    except ValueError as error:
-        batch.faults.append(where._replace(text=str(error)))
-    result.areas[frame] = masks.areas([result.rles[frame]])[0]
+        segments = _SIZES.decode(raw)
+    except msgspec.DecodeError:
+        return None, 0
+    return next((segment.size for segment in segments if isinstance(segment, _Sized)), None), len(segments)
 
 
-def _finish_texts(batch: _Batch) -> None:
-    texts = [text for group in batch.texts for text in group.counts]
-    checked = check_counts(texts, _sizes(batch.texts))
-    _keep(batch, batch.texts, texts, checked)
+def uncompressed(raw: bytes | msgspec.Raw) -> dict[int, str]:
+    """The frames of a track that have plain runs ("runs") or polygons ("polygons")."""
+    if track := read_encoded(bytes(raw)):
+        return dict.fromkeys(track.frames, "runs") if track.digits else {}
+    forms: dict[int, str] = {}
+    for frame, segment in enumerate(msgspec.json.decode(raw, type=list)):
+        if isinstance(segment, list):
+            forms[frame] = "polygons"
+        elif isinstance(segment, dict) and isinstance(segment.get("counts"), list):
+            forms[frame] = "runs"
+    return forms
 
 
-def _finish_runs(batch: _Batch) -> None:
-    counts = [counts for group in batch.runs for counts in group.counts]
-    if not _whole(counts):
-        _read_each(batch)
-        return
-    runs, lengths = numbers(counts)
-    sizes = _sizes(batch.runs)
-    checked = check_runs(runs, lengths, sizes)
-    _keep(batch, batch.runs, masks.compress(runs, lengths, sizes, checked), checked)
+def from_json(segmentation: object, size_hw: Sequence[int]) -> RLE | None:
+    """One frame's segmentation as a checked RLE; None for null and for a mask without pixels.
+
+    segmentation: null, compressed text, plain run lengths or a list of polygons (x, y alternating, pixels).
+    size_hw: the video's height and width; a size that the segmentation states must agree.
+
+    Raises: ValueError where it is none of these, its size differs or its runs do not fill the picture.
+    """
+    mask = parse(segmentation, size_hw)
+    if mask is not None and tuple(mask["size"]) != tuple(size_hw):
+        raise ValueError(f"expected a mask of {tuple(size_hw)} (height, width), got {tuple(mask['size'])}")
+    return mask if mask is not None and ops.areas([mask])[0] else None
 
 
-def _read_each(batch: _Batch) -> None:
-    """Runs of which some are not plain lists of digits, mask by mask."""
-    for group in batch.runs:
-        for frame, counts in zip(group.frames, group.counts, strict=True):
-            segment = _as_json(group.size, b"[%b]" % counts)
-            _read_one(segment, None, Fault(group.track, frame, ""), batch.tracks[group.track], batch)
+def parse(segmentation: Any, size_hw: Sequence[int] | None) -> RLE | None:
+    """Like `from_json`, but the mask's own size may differ, and a mask without pixels stays one.
+
+    size_hw: used for polygons, which do not state it; None: polygons are not accepted.
+    """
+    if segmentation is None:
+        return None
+    if isinstance(segmentation, list):
+        if size_hw is None:
+            raise ValueError("expected run lengths, got polygons, which do not say of what size the picture is")
+        return from_polygons(segmentation, size_hw)
+    if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
+        raise ValueError(f"expected null, polygons or an object with size and counts, got {str(segmentation)[:60]}")
+    size, counts = segmentation["size"], segmentation["counts"]
+    if not (isinstance(size, list | tuple) and len(size) == 2 and all(type(side) is int for side in size)):
+        raise ValueError(f"expected a mask's size as two whole numbers, got {str(size)[:60]}")
+    size = [max(min(side, _MAX_SIDE), -_MAX_SIDE) for side in size]
+    if isinstance(counts, str | bytes):
+        text = counts.encode("utf-8", "replace") if isinstance(counts, str) else counts
+        checked = rle.check_texts([text], [size])
+    elif isinstance(counts, list) and all(
+        type(run) is int or (type(run) is float and run.is_integer()) for run in counts
+    ):
+        runs = np.array([max(min(int(run), _MAX_SIDE), -1) for run in counts], np.int64)
+        lengths, sizes = np.array([len(runs)]), np.array([size])
+        checked = rle.check_runs(runs, lengths, sizes)
+        text = rle.encode_runs(runs, lengths, sizes, checked)[0]
+    else:
+        raise ValueError(f"expected counts as text or a list of whole numbers, got {str(counts)[:60]}")
+    for fault in checked.faults.values():
+        raise ValueError(fault)
+    return {"size": size, "counts": text}
 
 
-def _as_json(size: tuple[int, int], counts: bytes) -> dict:
-    return {"size": size, "counts": msgspec.json.decode(counts)}
+def from_polygons(polygons: Sequence[object], size_hw: Sequence[int]) -> RLE:
+    """The union of polygons, each a list of x, y, x, y … in pixels, as RLE.
 
-
-def _sizes(groups: list[_Counts]) -> np.ndarray:
-    """int64 (N, 2): the size of every mask of the groups."""
-    sizes = np.array([group.size for group in groups], np.int64).reshape(-1, 2)
-    return np.repeat(sizes, [len(group.frames) for group in groups], axis=0)
-
-
-def _keep(batch: _Batch, groups: list[_Counts], texts: list[bytes], checked: Checked) -> None:
-    """Hand the checked masks to their tracks. texts: of all groups, in their order."""
-    start = 0
-    for group in groups:
-        rles, areas = batch.tracks[group.track]
-        end = start + len(group.frames)
-        areas[group.frames] = checked.areas[start:end]
-        size = list(group.size)
-        for frame, text in zip(group.frames, texts[start:end], strict=True):
-            rles[frame] = {"size": size, "counts": text}
-        for i in checked.faults.keys() & range(start, end) if checked.faults else ():
-            rles[group.frames[i - start]] = None
-            batch.faults.append(Fault(group.track, group.frames[i - start], checked.faults[i]))
-        start = end
+    Raises: ValueError for a polygon of less than three points, of odd length, or far outside the picture.
+    """
+    height, width = size_hw
+    reach = _MAX_REACH * max(height, width)
+    for polygon in polygons:
+        if not isinstance(polygon, list) or not all(isinstance(x, int | float) for x in polygon):
+            raise ValueError(f"expected a polygon as a list of numbers, got {str(polygon)[:60]}")
+        if len(polygon) < 6 or len(polygon) % 2:
+            raise ValueError(f"expected a polygon of at least three points x, y, got {len(polygon)} numbers")
+        if not all(abs(x) <= reach for x in polygon):
+            raise ValueError(f"a polygon's point lies far outside the picture of {height} x {width}")
+    return rle.coco.merge(rle.coco.frPyObjects(list(polygons), height, width)) if polygons else ops.empty(size_hw)

@@ -1,46 +1,18 @@
-"""Run-length encoded masks: made, checked, measured and compared, on the run lengths wherever that is possible.
+"""Operations on run-length encoded masks: encoding and decoding pixels, area, boxes, union and IoU.
 
-Every RLE that comes from outside passes `from_json` or `check_counts` first: COCO's C library trusts what it is given.
+COCO's C library does not validate its input: an RLE from outside passes `masks.json` or `rle.check_texts` first.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from pycocotools import mask as typed_coco
 
-from tevit.masks.rle import Checked, check_counts, check_runs, from_texts
+from tevit.boxes import xywh_to_xyxy
+from tevit.masks.rle import coco, decode_texts
 from tevit.results import RLE
 
-coco: Any = typed_coco  # its type stubs know calls with one mask only
-
-__all__ = [
-    "MaskPart",
-    "areas",
-    "check_counts",
-    "compress",
-    "decode",
-    "decode_within",
-    "empty",
-    "encode",
-    "encode_batch",
-    "encode_parts",
-    "frame_ious",
-    "from_json",
-    "from_polygons",
-    "intersections",
-    "overlaps",
-    "parse",
-    "to_box_xyxy",
-    "to_boxes_xyxy",
-    "to_json",
-    "track_iou",
-    "union",
-]
-
 _AT_ONCE = 255  # pycocotools' area keeps the number of masks in a byte
-_LONGEST = 1 << 40  # what a longer run or side is taken for: no picture has it
-_FAR = 100  # polygon points farther outside than this many picture sizes are taken for a mistake
 
 
 def encode(mask: np.ndarray) -> RLE:
@@ -108,7 +80,7 @@ def decode(rle: RLE) -> np.ndarray:
 def decode_within(rle: RLE, box_xyxy: tuple[int, int, int, int]) -> np.ndarray:
     """`decode(rle)[y1:y2, x1:x2]` without the rest of the picture. box_xyxy: whole pixels, within it."""
     (height, width), (x1, y1, x2, y2) = rle["size"], box_xyxy
-    lengths = from_texts([rle["counts"]], np.array([height * width])).lengths.ravel()
+    lengths = decode_texts([rle["counts"]], np.array([height * width])).lengths.ravel()
     edges = np.clip(np.cumsum(lengths), x1 * height, x2 * height)
     ones = np.arange(len(edges)) % 2 == 1
     columns = np.repeat(ones, np.diff(edges, prepend=x1 * height)).reshape(-1, height)
@@ -120,100 +92,9 @@ def empty(size_hw: Sequence[int]) -> RLE:
     return encode(np.zeros(tuple(size_hw), bool))
 
 
-def from_json(segmentation: object, size_hw: Sequence[int]) -> RLE | None:
-    """One frame's segmentation as data sets write it, as a checked RLE; None for null and for a mask of no pixel.
-
-    segmentation: null, compressed text, uncompressed run lengths or a list of polygons (x, y alternating, pixels).
-    size_hw: the video's height and width; what the segmentation itself states must agree.
-
-    Raises: ValueError where it is none of these, its size differs or its runs do not fill the picture.
-    """
-    rle = parse(segmentation, size_hw)
-    if rle is not None and tuple(rle["size"]) != tuple(size_hw):
-        raise ValueError(f"expected a mask of {tuple(size_hw)} (height, width), got {tuple(rle['size'])}")
-    return rle if rle is not None and coco.area([rle])[0] else None
-
-
-def parse(segmentation: object, size_hw: Sequence[int] | None) -> RLE | None:
-    """Like `from_json`, but the mask's own size may be another, and a mask of no pixel stays one.
-
-    size_hw: used for polygons, which do not say it; None: polygons are not accepted.
-    """
-    if segmentation is None:
-        return None
-    if not isinstance(segmentation, list):
-        return _from_object(segmentation)
-    if size_hw is None:
-        raise ValueError("expected run lengths, got polygons, which do not say of what size the picture is")
-    return from_polygons(segmentation, size_hw)
-
-
-def _from_object(segmentation: object) -> RLE:
-    if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
-        raise ValueError(f"expected null, polygons or an object with size and counts, got {str(segmentation)[:60]}")
-    size, counts = segmentation["size"], segmentation["counts"]
-    if not (isinstance(size, list | tuple) and len(size) == 2 and all(type(side) is int for side in size)):
-        raise ValueError(f"expected a mask's size as two whole numbers, got {str(size)[:60]}")
-    size = [max(min(side, _LONGEST), -_LONGEST) for side in size]
-    if isinstance(counts, str | bytes):
-        _raise_first(check_counts([counts], [size]).faults)
-        return {"size": list(size), "counts": counts.encode() if isinstance(counts, str) else counts}
-    return _from_list(counts, size)
-
-
-def _from_list(counts: object, size_hw: Sequence[int]) -> RLE:
-    if not isinstance(counts, list) or not all(_is_whole(run) for run in counts):
-        raise ValueError(f"expected counts as text or a list of whole numbers, got {str(counts)[:60]}")
-    runs = np.array([max(min(int(run), _LONGEST), -1) for run in counts], np.int64)
-    lengths, sizes = np.array([len(runs)]), np.array([size_hw])
-    checked = check_runs(runs, lengths, sizes)
-    _raise_first(checked.faults)
-    return {"size": list(size_hw), "counts": compress(runs, lengths, sizes, checked)[0]}
-
-
-def _is_whole(value: object) -> bool:
-    return type(value) is int or (type(value) is float and value.is_integer())
-
-
-def _raise_first(faults: dict[int, str]) -> None:
-    for fault in faults.values():
-        raise ValueError(fault)
-
-
 def to_json(rle: RLE) -> dict:
     """The RLE as JSON has it: size, counts as text."""
     return {"size": [int(side) for side in rle["size"]], "counts": rle["counts"].decode()}
-
-
-def compress(runs: np.ndarray, lengths: np.ndarray, sizes_hw: np.ndarray, checked: Checked) -> list[bytes]:
-    """COCO's texts of N masks given as run lengths, as `check_runs` takes them; "" for those it found faulty.
-
-    checked: what `check_runs` says of them.
-    """
-    parts = np.split(runs.astype(np.uint32), np.cumsum(lengths)[:-1])
-    good = [i for i in range(len(lengths)) if i not in checked.faults]
-    plain = [{"size": size, "counts": parts[i]} for i, size in zip(good, sizes_hw[good].tolist(), strict=True)]
-    texts = [b""] * len(lengths)
-    for i, rle in zip(good, coco.frPyObjects(plain, 0, 0) if plain else (), strict=True):
-        texts[i] = rle["counts"]
-    return texts
-
-
-def from_polygons(polygons: Sequence[object], size_hw: Sequence[int]) -> RLE:
-    """The union of polygons, each a list of x, y, x, y … in pixels, as RLE.
-
-    Raises: ValueError for a polygon of less than three points, of odd length, or far outside the picture.
-    """
-    height, width = size_hw
-    reach = _FAR * max(height, width)
-    for polygon in polygons:
-        if not isinstance(polygon, list) or not all(isinstance(x, int | float) for x in polygon):
-            raise ValueError(f"expected a polygon as a list of numbers, got {str(polygon)[:60]}")
-        if len(polygon) < 6 or len(polygon) % 2:
-            raise ValueError(f"expected a polygon of at least three points x, y, got {len(polygon)} numbers")
-        if not all(abs(x) <= reach for x in polygon):
-            raise ValueError(f"a polygon's point lies far outside the picture of {height} x {width}")
-    return coco.merge(coco.frPyObjects(list(polygons), height, width)) if polygons else empty(size_hw)
 
 
 def union(rles: Sequence[RLE]) -> RLE:
@@ -243,7 +124,7 @@ def to_boxes_xyxy(rles: Sequence[RLE | None]) -> np.ndarray:
     if where:
         xywh = coco.toBbox([rles[i] for i in where])
         xywh[xywh[:, 2] * xywh[:, 3] == 0] = np.nan
-        boxes[where] = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1)
+        boxes[where] = xywh_to_xyxy(xywh)
     return boxes
 
 

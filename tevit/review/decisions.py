@@ -12,7 +12,7 @@ import msgspec
 
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
-from tevit.masks import ops as masks
+from tevit.masks import rle
 from tevit.results import RLE
 
 Verdict = Literal["label is right", "label is wrong", "both wrong", "unclear"]
@@ -350,7 +350,7 @@ def _check_masks(found: Sequence[Mask | None]) -> None:
     if not found:
         raise ValueError("expected masks for one frame at least, got none")
     present = [(frame, mask) for frame, mask in enumerate(found) if mask is not None]
-    checked = masks.check_counts([mask.counts for _, mask in present], [mask.size for _, mask in present])
+    checked = rle.check_texts([mask.counts for _, mask in present], [mask.size for _, mask in present])
     for i, fault in checked.faults.items():
         raise ValueError(f"mask {present[i][0] + 1} of {len(found)}: {fault}")
 

@@ -1,15 +1,14 @@
 """The annotations of a data set while decisions are applied: what nobody touches stays byte for byte as it stands."""
 
 import hashlib
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import msgspec
-import numpy as np
 
+from tevit import boxes
 from tevit.io import json as jsonfile
 from tevit.masks import json as segmentations
 from tevit.masks import ops as masks
@@ -254,6 +253,4 @@ def _int(value: object) -> int:
 
 def _boxes(rles: Sequence[RLE | None]) -> list[list[float] | None]:
     """x, y, width, height, null where there is no pixel."""
-    boxes = masks.to_boxes_xyxy(rles).astype(np.float64)
-    boxes[:, 2:] -= boxes[:, :2]
-    return [None if math.isnan(box[0]) else box for box in boxes.tolist()]
+    return boxes.to_json(masks.to_boxes_xyxy(rles))

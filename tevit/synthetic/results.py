@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from tevit.io.files import atomic
-from tevit.masks.ops import compress
-from tevit.masks.rle import check_runs
+from tevit.masks.rle import check_runs, encode_runs
 
 SIZE = 360, 640
 CLASSES = 40
@@ -68,7 +67,7 @@ def _predictions(
 
 def _compress(masks: list[np.ndarray]) -> list[bytes]:
     runs, lengths, sizes = np.concatenate(masks), np.array([len(mask) for mask in masks]), np.array([SIZE] * len(masks))
-    return compress(runs, lengths, sizes, check_runs(runs, lengths, sizes))
+    return encode_runs(runs, lengths, sizes, check_runs(runs, lengths, sizes))
 
 
 def _shape(rng: np.random.Generator) -> np.ndarray:

@@ -18,6 +18,7 @@ from tevit import checkpoint
 from tevit.checkpoint_keys import to_original
 from tevit.cli.main import main
 from tevit.io.ytvis import read_results
+from tevit.masks import json as segmentations
 from tevit.masks import ops as masks
 from tevit.video import overlay as render
 
@@ -249,7 +250,7 @@ def test_the_originals_checkpoint_gives_the_originals_results(tmp_path):
     wanted = np.unpackbits(golden["masks_packed"])[: np.prod(shape)].reshape(shape)  # (T, 10, H, W)
     ours = [
         [
-            masks.decode(masks.from_json(mask, mask["size"]) or masks.empty(mask["size"]))
+            masks.decode(segmentations.from_json(mask, mask["size"]) or masks.empty(mask["size"]))
             for mask in entry["segmentations"]
         ]
         for entry in results

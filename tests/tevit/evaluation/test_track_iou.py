@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.tevit.evaluation import literal, sets
 from tevit.evaluation.track_iou import BadMaskError, Masks, frame_overlaps, spans, together, track_ious
-from tevit.masks import rle as runs
+from tevit.masks import rle
 
 SIZES = ((7, 9), (5, 4), (1, 1))
 
@@ -121,10 +121,10 @@ def test_sizes_that_cannot_be_are_refused(size):
 
 def test_numbers_that_overflow_their_sum_are_refused():
     # Differences of 2^29 add up along the text; their sums would come round to any number.
-    step = runs.from_texts([b"oooooo?"], np.array([2**34 - 1])).lengths[0, 0]
+    step = rle.decode_texts([b"oooooo?"], np.array([2**34 - 1])).lengths[0, 0]
     assert step == 2**34 - 1
-    with pytest.raises(runs.BadRunsError):
-        runs.from_texts([b"oooooo?" * 100_000], np.array([63]))
+    with pytest.raises(rle.RleError):
+        rle.decode_texts([b"oooooo?" * 100_000], np.array([63]))
 
 
 @settings(max_examples=200, deadline=None)
@@ -132,8 +132,8 @@ def test_numbers_that_overflow_their_sum_are_refused():
 def test_any_text_is_decoded_as_the_literal_reading_or_refused(texts):
     size = np.full(len(texts), 63)
     try:
-        found = runs.from_texts([text.encode() for text in texts], size)
-    except runs.BadRunsError as error:
+        found = rle.decode_texts([text.encode() for text in texts], size)
+    except rle.RleError as error:
         texts = texts[error.index : error.index + 1]
         assert not is_mask(texts[0])
         return

@@ -13,6 +13,7 @@ import pytest
 
 from tests.long import SIZE_HW, clips, write_ten_minutes
 from tevit.inference.stream_file import LINES
+from tevit.masks import json as segmentations
 from tevit.masks import ops as masks
 from tevit.video.reader import open_video
 
@@ -46,7 +47,8 @@ def test_ten_minutes_are_killed_and_gone_on_with(tmp_path):
     tracks = json.loads((tmp_path / "out" / "long" / "results.json").read_text())
     assert len(tracks) == 100 and {len(track["segmentations"]) for track in tracks} == {length}
     present = (
-        np.array([masks.areas([masks.from_json(rle, SIZE_HW) for rle in it["segmentations"]]) for it in tracks]) > 0
+        np.array([masks.areas([segmentations.from_json(rle, SIZE_HW) for rle in it["segmentations"]]) for it in tracks])
+        > 0
     )
     longest = max(clip.length or 0 for clip in clips())
     assert present.any(0).mean() > 0.5 and present.sum(1).max() <= longest  # a clip's end is a cut

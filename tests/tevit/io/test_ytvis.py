@@ -411,14 +411,14 @@ def test_fast_and_careful_reading_agree(form, monkeypatch):
         texts = [text.replace(b"\\\\", b"\\u005c").replace(b"`", b"\\u0060") for text in texts]
         assert b"\\u005c" in texts[0]
     fast = segmentations.read(texts, make.SIZE)
-    monkeypatch.setattr(segmentations, "_read_quick", lambda *_: None)
+    monkeypatch.setattr(segmentations, "_read_fast", lambda *_: None)
     careful = segmentations.read(texts, make.SIZE)
     assert fast[1] == careful[1] == []
     for track, one, other in zip(tracks, fast[0], careful[0], strict=True):
         assert one.rles == other.rles and one.areas.tolist() == other.areas.tolist()
         for entry, rle in zip(track, one.rles, strict=True):
             size = make.SIZE if entry is None or isinstance(entry, list) else entry["size"]
-            assert rle == masks.parse(entry, size)
+            assert rle == segmentations.parse(entry, size)
 
 
 @pytest.mark.parametrize(
@@ -460,7 +460,7 @@ def test_odd_json_is_read_or_refused_frame_by_frame(text):
         return
     for frame, entry in enumerate(content):
         try:
-            wanted = masks.parse(entry, None)
+            wanted = segmentations.parse(entry, None)
         except ValueError as error:
             assert [fault.text for fault in faults if fault.frame == frame] == [str(error)]
             wanted = None

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tevit.masks.json import read, read_runs, read_texts
-from tevit.masks.rle import numbers
+from tevit.masks.rle import parse_numbers
 
 texts = st.text(st.characters(min_codepoint=48, max_codepoint=111), min_size=1, max_size=12)
 tracks = st.lists(st.none() | texts, min_size=1, max_size=6).filter(any)
@@ -19,7 +19,7 @@ def test_texts_are_read_as_the_json_has_them(track, indent, separators):
     masks = [None if text is None else {"size": [36, 64], "counts": text} for text in track]
     found = read_texts(json.dumps(masks, indent=indent, separators=separators).encode())
     assert found is not None
-    assert (found.size, found.length) == ((36, 64), len(track))
+    assert (found.sizes_hw.tolist(), found.length) == ([[36, 64]] * len(found.frames), len(track))
     assert dict(zip(found.frames, found.counts, strict=True)) == {
         frame: text.encode() for frame, text in enumerate(track) if text is not None
     }
@@ -80,9 +80,9 @@ def test_plain_runs_are_read_as_the_json_has_them(track, indent, separators, siz
         masks = [mask and dict(reversed(mask.items())) for mask in masks]
     found = read_runs(json.dumps(masks, indent=indent, separators=separators).encode())
     assert found is not None
-    assert (found.size, found.length) == ((36, 64), len(track))
+    assert (found.sizes_hw.tolist(), found.length) == ([[36, 64]] * len(found.frames), len(track))
     assert found.frames == [frame for frame, mask in enumerate(track) if mask is not None]
-    values, counts = numbers(found.counts)
+    values, counts = parse_numbers(found.counts)
     there = [mask for mask in track if mask is not None]
     assert counts.tolist() == list(map(len, there)) and values.tolist() == [run for mask in there for run in mask]
 
@@ -97,7 +97,7 @@ whole = st.integers(0, 2**40) | st.integers(0, 1100) | st.integers(1, 12).map(la
 )
 def test_numbers_are_read_from_their_digits(lists, comma, padded):
     texts = [comma.join(map(str, found)).encode() for found in lists]
-    values, counts = numbers([b" %b\n" % text for text in texts] if padded else texts)
+    values, counts = parse_numbers([b" %b\n" % text for text in texts] if padded else texts)
     assert values.tolist() == [run for found in lists for run in found] and counts.tolist() == list(map(len, lists))
     assert values.dtype == counts.dtype == np.int64
 

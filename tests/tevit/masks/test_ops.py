@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.annotations import masks_of_any_size, plain_runs, rectangle, text
+from tevit.masks import json as segmentations
 from tevit.masks import ops as masks
-from tevit.masks import rle as runs
+from tevit.masks import rle
 
 
 def literal_runs(counts: bytes) -> list[int] | None:
@@ -113,7 +114,7 @@ def test_areas_of_more_masks_than_the_library_counts():
 @settings(max_examples=40, deadline=None)
 @given(st.lists(masks_of_any_size, max_size=6))
 def test_check_passes_right_masks_with_their_areas(found):
-    checked = masks.check_counts([masks.encode(m)["counts"] for m in found], [m.shape for m in found])
+    checked = rle.check_texts([masks.encode(m)["counts"] for m in found], [m.shape for m in found])
     assert checked.faults == {}
     assert checked.areas.tolist() == [m.sum() for m in found]
 
@@ -135,7 +136,7 @@ def damaged(rng: np.random.Generator) -> tuple[bytes, tuple[int, int]]:
 def test_check_finds_exactly_the_faulty_ones(seed):
     rng = np.random.default_rng(seed)
     found = [damaged(rng) for _ in range(rng.integers(1, 60))]
-    checked = masks.check_counts([counts for counts, _ in found], [size for _, size in found])
+    checked = rle.check_texts([counts for counts, _ in found], [size for _, size in found])
     for i, (counts, size) in enumerate(found):
         overlong = re.search(rb"[P-o]{7}", counts)
         assert (i not in checked.faults) == (is_mask(counts, size) and not overlong)
@@ -148,10 +149,10 @@ def test_check_does_not_depend_on_the_chunks(seed):
     rng = np.random.default_rng(seed)
     found = [damaged(rng) for _ in range(9)]
     counts, sizes = [c for c, _ in found], [s for _, s in found]
-    whole = masks.check_counts(counts, sizes)
+    whole = rle.check_texts(counts, sizes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs, "_CHUNK", 5)
-        split = masks.check_counts(counts, sizes)
+        patch.setattr(rle, "_CHUNK", 5)
+        split = rle.check_texts(counts, sizes)
     assert whole.faults == split.faults and whole.areas.tolist() == split.areas.tolist()
 
 
@@ -175,7 +176,7 @@ def test_check_does_not_depend_on_the_chunks(seed):
     ],
 )
 def test_check_says_what_is_wrong(counts, story):
-    checked = masks.check_counts([text([54]), counts, text([0, 54])], [(6, 9)] * 3)
+    checked = rle.check_texts([text([54]), counts, text([0, 54])], [(6, 9)] * 3)
     assert list(checked.faults) == [1]
     assert re.search(story, checked.faults[1])
     assert checked.areas.tolist() == [0, 0, 54]
@@ -183,7 +184,7 @@ def test_check_says_what_is_wrong(counts, story):
 
 @pytest.mark.parametrize("size", [(0, 5), (-2, 5), (1 << 20, 1 << 20), (1 << 62, 4), (-3, -4)])
 def test_check_refuses_sizes(size):
-    assert 0 in masks.check_counts([text([12])], [size]).faults
+    assert 0 in rle.check_texts([text([12])], [size]).faults
 
 
 def test_runs_that_come_back_to_the_right_sum_after_an_overflow_are_found():
@@ -191,21 +192,21 @@ def test_runs_that_come_back_to_the_right_sum_after_an_overflow_are_found():
     climbing = [0, 0, 0, *(up * (i // 2) for i in range(2, 72))]
     counts = [text(climbing), text([size[0] * size[1]])]
     assert literal_runs(counts[0].encode()) == climbing
-    checked = masks.check_counts(counts, [size, size])
+    checked = rle.check_texts(counts, [size, size])
     assert list(checked.faults) == [0]
 
 
 def test_a_large_picture_is_checked_exactly():
     size = (1 << 14, 1 << 14)
     halves = [1 << 14] * (1 << 14)
-    checked = masks.check_counts([text(halves), text(halves[:-1])], [size, size])
+    checked = rle.check_texts([text(halves), text(halves[:-1])], [size, size])
     assert list(checked.faults) == [1]
     assert checked.areas[0] == 1 << 27
 
 
 def test_check_wants_a_size_a_mask():
     with pytest.raises(ValueError, match="a size for each of 2 masks, got 1"):
-        masks.check_counts(["6", "6"], [(2, 3)])
+        rle.check_texts(["6", "6"], [(2, 3)])
 
 
 # --- what data sets write
@@ -222,13 +223,13 @@ def test_from_json_reads_every_form():
         [[2, 1, 5, 1, 5, 4, 2, 4]],
         [[2, 1, 5, 1, 5, 2.5, 2, 2.5], [2.0, 2.5, 5, 2.5, 5, 4, 2, 4]],
     ):
-        assert masks.from_json(form, (6, 9)) == wanted
+        assert segmentations.from_json(form, (6, 9)) == wanted
 
 
 def test_null_and_a_mask_of_no_pixel_are_the_same():
-    assert masks.from_json(None, (6, 9)) is None
-    assert masks.from_json({"size": [6, 9], "counts": [54]}, (6, 9)) is None
-    assert masks.from_json([], (6, 9)) is None
+    assert segmentations.from_json(None, (6, 9)) is None
+    assert segmentations.from_json({"size": [6, 9], "counts": [54]}, (6, 9)) is None
+    assert segmentations.from_json([], (6, 9)) is None
 
 
 @pytest.mark.parametrize(
@@ -256,14 +257,14 @@ def test_null_and_a_mask_of_no_pixel_are_the_same():
 )
 def test_from_json_refuses(segmentation, story):
     with pytest.raises(ValueError, match=story):
-        masks.from_json(segmentation, (6, 9))
+        segmentations.from_json(segmentation, (6, 9))
 
 
 @settings(deadline=None)
 @given(st.lists(st.lists(st.integers(-2, 60), max_size=6), max_size=6))
 def test_plain_runs_are_checked_together_as_one_by_one(lists):
     flat = np.array([run for found in lists for run in found], np.int64)
-    checked = runs.check_runs(flat, np.array([len(found) for found in lists], int), np.full((len(lists), 2), (6, 9)))
+    checked = rle.check_runs(flat, np.array([len(found) for found in lists], int), np.full((len(lists), 2), (6, 9)))
     for i, found in enumerate(lists):
         right = len(found) > 0 and min(found) >= 0 and sum(found) == 54
         assert (i not in checked.faults) == right
@@ -272,7 +273,7 @@ def test_plain_runs_are_checked_together_as_one_by_one(lists):
 
 @pytest.mark.parametrize("found", [[-1, 30, 25], [54, -1, 1], [30, -6, 30], [0, 55, -1]])
 def test_negative_plain_runs_are_found_although_the_sum_is_right(found):
-    checked = runs.check_runs(np.array([54, *found, 54]), np.array([1, len(found), 1]), np.full((3, 2), (6, 9)))
+    checked = rle.check_runs(np.array([54, *found, 54]), np.array([1, len(found), 1]), np.full((3, 2), (6, 9)))
     assert list(checked.faults) == [1]
 
 

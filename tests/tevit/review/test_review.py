@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests import annotations as make
 from tevit.io.validate import validate
+from tevit.masks import json as segmentations
 from tevit.masks import ops as masks
 from tevit.review import (
     Decision,
@@ -75,7 +76,7 @@ def pixels(content: dict, video: int = 5) -> np.ndarray:
     for annotation in content["annotations"]:
         if annotation["video_id"] == video:
             for t, segmentation in enumerate(annotation["segmentations"]):
-                rle = masks.from_json(segmentation, SIZE)
+                rle = segmentations.from_json(segmentation, SIZE)
                 found[t] |= masks.decode(rle).astype(bool) if rle else False
     return found
 

@@ -8,9 +8,11 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
+from tevit.boxes import xywh_to_xyxy, xyxy_to_xywh
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
 from tevit.io.ytvis import FPS, Category, VideoInfo
+from tevit.masks import json as segmentations
 from tevit.masks import ops as masks
 from tevit.results import RLE, Track, VideoResult
 
@@ -65,8 +67,7 @@ def frame_names(result: VideoResult) -> tuple[str, ...]:
 
 def _annotations(result: VideoResult, first: int) -> Iterator[dict]:
     for track in result.tracks:
-        boxes = track.boxes_xyxy.astype(float)
-        boxes[:, 2:] -= boxes[:, :2]
+        boxes = xyxy_to_xywh(track.boxes_xyxy.astype(float))
         for frame, rle in enumerate(track.rles):
             if rle is not None:
                 yield {
@@ -204,13 +205,12 @@ def _track(
 
 def _frame(path: str | os.PathLike, annotation: _Annotation, info: VideoInfo) -> _Frame | None:
     try:
-        rle = masks.from_json(msgspec.json.decode(annotation.segmentation), info.size_hw)
+        rle = segmentations.from_json(msgspec.json.decode(annotation.segmentation), info.size_hw)
     except ValueError as error:
         raise ValueError(f"{path}: annotation {annotation.id}: {error}") from None
     if rle is None:
         return None
     box = masks.to_box_xyxy(rle)
     if annotation.bbox is not None:
-        x, y, width, height = annotation.bbox
-        box = np.array([x, y, x + width, y + height], np.float32)
+        box = xywh_to_xyxy(np.array(annotation.bbox)).astype(np.float32)
     return _Frame(rle, box, float(masks.areas([rle])[0]) if annotation.area is None else annotation.area)

@@ -22,6 +22,7 @@ from tevit.io import json as jsonfile
 from tevit.io.files import atomic
 from tevit.io.formats.coco import frame_names
 from tevit.io.ytvis import FPS, Dataset, VideoInfo
+from tevit.masks import json as segmentations
 from tevit.masks import ops as masks
 from tevit.results import RLE, Track, VideoResult
 
@@ -264,7 +265,7 @@ def _polygon_rle(element: ElementTree.Element, size_hw: tuple[int, int], where: 
         points = [float(side) for point in element.get("points", "").split(";") for side in point.split(",")]
     except ValueError:
         raise ValueError(f"expected points as x,y;x,y, got {element.get('points', '')[:40]!r}") from None
-    rle = masks.from_polygons([points], size_hw)
+    rle = segmentations.from_polygons([points], size_hw)
     return rle if masks.areas([rle])[0] else None
 
 

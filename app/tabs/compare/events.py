@@ -136,7 +136,7 @@ class _Compare:
         opening = self.bench.evaluations.open(page.project)
         try:
             while not opening.now.over:
-                yield {self.parts.matches: f'<p class="hint">{opening.now.words}, {100 * opening.now.share:.0f} %</p>'}
+                yield {self.parts.matches: panels.evaluating(opening.now.words, opening.now.share)}
                 await asyncio.sleep(TICK)
         finally:
             opening.leave()

@@ -45,22 +45,22 @@ def register(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Convert, and say what the new format cannot hold."""
-    from tevit.io import formats
+    from tevit.io.formats import convert
     from tevit.io.ytvis import open_dataset
 
     if args.out.exists() and args.out.samefile(args.source):
         raise ValueError(f"{args.out} cannot be written over the file it is made from")
     gt = open_dataset(args.gt) if args.gt else None
     like = open_dataset(args.like) if args.like else None
-    results, notes = formats.read(args.source, gt, like)
+    results, notes = convert.read(args.source, gt, like)
     with TerminalProgress(unit="video") as progress:
-        written = formats.write(args.out, args.to, _shown(results, progress))
+        written = convert.write(args.out, args.to, _shown(results, progress))
     if args.json:
-        summary = {"written": list(map(str, written)), "cannot_hold": formats.CANNOT_HOLD[args.to], "notes": notes}
+        summary = {"written": list(map(str, written)), "cannot_hold": convert.CANNOT_HOLD[args.to], "notes": notes}
         print(json.dumps(summary, indent=2, ensure_ascii=False))
         return 0
     print("\n".join(map(str, written)))
-    for story in formats.CANNOT_HOLD[args.to]:
+    for story in convert.CANNOT_HOLD[args.to]:
         print(f"  {args.to} cannot hold {story}", file=sys.stderr)
     for note in notes:
         print(f"  note: {note}", file=sys.stderr)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tevit.progress import TerminalProgress
 
 if TYPE_CHECKING:
-    from tevit.io.validate import Report
+    from tevit.io.validate import ValidationReport
     from tevit.io.ytvis import Dataset
 
 DESCRIPTION = """\
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(
     path: Path, gt: "Dataset | None", args: argparse.Namespace, progress: TerminalProgress
-) -> "tuple[Report, Path | None]":
+) -> "tuple[ValidationReport, Path | None]":
     """The report, and the repaired copy where one was asked for and there is something to repair."""
     from tevit.io.validate import validate
 
@@ -69,7 +69,7 @@ def _check(
     return validate(path, gt=gt, frames=args.frames, fixed=copy, progress=progress), copy
 
 
-def _print(report: "Report", written: Path | None) -> None:
+def _print(report: "ValidationReport", written: Path | None) -> None:
     holds = ", ".join(f"{what}: {count}" for what, count in report.counts.items())
     print(f"{report.path}: {report.kind}" + (f"; {holds}" if holds else ""))
     for fault in report.faults:

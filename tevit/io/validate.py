@@ -1,35 +1,44 @@
-"""Is this a correct data set, a correct submission? Every fault with its place; repaired copies.
+"""Validate data sets and submissions in YouTube-VIS form: every fault with its place, and repaired copies.
 
-A submission is a list of predictions, a data set an object with `videos` and `categories`. Nothing stops at the first
-fault, and nothing of a faulty mask reaches the C library. Repairs lose as little as they can, and say what they do.
+A submission is a list of predictions, a data set an object with `videos` and `categories`. Validation does not stop at
+the first fault, and no faulty mask reaches COCO's C library. Entries are kept as unparsed JSON fields, so that fields
+without fault are copied byte by byte.
 """
 
+import math
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 
+from tevit import boxes
 from tevit.io import json as jsonfile
-from tevit.io.entries import Entry, Expected, Fields, check_annotation, check_category, check_prediction, check_video
 from tevit.io.files import atomic
-from tevit.io.frames import find_frames
+from tevit.io.frames import find_frames, inside
 from tevit.io.ytvis import RESULTS_NAME, Dataset, VideoInfo
+from tevit.masks import json as segmentations
+from tevit.masks import ops
 from tevit.progress import Progress
+from tevit.results import RLE
 
 Kind = Literal["data set", "submission", "unknown"]
-_MOST = 100  # predictions of one class in one video that the official metric looks at
+_Fields = dict[str, msgspec.Raw]
+_NULL = msgspec.Raw(b"null")
+_REMOVED = "removed"
+_MAX_PREDICTIONS = 100  # of one class in one video; the official metric ignores the others
 
 
 @dataclass(frozen=True)
-class Fault:
+class ValidationFault:
     """One fault and its place.
 
-    what: "file", "video", "category", "annotation" or "prediction". id: of that; a prediction's is its place in the
-    file, from 1. video: the video's id. frame: from 0. repair: what a repaired copy does about it, None: nothing.
+    what: "file", "video", "category", "annotation" or "prediction". id: its id; of a prediction its place in the file,
+    from 1. video: the video's id. frame: from 0. repair: what the repaired copy does about it, None: nothing.
     """
 
     what: str
@@ -47,12 +56,12 @@ class Fault:
 
 
 @dataclass
-class Report:
-    """What was found in one file. notes: what is no fault but worth knowing. counts: what the file holds."""
+class ValidationReport:
+    """The result for one file. notes: observations that are no faults. counts: number of entries by kind."""
 
     path: Path
     kind: Kind
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[ValidationFault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -67,9 +76,78 @@ class Report:
             "notes": self.notes,
         }
 
-    def take(self, what: str, entry: Entry, id: object, video: object = None) -> None:
-        """Keep the faults of one entry."""
-        self.faults.extend(Fault(what, text, id, video, frame, repair) for frame, text, repair in entry.issues)
+    def add_file_fault(self, text: str, repair: str | None = None) -> None:
+        """Add a fault of the file as a whole."""
+        self.faults.append(ValidationFault("file", text, repair=repair))
+
+    def add_entry(self, what: str, entry: "_Entry", id: object, video: object = None) -> None:
+        """Add the faults of one entry."""
+        self.faults.extend(
+            ValidationFault(what, text, id, video, frame, repair) for text, repair, frame in entry.issues
+        )
+
+
+class _Expected(NamedTuple):
+    """Required properties of a video's masks. size_hw: pixels; length: frames; None if unknown."""
+
+    size_hw: tuple[int, int] | None
+    length: int | None
+
+
+class _Entry:
+    """The fields of one entry, repaired while they are checked.
+
+    issues: (text, repair or None, frame or None). removed: the entry cannot be kept. extent: the video's size and
+    length as the entry states them or its masks show them. masks: number of its frames with a mask.
+    """
+
+    def __init__(self, raw: msgspec.Raw):
+        self.issues: list[tuple[str, str | None, int | None]] = []
+        self.removed = False
+        self.extent = _Expected(None, None)
+        self.masks = 0
+        self.fields: _Fields = {}
+        try:
+            self.fields = msgspec.json.decode(raw, type=_Fields)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            self.remove(f"expected an object, got {_excerpt(bytes(raw))}")
+
+    def add(self, text: str, repair: str | None = None, frame: int | None = None) -> None:
+        """Add a fault."""
+        self.issues.append((text, repair, frame))
+
+    def remove(self, text: str) -> None:
+        """Add a fault for which the whole entry must be removed."""
+        self.add(text, _REMOVED)
+        self.removed = True
+
+    def get(self, key: str) -> Any:
+        """The value of a field, None if it is null or absent."""
+        try:
+            return msgspec.json.decode(self.fields.get(key, _NULL))
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return _excerpt(self.fields[key])
+
+    def excerpt(self, key: str) -> str:
+        """The beginning of a field's JSON, for messages."""
+        return _excerpt(self.fields.get(key, b"nothing"))
+
+    def set(self, key: str, value: object) -> None:
+        """Replace a field."""
+        self.fields[key] = msgspec.Raw(msgspec.json.encode(value))
+
+    def number(self, key: str) -> int | None:
+        """A field that must be a whole number; otherwise the entry is removed."""
+        value = self.get(key)
+        if type(value) is not int:
+            self.remove(f"expected {key} as a whole number, got {self.excerpt(key)}")
+            return None
+        return value
+
+
+def _excerpt(raw: bytes | msgspec.Raw) -> str:
+    text = bytes(raw)[:200].decode("utf-8", "replace")
+    return text if len(text) <= 40 else text[:40] + "…"
 
 
 def validate(
@@ -79,58 +157,51 @@ def validate(
     frames: str | os.PathLike | None = None,
     fixed: str | os.PathLike | None = None,
     progress: Progress | None = None,
-) -> Report:
-    """Check a data set or a submission, whichever the file is.
+) -> ValidationReport:
+    """Check a data set or a submission; the kind follows from the content.
 
     gt: the ground truth that a submission is for; without it, lengths and sizes are only compared within the file.
-    frames: root of the frames on disk, to look whether all of a data set's are there. fixed: where to write a repaired
-    copy, in which fields without fault stand as they stood.
+    frames: root of the frames on disk, to check that all frames of a data set exist. fixed: where to write a repaired
+    copy, in which fields without fault are unchanged.
 
     Raises: OSError where a file cannot be read or written; ValueError where `fixed` is the file itself.
     """
-    report = Report(Path(path), "unknown")
+    report = ValidationReport(Path(path), "unknown")
+    progress = progress or (lambda stage, done, total: None)
     if fixed is not None and os.path.exists(fixed) and os.path.samefile(path, fixed):
         raise ValueError(f"the repaired copy cannot take the place of {path} itself")
     try:
-        data = jsonfile.read(path, RESULTS_NAME)
-        content = _parse(data, report)
+        content = _parse(jsonfile.read(path, RESULTS_NAME), report)
     except ValueError as error:
-        report.faults.append(Fault("file", str(error).removeprefix(f"{path}").lstrip(": ")))
+        report.add_file_fault(str(error).removeprefix(f"{path}").lstrip(": "))
         return report
     if isinstance(content, list):
         report.kind = "submission"
-        _write(fixed, _array(_submission(content, report, gt, progress or _no_progress)))
+        chunks = _array(_submission(content, report, gt, progress))
     elif _has_lists(content, report):
         report.kind = "data set"
-        _write(fixed, _dataset(content, report, frames, progress or _no_progress))
+        chunks = _dataset(content, report, frames, progress)
+    else:
+        return report
+    if fixed is None:
+        for _ in chunks:  # producing the chunks checks the entries
+            pass
+    else:
+        with atomic(fixed) as temporary, open(temporary, "wb") as file:
+            file.writelines(chunks)
     return report
 
 
-def _no_progress(stage: str, done: int, total: int | None) -> None:
-    pass
-
-
-def _parse(data: bytes, report: Report) -> list[msgspec.Raw] | Fields:
+def _parse(data: bytes, report: ValidationReport) -> list[msgspec.Raw] | _Fields:
     try:
-        return msgspec.json.decode(data, type=list[msgspec.Raw] | Fields)
+        return msgspec.json.decode(data, type=list[msgspec.Raw] | _Fields)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        token = jsonfile.first_not_number(data)
-        if token:
-            report.faults.append(Fault("file", f"{token} is not JSON: numbers must be finite", repair="read as text"))
-    return jsonfile.decode(jsonfile.without_nan(data), list[msgspec.Raw] | Fields, report.path)
+        if token := jsonfile.first_not_number(data):
+            report.add_file_fault(f"{token} is not JSON: numbers must be finite", repair="read as text")
+    return jsonfile.decode(jsonfile.without_nan(data), list[msgspec.Raw] | _Fields, report.path)
 
 
-def _write(path: str | os.PathLike | None, chunks: Iterable[bytes]) -> None:
-    """Run through the chunks, which does the checking, and write them where there is a path."""
-    if path is None:
-        for _ in chunks:
-            pass
-        return
-    with atomic(path) as temporary, open(temporary, "wb") as file:
-        file.writelines(chunks)
-
-
-def _array(entries: Iterable[Entry]) -> Iterator[bytes]:
+def _array(entries: Iterable[_Entry]) -> Iterator[bytes]:
     before = b"["
     for entry in entries:
         if not entry.removed:
@@ -139,64 +210,164 @@ def _array(entries: Iterable[Entry]) -> Iterator[bytes]:
     yield b"]" if before != b"[" else b"[]"
 
 
-def _submission(items: list[msgspec.Raw], report: Report, gt: Dataset | None, progress: Progress) -> Iterator[Entry]:
-    videos = None if gt is None else {id: Expected(info.size_hw, info.length) for id, info in gt.videos.items()}
+# --- submissions
+
+
+def _submission(
+    items: list[msgspec.Raw], report: ValidationReport, gt: Dataset | None, progress: Progress
+) -> Iterator[_Entry]:
+    videos = None if gt is None else {id: _Expected(info.size_hw, info.length) for id, info in gt.videos.items()}
+    categories = None if gt is None else gt.categories
     if not items:
-        report.faults.append(Fault("file", "there is no prediction, and the official evaluation cannot read that"))
-    first: dict[int, Expected] = {}
+        report.add_file_fault("there is no prediction, and the official evaluation cannot read that")
+    first: dict[int, _Expected] = {}
     classes: Counter[tuple[int, int]] = Counter()
-    outside = 0
+    out_of_range = 0
     for place, raw in enumerate(items, 1):
-        entry = check_prediction(raw, videos, None if gt is None else gt.categories)
+        entry = _check_prediction(raw, videos, categories)
         video = entry.get("video_id")
         if not entry.removed:
             if gt is None:
-                _compare(entry, first.setdefault(video, entry.found))
+                _compare(entry, first.setdefault(video, entry.extent))
             classes[video, entry.get("category_id")] += 1
-            outside += not 0 <= entry.get("score") <= 1
-        report.take("prediction", entry, place, video)
+            out_of_range += not 0 <= entry.get("score") <= 1
+        report.add_entry("prediction", entry, place, video)
         yield entry
         progress("checking", place, len(items))
     covered = {video for video, _ in classes}
     report.counts = {"predictions": len(items), "videos": len(covered)}
-    _submission_notes(report, gt, covered, outside, sum(max(count - _MOST, 0) for count in classes.values()))
-
-
-def _compare(entry: Entry, first: Expected) -> None:
-    """Without ground truth: is it as the first prediction for its video?"""
-    if entry.found.length != first.length:
-        entry.add(f"expected {first.length} segmentations as in the video's first prediction, got {entry.found.length}")
-    if entry.found.size_hw and first.size_hw and entry.found.size_hw != first.size_hw:
-        entry.add(f"expected masks of {first.size_hw} as in the video's first prediction, got {entry.found.size_hw}")
-
-
-def _submission_notes(report: Report, gt: Dataset | None, covered: set[int], outside: int, beyond: int) -> None:
     if gt is None:
         report.notes.append("without the ground truth (--gt), lengths and sizes are only compared within the file")
     elif missing := len(gt.videos.keys() - covered):
         report.notes.append(f"videos without a prediction: {missing} of {len(gt.videos)}")
-    if outside:
-        report.notes.append(f"scores outside 0 to 1: {outside}")
-    if beyond:
+    if out_of_range:
+        report.notes.append(f"scores outside 0 to 1: {out_of_range}")
+    if ignored := sum(max(count - _MAX_PREDICTIONS, 0) for count in classes.values()):
         report.notes.append(
-            f"predictions that do not count: {beyond} (of a class in a video, only the best {_MOST} do)"
+            f"predictions that do not count: {ignored} (of a class in a video, only the best {_MAX_PREDICTIONS} do)"
         )
 
 
-def _has_lists(content: Fields, report: Report) -> bool:
+def _compare(entry: _Entry, first: _Expected) -> None:
+    """Without ground truth: compare with the first prediction for the same video."""
+    size_hw, length = entry.extent
+    if length != first.length:
+        entry.add(f"expected {first.length} segmentations as in the video's first prediction, got {length}")
+    if size_hw and first.size_hw and size_hw != first.size_hw:
+        entry.add(f"expected masks of {first.size_hw} as in the video's first prediction, got {size_hw}")
+
+
+def _check_prediction(
+    raw: msgspec.Raw, videos: Mapping[int, _Expected] | None, categories: Container[int] | None
+) -> _Entry:
+    """A predicted track of a submission. videos, categories: the ground truth's, None if there is none."""
+    entry = _Entry(raw)
+    expected = None if entry.removed else _check_references(entry, videos, categories)
+    if expected is None:
+        return entry
+    score = entry.get("score")
+    if type(score) not in (int, float) or not math.isfinite(score):
+        entry.remove(f"expected a finite score, got {entry.excerpt('score')}")
+        return entry
+    _check_masks(entry, expected, text_only=True)
+    return entry
+
+
+def _check_references(
+    entry: _Entry, videos: Mapping[int, _Expected] | None, categories: Container[int] | None
+) -> _Expected | None:
+    video, category = entry.number("video_id"), entry.number("category_id")
+    if video is not None and videos is not None and video not in videos:
+        entry.remove(f"there is no video {video}")
+    if category is not None and categories is not None and category not in categories:
+        entry.remove(f"there is no category {category}")
+    if entry.removed or video is None:
+        return None
+    return _Expected(None, None) if videos is None else videos[video]
+
+
+class _RepairedMasks(NamedTuple):
+    """The masks after repair, one per frame; dropped: frames whose mask was faulty."""
+
+    rles: list[RLE | None]
+    areas: np.ndarray
+    dropped: set[int]
+
+
+def _check_masks(entry: _Entry, expected: _Expected, text_only: bool) -> _RepairedMasks | None:
+    """Check and repair `segmentations`. text_only: plain runs and polygons are faults, too."""
+    if "segmentations" not in entry.fields:
+        entry.remove("it has no segmentations")
+        return None
+    raw = bytes(entry.fields["segmentations"])
+    (track,), faults = segmentations.read([raw], expected.size_hw)
+    if any(fault.frame is None for fault in faults):
+        entry.remove(faults[0].text)
+        return None
+    replaced: dict[int, RLE | None] = {}
+    for fault in faults:
+        entry.add(fault.text, "set to null", fault.frame)
+        replaced[fault.frame or 0] = None
+    for frame, rle in enumerate(track.rles):
+        if rle is not None and expected.size_hw is not None and tuple(rle["size"]) != expected.size_hw:
+            entry.add(f"expected a mask of {expected.size_hw}, got {tuple(rle['size'])}", "set to null", frame)
+            replaced[frame] = None
+    for frame, form in segmentations.uncompressed(raw).items() if text_only else ():
+        if frame not in replaced:
+            entry.add(f"expected compressed run-length text, got {form}", "compressed", frame)
+            replaced[frame] = track.rles[frame]
+    rles = [replaced.get(frame, rle) for frame, rle in enumerate(track.rles)]
+    return _replace_masks(entry, raw, rles, replaced, expected.length)
+
+
+def _replace_masks(
+    entry: _Entry, raw: bytes, rles: list[RLE | None], replaced: dict[int, RLE | None], length: int | None
+) -> _RepairedMasks:
+    if length is None:
+        length = len(rles)
+    if len(rles) != length:
+        _add_wrong_length(entry, "segmentations", len(rles), length)
+    if replaced or len(rles) != length:
+        items = msgspec.json.decode(raw, type=list[msgspec.Raw])
+        for frame, rle in replaced.items():
+            items[frame] = _NULL if rle is None else msgspec.Raw(msgspec.json.encode(ops.to_json(rle)))
+        entry.set("segmentations", _resize(items, length, _NULL))
+    rles = _resize(rles, length, None)
+    areas = ops.areas(rles)
+    height, width = next((rle["size"] for rle in rles if rle is not None), (0, 0))
+    entry.extent = _Expected((height, width) if height else None, length)
+    entry.masks = int(np.count_nonzero(areas))
+    return _RepairedMasks(rles, areas, {frame for frame, rle in replaced.items() if rle is None})
+
+
+def _add_wrong_length(entry: _Entry, key: str, actual: int, length: int) -> None:
+    repair = f"cut to {length}" if actual > length else f"filled up with null to {length}"
+    entry.add(f"expected {length} {key}, one a frame of its video, got {actual}", repair)
+
+
+def _resize(items: list, length: int, filling: object) -> list:
+    return (items + [filling] * length)[:length]
+
+
+# --- data sets
+
+
+def _has_lists(content: _Fields, report: ValidationReport) -> bool:
     for key in ("videos", "categories"):
         if not bytes(content.get(key, b"")).startswith(b"["):
-            report.faults.append(Fault("file", f"expected a list {key}; neither a data set nor a submission"))
+            report.add_file_fault(f"expected a list {key}; neither a data set nor a submission")
     annotations = bytes(content.get("annotations", b"null"))
     if not annotations.startswith(b"[") and annotations != b"null":
-        report.faults.append(Fault("file", "expected annotations as a list, or null"))
+        report.add_file_fault("expected annotations as a list, or null")
     return not any(fault.what == "file" and fault.repair is None for fault in report.faults)
 
 
-def _dataset(content: Fields, report: Report, frames: str | os.PathLike | None, progress: Progress) -> Iterator[bytes]:
+def _dataset(
+    content: _Fields, report: ValidationReport, frames: str | os.PathLike | None, progress: Progress
+) -> Iterator[bytes]:
     """The chunks of the repaired copy, checked on the way."""
-    videos = list(_unique("video", content["videos"], check_video, report))
-    categories = list(_unique("category", content["categories"], check_category, report))
+    videos = list(_unique("video", content["videos"], _check_video, report))
+    categories = list(_unique("category", content["categories"], _check_category, report))
     if frames is not None:
         _check_frames(videos, Path(frames), report, progress)
     before = b"{"
@@ -217,8 +388,10 @@ def _dataset(content: Fields, report: Report, frames: str | os.PathLike | None, 
         report.notes.append("there are no annotations (validation and test files of the releases have none)")
 
 
-def _unique(what: str, raw: msgspec.Raw, check: Callable[[msgspec.Raw], Entry], report: Report) -> Iterator[Entry]:
-    """Entries of one list, checked; a second one of the same id is removed."""
+def _unique(
+    what: str, raw: msgspec.Raw, check: Callable[[msgspec.Raw], _Entry], report: ValidationReport
+) -> Iterator[_Entry]:
+    """The checked entries of one list; further ones with the id of an earlier one are removed."""
     seen: set[int] = set()
     for item in msgspec.json.decode(raw, type=list[msgspec.Raw]):
         entry = check(item)
@@ -227,30 +400,69 @@ def _unique(what: str, raw: msgspec.Raw, check: Callable[[msgspec.Raw], Entry], 
             entry.remove(f"there is another {what} {id} before")
         if not entry.removed:
             seen.add(id)
-        report.take(what, entry, id)
+        report.add_entry(what, entry, id)
         yield entry
 
 
-class _Id(msgspec.Struct):
-    id: object = None
+def _check_video(raw: msgspec.Raw) -> _Entry:
+    """An entry of `videos`."""
+    entry = _Entry(raw)
+    numbers = [] if entry.removed else [entry.number(key) for key in ("id", "height", "width")]
+    if entry.removed:
+        return entry
+    height, width = numbers[1] or 0, numbers[2] or 0
+    if min(height, width) < 1:
+        entry.remove(f"expected a height and width of at least 1, got {height} x {width}")
+    names = entry.get("file_names")
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        entry.add(f"expected file_names as a list of texts, got {entry.excerpt('file_names')}")
+        names = None
+    names = names or []
+    if len(set(names)) < len(names):
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        entry.add(f"the file name {twice!r} stands there twice")
+    outside = next((name for name in names if not inside(name)), None)
+    if outside is not None:
+        entry.add(f"the file name {outside!r} leads out of the frames' folder")
+    length = entry.get("length")
+    if type(length) is not int or (names and length != len(names)) or length < 1:
+        expected = f"{len(names)} as it has file names" if names else "at least 1"
+        repair = f"set to {len(names)}" if names else None
+        entry.add(f"expected a length of {expected}, got {entry.excerpt('length')}", repair)
+        length = len(names) or None
+        if names:
+            entry.set("length", length)
+    entry.extent = _Expected((height, width), length)
+    return entry
+
+
+def _check_category(raw: msgspec.Raw) -> _Entry:
+    """An entry of `categories`."""
+    entry = _Entry(raw)
+    id = None if entry.removed else entry.number("id")
+    if id is not None and not isinstance(entry.get("name"), str):
+        entry.add(f"expected a name as text, got {entry.excerpt('name')}", f"set to 'category {id}'")
+        entry.set("name", f"category {id}")
+    return entry
 
 
 def _annotations(
-    raw: msgspec.Raw, videos: list[Entry], categories: list[Entry], report: Report, progress: Progress
-) -> Iterator[Entry]:
+    raw: msgspec.Raw, videos: list[_Entry], categories: list[_Entry], report: ValidationReport, progress: Progress
+) -> Iterator[_Entry]:
     items = msgspec.json.decode(raw, type=list[msgspec.Raw])
-    expected = {entry.get("id"): entry.found for entry in videos if not entry.removed}
+    expected = {entry.get("id"): entry.extent for entry in videos if not entry.removed}
     known = {entry.get("id") for entry in categories if not entry.removed}
-    ids = _FreeIds(items)
+    next_id = max((id for id in map(_id_of, items) if type(id) is int), default=0) + 1
+    used: set[int] = set()
     masks = empty = 0
     for place, item in enumerate(items, 1):
-        entry = check_annotation(item, expected, known)
+        entry = _check_annotation(item, expected, known)
         id, video = entry.get("id"), entry.get("video_id")
         if not entry.removed:
-            ids.check(entry)
+            next_id += _check_id(entry, used, next_id)
             masks += entry.masks
             empty += not entry.masks
-        report.take("annotation", entry, id, video)
+        report.add_entry("annotation", entry, id, video)
         yield entry
         progress("checking", place, len(items))
     report.counts |= {"annotations": len(items), "masks": masks}
@@ -260,51 +472,107 @@ def _annotations(
         )
 
 
-class _FreeIds:
-    """Gives ids to annotations that have none of their own."""
-
-    def __init__(self, items: list[msgspec.Raw]):
-        found = (_id_of(item) for item in items)
-        self._next = max((id for id in found if type(id) is int), default=0) + 1
-        self._used: set[int] = set()
-
-    def check(self, entry: Entry) -> None:
-        """Note an id that is missing, taken or 0, and replace it."""
-        id = entry.get("id")
-        text = None
-        if type(id) is not int:
-            text = "expected id as a whole number"
-        elif id in self._used:
-            text = f"there is another annotation {id} before"
-        elif id == 0:
-            text = "its id is 0, which the official evaluation takes for no match"
-        if text is not None:
-            entry.add(text, f"set to {self._next}")
-            entry.set("id", self._next)
-            self._next += 1
-        self._used.add(entry.get("id"))
+class _WithId(msgspec.Struct):
+    id: object = None
 
 
 def _id_of(item: msgspec.Raw) -> object:
     try:
-        return msgspec.json.decode(item, type=_Id).id
+        return msgspec.json.decode(item, type=_WithId).id
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 
 
-def _check_frames(videos: list[Entry], root: Path, report: Report, progress: Progress) -> None:
+def _check_id(entry: _Entry, used: set[int], next_id: int) -> bool:
+    """Add a fault and set the id to `next_id` where it is missing, in `used` or 0; returns whether it did."""
+    id = entry.get("id")
+    text = None
+    if type(id) is not int:
+        text = "expected id as a whole number"
+    elif id in used:
+        text = f"there is another annotation {id} before"
+    elif id == 0:
+        text = "its id is 0, which the official evaluation takes for no match"
+    if text is not None:
+        entry.add(text, f"set to {next_id}")
+        entry.set("id", next_id)
+    used.add(entry.get("id"))
+    return text is not None
+
+
+def _check_annotation(raw: msgspec.Raw, videos: Mapping[int, _Expected], categories: Container[int]) -> _Entry:
+    """A ground-truth track of a data set, without its id."""
+    entry = _Entry(raw)
+    expected = None if entry.removed else _check_references(entry, videos, categories)
+    if expected is None:
+        return entry
+    if entry.get("iscrowd") not in (0, 1):
+        entry.add(f"expected iscrowd 0 or 1, got {entry.excerpt('iscrowd')}", "set to 0")
+        entry.set("iscrowd", 0)
+    repaired = _check_masks(entry, expected, text_only=False)
+    if repaired is not None:
+        computed = boxes.to_json(ops.to_boxes_xyxy(repaired.rles))
+        _check_per_frame(entry, "areas", "the area", repaired.dropped, repaired.areas.tolist(), _is_area)
+        _check_per_frame(entry, "bboxes", "the box", repaired.dropped, computed, _is_box)
+    return entry
+
+
+def _check_per_frame(
+    entry: _Entry, key: str, what: str, dropped: set[int], computed: list, is_valid: Callable[[Any], bool]
+) -> None:
+    """Areas or boxes: one per frame, valid if there is a mask, null (or zero) if there is none.
+
+    dropped: frames whose mask was faulty. computed: the values of the masks.
+    """
+    values = entry.get(key)
+    if not isinstance(values, list):
+        entry.add(f"expected {key} as a list, got {entry.excerpt(key)}", "computed from the masks")
+        entry.set(key, [value or None for value in computed])
+        return
+    if len(values) != len(computed):
+        _add_wrong_length(entry, key, len(values), len(computed))
+    repaired = _resize(values, len(computed), None)
+    for frame, (value, of_mask) in enumerate(zip(repaired, computed, strict=True)):
+        if of_mask and not is_valid(value):
+            entry.add(
+                f"there is a mask, but {what} {_excerpt(msgspec.json.encode(value))}", "computed from the mask", frame
+            )
+            repaired[frame] = of_mask
+        elif not of_mask and value not in (None, 0, [0, 0, 0, 0]):
+            if frame not in dropped:
+                entry.add(f"there is no mask, but {what} {_excerpt(msgspec.json.encode(value))}", "set to null", frame)
+            repaired[frame] = None
+    if repaired != values:
+        entry.set(key, repaired)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_area(value: Any) -> bool:
+    return _is_number(value) and value > 0
+
+
+def _is_box(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value)) and min(value[2:]) > 0
+
+
+def _check_frames(videos: list[_Entry], root: Path, report: ValidationReport, progress: Progress) -> None:
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder {root} with frames")
     for place, entry in enumerate(videos, 1):
-        if entry.removed or entry.found.length is None:
+        if entry.removed or entry.extent.length is None:
             continue
-        height, width = entry.found.size_hw or (0, 0)
-        info = VideoInfo(entry.get("id"), width, height, entry.found.length, tuple(entry.get("file_names") or ()))
+        height, width = entry.extent.size_hw or (0, 0)
+        info = VideoInfo(entry.get("id"), width, height, entry.extent.length, tuple(entry.get("file_names") or ()))
         try:
             files = find_frames(info, root, hint=report.path.stem)
         except (OSError, ValueError) as error:
-            report.faults.append(Fault("video", str(error), info.id))
+            report.faults.append(ValidationFault("video", str(error), info.id))
             continue
         missing = [(frame, file) for frame, file in enumerate(files) if not file.is_file()]
-        report.faults.extend(Fault("video", f"{file} does not exist", info.id, frame=t) for t, file in missing)
+        report.faults.extend(
+            ValidationFault("video", f"{file} does not exist", info.id, frame=frame) for frame, file in missing
+        )
         progress("looking for frames", place, len(videos))

@@ -83,7 +83,7 @@ class Prediction(msgspec.Struct, frozen=True):
     segmentations: msgspec.Raw
 
 
-class _File(msgspec.Struct):
+class _DatasetFile(msgspec.Struct):
     videos: list[VideoInfo]
     categories: list[Category]
     annotations: list[Annotation] | None = None
@@ -124,8 +124,8 @@ class Dataset:
         """
         annotations = self.annotations_of(video_id)
         tracks, faults = segmentations.read([a.segmentations for a in annotations], self._info(video_id).size_hw)
-        for track, frame, text in faults:
-            raise ValueError(f"{self._where(annotations[track])}{_frame(frame)}: {text}")
+        if faults:
+            raise ValueError(f"{self._where(annotations[faults[0].track])}{faults[0].place}")
         return tracks
 
     def video(self, video_id: int) -> VideoResult:
@@ -167,7 +167,7 @@ class Dataset:
 
     def _track(self, info: VideoInfo, annotation: Annotation, track: TrackMasks) -> Track:
         where = self._where(annotation)
-        areas = track.areas if annotation.areas is None else _numbers(annotation.areas)
+        areas = track.areas if annotation.areas is None else np.array([area or 0 for area in annotation.areas], float)
         stated = _boxes(annotation.bboxes, where)
         rles = tuple(_or_none(track))
         for name, values in (("segmentations", rles), ("areas", areas), ("bboxes", rles if stated is None else stated)):
@@ -212,9 +212,9 @@ class Results:
         """
         raws = [prediction.segmentations for prediction in self.of_video(video_id)]
         tracks, faults = segmentations.read(raws, size_hw)
-        for track, frame, text in faults:
-            place = self.by_video[video_id][track]
-            raise ValueError(f"{self.path}: video {video_id}, prediction {place + 1}{_frame(frame)}: {text}")
+        if faults:
+            number = self.by_video[video_id][faults[0].track] + 1
+            raise ValueError(f"{self.path}: video {video_id}, prediction {number}{faults[0].place}")
         return tracks
 
     def video(self, info: VideoInfo, categories: Mapping[int, str]) -> VideoResult:
@@ -240,7 +240,7 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
 
 def parse_dataset(data: bytes, path: str | os.PathLike) -> Dataset:
     """The same of a file's bytes. path: how messages call it. Raises: ValueError as `open_dataset`."""
-    content = jsonfile.decode(data, _File, path)
+    content = jsonfile.decode(data, _DatasetFile, path)
     return Dataset(Path(path), content.videos, content.categories, content.annotations)
 
 
@@ -320,11 +320,21 @@ def _add_video(videos: dict[int, dict], categories: dict[int, str], result: Vide
         "width": width,
         "height": height,
         "length": result.length,
-        "file_names": list(result.file_names) or [f"{result.name}/{t:05d}.jpg" for t in range(result.length)],
+        "file_names": list(frame_names(result)),
     }
-    for id, name in result.categories.items():
+    merge_categories(categories, result.categories)
+
+
+def merge_categories(categories: dict[int, str], others: Mapping[int, str]) -> None:
+    """Add `others` to `categories`. Raises: ValueError where a category has another name in each."""
+    for id, name in others.items():
         if categories.setdefault(id, name) != name:
             raise ValueError(f"category {id}: expected one name, got {categories[id]!r} and {name!r}")
+
+
+def frame_names(result: VideoResult) -> tuple[str, ...]:
+    """The frames' file names; <video>/<frame>.jpg for a video that has none."""
+    return result.file_names or tuple(f"{result.name}/{frame:05d}.jpg" for frame in range(result.length))
 
 
 def _annotation(number: int, result: VideoResult, track: Track) -> dict:
@@ -351,14 +361,6 @@ def _unique(items: Sequence, path: Path, what: str) -> dict:
         twice = next(item.id for item in items if item.id in seen or seen.add(item.id))
         raise ValueError(f"{path}: expected every {what} id once, got {twice} twice")
     return result
-
-
-def _frame(frame: int | None) -> str:
-    return "" if frame is None else f", frame {frame}"
-
-
-def _numbers(values: Sequence[float | None]) -> np.ndarray:
-    return np.array([value or 0 for value in values], float)
 
 
 def _boxes(raw: msgspec.Raw, where: str) -> np.ndarray | None:

@@ -38,6 +38,11 @@ class MaskFault(NamedTuple):
     frame: int | None
     text: str
 
+    @property
+    def place(self) -> str:
+        """ ", frame 3: text", to be appended to the name of the track."""
+        return ("" if self.frame is None else f", frame {self.frame}") + f": {self.text}"
+
 
 class EncodedTrack(NamedTuple):
     """One track's masks, not checked yet.

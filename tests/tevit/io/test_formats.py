@@ -11,8 +11,8 @@ from hypothesis import given, settings
 
 from tests import annotations as make
 from tevit.cli import main as cli
-from tevit.io import formats, ytvis
-from tevit.io.formats import cvat
+from tevit.io import ytvis
+from tevit.io.formats import convert, cvat
 from tevit.masks import ops as masks
 from tevit.results import Track, VideoResult
 
@@ -45,8 +45,8 @@ def dataset_of(folder, results) -> ytvis.Dataset:
 def test_coco_and_back(tmp_path_factory, results):
     folder = tmp_path_factory.mktemp("coco")
     dataset = dataset_of(folder, results)
-    formats.write(folder / "coco.json", "coco", dataset.results())
-    again, notes = formats.read(folder / "coco.json")
+    convert.write(folder / "coco.json", "coco", dataset.results())
+    again, notes = convert.read(folder / "coco.json")
     assert notes == []
     for before, after in zip(dataset.results(), again, strict=True):
         make.same_tracks(by_id(seen(before)), by_id(after))
@@ -57,8 +57,8 @@ def test_coco_and_back(tmp_path_factory, results):
 def test_cvat_and_back(tmp_path_factory, results):
     folder = tmp_path_factory.mktemp("cvat")
     dataset = dataset_of(folder, results)
-    formats.write(folder / "cvat.xml", "cvat", dataset.results())
-    again, notes = formats.read(folder / "cvat.xml", like=dataset)
+    convert.write(folder / "cvat.xml", "cvat", dataset.results())
+    again, notes = convert.read(folder / "cvat.xml", like=dataset)
     assert notes == []
     for before, after in zip(dataset.results(), again, strict=True):
         make.same_tracks(by_id(seen(before)), by_id(after), boxes=False)
@@ -74,7 +74,7 @@ def test_coco_as_other_tools_read_it(tmp_path):
     from pycocotools import coco as typed_coco
 
     make.save(tmp_path, "gt.json", make.sample())
-    formats.write(tmp_path / "coco.json", "coco", ytvis.open_dataset(tmp_path / "gt.json").results())
+    convert.write(tmp_path / "coco.json", "coco", ytvis.open_dataset(tmp_path / "gt.json").results())
     tool: Any = typed_coco  # its types know no keys beside COCO's own
     coco = tool.COCO(str(tmp_path / "coco.json"))
     assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())][:3] == [
@@ -108,7 +108,7 @@ def test_coco_without_our_keys(tmp_path):
             {"id": 4, "image_id": 70} | shape,
         ],
     }
-    results, notes = formats.read(make.save(tmp_path, "coco.json", content))
+    results, notes = convert.read(make.save(tmp_path, "coco.json", content))
     videos = list(results)
     assert [video.file_names for video in videos] == [("b/1.jpg", "b/2.jpg"), ("a/1.jpg",)]
     assert [(t.id, t.present.tolist(), t.areas.tolist()) for t in videos[0].tracks] == [
@@ -136,10 +136,10 @@ def test_coco_without_our_keys(tmp_path):
 )
 def test_coco_that_contradicts_itself(tmp_path, change, story):
     make.save(tmp_path, "gt.json", make.sample())
-    formats.write(tmp_path / "coco.json", "coco", ytvis.open_dataset(tmp_path / "gt.json").results())
+    convert.write(tmp_path / "coco.json", "coco", ytvis.open_dataset(tmp_path / "gt.json").results())
     content = json.loads((tmp_path / "coco.json").read_text())
     change(content)
-    results, _ = formats.read(make.save(tmp_path, "coco.json", content))
+    results, _ = convert.read(make.save(tmp_path, "coco.json", content))
     with pytest.raises(ValueError, match=story):
         list(results)
 
@@ -168,7 +168,7 @@ def test_cvat_masks_are_drawn_as_cvat_draws_them(tmp_path):
     )
     content["annotations"][0]["iscrowd"] = 1
     make.save(tmp_path, "gt.json", content)
-    written = formats.write(tmp_path / "out.xml", "cvat", ytvis.open_dataset(tmp_path / "gt.json").results())
+    written = convert.write(tmp_path / "out.xml", "cvat", ytvis.open_dataset(tmp_path / "gt.json").results())
     root = ElementTree.parse(tmp_path / "out.xml").getroot()
     assert [child.tag for child in root] == ["version", "meta", "image", "image"]
     assert [name.text for name in root.iterfind("meta/task/labels/label/name")] == list(make.CATEGORIES.values())
@@ -216,7 +216,7 @@ XML = """<?xml version="1.0" encoding="utf-8"?>
 
 def test_cvat_as_people_export_it(tmp_path):
     (tmp_path / "a.xml").write_text(XML)
-    results, notes = formats.read(tmp_path / "a.xml")
+    results, notes = convert.read(tmp_path / "a.xml")
     first, second = results
     assert (first.video_id, first.name, first.file_names) == (1, "a", ("a/1.jpg", "a/2.jpg"))
     assert first.categories == {1: "cat", 2: "dog", 3: "bird"}
@@ -239,8 +239,8 @@ def test_cvat_archives_are_read(tmp_path):
     with zipfile.ZipFile(tmp_path / "export.zip", "w") as archive:
         archive.writestr("annotations.xml", XML)
         archive.writestr("images/a/1.jpg", b"")
-    assert formats.detect(tmp_path / "export.zip") == "cvat"
-    assert len(list(formats.read(tmp_path / "export.zip")[0])) == 2
+    assert convert.detect(tmp_path / "export.zip") == "cvat"
+    assert len(list(convert.read(tmp_path / "export.zip")[0])) == 2
 
 
 def test_like_brings_back_ids_and_frames_that_cvat_left_out(tmp_path):
@@ -248,7 +248,7 @@ def test_like_brings_back_ids_and_frames_that_cvat_left_out(tmp_path):
     content = make.data_set([video], []) | {"categories": [{"id": 5, "name": "dog"}, {"id": 9, "name": "cat"}]}
     like = ytvis.open_dataset(make.save(tmp_path, "gt.json", content))
     (tmp_path / "a.xml").write_text(XML)
-    results, notes = formats.read(tmp_path / "a.xml", like=like)
+    results, notes = convert.read(tmp_path / "a.xml", like=like)
     (result,) = results
     assert (result.video_id, result.length) == (33, 3)
     assert {t.category_id: t.present.tolist() for t in result.tracks} == {
@@ -284,13 +284,13 @@ def test_cvat_that_is_wrong(tmp_path, old, new, story):
     assert old in XML
     (tmp_path / "a.xml").write_text(XML.replace(old, new))
     with pytest.raises(ValueError, match=story):
-        list(formats.read(tmp_path / "a.xml")[0])
+        list(convert.read(tmp_path / "a.xml")[0])
 
 
 def test_cvat_for_video_is_refused(tmp_path):
     (tmp_path / "a.xml").write_text('<annotations><track id="0" label="dog"></track></annotations>')
     with pytest.raises(ValueError, match=r"expected an export as CVAT for images, .* found CVAT for video"):
-        formats.read(tmp_path / "a.xml")
+        convert.read(tmp_path / "a.xml")
 
 
 @quick
@@ -305,9 +305,9 @@ def test_nothing_half_written(tmp_path):
         yield from ytvis.open_dataset(make.save(tmp_path, "gt.json", make.sample())).results()
         raise ValueError("a faulty mask")
 
-    for to in formats.FORMATS:
+    for to in convert.FORMATS:
         with pytest.raises(ValueError, match="a faulty mask"):
-            formats.write(tmp_path / "out", to, failing())
+            convert.write(tmp_path / "out", to, failing())
     assert [path.name for path in tmp_path.iterdir()] == ["gt.json"]
 
 
@@ -337,8 +337,8 @@ def test_scores_travel(tmp_path):
     scored = Track(track.id, track.category_id, 0.123456789, track.rles, track.boxes_xyxy, track.areas)
     result = VideoResult(5, "film5", video.size_hw, video.times, video.categories, (scored,), video.file_names)
     for to in ("coco", "cvat"):
-        formats.write(tmp_path / "out", to, iter([result]))
-        (again,) = formats.read(tmp_path / "out")[0]
+        convert.write(tmp_path / "out", to, iter([result]))
+        (again,) = convert.read(tmp_path / "out")[0]
         assert again.tracks[0].score == 0.123456789
 
 

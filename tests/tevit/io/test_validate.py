@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from tests import annotations as make
 from tevit.cli import main as cli
 from tevit.io import ytvis
-from tevit.io.validate import Report, validate
+from tevit.io.validate import ValidationReport, validate
 
 SQUARE, BAR = make.rectangle(1, 2, 4, 5), make.rectangle(0, 6, 6, 8)
 
 
-def report_of(folder, content: object, **options) -> Report:
+def report_of(folder, content: object, **options) -> ValidationReport:
     return validate(make.save(folder, "file.json", content), **options)
 
 
-def stories(report: Report) -> list[str]:
+def stories(report: ValidationReport) -> list[str]:
     return [str(fault) for fault in report.faults]
 
 

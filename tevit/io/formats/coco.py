@@ -1,4 +1,4 @@
-"""COCO JSON, one image a frame: what tools for single pictures read. Identities travel in keys of our own."""
+"""COCO JSON, one image per frame, for tools that work on single images; identities are in additional keys."""
 
 import os
 from collections.abc import Iterable, Iterator
@@ -11,16 +11,16 @@ import numpy as np
 from tevit.boxes import xywh_to_xyxy, xyxy_to_xywh
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
-from tevit.io.ytvis import FPS, Category, VideoInfo
+from tevit.io.ytvis import FPS, Category, VideoInfo, frame_names, merge_categories
 from tevit.masks import json as segmentations
 from tevit.masks import ops as masks
 from tevit.results import RLE, Track, VideoResult
 
 
 def write(path: str | os.PathLike, results: Iterable[VideoResult]) -> None:
-    """Write videos as COCO, one in memory at a time: masks as run-length text, one annotation a track and frame.
+    """Write videos as COCO, one in memory at a time: masks as run-length text, one annotation per track and frame.
 
-    Images bear video_id and frame_id (from 0), annotations track_id, predictions' ones score.
+    Images have video_id and frame_id (from 0), annotations track_id, those of predictions score.
 
     Raises: ValueError where two videos name one category differently.
     """
@@ -30,7 +30,7 @@ def write(path: str | os.PathLike, results: Iterable[VideoResult]) -> None:
     with atomic(path) as temporary, open(temporary, "wb") as file:
         file.write(b'{"annotations":[')
         for result in results:
-            _add_categories(categories, result)
+            merge_categories(categories, result.categories)
             first = len(images) + 1
             images.extend(_images(result, first))
             for annotation in _annotations(result, first):
@@ -39,12 +39,6 @@ def write(path: str | os.PathLike, results: Iterable[VideoResult]) -> None:
         names = [{"id": id, "name": name, "supercategory": "object"} for id, name in categories.items()]
         file.write(b'],\n"images":' + jsonfile.encode(images))
         file.write(b',\n"categories":' + jsonfile.encode(names) + b"}\n")
-
-
-def _add_categories(categories: dict[int, str], result: VideoResult) -> None:
-    for id, name in result.categories.items():
-        if categories.setdefault(id, name) != name:
-            raise ValueError(f"category {id}: expected one name, got {categories[id]!r} and {name!r}")
 
 
 def _images(result: VideoResult, first: int) -> Iterator[dict]:
@@ -58,11 +52,6 @@ def _images(result: VideoResult, first: int) -> Iterator[dict]:
             "video_id": result.video_id,
             "frame_id": frame,
         }
-
-
-def frame_names(result: VideoResult) -> tuple[str, ...]:
-    """The frames' file names; made up for a video that has none."""
-    return result.file_names or tuple(f"{result.name}/{frame:05d}.jpg" for frame in range(result.length))
 
 
 def _annotations(result: VideoResult, first: int) -> Iterator[dict]:
@@ -81,7 +70,7 @@ def _annotations(result: VideoResult, first: int) -> Iterator[dict]:
                 } | ({} if track.score == 1 else {"score": track.score})
 
 
-class _Image(msgspec.Struct):
+class _CocoImage(msgspec.Struct):
     id: int
     width: int
     height: int
@@ -90,7 +79,7 @@ class _Image(msgspec.Struct):
     frame_id: int | None = None
 
 
-class _Annotation(msgspec.Struct):
+class _CocoAnnotation(msgspec.Struct):
     id: int
     image_id: int
     category_id: int
@@ -103,35 +92,37 @@ class _Annotation(msgspec.Struct):
     score: float = 1.0
 
 
-class _File(msgspec.Struct):
-    images: list[_Image]
+class _CocoFile(msgspec.Struct):
+    images: list[_CocoImage]
     categories: list[Category]
-    annotations: list[_Annotation] = []
+    annotations: list[_CocoAnnotation] = []
 
 
-class _Frame(NamedTuple):
+class _MaskInFrame(NamedTuple):
     rle: RLE
     box_xyxy: np.ndarray
     area: float
 
 
 def read(path: str | os.PathLike) -> tuple[Iterator[VideoResult], list[str]]:
-    """The videos of a COCO file, and notes on what was left out or made up.
+    """The videos of a COCO file, and notes on what was left out or added.
 
     Images without video_id belong to the video of their folder, in the order of their names; an annotation without
     track_id (or instance_id) is a track of one frame.
 
-    Raises: OSError or ValueError where the file cannot be read; for masks, when their video's turn comes.
+    Raises: OSError or ValueError where the file cannot be read; faulty masks raise when their video is iterated.
     """
-    content = jsonfile.decode(jsonfile.read(path), _File, path)
+    content = jsonfile.decode(jsonfile.read(path), _CocoFile, path)
     categories = {category.id: category.name for category in content.categories}
     videos = _videos(content.images)
     places = {image.id: (video, frame) for video, images in videos.items() for frame, image in enumerate(images)}
-    lost = sum(annotation.image_id not in places for annotation in content.annotations)
-    alone = sum(annotation.track_id is None and annotation.instance_id is None for annotation in content.annotations)
-    notes = [f"{lost} annotations of images that are not in the file were left out"] if lost else []
-    notes += [f"{alone} annotations have no track_id: each became a track of one frame"] if alone else []
-    by_video: dict[int, list[_Annotation]] = {video: [] for video in videos}
+    orphaned = sum(annotation.image_id not in places for annotation in content.annotations)
+    untracked = sum(
+        annotation.track_id is None and annotation.instance_id is None for annotation in content.annotations
+    )
+    notes = [f"{orphaned} annotations of images that are not in the file were left out"] if orphaned else []
+    notes += [f"{untracked} annotations have no track_id: each became a track of one frame"] if untracked else []
+    by_video: dict[int, list[_CocoAnnotation]] = {video: [] for video in videos}
     for annotation in content.annotations:
         if annotation.image_id in places:
             by_video[places[annotation.image_id][0]].append(annotation)
@@ -139,12 +130,12 @@ def read(path: str | os.PathLike) -> tuple[Iterator[VideoResult], list[str]]:
     return (_video(path, id, videos[id], categories, by_video[id], frames) for id in videos), notes
 
 
-def _videos(images: list[_Image]) -> dict[int, list[_Image]]:
+def _videos(images: list[_CocoImage]) -> dict[int, list[_CocoImage]]:
     """Video id -> its images in order."""
     taken = {image.video_id for image in images if image.video_id is not None}
     free = (id for id in range(1, len(images) + len(taken) + 1) if id not in taken)
     folders: dict[str, int] = {}
-    videos: dict[int, list[_Image]] = {}
+    videos: dict[int, list[_CocoImage]] = {}
     for image in images:
         folder = str(PurePosixPath(image.file_name).parent)
         if image.video_id is None and folder not in folders:
@@ -158,9 +149,9 @@ def _videos(images: list[_Image]) -> dict[int, list[_Image]]:
 def _video(
     path: str | os.PathLike,
     id: int,
-    images: list[_Image],
+    images: list[_CocoImage],
     categories: dict[int, str],
-    annotations: list[_Annotation],
+    annotations: list[_CocoAnnotation],
     frames: dict[int, int],
 ) -> VideoResult:
     first = images[0]
@@ -169,7 +160,7 @@ def _video(
         sizes = " and ".join(f"{image.height} x {image.width} ({image.file_name})" for image in (first, other))
         raise ValueError(f"{path}: expected images of one size in a video, got {sizes}")
     info = VideoInfo(id, first.width, first.height, len(images), tuple(image.file_name for image in images))
-    groups: dict[int, list[_Annotation]] = {}
+    groups: dict[int, list[_CocoAnnotation]] = {}
     free = max((a.track_id or a.instance_id or 0 for a in annotations), default=0)
     for annotation in annotations:
         track = annotation.track_id if annotation.track_id is not None else annotation.instance_id
@@ -181,29 +172,29 @@ def _video(
 
 
 def _track(
-    path: str | os.PathLike, id: int, group: list[_Annotation], info: VideoInfo, frames: dict[int, int]
+    path: str | os.PathLike, id: int, group: list[_CocoAnnotation], info: VideoInfo, frames: dict[int, int]
 ) -> Track:
     first = group[0]
-    found: dict[int, _Frame] = {}
+    masks_by_frame: dict[int, _MaskInFrame] = {}
     for annotation in group:
         frame = frames[annotation.image_id]
         if annotation.category_id != first.category_id:
             both = f"{first.category_id} and {annotation.category_id}"
             raise ValueError(f"{path}: track {id} of video {info.id}: expected one category, got {both}")
-        if frame in found:
+        if frame in masks_by_frame:
             raise ValueError(
                 f"{path}: track {id} of video {info.id}: expected one annotation in frame {frame}, got two"
             )
         if (entry := _frame(path, annotation, info)) is not None:
-            found[frame] = entry
+            masks_by_frame[frame] = entry
     boxes, areas = np.full((info.length, 4), np.nan, np.float32), np.zeros(info.length)
-    for frame, entry in found.items():
+    for frame, entry in masks_by_frame.items():
         boxes[frame], areas[frame] = entry.box_xyxy, entry.area
-    rles = tuple(found[frame].rle if frame in found else None for frame in range(info.length))
+    rles = tuple(masks_by_frame[t].rle if t in masks_by_frame else None for t in range(info.length))
     return Track(id, first.category_id, first.score, rles, boxes, areas, bool(first.iscrowd))
 
 
-def _frame(path: str | os.PathLike, annotation: _Annotation, info: VideoInfo) -> _Frame | None:
+def _frame(path: str | os.PathLike, annotation: _CocoAnnotation, info: VideoInfo) -> _MaskInFrame | None:
     try:
         rle = segmentations.from_json(msgspec.json.decode(annotation.segmentation), info.size_hw)
     except ValueError as error:
@@ -213,4 +204,4 @@ def _frame(path: str | os.PathLike, annotation: _Annotation, info: VideoInfo) ->
     box = masks.to_box_xyxy(rle)
     if annotation.bbox is not None:
         box = xywh_to_xyxy(np.array(annotation.bbox)).astype(np.float32)
-    return _Frame(rle, box, float(masks.areas([rle])[0]) if annotation.area is None else annotation.area)
+    return _MaskInFrame(rle, box, float(masks.areas([rle])[0]) if annotation.area is None else annotation.area)

@@ -20,8 +20,7 @@ import numpy as np
 
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
-from tevit.io.formats.coco import frame_names
-from tevit.io.ytvis import FPS, Dataset, VideoInfo
+from tevit.io.ytvis import FPS, Dataset, VideoInfo, frame_names
 from tevit.masks import json as segmentations
 from tevit.masks import ops as masks
 from tevit.results import RLE, Track, VideoResult
@@ -34,15 +33,15 @@ TRACK, CROWD, SCORE = "track_id", "iscrowd", "score"
 def write(path: str | os.PathLike, results: Iterable[VideoResult]) -> list[Path]:
     """Write videos as CVAT's XML for images, one in memory at a time, and beside it NAME.labels.json.
 
-    The labels, with the attributes that bear track, crowd and score, are for the "Raw" tab of a new CVAT task's label
-    editor: an import needs them there. All videos' frames are images of one task.
+    The labels, with attributes for track, crowd and score, are for the "Raw" tab of a new CVAT task's label editor:
+    CVAT imports only masks whose labels the task has. All videos' frames are images of one task.
     """
     labels: dict[str, None] = {}
     target = Path(path)
     beside = target.with_name(f"{target.stem}.labels.json")
     count = 0
     with atomic(target) as temporary, open(temporary, "w+", encoding="utf-8") as file:
-        # The labels come first, but are known last: they get the place in front when all images are written.
+        # The labels stand before the images but are known only after the last one, so images go to a second file.
         with tempfile.TemporaryFile("w+", encoding="utf-8", dir=temporary.parent) as images:
             for result in results:
                 labels |= dict.fromkeys(result.categories.values())
@@ -53,17 +52,11 @@ def write(path: str | os.PathLike, results: Iterable[VideoResult]) -> list[Path]
             shutil.copyfileobj(images, file)
         file.write("</annotations>\n")
     with atomic(beside) as temporary:
-        temporary.write_text(jsonfile.dump_pretty([_label(name) for name in labels]) + "\n", encoding="utf-8")
+        attribute = {"mutable": False, "input_type": "text", "default_value": "", "values": [""]}
+        attributes = [{"name": name} | attribute for name in (TRACK, CROWD, SCORE)]
+        content = [{"name": name, "attributes": attributes} for name in labels]
+        temporary.write_text(jsonfile.dump_pretty(content) + "\n", encoding="utf-8")
     return [target, beside]
-
-
-def _label(name: str) -> dict:
-    """A label as the "Raw" tab of CVAT's label editor takes it."""
-    return {"name": name, "attributes": [_attribute(attribute) for attribute in (TRACK, CROWD, SCORE)]}
-
-
-def _attribute(name: str) -> dict:
-    return {"name": name, "mutable": False, "input_type": "text", "default_value": "", "values": [""]}
 
 
 def _meta(labels: list[str], count: int) -> str:
@@ -111,7 +104,7 @@ def run_lengths(mask: np.ndarray) -> np.ndarray:
     return np.diff(np.concatenate([[0], edges, [mask.size]]))
 
 
-class _Shape(NamedTuple):
+class _CvatMask(NamedTuple):
     """One mask of one image. track: what its attribute says, None where it has none."""
 
     label: str
@@ -121,21 +114,21 @@ class _Shape(NamedTuple):
     score: float
 
 
-class _Image(NamedTuple):
+class _CvatImage(NamedTuple):
     id: int
     name: str
     size_hw: tuple[int, int]
-    shapes: list[_Shape]
+    shapes: list[_CvatMask]
 
 
-class _Content(NamedTuple):
+class _CvatFile(NamedTuple):
     labels: list[str]
-    images: list[_Image]
+    images: list[_CvatImage]
     notes: list[str]
 
 
 def read(path: str | os.PathLike, like: Dataset | None = None) -> tuple[Iterator[VideoResult], list[str]]:
-    """The videos of a CVAT file, or of the zip archive that CVAT exports, and notes on what was left out or made up.
+    """The videos of a CVAT file, or of the zip archive that CVAT exports, and notes on what was left out or added.
 
     Images of one folder are one video, in the order of their ids. Masks and polygons are read; those of one track_id in
     one image are united. like: a data set whose videos, frames and categories, found by name, give ids and places.
@@ -148,27 +141,21 @@ def read(path: str | os.PathLike, like: Dataset | None = None) -> tuple[Iterator
         categories = dict(enumerate(content.labels, 1))
     else:
         videos = like.videos.values()
-        categories = _categories_like(content, like)
+        categories = dict(like.categories)
+        for name in content.labels:
+            if name not in categories.values():
+                number = max(categories, default=0) + 1
+                categories[number] = name
+                content.notes.append(f"the label {name!r} is no category of {like.path}: it became number {number}")
     images = {image.name: image for image in content.images}
     known = {name for info in videos for name in info.file_names}
-    if strange := images.keys() - known:
-        content.notes.append(f"{len(strange)} images that {like.path if like else path} does not have were left out")
+    if unknown := images.keys() - known:
+        content.notes.append(f"{len(unknown)} images that {like.path if like else path} does not have were left out")
     return (_video(path, info, images, categories) for info in videos), content.notes
 
 
-def _categories_like(content: _Content, like: Dataset) -> dict[int, str]:
-    categories = dict(like.categories)
-    for name in content.labels:
-        if name not in categories.values():
-            categories[max(categories, default=0) + 1] = name
-            content.notes.append(
-                f"the label {name!r} is no category of {like.path}: it became number {max(categories)}"
-            )
-    return categories
-
-
-def _by_folder(images: list[_Image]) -> list[VideoInfo]:
-    folders: dict[str, list[_Image]] = {}
+def _by_folder(images: list[_CvatImage]) -> list[VideoInfo]:
+    folders: dict[str, list[_CvatImage]] = {}
     for image in sorted(images, key=lambda image: image.id):
         folders.setdefault(str(PurePosixPath(image.name).parent), []).append(image)
     return [
@@ -177,8 +164,8 @@ def _by_folder(images: list[_Image]) -> list[VideoInfo]:
     ]
 
 
-def _parse(path: str | os.PathLike) -> _Content:
-    content, left_out = _Content([], [], []), Counter[str]()
+def _parse(path: str | os.PathLike) -> _CvatFile:
+    content, left_out = _CvatFile([], [], []), Counter[str]()
     try:
         with _opened(path) as file:
             for _, element in ElementTree.iterparse(file):
@@ -196,10 +183,10 @@ def _parse(path: str | os.PathLike) -> _Content:
         raise ValueError(f"{path}: expected an export as CVAT for images, with image elements, found {export}")
     shapes = [shape for image in content.images for shape in image.shapes]
     content.labels.extend(dict.fromkeys(shape.label for shape in shapes if shape.label not in content.labels))
-    alone = sum(shape.track is None for shape in shapes)
+    untracked = sum(shape.track is None for shape in shapes)
     for tag, count in left_out.items():
         content.notes.append(f"{count} {tag} elements were left out: only masks and polygons are read")
-    content.notes.extend([f"{alone} masks have no {TRACK}: each became a track of one frame"] if alone else [])
+    content.notes.extend([f"{untracked} masks have no {TRACK}: each became a track of one frame"] if untracked else [])
     return content
 
 
@@ -213,11 +200,11 @@ def _opened(path: str | os.PathLike) -> Iterator[IO[bytes]]:
         yield file
 
 
-def _image(element: ElementTree.Element, path: str | os.PathLike, left_out: Counter[str]) -> _Image:
+def _image(element: ElementTree.Element, path: str | os.PathLike, left_out: Counter[str]) -> _CvatImage:
     name = element.get("name", "")
     where = f"{path}, image {name!r}"
     id, height, width = (_whole(element, key, where) for key in ("id", "height", "width"))
-    shapes: list[_Shape] = []
+    shapes: list[_CvatMask] = []
     for child in element:
         if child.tag not in ("mask", "polygon"):
             left_out[child.tag] += 1
@@ -228,14 +215,14 @@ def _image(element: ElementTree.Element, path: str | os.PathLike, left_out: Coun
             raise ValueError(f"{where}: {error}") from None
         if rle is not None:
             shapes.append(_shape(child, rle))
-    return _Image(id, name, (height, width), shapes)
+    return _CvatImage(id, name, (height, width), shapes)
 
 
-def _shape(element: ElementTree.Element, rle: RLE) -> _Shape:
+def _shape(element: ElementTree.Element, rle: RLE) -> _CvatMask:
     values = {child.get("name"): (child.text or "").strip() for child in element.iter("attribute")}
     crowd = values.get(CROWD, "").lower() in ("1", "true")
     score = float(values.get(SCORE) or 1)
-    return _Shape(element.get("label", ""), rle, values.get(TRACK) or None, crowd, score)
+    return _CvatMask(element.get("label", ""), rle, values.get(TRACK) or None, crowd, score)
 
 
 def _whole(element: ElementTree.Element, key: str, where: str) -> int:
@@ -270,37 +257,32 @@ def _polygon_rle(element: ElementTree.Element, size_hw: tuple[int, int], where: 
 
 
 def _video(
-    path: str | os.PathLike, info: VideoInfo, images: dict[str, _Image], categories: dict[int, str]
+    path: str | os.PathLike, info: VideoInfo, images: dict[str, _CvatImage], categories: dict[int, str]
 ) -> VideoResult:
-    found: dict[str, dict[int, list[_Shape]]] = {}
-    alone = 0
+    tracks: dict[str, dict[int, list[_CvatMask]]] = {}
+    untracked = 0
     for frame, name in enumerate(info.file_names):
         image = images.get(name)
         if image is not None and image.size_hw != info.size_hw:
             raise ValueError(f"{path}, image {name!r}: expected {info.size_hw} as its video has, got {image.size_hw}")
         for shape in image.shapes if image else ():
-            alone += shape.track is None
-            key = f"alone {alone}" if shape.track is None else shape.track
-            found.setdefault(key, {}).setdefault(frame, []).append(shape)
-    ids = _track_ids(list(found))
-    names = {name: id for id, name in reversed(categories.items())}
-    tracks = tuple(_track(path, ids[key], frames, info, names) for key, frames in found.items())
-    times = np.arange(info.length) / FPS
-    return VideoResult(info.id, info.name, info.size_hw, times, categories, tracks, info.file_names)
-
-
-def _track_ids(keys: list[str]) -> dict[str, int]:
-    """The number that a track_id is, else the next free one."""
-    ids = {key: int(key) for key in keys if key.isdecimal()}
-    free = max(ids.values(), default=0)
-    for key in keys:
+            untracked += shape.track is None
+            key = f"untracked {untracked}" if shape.track is None else shape.track
+            tracks.setdefault(key, {}).setdefault(frame, []).append(shape)
+    # the number in track_id, else the next free one
+    ids = {key: int(key) for key in tracks if key.isdecimal()}
+    last_id = max(ids.values(), default=0)
+    for key in tracks:
         if key not in ids:
-            ids[key] = free = free + 1
-    return ids
+            ids[key] = last_id = last_id + 1
+    names = {name: id for id, name in reversed(categories.items())}
+    results = tuple(_track(path, ids[key], frames, info, names) for key, frames in tracks.items())
+    times = np.arange(info.length) / FPS
+    return VideoResult(info.id, info.name, info.size_hw, times, categories, results, info.file_names)
 
 
 def _track(
-    path: str | os.PathLike, id: int, frames: dict[int, list[_Shape]], info: VideoInfo, names: dict[str, int]
+    path: str | os.PathLike, id: int, frames: dict[int, list[_CvatMask]], info: VideoInfo, names: dict[str, int]
 ) -> Track:
     shapes = [shape for group in frames.values() for shape in group]
     labels = list(dict.fromkeys(shape.label for shape in shapes))

@@ -15,7 +15,7 @@ CATEGORIES_2019 = dict(enumerate(_YTVIS_2019.split(), 1))
 CATEGORIES_2021 = dict(enumerate(_YTVIS_2021.split(), 1))
 """YouTube-VIS 2021 and 2022."""
 CATEGORIES_OVIS = dict(enumerate(_OVIS.split(), 1))
-"""OVIS spells "Vehical" so."""
+"""The spelling "Vehical" is that of OVIS."""
 
 _COCO = """person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,
 parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, handbag,
@@ -25,4 +25,4 @@ pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv, l
 phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear, hair drier, toothbrush"""
 
 CATEGORIES_COCO = dict(enumerate(_COCO.replace("\n", " ").split(", "), 1))
-"""COCO's own ids have gaps; the labels of a detector, and so these numbers, do not."""
+"""Consecutive labels of a detector; COCO's own ids have gaps."""

@@ -1,7 +1,6 @@
-"""Track and VideoResult: the one result type, for predictions and ground truth alike.
+"""Track and VideoResult: the result type of predictions and of ground truth.
 
-Tensors never get this far: everything here is numpy and run-length encoded masks, in the pixels and the time of
-the original video.
+Arrays are numpy, masks run-length encoded; coordinates are pixels, times seconds of the original video.
 """
 
 import csv
@@ -27,11 +26,11 @@ class Track:
     """One object over all T frames of a video.
 
     id: identity inside the video. score: probability in [0, 1], 1.0 for ground truth.
-    rles: T masks of the video's size; None where the object is absent (an all-zero mask means the same, is not kept).
+    rles: T masks of the video's size; None where the object is absent (never a mask without pixels).
     boxes_xyxy: float32 (T, 4), pixels of the original video, NaN where there is no box.
-    areas: float64 (T,), pixels, 0 where absent; for ground truth what the file states (the official metric uses it),
-        else the masks' own.
-    frame_scores: float32 (T,), the class's probability in each frame, whose mean is the score; None where unknown.
+    areas: float64 (T,), pixels, 0 where absent; of ground truth the file's values, which the official metric uses, else
+        those of the masks.
+    frame_scores: float32 (T,), probability of the class in each frame, whose mean is the score; None if unknown.
     """
 
     id: int
@@ -56,7 +55,7 @@ class Track:
 
     @property
     def present(self) -> np.ndarray:
-        """bool (T,): the frames in which the object is seen."""
+        """bool (T,): the frames in which the object is present."""
         return np.array([rle is not None for rle in self.rles], bool)
 
 
@@ -102,25 +101,25 @@ CSV_COLUMNS = (
 
 
 def write_csv(result: VideoResult | Iterable[VideoResult], path: str | os.PathLike) -> None:
-    """A table with one row for each track and frame in which it is seen, track by track.
+    """Write a table with one row for each track and frame in which it is present, track by track.
 
-    result: of a video, or its parts in order, of successive frames, whose rows then come part by part.
-    frame: from 0. time: seconds. x1, y1, x2, y2: pixels of the original video, empty where there is no box.
-    area: pixels. category: empty where the id has no name.
+    result: a video, or consecutive segments of one, whose rows are then written segment by segment.
+    Columns: frame from 0; time in seconds; x1, y1, x2, y2 in pixels of the original video, empty if there is no box;
+    area in pixels; category, empty if the id has no name.
     """
     first = 0
-    with atomic(path) as beside, open(beside, "w", newline="", encoding="utf-8") as file:
+    with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(CSV_COLUMNS)
-        for part in [result] if isinstance(result, VideoResult) else result:
-            for track in part.tracks:
-                table.writerows(_csv_rows(part, track, first))
-            first += part.length
+        for segment in [result] if isinstance(result, VideoResult) else result:
+            for track in segment.tracks:
+                table.writerows(_csv_rows(segment, track, first))
+            first += segment.length
 
 
 def _csv_rows(result: VideoResult, track: Track, first: int) -> Iterator[list[object]]:
     category = result.categories.get(track.category_id, "")
-    of_track = [result.name, track.id, track.category_id, category, f"{track.score:.6g}"]
+    columns = [result.name, track.id, track.category_id, category, f"{track.score:.6g}"]
     for frame in np.flatnonzero(track.present):
         box = [f"{side:.2f}" if np.isfinite(side) else "" for side in track.boxes_xyxy[frame]]
-        yield [*of_track, first + frame, f"{result.times[frame]:.6f}", *box, f"{track.areas[frame]:.15g}"]
+        yield [*columns, first + frame, f"{result.times[frame]:.6f}", *box, f"{track.areas[frame]:.15g}"]

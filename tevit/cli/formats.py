@@ -1,4 +1,4 @@
-"""`tevit formats`: annotations from one tool's format to another's."""
+"""`tevit formats`: convert annotations between YouTube-VIS, COCO and CVAT."""
 
 import argparse
 import json
@@ -44,7 +44,7 @@ def register(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Convert, and say what the new format cannot hold."""
+    """Convert, and print what the new format cannot hold."""
     from tevit.io.formats import convert
     from tevit.io.ytvis import open_dataset
 
@@ -54,20 +54,20 @@ def run(args: argparse.Namespace) -> int:
     like = open_dataset(args.like) if args.like else None
     results, notes = convert.read(args.source, gt, like)
     with TerminalProgress(unit="video") as progress:
-        written = convert.write(args.out, args.to, _shown(results, progress))
+        written = convert.write(args.out, args.to, _report_progress(results, progress))
     if args.json:
         summary = {"written": list(map(str, written)), "cannot_hold": convert.CANNOT_HOLD[args.to], "notes": notes}
         print(json.dumps(summary, indent=2, ensure_ascii=False))
         return 0
     print("\n".join(map(str, written)))
-    for story in convert.CANNOT_HOLD[args.to]:
-        print(f"  {args.to} cannot hold {story}", file=sys.stderr)
+    for loss in convert.CANNOT_HOLD[args.to]:
+        print(f"  {args.to} cannot hold {loss}", file=sys.stderr)
     for note in notes:
         print(f"  note: {note}", file=sys.stderr)
     return 0
 
 
-def _shown(results: "Iterator[VideoResult]", progress: TerminalProgress) -> "Iterator[VideoResult]":
+def _report_progress(results: "Iterator[VideoResult]", progress: TerminalProgress) -> "Iterator[VideoResult]":
     for done, result in enumerate(results, 1):
         yield result
         progress("converting", done, None)

@@ -38,27 +38,23 @@ def register(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Write both parts and say what is in them."""
+    """Write both parts and print their contents."""
     from tevit.io import split
     from tevit.io.ytvis import open_dataset
 
     dataset = open_dataset(args.dataset)
     if args.videos:
-        chosen = split.named(dataset, _names(args.videos))
+        lines = [line.strip() for line in args.videos.read_text(encoding="utf-8").splitlines()]
+        names = [line for line in lines if line and not line.startswith("#")]
+        if not names:
+            raise ValueError(f"{args.videos} names no video")
+        chosen = split.named(dataset, names)
     else:
         chosen = split.choose(dataset, args.val, args.seed)
     train, val = split.write(args.dataset, chosen, args.out)
     summary = _summary(dataset, chosen, split.counts(dataset, chosen), train, val)
     print(json.dumps(summary, indent=2, ensure_ascii=False) if args.json else _table(summary))
     return 0
-
-
-def _names(path: Path) -> list[str]:
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    names = [name for name in names if name and not name.startswith("#")]
-    if not names:
-        raise ValueError(f"{path} names no video")
-    return names
 
 
 def _summary(dataset: "Dataset", chosen: set[int], counts: dict[int, tuple[int, int]], train: Path, val: Path) -> dict:
@@ -75,16 +71,15 @@ def _summary(dataset: "Dataset", chosen: set[int], counts: dict[int, tuple[int, 
 
 
 def _table(summary: dict) -> str:
-    lines = [f"{side['file']}: {side['videos']} videos, {side['annotations']} annotations" for side in _sides(summary)]
-    wide = max((len(category["name"]) for category in summary["categories"]), default=0)
-    lines.append(f"{'category':{max(wide, 8)}}  train   val")
+    lines = [
+        f"{side['file']}: {side['videos']} videos, {side['annotations']} annotations"
+        for side in (summary["train"], summary["val"])
+    ]
+    width = max((len(category["name"]) for category in summary["categories"]), default=0)
+    lines.append(f"{'category':{max(width, 8)}}  train   val")
     for category in summary["categories"]:
-        lines.append(f"{category['name']:{max(wide, 8)}}  {category['train']:5}  {category['val']:4}")
-    bare = [category["name"] for category in summary["categories"] if category["train"] and not category["val"]]
-    if bare:
-        lines.append(f"without any for validation: {', '.join(bare)}")
+        lines.append(f"{category['name']:{max(width, 8)}}  {category['train']:5}  {category['val']:4}")
+    missing = [category["name"] for category in summary["categories"] if category["train"] and not category["val"]]
+    if missing:
+        lines.append(f"without any for validation: {', '.join(missing)}")
     return "\n".join(lines)
-
-
-def _sides(summary: dict) -> list[dict]:
-    return [summary["train"], summary["val"]]

@@ -1,4 +1,4 @@
-"""`tevit validate`: every fault of data sets and submissions, and repaired copies."""
+"""`tevit validate`: report the faults of data sets and submissions, write repaired copies."""
 
 import argparse
 import json
@@ -40,7 +40,7 @@ def register(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 where all files are correct, 1 where one is not."""
+    """Exit code 0 if all files are correct, else 1."""
     from tevit.io.ytvis import open_dataset
 
     gt = open_dataset(args.gt) if args.gt else None
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
 def _check(
     path: Path, gt: "Dataset | None", args: argparse.Namespace, progress: TerminalProgress
 ) -> "tuple[ValidationReport, Path | None]":
-    """The report, and the repaired copy where one was asked for and there is something to repair."""
+    """The report, and the path of the repaired copy if --fix is given and there is something to repair."""
     from tevit.io.validate import validate
 
     report = validate(path, gt=gt, frames=args.frames, progress=progress)
@@ -70,8 +70,8 @@ def _check(
 
 
 def _print(report: "ValidationReport", written: Path | None) -> None:
-    holds = ", ".join(f"{what}: {count}" for what, count in report.counts.items())
-    print(f"{report.path}: {report.kind}" + (f"; {holds}" if holds else ""))
+    contents = ", ".join(f"{what}: {count}" for what, count in report.counts.items())
+    print(f"{report.path}: {report.kind}" + (f"; {contents}" if contents else ""))
     for fault in report.faults:
         print(f"  {fault}" + (f" -> {fault.repair}" if written and fault.repair else ""))
     for note in report.notes:

@@ -1,4 +1,4 @@
-"""Writing files so that a crash or Ctrl-C never leaves half of one: write beside, then rename."""
+"""Atomic writes: a crash or Ctrl-C never leaves an incomplete file."""
 
 import os
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from pathlib import Path
 
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
-    """Give a temporary path beside `path`, of the same suffix; renamed to `path` on success, removed on any exception.
+    """Yield a temporary path beside `path`, with its suffix; renamed to `path` on success, removed on any exception.
 
-    The parent folder is made. An existing file is replaced only by a complete new one.
+    The parent folder is created. An existing file is replaced only by a complete new one.
     """
-    import tempfile  # here: what only reads does not need it
+    import tempfile  # late: reading alone does not need it
 
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -20,15 +20,11 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     os.close(handle)
     try:
         yield Path(name)
-        os.chmod(name, 0o666 & ~_umask())
+        umask = os.umask(0)  # it can only be read by setting it
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)
         os.replace(name, target)
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(name)
         raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -1,4 +1,4 @@
-"""Where the frames of a data set's video lie on disk."""
+"""Paths of the frames of a data set's video on disk."""
 
 import os
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from typing import Protocol
 _SPLITS = ("train", "valid", "val", "test")
 
 
-class Listed(Protocol):
-    """A video as a data set lists it."""
+class VideoEntry(Protocol):
+    """A video as listed in a data set."""
 
     @property
     def name(self) -> str:
@@ -18,17 +18,17 @@ class Listed(Protocol):
 
     @property
     def file_names(self) -> Sequence[str]:
-        """One a frame, "/" between folders."""
+        """One per frame, "/" between folders."""
         ...
 
 
-def find_frames(video: Listed, root: str | os.PathLike, hint: str = "") -> list[Path]:
-    """The files of a video's frames below `root`, whether or not all of them are there, in the order given.
+def find_frames(video: VideoEntry, root: str | os.PathLike, hint: str = "") -> list[Path]:
+    """The files of a video's frames below `root`, in the video's order; some of them may not exist.
 
     root: the data's folder (<root>/<split>/JPEGImages/<video>/<frame>.jpg or
     <root>/<split>/<video>/<frame>.jpg), a split's, or the folder of the video folders. hint: the split to try first.
 
-    Raises: FileNotFoundError where not one frame is there; ValueError for a name that leaves `root`.
+    Raises: FileNotFoundError where no frame exists; ValueError for a name that leaves `root`.
     """
     for name in video.file_names:
         if not inside(name):
@@ -46,6 +46,6 @@ def find_frames(video: Listed, root: str | os.PathLike, hint: str = "") -> list[
 
 
 def inside(file_name: str) -> bool:
-    """Does a frame's file name stay in the folder it is relative to?"""
+    """Whether a frame's relative file name stays inside the folder that it is relative to."""
     path = PurePosixPath(file_name)
     return not path.is_absolute() and ".." not in path.parts

@@ -1,13 +1,13 @@
-"""Split a training set in two by video, every category in its proportion; or by a list of videos.
+"""Split a data set by video into training and validation parts, stratified by category, or by a list of videos.
 
-The validation annotations of YouTube-VIS are not public, so that this is the road to a figure on one's own machine.
-Published checkpoints have seen the whole training set: on a part of it their figures mean nothing.
+The validation annotations of YouTube-VIS are not public; a split gives metrics without the evaluation server.
+Published checkpoints were trained on the whole training set: their metrics on a part of it are meaningless.
 """
 
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -22,10 +22,10 @@ NAMES = ("train.json", "val.json")
 
 
 def choose(dataset: Dataset, share: float, seed: int) -> set[int]:
-    """Ids of the videos for validation: `share` of all, and of those of every category as nearly as can be.
+    """Ids of the videos for validation: `share` of all videos and, as nearly as possible, of those of every category.
 
-    Deterministic: the same videos and annotations, in whatever order, give the same choice on every machine. A video
-    goes where its rarest category is still most wanted; a category of one video stays in training.
+    Deterministic: the same videos and annotations, in any order, give the same split on every machine. A video is
+    assigned to the side that lacks most of its rarest category; a category of one video stays in training.
 
     Raises: ValueError for a share that is not between 0 and 1, or that leaves a side without a video.
 
@@ -36,19 +36,24 @@ def choose(dataset: Dataset, share: float, seed: int) -> set[int]:
     if not 0 < share < 1 or min(room.values()) < 1:
         raise ValueError(f"expected a share that leaves videos on both sides, got {share} of {total} videos")
     labels = _labels(dataset)
-    left = Counter(label for own in labels.values() for label in own)
-    wanted = {side: {label: part * left[label] for label in left} for side, part in ((False, 1 - share), (True, share))}
-    members = {label: [video for video in _in_order(labels, seed) if label in labels[video]] for label in left}
+    remaining = Counter(label for of_video in labels.values() for label in of_video)
+    shares = ((False, 1 - share), (True, share))
+    desired = {side: {label: part * remaining[label] for label in remaining} for side, part in shares}
+    # a hash gives an order that depends on the seed alone
+    order = sorted(labels, key=lambda video: hashlib.sha256(f"{seed} {video}".encode()).digest())
+    members = {label: [video for video in order if label in labels[video]] for label in remaining}
     chosen: dict[int, bool] = {}
     while len(chosen) < total:
-        rarest = min((label for label in left if left[label] > 0), key=lambda label: (left[label], str(label)))
+        labels_left = (label for label in remaining if remaining[label] > 0)
+        rarest = min(labels_left, key=lambda label: (remaining[label], str(label)))
         for video in members[rarest]:
             if video not in chosen:
-                chosen[video] = _side(room, wanted, rarest)
-                room[chosen[video]] -= 1
+                side = max((False, True), key=lambda side: (room[side] > 0, desired[side][rarest], room[side]))
+                chosen[video] = side
+                room[side] -= 1
                 for label in labels[video]:
-                    wanted[chosen[video]][label] -= 1
-                    left[label] -= 1
+                    desired[side][label] -= 1
+                    remaining[label] -= 1
     return {video for video, side in chosen.items() if side}
 
 
@@ -58,22 +63,13 @@ def _labels(dataset: Dataset) -> dict[int, set[_Label]]:
     for annotation in dataset.annotations:
         if annotation.video_id in labels:
             labels[annotation.video_id].add(annotation.category_id)
-    return {video: own or {None} for video, own in labels.items()}
-
-
-def _in_order(videos: Iterable[int], seed: int) -> list[int]:
-    """In an order that the seed alone decides."""
-    return sorted(videos, key=lambda video: hashlib.sha256(f"{seed} {video}".encode()).digest())
-
-
-def _side(room: dict[bool, int], wanted: dict[bool, dict[_Label, float]], label: _Label) -> bool:
-    return max((False, True), key=lambda side: (room[side] > 0, wanted[side][label], room[side]))
+    return {video: of_video or {None} for video, of_video in labels.items()}
 
 
 def named(dataset: Dataset, names: Sequence[str]) -> set[int]:
     """Ids of the videos of these names (their frames' folder) or ids.
 
-    Raises: ValueError that names what is not in the data set, or where a side is left without a video.
+    Raises: ValueError naming unknown videos, or if a side is left without a video.
     """
     known = {info.name: video for video, info in dataset.videos.items()}
     known |= {str(video): video for video in dataset.videos if str(video) not in known}
@@ -88,11 +84,11 @@ def named(dataset: Dataset, names: Sequence[str]) -> set[int]:
 
 
 def write(path: str | os.PathLike, chosen: set[int], out: str | os.PathLike) -> tuple[Path, Path]:
-    """Write train.json and val.json into `out`; videos and annotations are copied as they stand in `path`.
+    """Write train.json and val.json into `out`; videos and annotations are copied byte by byte from `path`.
 
-    chosen: ids of the videos for val.json. Everything else of the file goes into both.
+    chosen: ids of the videos for val.json. All other keys are copied to both files.
 
-    Raises: ValueError where that would replace `path` itself.
+    Raises: ValueError if that would replace `path` itself.
     """
     targets = Path(out, NAMES[0]), Path(out, NAMES[1])
     if any(target.exists() and target.samefile(path) for target in targets):
@@ -104,8 +100,8 @@ def write(path: str | os.PathLike, chosen: set[int], out: str | os.PathLike) -> 
     return targets
 
 
-class _Owner(msgspec.Struct):
-    """To which video an entry belongs: an annotation says so, a video is its own."""
+class _VideoRef(msgspec.Struct):
+    """The video of an annotation (`video_id`) or the id of a video itself."""
 
     id: int
     video_id: int | None = None
@@ -118,20 +114,20 @@ def _part(content: _Fields, chosen: set[int], side: bool) -> Iterator[bytes]:
         before = b",\n"
         if key in ("videos", "annotations") and bytes(raw) != b"null":
             items = msgspec.json.decode(raw, type=list[msgspec.Raw])
-            kept = [bytes(item) for item in items if (_owner(item) in chosen) == side]
-            yield b"[" + b",\n".join(kept) + b"]"
+            of_side = [bytes(item) for item in items if (_video_of(item) in chosen) == side]
+            yield b"[" + b",\n".join(of_side) + b"]"
         else:
             yield bytes(raw)
     yield b"}\n"
 
 
-def _owner(item: msgspec.Raw) -> int:
-    owner = msgspec.json.decode(item, type=_Owner)
-    return owner.id if owner.video_id is None else owner.video_id
+def _video_of(item: msgspec.Raw) -> int:
+    ref = msgspec.json.decode(item, type=_VideoRef)
+    return ref.id if ref.video_id is None else ref.video_id
 
 
 def counts(dataset: Dataset, chosen: set[int]) -> dict[int, tuple[int, int]]:
-    """Category id -> annotations in training, in validation."""
+    """Category id -> number of annotations in training and in validation."""
     sides = {side: Counter[int]() for side in (False, True)}
     for annotation in dataset.annotations:
         sides[annotation.video_id in chosen][annotation.category_id] += 1

@@ -1,7 +1,7 @@
-"""YouTube-VIS JSON: data sets and any model's results, opened as an index whose masks are read video by video.
+"""YouTube-VIS JSON: data sets and results, opened as an index whose masks are parsed and checked per video, on access.
 
-2019, 2021, 2022, OVIS, LV-VIS and home-made sets in that form: `videos`, `categories` and `annotations` in one object;
-results as a list of predictions. The file's bytes are kept; a video's masks are parsed and checked when asked for.
+A data set (2019, 2021, 2022, OVIS, LV-VIS and others) is an object with `videos`, `categories` and `annotations`,
+results are a list of predictions. The file's bytes are kept in memory.
 """
 
 import os
@@ -28,7 +28,7 @@ _XYWH = tuple[float, float, float, float]
 
 
 class VideoInfo(msgspec.Struct, frozen=True):
-    """One entry of `videos`. width, height: pixels. length: frames; file_names: one a frame, "/" between folders."""
+    """One entry of `videos`. width, height: pixels. length: frames; file_names: one per frame, "/" between folders."""
 
     id: int
     width: int
@@ -53,9 +53,10 @@ class VideoInfo(msgspec.Struct, frozen=True):
 
 
 class Annotation(msgspec.Struct, frozen=True):
-    """One ground-truth track as the index holds it; the raw parts are read when its video is asked for.
+    """One ground-truth track in the index; its raw parts are parsed on access.
 
-    areas: T numbers, pixels, null where absent (the file's own, which the official metric uses); None: not in the file.
+    areas: T numbers as the file states them, which the official metric uses, pixels, null where absent; None: not in
+        the file.
     """
 
     id: int
@@ -75,7 +76,7 @@ class Category(msgspec.Struct, frozen=True):
 
 
 class Prediction(msgspec.Struct, frozen=True):
-    """One predicted track as the index holds it; its masks are read when its video is asked for."""
+    """One predicted track in the index; its masks are parsed on access."""
 
     video_id: int
     category_id: int
@@ -129,7 +130,7 @@ class Dataset:
         return tracks
 
     def video(self, video_id: int) -> VideoResult:
-        """One video with its ground-truth tracks; a track's id is its annotation's.
+        """One video with its ground-truth tracks; a track's id is its annotation's id.
 
         Raises: ValueError where a track's masks, boxes or areas do not fit the video.
         """
@@ -139,11 +140,11 @@ class Dataset:
         return _video_result(info, self.categories, tracks)
 
     def results(self) -> Iterator[VideoResult]:
-        """All videos, one after the other, in file order."""
+        """Iterate over all videos, in file order."""
         return (self.video(video_id) for video_id in self.videos)
 
     def frame_files(self, video_id: int, root: str | os.PathLike) -> list[Path]:
-        """The files of a video's frames, in the JSON's order, wherever below `root` the release keeps them.
+        """The files of a video's frames, in the JSON's order, found below `root`.
 
         root: the data's folder (<root>/<split>/JPEGImages/<video>/<frame>.jpg or <root>/<split>/<video>/<frame>.jpg),
         a split's, or the folder of the video folders.
@@ -151,11 +152,11 @@ class Dataset:
         Raises: FileNotFoundError that names the first missing frame; ValueError for a name that leaves `root`.
         """
         info = self._info(video_id)
-        found = find_frames(info, root, hint=self.path.stem)
-        missing = next((file for file in found if not file.is_file()), None)
+        files = find_frames(info, root, hint=self.path.stem)
+        missing = next((file for file in files if not file.is_file()), None)
         if missing is not None:
             raise FileNotFoundError(f"video {info.name!r}: its frame {missing} does not exist")
-        return found
+        return files
 
     def _info(self, video_id: int) -> VideoInfo:
         if video_id not in self.videos:
@@ -185,7 +186,7 @@ class Dataset:
 
 
 class Results:
-    """Any model's results, in the file's order."""
+    """The predictions of any model, in file order."""
 
     def __init__(self, path: Path, predictions: Sequence[Prediction]):
         self.path = path
@@ -204,7 +205,7 @@ class Results:
         return [self.predictions[i] for i in self.by_video.get(video_id, ())]
 
     def masks(self, video_id: int, size_hw: Sequence[int] | None = None) -> list[TrackMasks]:
-        """The masks of one video's predictions, in the order of `of_video`; lengths and sizes as the file has them.
+        """The masks of one video's predictions, in the order of `of_video`; lengths and sizes are not checked.
 
         size_hw: the video's height and width, needed for polygons only.
 
@@ -218,9 +219,9 @@ class Results:
         return tracks
 
     def video(self, info: VideoInfo, categories: Mapping[int, str]) -> VideoResult:
-        """One video's predictions as tracks; a track's id is its prediction's place in the file, from 1.
+        """One video's predictions as tracks; a track's id is the prediction's position in the file, from 1.
 
-        As the official metric reads them, frames beyond the video's end are left out and missing ones are absences.
+        As in the official metric, frames after the video's end are dropped and missing ones count as absent.
 
         Raises: ValueError for a mask of another size than the video's.
         """
@@ -233,13 +234,13 @@ class Results:
 def open_dataset(path: str | os.PathLike) -> Dataset:
     """Open a data set; annotations may be absent or null, as in validation files.
 
-    Raises: OSError where the file cannot be read; ValueError that says where it is not a data set.
+    Raises: OSError where the file cannot be read; ValueError with the place where it is not a data set.
     """
     return parse_dataset(jsonfile.read(path), path)
 
 
 def parse_dataset(data: bytes, path: str | os.PathLike) -> Dataset:
-    """The same of a file's bytes. path: how messages call it. Raises: ValueError as `open_dataset`."""
+    """`open_dataset` for a file's bytes. path: its name in messages. Raises: ValueError as `open_dataset`."""
     content = jsonfile.decode(data, _DatasetFile, path)
     return Dataset(Path(path), content.videos, content.categories, content.annotations)
 
@@ -247,7 +248,7 @@ def parse_dataset(data: bytes, path: str | os.PathLike) -> Dataset:
 def read_results(path: str | os.PathLike) -> Results:
     """Open any model's results.json, or the submission zip that holds it.
 
-    Raises: OSError where the file cannot be read; ValueError that says where it does not hold results.
+    Raises: OSError where the file cannot be read; ValueError with the place where it is not a list of results.
     """
     return Results(Path(path), jsonfile.decode(jsonfile.read(path, RESULTS_NAME), list[Prediction], path))
 
@@ -255,8 +256,8 @@ def read_results(path: str | os.PathLike) -> Results:
 def write_results(path: str | os.PathLike, results: Iterable[VideoResult]) -> None:
     """Write predictions in the YouTube-VIS submission form, one video in memory at a time.
 
-    One object a track: video_id, score, category_id, segmentations with one RLE a frame (compressed text); a frame
-    without the object gets the mask of no pixel, never null.
+    One object per track: video_id, score, category_id, segmentations with one RLE per frame (compressed text); a frame
+    without the object gets a mask without pixels, never null.
     """
     with atomic(path) as temporary, open(temporary, "wb") as file:
         before = b"["
@@ -269,7 +270,7 @@ def write_results(path: str | os.PathLike, results: Iterable[VideoResult]) -> No
 
 
 def submitted(video_id: int, track: Track, absent: RLE) -> dict:
-    """A track in the submission form. absent: what stands for a frame without the object."""
+    """A track in the submission form. absent: the mask for frames without the object."""
     return {
         "video_id": video_id,
         "score": float(track.score),
@@ -279,7 +280,7 @@ def submitted(video_id: int, track: Track, absent: RLE) -> dict:
 
 
 def write_zip(path: str | os.PathLike, results_json: str | os.PathLike) -> None:
-    """Pack a results.json into the submission zip, which holds exactly that, in no folder."""
+    """Pack a results.json into the submission zip, as its only member, in no folder."""
     import zipfile
 
     with atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -289,8 +290,8 @@ def write_zip(path: str | os.PathLike, results_json: str | os.PathLike) -> None:
 def save_dataset(path: str | os.PathLike, results: Iterable[VideoResult]) -> None:
     """Write videos and their tracks as a data set, one video in memory at a time.
 
-    Annotation ids are the tracks' ids where these are unique in the file, else the next free number. Masks are written
-    as compressed text, null where absent; areas and boxes as the tracks state them.
+    Annotation ids are the tracks' ids if these are unique in the file, else the next free number. Masks are written as
+    compressed text, null where absent; areas and boxes are those of the tracks.
 
     Raises: ValueError where two videos have one id or name one category differently.
     """

@@ -27,7 +27,7 @@ def plain_runs(mask: np.ndarray) -> list[int]:
 
 
 def text(runs: list[int]) -> str:
-    """COCO's text of run lengths, written from the description of the form."""
+    """COCO's text of run lengths, an independent implementation of the format."""
     characters = []
     for i, run in enumerate(runs):
         number = run - runs[i - 2] if i > 2 else run
@@ -89,14 +89,14 @@ def prediction(video_id: int, category_id: int, score: float, masks: list) -> di
 
 
 def data_set(videos: list, annotations: list | None) -> dict[str, Any]:
-    """The whole object, with keys that nobody here knows."""
+    """The whole object, with additional keys."""
     categories = [{"id": id, "name": name, "supercategory": "object"} for id, name in CATEGORIES.items()]
     content = {"info": {"year": 2021}, "videos": videos, "categories": categories, "licenses": []}
     return content if annotations is None else content | {"annotations": annotations}
 
 
 def sample() -> dict[str, Any]:
-    """Two videos, three tracks: one that leaves, one that is never there in the first frame, one through all frames."""
+    """Two videos, three tracks: one ends early, one starts in the second frame, one is in all frames."""
     square, bar = rectangle(1, 2, 4, 5), rectangle(0, 6, 6, 8)
     tracks = [
         annotation(11, 5, 4, [square, square, None]),
@@ -158,11 +158,11 @@ def results(draw: st.DrawFn) -> list[VideoResult]:
 def _track(draw: st.DrawFn, id: int, size: tuple[int, int], length: int) -> Track:
     from tevit.masks import ops as masks
 
-    found = draw(arrays.arrays(bool, (length, *size)))
-    rles = tuple(masks.encode(mask) if mask.any() else None for mask in found)
-    here = np.array([rle is not None for rle in rles])
-    areas = np.where(here, draw(arrays.arrays(float, length, elements=st.integers(1, 99))), 0)
+    pixels = draw(arrays.arrays(bool, (length, *size)))
+    rles = tuple(masks.encode(mask) if mask.any() else None for mask in pixels)
+    present = np.array([rle is not None for rle in rles])
+    areas = np.where(present, draw(arrays.arrays(float, length, elements=st.integers(1, 99))), 0)
     corners = draw(arrays.arrays(np.float32, (length, 4), elements=st.integers(0, 20)))
     corners[:, 2:] += corners[:, :2] + 1
-    boxes = np.where(here[:, None], corners, np.nan).astype(np.float32)
+    boxes = np.where(present[:, None], corners, np.nan).astype(np.float32)
     return Track(id, draw(st.sampled_from(sorted(CATEGORIES))), 1.0, rles, boxes, areas, draw(st.booleans()))

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tevit.results import VideoResult
 
 DESCRIPTION = """\
-Convert annotations or predictions; what SOURCE is, is seen from the file.
+Convert annotations or predictions; the format of SOURCE follows from its content.
 
   tevit formats train.json --to coco --out coco.json                  one COCO image a frame
   tevit formats results.json --gt valid.json --to cvat --out cvat.xml    predictions to be corrected in CVAT

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tevit.io.ytvis import Dataset
 
 DESCRIPTION = """\
-Check data sets and submissions in YouTube-VIS form; which of them a file is, is seen from the file.
+Check data sets and submissions in YouTube-VIS form; the kind of each file follows from its content.
 
   tevit validate train.json --frames train/JPEGImages    a data set, and whether its frames are on disk
   tevit validate results.json --gt valid.json            a submission (or its zip) for these videos

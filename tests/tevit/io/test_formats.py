@@ -1,4 +1,4 @@
-"""tevit formats: to COCO and CVAT and back, what CVAT's masks look like, and what is said about losses."""
+"""tevit formats: round trips through COCO and CVAT, the form of CVAT's masks, and the reported losses."""
 
 import json
 import zipfile
@@ -20,8 +20,8 @@ SQUARE, BAR = make.rectangle(1, 2, 4, 5), make.rectangle(0, 6, 6, 8)
 quick = settings(max_examples=30, deadline=None)
 
 
-def seen(result: VideoResult) -> VideoResult:
-    """Without the tracks that no frame shows, which neither format can hold."""
+def without_empty_tracks(result: VideoResult) -> VideoResult:
+    """Without the tracks that have no mask in any frame: neither format can hold them."""
     tracks = tuple(track for track in result.tracks if track.present.any())
     return VideoResult(
         result.video_id, result.name, result.size_hw, result.times, result.categories, tracks, result.file_names
@@ -49,7 +49,7 @@ def test_coco_and_back(tmp_path_factory, results):
     again, notes = convert.read(folder / "coco.json")
     assert notes == []
     for before, after in zip(dataset.results(), again, strict=True):
-        make.same_tracks(by_id(seen(before)), by_id(after))
+        make.same_tracks(by_id(without_empty_tracks(before)), by_id(after))
 
 
 @quick
@@ -61,7 +61,7 @@ def test_cvat_and_back(tmp_path_factory, results):
     again, notes = convert.read(folder / "cvat.xml", like=dataset)
     assert notes == []
     for before, after in zip(dataset.results(), again, strict=True):
-        make.same_tracks(by_id(seen(before)), by_id(after), boxes=False)
+        make.same_tracks(by_id(without_empty_tracks(before)), by_id(after), boxes=False)
         for track in after.tracks:
             assert np.array_equal(track.areas, masks.areas(track.rles))
             assert np.array_equal(track.boxes_xyxy, masks.to_boxes_xyxy(track.rles), equal_nan=True)
@@ -75,19 +75,19 @@ def test_coco_as_other_tools_read_it(tmp_path):
 
     make.save(tmp_path, "gt.json", make.sample())
     convert.write(tmp_path / "coco.json", "coco", ytvis.open_dataset(tmp_path / "gt.json").results())
-    tool: Any = typed_coco  # its types know no keys beside COCO's own
+    tool: Any = typed_coco  # its types have no keys other than COCO's
     coco = tool.COCO(str(tmp_path / "coco.json"))
     assert [image["file_name"] for image in coco.loadImgs(coco.getImgIds())][:3] == [
         "film8/00000.jpg",
         "film8/00005.jpg",
         "film5/00000.jpg",
     ]
-    found = coco.loadAnns(coco.getAnnIds(imgIds=[4]))
-    assert [(a["track_id"], a["category_id"], a["area"], a["bbox"]) for a in found] == [
+    loaded = coco.loadAnns(coco.getAnnIds(imgIds=[4]))
+    assert [(a["track_id"], a["category_id"], a["area"], a["bbox"]) for a in loaded] == [
         (11, 4, 9.0, [2, 1, 3, 3]),
         (12, 2, 12.0, [6, 0, 2, 6]),
     ]
-    assert np.array_equal(coco.annToMask(found[0]), SQUARE)
+    assert np.array_equal(coco.annToMask(loaded[0]), SQUARE)
     assert coco.loadImgs([4])[0] | {"frame_id": 1, "video_id": 5} == coco.loadImgs([4])[0]
 
 
@@ -123,7 +123,7 @@ def test_coco_without_our_keys(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "story"),
+    ("change", "message"),
     [
         (
             lambda c: c["images"][1].update(width=8),
@@ -134,13 +134,13 @@ def test_coco_without_our_keys(tmp_path):
         (lambda c: c["annotations"][0]["segmentation"].update(counts="f1f1"), "annotation 1: the runs sum to 108"),
     ],
 )
-def test_coco_that_contradicts_itself(tmp_path, change, story):
+def test_coco_that_contradicts_itself(tmp_path, change, message):
     make.save(tmp_path, "gt.json", make.sample())
     convert.write(tmp_path / "coco.json", "coco", ytvis.open_dataset(tmp_path / "gt.json").results())
     content = json.loads((tmp_path / "coco.json").read_text())
     change(content)
     results, _ = convert.read(make.save(tmp_path, "coco.json", content))
-    with pytest.raises(ValueError, match=story):
+    with pytest.raises(ValueError, match=message):
         list(results)
 
 
@@ -214,7 +214,7 @@ XML = """<?xml version="1.0" encoding="utf-8"?>
 """
 
 
-def test_cvat_as_people_export_it(tmp_path):
+def test_cvat_exports(tmp_path):
     (tmp_path / "a.xml").write_text(XML)
     results, notes = convert.read(tmp_path / "a.xml")
     first, second = results
@@ -261,7 +261,7 @@ def test_like_brings_back_ids_and_frames_that_cvat_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "story"),
+    ("old", "new", "message"),
     [
         ("</annotations>", "", "malformed XML: no element found: line"),
         ('rle="0, 9"', 'rle="0, 8"', r"a.xml, image 'a/2.jpg': the runs of a mask sum to 8 pixels, expected 3 x 3"),
@@ -280,10 +280,10 @@ def test_like_brings_back_ids_and_frames_that_cvat_left_out(tmp_path):
         ('id="3" name="a/1.jpg" width="9"', 'id="3" name="a/1.jpg" width="8"', r"image 'a/2.jpg': expected \(6, 8\)"),
     ],
 )
-def test_cvat_that_is_wrong(tmp_path, old, new, story):
+def test_faulty_cvat_is_refused(tmp_path, old, new, message):
     assert old in XML
     (tmp_path / "a.xml").write_text(XML.replace(old, new))
-    with pytest.raises(ValueError, match=story):
+    with pytest.raises(ValueError, match=message):
         list(convert.read(tmp_path / "a.xml")[0])
 
 
@@ -300,7 +300,7 @@ def test_run_lengths_by_rows(mask):
     assert runs.tolist() == make.plain_runs(mask.T)
 
 
-def test_nothing_half_written(tmp_path):
+def test_no_incomplete_file_remains(tmp_path):
     def failing():
         yield from ytvis.open_dataset(make.save(tmp_path, "gt.json", make.sample())).results()
         raise ValueError("a faulty mask")
@@ -319,9 +319,9 @@ def test_command_converts_predictions_for_correction_and_back(tmp_path, capsys):
     results = make.save(tmp_path, "results.json", make.submission())
     xml, out = tmp_path / "cvat.xml", tmp_path / "corrected.json"
     assert cli.main(["formats", str(results), "--gt", str(gt), "--to", "cvat", "--out", str(xml)]) == 0
-    shown = capsys.readouterr()
-    assert shown.out.split() == [str(xml), str(tmp_path / "cvat.labels.json")]
-    assert "cvat cannot hold identities across images" in shown.err
+    output = capsys.readouterr()
+    assert output.out.split() == [str(xml), str(tmp_path / "cvat.labels.json")]
+    assert "cvat cannot hold identities across images" in output.err
     assert cli.main(["formats", str(xml), "--like", str(gt), "--to", "ytvis", "--out", str(out), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["written"] == [str(out)]
     assert cli.main(["validate", str(out)]) == 0
@@ -331,7 +331,7 @@ def test_command_converts_predictions_for_correction_and_back(tmp_path, capsys):
     assert dict(corrected.categories) == make.CATEGORIES
 
 
-def test_scores_travel(tmp_path):
+def test_scores_survive_the_round_trip(tmp_path):
     video = ytvis.open_dataset(make.save(tmp_path, "gt.json", make.sample())).video(5)
     track = video.tracks[0]
     scored = Track(track.id, track.category_id, 0.123456789, track.rles, track.boxes_xyxy, track.areas)
@@ -342,7 +342,7 @@ def test_scores_travel(tmp_path):
         assert again.tracks[0].score == 0.123456789
 
 
-def test_command_wants_what_it_needs(tmp_path, capsys):
+def test_command_requires_gt_and_another_target(tmp_path, capsys):
     gt = make.save(tmp_path, "gt.json", make.sample())
     results = make.save(tmp_path, "results.json", make.submission())
     assert cli.main(["formats", str(results), "--to", "coco", "--out", str(tmp_path / "x")]) == 2

@@ -1,4 +1,4 @@
-"""tevit split: by video, in proportion, the same every time, and nothing lost."""
+"""tevit split: by video, stratified, deterministic and complete."""
 
 import json
 from collections import Counter
@@ -18,7 +18,7 @@ BAR = make.rectangle(0, 6, 6, 8)
 def data_set(labels: list[list[int]]) -> dict:
     """One video for each list of categories, ids descending, one annotation for each category."""
     videos = [make.video(100 - i, 1) for i in range(len(labels))]
-    pairs = [(100 - i, category) for i, own in enumerate(labels) for category in own]
+    pairs = [(100 - i, category) for i, of_video in enumerate(labels) for category in of_video]
     annotations = [make.annotation(id, video, category, [BAR]) for id, (video, category) in enumerate(pairs, 1)]
     return make.data_set(videos, annotations)
 
@@ -36,18 +36,18 @@ def test_parts_are_disjoint_complete_and_of_the_right_size(tmp_path_factory, lab
     folder = tmp_path_factory.mktemp("split")
     content = data_set(labels)
     dataset = opened(folder, content)
-    wanted = round(share * len(labels))
-    if not 0 < wanted < len(labels):
+    expected = round(share * len(labels))
+    if not 0 < expected < len(labels):
         with pytest.raises(ValueError, match="leaves videos on both sides"):
             split.choose(dataset, share, seed)
         return
     chosen = split.choose(dataset, share, seed)
-    assert len(chosen) == wanted
+    assert len(chosen) == expected
     parts = [json.loads(path.read_text()) for path in split.write(folder / "gt.json", chosen, folder / "out")]
     for key in ("videos", "annotations"):
-        kept = [item for part in parts for item in part[key]]
-        assert sorted(item["id"] for item in kept) == sorted(item["id"] for item in content[key])
-        assert all(item in content[key] for item in kept)
+        items = [item for part in parts for item in part[key]]
+        assert sorted(item["id"] for item in items) == sorted(item["id"] for item in content[key])
+        assert all(item in content[key] for item in items)
     for part, is_val in zip(parts, (False, True), strict=True):
         assert {video["id"] in chosen for video in part["videos"]} == {is_val}
         assert {a["video_id"] in chosen for a in part["annotations"]} <= {is_val}
@@ -67,7 +67,7 @@ def test_the_choice_depends_on_content_and_seed_alone(tmp_path_factory, labels, 
 
 
 def test_the_choice_is_the_same_on_every_machine(tmp_path):
-    """Recorded: a change of the rule would silently move videos that somebody trained on into validation."""
+    """Recorded: another rule would silently move videos that were used for training into validation."""
     dataset = opened(tmp_path, data_set([[4], [4, 2], [2], [], [7], [4], [2, 2], [7, 4], [2], [4]]))
     assert split.choose(dataset, 0.3, 0) == {94, 95, 96}
     assert split.choose(dataset, 0.3, 1) != split.choose(dataset, 0.3, 0)

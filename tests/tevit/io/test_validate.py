@@ -1,4 +1,4 @@
-"""tevit validate: every fault is found at its place, and a repaired copy has none that can be repaired."""
+"""tevit validate: every fault is reported with its place, and a repaired copy has no repairable fault."""
 
 import copy
 import json
@@ -22,11 +22,11 @@ def report_of(folder, content: object, **options) -> ValidationReport:
     return validate(make.save(folder, "file.json", content), **options)
 
 
-def stories(report: ValidationReport) -> list[str]:
+def messages(report: ValidationReport) -> list[str]:
     return [str(fault) for fault in report.faults]
 
 
-def test_right_files_have_no_fault(tmp_path):
+def test_valid_files_have_no_fault(tmp_path):
     report = report_of(tmp_path, make.sample())
     assert (report.kind, report.faults, report.notes) == ("data set", [], [])
     assert report.counts == {"annotations": 3, "masks": 6, "videos": 2, "categories": 3}
@@ -36,7 +36,7 @@ def test_right_files_have_no_fault(tmp_path):
     assert report.counts == {"predictions": 3, "videos": 2}
 
 
-def test_what_we_write_is_right(tmp_path):
+def test_written_files_are_valid(tmp_path):
     path = make.save(tmp_path, "gt.json", make.sample())
     dataset = ytvis.open_dataset(path)
     ytvis.save_dataset(tmp_path / "again.json", dataset.results())
@@ -47,7 +47,7 @@ def test_what_we_write_is_right(tmp_path):
 
 
 def change(*path: Any, value: Any = None, drop: bool = False):
-    """A change of one place of a file."""
+    """A function that changes one value of a file's content."""
 
     def apply(content: Any) -> None:
         for key in path[:-1]:
@@ -111,11 +111,11 @@ DATA_SET_FAULTS = {
         ["annotation 11: expected a list of segmentations"],
     ),
     "too few masks": (
-        change(*ANNOTATION, "segmentations", value=lambda found: found[:2]),
+        change(*ANNOTATION, "segmentations", value=lambda masks: masks[:2]),
         ["annotation 11: expected 3 segmentations, one a frame of its video, got 2"],
     ),
     "too many masks": (
-        change(*ANNOTATION, "segmentations", value=lambda found: [*found, found[0]]),
+        change(*ANNOTATION, "segmentations", value=lambda masks: [*masks, masks[0]]),
         ["annotation 11: expected 3 segmentations, one a frame of its video, got 4"],
     ),
     "too few areas": (
@@ -162,13 +162,13 @@ BEYOND_REPAIR = {"names", "names outside"}
 
 @pytest.mark.parametrize("name", DATA_SET_FAULTS)
 def test_faults_of_data_sets(tmp_path, name):
-    apply, wanted = DATA_SET_FAULTS[name]
+    apply, expected = DATA_SET_FAULTS[name]
     content = make.sample()
     apply(content)
     report = report_of(tmp_path, content, fixed=tmp_path / "fixed.json")
-    found = stories(report)
-    assert len(found) == len(wanted)
-    assert all(re.search(story, text) for story, text in zip(wanted, found, strict=True)), found
+    actual = messages(report)
+    assert len(actual) == len(expected)
+    assert all(re.search(pattern, text) for pattern, text in zip(expected, actual, strict=True)), actual
     assert all((fault.repair is None) == (name in BEYOND_REPAIR) for fault in report.faults)
     again = validate(tmp_path / "fixed.json")
     assert [fault.text for fault in again.faults] == [f.text for f in report.faults if f.repair is None]
@@ -177,7 +177,7 @@ def test_faults_of_data_sets(tmp_path, name):
 GT = make.sample()
 SUBMISSION_FAULTS = {
     "too short": (
-        change(0, "segmentations", value=lambda found: found[:2]),
+        change(0, "segmentations", value=lambda masks: masks[:2]),
         ["video 5, prediction 1: expected 3 segmentations, one a frame of its video, got 2"],
     ),
     "unknown video": (change(0, "video_id", value=77), ["video 77, prediction 1: there is no video 77"]),
@@ -217,19 +217,19 @@ SUBMISSION_FAULTS = {
 
 @pytest.mark.parametrize("name", SUBMISSION_FAULTS)
 def test_faults_of_submissions(tmp_path, name):
-    apply, wanted = SUBMISSION_FAULTS[name]
+    apply, expected = SUBMISSION_FAULTS[name]
     gt = ytvis.open_dataset(make.save(tmp_path, "gt.json", GT))
     content = make.submission()
     apply(content)
     report = report_of(tmp_path, content, gt=gt, fixed=tmp_path / "fixed.json")
-    found = stories(report)
-    assert len(found) == len(wanted)
-    assert all(re.search(story, text) for story, text in zip(wanted, found, strict=True)), found
+    actual = messages(report)
+    assert len(actual) == len(expected)
+    assert all(re.search(pattern, text) for pattern, text in zip(expected, actual, strict=True)), actual
     again = validate(tmp_path / "fixed.json", gt=gt)
     assert [fault.text for fault in again.faults] == [f.text for f in report.faults if f.repair is None]
 
 
-def test_repairs_keep_what_was_right(tmp_path):
+def test_repairs_keep_valid_values(tmp_path):
     content = make.sample()
     before = copy.deepcopy(content)
     content["annotations"][0]["segmentations"] = [make.uncompressed(SQUARE), runs(1, 2)]
@@ -258,14 +258,14 @@ def test_repairs_of_a_submission_compress_and_fill(tmp_path):
     assert fixed[1:] == make.submission()[1:]
 
 
-def test_a_right_file_is_copied_as_it_stands(tmp_path):
+def test_a_valid_file_is_copied_unchanged(tmp_path):
     report_of(tmp_path, make.sample(), fixed=tmp_path / "fixed.json")
     assert json.loads((tmp_path / "fixed.json").read_text()) == make.sample()
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.data())
-def test_several_faults_at_once_are_found_and_repaired(tmp_path_factory, data):
+def test_several_faults_at_once_are_reported_and_repaired(tmp_path_factory, data):
     folder = tmp_path_factory.mktemp("faults")
     content = make.sample()
     names = data.draw(
@@ -278,7 +278,7 @@ def test_several_faults_at_once_are_found_and_repaired(tmp_path_factory, data):
             continue  # the place is gone already
     report = report_of(folder, content, fixed=folder / "fixed.json")
     assert (report.faults == []) == (content == make.sample())
-    assert stories(validate(folder / "fixed.json")) == []
+    assert messages(validate(folder / "fixed.json")) == []
     for result in ytvis.open_dataset(folder / "fixed.json").results():
         assert all(np.isfinite(track.areas).all() for track in result.tracks)
 
@@ -287,7 +287,7 @@ def test_without_ground_truth_predictions_of_a_video_are_compared(tmp_path):
     content = make.submission()
     content[2]["segmentations"] = [make.compressed(SQUARE[:, :8]), None]
     report = report_of(tmp_path, content)
-    assert stories(report) == [
+    assert messages(report) == [
         "video 5, prediction 3: expected 3 segmentations as in the video's first prediction, got 2",
         "video 5, prediction 3: expected masks of (6, 9) as in the video's first prediction, got (6, 8)",
     ]
@@ -310,7 +310,7 @@ def test_notes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "story"),
+    ("text", "pattern"),
     [
         ("", "^is empty"),
         ('{"videos": [}', "^malformed JSON at line 1, column 13"),
@@ -320,11 +320,11 @@ def test_notes(tmp_path):
         ("[" * 100_000, "nested too deeply"),
     ],
 )
-def test_files_that_are_nothing_of_the_kind(tmp_path, text, story):
+def test_files_that_are_neither_data_set_nor_submission(tmp_path, text, pattern):
     path = tmp_path / "file.json"
     path.write_text(text)
-    found = stories(validate(path, fixed=tmp_path / "fixed.json"))
-    assert any(re.search(story, text) for text in found), found
+    actual = messages(validate(path, fixed=tmp_path / "fixed.json"))
+    assert any(re.search(pattern, text) for text in actual), actual
     assert not (tmp_path / "fixed.json").exists()
 
 
@@ -334,7 +334,7 @@ def test_missing_frames(tmp_path):
     for name in make.sample()["videos"][1]["file_names"][:2]:
         (root / "train/JPEGImages" / name).parent.mkdir(parents=True, exist_ok=True)
         (root / "train/JPEGImages" / name).touch()
-    first, second = stories(validate(path, frames=root))
+    first, second = messages(validate(path, frames=root))
     assert "video 'film8': none of its frames" in first
     assert re.search(r"^video 5, frame 2: .*film5/00010.jpg does not exist$", second)
     with pytest.raises(FileNotFoundError, match="no folder"):
@@ -385,6 +385,6 @@ def test_command_as_json(tmp_path, capsys):
     }
 
 
-def test_command_says_that_a_file_is_not_there(tmp_path, capsys):
+def test_command_reports_a_missing_file(tmp_path, capsys):
     assert cli.main(["validate", str(tmp_path / "none.json")]) == 2
     assert "none.json" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""YouTube-VIS JSON: data sets, results and submissions, right and wrong ones."""
+"""YouTube-VIS JSON: data sets, results and submissions, valid and faulty ones."""
 
 import gzip
 import json
@@ -28,7 +28,7 @@ def opened(folder, content):
 # --- data sets
 
 
-def test_a_video_has_what_the_file_says(tmp_path):
+def test_a_video_has_the_values_of_the_file(tmp_path):
     dataset = opened(tmp_path, make.sample())
     assert list(dataset.videos) == [8, 5] and dict(dataset.categories) == make.CATEGORIES
     assert list(dataset.categories) == [4, 2, 7]
@@ -67,8 +67,8 @@ def test_every_form_of_mask_is_read(tmp_path):
     turned = [{"counts": form["counts"], "size": form["size"]} for form in forms[:2]]
     content = make.data_set([make.video(1, 7)], [make.annotation(1, 1, 4, [None] * 7)])
     content["annotations"][0]["segmentations"] = forms + turned
-    found = opened(tmp_path, content).video(1).tracks[0].rles
-    assert found == (*[masks.encode(SQUARE)] * 3, None, None, *[masks.encode(SQUARE)] * 2)
+    rles = opened(tmp_path, content).video(1).tracks[0].rles
+    assert rles == (*[masks.encode(SQUARE)] * 3, None, None, *[masks.encode(SQUARE)] * 2)
 
 
 @pytest.mark.parametrize("annotations", [None, "null"])
@@ -86,7 +86,7 @@ def test_length_and_names_may_be_absent(tmp_path):
     assert videos[1].length == 2 and videos[2].file_names == () and videos[2].name == "video 2"
 
 
-def test_masks_are_read_only_when_asked_for(tmp_path):
+def test_masks_are_parsed_on_access_only(tmp_path):
     content = make.sample()
     content["annotations"][2]["segmentations"][0]["counts"] = [1, 2, 3]
     dataset = opened(tmp_path, content)
@@ -116,7 +116,7 @@ def test_unknown_video(tmp_path):
 
 
 @pytest.mark.parametrize("what", ["videos", "categories"])
-def test_ids_that_stand_twice_are_refused(tmp_path, what):
+def test_duplicate_ids_are_refused(tmp_path, what):
     content = make.sample()
     content[what].append(content[what][0])
     with pytest.raises(ValueError, match=f"id once, got {content[what][0]['id']} twice"):
@@ -154,7 +154,7 @@ def _with_ids(result: VideoResult, first: int) -> VideoResult:
     return VideoResult(result.video_id, "x", result.size_hw, result.times, result.categories, tracks)
 
 
-def test_writing_refuses_what_contradicts_itself(tmp_path):
+def test_writing_refuses_contradictions(tmp_path):
     video = opened(tmp_path, make.sample()).video(5)
     with pytest.raises(ValueError, match="every video once, got video id 5 twice"):
         ytvis.save_dataset(tmp_path / "out.json", [video, video])
@@ -235,7 +235,7 @@ def test_predictions_of_other_lengths_are_cut_and_filled(tmp_path):
     assert [len(track.rles) for track in results.masks(5)] == [1, 9]
 
 
-def test_raw_masks_are_as_the_file_has_them(tmp_path):
+def test_raw_masks_are_those_of_the_file(tmp_path):
     other = make.rectangle(0, 0, 1, 1, (3, 4))
     content = [make.prediction(5, 4, 0.5, [SQUARE, None, other, other * 0])]
     track = ytvis.read_results(make.save(tmp_path, "results.json", content)).masks(5)[0]
@@ -318,7 +318,7 @@ def test_zips_of_other_shape(tmp_path):
         ytvis.read_results(tmp_path / "none.zip")
 
 
-# --- what is wrong is said, with its place
+# --- faults are reported with their place
 
 ODD_TEXTS = {
     "": r"is empty: expected JSON",
@@ -335,14 +335,14 @@ ODD_TEXTS = {
 
 
 @pytest.mark.parametrize("text", ODD_TEXTS)
-def test_results_that_are_none(tmp_path, text):
+def test_files_that_are_no_results(tmp_path, text):
     path = tmp_path / "results.json"
     path.write_text(text)
     with pytest.raises(ValueError, match="results.json.*" + ODD_TEXTS[text]):
         ytvis.read_results(path)
 
 
-def test_other_files_that_are_none(tmp_path):
+def test_other_files_that_are_no_data_set(tmp_path):
     path = tmp_path / "gt.json"
     path.write_bytes(b"\xff\xfe[\x00]\x00")
     with pytest.raises(ValueError, match="expected UTF-8 text, but byte 0 is 0xff"):
@@ -385,13 +385,13 @@ def test_a_large_file_is_announced_with_its_memory(tmp_path, monkeypatch, caplog
         ytvis.read_results(tmp_path / "r.zip")
 
 
-# --- the fast way of reading masks gives what the careful one gives
+# --- the fast and the general path of reading masks agree
 
 FORMS = ["plain", "spaced", "nulls", "sizes", "extra", "escapes", "order", "mixed", "nothing"]
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_fast_and_careful_reading_agree(form, monkeypatch):
+def test_fast_and_general_paths_agree(form, monkeypatch):
     rng = np.random.default_rng(FORMS.index(form))
     tracks: list[Any] = [[make.compressed(rng.random((40, 300)) < 0.02) for _ in range(6)] for _ in range(3)]
     if form == "nulls":
@@ -412,9 +412,9 @@ def test_fast_and_careful_reading_agree(form, monkeypatch):
         assert b"\\u005c" in texts[0]
     fast = segmentations.read(texts, make.SIZE)
     monkeypatch.setattr(segmentations, "_read_fast", lambda *_: None)
-    careful = segmentations.read(texts, make.SIZE)
-    assert fast[1] == careful[1] == []
-    for track, one, other in zip(tracks, fast[0], careful[0], strict=True):
+    general = segmentations.read(texts, make.SIZE)
+    assert fast[1] == general[1] == []
+    for track, one, other in zip(tracks, fast[0], general[0], strict=True):
         assert one.rles == other.rles and one.areas.tolist() == other.areas.tolist()
         for entry, rle in zip(track, one.rles, strict=True):
             size = make.SIZE if entry is None or isinstance(entry, list) else entry["size"]
@@ -451,8 +451,8 @@ def test_fast_and_careful_reading_agree(form, monkeypatch):
         '[{"size": [2, 2], "counts": [ ]}]',
     ],
 )
-def test_odd_json_is_read_or_refused_frame_by_frame(text):
-    """What the quick ways let through must be what reading each frame by itself gives."""
+def test_unusual_json_is_read_or_refused_frame_by_frame(text):
+    """The fast path must give the result of parsing each frame by itself."""
     tracks, faults = segmentations.read([text.encode()], None)
     content = json.loads(text)
     if not isinstance(content, list):
@@ -460,14 +460,14 @@ def test_odd_json_is_read_or_refused_frame_by_frame(text):
         return
     for frame, entry in enumerate(content):
         try:
-            wanted = segmentations.parse(entry, None)
+            expected = segmentations.parse(entry, None)
         except ValueError as error:
             assert [fault.text for fault in faults if fault.frame == frame] == [str(error)]
-            wanted = None
-        assert tracks[0].rles[frame] == wanted
+            expected = None
+        assert tracks[0].rles[frame] == expected
 
 
-def test_faults_do_not_take_other_frames_with_them():
+def test_faults_leave_other_frames_valid():
     good = make.compressed(SQUARE)
     track = [good, {"size": [6, 9], "counts": "f1f1"}, good, {"size": [6, 9], "counts": "~~"}, None]
     tracks, faults = segmentations.read([json.dumps([good] * 2).encode(), json.dumps(track).encode()], None)

@@ -1,4 +1,4 @@
-"""The fast road through the JSON of a track's masks: it reads what the JSON says, or nothing."""
+"""The fast path through the JSON of a track's masks: it agrees with the JSON reader or returns None."""
 
 import json
 
@@ -15,7 +15,7 @@ tracks = st.lists(st.none() | texts, min_size=1, max_size=6).filter(any)
 
 
 @given(tracks, st.sampled_from([None, 0, 2]), st.sampled_from([(",", ":"), (", ", ": "), (" ,", " : ")]))
-def test_texts_are_read_as_the_json_has_them(track, indent, separators):
+def test_texts_are_those_of_the_json(track, indent, separators):
     masks = [None if text is None else {"size": [36, 64], "counts": text} for text in track]
     found = read_texts(json.dumps(masks, indent=indent, separators=separators).encode())
     assert found is not None
@@ -41,18 +41,18 @@ REPLACED = [  # in the second of two masks
 
 
 @pytest.mark.parametrize(("usual", "other"), REPLACED)
-def test_whatever_else_is_left_to_the_json_reader(usual, other):
+def test_other_texts_are_left_to_the_json_reader(usual, other):
     for frames in (f"[{ONE}, {ONE.replace(usual, other)}]", f"[{ONE.replace(usual, other)}, {ONE}]"):
         json.loads(frames)
         assert read_texts(frames.encode()) is None
 
 
 @pytest.mark.parametrize("frames", ["[null, null]", "[]", "7"])
-def test_what_holds_no_text_is_left_to_it_too(frames):
+def test_tracks_without_text_are_left_to_the_json_reader(frames):
     assert read_texts(frames.encode()) is None
 
 
-def test_every_text_and_list_has_its_object():
+def test_every_text_and_list_needs_its_object():
     assert read_texts(f'[{ONE},"f1"}}]'.encode()) is None
     assert read_runs(b'[{"size": [6, 9], "counts": [50, 4]}]7]') is None
 
@@ -74,7 +74,7 @@ runs = st.lists(st.integers(0, 10**9) | st.integers(0, 300), min_size=1, max_siz
     st.sampled_from([(",", ":"), (", ", ": "), (" ,", " : ")]),
     st.booleans(),
 )
-def test_plain_runs_are_read_as_the_json_has_them(track, indent, separators, size_first):
+def test_plain_runs_are_those_of_the_json(track, indent, separators, size_first):
     masks = [None if found is None else {"counts": found, "size": [36, 64]} for found in track]
     if size_first:
         masks = [mask and dict(reversed(mask.items())) for mask in masks]
@@ -83,8 +83,8 @@ def test_plain_runs_are_read_as_the_json_has_them(track, indent, separators, siz
     assert (found.sizes_hw.tolist(), found.length) == ([[36, 64]] * len(found.frames), len(track))
     assert found.frames == [frame for frame, mask in enumerate(track) if mask is not None]
     values, counts = parse_numbers(found.counts)
-    there = [mask for mask in track if mask is not None]
-    assert counts.tolist() == list(map(len, there)) and values.tolist() == [run for mask in there for run in mask]
+    present = [mask for mask in track if mask is not None]
+    assert counts.tolist() == list(map(len, present)) and values.tolist() == [run for mask in present for run in mask]
 
 
 whole = st.integers(0, 2**40) | st.integers(0, 1100) | st.integers(1, 12).map(lambda size: 10**size - 1)
@@ -130,7 +130,7 @@ PLAIN = ['{"size": [6, 9], "counts": [50, 4]}', '{"counts": [50, 4], "size": [6,
         (None, "7"),
     ],
 )
-def test_whatever_is_not_such_runs_is_left_to_the_json_reader(one, usual, other):
+def test_other_runs_are_left_to_the_json_reader(one, usual, other):
     other = one.replace(usual, other, 1) if usual else other
     for frames in (f"[{one}, {other}]", f"[{other}, {one}]", f"[[{one}]]", one, f"[{other}]"):
         if frames != f"[{other}]" or other != one.replace("[6, 9]", "[9, 6]"):
@@ -138,13 +138,13 @@ def test_whatever_is_not_such_runs_is_left_to_the_json_reader(one, usual, other)
 
 
 @pytest.mark.parametrize("size", ["[0, 9]", "[6, 0]", "[9999999999, 9]"])
-def test_sizes_that_cannot_be_are_left_to_it_too(size):
+def test_impossible_sizes_are_left_to_the_json_reader(size):
     for one in PLAIN:
         assert read_runs(f"[{one.replace('[6, 9]', size)}]".encode()) is None
 
 
 @pytest.mark.parametrize("frames", ["[null, null]", "[]", "7"])
-def test_what_holds_no_runs_is_left_to_it_too(frames):
+def test_tracks_without_runs_are_left_to_the_json_reader(frames):
     assert read_runs(frames.encode()) is None
 
 

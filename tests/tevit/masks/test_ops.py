@@ -1,4 +1,4 @@
-"""Masks: round trips, overlaps against pixels, and no faulty run length gets past the check."""
+"""Masks: round trips, overlaps compared with pixels, and faulty run lengths are refused."""
 
 import re
 
@@ -61,7 +61,7 @@ def test_encode_takes_numbers_other_than_one():
 @given(st.data())
 @settings(deadline=None)
 def test_parts_are_encoded_as_the_wholes_would_be(data):
-    """Also where they touch the edges, fill whole columns, or are nothing; several at once."""
+    """Including parts that touch the edges, fill whole columns or are empty; several at once."""
     height, width = data.draw(st.integers(1, 9)), data.draw(st.integers(1, 9))
     parts, wholes = [], []
     for _ in range(data.draw(st.integers(0, 4))):
@@ -113,7 +113,7 @@ def test_areas_of_more_masks_than_the_library_counts():
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(masks_of_any_size, max_size=6))
-def test_check_passes_right_masks_with_their_areas(found):
+def test_check_accepts_valid_masks_and_gives_their_areas(found):
     checked = rle.check_texts([masks.encode(m)["counts"] for m in found], [m.shape for m in found])
     assert checked.faults == {}
     assert checked.areas.tolist() == [m.sum() for m in found]
@@ -157,7 +157,7 @@ def test_check_does_not_depend_on_the_chunks(seed):
 
 
 @pytest.mark.parametrize(
-    ("counts", "story"),
+    ("counts", "message"),
     [
         ("", "no runs"),
         ("6", r"sum to 6 pixels, expected 54 \(6 x 9\)"),
@@ -175,10 +175,10 @@ def test_check_does_not_depend_on_the_chunks(seed):
         (b"\x061", "character 0 .* cannot stand"),
     ],
 )
-def test_check_says_what_is_wrong(counts, story):
+def test_check_describes_the_fault(counts, message):
     checked = rle.check_texts([text([54]), counts, text([0, 54])], [(6, 9)] * 3)
     assert list(checked.faults) == [1]
-    assert re.search(story, checked.faults[1])
+    assert re.search(message, checked.faults[1])
     assert checked.areas.tolist() == [0, 0, 54]
 
 
@@ -187,7 +187,7 @@ def test_check_refuses_sizes(size):
     assert 0 in rle.check_texts([text([12])], [size]).faults
 
 
-def test_runs_that_come_back_to_the_right_sum_after_an_overflow_are_found():
+def test_runs_whose_sum_is_right_only_after_an_overflow_are_refused():
     up, size = 1 << 27, (1 << 13, 1 << 14)
     climbing = [0, 0, 0, *(up * (i // 2) for i in range(2, 72))]
     counts = [text(climbing), text([size[0] * size[1]])]
@@ -204,17 +204,17 @@ def test_a_large_picture_is_checked_exactly():
     assert checked.areas[0] == 1 << 27
 
 
-def test_check_wants_a_size_a_mask():
+def test_check_requires_one_size_per_mask():
     with pytest.raises(ValueError, match="a size for each of 2 masks, got 1"):
         rle.check_texts(["6", "6"], [(2, 3)])
 
 
-# --- what data sets write
+# --- the forms of data sets
 
 
 def test_from_json_reads_every_form():
     square = rectangle(1, 2, 4, 5)
-    wanted = masks.encode(square)
+    expected = masks.encode(square)
     for form in (
         {"size": [6, 9], "counts": text(plain_runs(square))},
         {"size": [6, 9], "counts": plain_runs(square)},
@@ -223,7 +223,7 @@ def test_from_json_reads_every_form():
         [[2, 1, 5, 1, 5, 4, 2, 4]],
         [[2, 1, 5, 1, 5, 2.5, 2, 2.5], [2.0, 2.5, 5, 2.5, 5, 4, 2, 4]],
     ):
-        assert segmentations.from_json(form, (6, 9)) == wanted
+        assert segmentations.from_json(form, (6, 9)) == expected
 
 
 def test_null_and_a_mask_of_no_pixel_are_the_same():
@@ -233,7 +233,7 @@ def test_null_and_a_mask_of_no_pixel_are_the_same():
 
 
 @pytest.mark.parametrize(
-    ("segmentation", "story"),
+    ("segmentation", "message"),
     [
         ("text", "expected null, polygons or an object"),
         ({"counts": [54]}, "expected null, polygons or an object"),
@@ -255,8 +255,8 @@ def test_null_and_a_mask_of_no_pixel_are_the_same():
         ([[1, 2, 3, 4, 1e12, 6]], "far outside"),
     ],
 )
-def test_from_json_refuses(segmentation, story):
-    with pytest.raises(ValueError, match=story):
+def test_from_json_refuses(segmentation, message):
+    with pytest.raises(ValueError, match=message):
         segmentations.from_json(segmentation, (6, 9))
 
 
@@ -290,10 +290,10 @@ def test_overlaps_are_those_of_the_pixels(seed):
     assert common.shape == (2, len(tracks), max(map(len, tracks)))
     for i in range(2):
         for j, track in enumerate(tracks):
-            wanted = [_literal_overlap(a, b) for a, b in zip(tracks[i], track, strict=False)]
-            wanted += [(0, 0)] * (common.shape[2] - len(wanted))
-            assert list(zip(common[i, j], union[i, j], strict=True)) == wanted
-            sums = np.array(wanted).sum(0) if wanted else np.zeros(2)
+            expected = [_literal_overlap(a, b) for a, b in zip(tracks[i], track, strict=False)]
+            expected += [(0, 0)] * (common.shape[2] - len(expected))
+            assert list(zip(common[i, j], union[i, j], strict=True)) == expected
+            sums = np.array(expected).sum(0) if expected else np.zeros(2)
             assert masks.track_iou(rles[i], rles[j]) == (sums[0] / sums[1] if sums[1] else 0)
 
 

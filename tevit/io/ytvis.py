@@ -299,31 +299,21 @@ def save_dataset(path: str | os.PathLike, results: Iterable[VideoResult]) -> Non
     categories: dict[int, str] = {}
     used: set[int] = set()
     with atomic(path) as temporary, open(temporary, "wb") as file:
-        before = b'{"annotations":['
-        file.write(before)
+        file.write(b'{"annotations":[')
         for result in results:
-            _add_video(videos, categories, result)
+            if result.video_id in videos:
+                raise ValueError(f"expected every video once, got video id {result.video_id} twice")
+            names, (height, width) = list(frame_names(result)), result.size_hw
+            facts = {"width": width, "height": height, "length": result.length, "file_names": names}
+            videos[result.video_id] = {"id": result.video_id} | facts
+            merge_categories(categories, result.categories)
             for track in result.tracks:
                 number = track.id if track.id not in used else max(used) + 1
                 used.add(number)
                 file.write((b",\n" if len(used) > 1 else b"\n") + jsonfile.encode(_annotation(number, result, track)))
-        names = [{"id": id, "name": name, "supercategory": "object"} for id, name in categories.items()]
+        entries = [{"id": id, "name": name, "supercategory": "object"} for id, name in categories.items()]
         file.write(b'],\n"videos":' + jsonfile.encode(list(videos.values())))
-        file.write(b',\n"categories":' + jsonfile.encode(names) + b"}\n")
-
-
-def _add_video(videos: dict[int, dict], categories: dict[int, str], result: VideoResult) -> None:
-    if result.video_id in videos:
-        raise ValueError(f"expected every video once, got video id {result.video_id} twice")
-    height, width = result.size_hw
-    videos[result.video_id] = {
-        "id": result.video_id,
-        "width": width,
-        "height": height,
-        "length": result.length,
-        "file_names": list(frame_names(result)),
-    }
-    merge_categories(categories, result.categories)
+        file.write(b',\n"categories":' + jsonfile.encode(entries) + b"}\n")
 
 
 def merge_categories(categories: dict[int, str], others: Mapping[int, str]) -> None:

@@ -68,16 +68,7 @@ def decode_texts(texts: Sequence[bytes], pixels: np.ndarray) -> Runs:
     _refuse_empty(sizes)
     # A zero follows each text; it is kept, as padding, where the text has an odd number of runs.
     stops = np.cumsum(sizes + 1) - 1
-    characters = np.frombuffer(b"0".join([*texts, b""]), np.uint8) - np.uint8(48)
-    if characters.max() > 63:
-        index = int(np.searchsorted(stops, np.argmax(characters > 63)))
-        place, code = next((i, code) for i, code in enumerate(texts[index]) if not 48 <= code < 112)
-        detail = f"character {place} ({chr(code)!r}) cannot stand in run-length text"
-        raise RleError(index, "a character is outside '0' to 'o'", detail)
-    unterminated = characters[stops - 1] > 31
-    if unterminated.any():
-        index = int(np.argmax(unterminated))
-        raise RleError(index, "the text ends inside a number", "the text breaks off within a run")
+    characters = _characters(texts, stops)
     more = np.flatnonzero(characters > 31)
     continued = np.diff(np.searchsorted(more, stops), prepend=0)
     counts = sizes - continued
@@ -102,6 +93,21 @@ def decode_texts(texts: Sequence[bytes], pixels: np.ndarray) -> Runs:
             error.total = None
             error.detail = f"the run at character {place} goes on for more than {_MAX_CHARACTERS} characters"
         raise
+
+
+def _characters(texts: Sequence[bytes], stops: np.ndarray) -> np.ndarray:
+    """The texts as uint8 0..63, each followed by a 0, whose positions are `stops`."""
+    characters = np.frombuffer(b"0".join([*texts, b""]), np.uint8) - np.uint8(48)
+    if characters.max() > 63:
+        index = int(np.searchsorted(stops, np.argmax(characters > 63)))
+        place, code = next((i, code) for i, code in enumerate(texts[index]) if not 48 <= code < 112)
+        detail = f"character {place} ({chr(code)!r}) cannot stand in run-length text"
+        raise RleError(index, "a character is outside '0' to 'o'", detail)
+    unterminated = characters[stops - 1] > 31
+    if unterminated.any():
+        index = int(np.argmax(unterminated))
+        raise RleError(index, "the text ends inside a number", "the text breaks off within a run")
+    return characters
 
 
 def _add_lower_groups(values: np.ndarray, characters: np.ndarray, more: np.ndarray, owner: np.ndarray) -> None:

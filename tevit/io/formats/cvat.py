@@ -82,11 +82,11 @@ def _images(result: VideoResult, first: int) -> Iterator[str]:
         yield f'<image id="{first + frame}" name={quoteattr(name)} width="{width}" height="{height}">\n'
         for track in result.tracks:
             if (rle := track.rles[frame]) is not None:
-                yield _mask(rle, track, result.categories[track.category_id])
+                yield _mask_element(rle, track, result.categories[track.category_id])
         yield "</image>\n"
 
 
-def _mask(rle: RLE, track: Track, label: str) -> str:
+def _mask_element(rle: RLE, track: Track, label: str) -> str:
     left, top, right, bottom = (int(edge) for edge in masks.to_box_xyxy(rle))
     runs = run_lengths(masks.decode_within(rle, (left, top, right, bottom)))
     values = {TRACK: track.id, CROWD: int(track.iscrowd), SCORE: track.score}
@@ -105,7 +105,7 @@ def run_lengths(mask: np.ndarray) -> np.ndarray:
 
 
 class _CvatMask(NamedTuple):
-    """One mask of one image. track: what its attribute says, None where it has none."""
+    """One mask of one image. track: the value of its attribute, None if it has none."""
 
     label: str
     rle: RLE

@@ -330,7 +330,7 @@ def frame_names(result: VideoResult) -> tuple[str, ...]:
 
 def _annotation(number: int, result: VideoResult, track: Track) -> dict:
     height, width = result.size_hw
-    here = track.present
+    present = track.present
     return {
         "id": number,
         "video_id": result.video_id,
@@ -341,7 +341,7 @@ def _annotation(number: int, result: VideoResult, track: Track) -> dict:
         "length": result.length,
         "segmentations": [None if rle is None else masks.to_json(rle) for rle in track.rles],
         "bboxes": boxes.to_json(track.boxes_xyxy),
-        "areas": [area if seen or area else None for area, seen in zip(track.areas.tolist(), here, strict=True)],
+        "areas": [area if seen or area else None for area, seen in zip(track.areas.tolist(), present, strict=True)],
     }
 
 

@@ -31,14 +31,14 @@ TRACK, CROWD, SCORE = "track_id", "iscrowd", "score"
 
 
 def write(path: str | os.PathLike, results: Iterable[VideoResult]) -> list[Path]:
-    """Write videos as CVAT's XML for images, one in memory at a time, and beside it NAME.labels.json.
+    """Write videos as CVAT's XML for images, one in memory at a time, and NAME.labels.json in the same folder.
 
     The labels, with attributes for track, crowd and score, are for the "Raw" tab of a new CVAT task's label editor:
     CVAT imports only masks whose labels the task has. All videos' frames are images of one task.
     """
     labels: dict[str, None] = {}
     target = Path(path)
-    beside = target.with_name(f"{target.stem}.labels.json")
+    labels_file = target.with_name(f"{target.stem}.labels.json")
     count = 0
     with atomic(target) as temporary, open(temporary, "w+", encoding="utf-8") as file:
         # The labels stand before the images but are known only after the last one, so images go to a second file.
@@ -51,12 +51,12 @@ def write(path: str | os.PathLike, results: Iterable[VideoResult]) -> list[Path]
             images.seek(0)
             shutil.copyfileobj(images, file)
         file.write("</annotations>\n")
-    with atomic(beside) as temporary:
+    with atomic(labels_file) as temporary:
         attribute = {"mutable": False, "input_type": "text", "default_value": "", "values": [""]}
         attributes = [{"name": name} | attribute for name in (TRACK, CROWD, SCORE)]
         content = [{"name": name, "attributes": attributes} for name in labels]
         temporary.write_text(jsonfile.dump_pretty(content) + "\n", encoding="utf-8")
-    return [target, beside]
+    return [target, labels_file]
 
 
 def _meta(labels: list[str], count: int) -> str:

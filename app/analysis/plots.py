@@ -122,7 +122,7 @@ def recall(comparison: Comparison, category: int | None = None) -> Figure:
             if curve is not None:
                 name = f"{model.name}, IoU {IOU_THRESHOLDS[threshold]:.2f}"
                 data.append(_line(name, RECALL_POINTS, curve, i, dash))
-    return _figure(data, x="recall", y="precision", x_range=(0, 1.01), y_range=(0, 1.03))
+    return _figure(data, x="recall", y="precision", x_range=(0, 1.01), y_range=(0, 1.03), legend=False)
 
 
 def _precision(precision: np.ndarray, category: int | None) -> list[float] | None:
@@ -138,7 +138,7 @@ def thresholds(comparison: Comparison) -> Figure:
     for i, model in enumerate(comparison.models):
         values = [_percent(mean_of_known(row)) for row in model.precision]
         data.append({**_line(model.name, IOU_THRESHOLDS.round(2), values, i), "mode": "lines+markers"})
-    return _figure(data, x="IoU threshold", y="AP", y_range=(0, None))
+    return _figure(data, x="IoU threshold", y="AP", y_range=(0, None), legend=False)
 
 
 def classes(comparison: Comparison) -> Figure:
@@ -242,7 +242,8 @@ def scores(comparison: Comparison, selection: Selection, model: int = 0) -> Figu
         data.append(
             {**_bar(name, middles, counts), "width": width, "marker": {"color": COLOURS[colour]}, "customdata": clicks}
         )
-    figure = _figure(data, x="score", y="predictions", brush="scores")
+    ends = float(edges[0]), float(edges[-1])
+    figure = _figure(data, x="score", y="predictions", x_range=ends, brush="scores")
     figure["layout"] |= {"barmode": "stack", "bargap": 0.06}
     return figure
 
@@ -256,7 +257,9 @@ def lengths(comparison: Comparison, selection: Selection, model: int = 0) -> Fig
         rows = np.flatnonzero(own & t.is_type(type))
         if len(rows):
             data.append(_points_of(comparison, type, rows))
-    return _figure(data, x="frames in which it is there", y="IoU", y_range=(-0.03, 1.03), brush="lengths")
+    longest = max((x for trace in data for x in trace["x"]), default=1)
+    title = "frames in which it is there"
+    return _figure(data, x=title, y="IoU", x_range=(0, 1.04 * longest), y_range=(0, 1), brush="lengths")
 
 
 def _points_of(comparison: Comparison, type: str, rows: np.ndarray) -> dict:
@@ -273,7 +276,8 @@ def _points_of(comparison: Comparison, type: str, rows: np.ndarray) -> dict:
             for video, place, id in zip(videos, t.truth_class[rows].tolist(), t.truth_id[rows].tolist(), strict=True)
         ],
         "customdata": [{"row": f"{t.model[row]}t{t.truth_row[row]}"} for row in rows.tolist()],
-        "marker": {"color": COLOURS[type], "size": 6, "opacity": 0.7},
+        "marker": {"color": COLOURS[type], "size": 7, "opacity": 0.7},
+        "cliponaxis": False,
         "hovertemplate": "%{text}<br>%{x} frames, IoU %{y:.2f}<extra></extra>",
     }
 
@@ -339,7 +343,8 @@ def _figure(
         "bargap": 0.3,
         "showlegend": legend and len(data) > 1,
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        "dragmode": "select" if brush else False,
+        "dragmode": "select" if brush else "zoom",
+        "hovermode": "closest" if brush == "lengths" else "x unified",
         "meta": {"brush": brush, "rows": rows},
     }
     if brush and "y" not in BRUSHES[brush]:

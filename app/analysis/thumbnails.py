@@ -29,11 +29,11 @@ _QUALITY, _OPACITY = 80, 0.45
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """One of a strip. what: "worst", "median", "best" or "" for one between."""
+    """A picture of a filmstrip. role: "worst", "median", "best" or "" for one between."""
 
     frame: int
     iou: float | None
-    what: str
+    role: str
 
 
 class ThumbnailCache:

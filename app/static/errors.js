@@ -1,11 +1,10 @@
-// Every part of the tab Errors: presses, brushes and keys go to Python; what it answers replaces the part.
+// Runs for each part of the tab Errors: clicks, selections and keys go to Python, whose answer replaces the part.
 const root = () => element.closest("#errors") || element;
 const said = (it) => JSON.parse(it.dataset.say);
-let dragged = false, focused = null;
+let focused = null;
 
 element.addEventListener("click", (event) => {
   const it = event.target.closest("[data-say]");
-  if (dragged) { dragged = false; return; }
   if (it) trigger("select", said(it));
 });
 
@@ -46,10 +45,6 @@ function rove() {
     if (plot.querySelector("[tabindex]")) continue;
     plot.querySelectorAll("[data-say]").forEach((it, i) => {
       it.setAttribute("tabindex", i ? "-1" : "0");
-      if (it.dataset.tip && !it.hasAttribute("aria-label")) { // a dot: as the mouse is told it
-        it.setAttribute("role", "button");
-        it.setAttribute("aria-label", it.dataset.tip);
-      }
     });
   }
 }
@@ -108,44 +103,100 @@ function onKey(event) {
 }
 document.addEventListener("keydown", (event) => element.isConnected && onKey(event));
 
-// --- brushing
+// --- plots: plotly.js is loaded once for the page, when the first figure arrives
 
-function brush(area, down) {
-  const box = area.getBoundingClientRect(), { plot, ends } = JSON.parse(area.dataset.brush);
-  const shade = Object.assign(document.createElement("i"), { className: "brushing" });
-  const part = (event) => ({
-    x: Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)),
-    y: Math.min(1, Math.max(0, 1 - (event.clientY - box.top) / box.height)),
+const PLOTLY = "studio/errors/plotly.min.js";
+const CONFIG = { displaylogo: false, modeBarButtonsToRemove: ["toImage"], scrollZoom: false };
+const plots = new Map(); // chart's name -> its drawn element, which outlives the parts that Python replaces
+
+function loadPlotly() {
+  window.tevitPlotly ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => { window.tevitPlotly = undefined; script.remove(); reject(new Error(PLOTLY)); };
+    script.src = PLOTLY;
+    document.head.append(script);
   });
-  const from = part(down);
-  let to = from;
-  const move = (event) => {
-    to = part(event);
-    if (!shade.isConnected && Math.hypot(event.clientX - down.clientX, event.clientY - down.clientY) < 5) return;
-    area.append(shade);
-    const [low, high] = ends.y ? [Math.min(from.y, to.y), Math.max(from.y, to.y)] : [0, 1];
-    const [left, right] = [Math.min(from.x, to.x), Math.max(from.x, to.x)];
-    shade.style.cssText = `left:${left * 100}%;width:${(right - left) * 100}%;bottom:${low * 100}%;height:${(high - low) * 100}%`;
-  };
-  const up = () => {
-    removeEventListener("pointermove", move);
-    removeEventListener("pointerup", up);
-    if (!shade.isConnected) return;
-    shade.remove();
-    dragged = true;
-    setTimeout(() => { dragged = false; });
-    const at = (axis, place) => ends[axis][0] + place * (ends[axis][1] - ends[axis][0]);
-    const ranges = Object.fromEntries(Object.keys(ends).map((axis) => [axis, [at(axis, from[axis]), at(axis, to[axis])].sort((a, b) => a - b)]));
-    trigger("select", { do: "brush", plot, ranges });
-  };
-  addEventListener("pointermove", move);
-  addEventListener("pointerup", up);
+  return window.tevitPlotly;
 }
-element.addEventListener("pointerdown", (event) => {
-  const area = event.target.closest("[data-brush]");
-  if (!area || event.button) return;
-  if (event.pointerType === "mouse") event.preventDefault(); // no selection of words
-  brush(area, event);
+
+// The colours of the page, which change with its theme.
+function themed(figure) {
+  const style = getComputedStyle(element), colour = (name) => style.getPropertyValue(name).trim();
+  const [faint, line, accent] = ["--faint", "--line", "--accent"].map(colour);
+  const axis = (own) => ({ ...own, gridcolor: line, zerolinecolor: line, linecolor: line });
+  const coarse = matchMedia("(pointer: coarse)").matches; // a finger scrolls the page
+  return {
+    ...figure.layout, autosize: true, font: { ...figure.layout.font, color: faint, size: 11, family: style.fontFamily },
+    xaxis: axis(figure.layout.xaxis), yaxis: axis(figure.layout.yaxis),
+    hoverlabel: { bgcolor: colour("--body-background-fill"), bordercolor: line, font: { color: colour("--body-text-color"), size: 12 } },
+    modebar: { bgcolor: "rgba(0,0,0,0)", color: faint, activecolor: accent },
+    dragmode: coarse ? false : figure.layout.dragmode,
+  };
+}
+
+function clicked(plot, event) {
+  const data = event.points.length ? event.points[0].customdata : null;
+  if (data && data.row) trigger("select", { do: "open", row: data.row });
+  else if (data && data.filter) trigger("select", { do: "filter", filter: { ...data.filter, ...plot.layout.meta.filter } });
+}
+
+// A box sets the ranges of its sides, a lasso those of the points in it.
+function selected(plot, event) {
+  const name = plot.layout.meta.brush;
+  if (!event || !name) return;
+  const round = (value) => Math.round(100 * value) / 100;
+  const ends = (values) => [round(Math.min(...values)), round(Math.max(...values))];
+  const axes = ["x", "y"].map((axis) => [axis, event.range ? event.range[axis] : event.points.map((point) => point[axis])]);
+  const ranges = Object.fromEntries(axes.filter(([, values]) => values && values.length).map(([axis, values]) => [axis, ends(values)]));
+  if (Object.keys(ranges).length) trigger("select", { do: "brush", plot: name, ranges });
+}
+
+function create(name) {
+  const plot = Object.assign(document.createElement("div"), { className: "drawn" });
+  plots.set(name, plot);
+  new ResizeObserver(() => {
+    if (plot.offsetParent && plot._fullLayout) window.Plotly.Plots.resize(plot);
+  }).observe(plot);
+  return plot;
+}
+
+async function draw() {
+  const places = [...element.querySelectorAll("[data-plot]")];
+  if (!places.length) return;
+  const Plotly = await loadPlotly();
+  const theme = document.body.classList.contains("dark");
+  for (const place of places) {
+    if (!place.isConnected) continue;
+    const name = place.closest("[data-chart]").dataset.chart;
+    const fresh = !plots.has(name), plot = plots.get(name) || create(name);
+    const wanted = `${theme} ${place.dataset.plot}`;
+    // Gradio keeps elements, sets their attributes and removes the children that it does not know.
+    if (plot.parentElement !== place) place.replaceChildren(plot);
+    if (plot.wanted === wanted) continue;
+    plot.wanted = wanted;
+    const figure = JSON.parse(place.dataset.plot);
+    await Plotly.react(plot, figure.data, themed(figure), { ...CONFIG, modeBarButtonsToAdd: name === "lengths" ? ["lasso2d"] : [] });
+    if (!fresh) continue;
+    plot.on("plotly_click", (event) => clicked(plot, event));
+    plot.on("plotly_selected", (event) => selected(plot, event));
+  }
+}
+const redraw = () => draw().catch((error) => console.warn("plots cannot be drawn", error));
+new MutationObserver(redraw).observe(document.body, { attributeFilter: ["class"] });
+
+// A focused button of a plot shows its point as the mouse does.
+element.addEventListener("focusin", (event) => {
+  const point = event.target.closest("[data-point]");
+  const plot = point && plots.get(point.closest("[data-chart]").dataset.chart);
+  if (!plot || !plot._fullLayout) return;
+  const [curveNumber, pointNumber] = JSON.parse(point.dataset.point);
+  window.Plotly.Fx.hover(plot, [{ curveNumber, pointNumber }]);
+});
+element.addEventListener("focusout", (event) => {
+  const point = event.target.closest("[data-point]");
+  const plot = point && plots.get(point.closest("[data-chart]").dataset.chart);
+  if (plot && plot._fullLayout) window.Plotly.Fx.unhover(plot);
 });
 
 // --- what is under the mouse
@@ -161,15 +212,18 @@ element.addEventListener("pointermove", (event) => {
 });
 element.addEventListener("pointerleave", () => { if (tip) tip.remove(); tip = null; });
 
-new MutationObserver(() => {
+new MutationObserver((records) => {
+  if (records.every((record) => record.target.closest && record.target.closest(".drawn"))) return; // by plotly itself
   mark();
   rove();
+  redraw();
   if (wanted !== null && list() && list().children[wanted]) { choose(list().children[wanted]); wanted = null; focused = null; }
   refocus();
   if (tip && !tip.matches(":hover")) { tip.remove(); tip = null; }
 }).observe(element, { childList: true, subtree: true });
 mark();
 rove();
+redraw();
 
 // --- the first look at the tab begins the evaluation
 

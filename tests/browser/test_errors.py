@@ -146,7 +146,7 @@ def test_outcomes_lenses_and_cells_filter(page: Page, comparison: Comparison):
 
 
 def test_brushing_filters(page: Page, comparison: Comparison):
-    area = page.locator("[data-chart=lengths] .area")
+    area = page.locator("[data-chart=lengths] .nsewdrag")
     area.scroll_into_view_if_needed()
     box = area.bounding_box()
     assert box is not None
@@ -158,7 +158,7 @@ def test_brushing_filters(page: Page, comparison: Comparison):
     expect(chips).to_have_count(3)
     expect(page.get_by_role("button", name=re.compile(r"^Remove: IoU 0\.02 to 0\.4"))).to_be_visible()
     count(page, re.compile(r"^\d+ of \d+ errors$"))
-    expect(page.locator("[data-chart=lengths] .brushed")).to_have_count(1)
+    expect(page.locator("[data-chart=lengths] .shapelayer path")).to_have_count(1)
 
 
 def test_the_whole_walk_and_its_links_in_another_browser(page: Page, users: USERS, comparison: Comparison):
@@ -213,7 +213,7 @@ def test_dots_and_pictures_open_compare_and_more_is_shown(page: Page, comparison
     expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
     page.get_by_role("tab", name="Errors").click()
     expect(page.locator("[data-chart=lengths]")).to_be_visible()
-    dots = page.locator("[data-chart=lengths] .dots path")
+    dots = page.locator("[data-chart=lengths] .marks button")
     expect(dots.first).to_have_attribute("tabindex", "0")
     dots.first.focus()
     expect(dots.first).to_be_focused()

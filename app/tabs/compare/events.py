@@ -261,9 +261,9 @@ class _Compare:
         index = found.find_row(key)
         if index is None:
             return ""
-        pictures = [item for item in filmstrip_frames(found, index) if item.what]
+        pictures = [item for item in filmstrip_frames(found, index) if item.role]
         draw = self.bench.thumbnails.picture
-        return panels.filmstrip([(p.what, p.frame, p.iou, draw(found, index, p.frame)) for p in pictures])
+        return panels.filmstrip([(p.role, p.frame, p.iou, draw(found, index, p.frame)) for p in pictures])
 
     # --- what people do
 

@@ -5,11 +5,12 @@ An address says everything that its answer depends on, so that nothing is kept f
 
 import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response
+from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from app.analysis import export as export
@@ -27,9 +28,18 @@ _PATIENCE = 60.0  # seconds that a file waits for an evaluation to end
 def routes(bench: Bench) -> list[BaseRoute]:
     """For the server."""
     return [
+        Route("/studio/errors/plotly.min.js", _plotly, methods=["GET"]),
         _route(_PICTURE, lambda request: _picture(bench, request)),
         _route("/studio/errors/{project}/{name}", lambda request: _file(bench, request)),
     ]
+
+
+def _plotly(request: Request) -> Response:
+    """plotly.js, 5 MB, as the package plotly ships it."""
+    package = find_spec("plotly")
+    assert package is not None and package.origin is not None
+    file = Path(package.origin).parent / "package_data" / "plotly.min.js"
+    return FileResponse(file, media_type="text/javascript", headers=_LASTING)
 
 
 def _route(path: str, answer: Callable[[Request], Response]) -> Route:

@@ -105,7 +105,7 @@ def test_strips_tell_worst_median_and_best(comparison):
     index = select(comparison, Filter(model="b", video=2, types=("correct",))).rows.tolist()
     rows = {comparison.row(i).prediction_id: i for i in index if not comparison.row(i).truth}
     found = filmstrip_frames(comparison, rows[2])
-    assert {picture.what: picture.frame for picture in found if picture.what} == {"worst": 3, "median": 2, "best": 0}
+    assert {picture.role: picture.frame for picture in found if picture.role} == {"worst": 3, "median": 2, "best": 0}
     assert [picture.frame for picture in found] == sorted({picture.frame for picture in found})
     assert len(found) <= 5 and all(0 <= picture.frame < FRAMES for picture in found)
 

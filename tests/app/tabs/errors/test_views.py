@@ -16,7 +16,6 @@ from app.analysis.filter import Filter, select
 from app.analysis.service import EvaluationService
 from app.analysis.thumbnails import ThumbnailCache
 from app.projects.project import open_project
-from app.tabs.errors import charts
 from app.tabs.errors import views as panels
 from app.tabs.errors.routes import routes
 from app.tabs.errors.state import (
@@ -140,20 +139,34 @@ def test_plots_of_nothing_are_drawn(comparison: Comparison):
     assert "No ground truth is left" in html
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "ticks"), [(0, 1, [0, 0.25, 0.5, 0.75, 1]), (0, 47, [0, 20, 40]), (0, 0, [0]), (0.5, 0.95, 5)]
-)
-def test_ticks_are_round(low: float, high: float, ticks: list[float] | int):
-    found = charts.Scale(low, high).ticks
-    assert found == ticks if isinstance(ticks, list) else len(found) <= ticks
+def figures_of(html: str) -> list[dict]:
+    return [json.loads(unescape(text)) for text in re.findall(r'data-plot="([^"]*)"', html)]
 
 
-def test_dots_are_a_stop_of_the_keyboard_from_left_to_right(comparison: Comparison):
-    html = charts.points("lengths", "", plots.lengths(comparison, select(comparison), 0))
-    assert "<svg" in html and " data-rove" in html
-    for group in re.findall(r'<g class="dots".*?</g>', html):
-        places = [float(x) for x in re.findall(r'd="M([\d.]+) ', group)]
-        assert places == sorted(places)
+def test_points_are_a_stop_of_the_keyboard_from_left_to_right(comparison: Comparison):
+    html = panels.scatter("lengths", "", plots.lengths(comparison, select(comparison), 0))
+    (figure,) = figures_of(html)
+    assert " data-rove" in html
+    places = [json.loads(text) for text in re.findall(r'data-point="([^"]*)"', html)]
+    xs = [figure["data"][trace]["x"][point] for trace, point in places]
+    assert xs == sorted(xs) and len(xs) == sum(len(trace["x"]) for trace in figure["data"])
+
+
+def test_every_plot_has_a_name_and_its_values_as_text(comparison: Comparison):
+    import plotly.graph_objects as go
+
+    html = panels.figures(comparison) + panels.below(comparison, select(comparison), 0)
+    drawn = figures_of(html)
+    assert len(drawn) == 4 and html.count('<table class="marks"') == 2 and html.count('<div class="marks"') == 2
+    for figure in drawn:
+        assert go.Figure(figure).to_dict()["data"]
+    for name in ("Precision by recall", "AP by IoU threshold", "Scores", "IoU by length"):
+        assert f'role="img" aria-label="{name}"' in html
+
+
+def test_plotly_is_served_from_here(client: TestClient):
+    answer = client.get("/studio/errors/plotly.min.js")
+    assert answer.headers["content-type"].startswith("text/javascript") and "plotly.js v" in answer.text[:200]
 
 
 def test_the_address_says_what_is_not_as_by_default():
@@ -178,9 +191,10 @@ def test_every_model_has_its_figures_and_its_difference_to_a(bench: Bench, compa
 
 def test_a_brushed_range_with_an_open_end_reaches_the_edge(comparison: Comparison):
     figure = plots.lengths(comparison, select(comparison), 0)
-    html = charts.points("lengths", "", figure, bands=((5, float("inf")), None))
-    x, width = re.findall(r'class="brushed" x="([\d.]+)" y="0.0" width="([\d.]+)"', html)[0]
-    assert float(x) + float(width) == 1000
+    (shown,) = figures_of(panels.scatter("lengths", "", figure, bands=((5, float("inf")), None)))
+    (shape,) = shown["layout"]["shapes"]
+    assert shape["x0"] == 5 and shape["x1"] == shown["layout"]["xaxis"]["range"][1]
+    assert (shape["y0"], shape["y1"], shape["yref"]) == (0, 1, "paper")
 
 
 def test_pictures_and_files_come_from_their_addresses(client: TestClient, bench: Bench, comparison: Comparison):

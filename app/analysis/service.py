@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
+from cachetools import LRUCache
 
 from app.analysis.comparison import Comparison, of_model
 from app.analysis.evaluating import FORMAT, Kept, Order, evaluate_into, load
@@ -32,8 +32,8 @@ from tevit.progress import Cancelled
 log = logging.getLogger(__name__)
 
 LIMIT = 2_000_000_000  # bytes of kept evaluations
-MOST_OPEN = 6  # evaluations in memory: about 10 MB each for 300 videos
-MOST_MOVED = 8  # sets of limits
+MAX_OPEN = 6  # evaluations in memory: about 10 MB each for 300 videos
+MAX_COMPARISONS = 8  # sets of limits
 
 ProgressCallback = Callable[[str, float], None]
 """Called as report(stage, share of 1); may raise to stop."""
@@ -167,8 +167,8 @@ class EvaluationService:
         self._limit, self._inside = limit, inside
         self._lock = threading.Lock()
         self._openings: dict[tuple, EvaluationTask] = {}
-        self._open: OrderedDict[str, Kept] = OrderedDict()
-        self._moved: OrderedDict[tuple, Comparison] = OrderedDict()
+        self._open: LRUCache[str, Kept] = LRUCache(MAX_OPEN)
+        self._comparisons: LRUCache[tuple, Comparison] = LRUCache(MAX_COMPARISONS)
         self._working: dict[str, threading.Lock] = {}
 
     def open(self, project: Project) -> EvaluationTask:
@@ -190,16 +190,15 @@ class EvaluationService:
         """At other limits, the same object for everybody who asks for the same. Raises: ValueError."""
         key = (str(comparison.project.folder), *(id(m.kept) for m in comparison.models), limits, cutoff)
         with self._lock:
-            if key in self._moved:
-                self._moved.move_to_end(key)
-                return self._moved[key]
+            if key in self._comparisons:
+                return self._comparisons[key]
             # What another choice of models has worked out already.
-            known = {id(m.kept): m for found in self._moved.values() for m in found.models if m.at == (limits, cutoff)}
+            known = {
+                id(m.kept): m for found in self._comparisons.values() for m in found.models if m.at == (limits, cutoff)
+            }
         found = comparison.with_limits(limits, cutoff, known)
         with self._lock:
-            self._moved[key] = found
-            while len(self._moved) > MOST_MOVED:
-                self._moved.popitem(last=False)
+            self._comparisons[key] = found
         return found
 
     def close(self) -> None:
@@ -213,7 +212,7 @@ class EvaluationService:
 
     def _forget(self) -> None:
         over = [key for key, opening in self._openings.items() if opening.now.over]
-        for key in over[: max(0, len(over) - MOST_OPEN)]:
+        for key in over[: max(0, len(over) - MAX_OPEN)]:
             del self._openings[key]
 
     def path(self, project: Project, model: Model) -> Path:
@@ -241,7 +240,8 @@ class EvaluationService:
                 (evaluate_here if self._inside else evaluate_in_subprocess)(order, report)
                 found = load(path)
                 self._make_room(path)
-            self._remember(path, found)
+            with self._lock:
+                self._open[path.name] = found
             return found
         finally:
             turn.release()
@@ -259,13 +259,6 @@ class EvaluationService:
         except ValueError as error:
             log.warning("%s", error)
             return None
-
-    def _remember(self, path: Path, found: Kept) -> None:
-        with self._lock:
-            self._open[path.name] = found
-            self._open.move_to_end(path.name)
-            while len(self._open) > MOST_OPEN:
-                self._open.popitem(last=False)
 
     def _make_room(self, newest: Path) -> None:
         """The least recently used go until the limit is kept."""

@@ -4,10 +4,11 @@ Made when they are asked for; the last ones are kept, in memory, for everybody.
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from cachetools import LRUCache
 
 from app.analysis.comparison import Comparison
 from app.analysis.matches import COLOURS, difference, frames_of
@@ -40,16 +41,14 @@ class ThumbnailCache:
     """May be used from any thread."""
 
     def __init__(self, limit: int = LIMIT):
-        self._limit = limit
-        self._kept: OrderedDict[tuple, bytes] = OrderedDict()
-        self._size = 0
-        self._videos: OrderedDict[tuple, VideoResult] = OrderedDict()
+        self._pictures: LRUCache[tuple, bytes] = LRUCache(limit, getsizeof=len)
+        self._videos: LRUCache[tuple, VideoResult] = LRUCache(VIDEOS)
         self._lock = threading.Lock()
 
     @property
     def size(self) -> int:
         """Bytes of pictures kept."""
-        return self._size
+        return int(self._pictures.currsize)
 
     def picture(self, comparison: Comparison, index: int, frame: int) -> bytes:
         """JPEG of HEIGHT x WIDTH: one frame of a row of the table.
@@ -66,19 +65,12 @@ class ThumbnailCache:
         """The same by ids. sides: annotation id and prediction's place in the file, None for none. Raises: the same."""
         key = (project.id, project.models[model].file.sha256, video_id, *sides, frame, str(project.frames))
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
+            if key in self._pictures:
+                return self._pictures[key]
         picture = _draw(project.footage(video_id), frame, *self._tracks(project, model, video_id, sides))
-        self._keep(key, picture)
-        return picture
-
-    def _keep(self, key: tuple, picture: bytes) -> None:
         with self._lock:
-            self._size += len(picture) - len(self._kept.pop(key, b""))
-            self._kept[key] = picture
-            while self._size > self._limit:
-                self._size -= len(self._kept.popitem(last=False)[1])
+            self._pictures[key] = picture
+        return picture
 
     def _tracks(
         self, project: Project, model: int, video_id: int, sides: tuple[int | None, int | None]
@@ -95,14 +87,11 @@ class ThumbnailCache:
         key = (*name, video_id)
         with self._lock:
             if key in self._videos:
-                self._videos.move_to_end(key)
                 return self._videos[key]
         result = project.truths(video_id) if model < 0 else project.predictions(model, video_id)
         if result is not None:
             with self._lock:
                 self._videos[key] = result
-                while len(self._videos) > VIDEOS:
-                    self._videos.popitem(last=False)
         return result
 
 

@@ -106,7 +106,9 @@ document.addEventListener("keydown", (event) => element.isConnected && onKey(eve
 // --- plots: plotly.js is loaded once for the page, when the first figure arrives
 
 const PLOTLY = "studio/errors/plotly.min.js";
-const CONFIG = { displaylogo: false, modeBarButtonsToRemove: ["toImage"], scrollZoom: false };
+// Named one by one: none sends data anywhere.
+const BUTTONS = { lengths: ["select2d", "lasso2d"], scores: ["select2d"] };
+const ZOOM = ["zoomIn2d", "zoomOut2d", "resetScale2d"];
 const plots = new Map(); // chart's name -> its drawn element, which outlives the parts that Python replaces
 
 function loadPlotly() {
@@ -176,7 +178,9 @@ async function draw() {
     if (plot.wanted === wanted) continue;
     plot.wanted = wanted;
     const figure = JSON.parse(place.dataset.plot);
-    await Plotly.react(plot, figure.data, themed(figure), { ...CONFIG, modeBarButtonsToAdd: name === "lengths" ? ["lasso2d"] : [] });
+    await Plotly.react(plot, figure.data, themed(figure), {
+      displaylogo: false, scrollZoom: false, modeBarButtons: [["zoom2d", "pan2d", ...(BUTTONS[name] || [])], ZOOM],
+    });
     if (!fresh) continue;
     plot.on("plotly_click", (event) => clicked(plot, event));
     plot.on("plotly_selected", (event) => selected(plot, event));

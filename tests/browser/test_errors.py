@@ -223,6 +223,17 @@ def test_dots_and_pictures_open_compare_and_more_is_shown(page: Page, comparison
     assert "IoU" in (second.get_attribute("aria-label") or "")
     page.keyboard.press("Enter")
     expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
+    page.get_by_role("tab", name="Errors").click()
+    point = page.locator("[data-chart=lengths] path.point").first
+    expect(point).to_be_visible()
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=3)
+    expect(page.locator("[data-chart=lengths] .hovertext")).to_be_visible()
+    page.mouse.down()
+    page.mouse.up()
+    expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
 
 
 def test_thresholds_search_and_order(page: Page, comparison: Comparison):

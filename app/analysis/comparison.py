@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from app.analysis.evaluating import NAMES, SAMPLES, Kept
+from app.analysis.evaluating import NAMES, SAMPLES, StoredEvaluation
 from app.projects.project import Project
 from tevit.evaluation.api import Evaluation, conclude
 from tevit.evaluation.bootstrap import Interval, differences, draw_weights, intervals, resample
@@ -37,7 +37,7 @@ class ModelAnalysis:
     """
 
     name: str
-    kept: Kept
+    kept: StoredEvaluation
     limits: Limits
     cutoff: float
     measured: Measured
@@ -124,7 +124,7 @@ class ModelAnalysis:
         return geometry(self.measured, self.limits.cover)
 
 
-def of_model(name: str, kept: Kept) -> ModelAnalysis:
+def of_model(name: str, kept: StoredEvaluation) -> ModelAnalysis:
     """A model as it was kept, at the default limits."""
     head = kept.head
     return ModelAnalysis(
@@ -239,16 +239,16 @@ class Comparison:
         )
 
     @cached_property
-    def table(self) -> "Table":
+    def table(self) -> "TrackTable":
         """All tracks of all models."""
         return _table(self)
 
-    def row(self, index: int) -> "Row":
+    def row(self, index: int) -> "ErrorRow":
         """One row of the table. index: in 0 to N - 1."""
         t = self.table
         video = self.measured.inputs.videos[int(t.video[index])]
         has_t, has_p = bool(t.truth_row[index] >= 0), bool(t.prediction_row[index] >= 0)
-        return Row(
+        return ErrorRow(
             key=_key(t, index),
             model=self.models[int(t.model[index])].name,
             video_id=video.id,
@@ -323,7 +323,7 @@ _CODE = {type: code for code, type in enumerate(ALL_TYPES)}
 
 
 @dataclass(frozen=True, eq=False)
-class Table:
+class TrackTable:
     """N rows: model by model, predictions before truths. Classes and videos are positions in the comparison' lists.
 
     model: int16 (N,). truth: bool (N,), a truth's row. type: int8 (N,), position in ALL_TYPES. video, truth_class,
@@ -385,10 +385,10 @@ class Table:
         return self.is_type("spatial", "missed", "background", "duplicate")
 
 
-def _table(comparison: Comparison) -> Table:
+def _table(comparison: Comparison) -> TrackTable:
     parts = [_part(comparison, index, model) for index, model in enumerate(comparison.models)]
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return Table(
+    return TrackTable(
         **joined,
         outcome=_outcomes(comparison, joined["truth_row"]),
         words=_words(comparison, joined),
@@ -455,7 +455,7 @@ def _words(comparison: Comparison, joined: dict[str, np.ndarray]) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Row:
+class ErrorRow:
     """One row for the list. key: names it in events. Ids and classes None where there is no such track; worst None
     without frames; share: of the AP lost, in [0, 1]. outcome: in words, "" where there is none."""
 
@@ -480,7 +480,7 @@ class Row:
     outcome: str
 
 
-def _key(t: Table, index: int) -> str:
+def _key(t: TrackTable, index: int) -> str:
     """Model, side, row of its side's table: the same at all limits."""
     side, number = ("t", t.truth_row[index]) if t.truth[index] else ("p", t.prediction_row[index])
     return f"{t.model[index]}{side}{number}"

@@ -31,11 +31,11 @@ NAMES = ("AP", "AP50", "AP75", "AR1", "AR10")
 SAMPLES = 1000
 _STEPS = 6
 
-Report = Callable[[str, int, int], None]
+StageCallback = Callable[[str, int, int], None]
 """Called as report(stage, done, total)."""
 
 
-class Order(msgspec.Struct, frozen=True):
+class EvaluationRequest(msgspec.Struct, frozen=True):
     """What to work out. truth, results: paths. categories: a mapping of classes. target: the file to write."""
 
     truth: str
@@ -45,7 +45,7 @@ class Order(msgspec.Struct, frozen=True):
     processes: int = 1
 
 
-class Head(msgspec.Struct):
+class EvaluationSummary(msgspec.Struct):
     """What is not an array. ap, dap, mended: at the default limits. gaps: as of `Gaps`."""
 
     format: int
@@ -67,18 +67,18 @@ class Head(msgspec.Struct):
         return Gaps(self.gap, self.gaps_by_length, self.gaps_by_instances)
 
 
-class Kept(msgspec.Struct):
+class StoredEvaluation(msgspec.Struct):
     """One model's evaluation as it was kept. precision: float64 (T, R, K, 4), all and each size, at most 100
     predictions a video and class. samples: figure -> float64 (S,), of the bootstrap."""
 
-    head: Head
+    head: EvaluationSummary
     measured: Measured
     columns: Columns
     precision: np.ndarray
     samples: Mapping[str, np.ndarray]
 
 
-def evaluate_into(order: Order, report: Report | None = None) -> None:
+def evaluate_into(order: EvaluationRequest, report: StageCallback | None = None) -> None:
     """Work everything out and write it. Raises: OSError, ValueError; and what `report` raises."""
     say = report or (lambda stage, done, total: None)
     say("reading", 0, _STEPS)
@@ -97,7 +97,7 @@ def evaluate_into(order: Order, report: Report | None = None) -> None:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def _arrays(measured: Measured, say: Report) -> dict[str, np.ndarray]:
+def _arrays(measured: Measured, say: StageCallback) -> dict[str, np.ndarray]:
     say("figures", 1, _STEPS)
     evaluation = conclude(measured)
     say("kinds of errors", 2, _STEPS)
@@ -107,7 +107,7 @@ def _arrays(measured: Measured, say: Report) -> dict[str, np.ndarray]:
     say("tracking, classes, masks", 3, _STEPS)
     gaps = find_gaps(measured)
     say("by length and by video", 4, _STEPS)
-    head = Head(
+    head = EvaluationSummary(
         format=FORMAT,
         figures=dict(evaluation.figures),
         per_class={id: dict(found) for id, found in evaluation.per_class.items()},
@@ -133,15 +133,15 @@ def _arrays(measured: Measured, say: Report) -> dict[str, np.ndarray]:
     }
 
 
-def load(path: str | os.PathLike) -> Kept:
+def load(path: str | os.PathLike) -> StoredEvaluation:
     """What `evaluate_into` wrote. Raises: OSError, ValueError where it is not there, broken or of another format."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays: dict[str, np.ndarray] = dict(file)
-        head = msgspec.json.decode(arrays["found"].tobytes(), type=Head)
+        head = msgspec.json.decode(arrays["found"].tobytes(), type=EvaluationSummary)
         if head.format != FORMAT:
             raise ValueError(f"expected format {FORMAT}, got {head.format}")
-        return Kept(
+        return StoredEvaluation(
             head=head,
             measured=unpack(_part(arrays, "measured.")),
             columns=Columns(**_part(arrays, "columns.")),
@@ -160,7 +160,7 @@ def _part(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray
 
 def main() -> int:
     """The order comes as JSON on standard input; what is going on goes out as a JSON object a line."""
-    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    order = msgspec.json.decode(sys.stdin.buffer.read(), type=EvaluationRequest)
     try:
         evaluate_into(order, lambda stage, done, total: _say({"stage": stage, "done": done, "total": total}))
     except (OSError, ValueError, MemoryError) as error:

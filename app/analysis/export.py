@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterator
 from dataclasses import asdict, fields
 
-from app.analysis.comparison import Comparison, Row
+from app.analysis.comparison import Comparison, ErrorRow
 from app.analysis.filter import Selection, as_json
 from tevit.evaluation.report import write_report
 
 
-def rows(comparison: Comparison, selection: Selection) -> Iterator[Row]:
+def rows(comparison: Comparison, selection: Selection) -> Iterator[ErrorRow]:
     """The rows of a selection, the costliest first."""
     return (comparison.row(index) for index in selection.rows.tolist())
 
@@ -21,7 +21,7 @@ def as_csv(comparison: Comparison, selection: Selection) -> str:
     """A table with a head; empty cells for what is not there."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    names = [field.name for field in fields(Row) if field.name != "key"]
+    names = [field.name for field in fields(ErrorRow) if field.name != "key"]
     writer.writerow(names)
     writer.writerows([_cell(getattr(found, name)) for name in names] for found in rows(comparison, selection))
     return file.getvalue()
@@ -35,7 +35,7 @@ def _cell(value: object) -> object:
 
 
 def as_json_text(comparison: Comparison, selection: Selection) -> str:
-    """The rows with what they were chosen by; `errors` as of Row, without its key."""
+    """The rows with what they were chosen by; `errors` as of ErrorRow, without its key."""
     content = {
         "data_set": comparison.project.name,
         "models": [model.name for model in comparison.models],

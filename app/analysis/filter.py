@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from app.analysis.comparison import LENSES, OUTCOME_WORDS, OUTCOMES, Comparison, Table
+from app.analysis.comparison import LENSES, OUTCOME_WORDS, OUTCOMES, Comparison, TrackTable
 from tevit.evaluation.error_columns import ALL_TYPES
 
 Range = tuple[float, float]
@@ -72,7 +72,7 @@ def select(comparison: Comparison, chosen: Filter = NONE) -> Selection:
     return Selection(chosen, rows, pool, int(t.error.sum()), float(t.share[rows].sum()))
 
 
-def _pool(comparison: Comparison, t: Table, f: Filter) -> np.ndarray:
+def _pool(comparison: Comparison, t: TrackTable, f: Filter) -> np.ndarray:
     keep = ~t.is_type("ignored") if "ignored" not in f.types else np.ones(len(t.model), bool)
     if f.model is not None:
         keep &= t.model == _model(comparison, f.model)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from app.analysis.comparison import Comparison, ModelAnalysis, Row
+from app.analysis.comparison import Comparison, ErrorRow, ModelAnalysis
 from tevit.evaluation.coverage import coverage, resumptions
 from tevit.evaluation.error_columns import ALL_TYPES
 from tevit.evaluation.overlaps import VideoPairs
@@ -18,9 +18,12 @@ Marks = Mapping[int, list[dict]]
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line of the table of matches. key: as of `Row`. type: of the prediction, "missed" where there is none. matched:
-    the prediction found or explains the truth; else only one of the two is there, or the truth is another's."""
+class MatchRow:
+    """A row of the table of matches.
+
+    key: as of `ErrorRow`. type: of the prediction, "missed" where there is none. matched: the prediction matches or
+    explains the truth; else only one of the two is there, or the truth is matched to another prediction.
+    """
 
     key: str
     matched: bool
@@ -38,7 +41,7 @@ class Line:
     outcome: str
 
 
-def lines(comparison: Comparison, model: int, video_id: int) -> list[Line]:
+def lines(comparison: Comparison, model: int, video_id: int) -> list[MatchRow]:
     """Matches first, by falling score, then truths that were missed, then the other predictions.
 
     Raises: ValueError for a video that is not there.
@@ -57,12 +60,12 @@ def lines(comparison: Comparison, model: int, video_id: int) -> list[Line]:
     return [*sorted(matched, key=_by_score), *missed, *sorted(others, key=_by_score)]
 
 
-def _by_score(line: Line) -> float:
+def _by_score(line: MatchRow) -> float:
     return -(line.score or 0)
 
 
-def _line(found: Row, matched: bool) -> Line:
-    return Line(
+def _line(found: ErrorRow, matched: bool) -> MatchRow:
+    return MatchRow(
         key=found.key,
         matched=matched,
         type=found.type,

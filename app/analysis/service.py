@@ -22,7 +22,7 @@ import msgspec
 from cachetools import LRUCache
 
 from app.analysis.comparison import Comparison, of_model
-from app.analysis.evaluating import FORMAT, Kept, Order, evaluate_into, load
+from app.analysis.evaluating import FORMAT, EvaluationRequest, StoredEvaluation, evaluate_into, load
 from app.projects.project import Model, Project
 from tevit.download import home
 from tevit.evaluation.errors import Limits
@@ -38,15 +38,15 @@ MAX_COMPARISONS = 8  # sets of limits
 ProgressCallback = Callable[[str, float], None]
 """Called as report(stage, share of 1); may raise to stop."""
 
-State = Literal["running", "done", "cancelled", "failed", "nothing"]
+EvaluationState = Literal["running", "done", "cancelled", "failed", "nothing"]
 
 
 @dataclass(frozen=True)
-class Progress:
+class EvaluationProgress:
     """How far an opening is. state: "nothing" where there is nothing to measure by. share: done, of 1. words: what is
     going on, what failed, or what is missing. comparison: where it is done."""
 
-    state: State
+    state: EvaluationState
     share: float
     words: str
     comparison: Comparison | None = None
@@ -64,17 +64,17 @@ class EvaluationTask:
         self._desk, self._project = service, project
         self._lock = threading.Lock()
         self._shares: dict[str, tuple[float, str]] = {}
-        self._now = Progress("running", 0.0, "opening")
+        self._now = EvaluationProgress("running", 0.0, "opening")
         self._watchers = 0
         self._stop = threading.Event()
         self._over = threading.Event()
 
     @property
-    def now(self) -> Progress:
+    def now(self) -> EvaluationProgress:
         """How far it is."""
         return self._now
 
-    def wait(self, seconds: float | None = None) -> Progress:
+    def wait(self, seconds: float | None = None) -> EvaluationProgress:
         """Until it is over, or so long."""
         self._over.wait(seconds)
         return self._now
@@ -107,19 +107,21 @@ class EvaluationTask:
         try:
             self._now = self._work()
         except Cancelled:
-            self._now = Progress("cancelled", self._now.share, "cancelled")
+            self._now = EvaluationProgress("cancelled", self._now.share, "cancelled")
         except (OSError, ValueError, MemoryError) as error:
-            self._now = Progress("failed", self._now.share, str(error) or "not enough memory")
+            self._now = EvaluationProgress("failed", self._now.share, str(error) or "not enough memory")
         except Exception:
             log.exception("evaluating %s failed", self._project.name)
-            self._now = Progress("failed", self._now.share, "The evaluation failed; the server's log says why.")
+            self._now = EvaluationProgress(
+                "failed", self._now.share, "The evaluation failed; the server's log says why."
+            )
         finally:
             self._over.set()
 
-    def _work(self) -> Progress:
+    def _work(self) -> EvaluationProgress:
         project = self._project
         if not project.has_truth or not project.models:
-            return Progress("nothing", 1.0, lacks(project))
+            return EvaluationProgress("nothing", 1.0, lacks(project))
         processes = max(1, usable_cores() // len(project.models))
         with ThreadPoolExecutor(min(usable_cores(), len(project.models))) as pool:
             jobs = [pool.submit(self._model, model, processes) for model in project.models]
@@ -130,9 +132,9 @@ class EvaluationTask:
                 self._stop.set()  # one that failed ends the others
                 raise
         models = [of_model(model.name, found) for model, found in zip(project.models, kept, strict=True)]
-        return Progress("done", 1.0, "", Comparison(project, tuple(models)))
+        return EvaluationProgress("done", 1.0, "", Comparison(project, tuple(models)))
 
-    def _model(self, model: Model, processes: int) -> Kept:
+    def _model(self, model: Model, processes: int) -> StoredEvaluation:
         def report(stage: str, share: float) -> None:
             if self._stop.is_set():
                 raise Cancelled
@@ -148,7 +150,7 @@ class EvaluationTask:
             shares = [found for found, _ in self._shares.values()]
             words = min(self._shares.values())[1]
             if not self._over.is_set():
-                self._now = Progress("running", sum(shares) / len(self._project.models), words)
+                self._now = EvaluationProgress("running", sum(shares) / len(self._project.models), words)
 
 
 def lacks(project: Project) -> str:
@@ -167,7 +169,7 @@ class EvaluationService:
         self._limit, self._inside = limit, inside
         self._lock = threading.Lock()
         self._openings: dict[tuple, EvaluationTask] = {}
-        self._open: LRUCache[str, Kept] = LRUCache(MAX_OPEN)
+        self._open: LRUCache[str, StoredEvaluation] = LRUCache(MAX_OPEN)
         self._comparisons: LRUCache[tuple, Comparison] = LRUCache(MAX_COMPARISONS)
         self._working: dict[str, threading.Lock] = {}
 
@@ -222,7 +224,7 @@ class EvaluationService:
         text = json.dumps([FORMAT, truth, model.file.sha256, classes])
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
 
-    def kept(self, project: Project, model: Model, processes: int, report: ProgressCallback) -> Kept:
+    def kept(self, project: Project, model: Model, processes: int, report: ProgressCallback) -> StoredEvaluation:
         """A model's evaluation, from memory, from disk, or made. report(stage, share): may raise to stop.
 
         Raises: OSError, ValueError; and what `report` raises.
@@ -236,7 +238,7 @@ class EvaluationService:
         try:
             found = self._recall(path)
             if found is None:
-                order = Order(project.truth.path, model.file.path, model.categories, str(path), processes)
+                order = EvaluationRequest(project.truth.path, model.file.path, model.categories, str(path), processes)
                 (evaluate_here if self._inside else evaluate_in_subprocess)(order, report)
                 found = load(path)
                 self._make_room(path)
@@ -246,7 +248,7 @@ class EvaluationService:
         finally:
             turn.release()
 
-    def _recall(self, path: Path) -> Kept | None:
+    def _recall(self, path: Path) -> StoredEvaluation | None:
         with self._lock:
             if path.name in self._open:
                 return self._open[path.name]
@@ -291,11 +293,11 @@ def _share(stage: str, done: int, total: int) -> float:
     return start + width * done / max(total, 1)
 
 
-def evaluate_here(order: Order, report: ProgressCallback) -> None:
+def evaluate_here(order: EvaluationRequest, report: ProgressCallback) -> None:
     evaluate_into(order, lambda stage, done, total: report(stage, _share(stage, done, total)))
 
 
-def evaluate_in_subprocess(order: Order, report: ProgressCallback) -> None:
+def evaluate_in_subprocess(order: EvaluationRequest, report: ProgressCallback) -> None:
     """Raises: ValueError with the process's own sentence."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "app.analysis.evaluating"]

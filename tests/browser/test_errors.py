@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from app.analysis.comparison import Comparison, Row
+from app.analysis.comparison import Comparison, ErrorRow
 from app.analysis.filter import Filter, select
 from app.analysis.service import EvaluationService
 from app.projects.project import Project, bundled
@@ -195,7 +195,7 @@ def test_the_whole_walk_and_its_links_in_another_browser(page: Page, users: USER
         expect(bar(other, "types", f"missed, {B}")).to_have_attribute("aria-pressed", "true")
 
 
-def in_compare(page: Page, shown: Row) -> None:
+def in_compare(page: Page, shown: ErrorRow) -> None:
     """The error's pair is selected, at its worst frame."""
     expect(matches(page).first).to_be_visible(timeout=60_000)
     expect(player(page)).to_have_attribute("data-frame", str(shown.worst))

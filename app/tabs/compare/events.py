@@ -12,7 +12,7 @@ import gradio as gr
 
 from app.analysis import matches
 from app.analysis.comparison import Comparison
-from app.analysis.matches import COLOURS, KINDS, Line, above
+from app.analysis.matches import COLOURS, KINDS, MatchRow, above
 from app.analysis.thumbnails import differences, filmstrip_frames
 from app.deep_link import View, from_query, to_query
 from app.player.component import Layer, Layout, Pane, Show, payload, read_event
@@ -21,7 +21,7 @@ from app.projects.project import Project
 from app.projects.videos import VideoRow, beside, chosen, videos
 from app.session import QUIET, TICK, Pages, Updates, toast
 from app.tabs.compare import views as panels
-from app.tabs.compare.layout import ADDRESS, NONE, Parts, lay_out
+from app.tabs.compare.layout import ADDRESS, NONE, CompareComponents, build_layout
 from app.tabs.datasets.views import notices
 from app.workspace import Bench
 
@@ -31,7 +31,7 @@ _LAYOUTS: dict[str, Layout] = {"side": "side", "stacked": "stacked", "swipe": "s
 
 
 @dataclass
-class _Page:
+class ComparePage:
     """What one page compares, in a data set as it was when the view was opened. key: of the chosen match. token: of
     what is shown; wanted: what it was made for. arrives: by a link to this tab.
     missing: the data set that its link named and that is not open."""
@@ -51,32 +51,32 @@ class _Page:
 
 def build(page: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, jump: gr.Textbox, bench: Bench, shows: Shows) -> None:
     """Lay the tab out and tie its events. jump: a view's query, set by the tab Errors."""
-    _Compare(lay_out(), bench, shows).tie(page, tab, tabs, jump)
+    _CompareTab(build_layout(), bench, shows).tie(page, tab, tabs, jump)
 
 
-class _Compare:
-    def __init__(self, parts: Parts, bench: Bench, shows: Shows):
-        self.parts, self.bench, self.shows = parts, bench, shows
-        self._page = Pages(lambda request: _Page(bench.of(request), bench.missing(request))).of
+class _CompareTab:
+    def __init__(self, components: CompareComponents, bench: Bench, shows: Shows):
+        self.components, self.bench, self.shows = components, bench, shows
+        self._page = Pages(lambda request: ComparePage(bench.of(request), bench.missing(request))).of
 
     def tie(self, page: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, jump: gr.Textbox) -> None:
         """Every event; none is a public endpoint."""
-        parts, everything = self.parts, list(self.parts.all())
-        page.load(self.arrive, None, [tabs, parts.notices], **QUIET).then(self.linked, None, everything, **QUIET)
+        components, everything = self.components, list(self.components.all())
+        page.load(self.arrive, None, [tabs, components.notices], **QUIET).then(self.linked, None, everything, **QUIET)
         tab.select(self.opened, None, everything, **QUIET)
         jump.change(self.jumped, jump, everything, **QUIET)
-        parts.video.input(self.choose_video, parts.video, everything, **QUIET)
-        parts.sort.input(self.sorted, parts.sort, parts.video, **QUIET)
-        for button, step in ((parts.previous, -1), (parts.next, 1)):
+        components.video.input(self.choose_video, components.video, everything, **QUIET)
+        components.sort.input(self.sorted, components.sort, components.video, **QUIET)
+        for button, step in ((components.previous, -1), (components.next, 1)):
             button.click(self.stepper(step), None, everything, trigger_mode="multiple", **QUIET)
-        looks = [parts.a, parts.b, parts.layout, parts.cutoff]
+        looks = [components.a, components.b, components.layout, components.cutoff]
         for component in looks:
             component.input(self.choose_look, looks, everything, trigger_mode="always_last", **QUIET)
-        told = [parts.matches, parts.pair, parts.address, parts.player]
-        parts.player.select(self.heard, None, told, trigger_mode="multiple", **QUIET)
-        for html in (parts.matches, parts.pair):
+        told = [components.matches, components.pair, components.address, components.player]
+        components.player.select(self.heard, None, told, trigger_mode="multiple", **QUIET)
+        for html in (components.matches, components.pair):
             html.select(self.pressed, None, told, trigger_mode="multiple", **QUIET)
-        parts.address.change(None, parts.address, None, js=ADDRESS)
+        components.address.change(None, components.address, None, js=ADDRESS)
 
     # --- the tab opens
 
@@ -106,7 +106,7 @@ class _Compare:
     async def opened(self, request: gr.Request) -> AsyncIterator[Updates]:
         """The video at once, the matches when they are known."""
         page = self._page(request)
-        yield {self.parts.notices: _notices(page)}
+        yield {self.components.notices: _notices(page)}
         if (page.show is not None and page.show.token == _token(page)) or not page.project.dataset.videos:
             return
         if page.missing and page.show is None:
@@ -124,51 +124,51 @@ class _Compare:
         async for updates in self._go(replace(view, layout=page.view.layout), page):
             yield updates
 
-    async def _go(self, view: View, page: _Page) -> AsyncIterator[Updates]:
+    async def _go(self, view: View, page: ComparePage) -> AsyncIterator[Updates]:
         """Show a view: pictures first."""
         try:
             page.project = self.bench.find(page.project.id)
             page.view, page.key = _valid(page.project, view), None
             yield await asyncio.to_thread(self._shown, page)
         except (ValueError, OSError) as error:
-            yield {self.parts.notices: panels.notices([str(error)])}
+            yield {self.components.notices: panels.notices([str(error)])}
             raise toast(str(error)) from error
         opening = self.bench.evaluations.open(page.project)
         try:
             while not opening.now.over:
-                yield {self.parts.matches: panels.evaluating(opening.now.words, opening.now.share)}
+                yield {self.components.matches: panels.evaluating(opening.now.words, opening.now.share)}
                 await asyncio.sleep(TICK)
         finally:
             opening.leave()
         page.comparison = opening.now.comparison
         if page.comparison is None:
-            yield {self.parts.matches: panels.notices([opening.now.words])}
+            yield {self.components.matches: panels.notices([opening.now.words])}
             return
         yield await asyncio.to_thread(self._measured, page)
 
     # --- what is shown
 
-    def _shown(self, page: _Page) -> Updates:
+    def _shown(self, page: ComparePage) -> Updates:
         """The player, without what has to be measured first."""
         self._replace(page, self._show(page))
-        parts, view = self.parts, page.view
+        components, view = self.components, page.view
         names = [model.name for model in page.project.models]
         return {
-            parts.notices: _notices(page),
-            parts.player: gr.HTML(value=_payload(page), command=None),
-            parts.a: gr.Dropdown(names, value=view.models[0] if view.models else None),
-            parts.b: gr.Dropdown([NONE, *names], value=view.models[1] if len(view.models) > 1 else NONE),
-            parts.layout: view.layout,
-            parts.video: self._list(page),
-            parts.pair: panels.NOTHING,
-            parts.address: to_query(replace(view, project=page.project.id)),
+            components.notices: _notices(page),
+            components.player: gr.HTML(value=_payload(page), command=None),
+            components.a: gr.Dropdown(names, value=view.models[0] if view.models else None),
+            components.b: gr.Dropdown([NONE, *names], value=view.models[1] if len(view.models) > 1 else NONE),
+            components.layout: view.layout,
+            components.video: self._list(page),
+            components.pair: panels.NOTHING,
+            components.address: to_query(replace(view, project=page.project.id)),
         }
 
-    def _replace(self, page: _Page, show: Show) -> None:
+    def _replace(self, page: ComparePage, show: Show) -> None:
         page.show = show  # the one before goes in its turn: its last pictures may be on their way to the page
         self.shows.put(show)
 
-    def _show(self, page: _Page) -> Show:
+    def _show(self, page: ComparePage) -> Show:
         view, project = page.view, page.project
         assert view.video is not None
         layers = self._layers(page, view.video)
@@ -176,7 +176,7 @@ class _Compare:
         version = 1 if page.show is None else page.show.version + 1
         return Show(_token(page), footage, 0, project.info(view.video).length, tuple(layers), version)
 
-    def _layers(self, page: _Page, video: int) -> list[Layer]:
+    def _layers(self, page: ComparePage, video: int) -> list[Layer]:
         """Ground truth where there is any, the models; for the difference also that."""
         project, view = page.project, page.view
         truth = project.truths(video)
@@ -188,14 +188,14 @@ class _Compare:
             layers.append(self._difference(page, video))
         return layers
 
-    def _difference(self, page: _Page, video: int) -> Layer:
+    def _difference(self, page: ComparePage, video: int) -> Layer:
         project, view = page.project, page.view
         found = differences(project, project.model_index(view.models[view.side]), video, page.cutoff)
         if found is None:
             raise ValueError("The difference needs ground truth: this data set has none.")
         return Layer("difference", True, found, colours={id: COLOURS[kind] for id, kind in KINDS.items()})
 
-    def _marked(self, page: _Page) -> Show:
+    def _marked(self, page: ComparePage) -> Show:
         """What is shown, with identity switches and fragments on the lanes; those of the truths are by model A."""
         view, found, show = page.view, page.comparison, page.show
         assert found is not None and view.video is not None and show is not None
@@ -207,54 +207,57 @@ class _Compare:
         layers = tuple(replace(layer, marks=known.get(layer.name, {})) for layer in show.layers)
         return replace(show, layers=layers, version=show.version + 1)
 
-    def _list(self, page: _Page) -> Any:
+    def _list(self, page: ComparePage) -> Any:
         rows = self._rows(page)
         model = page.project.model_index(page.view.models[0]) if page.view.models else 0
         return gr.Dropdown([(panels.label(row, model), row.id) for row in rows], value=page.view.video)
 
-    def _rows(self, page: _Page) -> list[VideoRow]:
+    def _rows(self, page: ComparePage) -> list[VideoRow]:
         sort: Any = page.sort if page.comparison is not None or page.sort in ("file", "name", "length") else "file"
         return chosen(videos(page.project, page.comparison), "", sort)
 
-    def _measured(self, page: _Page) -> Updates:
+    def _measured(self, page: ComparePage) -> Updates:
         """Matches, marks and the list with figures; the pair that a link names is chosen."""
         view, lines = page.view, self._lines(page)
         self._replace(page, self._marked(page))
-        updates: Updates = {self.parts.player: gr.HTML(value=_payload(page)), self.parts.video: self._list(page)}
+        updates: Updates = {
+            self.components.player: gr.HTML(value=_payload(page)),
+            self.components.video: self._list(page),
+        }
         wanted = [item for item in lines if (item.truth_id, item.prediction_id) == (view.truth, view.prediction)]
         if not wanted or (view.truth, view.prediction) == (None, None):
-            return updates | {self.parts.matches: self._table(page, lines)}
+            return updates | {self.components.matches: self._table(page, lines)}
         pair = _keys(page, wanted[0])
         player = gr.HTML(value=_payload(page) | {"pair": pair}, command=_select(pair))
-        return updates | self._chosen(page, wanted[0], lines) | {self.parts.player: player}
+        return updates | self._chosen(page, wanted[0], lines) | {self.components.player: player}
 
-    def _side(self, page: _Page) -> int:
+    def _side(self, page: ComparePage) -> int:
         """The model of the table, among the comparison'."""
         assert page.comparison is not None
         name = page.view.models[min(page.view.side, len(page.view.models) - 1)]
         return [model.name for model in page.comparison.models].index(name)
 
-    def _lines(self, page: _Page) -> list[Line]:
+    def _lines(self, page: ComparePage) -> list[MatchRow]:
         if page.comparison is None or page.view.video is None or not page.view.models:
             return []
         return matches.lines(page.comparison, self._side(page), page.view.video)
 
-    def _table(self, page: _Page, lines: list[Line]) -> str:
+    def _table(self, page: ComparePage, lines: list[MatchRow]) -> str:
         name = page.view.models[min(page.view.side, len(page.view.models) - 1)]
         return panels.matches(f"{TRUTH} ↔ {name}", lines, page.key)
 
-    def _chosen(self, page: _Page, line: Line, lines: list[Line]) -> Updates:
+    def _chosen(self, page: ComparePage, line: MatchRow, lines: list[MatchRow]) -> Updates:
         """A match: selected in every pane, its curve and its pictures."""
-        parts, found, view = self.parts, page.comparison, page.view
+        components, found, view = self.components, page.comparison, page.view
         assert found is not None and view.video is not None and page.show is not None
         page.key = line.key
         page.view = replace(view, truth=line.truth_id, prediction=line.prediction_id)
         curve = matches.curve(found, self._side(page), view.video, line.truth_id, line.prediction_id)
         return {
-            parts.matches: self._table(page, lines),
-            parts.pair: panels.curve(curve) + self._strip(found, line.key),
-            parts.player: gr.HTML(command=_select(_keys(page, line))),
-            parts.address: to_query(replace(page.view, project=page.project.id)),
+            components.matches: self._table(page, lines),
+            components.pair: panels.curve(curve) + self._strip(found, line.key),
+            components.player: gr.HTML(command=_select(_keys(page, line))),
+            components.address: to_query(replace(page.view, project=page.project.id)),
         }
 
     def _strip(self, found: Comparison, key: str) -> str:
@@ -312,7 +315,7 @@ class _Compare:
         said = read_event(event._data, page.show)
         if said.kind == "frame":
             page.view = replace(page.view, frame=said.frame)
-            return {self.parts.address: to_query(replace(page.view, project=page.project.id))}
+            return {self.components.address: to_query(replace(page.view, project=page.project.id))}
         if said.kind != "track" or said.layer is None or page.comparison is None:
             return self._nothing()
         layer = page.show.layers[said.layer]
@@ -326,19 +329,19 @@ class _Compare:
         """A row of the table, a picture of the strip, a place of the curve."""
         page, data = self._page(request), event._data if isinstance(event._data, dict) else {}
         if isinstance(data.get("frame"), int):
-            return {self.parts.player: gr.HTML(command={"seek": data["frame"], "at": time.monotonic()})}
+            return {self.components.player: gr.HTML(command={"seek": data["frame"], "at": time.monotonic()})}
         if isinstance(data.get("part"), int | float) and 0 <= data["part"] <= 1:
-            return {self.parts.player: gr.HTML(command={"part": float(data["part"]), "at": time.monotonic()})}
+            return {self.components.player: gr.HTML(command={"part": float(data["part"]), "at": time.monotonic()})}
         lines = self._lines(page)
         ours = [line for line in lines if line.key == data.get("key")]
         return self._chosen(page, ours[0], lines) if ours else self._nothing()
 
     def _nothing(self) -> Updates:
         """What yields nothing at all would empty every component."""
-        return {self.parts.address: gr.skip()}
+        return {self.components.address: gr.skip()}
 
 
-def _payload(page: _Page) -> dict[str, Any]:
+def _payload(page: ComparePage) -> dict[str, Any]:
     """For the player. The frame each time: of updates that come at once a busy page takes the last alone."""
     assert page.show is not None
     return payload(page.show, *_panes(page.show, page.view)) | {"at": page.view.frame}
@@ -359,7 +362,7 @@ def _panes(show: Show, view: View) -> tuple[list[Pane], Layout]:
     return panes, _LAYOUTS[view.layout]
 
 
-def _token(page: _Page) -> str:
+def _token(page: ComparePage) -> str:
     """The same as long as the same video is shown with the same tracks."""
     view, models = page.view, page.project.models
     wanted = (view.video, view.models, models, view.layout == "difference", page.cutoff)
@@ -368,7 +371,7 @@ def _token(page: _Page) -> str:
     return page.token
 
 
-def _keys(page: _Page, line: Line) -> list[list[int]]:
+def _keys(page: ComparePage, line: MatchRow) -> list[list[int]]:
     """[layer, track] of both sides of a match."""
     assert page.show is not None
     name = page.view.models[min(page.view.side, len(page.view.models) - 1)]
@@ -380,7 +383,7 @@ def _keys(page: _Page, line: Line) -> list[list[int]]:
     return found
 
 
-def _notices(page: _Page) -> str:
+def _notices(page: ComparePage) -> str:
     """What there is to know; also that a link is for another data set."""
     missing = f"This link is for the data set {page.missing}, which is not open here: open it under “data set”."
     return panels.notices([missing] if page.missing else []) + notices(page.project)

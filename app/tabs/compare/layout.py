@@ -45,7 +45,7 @@ ADDRESS = """(query) => {
 
 
 @dataclass(frozen=True)
-class Parts:
+class CompareComponents:
     """address: the view as a query, in the page's address."""
 
     video: gr.Dropdown
@@ -67,22 +67,22 @@ class Parts:
         return (getattr(self, item.name) for item in fields(self))
 
 
-def lay_out() -> Parts:
+def build_layout() -> CompareComponents:
     """Into the Blocks that is open. What can be chosen depends on the page's data set."""
     with gr.Column(elem_id="compare"):
         with gr.Row(elem_id="compare-bar"):
-            parts: dict[str, Any] = _bar()
-        parts["notices"] = gr.HTML(elem_id="compare-notices")
+            components: dict[str, Any] = _bar()
+        components["notices"] = gr.HTML(elem_id="compare-notices")
         with gr.Row(elem_id="compare-view", equal_height=False):
             with gr.Column(elem_id="compare-screen"):
-                parts["player"] = screen("compare-player")
+                components["player"] = screen("compare-player")
             with gr.Column(elem_id="compare-matches"):
                 clicks: dict[str, Any] = {"js_on_load": _CLICKS, "apply_default_css": False}
-                parts["matches"] = gr.HTML(elem_id="matches", **clicks)
-                parts["pair"] = gr.HTML(compare_panels.NOTHING, elem_id="pair", **clicks)
+                components["matches"] = gr.HTML(elem_id="matches", **clicks)
+                components["pair"] = gr.HTML(compare_panels.NOTHING, elem_id="pair", **clicks)
         gr.HTML("", js_on_load=_KEYS, elem_id="compare-keys")
-        parts["address"] = gr.Textbox(visible=False)
-    return Parts(**parts)
+        components["address"] = gr.Textbox(visible=False)
+    return CompareComponents(**components)
 
 
 def _bar() -> dict[str, Any]:

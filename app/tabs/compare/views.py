@@ -3,7 +3,7 @@
 import base64
 from collections.abc import Sequence
 
-from app.analysis.matches import Curve, Line
+from app.analysis.matches import Curve, MatchRow
 from app.projects.videos import VideoRow
 from app.rendering import render
 
@@ -30,7 +30,7 @@ def evaluating(message: str, share: float) -> str:
     return render("compare/evaluating.html", message=message, share=share)
 
 
-def matches(name: str, lines: Sequence[Line], selected: str | None) -> str:
+def matches(name: str, lines: Sequence[MatchRow], selected: str | None) -> str:
     """A row for each match, missed truth and prediction without a truth; a row is a button with its key."""
     errors = sum(line.type not in ("correct", "ignored") for line in lines)
     return render("compare/matches.html", name=name, lines=lines, errors=errors, selected=selected)

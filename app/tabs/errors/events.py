@@ -17,7 +17,7 @@ from app.projects.project import Project
 from app.session import QUIET, TICK, Pages, Updates
 from app.tabs.datasets.views import notices
 from app.tabs.errors import views as panels
-from app.tabs.errors.layout import ADDRESS, NOBODY, Parts, lay_out
+from app.tabs.errors.layout import ADDRESS, NOBODY, ErrorsComponents, build_layout
 from app.tabs.errors.state import (
     ORDERS,
     PAGE,
@@ -35,7 +35,7 @@ PAUSE = 0.1  # seconds in which a slider that is still moving says so
 
 
 @dataclass
-class Page:
+class ErrorsPage:
     """What one page looks at: the data set as it was when it asked; everything worked out, all models at the usual
     thresholds; what it chose."""
 
@@ -49,36 +49,38 @@ def build(page: gr.Blocks, bench: Bench, jump: gr.Textbox, picked: gr.Textbox, t
     """Lay the tab out in the Blocks that is open and tie its events. jump: where Compare is told what to show; picked:
     Review."""
     del page  # nothing happens when it is loaded: the evaluation begins at the first look at the tab
-    _Tab(lay_out(), bench, jump, picked, tabs).tie()
+    _ErrorsTab(build_layout(), bench, jump, picked, tabs).tie()
 
 
-class _Tab:
+class _ErrorsTab:
     """What happens in the tab."""
 
-    def __init__(self, parts: Parts, bench: Bench, jump: gr.Textbox, picked: gr.Textbox, tabs: gr.Tabs):
-        self.parts, self.bench, self.jump, self.picked, self.tabs = parts, bench, jump, picked, tabs
+    def __init__(self, components: ErrorsComponents, bench: Bench, jump: gr.Textbox, picked: gr.Textbox, tabs: gr.Tabs):
+        self.components, self.bench, self.jump, self.picked, self.tabs = components, bench, jump, picked, tabs
         self._page = Pages(lambda request: _begun(bench.of(request), request)).of
         self._counter = itertools.count(1)
 
     def tie(self) -> None:
         """Every event and what it may change; none is a public endpoint."""
-        parts = self.parts
-        views = [parts.bar, parts.plots, parts.rows, parts.address]
-        told = [*views, parts.search, self.jump, self.picked, self.tabs]
-        everything = [getattr(parts, item.name) for item in fields(parts)]
-        measured = [*parts.heard(), parts.address]
-        parts.state.select(self.begin, None, everything, **QUIET)
-        for place in parts.heard():
-            if place is not parts.state:
+        components = self.components
+        views = [components.bar, components.plots, components.rows, components.address]
+        told = [*views, components.search, self.jump, self.picked, self.tabs]
+        everything = [getattr(components, item.name) for item in fields(components)]
+        measured = [*components.heard(), components.address]
+        components.state.select(self.begin, None, everything, **QUIET)
+        for place in components.heard():
+            if place is not components.state:
                 place.select(self.heard, None, told, trigger_mode="multiple", **QUIET)
-        parts.search.change(self.search, parts.search, views, trigger_mode="always_last", **QUIET)
-        parts.order.input(self.order, parts.order, [parts.rows, parts.address], trigger_mode="always_last", **QUIET)
-        parts.address.change(None, parts.address, None, js=ADDRESS)
-        sliders = [parts.positive, parts.background, parts.cutoff]
+        components.search.change(self.search, components.search, views, trigger_mode="always_last", **QUIET)
+        components.order.input(
+            self.order, components.order, [components.rows, components.address], trigger_mode="always_last", **QUIET
+        )
+        components.address.change(None, components.address, None, js=ADDRESS)
+        sliders = [components.positive, components.background, components.cutoff]
         for slider in sliders:
             slider.change(self.move, sliders, measured, trigger_mode="multiple", **QUIET)
-        for model in (parts.a, parts.b):
-            model.input(self.compare, [parts.a, parts.b], measured, trigger_mode="multiple", **QUIET)
+        for model in (components.a, components.b):
+            model.input(self.compare, [components.a, components.b], measured, trigger_mode="multiple", **QUIET)
 
     # --- the evaluation
 
@@ -98,24 +100,24 @@ class _Tab:
     async def _evaluating(self, opening: EvaluationTask) -> AsyncIterator[Updates]:
         """How far it is."""
         while not (now := opening.now).over:
-            yield {self.parts.state: panels.progress(now.share, now.words)}
+            yield {self.components.state: panels.progress(now.share, now.words)}
             await asyncio.sleep(TICK)
 
-    async def _evaluated(self, opening: EvaluationTask, page: Page) -> AsyncIterator[Updates]:
-        now, parts = opening.now, self.parts
+    async def _evaluated(self, opening: EvaluationTask, page: ErrorsPage) -> AsyncIterator[Updates]:
+        now, components = opening.now, self.components
         if now.comparison is None:
             failed = now.state == "failed"
             said = panels.problem(now.words) if failed else panels.sentence(now.words, now.state == "cancelled")
-            yield {parts.state: said}
+            yield {components.state: said}
             return
         page.whole = now.comparison
         if not await asyncio.to_thread(self._fits, page):
             page.chosen = from_address("", [model.name for model in page.project.models])
         async for updates in self._anew(page):
-            yield updates | {parts.state: gr.skip(), **self._controls(page)}
-        yield {parts.state: await asyncio.to_thread(notices, page.project)}
+            yield updates | {components.state: gr.skip(), **self._controls(page)}
+        yield {components.state: await asyncio.to_thread(notices, page.project)}
 
-    def _fits(self, page: Page) -> bool:
+    def _fits(self, page: ErrorsPage) -> bool:
         """Whether what a link has chosen makes sense in this data set."""
         try:
             self._views(page)
@@ -123,57 +125,60 @@ class _Tab:
             return False
         return True
 
-    def _controls(self, page: Page) -> Updates:
+    def _controls(self, page: ErrorsPage) -> Updates:
         """As they were chosen."""
-        parts, names = self.parts, [model.name for model in page.project.models]
+        components, names = self.components, [model.name for model in page.project.models]
         a, b = (*page.chosen.names, NOBODY, NOBODY)[:2]
         return {
-            parts.controls: gr.Row(visible=True),
-            parts.ordering: gr.Row(visible=True),
-            parts.a: gr.Dropdown(names, value=a, visible=len(names) > 1),
-            parts.b: gr.Dropdown([*names, NOBODY], value=b, visible=len(names) > 1),
-            parts.positive: page.chosen.limits.positive,
-            parts.background: page.chosen.limits.background,
-            parts.cutoff: page.chosen.cutoff,
-            parts.search: page.chosen.filter.text,
-            parts.order: page.chosen.order,
+            components.controls: gr.Row(visible=True),
+            components.ordering: gr.Row(visible=True),
+            components.a: gr.Dropdown(names, value=a, visible=len(names) > 1),
+            components.b: gr.Dropdown([*names, NOBODY], value=b, visible=len(names) > 1),
+            components.positive: page.chosen.limits.positive,
+            components.background: page.chosen.limits.background,
+            components.cutoff: page.chosen.cutoff,
+            components.search: page.chosen.filter.text,
+            components.order: page.chosen.order,
         }
 
-    async def _anew(self, page: Page) -> AsyncIterator[Updates]:
+    async def _anew(self, page: ErrorsPage) -> AsyncIterator[Updates]:
         """After thresholds or models were changed: the errors first, what takes longer after that. Where they are
         changed again meanwhile, whoever did that goes on."""
-        parts, wanted = self.parts, page.chosen.measure
+        components, wanted = self.components, page.chosen.measure
         try:
             comparison = await asyncio.to_thread(self._comparison, page)
-            drawn = await asyncio.to_thread(lambda: self._views(page) | {parts.kinds: panels.kinds(comparison)})
+            drawn = await asyncio.to_thread(lambda: self._views(page) | {components.kinds: panels.kinds(comparison)})
             if page.chosen.measure == wanted:
                 yield drawn
-            for part, draw in ((parts.figures, self._figures), (parts.lenses, lambda page: panels.lenses(comparison))):
+            for part, draw in (
+                (components.figures, self._figures),
+                (components.lenses, lambda page: panels.lenses(comparison)),
+            ):
                 if page.chosen.measure != wanted:
                     return
                 yield {part: await asyncio.to_thread(draw, page)}
         except ValueError as error:
-            yield {parts.state: panels.problem(str(error))}
+            yield {components.state: panels.problem(str(error))}
 
-    def _comparison(self, page: Page) -> Comparison:
+    def _comparison(self, page: ErrorsPage) -> Comparison:
         assert page.whole is not None
         return selected_models(self.bench.evaluations, page.whole, page.chosen)
 
-    def _figures(self, page: Page) -> str:
+    def _figures(self, page: ErrorsPage) -> str:
         """Of every model; the plots of A and B."""
         assert page.whole is not None
         return panels.figures(self._comparison(page), all_models(self.bench.evaluations, page.whole, page.chosen))
 
-    def _views(self, page: Page) -> Updates:
+    def _views(self, page: ErrorsPage) -> Updates:
         """What follows the filter. Raises: ValueError."""
-        parts, comparison, chosen = self.parts, self._comparison(page), page.chosen
+        components, comparison, chosen = self.components, self._comparison(page), page.chosen
         selection = sorted_selection(comparison, chosen)
         side = panels.shown_side(comparison, chosen)
         return {
-            parts.bar: panels.bar(comparison, selection, chosen),
-            parts.plots: panels.below(comparison, selection, side),
-            parts.rows: panels.rows(comparison, selection, chosen),
-            parts.address: to_address(page.project.id, chosen, tuple(model.name for model in page.project.models)),
+            components.bar: panels.bar(comparison, selection, chosen),
+            components.plots: panels.below(comparison, selection, side),
+            components.rows: panels.rows(comparison, selection, chosen),
+            components.address: to_address(page.project.id, chosen, tuple(model.name for model in page.project.models)),
         }
 
     # --- choices
@@ -202,12 +207,12 @@ class _Tab:
     ) -> AsyncIterator[Updates]:
         page = self._page(request)
         before = page.chosen
-        yield {self.parts.state: gr.skip()}  # what yields nothing at all would empty every component
+        yield {self.components.state: gr.skip()}  # what yields nothing at all would empty every component
         try:
             with page.lock:
                 page.chosen = change(page.chosen)
         except (TypeError, ValueError) as error:
-            yield {self.parts.state: panels.problem(str(error))}
+            yield {self.components.state: panels.problem(str(error))}
             return
         mine = page.chosen
         await asyncio.sleep(PAUSE)
@@ -218,7 +223,7 @@ class _Tab:
     def search(self, text: str, request: gr.Request) -> Updates:
         """Words that video, type or class must have. Also told when Python itself has emptied the field."""
         if text == self._page(request).chosen.filter.text:
-            return {self.parts.rows: gr.skip()}
+            return {self.components.rows: gr.skip()}
         return self._now(
             request, lambda chosen: chosen.filtered(merged(replace(chosen.filter, text=""), {"text": text}))
         )
@@ -227,7 +232,7 @@ class _Tab:
         """The list in another order."""
         order = order if order in ORDERS else "cost"
         updates = self._now(request, lambda chosen: replace(chosen, order=order, shown=PAGE))
-        kept = {self.parts.rows, self.parts.address}
+        kept = {self.components.rows, self.components.address}
         return {part: update for part, update in updates.items() if part in kept}
 
     def _now(self, request: gr.Request, change: Callable[[ViewSettings], ViewSettings]) -> Updates:
@@ -237,10 +242,10 @@ class _Tab:
             before = page.chosen
             try:
                 page.chosen = change(before)
-                return self._views(page) if page.whole is not None else {self.parts.rows: gr.skip()}
+                return self._views(page) if page.whole is not None else {self.components.rows: gr.skip()}
             except (IndexError, KeyError, TypeError, ValueError):
                 page.chosen = before
-                return {self.parts.rows: gr.skip()}
+                return {self.components.rows: gr.skip()}
 
     # --- presses
 
@@ -254,26 +259,26 @@ class _Tab:
             return self._open(self._page(request), said)
         change = _CHANGES.get(str(said.get("do")))
         if change is None:
-            return {self.parts.rows: gr.skip()}
+            return {self.components.rows: gr.skip()}
         updates = self._now(request, lambda chosen: change(chosen, said))
         if said["do"] == "more":
-            return {self.parts.rows: updates[self.parts.rows]}
-        return updates | ({self.parts.search: ""} if not self._page(request).chosen.filter.text else {})
+            return {self.components.rows: updates[self.components.rows]}
+        return updates | ({self.components.search: ""} if not self._page(request).chosen.filter.text else {})
 
-    def _open(self, page: Page, said: Mapping) -> Updates:
+    def _open(self, page: ErrorsPage, said: Mapping) -> Updates:
         """Show an error in Compare, at its worst frame or the one that was pressed."""
         comparison = self._comparison(page) if page.whole is not None else None
         index = comparison.find_row(str(said.get("row"))) if comparison is not None else None
         if comparison is None or index is None:
-            return {self.parts.rows: gr.skip()}
+            return {self.components.rows: gr.skip()}
         query = view.to_query(_view(comparison, index, said.get("frame")))
         return {self.jump: f"{query}&n={next(self._counter)}", self.tabs: gr.Tabs(selected="compare")}
 
 
-def _begun(project: Project, request: gr.Request) -> Page:
+def _begun(project: Project, request: gr.Request) -> ErrorsPage:
     """As the page's address says."""
     said = str(dict(request.query_params).get("errors", ""))
-    return Page(project, from_address(said, tuple(model.name for model in project.models)))
+    return ErrorsPage(project, from_address(said, tuple(model.name for model in project.models)))
 
 
 def _view(comparison: Comparison, index: int, frame: object) -> view.View:

@@ -19,7 +19,7 @@ _SCRIPT = Path(__file__).parents[2] / "static" / "errors.js"
 
 
 @dataclass(frozen=True)
-class Parts:
+class ErrorsComponents:
     """state: progress, and sentences. The others are filled when the evaluation is there. address: what was chosen, as
     a query, in the page's address."""
 
@@ -46,7 +46,7 @@ class Parts:
         yield from (getattr(self, item.name) for item in fields(self) if isinstance(getattr(self, item.name), gr.HTML))
 
 
-def lay_out() -> Parts:
+def build_layout() -> ErrorsComponents:
     """Into the Blocks that is open."""
     script = _SCRIPT.read_text()
 
@@ -69,7 +69,7 @@ def lay_out() -> Parts:
             order = gr.Dropdown([(words, name) for name, words in ORDERS.items()], value="cost", label="Order")
         rows = place("errors-rows")
         address = gr.Textbox(visible=False)
-    return Parts(
+    return ErrorsComponents(
         state=state,
         figures=figures,
         controls=controls,

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, parse_qsl, urlencode
 
 import numpy as np
 
-from app.analysis.comparison import DEFAULT, Comparison, Table
+from app.analysis.comparison import DEFAULT, Comparison, TrackTable
 from app.analysis.filter import NONE, Filter, Selection, as_json, from_json, select
 from app.analysis.service import EvaluationService
 from tevit.evaluation.errors import Limits
@@ -78,7 +78,7 @@ def sorted_selection(comparison: Comparison, chosen: ViewSettings) -> Selection:
     return selection if chosen.order == "cost" else replace(selection, rows=rows[keys[chosen.order]])
 
 
-def _keys(t: Table, rows: np.ndarray) -> Mapping[str, np.ndarray]:
+def _keys(t: TrackTable, rows: np.ndarray) -> Mapping[str, np.ndarray]:
     """Stable: equal ones stay in the order of their cost."""
     return {
         "score": np.argsort(-np.nan_to_num(t.score[rows], nan=-np.inf), kind="stable"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from app.analysis import plots
-from app.analysis.comparison import OUTCOME_WORDS, OUTCOMES, Comparison, FigureRow, Row
+from app.analysis.comparison import OUTCOME_WORDS, OUTCOMES, Comparison, ErrorRow, FigureRow
 from app.analysis.filter import Selection, as_json, chips
 from app.analysis.plots import COLOURS, Figure
 from app.analysis.thumbnails import HEIGHT, WIDTH, filmstrip_frames
@@ -355,7 +355,7 @@ def _row(comparison: Comparison, index: int) -> dict[str, Any]:
     }
 
 
-def classes(row: Row) -> str:
+def classes(row: ErrorRow) -> str:
     """`dog → cat`, `nothing → cat`, `dog → nothing`, or the one class of both."""
     if row.truth_class == row.predicted_class:
         return row.truth_class or ""

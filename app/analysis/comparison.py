@@ -1,6 +1,6 @@
-"""What was found out about one or several models on one data set; limits and score cut-off can be moved.
+"""One or several evaluated models on one data set, at chosen limits and score cut-off, with a table of all tracks.
 
-The heavy part was worked out before (`app.analysis.evaluating`) and is shared by everybody; what is moved is quick.
+The slow part is computed before (`app.analysis.evaluating`) and shared by all pages; other limits are quick.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,8 +32,8 @@ class ModelAnalysis:
     """One model at certain limits and with the predictions from `cutoff` on alone.
 
     figures: AP, AP50, AP75, AR1, AR10 (and more), in [0, 1], -1: no ground truth. ap: at `limits.positive`; dap: type
-    -> AP gained by mending it; mended: AP with all mended. columns: a record a track. Everything else is worked out
-    when it is asked for.
+    -> AP gained by mending it; mended: AP with all mended. columns: a record per track. Everything else is computed
+    on first use.
     """
 
     name: str
@@ -105,7 +105,7 @@ class ModelAnalysis:
 
     @cached_property
     def gap(self) -> Gap:
-        """The second lens: what tracking, classes and masks cost."""
+        """Oracle gaps: AP lost to tracking, classes and masks."""
         return self.kept.head.gap if self.whole else find_gaps(self.measured, parts=False).whole
 
     @cached_property
@@ -181,7 +181,7 @@ class FigureRow:
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """Models in the order of the project; the first is A, the second B. Shared by everybody who looks at them."""
+    """Models in the order of the project; the first is A, the second B. Shared by all pages."""
 
     project: Project
     models: tuple[ModelAnalysis, ...]
@@ -311,7 +311,7 @@ LENSES = {
     "classification": "Tracks in a wrong class",
     "masks": "Masks that do not fit, objects missed, tracks of nothing and tracks too many",
 }
-"""The second lens; a track may be seen through more than one."""
+"""Groups of the oracle gaps; a track may belong to several."""
 OUTCOMES = ("", "fixed", "broken", "both wrong", "both right")
 OUTCOME_WORDS = {
     "fixed": "fixed by B",
@@ -368,7 +368,7 @@ class TrackTable:
 
     @cached_property
     def order(self) -> np.ndarray:
-        """int64 (N,): rows by cost, the costliest first; then by score, model and place."""
+        """int64 (N,): rows by highest ΔAP first; then by score, model and place."""
         score = np.nan_to_num(self.score, nan=1.0)
         return np.lexsort((np.arange(len(self.model)), -score, -self.share))
 

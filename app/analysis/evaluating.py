@@ -1,6 +1,6 @@
-"""One model's evaluation, worked out in a process of its own and kept as one file of arrays.
+"""One model's evaluation, computed in a process of its own and stored as one file of arrays.
 
-A process of its own: the page stays quick meanwhile, to cancel is to end it, and its memory comes back.
+In a process of its own the pages stay responsive, cancelling ends the process, and its memory is freed.
 """
 
 import json
@@ -63,7 +63,7 @@ class EvaluationSummary(msgspec.Struct):
 
     @property
     def gaps(self) -> Gaps:
-        """The second lens."""
+        """Oracle gaps by length and number of instances."""
         return Gaps(self.gap, self.gaps_by_length, self.gaps_by_instances)
 
 

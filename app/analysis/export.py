@@ -1,4 +1,4 @@
-"""What can be taken home of an evaluation: the filtered list as CSV or JSON, the report as one HTML file."""
+"""Downloads of an evaluation: the filtered list as CSV or JSON, the report as one HTML file."""
 
 import csv
 import io
@@ -13,7 +13,7 @@ from tevit.evaluation.report import write_report
 
 
 def rows(comparison: Comparison, selection: Selection) -> Iterator[ErrorRow]:
-    """The rows of a selection, the costliest first."""
+    """The rows of a selection, highest ΔAP first."""
     return (comparison.row(index) for index in selection.rows.tolist())
 
 

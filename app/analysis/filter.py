@@ -51,7 +51,7 @@ class Chip:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """rows: int64 (n,), of the table, the costliest first: the list. pool: bool (N,), what the plots show: the same
+    """rows: int64 (n,), of the table, highest ΔAP first: the list. pool: bool (N,), what the plots show: the same
     and, unless types are named, what is right, too. every: how many errors there are without a filter. share: of the AP
     lost, what the rows stand for; of several models together."""
 

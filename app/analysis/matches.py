@@ -7,7 +7,6 @@ import numpy as np
 
 from app.analysis.comparison import Comparison, ErrorRow, ModelAnalysis
 from tevit.evaluation.coverage import coverage, resumptions
-from tevit.evaluation.error_columns import ALL_TYPES
 from tevit.evaluation.overlaps import VideoPairs
 from tevit.masks import ops as masks
 from tevit.masks.rle import decode_texts
@@ -214,15 +213,6 @@ def _marks(switches: Sequence[int], fragments: Sequence[int]) -> list[dict]:
 
 def _some(found: dict[int, list[dict]]) -> dict[int, list[dict]]:
     return {id: own for id, own in found.items() if own}
-
-
-def types_of(comparison: Comparison, model: int, video_id: int, side: str) -> dict[int, str]:
-    """Track id -> type of error, of one side ("truth" or "prediction") of a video. Raises: ValueError."""
-    t = comparison.table
-    here = (t.model == model) & (t.video == _place(comparison, video_id)) & (t.truth == (side == "truth"))
-    rows = np.flatnonzero(here)
-    ids = t.truth_id if side == "truth" else t.prediction_id
-    return {int(ids[index]): ALL_TYPES[int(t.type[index])] for index in rows.tolist()}
 
 
 def above(result: VideoResult, cutoff: float) -> VideoResult:

@@ -1,6 +1,6 @@
-"""Evaluations that pages ask for: worked out once in the background, kept on disk, shared by all who look.
+"""Evaluations for the pages: computed once in the background, cached on disk, shared by all pages.
 
-What is kept goes by the content of the files and the format of the code, so that it never has to be told to forget.
+Cache files are named after the content of the inputs and the format, so that no entry ever becomes stale.
 """
 
 import hashlib
@@ -80,12 +80,12 @@ class EvaluationTask:
         return self._now
 
     def join(self) -> None:
-        """A page looks at it."""
+        """One more page watches."""
         with self._lock:
             self._watchers += 1
 
     def leave(self) -> None:
-        """A page does not want it any more; where nobody else does, it is cancelled."""
+        """A page no longer watches; without any watcher the task is cancelled."""
         with self._lock:
             self._watchers -= 1
             last = self._watchers <= 0
@@ -315,7 +315,7 @@ def evaluate_in_subprocess(order: EvaluationRequest, report: ProgressCallback) -
 
 
 def _listen(process: "subprocess.Popen[bytes]", report: ProgressCallback) -> str:
-    """Pass on what it says; returns what went wrong. It is asked five times a second whether to go on."""
+    """Forward progress events; returns the error message or "". `report` is called often, so that it can stop."""
     assert process.stdout is not None
     last = threading.Event()
     lines: list[bytes] = []

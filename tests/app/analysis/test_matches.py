@@ -13,13 +13,14 @@ from PIL import Image
 
 from app.analysis.comparison import Comparison
 from app.analysis.filter import Filter, select
-from app.analysis.matches import KINDS, curve, difference, frames_of, lines, marks, types_of
+from app.analysis.matches import KINDS, curve, difference, frames_of, lines, marks
 from app.analysis.thumbnails import HEIGHT, WIDTH, ThumbnailCache, differences, filmstrip_frames
 from app.projects.project import open_project
 from app.projects.videos import beside, chosen, videos
 from tests.app import sets as made
 from tests.app.sets import ASIDE, AWAY, FRAMES, STILL, square
 from tevit.evaluation import evaluate
+from tevit.evaluation.error_columns import ALL_TYPES
 from tevit.masks import ops as masks
 from tevit.results import RLE, Track, VideoResult
 
@@ -60,6 +61,15 @@ def test_matches_come_before_what_has_none(comparison):
     ]
     with pytest.raises(ValueError, match="has no video 9"):
         lines(comparison, 0, 9)
+
+
+def types_of(comparison: Comparison, model: int, video_id: int, side: str) -> dict[int, str]:
+    """Track id -> type of error, of one side ("truth" or "prediction") of a video."""
+    t = comparison.table
+    here = (t.model == model) & (t.video == comparison.video_places[video_id]) & (t.truth == (side == "truth"))
+    rows = np.flatnonzero(here)
+    ids = t.truth_id if side == "truth" else t.prediction_id
+    return {int(ids[index]): ALL_TYPES[int(t.type[index])] for index in rows.tolist()}
 
 
 def test_every_track_is_in_exactly_one_line(comparison):

@@ -18,6 +18,14 @@ from train.recipes import TEVIT_MSGSHIFT_RECIPE
 CASES = ("msgshift", "r50", "queryinst_pvtv2b1_coco")
 
 
+@pytest.fixture(autouse=True)
+def same_sums_on_every_processor():
+    """PyTorch's own convolutions: oneDNN's order of summation varies by processor and number of threads, and where a
+    box lies on the border of two RoI levels one rounded bit moves a dice loss by 7e-5."""
+    with torch.backends.mkldnn.flags(enabled=False):
+        yield
+
+
 def case(name: str) -> tuple:
     """The recording, its batch, the order of the instances in each of its frames, and its model."""
     golden, meta = recorded.golden(name.split("_")[0])

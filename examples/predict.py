@@ -6,9 +6,7 @@ Prints each track and writes results.json (YouTube-VIS form) and an overlay vide
 import sys
 
 import tevit
-from tevit.io.ytvis import write_results
 from tevit.progress import TerminalProgress
-from tevit.video.overlay import write_overlay
 from tevit.video.reader import open_video
 
 
@@ -23,8 +21,8 @@ def main(source: str, model: str = "tevit_msgshift") -> None:
         print(
             f"{track.id:3d} {result.categories[track.category_id]:15s} {track.score:.2f} {len(seen):4d} frames, {span}"
         )
-    write_results("results.json", [result])
-    write_overlay(video, result, "overlay.mp4")
+    tevit.write_results("results.json", [result])
+    tevit.write_overlay(video, result, "overlay.mp4")
 
 
 if __name__ == "__main__":

@@ -99,9 +99,11 @@ def test_public_names_survive_the_import_of_every_submodule():
         for name in modules("tevit"):
             importlib.import_module(name)
         tevit = importlib.import_module("tevit")
-        assert all(callable(getattr(tevit, name)) for name in ("load", "evaluate"))
+        functions = ("load", "evaluate", "open_dataset", "read_results", "write_results", "write_overlay")
+        assert all(callable(getattr(tevit, name)) for name in functions)
+        assert set(tevit.__all__) <= set(dir(tevit)) and isinstance(tevit.Predictor, type)
         assert isinstance(tevit.Track, type) and isinstance(tevit.VideoResult, type) and "tevit_r50" in tevit.MODELS
-        assert sorted(tevit.__all__) == ["MODELS", "Track", "VideoResult", "evaluate", "load"]
+        assert sorted(tevit.__all__) == sorted({*functions, "MODELS", "Predictor", "Track", "VideoResult"})
     finally:
         for name in [name for name in sys.modules if name.partition(".")[0] == "tevit"]:
             del sys.modules[name]
@@ -120,3 +122,9 @@ def test_public_names_survive_the_import_of_every_submodule():
 )
 def test_nothing_heavy_before_it_is_needed(code):
     assert python(f"{code}\nimport sys; print([name for name in {HEAVY!r} if name in sys.modules])") == "[]"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_says_what_is_in_it(package):
+    for file in (ROOT / package).rglob("__init__.py"):
+        assert ast.get_docstring(ast.parse(file.read_text())), file

@@ -1,7 +1,8 @@
-"""Video instance segmentation with TeViT: the whole public API.
+"""Video instance segmentation with TeViT: the public API.
 
-load(name_or_file) -> Predictor: any video to tracks. evaluate(ground_truth, results) -> the official metric.
-MODELS: the published models. Track, VideoResult: what predictions and ground truth are.
+load(name_or_file) gives a Predictor; predictor(video) a VideoResult of Tracks. evaluate(ground_truth, results) gives
+the official YouTube-VIS metric. open_dataset and read_results open annotations and predictions in YouTube-VIS JSON;
+write_results and write_overlay write them. MODELS: the published models by name.
 """
 
 from importlib import import_module
@@ -10,22 +11,44 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tevit.configs import MODELS
     from tevit.evaluation import evaluate
-    from tevit.inference.predictor import load
+    from tevit.inference.predictor import Predictor, load
+    from tevit.io.ytvis import open_dataset, read_results, write_results
     from tevit.results import Track, VideoResult
+    from tevit.video.overlay import write_overlay
 
-__all__ = ["MODELS", "Track", "VideoResult", "evaluate", "load"]
+__all__ = [
+    "MODELS",
+    "Predictor",
+    "Track",
+    "VideoResult",
+    "evaluate",
+    "load",
+    "open_dataset",
+    "read_results",
+    "write_overlay",
+    "write_results",
+]
 
-_HOMES = {
+_MODULES = {
     "MODELS": "tevit.configs",
+    "Predictor": "tevit.inference.predictor",
     "Track": "tevit.results",
     "VideoResult": "tevit.results",
     "evaluate": "tevit.evaluation",
     "load": "tevit.inference.predictor",
+    "open_dataset": "tevit.io.ytvis",
+    "read_results": "tevit.io.ytvis",
+    "write_overlay": "tevit.video.overlay",
+    "write_results": "tevit.io.ytvis",
 }
 
 
 def __getattr__(name: str) -> Any:
-    # PyTorch takes seconds to import, so nothing is imported before it is asked for.
-    if name not in _HOMES:
+    # PyTorch takes seconds to import, so a module is imported when one of its names is used.
+    if name not in _MODULES:
         raise AttributeError(f"module 'tevit' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -29,7 +29,7 @@ ARCHITECTURES: Mapping[str, ModelConfig] = MappingProxyType(
 """What `Recipe.model` can name."""
 
 
-def _said(text: str):
+def option(text: str):
     """A field of a recipe; the text is the help of its flag."""
     return field(metadata={"help": text})
 
@@ -41,50 +41,52 @@ class Recipe:
     Each field is a flag of `python -m train`; the text beside a field is the flag's help.
     """
 
-    name: str = _said("name of the recipe")
-    model: str = _said("architecture, by the name of a model")
-    classes_from_data: bool = _said("take the classes from the annotation file instead of the architecture's own")
-    messengers: int = _said("messenger tokens a frame, a multiple of 4; 0 for none")
-    time_attention: bool = _said("queries also attend over the frames of a clip")
-    drop_path: float = _said("drop path rate of the backbone's last block, rising from 0")
+    name: str = option("name of the recipe")
+    model: str = option("architecture, by the name of a model")
+    classes_from_data: bool = option("take the classes from the annotation file instead of the architecture's own")
+    messengers: int = option("messenger tokens a frame, a multiple of 4; 0 for none")
+    time_attention: bool = option("queries also attend over the frames of a clip")
+    drop_path: float = option("drop path rate of the backbone's last block, rising from 0")
 
-    task: Literal["video", "image"] = _said("video: clips of YouTube-VIS data; image: pictures of COCO data")
-    frames: int = _said("frames of a clip, T")
-    clips_per_slot: int = _said("clips that run together (2 a GPU in the original)")
-    slots: int = _said("slots of a global batch; processes share them, a single one takes them in turn")
-    scale_mode: Literal["range", "value"] = _said(
+    task: Literal["video", "image"] = option("video: clips of YouTube-VIS data; image: pictures of COCO data")
+    frames: int = option("frames of a clip, T")
+    clips_per_slot: int = option("clips that run together (2 a GPU in the original)")
+    slots: int = option("slots of a global batch; processes share them, a single one takes them in turn")
+    scale_mode: Literal["range", "value"] = option(
         "range: sides drawn between the two scales; value: one of the scales is drawn"
     )
-    scales: tuple[tuple[int, int], ...] = _said("bounds of the resized frame's sides, LONGxSHORT, several by commas")
-    flip: float = _said("probability of a horizontal flip of the whole clip")
+    scales: tuple[tuple[int, int], ...] = option("bounds of the resized frame's sides, LONGxSHORT, several by commas")
+    flip: float = option("probability of a horizontal flip of the whole clip")
 
-    iterations: int = _said("optimiser steps in all")
-    lr: float = _said("learning rate after the warm-up")
-    backbone_lr: float = _said("factor on the learning rate for the backbone")
-    weight_decay: float = _said("decoupled weight decay of AdamW")
-    norm_decay: bool = _said("decay norm layers of the heads and position biases too (Swin-L does not)")
-    betas: tuple[float, float] = _said("AdamW's two decay rates, by a comma")
-    eps: float = _said("AdamW's epsilon")
-    clip_norm: float = _said("largest global L2 norm of the gradients")
-    warmup_iterations: int = _said("length of the linear warm-up")
-    warmup_ratio: float = _said("learning rate at iteration 0 over the full one")
-    lr_schedule: Literal["step", "cosine"] = _said("step: times lr_factor at each of lr_steps; cosine: to 0 at the end")
-    lr_steps: tuple[int, ...] = _said("iterations at which the learning rate is multiplied by lr_factor, by commas")
-    lr_factor: float = _said("what the learning rate is multiplied with at each step")
+    iterations: int = option("optimiser steps in all")
+    lr: float = option("learning rate after the warm-up")
+    backbone_lr: float = option("factor on the learning rate for the backbone")
+    weight_decay: float = option("decoupled weight decay of AdamW")
+    norm_decay: bool = option("decay norm layers of the heads and position biases too (Swin-L does not)")
+    betas: tuple[float, float] = option("AdamW's two decay rates, by a comma")
+    eps: float = option("AdamW's epsilon")
+    clip_norm: float = option("largest global L2 norm of the gradients")
+    warmup_iterations: int = option("length of the linear warm-up")
+    warmup_ratio: float = option("learning rate at iteration 0 over the full one")
+    lr_schedule: Literal["step", "cosine"] = option(
+        "step: times lr_factor at each of lr_steps; cosine: to 0 at the end"
+    )
+    lr_steps: tuple[int, ...] = option("iterations at which the learning rate is multiplied by lr_factor, by commas")
+    lr_factor: float = option("what the learning rate is multiplied with at each step")
 
-    class_weight: float = _said("weight of the focal loss, in the matching too")
-    l1_weight: float = _said("weight of the L1 loss of boxes, in the matching too")
-    giou_weight: float = _said("weight of the GIoU loss of boxes, in the matching too")
-    dice_weight: float = _said("weight of the dice loss of masks")
-    mask_rows: int = _said("at most so many positives of a slot, drawn, go through each mask head; 0: all")
+    class_weight: float = option("weight of the focal loss, in the matching too")
+    l1_weight: float = option("weight of the L1 loss of boxes, in the matching too")
+    giou_weight: float = option("weight of the GIoU loss of boxes, in the matching too")
+    dice_weight: float = option("weight of the dice loss of masks")
+    mask_rows: int = option("at most so many positives of a slot, drawn, go through each mask head; 0: all")
 
-    precision: Literal["float32", "bfloat16"] = _said("bfloat16: mixed precision, losses stay in float32")
-    checkpointing: bool = _said("compute activations again in the backward pass: less memory, more time")
-    compile: bool = _said("torch.compile the backbone and the stages")
-    workers: int = _said("processes that prepare data, for each training process; 0: in the training process itself")
-    save_every: int = _said("iterations between checkpoints")
-    eval_every: int = _said("iterations between evaluations on the labelled split; 0: never")
-    log_every: int = _said("iterations between lines of metrics.jsonl")
+    precision: Literal["float32", "bfloat16"] = option("bfloat16: mixed precision, losses stay in float32")
+    checkpointing: bool = option("compute activations again in the backward pass: less memory, more time")
+    compile: bool = option("torch.compile the backbone and the stages")
+    workers: int = option("processes that prepare data, for each training process; 0: in the training process itself")
+    save_every: int = option("iterations between checkpoints")
+    eval_every: int = option("iterations between evaluations on the labelled split; 0: never")
+    log_every: int = option("iterations between lines of metrics.jsonl")
 
 
 TEVIT_MSGSHIFT_RECIPE = Recipe(

@@ -1,0 +1,1 @@
+"""Projects: a data set, its frames and the predictions of several models, opened below the allowed folders."""

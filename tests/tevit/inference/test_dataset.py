@@ -19,10 +19,10 @@ ROOT = Path(__file__).parents[3]
 LENGTHS = {3: 2, 1: 4, 7: 3, 5: 2, 2: 3}  # id -> frames: the file's order is not that of the ids
 WORKER = """
 import os, signal, sys
-from tevit import finished
-from tevit.cli import main
+from tevit.inference import partial_results
+from tevit.cli.main import main
 
-keep = finished.Finished.keep
+keep = partial_results.Finished.keep
 
 def keep_and_die(self, result):
     keep(self, result)
@@ -31,7 +31,7 @@ def keep_and_die(self, result):
     if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         os.kill(os.getpid(), signal.SIGKILL)
 
-finished.Finished.keep = keep_and_die
+partial_results.Finished.keep = keep_and_die
 sys.exit(main(sys.argv[2:]))
 """
 

@@ -128,3 +128,17 @@ def test_nothing_heavy_before_it_is_needed(code):
 def test_every_package_says_what_is_in_it(package):
     for file in (ROOT / package).rglob("__init__.py"):
         assert ast.get_docstring(ast.parse(file.read_text())), file
+
+
+LAYERS = ("model", "masks", "io", "video", "evaluation", "review", "synthetic", "inference", "benchmarks", "cli")
+
+
+def test_folders_of_the_library_import_only_those_before_them():
+    """So that there is no circle between folders."""
+    for folder in (ROOT / "tevit").iterdir():
+        if not (folder / "__init__.py").is_file():
+            continue
+        later = LAYERS[LAYERS.index(folder.name) + 1 :]
+        for file in files(f"tevit/{folder.name}"):
+            imported = {name.split(".")[1] for name in imports(file) if name.startswith("tevit.")}
+            assert not imported & set(later), file

@@ -90,21 +90,21 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
     from app.analysis.thumbnails import ThumbnailCache
     from app.projects.project import open_project
     from app.tabs.segment.studio import open_studio, videos_of
-    from app.workspace import Bench
+    from app.workspace import Workspace
     from tevit.download import home
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     allowed = _allowed(args)
     project = open_project(args.dataset, args.frames, args.predictions, args.project)
-    bench = Bench(project, EvaluationService(), ThumbnailCache(), allowed)
+    workspace = Workspace(project, EvaluationService(), ThumbnailCache(), allowed)
     named = args.dataset or args.project
     videos = videos_of(project) if named else []
     studio = open_studio(folder, home() / "studio", load, checkpoints, grace, videos)
     try:
-        ui.serve(ui.build(studio, bench), studio, bench, args.host, args.port, args.share)
+        ui.serve(ui.build(studio, workspace), studio, workspace, args.host, args.port, args.share)
     finally:
         studio.close()
-        bench.evaluations.close()
+        workspace.evaluations.close()
 
 
 def _allowed(args: argparse.Namespace) -> "Allowed":

@@ -103,8 +103,8 @@ def _measure(gt: Path, predictions: Sequence[Path], home: Path) -> dict:
         "models": len(predictions),
         "tracks": first["tracks"],
         "megabytes_of_json": round(sum(path.stat().st_size for path in (gt, *predictions)) / 1e6, 1),
-        "processor_seconds": {name: round(min(first[name][1], second[name][1]), 3) for name in _PARTS},
-        "measured": {name: round(value, 3) for name, value in best.items()},
+        "processor_seconds": {name: round(min(first[name][1], second[name][1]), 6) for name in _PARTS},
+        "measured": {name: round(value, 6) for name, value in best.items()},
         "goals": GOALS,
         "met": {name: best[name] <= goal for name, goal in GOALS.items()},
     }
@@ -189,7 +189,7 @@ def _show(findings, video: int) -> None:
     from app.analysis.filter import Filter, select
     from app.analysis.matches import lines, marks
     from app.analysis.thumbnails import ThumbnailCache, differences, filmstrip_frames
-    from app.player.component import Layer, Show, masks, payload
+    from app.player.component import Layer, PlayerView, masks, payload
 
     project = findings.project
     layers = [Layer("ground truth", True, project.truths(video))]
@@ -198,7 +198,7 @@ def _show(findings, video: int) -> None:
         _ = lines(findings, index, video), marks(findings, index, video)
     differences(project, 0, video)
     footage = project.footage(video)
-    show = Show("0", footage, 0, len(footage.times), tuple(layers))
+    show = PlayerView("0", footage, 0, len(footage.times), tuple(layers))
     _ = payload(show), masks(show, 0), footage.picture(0)
     for index in select(findings, Filter(video=video)).rows[:1].tolist():
         strips = ThumbnailCache()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from app.player.proxy import Source
+from app.player.proxy import VideoSource
 from app.session import TICK
 from app.tabs.segment.choices import find
 from app.tabs.segment.exports import export
@@ -41,13 +41,13 @@ class _Endpoints:
         """
         try:
             settings = Settings(find(model, self._studio.checkpoints).value, score_threshold, int(max_tracks))
-            source = Source(Path(video).name, Path(video))
+            source = VideoSource(Path(video).name, Path(video))
             await asyncio.to_thread(source.open)
             return await self._through(self._studio.runs.submit(source, settings), source)
         except (ValueError, OSError) as error:
             raise gr.Error(str(error).replace(str(video), Path(str(video)).name), print_exception=False) from error
 
-    async def _through(self, token: str, source: Source) -> tuple[str, str]:
+    async def _through(self, token: str, source: VideoSource) -> tuple[str, str]:
         runs = self._studio.runs
         try:
             end = await self._end(token)

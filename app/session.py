@@ -11,9 +11,9 @@ from typing import Any, Generic, TypeVar
 import gradio as gr
 
 from app import panels
-from app.player.component import Show
-from app.player.proxy import Preparation, Source
-from app.tabs.segment.exports import Choices, Look
+from app.player.component import PlayerView
+from app.player.proxy import ProxyTask, VideoSource
+from app.tabs.segment.exports import Choices, OverlayStyle
 from tevit.progress import Cancelled
 from tevit.results import VideoResult
 
@@ -58,15 +58,15 @@ class Session:
     """source: the chosen video. token: of the run or stored result that is shown. show: what its player shows.
     stop: ends an export or a download of weights."""
 
-    source: Source | None = None
+    source: VideoSource | None = None
     token: str = ""
-    looking: Preparation | None = None
-    show: Show | None = None
+    looking: ProxyTask | None = None
+    show: PlayerView | None = None
     picked: Choices = field(default_factory=Choices)
-    look: Look = field(default_factory=Look)
+    look: OverlayStyle = field(default_factory=OverlayStyle)
     selected: int | None = None
     stop: threading.Event = field(default_factory=threading.Event)
-    _sized: tuple[Source, tuple[int, int]] | None = None
+    _sized: tuple[VideoSource, tuple[int, int]] | None = None
 
     def size_hw(self) -> tuple[int, int] | None:
         """Of the chosen video, which is opened once for it. Raises: ValueError, OSError."""

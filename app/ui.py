@@ -17,7 +17,7 @@ from app.tabs.review import pages as review
 from app.tabs.segment import events as segment
 from app.tabs.segment.studio import Studio
 from app.tabs.segment.worker import KEEP_SECONDS
-from app.workspace import Bench
+from app.workspace import Workspace
 
 TITLE = "TeViT Studio"
 HERE = Path(__file__).resolve().parent
@@ -71,22 +71,22 @@ class _Page(gr.Blocks):
         return whole if first or final or simple_format else [[["replace", [], value]] for value in whole]
 
 
-def build(studio: Studio, bench: Bench) -> gr.Blocks:
+def build(studio: Studio, workspace: Workspace) -> gr.Blocks:
     """Head and tabs, of one studio and the data sets that are open."""
     with _Page(title=TITLE, fill_width=True, delete_cache=(3600, KEEP_SECONDS)) as page:
         gr.HTML(_TITLE, js_on_load=_THEME, elem_id="title", apply_default_css=False)
-        datasets.build(page, bench, Predictions(studio.runs), studio.checkpoints)
+        datasets.build(page, workspace, Predictions(studio.runs), studio.checkpoints)
         with gr.Tabs() as tabs:
             with gr.Tab("Segment", id="segment"):
                 segment.build(page, studio)
             with gr.Tab("Compare", id="compare") as tab:
                 jump = gr.Textbox(visible=False)
-                compare.build(page, tab, tabs, jump, bench, studio.shows)
+                compare.build(page, tab, tabs, jump, workspace, studio.shows)
             with gr.Tab("Errors", id="errors"):
                 picked = gr.Textbox(visible=False)
-                errors.build(page, bench, jump, picked, tabs)
+                errors.build(page, workspace, jump, picked, tabs)
             with gr.Tab("Review", id="review") as tab:
-                review.build(page, tab, picked, bench, studio.shows)
+                review.build(page, tab, picked, workspace, studio.shows)
         endpoints.build(studio)
     return page
 
@@ -102,7 +102,7 @@ def _theme() -> Base:
     )
 
 
-def serve(page: gr.Blocks, studio: Studio, bench: Bench, host: str, port: int | None, share: bool) -> None:
+def serve(page: gr.Blocks, studio: Studio, workspace: Workspace, host: str, port: int | None, share: bool) -> None:
     """Serve until Ctrl-C.
 
     Raises: OSError where the port cannot be had.
@@ -121,7 +121,7 @@ def serve(page: gr.Blocks, studio: Studio, bench: Bench, host: str, port: int | 
         css_paths=STYLES,
         pwa=True,
         favicon_path=ICON,
-        app_kwargs={"routes": [*errors_routes.routes(bench), *routes(studio.shows)]},
+        app_kwargs={"routes": [*errors_routes.routes(workspace), *routes(studio.shows)]},
     )
     print(f"{TITLE}: {public or url} (Ctrl-C ends it)", flush=True)
     page.block_thread()

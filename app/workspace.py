@@ -17,7 +17,7 @@ from app.session import Pages
 MOST_LOADED = 4  # data sets whose files stay in memory: some 200 MB each for 300 videos
 
 
-class Bench:
+class Workspace:
     """May be used from any thread; shared by all pages, so that who looks at one data set shares what is known of it.
 
     first: what a page sees whose address names no data set. allowed: what pages may open.

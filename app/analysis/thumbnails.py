@@ -12,7 +12,7 @@ from cachetools import LRUCache
 
 from app.analysis.comparison import Comparison
 from app.analysis.matches import COLOURS, difference, frames_of
-from app.player.component import Footage
+from app.player.component import FrameSource
 from app.projects.project import Project
 from tevit.masks import ops as masks
 from tevit.results import RLE, Track, VideoResult
@@ -115,7 +115,7 @@ def _spread(frames: Sequence[int], count: int) -> list[int]:
 # --- drawing
 
 
-def _draw(footage: Footage, frame: int, truth: Track | None, prediction: Track | None) -> bytes:
+def _draw(footage: FrameSource, frame: int, truth: Track | None, prediction: Track | None) -> bytes:
     import cv2
     import numpy as np
 

@@ -16,7 +16,7 @@ from tevit.results import Track, VideoResult
 CHUNK = 32  # frames whose masks travel together
 
 
-class Footage(Protocol):
+class FrameSource(Protocol):
     """The pictures of a video. size_hw: pixels. pixel_aspect: width to height of a pixel. times: seconds, strictly
     increasing. video: a file that browsers play, its frames due at exactly these times; None: pictures alone.
     shown_hw: the upper left part of these that counts."""
@@ -52,14 +52,14 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False)
-class Show:
+class PlayerView:
     """What one player shows: `length` frames of the footage from frame `first` on, and layers of tracks over them.
 
     token: unguessable; whoever has it may see the show. version: counts what takes its place under the same token.
     """
 
     token: str
-    footage: Footage
+    footage: FrameSource
     first: int
     length: int
     layers: tuple[Layer, ...]
@@ -94,7 +94,7 @@ Layout = Literal["side", "stacked", "swipe"]
 """How panes stand: beside one another, below one another, over one another with a line to move between them."""
 
 
-def payload(show: Show, panes: Sequence[Pane] = (), layout: Layout = "side") -> dict[str, Any]:
+def payload(show: PlayerView, panes: Sequence[Pane] = (), layout: Layout = "side") -> dict[str, Any]:
     """Everything the player needs but pictures and masks, as JSON. panes: by default one with all layers."""
     from tevit.video.overlay import PALETTE
 
@@ -121,7 +121,7 @@ def payload(show: Show, panes: Sequence[Pane] = (), layout: Layout = "side") -> 
     }
 
 
-def _end(show: Show, times: Sequence[float]) -> float:
+def _end(show: PlayerView, times: Sequence[float]) -> float:
     """When the last frame of the show gives way: the footage's next frame, or a mean interval later."""
     stop = show.first + show.length
     if stop < len(show.footage.times):
@@ -155,7 +155,7 @@ def stretches(present: np.ndarray) -> list[list[int]]:
     return edges.reshape(-1, 2).tolist()
 
 
-def masks(show: Show, chunk: int) -> dict[str, Any]:
+def masks(show: PlayerView, chunk: int) -> dict[str, Any]:
     """The masks of frames chunk * CHUNK and on: for each layer {track id: a text a frame, null where it is absent}.
 
     The texts are COCO's compressed run lengths. Raises: IndexError where there is no such chunk.
@@ -175,7 +175,7 @@ def _texts(tracks: Sequence[Track], start: int) -> dict[str, list[str | None]]:
     return found
 
 
-def read_event(data: object, show: Show) -> Event:
+def read_event(data: object, show: PlayerView) -> Event:
     """What the browser says has happened.
 
     Raises: ValueError where it is not what the player sends, or of a frame or a track that the show does not have.
@@ -194,7 +194,7 @@ def read_event(data: object, show: Show) -> Event:
     return _range(said, frame, show)
 
 
-def _range(said: Mapping, frame: int, show: Show) -> Event:
+def _range(said: Mapping, frame: int, show: PlayerView) -> Event:
     if said.get("first") is None:
         return Event("range", frame)
     first, last = _whole(said, "first", show.length), _whole(said, "last", show.length)
@@ -210,7 +210,7 @@ def _look(said: Mapping, frame: int) -> Event:
     return Event("look", frame, opacity=float(opacity), contours=flags[0] is True, labels=flags[1] is True)
 
 
-def _selection(said: Mapping, frame: int, show: Show) -> Event:
+def _selection(said: Mapping, frame: int, show: PlayerView) -> Event:
     if said.get("track") is None:
         return Event("track", frame)
     layer = _whole(said, "layer", len(show.layers))

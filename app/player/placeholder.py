@@ -16,8 +16,8 @@ GREY = 96  # of 255: coloured masks are seen well on it, in the light and in the
 
 
 @dataclass(frozen=True, eq=False)
-class Grey:
-    """Footage of which some or all pictures are missing. reason: a sentence for people. files: of the first frames."""
+class PlaceholderFrames:
+    """A video of which some or all pictures are missing. reason: a sentence for people. files: of the first frames."""
 
     name: str
     size_hw: tuple[int, int]
@@ -46,7 +46,7 @@ class Grey:
         if not 0 <= index < len(self.times):
             raise IndexError(f"{self.name}: expected a frame from 0 to {len(self.times) - 1}, got {index}")
         if index < len(self.files) and self.files[index].is_file():
-            here = footage.Footage(self.name, self.size_hw, self.times, files=self.files)
+            here = footage.BrowserVideo(self.name, self.size_hw, self.times, files=self.files)
             return here.picture(index)
         return _grey(self.shown_hw)
 
@@ -59,8 +59,8 @@ def _grey(size_hw: tuple[int, int]) -> bytes:
     return cv2.imencode(".jpg", np.full((*size_hw, 3), GREY, np.uint8))[1].tobytes()
 
 
-def picture_of(info: VideoInfo, root: Path | None, hint: str, within: Allowed | None = None) -> player.Footage:
-    """A video's frames below `root`, at the 6 frames a second of YouTube-VIS; Grey where any is missing.
+def picture_of(info: VideoInfo, root: Path | None, hint: str, within: Allowed | None = None) -> player.FrameSource:
+    """A video's frames below `root`, at the 6 frames a second of YouTube-VIS; PlaceholderFrames where any is missing.
 
     hint: the split to look in first. within: where files may lie, None: anywhere. Raises: ValueError for a video
     without frames.
@@ -72,8 +72,8 @@ def picture_of(info: VideoInfo, root: Path | None, hint: str, within: Allowed | 
     if within is not None and not all(map(within.holds, files)):
         files, reason = (), f"Frames of {info.name!r} lead out of the allowed folders: masks are shown on grey."
     if reason:
-        return Grey(info.name, info.size_hw, times, reason, files)
-    return footage.Footage(info.name, info.size_hw, times, files=files)
+        return PlaceholderFrames(info.name, info.size_hw, times, reason, files)
+    return footage.BrowserVideo(info.name, info.size_hw, times, files=files)
 
 
 def _found(info: VideoInfo, root: Path | None, hint: str) -> tuple[tuple[Path, ...], str]:

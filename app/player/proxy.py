@@ -31,7 +31,7 @@ State = Literal["waiting", "running", "done", "cancelled", "failed"]
 
 
 @dataclass(frozen=True)
-class Source:
+class VideoSource:
     """Where a video comes from: a file or folder (`path`), or images in an order (`files`, `fps` to the second).
 
     name: as people know it.
@@ -68,7 +68,7 @@ def shown_size(size_hw: tuple[int, int]) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, eq=False)
-class Footage:
+class BrowserVideo:
     """One source's pictures. May be used from any thread.
 
     name: as people know it. size_hw: of the source's upright frames, pixels. times: seconds, strictly increasing; of a
@@ -122,7 +122,7 @@ class Footage:
 
 
 @dataclass(frozen=True, eq=False)
-class Still:
+class PosterFrame:
     """The first picture of a video, before there is more of it."""
 
     name: str
@@ -133,7 +133,7 @@ class Still:
     video: Path | None = None
 
     @classmethod
-    def of(cls, video: "Video") -> "Still":
+    def of(cls, video: "Video") -> "PosterFrame":
         """Raises: ValueError, OSError where no picture can be read."""
         first = next(iter(video.frames()))
         return cls(video.name, video.size_hw, _jpeg(first.rgb), float(video.pixel_aspect))
@@ -201,7 +201,7 @@ def _scaled(picture: "np.ndarray") -> "np.ndarray":
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def make(source: Source, proxy: Path, progress: "Progress | None" = None) -> Footage:
+def make(source: VideoSource, proxy: Path, progress: "Progress | None" = None) -> BrowserVideo:
     """Make what is shown of a source; for images nothing is written.
 
     proxy: the file to write, which appears only once it is whole. progress: may raise to stop.
@@ -210,7 +210,7 @@ def make(source: Source, proxy: Path, progress: "Progress | None" = None) -> Foo
     from tevit.video.reader import VideoWriter
 
     video = source.open()
-    facts = Footage(source.name, video.size_hw, (), pixel_aspect=float(video.pixel_aspect))
+    facts = BrowserVideo(source.name, video.size_hw, (), pixel_aspect=float(video.pixel_aspect))
     if video.file_names:
         assert video.length is not None and video.fps is not None
         files = source.files or tuple(_folder(video) / name for name in video.file_names)
@@ -239,7 +239,7 @@ class Prepared:
     done: int
     total: int | None
     sentence: str
-    footage: Footage | None
+    footage: BrowserVideo | None
 
     @property
     def over(self) -> bool:
@@ -247,10 +247,10 @@ class Prepared:
         return self.state in ("done", "cancelled", "failed")
 
 
-class Preparation:
+class ProxyTask:
     """One source on its way to its footage. The preparer writes; pages look at `now` and may `cancel()`."""
 
-    def __init__(self, source: Source):
+    def __init__(self, source: VideoSource):
         self.source = source
         self.now = Prepared("waiting", 0, None, "", None)  # replaced as a whole: readers need no lock
         self._stop = threading.Event()
@@ -286,17 +286,17 @@ class Preparation:
         self.now = replace(self.now, state="failed", sentence=sentence)
 
 
-class Preparer:
+class ProxyBuilder:
     """Makes footage in threads of its own, beside the model. folder: for the proxies, whose names cannot be guessed."""
 
     def __init__(self, folder: Path, workers: int = 1):
         self.folder = folder
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="preparer")
-        self._known: dict[tuple, Preparation] = {}
-        self._going: list[Preparation] = []
+        self._known: dict[tuple, ProxyTask] = {}
+        self._going: list[ProxyTask] = []
         self._lock = threading.Lock()
 
-    def start(self, source: Source) -> Preparation:
+    def start(self, source: VideoSource) -> ProxyTask:
         """Begin, or give what goes on or was made of the same file before; poll the answer's `now`."""
         key = _key(source)
         with self._lock:
@@ -304,12 +304,12 @@ class Preparer:
             known = self._known.get(key)
             if known is not None and (not known.now.over or _touch(known.now.footage)):
                 return known
-            preparation = self._known[key] = Preparation(source)
+            preparation = self._known[key] = ProxyTask(source)
             self._going = [item for item in self._going if not item.now.over] + [preparation]
             self._pool.submit(preparation.work, self.folder / f"{secrets.token_hex(16)}.mp4")
         return preparation
 
-    def last(self, source: Source) -> Preparation:
+    def last(self, source: VideoSource) -> ProxyTask:
         """The same, but that one which failed is not begun again."""
         with self._lock:
             known = self._known.get(_key(source))
@@ -334,11 +334,11 @@ class Preparer:
             del self._known[key]
 
 
-def _there(footage: Footage | None) -> bool:
+def _there(footage: BrowserVideo | None) -> bool:
     return footage is not None and (footage.video is None or footage.video.is_file())
 
 
-def _touch(footage: Footage | None) -> bool:
+def _touch(footage: BrowserVideo | None) -> bool:
     """Count as asked for now; False where it is gone."""
     if not _there(footage):
         return False
@@ -347,7 +347,7 @@ def _touch(footage: Footage | None) -> bool:
     return True
 
 
-def _key(source: Source) -> tuple:
+def _key(source: VideoSource) -> tuple:
     """The same for the same bytes under the same name, as far as the file system tells."""
     paths = source.files or ((source.path,) if source.path else ())
     return (source.name, source.fps, *_stamps(paths))

@@ -15,7 +15,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 
 if TYPE_CHECKING:
-    from app.player.component import Show
+    from app.player.component import PlayerView
 
 PLAYER = Path(__file__).parents[1] / "static" / "player"
 MOST = 256  # shows kept; masks of a long video with many tracks take some 10 MB
@@ -37,15 +37,15 @@ _FRESH = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
 _LASTING = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
 
 
-class Shows:
+class ViewRegistry:
     """The shows that pages look at now, the least recently used out first. May be used from any thread."""
 
     def __init__(self, most: int = MOST):
         self._most = most
-        self._shows: OrderedDict[str, tuple[Show, Path | None]] = OrderedDict()
+        self._shows: OrderedDict[str, tuple[PlayerView, Path | None]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def put(self, show: "Show", folder: Path | None = None) -> None:
+    def put(self, show: "PlayerView", folder: Path | None = None) -> None:
         """Show it under its token, in the place of what was there. folder: of the files to download."""
         with self._lock:
             self._shows[show.token] = show, folder
@@ -53,7 +53,7 @@ class Shows:
             while len(self._shows) > self._most:
                 self._shows.popitem(last=False)
 
-    def get(self, token: str) -> "Show | None":
+    def get(self, token: str) -> "PlayerView | None":
         """The show of a token; None where there is none, or none any more."""
         found = self._find(token)
         return found and found[0]
@@ -68,7 +68,7 @@ class Shows:
         with self._lock:
             self._shows.pop(token, None)
 
-    def _find(self, token: str) -> "tuple[Show, Path | None] | None":
+    def _find(self, token: str) -> "tuple[PlayerView, Path | None] | None":
         with self._lock:
             if token in self._shows:
                 self._shows.move_to_end(token)
@@ -79,7 +79,7 @@ class _Missing(Exception):
     """Becomes 404 with its one sentence."""
 
 
-def routes(shows: Shows) -> Sequence[BaseRoute]:
+def routes(shows: ViewRegistry) -> Sequence[BaseRoute]:
     """What the server answers besides the page."""
     here = _Answers(shows)
     show = "/studio/shows/{token}"
@@ -107,7 +107,7 @@ def _route(path: str, answer: Callable[[dict[str, str]], Response]) -> Route:
 class _Answers:
     """One method a route; all may block, and raise for what is not there."""
 
-    def __init__(self, shows: Shows):
+    def __init__(self, shows: ViewRegistry):
         self._shows = shows
 
     def script(self, asked: dict[str, str]) -> Response:
@@ -146,7 +146,7 @@ class _Answers:
             raise _Missing("There is no such file to download.")
         return FileResponse(folder / name, media_type=kind, filename=name, headers=_FRESH)
 
-    def _show(self, asked: dict[str, str]) -> "Show":
+    def _show(self, asked: dict[str, str]) -> "PlayerView":
         show = self._shows.get(asked["token"])
         if show is None:
             raise _Missing("There is no such show, or not any more: open it again.")

@@ -49,7 +49,7 @@ def request(project: Project, model: str, tracks: int = TRACKS) -> Request:
     return Request(project.truth.sha256, model, weights, tracks)
 
 
-class Parts(Finished):
+class PartialPredictions(Finished):
     """The finished videos of one request. target: what they become."""
 
     def __init__(self, project: Project, request: Request):
@@ -64,7 +64,7 @@ class Parts(Finished):
             part.write_bytes(msgspec.json.encode(self.request))
 
 
-def unfinished(project: Project) -> Iterator[Parts]:
+def unfinished(project: Project) -> Iterator[PartialPredictions]:
     """Requests of which something is kept, and that can go on: with the same weights."""
     for file in sorted((project.folder / PARTS).glob(f"*/{_REQUEST}")):
         try:
@@ -73,4 +73,4 @@ def unfinished(project: Project) -> Iterator[Parts]:
         except (OSError, ValueError):  # half removed, or of another version
             continue
         if asked == same:
-            yield Parts(project, asked)
+            yield PartialPredictions(project, asked)

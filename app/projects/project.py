@@ -16,8 +16,8 @@ from threading import RLock
 
 import msgspec
 
-from app.player.component import Footage
-from app.player.placeholder import Grey, picture_of
+from app.player.component import FrameSource
+from app.player.placeholder import PlaceholderFrames, picture_of
 from app.projects import predicted
 from app.projects.allowed import Allowed
 from app.projects.names import free_name, names_of
@@ -140,7 +140,7 @@ class Project:
         """
         return self.results[model].video(self.info(video_id), self.dataset.categories)
 
-    def footage(self, video_id: int) -> Footage:
+    def footage(self, video_id: int) -> FrameSource:
         """The pictures of a video as the player takes them; grey ones in the place of frames that are not there.
 
         Raises: ValueError for a video that is not in the data set, or that has no frames at all.
@@ -150,7 +150,7 @@ class Project:
     def frames_notice(self, video_id: int) -> str:
         """Why pictures are grey; empty where all frames are there."""
         footage = self.footage(video_id)
-        return footage.reason if isinstance(footage, Grey) else ""
+        return footage.reason if isinstance(footage, PlaceholderFrames) else ""
 
     @cached_property
     def notices(self) -> tuple[Notice, ...]:

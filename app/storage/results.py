@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 import msgspec
 import numpy as np
 
-from app.player.proxy import Footage
+from app.player.proxy import BrowserVideo
 from app.tabs.segment.run import Settings
 from tevit.io import json as jsonfile
 from tevit.io.ytvis import RESULTS_NAME, VideoInfo, read_results, write_results
@@ -94,21 +94,21 @@ class Stored:
     created: float
     sentence: str
     settings: Settings
-    footage: Footage
+    footage: BrowserVideo
     result: VideoResult
 
 
-class Results:
+class ResultStore:
     """The folder of stored results. May be used from any thread. limit: bytes; it may be passed by what is in use."""
 
     def __init__(self, folder: Path, limit: int = LIMIT):
         self.folder = folder
         self._limit = limit
-        self._used: WeakValueDictionary[str, Footage] = WeakValueDictionary()
+        self._used: WeakValueDictionary[str, BrowserVideo] = WeakValueDictionary()
         self._lock = Lock()
 
     def keep(
-        self, token: str, name: str, settings: Settings, footage: Footage, result: VideoResult, sentence: str = ""
+        self, token: str, name: str, settings: Settings, footage: BrowserVideo, result: VideoResult, sentence: str = ""
     ) -> None:
         """Store a result under its token, all or nothing; then let the oldest go until the limit is kept.
 
@@ -205,7 +205,9 @@ def _reason(error: Exception, folder: Path) -> str:
 # --- writing
 
 
-def _fill(folder: Path, name: str, settings: Settings, footage: Footage, result: VideoResult, sentence: str) -> None:
+def _fill(
+    folder: Path, name: str, settings: Settings, footage: BrowserVideo, result: VideoResult, sentence: str
+) -> None:
     write_results(folder / RESULTS_NAME, [result])
     if footage.video is not None:
         _link(footage.video, folder / PROXY)
@@ -294,7 +296,7 @@ def _rows(track: _TrackMeta) -> list[list]:
 
 def _read(folder: Path, meta: _Meta) -> Stored:
     settings = Settings(meta.model, meta.score_threshold, meta.max_tracks, meta.first, meta.stop)
-    footage = Footage(
+    footage = BrowserVideo(
         name=meta.name,
         size_hw=meta.size_hw,
         times=tuple(meta.shown_times),

@@ -8,7 +8,7 @@ import pytest
 
 from app.tabs.segment.estimates import Speeds
 from app.tabs.segment.models import Load
-from app.tabs.segment.worker import Runs
+from app.tabs.segment.worker import ModelWorker
 from tests.app.fakes import make_video
 
 
@@ -19,13 +19,13 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def open_runs(tmp_path: Path) -> Iterator[Callable[..., Runs]]:
-    """Makes a line of runs with the given models and options of `Runs`; all are closed at the end."""
-    opened: list[Runs] = []
+def open_runs(tmp_path: Path) -> Iterator[Callable[..., ModelWorker]]:
+    """Makes a line of runs with the given models and options of `ModelWorker`; all are closed at the end."""
+    opened: list[ModelWorker] = []
 
-    def make(load: Load, **options: Any) -> Runs:
+    def make(load: Load, **options: Any) -> ModelWorker:
         folder = tmp_path / f"runs{len(opened)}"
-        opened.append(Runs(folder, load, Speeds(tmp_path / "speeds.json"), **options))
+        opened.append(ModelWorker(folder, load, Speeds(tmp_path / "speeds.json"), **options))
         return opened[-1]
 
     yield make

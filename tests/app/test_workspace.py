@@ -12,13 +12,13 @@ from app.analysis.thumbnails import ThumbnailCache
 from app.projects.allowed import Allowed
 from app.projects.project import open_project, with_categories
 from app.tabs.datasets import views as panels
-from app.workspace import Bench
+from app.workspace import Workspace
 from tests.app import sets as made
 from tests.app.sets import AWAY, STILL
 
 
 @pytest.fixture
-def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """Opened on one data set; below `allowed` there is another one with predictions."""
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path / "home"))
     here = tmp_path / "allowed"
@@ -27,7 +27,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
     made.predictions(here / "more", "a.json", [(2, 1, 0.8, STILL)])
     made.predictions(here, "other.json", [(9, 1, 0.8, STILL)])
     first = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "b.json", [(1, 1, 0.9, STILL)])])
-    return Bench(first, EvaluationService(tmp_path / "findings", inside=True), ThumbnailCache(), Allowed.of([here]))
+    return Workspace(first, EvaluationService(tmp_path / "findings", inside=True), ThumbnailCache(), Allowed.of([here]))
 
 
 def asks(page: str, **address: str) -> Any:
@@ -35,78 +35,80 @@ def asks(page: str, **address: str) -> Any:
     return cast(Any, type("Request", (), {"session_hash": page, "query_params": address}))
 
 
-def opened(bench: Bench, *predictions: str):
-    here = bench.allowed.folders[0]
-    return bench.open(str(here / "three.json"), "", [str(here / path) for path in predictions])
+def opened(workspace: Workspace, *predictions: str):
+    here = workspace.allowed.folders[0]
+    return workspace.open(str(here / "three.json"), "", [str(here / path) for path in predictions])
 
 
-def test_a_page_has_the_data_set_of_its_address_from_then_on(bench: Bench):
-    other = opened(bench, "a.json")
-    assert bench.projects == (bench.first, other) and len(other.dataset.videos) == 3
-    assert bench.of(asks("one")) is bench.first and bench.of(asks("two", data=other.id)) is other
-    assert bench.of(asks("two", data=bench.first.id)) is other, "its address was another when it was loaded"
+def test_a_page_has_the_data_set_of_its_address_from_then_on(workspace: Workspace):
+    other = opened(workspace, "a.json")
+    assert workspace.projects == (workspace.first, other) and len(other.dataset.videos) == 3
+    assert workspace.of(asks("one")) is workspace.first and workspace.of(asks("two", data=other.id)) is other
+    assert workspace.of(asks("two", data=workspace.first.id)) is other, "its address was another when it was loaded"
     unknown = asks("three", data="0123456789ab")
-    assert bench.of(unknown) is bench.first and bench.missing(unknown) == "0123456789ab"
-    assert bench.missing(asks("four", data=other.id)) == bench.missing(asks("five")) == ""
+    assert workspace.of(unknown) is workspace.first and workspace.missing(unknown) == "0123456789ab"
+    assert workspace.missing(asks("four", data=other.id)) == workspace.missing(asks("five")) == ""
     with pytest.raises(LookupError):
-        bench.find("0123456789ab")
+        workspace.find("0123456789ab")
 
 
-def test_what_is_open_is_added_to_and_names_stay(bench: Bench):
-    before = opened(bench, "a.json")
-    after = opened(bench, "more/a.json")
+def test_what_is_open_is_added_to_and_names_stay(workspace: Workspace):
+    before = opened(workspace, "a.json")
+    after = opened(workspace, "more/a.json")
     assert after.id == before.id and [model.name for model in after.models] == ["a", "more/a"]
-    assert bench.find(before.id) is after and len(bench.projects) == 2
+    assert workspace.find(before.id) is after and len(workspace.projects) == 2
     with pytest.raises(ValueError, match="another data set"):
-        opened(bench, "other.json")
-    assert bench.find(before.id) is after, "nothing was changed"
+        opened(workspace, "other.json")
+    assert workspace.find(before.id) is after, "nothing was changed"
     assert open_project(folder=after.folder).models == after.models
 
 
-def test_outside_of_the_allowed_folders_nothing_is_opened(bench: Bench):
-    assert bench.first.truth is not None
+def test_outside_of_the_allowed_folders_nothing_is_opened(workspace: Workspace):
+    assert workspace.first.truth is not None
     for truth, frames, predictions in (
-        (bench.first.truth.path, "", []),
-        ("", "", [bench.first.models[0].file.path]),
-        (str(bench.allowed.folders[0] / "three.json"), "/", []),
+        (workspace.first.truth.path, "", []),
+        ("", "", [workspace.first.models[0].file.path]),
+        (str(workspace.allowed.folders[0] / "three.json"), "/", []),
     ):
         with pytest.raises(ValueError, match="not below a folder that the operator allowed"):
-            bench.open(truth, frames, predictions)
-    assert bench.projects == (bench.first,)
+            workspace.open(truth, frames, predictions)
+    assert workspace.projects == (workspace.first,)
 
 
-def test_of_many_data_sets_the_oldest_lets_go_of_what_it_has_read(bench: Bench, monkeypatch: pytest.MonkeyPatch):
+def test_of_many_data_sets_the_oldest_lets_go_of_what_it_has_read(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(module, "MOST_LOADED", 1)
-    first = bench.first
+    first = workspace.first
     assert first.results
-    opened(bench)
-    again = bench.first
+    opened(workspace)
+    again = workspace.first
     assert again is not first and "results" not in vars(again) and again.models == first.models
 
 
-def test_two_pages_share_the_evaluation(bench: Bench):
-    one, two = (bench.evaluations.open(bench.of(asks(page))) for page in ("one", "two"))
+def test_two_pages_share_the_evaluation(workspace: Workspace):
+    one, two = (workspace.evaluations.open(workspace.of(asks(page))) for page in ("one", "two"))
     assert one is two and one.wait(60).comparison is not None
 
 
-def test_a_mapping_by_name_is_offered_with_a_button_and_can_be_undone(bench: Bench, tmp_path: Path):
+def test_a_mapping_by_name_is_offered_with_a_button_and_can_be_undone(workspace: Workspace, tmp_path: Path):
     named = {"categories": [{"id": 1, "name": "Giant Panda"}, {"id": 2, "name": "dog"}]}
-    truth = json.loads((bench.allowed.folders[0] / "three.json").read_text()) | named
-    gt = made.write(bench.allowed.folders[0], "named.json", truth)
-    file = made.predictions(bench.allowed.folders[0], "<b>.json", [(1, 2, 0.9, STILL), (2, 8, 0.8, AWAY)])
-    project = bench.open(str(gt), "", [str(file)])
+    truth = json.loads((workspace.allowed.folders[0] / "three.json").read_text()) | named
+    gt = made.write(workspace.allowed.folders[0], "named.json", truth)
+    file = made.predictions(workspace.allowed.folders[0], "<b>.json", [(1, 2, 0.9, STILL), (2, 8, 0.8, AWAY)])
+    project = workspace.open(str(gt), "", [str(file)])
     html = panels.notices(project)
     assert "Use this mapping" in html and "2 giant_panda → 1 Giant Panda" in html and "<b>" not in html
     offer = panels.offer_of(project, "<b>")
     assert offer is not None and dict(offer.used) == {2: 1, 8: 2}
-    mapped = bench.change(project.id, lambda now: with_categories(now, "<b>", offer.categories))
+    mapped = workspace.change(project.id, lambda now: with_categories(now, "<b>", offer.categories))
     html = panels.notices(mapped)
     assert "Undo the mapping" in html and "Use this mapping" not in html and "read by name, 2 of" in html
     assert open_project(folder=project.folder).models[0].categories == {2: 1, 8: 2}
 
 
-def test_the_list_of_open_ones_marks_the_pages_own(bench: Bench):
-    other = opened(bench)
-    html = panels.opened(bench.projects, other)
+def test_the_list_of_open_ones_marks_the_pages_own(workspace: Workspace):
+    other = opened(workspace)
+    html = panels.opened(workspace.projects, other)
     assert html.count("<li>") == 2 and html.split("aria-current")[1].startswith('="page"><strong>allowed/three.json')
     assert "--allow" in panels.places(True, []) and "more than could" in panels.places(False, ["/x"])

@@ -10,9 +10,9 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from app.player.component import Layer, Pane, Show, payload, read_event
-from app.player.proxy import Source, make
-from app.player.routes import Shows, routes
+from app.player.component import Layer, Pane, PlayerView, payload, read_event
+from app.player.proxy import VideoSource, make
+from app.player.routes import ViewRegistry, routes
 from app.player.screen import screen
 from tests.pictures import BITS, PLAIN_HW, numbered, numbered_mask, write_images, write_video
 from tevit.masks import ops as masks
@@ -55,40 +55,40 @@ def numbered_layers() -> tuple[Layer, ...]:
     )
 
 
-def uneven(folder: Path) -> Source:
+def uneven(folder: Path) -> VideoSource:
     """Frames that are due 8 to 100 ms after one another."""
     gaps = np.random.default_rng(3).choice([8, 17, 33, 50, 100], FRAMES)
     times = [Fraction(int(time), 1000) for time in np.cumsum(gaps) - gaps[0]]
-    return Source("uneven.mp4", write_video(folder / "uneven.mp4", [numbered(f) for f in range(FRAMES)], times))
+    return VideoSource("uneven.mp4", write_video(folder / "uneven.mp4", [numbered(f) for f in range(FRAMES)], times))
 
 
-def even(folder: Path) -> Source:
+def even(folder: Path) -> VideoSource:
     """30 frames a second, with sound."""
-    return Source("even.mp4", write_video(folder / "even.mp4", map(numbered, range(FRAMES)), fps=30, sound="aac"))
+    return VideoSource("even.mp4", write_video(folder / "even.mp4", map(numbered, range(FRAMES)), fps=30, sound="aac"))
 
 
-def images(folder: Path) -> Source:
+def images(folder: Path) -> VideoSource:
     write_images(folder / "images", {f"{f:04d}.png": numbered(f) for f in range(FRAMES)})
     files = tuple(sorted((folder / "images").glob("*.png")))
-    return Source("images", files=files, fps=Fraction(25))
+    return VideoSource("images", files=files, fps=Fraction(25))
 
 
-def large(folder: Path) -> tuple[Source, tuple[Layer, ...]]:
+def large(folder: Path) -> tuple[VideoSource, tuple[Layer, ...]]:
     """36 frames of 1280 x 720 with ten discs, each a fortieth of the picture."""
     size, count = (720, 1280), 36
     ramp = np.linspace(40, 200, size[1]).astype(np.uint8)[None, :, None].repeat(size[0], 0).repeat(3, 2)
-    source = Source(
+    source = VideoSource(
         "large.mp4", write_video(folder / "large.mp4", [np.roll(ramp, 9 * f, 1) for f in range(count)], fps=12)
     )
     return source, (Layer("Prediction", False, result(discs(size, count, 10, 85), size)),)
 
 
-def long(folder: Path) -> tuple[Source, tuple[Layer, ...]]:
+def long(folder: Path) -> tuple[VideoSource, tuple[Layer, ...]]:
     """3000 frames with twenty discs."""
     size, count = (180, 320), 3000
     pictures = [np.full((*size, 3), 60 + 4 * (f % 30), np.uint8) for f in range(30)]
     path = write_video(folder / "long.mp4", (pictures[f % 30] for f in range(count)), fps=60)
-    return Source("long.mp4", path), (Layer("Prediction", False, result(discs(size, count, 20, 30), size)),)
+    return VideoSource("long.mp4", path), (Layer("Prediction", False, result(discs(size, count, 20, 30), size)),)
 
 
 def discs(size_hw: tuple[int, int], frames: int, count: int, radius: int) -> tuple[Track, ...]:
@@ -104,8 +104,8 @@ def discs(size_hw: tuple[int, int], frames: int, count: int, radius: int) -> tup
 
 
 def serve(folder: Path) -> None:
-    shows = Shows()
-    sources: dict[str, Callable[[Path], tuple[Source, tuple[Layer, ...]]]] = {
+    shows = ViewRegistry()
+    sources: dict[str, Callable[[Path], tuple[VideoSource, tuple[Layer, ...]]]] = {
         "uneven": lambda at: (uneven(at), numbered_layers()),
         "even": lambda at: (even(at), numbered_layers()),
         "images": lambda at: (images(at), numbered_layers()),
@@ -114,10 +114,10 @@ def serve(folder: Path) -> None:
     }
 
     @cache
-    def show(name: str) -> Show:
+    def show(name: str) -> PlayerView:
         source, layers = sources[name](folder)
         footage = make(source, folder / f"{name}-proxy.mp4")
-        made = Show(name, footage, 0, len(footage.times), layers)
+        made = PlayerView(name, footage, 0, len(footage.times), layers)
         shows.put(made)
         return made
 

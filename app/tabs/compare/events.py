@@ -15,15 +15,15 @@ from app.analysis.comparison import Comparison
 from app.analysis.matches import COLOURS, KINDS, MatchRow, above
 from app.analysis.thumbnails import differences, filmstrip_frames
 from app.deep_link import View, from_query, to_query
-from app.player.component import Layer, Layout, Pane, Show, payload, read_event
-from app.player.routes import Shows
+from app.player.component import Layer, Layout, Pane, PlayerView, payload, read_event
+from app.player.routes import ViewRegistry
 from app.projects.project import Project
 from app.projects.videos import VideoRow, beside, chosen, videos
 from app.session import QUIET, TICK, Pages, Updates, toast
 from app.tabs.compare import views as panels
 from app.tabs.compare.layout import ADDRESS, NONE, CompareComponents, build_layout
 from app.tabs.datasets.views import notices
-from app.workspace import Bench
+from app.workspace import Workspace
 
 TRUTH = "Ground truth"
 TABS = ("segment", "compare", "errors", "review")
@@ -42,22 +42,24 @@ class ComparePage:
     cutoff: float = 0.0
     sort: str = "file"
     key: str | None = None
-    show: Show | None = None
+    show: PlayerView | None = None
     comparison: Comparison | None = None
     token: str = ""
     wanted: tuple | None = None
     arrives: bool = False
 
 
-def build(page: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, jump: gr.Textbox, bench: Bench, shows: Shows) -> None:
+def build(
+    page: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, jump: gr.Textbox, workspace: Workspace, shows: ViewRegistry
+) -> None:
     """Lay the tab out and tie its events. jump: a view's query, set by the tab Errors."""
-    _CompareTab(build_layout(), bench, shows).tie(page, tab, tabs, jump)
+    _CompareTab(build_layout(), workspace, shows).tie(page, tab, tabs, jump)
 
 
 class _CompareTab:
-    def __init__(self, components: CompareComponents, bench: Bench, shows: Shows):
-        self.components, self.bench, self.shows = components, bench, shows
-        self._page = Pages(lambda request: ComparePage(bench.of(request), bench.missing(request))).of
+    def __init__(self, components: CompareComponents, workspace: Workspace, shows: ViewRegistry):
+        self.components, self.workspace, self.shows = components, workspace, shows
+        self._page = Pages(lambda request: ComparePage(workspace.of(request), workspace.missing(request))).of
 
     def tie(self, page: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, jump: gr.Textbox) -> None:
         """Every event; none is a public endpoint."""
@@ -127,13 +129,13 @@ class _CompareTab:
     async def _go(self, view: View, page: ComparePage) -> AsyncIterator[Updates]:
         """Show a view: pictures first."""
         try:
-            page.project = self.bench.find(page.project.id)
+            page.project = self.workspace.find(page.project.id)
             page.view, page.key = _valid(page.project, view), None
             yield await asyncio.to_thread(self._shown, page)
         except (ValueError, OSError) as error:
             yield {self.components.notices: panels.notices([str(error)])}
             raise toast(str(error)) from error
-        opening = self.bench.evaluations.open(page.project)
+        opening = self.workspace.evaluations.open(page.project)
         try:
             while not opening.now.over:
                 yield {self.components.matches: panels.evaluating(opening.now.words, opening.now.share)}
@@ -164,17 +166,17 @@ class _CompareTab:
             components.address: to_query(replace(view, project=page.project.id)),
         }
 
-    def _replace(self, page: ComparePage, show: Show) -> None:
+    def _replace(self, page: ComparePage, show: PlayerView) -> None:
         page.show = show  # the one before goes in its turn: its last pictures may be on their way to the page
         self.shows.put(show)
 
-    def _show(self, page: ComparePage) -> Show:
+    def _show(self, page: ComparePage) -> PlayerView:
         view, project = page.view, page.project
         assert view.video is not None
         layers = self._layers(page, view.video)
         footage = project.footage(view.video)
         version = 1 if page.show is None else page.show.version + 1
-        return Show(_token(page), footage, 0, project.info(view.video).length, tuple(layers), version)
+        return PlayerView(_token(page), footage, 0, project.info(view.video).length, tuple(layers), version)
 
     def _layers(self, page: ComparePage, video: int) -> list[Layer]:
         """Ground truth where there is any, the models; for the difference also that."""
@@ -195,7 +197,7 @@ class _CompareTab:
             raise ValueError("The difference needs ground truth: this data set has none.")
         return Layer("difference", True, found, colours={id: COLOURS[kind] for id, kind in KINDS.items()})
 
-    def _marked(self, page: ComparePage) -> Show:
+    def _marked(self, page: ComparePage) -> PlayerView:
         """What is shown, with identity switches and fragments on the lanes; those of the truths are by model A."""
         view, found, show = page.view, page.comparison, page.show
         assert found is not None and view.video is not None and show is not None
@@ -265,7 +267,7 @@ class _CompareTab:
         if index is None:
             return ""
         pictures = [item for item in filmstrip_frames(found, index) if item.role]
-        draw = self.bench.thumbnails.picture
+        draw = self.workspace.thumbnails.picture
         return panels.filmstrip([(p.role, p.frame, p.iou, draw(found, index, p.frame)) for p in pictures])
 
     # --- what people do
@@ -352,7 +354,7 @@ def _select(pair: list[list[int]]) -> dict[str, Any]:
     return {"pair": pair, "at": time.monotonic()}
 
 
-def _panes(show: Show, view: View) -> tuple[list[Pane], Layout]:
+def _panes(show: PlayerView, view: View) -> tuple[list[Pane], Layout]:
     """Which pictures stand beside one another, and how."""
     if view.layout == "difference":
         return [Pane("difference", (len(show.layers) - 1,))], "side"

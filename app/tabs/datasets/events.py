@@ -16,10 +16,10 @@ from app.projects.partial import unfinished
 from app.projects.project import Project, with_categories, with_predictions
 from app.session import QUIET, TICK, Pages, Updates, toast
 from app.tabs.datasets import views as panels
-from app.tabs.datasets.layout import GO, Parts, lay_out
+from app.tabs.datasets.layout import GO, DatasetsComponents, build_layout
 from app.tabs.datasets.predicting import Predicting, Predictions
 from app.tabs.segment.choices import choices, find
-from app.workspace import Bench
+from app.workspace import Workspace
 
 MOST_TRACKS = 100
 
@@ -30,14 +30,16 @@ class _Following:
     turn = 0
 
 
-def build(page: gr.Blocks, bench: Bench, predictions: Predictions, checkpoints: Sequence[Path]) -> None:
+def build(page: gr.Blocks, workspace: Workspace, predictions: Predictions, checkpoints: Sequence[Path]) -> None:
     """Lay it out and tie its events. checkpoints: models given at the start."""
-    _Place(lay_out(), bench, predictions, checkpoints).tie(page)
+    _Place(build_layout(), workspace, predictions, checkpoints).tie(page)
 
 
 class _Place:
-    def __init__(self, parts: Parts, bench: Bench, predictions: Predictions, checkpoints: Sequence[Path]):
-        self.parts, self.bench, self.predictions, self.checkpoints = parts, bench, predictions, checkpoints
+    def __init__(
+        self, parts: DatasetsComponents, workspace: Workspace, predictions: Predictions, checkpoints: Sequence[Path]
+    ):
+        self.parts, self.workspace, self.predictions, self.checkpoints = parts, workspace, predictions, checkpoints
         self._following = Pages(lambda request: _Following()).of
 
     def tie(self, page: gr.Blocks) -> None:
@@ -58,20 +60,20 @@ class _Place:
 
     def arrive(self, request: gr.Request) -> Any:
         """The data set's name."""
-        return gr.Button(f"{self.bench.of(request).name} ▾")
+        return gr.Button(f"{self.workspace.of(request).name} ▾")
 
     # --- opening
 
     async def looked(self, model: str | None, request: gr.Request) -> Updates:
         """What there is to choose from, looked for anew at every press."""
-        parts, bench = self.parts, self.bench
-        found = await asyncio.to_thread(bench.allowed.listing)
+        parts, workspace = self.parts, self.workspace
+        found = await asyncio.to_thread(workspace.allowed.listing)
         offered = choices(self.checkpoints)
         values = [choice.value for choice in offered]
         return {
-            parts.opened: panels.opened(bench.projects, bench.of(request)),
-            parts.places: panels.places(found.whole, bench.allowed.folders),
-            parts.form: gr.Column(visible=bool(bench.allowed.folders)),
+            parts.opened: panels.opened(workspace.projects, workspace.of(request)),
+            parts.places: panels.places(found.whole, workspace.allowed.folders),
+            parts.form: gr.Column(visible=bool(workspace.allowed.folders)),
             parts.truth: gr.Dropdown(self._named(found.truths)),
             parts.frames: gr.Dropdown(self._named(found.folders)),
             parts.predictions: gr.Dropdown(self._named(found.predictions)),
@@ -85,14 +87,14 @@ class _Place:
         return [(self._short(path), path) for path in paths]
 
     def _short(self, path: str) -> str:
-        roots = [folder for folder in self.bench.allowed.folders if Path(path).is_relative_to(folder)]
+        roots = [folder for folder in self.workspace.allowed.folders if Path(path).is_relative_to(folder)]
         return str(Path(path).relative_to(roots[0].parent)) if roots else path
 
     async def open(
         self, truth: str | None, frames: str | None, predictions: list[str] | None, request: gr.Request
     ) -> AsyncIterator[Updates]:
         """Another data set; or predictions for the one that is open."""
-        parts, project = self.parts, self.bench.of(request)
+        parts, project = self.parts, self.workspace.of(request)
         yield {parts.open: gr.Button(interactive=False), parts.said: '<p class="hint">Opening …</p>'}
         try:
             opened = await asyncio.to_thread(self._opened, project, truth, frames, predictions or [])
@@ -105,15 +107,15 @@ class _Place:
         if not truth and not predictions:
             raise ValueError("Choose a ground truth file, or predictions for the data set that is open.")
         if truth or frames:
-            return self.bench.open(str(truth or ""), str(frames or ""), list(map(str, predictions)))
-        files = [self.bench.allowed.file(str(path)) for path in predictions]
-        return self.bench.change(project.id, lambda now: with_predictions(now, files))
+            return self.workspace.open(str(truth or ""), str(frames or ""), list(map(str, predictions)))
+        files = [self.workspace.allowed.file(str(path)) for path in predictions]
+        return self.workspace.change(project.id, lambda now: with_predictions(now, files))
 
     # --- predicting
 
     def predict(self, model: str | None, tracks: float | None, request: gr.Request) -> Any:
         """Put it in line, or go on with what is kept of it."""
-        project = self.bench.of(request)
+        project = self.workspace.of(request)
         try:
             if tracks is None or not 1 <= tracks <= MOST_TRACKS:
                 raise ValueError(f"Tracks a video: expected 1 to {MOST_TRACKS}, got {tracks}.")
@@ -124,11 +126,11 @@ class _Place:
         return self._progress(project)
 
     def _predicted(self, id: str, path: Path) -> None:
-        self.bench.change(id, lambda project: with_predictions(project, [path]))
+        self.workspace.change(id, lambda project: with_predictions(project, [path]))
 
     async def follow(self, request: gr.Request) -> AsyncIterator[Updates]:
         """How far it is, until it is over; whoever looks sees the same."""
-        mine, project = self._following(request), self.bench.of(request)
+        mine, project = self._following(request), self.workspace.of(request)
         mine.turn += 1
         turn, over = mine.turn, False
         while not over and turn == mine.turn:
@@ -151,7 +153,7 @@ class _Place:
 
     def stop(self, request: gr.Request) -> None:
         """What is finished stays."""
-        if job := self._goes_on(self.bench.of(request)):
+        if job := self._goes_on(self.workspace.of(request)):
             job.cancel()
 
     # --- classes
@@ -164,7 +166,7 @@ class _Place:
             return gr.skip()
         try:
             work = partial(change, model=str(said.get("model")))
-            return _to(await asyncio.to_thread(self.bench.change, self.bench.of(request).id, work))
+            return _to(await asyncio.to_thread(self.workspace.change, self.workspace.of(request).id, work))
         except (ValueError, OSError) as error:
             raise toast(str(error)) from error
 

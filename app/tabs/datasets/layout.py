@@ -24,7 +24,7 @@ GO = """(query) => {
 
 
 @dataclass(frozen=True)
-class Parts:
+class DatasetsComponents:
     """button: opens and closes the place. heard: presses anywhere in the page that ask something of the data set.
     go: the address to go to, as a query."""
 
@@ -46,7 +46,7 @@ class Parts:
     go: gr.Textbox
 
 
-def lay_out() -> Parts:
+def build_layout() -> DatasetsComponents:
     """Into the Blocks that is open."""
     button = gr.Button("data set ▾", elem_id="datasets-button", size="sm", min_width=0)
     heard = gr.HTML("", js_on_load=_SCRIPT.read_text(), elem_id="datasets-heard")
@@ -71,7 +71,7 @@ def lay_out() -> Parts:
                     stop = gr.Button("Stop predicting", size="md", min_width=80, interactive=False)
                 progress = gr.HTML(elem_id="datasets-progress")
         go = gr.Textbox(visible=False)
-    return Parts(
+    return DatasetsComponents(
         button=button,
         heard=heard,
         opened=opened,

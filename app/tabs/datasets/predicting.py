@@ -9,19 +9,19 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from app.player.proxy import Footage
-from app.projects.partial import Parts, Request
+from app.player.proxy import BrowserVideo
+from app.projects.partial import PartialPredictions, Request
 from app.projects.project import Project, first
 from app.tabs.segment.models import Predictor
-from app.tabs.segment.run import Job
-from app.tabs.segment.worker import Runs
+from app.tabs.segment.run import ModelTask
+from app.tabs.segment.worker import ModelWorker
 from tevit.inference.dataset import in_order
 from tevit.results import VideoResult
 
 STAGE = "predicting"
 
 
-class Predicting(Job):
+class Predicting(ModelTask):
     """finished: called with the results.json when all is done; raises OSError, ValueError. May be used from any thread.
 
     total: videos of the data set. failed: id -> sentence.
@@ -30,7 +30,7 @@ class Predicting(Job):
     def __init__(self, project: Project, request: Request, finished: Callable[[Path], None]):
         super().__init__(project.name, request.model)
         self.project, self.request = project, request
-        self.parts = Parts(project, request)
+        self.parts = PartialPredictions(project, request)
         self.failed: dict[int, str] = {}
         self._finished = finished
         self._at_work = threading.Lock()
@@ -100,7 +100,7 @@ class Predicting(Job):
     def _pass(self, id: int, predictor: Predictor) -> VideoResult:
         """In one pass, frames in the order of their names, as `tevit predict --dataset` and the original do it."""
         footage = self.project.footage(id)
-        if not isinstance(footage, Footage):
+        if not isinstance(footage, BrowserVideo):
             raise FileNotFoundError(self.project.frames_notice(id))
         parts: Iterator[VideoResult] = predictor.stream(
             in_order(footage.files, id),
@@ -129,7 +129,7 @@ class Predicting(Job):
 class Predictions:
     """Of all data sets: one at a time each, whoever asked for it. May be used from any thread."""
 
-    def __init__(self, runs: Runs):
+    def __init__(self, runs: ModelWorker):
         self._runs = runs
         self._jobs: dict[str, Predicting] = {}
         self._lock = threading.Lock()

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from app import panels
 from app.projects.class_names import Offer, offers
-from app.projects.partial import Parts
+from app.projects.partial import PartialPredictions
 from app.projects.project import Model, Project
 from app.tabs.datasets.predicting import Predicting
 
@@ -82,7 +82,7 @@ def places(whole: bool, folders: Sequence[object]) -> str:
     return f'<p class="hint">Files below {escape(", ".join(map(str, folders)))}.{more}</p>'
 
 
-def predicting(job: Predicting | None, ahead: int, kept: Iterable[Parts], total: int) -> str:
+def predicting(job: Predicting | None, ahead: int, kept: Iterable[PartialPredictions], total: int) -> str:
     """How far a prediction is; else what can go on."""
     if job is None:
         said = [f"{parts.request.name}: {len(parts.done)} of {total} videos are kept, and can go on." for parts in kept]

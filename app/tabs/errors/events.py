@@ -29,7 +29,7 @@ from app.tabs.errors.state import (
     to_address,
     to_query,
 )
-from app.workspace import Bench
+from app.workspace import Workspace
 
 PAUSE = 0.1  # seconds in which a slider that is still moving says so
 
@@ -45,19 +45,21 @@ class ErrorsPage:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def build(page: gr.Blocks, bench: Bench, jump: gr.Textbox, picked: gr.Textbox, tabs: gr.Tabs) -> None:
+def build(page: gr.Blocks, workspace: Workspace, jump: gr.Textbox, picked: gr.Textbox, tabs: gr.Tabs) -> None:
     """Lay the tab out in the Blocks that is open and tie its events. jump: where Compare is told what to show; picked:
     Review."""
     del page  # nothing happens when it is loaded: the evaluation begins at the first look at the tab
-    _ErrorsTab(build_layout(), bench, jump, picked, tabs).tie()
+    _ErrorsTab(build_layout(), workspace, jump, picked, tabs).tie()
 
 
 class _ErrorsTab:
     """What happens in the tab."""
 
-    def __init__(self, components: ErrorsComponents, bench: Bench, jump: gr.Textbox, picked: gr.Textbox, tabs: gr.Tabs):
-        self.components, self.bench, self.jump, self.picked, self.tabs = components, bench, jump, picked, tabs
-        self._page = Pages(lambda request: _begun(bench.of(request), request)).of
+    def __init__(
+        self, components: ErrorsComponents, workspace: Workspace, jump: gr.Textbox, picked: gr.Textbox, tabs: gr.Tabs
+    ):
+        self.components, self.workspace, self.jump, self.picked, self.tabs = components, workspace, jump, picked, tabs
+        self._page = Pages(lambda request: _begun(workspace.of(request), request)).of
         self._counter = itertools.count(1)
 
     def tie(self) -> None:
@@ -87,8 +89,8 @@ class _ErrorsTab:
     async def begin(self, request: gr.Request) -> AsyncIterator[Updates]:
         """The first look at the tab, or another try."""
         page = self._page(request)
-        page.project = self.bench.find(page.project.id)
-        opening = await asyncio.to_thread(self.bench.evaluations.open, page.project)
+        page.project = self.workspace.find(page.project.id)
+        opening = await asyncio.to_thread(self.workspace.evaluations.open, page.project)
         try:
             async for updates in self._evaluating(opening):
                 yield updates
@@ -162,12 +164,12 @@ class _ErrorsTab:
 
     def _comparison(self, page: ErrorsPage) -> Comparison:
         assert page.whole is not None
-        return selected_models(self.bench.evaluations, page.whole, page.chosen)
+        return selected_models(self.workspace.evaluations, page.whole, page.chosen)
 
     def _figures(self, page: ErrorsPage) -> str:
         """Of every model; the plots of A and B."""
         assert page.whole is not None
-        return panels.figures(self._comparison(page), all_models(self.bench.evaluations, page.whole, page.chosen))
+        return panels.figures(self._comparison(page), all_models(self.workspace.evaluations, page.whole, page.chosen))
 
     def _views(self, page: ErrorsPage) -> Updates:
         """What follows the filter. Raises: ValueError."""

@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute, Route
 from app.analysis import export as export
 from app.projects.project import Project
 from app.tabs.errors.state import from_query, selected_models, sorted_selection
-from app.workspace import Bench
+from app.workspace import Workspace
 
 _LASTING = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
 _FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -25,12 +25,12 @@ _PICTURE = "/studio/errors/{project}/picture/{model}/{video}/{truth}/{prediction
 _PATIENCE = 60.0  # seconds that a file waits for an evaluation to end
 
 
-def routes(bench: Bench) -> list[BaseRoute]:
+def routes(workspace: Workspace) -> list[BaseRoute]:
     """For the server."""
     return [
         Route("/studio/errors/plotly.min.js", _plotly, methods=["GET"]),
-        _route(_PICTURE, lambda request: _picture(bench, request)),
-        _route("/studio/errors/{project}/{name}", lambda request: _file(bench, request)),
+        _route(_PICTURE, lambda request: _picture(workspace, request)),
+        _route("/studio/errors/{project}/{name}", lambda request: _file(workspace, request)),
     ]
 
 
@@ -52,37 +52,37 @@ def _route(path: str, answer: Callable[[Request], Response]) -> Route:
     return Route(path, endpoint, methods=["GET"])
 
 
-def _picture(bench: Bench, request: Request) -> Response:
+def _picture(workspace: Workspace, request: Request) -> Response:
     asked = request.path_params
-    project = bench.find(asked["project"])
+    project = workspace.find(asked["project"])
     model = [model.file.sha256[:12] for model in project.models].index(asked["model"])
     sides, frame = (_id(asked["truth"]), _id(asked["prediction"])), _whole(asked["frame"])
     if frame < 0:
         raise IndexError(frame)
-    picture = bench.thumbnails.cut(project, model, _whole(asked["video"]), sides, frame)
+    picture = workspace.thumbnails.cut(project, model, _whole(asked["video"]), sides, frame)
     return Response(picture, media_type="image/jpeg", headers=_LASTING)
 
 
-def _file(bench: Bench, request: Request) -> Response:
+def _file(workspace: Workspace, request: Request) -> Response:
     name = request.path_params["name"]
-    project = bench.find(request.path_params["project"])
+    project = workspace.find(request.path_params["project"])
     if name not in _KINDS:
         raise LookupError(name)
-    content = _content(bench, project, name, request.url.query)
+    content = _content(workspace, project, name, request.url.query)
     headers = _FRESH | {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(content, media_type=_KINDS[name], headers=headers)
 
 
-def _content(bench: Bench, project: Project, name: str, query: str) -> str:
+def _content(workspace: Workspace, project: Project, name: str, query: str) -> str:
     chosen = from_query(query)
-    opening = bench.evaluations.open(project)
+    opening = workspace.evaluations.open(project)
     try:
         whole = opening.wait(_PATIENCE).comparison
     finally:
         opening.leave()
     if whole is None:
         raise LookupError(name)
-    comparison = selected_models(bench.evaluations, whole, chosen)
+    comparison = selected_models(workspace.evaluations, whole, chosen)
     if name == "report.html":
         return _report(comparison, min(chosen.side, len(comparison.models) - 1))
     write = export.as_csv if name == "errors.csv" else export.as_json_text

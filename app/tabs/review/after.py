@@ -10,11 +10,11 @@ from pathlib import Path
 
 import gradio as gr
 
-from app.player.routes import Shows
+from app.player.routes import ViewRegistry
 from app.session import TICK, Pages, Updates, toast
 from app.tabs.review import exports as files
 from app.tabs.review import views as panels
-from app.tabs.review.layout import Parts
+from app.tabs.review.layout import ReviewComponents
 from app.tabs.review.session import Reviewing
 from tevit.progress import Cancelled
 from tevit.review.decisions import Decision
@@ -31,7 +31,7 @@ class _Page:
 class After:
     """What the buttons below the queue do, of one data set."""
 
-    def __init__(self, parts: Parts, reviewing: Reviewing, shows: Shows):
+    def __init__(self, parts: ReviewComponents, reviewing: Reviewing, shows: ViewRegistry):
         self.parts, self.reviewing, self.shows = parts, reviewing, shows
         self._page = Pages(lambda request: _Page()).of
 

@@ -66,12 +66,12 @@ def _log(reviewing: Any, count: int) -> list:
 def _timed(reviewing: Any, queue: Sequence) -> dict[str, float]:
     import gradio as gr
 
-    from app.player.routes import Shows
+    from app.player.routes import ViewRegistry
     from app.tabs.review.events import Review
-    from app.tabs.review.layout import lay_out
+    from app.tabs.review.layout import build_layout
 
     with gr.Blocks():
-        review = Review(lay_out(), reviewing, Shows())
+        review = Review(build_layout(), reviewing, ViewRegistry())
     request: Any = SimpleNamespace(session_hash="page")
     begin = time.perf_counter()
     review._first(review._page(request), (queue, ""), [])

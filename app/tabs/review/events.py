@@ -9,12 +9,12 @@ import gradio as gr
 
 from app.analysis.service import EvaluationService
 from app.player.component import payload
-from app.player.routes import Shows
+from app.player.routes import ViewRegistry
 from app.session import TICK, Pages, Updates, toast
 from app.tabs.review import responses as answers
 from app.tabs.review import views as panels
 from app.tabs.review.from_errors import picked
-from app.tabs.review.layout import Parts
+from app.tabs.review.layout import ReviewComponents
 from app.tabs.review.log_state import Ledger, about
 from app.tabs.review.page_state import Looking, Page
 from app.tabs.review.responses import Said
@@ -30,7 +30,7 @@ Queue = tuple[Sequence[Asked], str]
 class Review:
     """What happens in the tab, of one data set."""
 
-    def __init__(self, parts: Parts, reviewing: Reviewing, shows: Shows):
+    def __init__(self, parts: ReviewComponents, reviewing: Reviewing, shows: ViewRegistry):
         self.parts, self.reviewing = parts, reviewing
         self.looking = Looking(reviewing, shows)
         self._page = Pages(lambda request: Page()).of

@@ -36,7 +36,7 @@ observer.observe(element, { childList: true, subtree: true });
 
 
 @dataclass(frozen=True)
-class Parts:
+class ReviewComponents:
     """chip: removes what was picked in Errors. ask: the question with its answers. take: what fits of a log. fetch:
     what is to be downloaded."""
 
@@ -63,7 +63,7 @@ class Parts:
             yield from value if isinstance(value, tuple) else (value,)
 
 
-def lay_out() -> Parts:
+def build_layout() -> ReviewComponents:
     """Into the Blocks that is open."""
     parts: dict[str, Any] = {}
     clicks: dict[str, Any] = {"js_on_load": _CLICKS, "apply_default_css": False}
@@ -83,7 +83,7 @@ def lay_out() -> Parts:
             with gr.Column(elem_id="review-after"):
                 parts |= _after()
         parts["fetch"] = gr.Textbox(visible=False)
-    return Parts(**parts)
+    return ReviewComponents(**parts)
 
 
 def sources(models: Sequence[str]) -> gr.Dropdown:

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from app.player.component import Layer, Show
-from app.player.routes import Shows
+from app.player.component import Layer, PlayerView
+from app.player.routes import ViewRegistry
 from app.tabs.review import responses as answers
 from app.tabs.review import views as panels
 from app.tabs.review.corrected import Now
@@ -39,7 +39,7 @@ class Page:
     turn: int = 0
     count: int = -1
     labels: Literal["original", "corrected"] = "original"
-    show: Show | None = None
+    show: PlayerView | None = None
     results: tuple[VideoResult | None, VideoResult | None] = (None, None)
     wanted: tuple[int, str] | None = None
     now: Now | None = None
@@ -73,7 +73,7 @@ class Page:
 class Looking:
     """Pages of one data set. reviewing: what they share."""
 
-    def __init__(self, reviewing: Reviewing, shows: Shows):
+    def __init__(self, reviewing: Reviewing, shows: ViewRegistry):
         self.reviewing, self.shows = reviewing, shows
 
     # --- the queue
@@ -136,7 +136,7 @@ class Looking:
             self._let_go(page)
             project, video = self.reviewing.project, page.item.video_id
             footage, length = project.footage(video), project.info(video).length
-            page.show = Show(secrets.token_hex(16), footage, 0, length, _layers(page))
+            page.show = PlayerView(secrets.token_hex(16), footage, 0, length, _layers(page))
         self.shows.put(page.show, self.shows.folder(page.show.token))
 
     def _let_go(self, page: Page) -> None:

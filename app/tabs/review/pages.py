@@ -6,29 +6,29 @@ from collections.abc import AsyncIterator, Callable
 
 import gradio as gr
 
-from app.player.routes import Shows
+from app.player.routes import ViewRegistry
 from app.projects.project import Model, Project
 from app.session import QUIET, Pages, Updates
 from app.tabs.review.after import After
 from app.tabs.review.events import Review
-from app.tabs.review.layout import FILES, Parts, lay_out, sources
+from app.tabs.review.layout import FILES, ReviewComponents, build_layout, sources
 from app.tabs.review.session import Reviewing
 from app.tabs.segment.layout import DOWNLOAD
-from app.workspace import Bench
+from app.workspace import Workspace
 
 MOST = 4  # data sets whose queues stay in memory
 
 
-def build(page: gr.Blocks, tab: gr.Tab, picked: gr.Textbox, bench: Bench, shows: Shows) -> None:
+def build(page: gr.Blocks, tab: gr.Tab, picked: gr.Textbox, workspace: Workspace, shows: ViewRegistry) -> None:
     """Lay the tab out and tie its events. picked: the list of the tab Errors that is to be reviewed, as a query."""
-    _Reviews(lay_out(), bench, shows).tie(page, tab, picked)
+    _Reviews(build_layout(), workspace, shows).tie(page, tab, picked)
 
 
 class _Reviews:
-    def __init__(self, parts: Parts, bench: Bench, shows: Shows):
-        self.parts, self.bench, self.shows = parts, bench, shows
+    def __init__(self, parts: ReviewComponents, workspace: Workspace, shows: ViewRegistry):
+        self.parts, self.workspace, self.shows = parts, workspace, shows
         # Of the data set as it was when the page first asked: what came since would be another queue.
-        self._own = Pages(lambda request: self._of(bench.of(request))).of
+        self._own = Pages(lambda request: self._of(workspace.of(request))).of
         self._lock = threading.Lock()
         self._reviews: OrderedDict[tuple[str, tuple[Model, ...]], tuple[Review, After]] = OrderedDict()
 
@@ -53,7 +53,7 @@ class _Reviews:
 
     def offer(self, request: gr.Request) -> gr.Dropdown:
         """What the page's data set has to review."""
-        return sources([model.name for model in self.bench.of(request).models])
+        return sources([model.name for model in self.workspace.of(request).models])
 
     async def opened(self, request: gr.Request) -> AsyncIterator[Updates]:
         """The tab."""
@@ -67,7 +67,7 @@ class _Reviews:
 
     async def handed(self, query: str, request: gr.Request) -> AsyncIterator[Updates]:
         """The list of the tab Errors."""
-        async for updates in self._own(request)[0].handed(query, self.bench.evaluations, request):
+        async for updates in self._own(request)[0].handed(query, self.workspace.evaluations, request):
             yield updates
 
     def heard(self, request: gr.Request, event: gr.EventData) -> Updates:

@@ -11,10 +11,10 @@ import gradio as gr
 
 from app import panels
 from app.player.component import payload
-from app.player.proxy import Preparation, Source
+from app.player.proxy import ProxyTask, VideoSource
 from app.session import QUIET, TICK, Pages, Session, Updates, toast, work
 from app.tabs.segment.choices import Choice, choices, find
-from app.tabs.segment.layout import ADDRESS, Parts, lay_out
+from app.tabs.segment.layout import ADDRESS, SegmentComponents, build_layout
 from app.tabs.segment.outcome import Outcome
 from app.tabs.segment.run import Settings, Snapshot
 from app.tabs.segment.studio import Studio
@@ -25,13 +25,13 @@ PATIENCE = 0.4  # seconds: what is prepared by then needs no first picture in be
 
 def build(page: gr.Blocks, studio: Studio) -> None:
     """Lay the tab out in the Blocks that is open and tie its events."""
-    _Tab(lay_out([source.name for source in studio.clips]), studio).tie(page)
+    _Tab(build_layout([source.name for source in studio.clips]), studio).tie(page)
 
 
 class _Tab:
     """What happens on the page."""
 
-    def __init__(self, parts: Parts, studio: Studio):
+    def __init__(self, parts: SegmentComponents, studio: Studio):
         self.parts = parts
         self.studio = studio
         self._session = Pages(lambda request: Session()).of
@@ -122,7 +122,7 @@ class _Tab:
         if path is None:
             yield self._nothing()
             return
-        async for updates in self._look(Source(Path(path).name, Path(path)), request):
+        async for updates in self._look(VideoSource(Path(path).name, Path(path)), request):
             yield updates | {self.parts.clip: gr.Dropdown(value=None)}
 
     async def look_at_clip(self, name: str | None, request: gr.Request) -> AsyncIterator[Updates]:
@@ -133,7 +133,7 @@ class _Tab:
         async for updates in self._look(self.studio.clip(name), request):
             yield updates | {self.parts.video: None}
 
-    async def _look(self, source: Source, request: gr.Request) -> AsyncIterator[Updates]:
+    async def _look(self, source: VideoSource, request: gr.Request) -> AsyncIterator[Updates]:
         """Facts at once; the player when the video is ready. Results of the one before go."""
         parts, session = self.parts, self._session(request)
         yield {parts.run: gr.Button(interactive=False)}
@@ -159,7 +159,7 @@ class _Tab:
         async for updates in self._prepared(preparation, session):
             yield updates
 
-    async def _prepared(self, preparation: Preparation, session: Session) -> AsyncIterator[Updates]:
+    async def _prepared(self, preparation: ProxyTask, session: Session) -> AsyncIterator[Updates]:
         """How far it is; the last is what the player shows."""
         parts, began = self.parts, time.monotonic()
         while not preparation.now.over and session.looking is preparation and not session.token:
@@ -231,8 +231,13 @@ class _Tab:
         yield {self.parts.token: session.token}
 
     def _wanted(
-        self, source: Source | None, model: str | None, count: float | None, first: float | None, last: float | None
-    ) -> tuple[Source, Settings]:
+        self,
+        source: VideoSource | None,
+        model: str | None,
+        count: float | None,
+        first: float | None,
+        last: float | None,
+    ) -> tuple[VideoSource, Settings]:
         if source is None:
             raise ValueError("Drop a video first.")
         if count is None or not 1 <= count <= MOST_TRACKS:

@@ -39,7 +39,7 @@ class Choices:
 
 
 @dataclass(frozen=True)
-class Look:
+class OverlayStyle:
     """How an overlay is drawn. opacity: of the masks, 0 to 1.
 
     Raises: ValueError for an opacity outside of that.
@@ -81,7 +81,7 @@ def export(
     folder: Path,
     *,
     opened: "Callable[[], Video]",
-    look: Look | None = None,
+    look: OverlayStyle | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Make one of the files of `NAMES` in `folder`, in the place of an earlier one; returns its path.
@@ -92,7 +92,7 @@ def export(
     """
     path = folder / name
     if name == "overlay.mp4":
-        _overlay(opened(), result, path, look or Look(), progress)
+        _overlay(opened(), result, path, look or OverlayStyle(), progress)
     elif name in _WRITERS:
         _WRITERS[name](result, path, progress)
     else:
@@ -100,7 +100,7 @@ def export(
     return path
 
 
-def _overlay(video: "Video", result: VideoResult, path: Path, look: Look, progress: Progress | None) -> None:
+def _overlay(video: "Video", result: VideoResult, path: Path, look: OverlayStyle, progress: Progress | None) -> None:
     from tevit.video.overlay import write_overlay
 
     write_overlay(

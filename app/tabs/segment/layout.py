@@ -41,7 +41,7 @@ ADDRESS = """(token) => {
 
 
 @dataclass(frozen=True)
-class Parts:
+class SegmentComponents:
     """token: of what is shown, in the page's address. fetch: address of the file that is to be downloaded."""
 
     video: gr.File
@@ -75,7 +75,7 @@ class Parts:
             yield from value if isinstance(value, tuple) else (value,)
 
 
-def lay_out(clips: Sequence[str]) -> Parts:
+def build_layout(clips: Sequence[str]) -> SegmentComponents:
     """Into the Blocks that is open. clips: names of those that are here."""
     with gr.Row(elem_id="segment", equal_height=False):
         with gr.Column(elem_id="source"):
@@ -85,7 +85,7 @@ def lay_out(clips: Sequence[str]) -> Parts:
         with gr.Column(elem_id="results"):
             found = _results()
     token, fetch = gr.Textbox(visible=False), gr.Textbox(visible=False)
-    return Parts(**source, player=player, **found, token=token, fetch=fetch)
+    return SegmentComponents(**source, player=player, **found, token=token, fetch=fetch)
 
 
 def _source(clips: Sequence[str]) -> dict[str, Any]:

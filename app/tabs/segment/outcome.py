@@ -8,10 +8,10 @@ from typing import Any
 import gradio as gr
 
 from app import panels
-from app.player.component import Event, Show, payload, read_event
+from app.player.component import Event, PlayerView, payload, read_event
 from app.session import QUIET, Session, Updates, toast, work
-from app.tabs.segment.exports import NAMES, Choices, Look, chosen, export
-from app.tabs.segment.layout import DOWNLOAD, Parts
+from app.tabs.segment.exports import NAMES, Choices, OverlayStyle, chosen, export
+from app.tabs.segment.layout import DOWNLOAD, SegmentComponents
 from app.tabs.segment.studio import Studio
 from tevit.results import VideoResult
 
@@ -19,7 +19,7 @@ from tevit.results import VideoResult
 class Outcome:
     """The right-hand side of the tab. session: of the page that asks."""
 
-    def __init__(self, parts: Parts, studio: Studio, session: Callable[[gr.Request], Session]):
+    def __init__(self, parts: SegmentComponents, studio: Studio, session: Callable[[gr.Request], Session]):
         self.parts = parts
         self.studio = studio
         self._session = session
@@ -39,7 +39,7 @@ class Outcome:
             made = button.click(self._exporter(name), None, [parts.panel, parts.cancel, parts.fetch], **QUIET)
             made.success(None, parts.fetch, None, js=DOWNLOAD)
 
-    def show(self, show: Show, session: Session) -> Updates:
+    def show(self, show: PlayerView, session: Session) -> Updates:
         """Put a show with tracks on the page."""
         parts, result = self.parts, show.layers[0].result
         session.show = show
@@ -89,7 +89,7 @@ class Outcome:
             return {self.parts.plot: gr.skip()}
         said = read_event(event._data, session.show)
         if said.kind == "look":
-            session.look = Look(said.opacity, said.contours, said.labels)
+            session.look = OverlayStyle(said.opacity, said.contours, said.labels)
         if said.kind == "range":
             return self._range(said, session.show)
         if said.kind != "track":
@@ -97,7 +97,7 @@ class Outcome:
         session.selected = said.track
         return self._views(session)
 
-    def _range(self, said: Event, show: Show) -> Updates:
+    def _range(self, said: Event, show: PlayerView) -> Updates:
         """The frames that the next run is to segment."""
         first, last = (0, show.length - 1) if said.first is None or said.last is None else (said.first, said.last)
         return {self.parts.first: show.first + first, self.parts.last: show.first + last}

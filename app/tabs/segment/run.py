@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from app.player.proxy import Source
+from app.player.proxy import VideoSource
 from app.tabs.segment.models import Predictor
 from tevit.progress import Cancelled, Unfinished
 from tevit.results import VideoResult
@@ -102,7 +102,7 @@ class Meter:
         return max(0.0, (self.total - self.done) / rate - (self._clock() - self._last))
 
 
-class Job(ABC):
+class ModelTask(ABC):
     """The worker writes; pages read `snapshot()` and may `cancel()`. name: of what the model is to look at, for people.
     model: a published name or a checkpoint's path."""
 
@@ -186,10 +186,10 @@ class Job(ABC):
         return sentence
 
 
-class Run(Job):
+class Run(ModelTask):
     """One video. token: names it, and cannot be guessed. folder: the run's own, for what is made of it later."""
 
-    def __init__(self, token: str, source: Source, settings: Settings, folder: Path):
+    def __init__(self, token: str, source: VideoSource, settings: Settings, folder: Path):
         super().__init__(source.name, settings.model)
         self.token = token
         self.source = source

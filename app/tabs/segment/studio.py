@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.player.component import Layer, Show
-from app.player.proxy import Footage, Prepared, Preparer, Source, Still
-from app.player.routes import Shows
+from app.player.component import Layer, PlayerView
+from app.player.proxy import BrowserVideo, PosterFrame, Prepared, ProxyBuilder, VideoSource
+from app.player.routes import ViewRegistry
 from app.projects.project import Project
-from app.storage.results import Results, Stored
+from app.storage.results import ResultStore, Stored
 from app.tabs.segment.estimates import Speeds
 from app.tabs.segment.models import Load
 from app.tabs.segment.run import Run
-from app.tabs.segment.worker import Runs
+from app.tabs.segment.worker import ModelWorker
 
 if TYPE_CHECKING:
     from tevit.video.reader import Video
@@ -38,14 +38,14 @@ class Studio:
     """
 
     folder: Path
-    runs: Runs
-    shows: Shows
-    preparer: Preparer
-    results: Results
+    runs: ModelWorker
+    shows: ViewRegistry
+    preparer: ProxyBuilder
+    results: ResultStore
     checkpoints: Sequence[Path]
-    clips: tuple[Source, ...]
+    clips: tuple[VideoSource, ...]
 
-    def clip(self, name: str) -> Source:
+    def clip(self, name: str) -> VideoSource:
         """One of the clips that are here. Raises: ValueError for any other name."""
         for source in self.clips:
             if source.name == name:
@@ -57,15 +57,15 @@ class Studio:
         if "torch" not in sys.modules:
             threading.Thread(target=importlib.import_module, args=["tevit.inference.predictor"], daemon=True).start()
 
-    def still(self, video: "Video") -> Show:
+    def still(self, video: "Video") -> PlayerView:
         """A show of the first picture, while the rest is being prepared. Raises: ValueError, OSError."""
-        show = Show(secrets.token_hex(16), Still.of(video), 0, 1, ())
+        show = PlayerView(secrets.token_hex(16), PosterFrame.of(video), 0, 1, ())
         self.shows.put(show)
         return show
 
-    def bare(self, footage: Footage) -> Show:
+    def bare(self, footage: BrowserVideo) -> PlayerView:
         """A show of the pictures alone."""
-        show = Show(secrets.token_hex(16), footage, 0, footage.length, ())
+        show = PlayerView(secrets.token_hex(16), footage, 0, footage.length, ())
         self.shows.put(show)
         return show
 
@@ -74,7 +74,7 @@ class Studio:
         run = self.runs.find(token)
         return None if run is None else self.preparer.last(run.source).now
 
-    def of_run(self, token: str) -> Show | None:
+    def of_run(self, token: str) -> PlayerView | None:
         """The run's pictures with the tracks that it has so far; None while the pictures are being prepared."""
         run, now, pictures = self.runs.find(token), self.runs.snapshot(token), self.pictures(token)
         footage = pictures.footage if pictures else None
@@ -83,21 +83,23 @@ class Studio:
         first, stop = run.settings.first, run.settings.stop or footage.length
         layers = () if now.result is None else (Layer(PREDICTION, False, now.result),)
         version = 0 if now.result is None else now.result.length
-        show = Show(token, footage, first, max(1, min(stop, footage.length) - first), layers, version)
+        show = PlayerView(token, footage, first, max(1, min(stop, footage.length) - first), layers, version)
         self.shows.put(show, run.folder)
         return show
 
-    def stored(self, token: str) -> tuple[Stored, Show]:
+    def stored(self, token: str) -> tuple[Stored, PlayerView]:
         """A stored result, shown again. Raises: ValueError, one sentence, where there is none."""
         stored = self.results.open(token)
         folder = self.folder / "stored" / token
         folder.mkdir(parents=True, exist_ok=True)
         result = stored.result
-        show = Show(token, stored.footage, stored.settings.first, result.length, (Layer(PREDICTION, False, result),))
+        show = PlayerView(
+            token, stored.footage, stored.settings.first, result.length, (Layer(PREDICTION, False, result),)
+        )
         self.shows.put(show, folder)
         return stored, show
 
-    def show(self, token: str) -> Show | None:
+    def show(self, token: str) -> PlayerView | None:
         """What a page looks at, opened again where it was put away."""
         found = self.shows.get(token) or self.of_run(token)
         if found is not None or not token:
@@ -125,29 +127,29 @@ class Studio:
 
 
 def open_studio(
-    folder: Path, home: Path, load: Load, checkpoints: Sequence[Path], grace: float, videos: Sequence[Source] = ()
+    folder: Path, home: Path, load: Load, checkpoints: Sequence[Path], grace: float, videos: Sequence[VideoSource] = ()
 ) -> Studio:
-    """folder: the server's own. home: where results and speeds stay. grace: seconds, see `Runs.leave`. videos: of the
+    """folder: the server's own. home: where results and speeds stay. grace: seconds, see `ModelWorker.leave`. videos: of the
     data set that was named at the start."""
-    preparer, results = Preparer(folder / "footage"), Results(home / "results")
+    preparer, results = ProxyBuilder(folder / "footage"), ResultStore(home / "results")
     preparer.folder.mkdir(parents=True, exist_ok=True)
     keep = _keeper(preparer, results)
-    runs = Runs(folder / "runs", load, Speeds(home / "speeds.json"), finished=keep, grace=grace)
-    clips = [Source(path.stem, path) for path in sorted(CLIPS.glob("*.mp4"))]
-    return Studio(folder, runs, Shows(), preparer, results, checkpoints, (*clips, *videos))
+    runs = ModelWorker(folder / "runs", load, Speeds(home / "speeds.json"), finished=keep, grace=grace)
+    clips = [VideoSource(path.stem, path) for path in sorted(CLIPS.glob("*.mp4"))]
+    return Studio(folder, runs, ViewRegistry(), preparer, results, checkpoints, (*clips, *videos))
 
 
-def videos_of(project: Project) -> list[Source]:
+def videos_of(project: Project) -> list[VideoSource]:
     """The videos of a data set whose frames are all there."""
     found = []
     for video in project.dataset.videos.values():
         footage = project.footage(video.id)
-        if isinstance(footage, Footage) and footage.files:
-            found.append(Source(f"{video.name} ({Path(project.name).name})", files=footage.files))
+        if isinstance(footage, BrowserVideo) and footage.files:
+            found.append(VideoSource(f"{video.name} ({Path(project.name).name})", files=footage.files))
     return found
 
 
-def _keeper(preparer: Preparer, results: Results) -> Callable[[Run], None]:
+def _keeper(preparer: ProxyBuilder, results: ResultStore) -> Callable[[Run], None]:
     """Stores what a run has made, once its footage is there too; the model need not wait for that."""
 
     def keep(run: Run) -> None:

@@ -13,10 +13,10 @@ from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
-from app.player.proxy import Source
+from app.player.proxy import VideoSource
 from app.tabs.segment.estimates import Estimate, Speeds
 from app.tabs.segment.models import MOST, Load, Models
-from app.tabs.segment.run import Job, Run, Settings, Snapshot
+from app.tabs.segment.run import ModelTask, Run, Settings, Snapshot
 from tevit.progress import Cancelled
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ KEEP_SECONDS = 24 * 3600  # how long a run and its files stay once it is over
 LEAST_FRAMES = 12  # that tell a model's speed
 
 
-class Runs:
+class ModelWorker:
     """The line, the worker, and the folder in which every run has its own.
 
     finished: called by the worker with every run that is over and has a result; what it raises is logged.
@@ -47,7 +47,7 @@ class Runs:
         self._speeds = speeds
         self._finished = finished
         self._grace = grace
-        self._line: deque[Job] = deque()
+        self._line: deque[ModelTask] = deque()
         self._runs: dict[str, Run] = {}
         self._pages: dict[str, int] = {}
         self._leaving: dict[str, threading.Timer] = {}
@@ -56,7 +56,7 @@ class Runs:
         self._thread = threading.Thread(target=self._serve, name="model worker", daemon=True)
         self._thread.start()
 
-    def submit(self, source: Source, settings: Settings) -> str:
+    def submit(self, source: VideoSource, settings: Settings) -> str:
         """Put a video at the end of the line; returns the run's token. The page that asks counts as its first.
 
         Raises: OSError where the run's folder cannot be made.
@@ -72,7 +72,7 @@ class Runs:
             self._change.notify()
         return token
 
-    def again(self, token: str, source: Source, settings: Settings) -> bool:
+    def again(self, token: str, source: VideoSource, settings: Settings) -> bool:
         """Go on with a cancelled run, if it was of the same video with the same settings; the page counts as its own.
         False where there is nothing to go on with: then it has to be submitted."""
         run = self._runs.get(token)
@@ -86,13 +86,13 @@ class Runs:
                 self._change.notify()
             return True
 
-    def enter(self, job: Job) -> None:
+    def enter(self, job: ModelTask) -> None:
         """Put any other work at the end of the line. It belongs to no page: it goes on when all are closed."""
         with self._change:
             self._line.append(job)
             self._change.notify()
 
-    def ahead(self, job: Job) -> int:
+    def ahead(self, job: ModelTask) -> int:
         """How many are before it in line."""
         with self._change:
             before = list(self._line)
@@ -176,7 +176,7 @@ class Runs:
             if isinstance(job, Run):
                 self._tell(job)
 
-    def _attempt(self, job: Job) -> None:
+    def _attempt(self, job: ModelTask) -> None:
         """Whatever goes wrong in one job ends that job alone."""
         model = job.model
         try:

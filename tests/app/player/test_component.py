@@ -8,22 +8,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.player.component import CHUNK, Event, Layer, Pane, Show, masks, payload, read_event, stretches
-from app.player.proxy import Still
+from app.player.component import CHUNK, Event, Layer, Pane, PlayerView, masks, payload, read_event, stretches
+from app.player.proxy import PosterFrame
 from tests.app.fakes import walking_squares
 
 TIMES = [frame / 10 for frame in range(40)]
 
 
-def show(first: int = 0, length: int = 40) -> Show:
-    footage = replace(Still("clip.mp4", (96, 160), b""), times=tuple(TIMES))
+def show(first: int = 0, length: int = 40) -> PlayerView:
+    footage = replace(PosterFrame("clip.mp4", (96, 160), b""), times=tuple(TIMES))
     result = walking_squares("clip", (96, 160), TIMES[:length], 10, 0.0)
     truth = replace(result, tracks=result.tracks[:1])
     layers = (
         Layer("Ground truth", True, truth, marks={1: [{"frame": 3, "kind": "switch"}]}),
         Layer("A", False, result),
     )
-    return Show("token", footage, first, length, layers)
+    return PlayerView("token", footage, first, length, layers)
 
 
 def test_the_payload_says_when_and_where_but_holds_no_mask():

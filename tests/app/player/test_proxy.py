@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.player import proxy as footage
-from app.player.proxy import Footage, Preparation, Preparer, Source, make, shown_size
+from app.player.proxy import BrowserVideo, ProxyBuilder, ProxyTask, VideoSource, make, shown_size
 from tests.app.fakes import make_video
 from tests.pictures import SIZE, bar, onsets, pictures, quadrants, write_images, write_video
 from tevit.progress import Cancelled
@@ -20,8 +20,8 @@ from tevit.video.reader import open_video
 UNEVEN = [Fraction(ms, 1000) for ms in (0, 40, 73, 74, 140, 173, 700, 733)]
 
 
-def made(path: Path, folder: Path) -> Footage:
-    return make(Source(path.name, path), folder / "proxy.mp4")
+def made(path: Path, folder: Path) -> BrowserVideo:
+    return make(VideoSource(path.name, path), folder / "proxy.mp4")
 
 
 def packets(path: Path) -> tuple[list[Fraction], list[int]]:
@@ -32,7 +32,7 @@ def packets(path: Path) -> tuple[list[Fraction], list[int]]:
         return times, [index for index, packet in enumerate(found) if packet.is_keyframe]
 
 
-def picture(shown: Footage, index: int) -> np.ndarray:
+def picture(shown: BrowserVideo, index: int) -> np.ndarray:
     decoded = cv2.imdecode(np.frombuffer(shown.picture(index), np.uint8), cv2.IMREAD_COLOR)
     assert decoded is not None
     return decoded[..., ::-1]
@@ -146,7 +146,7 @@ def test_a_large_image_is_scaled_down(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_the_frames_of_a_data_set_keep_their_order_and_rate(tmp_path: Path):
     folder = write_images(tmp_path / "frames", {f"{index}.jpg": shot for index, shot in enumerate(pictures(3))})
     files = tuple(folder / f"{index}.jpg" for index in (2, 0, 1))
-    shown = make(Source("set", files=files, fps=Fraction(2)), tmp_path / "proxy.mp4")
+    shown = make(VideoSource("set", files=files, fps=Fraction(2)), tmp_path / "proxy.mp4")
     assert [bar(picture(shown, index)) for index in range(3)] == [2, 0, 1]
     assert shown.times == (0, 0.5, 1) and shown.opened().fps == 2
 
@@ -165,7 +165,7 @@ def test_stopping_leaves_no_file(tmp_path: Path):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        make(Source("clip", make_video(tmp_path / "clip.mp4")), tmp_path / "out" / "proxy.mp4", stop)
+        make(VideoSource("clip", make_video(tmp_path / "clip.mp4")), tmp_path / "out" / "proxy.mp4", stop)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -173,13 +173,13 @@ def test_stopping_leaves_no_file(tmp_path: Path):
 
 
 @pytest.fixture
-def preparer(tmp_path: Path) -> Iterator[Preparer]:
-    opened = Preparer(tmp_path / "proxies")
+def preparer(tmp_path: Path) -> Iterator[ProxyBuilder]:
+    opened = ProxyBuilder(tmp_path / "proxies")
     yield opened
     opened.close()
 
 
-def ended(preparation: Preparation) -> Preparation:
+def ended(preparation: ProxyTask) -> ProxyTask:
     start = time.monotonic()
     while not preparation.now.over:
         assert time.monotonic() - start < 20
@@ -187,46 +187,48 @@ def ended(preparation: Preparation) -> Preparation:
     return preparation
 
 
-def test_it_prepares_and_says_how_far(preparer: Preparer, clip: Path, monkeypatch: pytest.MonkeyPatch):
+def test_it_prepares_and_says_how_far(preparer: ProxyBuilder, clip: Path, monkeypatch: pytest.MonkeyPatch):
     told = []
-    note = Preparation._note
+    note = ProxyTask._note
     monkeypatch.setattr(
-        Preparation, "_note", lambda self, *step: (note(self, *step), told.append((self.now.done, self.now.total)))
+        ProxyTask, "_note", lambda self, *step: (note(self, *step), told.append((self.now.done, self.now.total)))
     )
-    now = ended(preparer.start(Source("clip", clip))).now
+    now = ended(preparer.start(VideoSource("clip", clip))).now
     assert now.state == "done" and now.footage is not None and now.footage.length == 18
     assert told == [(0, None), *((done, 18) for done in range(1, 19))]
 
 
-def test_the_same_file_is_prepared_once_until_it_changes(preparer: Preparer, tmp_path: Path):
+def test_the_same_file_is_prepared_once_until_it_changes(preparer: ProxyBuilder, tmp_path: Path):
     clip = make_video(tmp_path / "clip.mp4")
-    first = ended(preparer.start(Source("clip", clip)))
-    assert preparer.start(Source("clip", clip)) is first
+    first = ended(preparer.start(VideoSource("clip", clip)))
+    assert preparer.start(VideoSource("clip", clip)) is first
     assert first.now.footage is not None and first.now.footage.video is not None
     make_video(clip, frames=5)
-    other = ended(preparer.start(Source("clip", clip))).now.footage
+    other = ended(preparer.start(VideoSource("clip", clip))).now.footage
     assert other is not None and other.length == 5
     first.now.footage.video.unlink()
-    assert ended(preparer.start(Source("clip", clip))).now.state == "done"
+    assert ended(preparer.start(VideoSource("clip", clip))).now.state == "done"
 
 
-def test_what_goes_on_is_given_again_and_what_failed_is_begun_anew_by_choice_alone(preparer: Preparer, tmp_path: Path):
-    long = Source("long", make_video(tmp_path / "long.mp4", frames=200))
+def test_what_goes_on_is_given_again_and_what_failed_is_begun_anew_by_choice_alone(
+    preparer: ProxyBuilder, tmp_path: Path
+):
+    long = VideoSource("long", make_video(tmp_path / "long.mp4", frames=200))
     going = preparer.start(long)
     assert preparer.start(long) is preparer.last(long) is going
     assert ended(going).now.state == "done" and preparer.last(long) is going
     words = tmp_path / "words.mp4"
     words.write_text("not a video\n" * 20)
-    failed = ended(preparer.start(Source("words.mp4", words)))
-    assert preparer.last(Source("words.mp4", words)) is failed
-    assert preparer.start(Source("words.mp4", words)) is not failed
+    failed = ended(preparer.start(VideoSource("words.mp4", words)))
+    assert preparer.last(VideoSource("words.mp4", words)) is failed
+    assert preparer.start(VideoSource("words.mp4", words)) is not failed
 
 
-def test_cancel_stops_one_and_the_next_goes_on(preparer: Preparer, tmp_path: Path):
+def test_cancel_stops_one_and_the_next_goes_on(preparer: ProxyBuilder, tmp_path: Path):
     long = make_video(tmp_path / "long.mp4", frames=400)
-    first = preparer.start(Source("long", long))
-    waiting = preparer.start(Source("other", long))
-    last = preparer.start(Source("clip", make_video(tmp_path / "clip.mp4")))
+    first = preparer.start(VideoSource("long", long))
+    waiting = preparer.start(VideoSource("other", long))
+    last = preparer.start(VideoSource("clip", make_video(tmp_path / "clip.mp4")))
     waiting.cancel()
     assert waiting.now.state == "cancelled"
     first.cancel()
@@ -234,20 +236,22 @@ def test_cancel_stops_one_and_the_next_goes_on(preparer: Preparer, tmp_path: Pat
     assert len(list(preparer.folder.iterdir())) == 1
 
 
-def test_a_failure_is_one_sentence_without_the_servers_folders(preparer: Preparer, tmp_path: Path):
+def test_a_failure_is_one_sentence_without_the_servers_folders(preparer: ProxyBuilder, tmp_path: Path):
     words = tmp_path / "words.mp4"
     words.write_text("not a video\n" * 20)
-    now = ended(preparer.start(Source("words.mp4", words))).now
+    now = ended(preparer.start(VideoSource("words.mp4", words))).now
     assert now.state == "failed" and now.sentence.startswith("words.mp4: not a") and str(tmp_path) not in now.sentence
-    now = ended(preparer.start(Source("gone.mp4", tmp_path / "gone.mp4"))).now
+    now = ended(preparer.start(VideoSource("gone.mp4", tmp_path / "gone.mp4"))).now
     assert now.sentence == "no such file or folder: gone.mp4"
 
 
-def test_proxies_that_nobody_asked_for_leave_the_disk(preparer: Preparer, clip: Path, monkeypatch: pytest.MonkeyPatch):
-    shown = ended(preparer.start(Source("clip", clip))).now.footage
+def test_proxies_that_nobody_asked_for_leave_the_disk(
+    preparer: ProxyBuilder, clip: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shown = ended(preparer.start(VideoSource("clip", clip))).now.footage
     assert shown is not None and shown.video is not None
     monkeypatch.setattr(footage, "KEEP_SECONDS", -60)
-    preparer.start(Source("other", clip))
+    preparer.start(VideoSource("other", clip))
     assert not shown.video.exists()
 
 

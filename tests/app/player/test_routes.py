@@ -7,9 +7,9 @@ from starlette.testclient import TestClient
 
 from app.player import component as player
 from app.player import routes as shows
-from app.player.component import Layer, Show
-from app.player.proxy import Footage, Source, make
-from app.player.routes import Shows, routes
+from app.player.component import Layer, PlayerView
+from app.player.proxy import BrowserVideo, VideoSource, make
+from app.player.routes import ViewRegistry, routes
 from tests.app.fakes import make_video, walking_squares
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -19,29 +19,29 @@ FRAMES = 40
 @dataclass(frozen=True)
 class Site:
     client: TestClient
-    shows: Shows
-    footage: Footage
+    shows: ViewRegistry
+    footage: BrowserVideo
     folder: Path
 
     def get(self, path: str, **headers: str):
         return self.client.get(f"/studio/shows/{path}", headers={key.title(): value for key, value in headers.items()})
 
 
-def show_of(footage: Footage, token: str, first: int = 0) -> Show:
+def show_of(footage: BrowserVideo, token: str, first: int = 0) -> PlayerView:
     times = list(footage.times[first:])
     result = walking_squares("clip", footage.size_hw, times, 10, 0.0)
-    return Show(token, footage, first, len(times), (Layer("model", False, result),))
+    return PlayerView(token, footage, first, len(times), (Layer("model", False, result),))
 
 
 @pytest.fixture(scope="module")
-def footage(tmp_path_factory: pytest.TempPathFactory) -> Footage:
+def footage(tmp_path_factory: pytest.TempPathFactory) -> BrowserVideo:
     folder = tmp_path_factory.mktemp("footage")
-    return make(Source("clip", make_video(folder / "clip.mp4", FRAMES)), folder / "proxy.mp4")
+    return make(VideoSource("clip", make_video(folder / "clip.mp4", FRAMES)), folder / "proxy.mp4")
 
 
 @pytest.fixture
-def site(tmp_path: Path, footage: Footage) -> Site:
-    registry = Shows()
+def site(tmp_path: Path, footage: BrowserVideo) -> Site:
+    registry = ViewRegistry()
     registry.put(show_of(footage, TOKEN), tmp_path / "run")
     (tmp_path / "run").mkdir()
     return Site(TestClient(Starlette(routes=list(routes(registry)))), registry, footage, tmp_path / "run")
@@ -109,7 +109,7 @@ def test_downloads_are_attachments_under_their_names(site: Site):
 
 
 def test_a_show_of_pictures_has_no_video_and_one_without_a_folder_no_files(site: Site):
-    images = Footage("set", (96, 160), (0.0,), files=(Path("gone.jpg"),))
+    images = BrowserVideo("set", (96, 160), (0.0,), files=(Path("gone.jpg"),))
     site.shows.put(show_of(images, "images"))
     assert site.get("images/video.mp4").text == "This show consists of pictures: there is no video."
     assert site.get("images/files/results.json").status_code == 404
@@ -118,7 +118,7 @@ def test_a_show_of_pictures_has_no_video_and_one_without_a_folder_no_files(site:
 
 
 def test_a_video_that_was_removed_is_one_sentence(site: Site, tmp_path: Path):
-    site.shows.put(show_of(Footage("gone", (96, 160), (0.0,), tmp_path / "gone.mp4"), "gone"))
+    site.shows.put(show_of(BrowserVideo("gone", (96, 160), (0.0,), tmp_path / "gone.mp4"), "gone"))
     assert site.get("gone/video.mp4").text == "The video is not here any more: open it again."
     assert site.get("gone/frames/0.jpg").text == "This file cannot be read any more."
 
@@ -135,8 +135,8 @@ def test_the_players_files_have_their_types(site: Site, tmp_path: Path, monkeypa
         assert site.client.get(f"/studio/player/{name}").status_code == 404
 
 
-def test_the_least_recently_used_show_goes_first(footage: Footage):
-    registry = Shows(most=2)
+def test_the_least_recently_used_show_goes_first(footage: BrowserVideo):
+    registry = ViewRegistry(most=2)
     for token in ("a", "b"):
         registry.put(show_of(footage, token))
     assert registry.get("a") is not None

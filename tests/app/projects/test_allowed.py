@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.player.placeholder import Grey
-from app.player.proxy import Footage
+from app.player.placeholder import PlaceholderFrames
+from app.player.proxy import BrowserVideo
 from app.projects import allowed
 from app.projects.allowed import Allowed, guess_frames
 from app.projects.project import open_project
@@ -75,10 +75,14 @@ def test_frames_that_lead_out_are_grey(disk: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TEVIT_HOME", str(disk / "home"))
     here = Allowed.of([disk / "open"])
     project = open_project(disk / "open" / "gt.json", disk / "open" / "frames", within=here)
-    assert isinstance(project.footage(1), Footage)
+    assert isinstance(project.footage(1), BrowserVideo)
     outside = project.footage(2)
-    assert isinstance(outside, Grey) and not outside.files and "lead out of the allowed folders" in outside.reason
-    assert isinstance(open_project(disk / "open" / "gt.json", disk / "open" / "frames").footage(2), Footage)
+    assert (
+        isinstance(outside, PlaceholderFrames)
+        and not outside.files
+        and "lead out of the allowed folders" in outside.reason
+    )
+    assert isinstance(open_project(disk / "open" / "gt.json", disk / "open" / "frames").footage(2), BrowserVideo)
     open_project(disk / "open" / "gt.json", disk / "secret")
     assert open_project(disk / "open" / "gt.json", within=here).frames is None
     assert guess_frames(project.dataset, here.listing().folders) == disk / "open" / "frames"

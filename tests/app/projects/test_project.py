@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from app.deep_link import View
-from app.player.component import Layer, Show, payload
-from app.player.placeholder import GREY, Grey
-from app.player.proxy import Footage
+from app.player.component import Layer, PlayerView, payload
+from app.player.placeholder import GREY, PlaceholderFrames
+from app.player.proxy import BrowserVideo
 from app.projects import class_names
 from app.projects.project import META, open_project, with_categories
 from tests.app import sets as made
@@ -41,7 +41,7 @@ def test_without_anything_the_bundled_set_is_there(home):
     assert project.folder == (home / "projects" / project.truth.sha256[:16]).resolve()  # type: ignore[union-attr]
     video = next(iter(project.dataset.videos))
     footage = project.footage(video)
-    assert isinstance(footage, Footage) and footage.length == project.info(video).length
+    assert isinstance(footage, BrowserVideo) and footage.length == project.info(video).length
     with Image.open(io.BytesIO(footage.picture(0))) as image:
         assert image.size == footage.size_hw[::-1]
     assert project.frames_notice(video) == ""
@@ -121,13 +121,13 @@ def test_without_a_frame_folder_masks_stand_on_grey(tmp_path):
     gt, a = files(tmp_path)
     project = open_project(gt, tmp_path / "nowhere", [a])
     footage = project.footage(1)
-    assert isinstance(footage, Grey) and "nowhere" in footage.reason and "nowhere" in texts(project)
+    assert isinstance(footage, PlaceholderFrames) and "nowhere" in footage.reason and "nowhere" in texts(project)
     with Image.open(io.BytesIO(footage.picture(made.FRAMES - 1))) as image:
         assert image.size == made.SIZE[::-1] and abs(np.asarray(image).astype(int) - GREY).max() < 3
     with pytest.raises(IndexError):
         footage.picture(made.FRAMES)
     result = project.predictions(0, 1)
-    shown = payload(Show("t", footage, 0, made.FRAMES, (Layer("a", False, result),)))
+    shown = payload(PlayerView("t", footage, 0, made.FRAMES, (Layer("a", False, result),)))
     assert shown["width"] == made.SIZE[1] and len(shown["times"]) == made.FRAMES and not shown["video"]
 
 
@@ -163,7 +163,7 @@ def test_predictions_alone_say_how_large_their_videos_are(tmp_path):
     sizes = {id: (info.size_hw, info.length) for id, info in project.dataset.videos.items()}
     assert sizes == {3: (made.SIZE, 4), 5: (made.SIZE, made.FRAMES)}
     assert project.dataset.categories == {1: "class 1", 4: "class 4"}
-    assert isinstance(project.footage(5), Grey) and "no ground truth" in texts(project)
+    assert isinstance(project.footage(5), PlaceholderFrames) and "no ground truth" in texts(project)
     assert len(project.predictions(0, 5).tracks) == 2 and not project.predictions(0, 3).tracks
     empty = made.predictions(tmp_path, "c.json", [(9, 1, 0.9, gone)])
     with pytest.raises(ValueError, match="video 9 has no mask that tells its size"):

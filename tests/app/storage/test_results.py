@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.player.proxy import Footage, Source, make
-from app.storage.results import META, PROXY, Results
+from app.player.proxy import BrowserVideo, VideoSource, make
+from app.storage.results import META, PROXY, ResultStore
 from app.tabs.segment.run import Settings
 from tests.app.fakes import make_video, walking_squares
 from tests.pictures import pictures, write_images
@@ -21,9 +21,9 @@ SETTINGS = Settings("/some/where/mine.pth", 0.1, 20, first=4, stop=14)
 
 
 @pytest.fixture(scope="module")
-def footage(tmp_path_factory: pytest.TempPathFactory) -> Footage:
+def footage(tmp_path_factory: pytest.TempPathFactory) -> BrowserVideo:
     folder = tmp_path_factory.mktemp("footage")
-    return make(Source("clip.mp4", make_video(folder / "clip.mp4")), folder / "proxy.mp4")
+    return make(VideoSource("clip.mp4", make_video(folder / "clip.mp4")), folder / "proxy.mp4")
 
 
 @pytest.fixture
@@ -36,8 +36,8 @@ def result() -> VideoResult:
 
 
 @pytest.fixture
-def results(tmp_path: Path) -> Results:
-    return Results(tmp_path / "results")
+def results(tmp_path: Path) -> ResultStore:
+    return ResultStore(tmp_path / "results")
 
 
 def same(one: VideoResult, other: VideoResult) -> bool:
@@ -54,11 +54,11 @@ def same(one: VideoResult, other: VideoResult) -> bool:
 
 
 def test_a_result_opens_again_after_a_restart_as_it_was(
-    results: Results, footage: Footage, result: VideoResult, tmp_path: Path
+    results: ResultStore, footage: BrowserVideo, result: VideoResult, tmp_path: Path
 ):
     before = time.time()
     results.keep(TOKENS[1], "my clip", SETTINGS, footage, result, "It is so.")
-    again = Results(tmp_path / "results").open(TOKENS[1])
+    again = ResultStore(tmp_path / "results").open(TOKENS[1])
     assert same(again.result, result)
     assert again.settings == replace(SETTINGS, model="mine.pth"), "no folder of the server"
     assert (again.token, again.name, again.sentence) == (TOKENS[1], "my clip", "It is so.")
@@ -68,9 +68,9 @@ def test_a_result_opens_again_after_a_restart_as_it_was(
     assert len(list(again.footage.opened().frames())) == 18
 
 
-def test_it_does_not_need_the_footage_that_it_was_made_of(results: Results, result: VideoResult, tmp_path: Path):
+def test_it_does_not_need_the_footage_that_it_was_made_of(results: ResultStore, result: VideoResult, tmp_path: Path):
     clip = make_video(tmp_path / "clip.mp4")
-    own = make(Source("clip", clip), tmp_path / "proxy.mp4")
+    own = make(VideoSource("clip", clip), tmp_path / "proxy.mp4")
     results.keep(TOKENS[1], "clip", SETTINGS, own, result)
     assert own.video is not None
     own.video.unlink()
@@ -78,9 +78,9 @@ def test_it_does_not_need_the_footage_that_it_was_made_of(results: Results, resu
     assert results.open(TOKENS[1]).footage.picture(17)
 
 
-def test_images_stay_where_they_are(results: Results, tmp_path: Path):
+def test_images_stay_where_they_are(results: ResultStore, tmp_path: Path):
     folder = write_images(tmp_path / "frames", {f"{index}.jpg": shot for index, shot in enumerate(pictures(3))})
-    own = make(Source("frames", folder), tmp_path / "none.mp4")
+    own = make(VideoSource("frames", folder), tmp_path / "none.mp4")
     found = replace(
         walking_squares("frames", (48, 64), [0.0, 1 / 6, 1 / 3], 10, 0.0), file_names=("0.jpg", "1.jpg", "2.jpg")
     )
@@ -93,7 +93,7 @@ def test_images_stay_where_they_are(results: Results, tmp_path: Path):
 
 
 @pytest.mark.parametrize("token", ["", "..", "../x", "a" * 31, "A" * 32, TOKENS[1] + "\n", TOKENS[1]])
-def test_what_is_not_there_is_one_sentence(results: Results, token: str):
+def test_what_is_not_there_is_one_sentence(results: ResultStore, token: str):
     with pytest.raises(ValueError, match=r"^There is no such stored result, or not any more\.$"):
         results.open(token)
 
@@ -128,7 +128,7 @@ def edit(old: str, new: str) -> Callable[[Path], None]:
     ],
 )
 def test_what_was_changed_is_one_sentence_and_not_in_the_list(
-    results: Results, footage: Footage, result: VideoResult, name: str, damage: Callable, reason: str, caplog
+    results: ResultStore, footage: BrowserVideo, result: VideoResult, name: str, damage: Callable, reason: str, caplog
 ):
     own = replace(footage, video=shutil.copy(footage.video or "", results.folder.parent / "own.mp4"))
     for token in TOKENS[:2]:
@@ -146,7 +146,7 @@ def test_what_was_changed_is_one_sentence_and_not_in_the_list(
     assert f"{TOKENS[1]} is left out: {reason}" in caplog.text
 
 
-def test_the_operators_list_has_the_newest_first(results: Results, footage: Footage, result: VideoResult):
+def test_the_operators_list_has_the_newest_first(results: ResultStore, footage: BrowserVideo, result: VideoResult):
     assert results.entries() == []
     for token, name in zip(TOKENS[:3], "cab", strict=True):
         results.keep(token, name, SETTINGS, footage, result)
@@ -156,14 +156,16 @@ def test_the_operators_list_has_the_newest_first(results: Results, footage: Foot
     assert footage.video is not None and found[0].size > footage.video.stat().st_size
 
 
-def test_a_result_that_is_stored_again_replaces_the_one_before(results: Results, footage: Footage, result: VideoResult):
+def test_a_result_that_is_stored_again_replaces_the_one_before(
+    results: ResultStore, footage: BrowserVideo, result: VideoResult
+):
     results.keep(TOKENS[1], "clip", SETTINGS, footage, replace(result, tracks=result.tracks[:1]))
     results.keep(TOKENS[1], "clip", SETTINGS, footage, result)
     assert len(results.open(TOKENS[1]).result.tracks) == 2 and len(results.entries()) == 1
 
 
 def test_a_failure_half_way_leaves_nothing(
-    results: Results, footage: Footage, result: VideoResult, monkeypatch: pytest.MonkeyPatch
+    results: ResultStore, footage: BrowserVideo, result: VideoResult, monkeypatch: pytest.MonkeyPatch
 ):
     def full(*_) -> None:
         raise OSError(28, "No space left on device")
@@ -179,20 +181,20 @@ def test_a_failure_half_way_leaves_nothing(
 # --- the limit
 
 
-def stored(results: Results) -> list[str]:
+def stored(results: ResultStore) -> list[str]:
     return sorted(folder.name for folder in results.folder.iterdir())
 
 
-def keep(results: Results, token: str, footage: Footage, result: VideoResult, age: float) -> None:
+def keep(results: ResultStore, token: str, footage: BrowserVideo, result: VideoResult, age: float) -> None:
     results.keep(token, "clip", SETTINGS, footage, result)
     written = time.time() - age
     os.utime(results.folder / token, (written, written))
 
 
-def test_the_oldest_goes_and_never_the_one_in_use(tmp_path: Path, footage: Footage, result: VideoResult):
-    measured = Results(tmp_path / "one")
+def test_the_oldest_goes_and_never_the_one_in_use(tmp_path: Path, footage: BrowserVideo, result: VideoResult):
+    measured = ResultStore(tmp_path / "one")
     measured.keep(TOKENS[0], "clip", SETTINGS, footage, result)
-    results = Results(tmp_path / "results", limit=int(2.5 * measured.entries()[0].size))
+    results = ResultStore(tmp_path / "results", limit=int(2.5 * measured.entries()[0].size))
     keep(results, TOKENS[1], footage, result, age=300)
     keep(results, TOKENS[2], footage, result, age=200)
     looking = results.open(TOKENS[1])
@@ -205,15 +207,15 @@ def test_the_oldest_goes_and_never_the_one_in_use(tmp_path: Path, footage: Foota
     assert stored(results) == [TOKENS[3], TOKENS[4]]
 
 
-def test_a_result_larger_than_the_limit_stays_alone(tmp_path: Path, footage: Footage, result: VideoResult):
-    results = Results(tmp_path / "results", limit=10)
+def test_a_result_larger_than_the_limit_stays_alone(tmp_path: Path, footage: BrowserVideo, result: VideoResult):
+    results = ResultStore(tmp_path / "results", limit=10)
     keep(results, TOKENS[1], footage, result, age=100)
     keep(results, TOKENS[2], footage, result, age=0)
     assert stored(results) == [TOKENS[2]]
 
 
 def test_what_a_killed_server_left_half_written_goes_after_a_day(
-    results: Results, footage: Footage, result: VideoResult
+    results: ResultStore, footage: BrowserVideo, result: VideoResult
 ):
     for name, age in ((".old", 25 * 3600), (".new", 60)):
         (results.folder / name).mkdir(parents=True)

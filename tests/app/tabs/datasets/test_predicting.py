@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.player.proxy import Source
-from app.projects.partial import Parts, Request, request, unfinished
+from app.player.proxy import VideoSource
+from app.projects.partial import PartialPredictions, Request, request, unfinished
 from app.projects.project import Project, open_project, with_predictions
 from app.tabs.datasets.predicting import Predicting, Predictions
 from app.tabs.segment.run import Settings
-from app.tabs.segment.worker import Runs
+from app.tabs.segment.worker import ModelWorker
 from tests.app import sets as made
 from tests.app.fakes import FakePredictor
 from tevit.io.ytvis import read_results
@@ -47,7 +47,7 @@ def until(true: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-Open = Callable[..., Runs]
+Open = Callable[..., ModelWorker]
 
 
 def test_all_videos_become_one_file_and_a_model_of_the_project(project: Project, open_runs: Open):
@@ -90,7 +90,7 @@ def test_another_request_shares_nothing(project: Project, tmp_path: Path):
     weights = tmp_path / "my.pth"
     weights.write_bytes(b"1")
     one = request(project, str(weights), 5)
-    Parts(project, one).begin()
+    PartialPredictions(project, one).begin()
     assert [parts.request for parts in unfinished(project)] == [one]
     weights.write_bytes(b"22")
     assert not list(unfinished(project)), "of other weights nothing can go on"
@@ -102,7 +102,7 @@ def test_others_have_their_turn_between_two_videos(project: Project, open_runs: 
     runs = open_runs(lambda model: FakePredictor(seconds=0.005))
     job = Predictions(runs).start(project, request(project, MODEL), lambda path: None)
     until(lambda: job.snapshot().stage == "predicting")
-    token = runs.submit(Source("clip", clip), Settings(MODEL))
+    token = runs.submit(VideoSource("clip", clip), Settings(MODEL))
     until(lambda: (now := runs.snapshot(token)) is not None and now.over)
     assert not job.over and job.done < VIDEOS
     assert over(job).done == VIDEOS

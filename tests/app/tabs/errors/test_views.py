@@ -29,31 +29,31 @@ from app.tabs.errors.state import (
     to_address,
     to_query,
 )
-from app.workspace import Bench
+from app.workspace import Workspace
 from tests.app import sets
 
 
 @pytest.fixture(scope="module")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A misses the second square of the first video and takes the first one's class for another; B is right there."""
     folder = tmp_path_factory.mktemp("set")
     a = [(1, 3, 0.9, sets.STILL), (2, 1, 0.8, sets.ASIDE), (2, 2, 0.7, sets.AWAY)]
     b = [(1, 1, 0.9, sets.STILL), (1, 2, 0.6, sets.AWAY), (2, 2, 0.7, sets.STILL)]
     files = [sets.predictions(folder, "a.json", a), sets.predictions(folder, "<b>.json", b)]
     project = open_project(sets.truth(folder), None, files, folder / "project")
-    return Bench(project, EvaluationService(folder / "findings", inside=True), ThumbnailCache())
+    return Workspace(project, EvaluationService(folder / "findings", inside=True), ThumbnailCache())
 
 
 @pytest.fixture(scope="module")
-def comparison(bench: Bench) -> Comparison:
-    now = bench.evaluations.open(bench.first).wait(60)
+def comparison(workspace: Workspace) -> Comparison:
+    now = workspace.evaluations.open(workspace.first).wait(60)
     assert now.comparison is not None
     return now.comparison
 
 
 @pytest.fixture(scope="module")
-def client(bench: Bench, comparison: Comparison) -> TestClient:
-    return TestClient(Starlette(routes=routes(bench)))
+def client(workspace: Workspace, comparison: Comparison) -> TestClient:
+    return TestClient(Starlette(routes=routes(workspace)))
 
 
 NAMES = ("a", "<b>")
@@ -79,13 +79,13 @@ def test_every_order_holds_the_same_rows(comparison: Comparison):
     assert (ious[1:] >= ious[:-1]).all()
 
 
-def test_the_same_choice_is_the_same_object_for_everybody(bench: Bench, comparison: Comparison):
+def test_the_same_choice_is_the_same_object_for_everybody(workspace: Workspace, comparison: Comparison):
     chosen = ViewSettings(NAMES).moved(0.6, 0.1, 0.2)
-    assert selected_models(bench.evaluations, comparison, chosen) is selected_models(
-        bench.evaluations, comparison, chosen
+    assert selected_models(workspace.evaluations, comparison, chosen) is selected_models(
+        workspace.evaluations, comparison, chosen
     )
     with pytest.raises(ValueError, match="expected some of the models"):
-        selected_models(bench.evaluations, comparison, ViewSettings(("c",)))
+        selected_models(workspace.evaluations, comparison, ViewSettings(("c",)))
 
 
 def test_figures_hold_the_exact_numbers_and_names_are_escaped(comparison: Comparison):
@@ -179,13 +179,13 @@ def test_the_address_says_what_is_not_as_by_default():
         assert from_address(wrong, names) == ViewSettings(NAMES)
 
 
-def test_every_model_has_its_figures_and_its_difference_to_a(bench: Bench, comparison: Comparison):
+def test_every_model_has_its_figures_and_its_difference_to_a(workspace: Workspace, comparison: Comparison):
     chosen = ViewSettings(NAMES[1:]).moved(0.5, 0.1, 0.2)
-    both = all_models(bench.evaluations, comparison, chosen)
+    both = all_models(workspace.evaluations, comparison, chosen)
     assert [model.name for model in both.models] == [NAMES[1], NAMES[0]]
-    assert both.models[0] is selected_models(bench.evaluations, comparison, chosen).models[0], "worked out once"
+    assert both.models[0] is selected_models(workspace.evaluations, comparison, chosen).models[0], "worked out once"
     third = replace(both, models=(*both.models, both.models[1]))
-    table = panels.figures(selected_models(bench.evaluations, comparison, chosen), third).split("</table>")[0]
+    table = panels.figures(selected_models(workspace.evaluations, comparison, chosen), third).split("</table>")[0]
     assert table.count('<td data-value="') == 5 * 5
 
 
@@ -197,13 +197,13 @@ def test_a_brushed_range_with_an_open_end_reaches_the_edge(comparison: Compariso
     assert (shape["y0"], shape["y1"], shape["yref"]) == (0, 1, "paper")
 
 
-def test_pictures_and_files_come_from_their_addresses(client: TestClient, bench: Bench, comparison: Comparison):
+def test_pictures_and_files_come_from_their_addresses(client: TestClient, workspace: Workspace, comparison: Comparison):
     chosen = ViewSettings(NAMES, filter=Filter(types=("missed",)))
     html = panels.rows(comparison, sorted_selection(comparison, chosen), chosen)
     addresses = re.findall(r'src="([^"]*)"', html)
     answer = client.get("/" + addresses[0])
     assert answer.headers["content-type"] == "image/jpeg" and answer.content[:2] == b"\xff\xd8"
-    base = f"/studio/errors/{bench.first.id}"
+    base = f"/studio/errors/{workspace.first.id}"
     csv = client.get(f"{base}/errors.csv?{to_query(chosen)}")
     assert len(csv.text.splitlines()) == 1 + len(sorted_selection(comparison, chosen).rows)
     report = client.get(f"{base}/report.html?{to_query(chosen)}")
@@ -213,15 +213,15 @@ def test_pictures_and_files_come_from_their_addresses(client: TestClient, bench:
 @pytest.mark.parametrize(
     "path", ["other/errors.csv", "{id}/errors.xml", "{id}/errors.csv?filter=1", "{id}/picture/0/1/-/-/0.jpg"]
 )
-def test_what_is_not_there_is_not_found(client: TestClient, bench: Bench, path: str):
-    answer = client.get("/studio/errors/" + path.replace("{id}", bench.first.id))
-    assert answer.status_code == 404 and str(bench.first.folder) not in answer.text
+def test_what_is_not_there_is_not_found(client: TestClient, workspace: Workspace, path: str):
+    answer = client.get("/studio/errors/" + path.replace("{id}", workspace.first.id))
+    assert answer.status_code == 404 and str(workspace.first.folder) not in answer.text
 
 
-def test_a_frame_that_is_not_there_is_not_found(client: TestClient, comparison: Comparison, bench: Bench):
-    model = bench.first.models[0].file.sha256[:12]
+def test_a_frame_that_is_not_there_is_not_found(client: TestClient, comparison: Comparison, workspace: Workspace):
+    model = workspace.first.models[0].file.sha256[:12]
     shown = comparison.row(int(select(comparison).rows[0]))
-    base = f"/studio/errors/{bench.first.id}/picture/{model}/{shown.video_id}/-/-"
+    base = f"/studio/errors/{workspace.first.id}/picture/{model}/{shown.video_id}/-/-"
     assert client.get(f"{base}/0.jpg").status_code == 200
     for frame in ("-1", "99", "x", "\u0661"):
         assert client.get(f"{base}/{frame}.jpg").status_code == 404

@@ -9,12 +9,12 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from app.player.routes import Shows
+from app.player.routes import ViewRegistry
 from app.projects.project import BUNDLED, open_project
 from app.tabs.review import benchmark
 from app.tabs.review import views as panels
 from app.tabs.review.after import After
-from app.tabs.review.layout import lay_out
+from app.tabs.review.layout import build_layout
 from app.tabs.review.session import Reviewing
 
 REQUEST: Any = SimpleNamespace(session_hash="page")
@@ -25,7 +25,7 @@ def after(tmp_path: Path) -> After:
     found = BUNDLED / "predictions" / "tevit_demo.json"
     project = open_project(BUNDLED / "valid_with_errors.json", BUNDLED, [found], tmp_path / "project")
     with gr.Blocks():
-        return After(lay_out(), Reviewing(project), Shows())
+        return After(build_layout(), Reviewing(project), ViewRegistry())
 
 
 def compared(after: After, cancelled: bool) -> list[Any]:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from app.player import routes as shows
-from app.player.proxy import Source, make
-from app.tabs.segment.exports import NAMES, Choices, Look, chosen, export
+from app.player.proxy import VideoSource, make
+from app.tabs.segment.exports import NAMES, Choices, OverlayStyle, chosen, export
 from tests.app.fakes import make_video, walking_squares
 from tests.pictures import pictures, write_video
 from tevit.masks import ops as masks
@@ -59,7 +59,7 @@ def test_choosing_keeps_everything_else(result: VideoResult):
         (lambda: Choices(score=float("nan")), "score threshold: expected a number from 0 to 1, got nan"),
         (lambda: Choices(most=0), "tracks at most: expected 1 or more, got 0"),
         (lambda: Choices(shortest=-1), "shortest track: expected 0 frames or more, got -1"),
-        (lambda: Look(opacity=2), "opacity: expected a number from 0 to 1, got 2"),
+        (lambda: OverlayStyle(opacity=2), "opacity: expected a number from 0 to 1, got 2"),
     ],
 )
 def test_wrong_choices_are_one_sentence(make_it, sentence: str):
@@ -101,7 +101,7 @@ def test_masks_are_pictures_one_a_frame_in_which_a_track_is_seen(result: VideoRe
 def test_the_overlay_shows_the_chosen_tracks_alone(result: VideoResult, clip: Path, tmp_path: Path):
     told = []
     some = chosen(result, Choices(score=0.5))
-    look = Look(opacity=1, contours=False, labels=False)
+    look = OverlayStyle(opacity=1, contours=False, labels=False)
     path = export(
         "overlay.mp4",
         some,
@@ -123,7 +123,11 @@ def test_an_overlay_of_a_part_with_and_without_sound(tmp_path: Path):
     result = walking_squares("loud", (48, 64), [frame / 10 for frame in range(6)], 10, 0.0)
     for sound in (True, False):
         opened = export(
-            "overlay.mp4", result, tmp_path, opened=lambda: part(open_video(clip), 4, 10), look=Look(sound=sound)
+            "overlay.mp4",
+            result,
+            tmp_path,
+            opened=lambda: part(open_video(clip), 4, 10),
+            look=OverlayStyle(sound=sound),
         )
         made = open_video(opened)
         assert (made.length, made.has_audio) == (6, sound)
@@ -133,7 +137,7 @@ def test_an_overlay_can_be_drawn_on_the_footage_of_a_source_that_is_gone(tmp_pat
     """As for a stored result: the proxy of odd frames is larger, and has a name of its own."""
     clip = make_video(tmp_path / "clip.mp4")
     smaller = fitted(open_video(clip), (95, 159))
-    source = Source("clip.mp4", clip)
+    source = VideoSource("clip.mp4", clip)
     footage = replace(make(source, tmp_path / "proxy.mp4"), size_hw=(95, 159))
     clip.unlink()
     result = walking_squares("clip", smaller.size_hw, list(footage.times), 10, 0.0)

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from app.player.proxy import Source
+from app.player.proxy import VideoSource
 from app.tabs.segment import gpu
 from app.tabs.segment.run import Settings, Snapshot
-from app.tabs.segment.worker import Runs
+from app.tabs.segment.worker import ModelWorker
 from tests.app.fakes import WINDOW, FakePredictor
 from tests.app.tabs.segment.test_worker import FAST, at, ended, until
 
-Open = Callable[..., Runs]
+Open = Callable[..., ModelWorker]
 VISITOR: ContextVar[str] = ContextVar("visitor", default="nobody")
 
 
@@ -32,11 +32,11 @@ def spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture
-def source(clip: Path) -> Source:
-    return Source("clip.mp4", clip)
+def source(clip: Path) -> VideoSource:
+    return VideoSource("clip.mp4", clip)
 
 
-def run(runs: Runs, source: Source, settings: Settings = FAST) -> Snapshot:
+def run(runs: ModelWorker, source: VideoSource, settings: Settings = FAST) -> Snapshot:
     return ended(runs, runs.submit(source, settings))
 
 
@@ -67,7 +67,7 @@ def test_where_the_package_lends_nothing_nothing_changes(spaces: Any, monkeypatc
     assert gpu.lent(load) is load
 
 
-def test_a_run_goes_where_the_gpu_is(open_runs: Open, source: Source, spaces: Any):
+def test_a_run_goes_where_the_gpu_is(open_runs: Open, source: VideoSource, spaces: Any):
     runs = open_runs(gpu.lent(lambda model: FakePredictor()))
     end = run(runs, source, Settings("fast", first=2, score_threshold=0.5))
     assert (end.state, end.sentence, end.stage, end.done, end.total) == ("done", "", "segmenting", 16, 16)
@@ -82,21 +82,21 @@ def test_longer_videos_ask_for_more_up_to_what_everybody_may_have():
 
 
 @pytest.mark.parametrize("error", [ValueError("frame 3 is odd"), FileNotFoundError("no such file: x.pth")])
-def test_what_fails_there_says_so_here(open_runs: Open, source: Source, spaces: Any, error: Exception):
+def test_what_fails_there_says_so_here(open_runs: Open, source: VideoSource, spaces: Any, error: Exception):
     runs = open_runs(gpu.lent(lambda model: FakePredictor(fails_at=8, error=error)))
     end = run(runs, source)
     assert (end.state, end.sentence) == ("failed", str(error))
     assert end.result is not None and end.result.length == WINDOW, "what was done is kept"
 
 
-def test_out_of_memory_there_lowers_the_window(open_runs: Open, source: Source, spaces: Any):
+def test_out_of_memory_there_lowers_the_window(open_runs: Open, source: VideoSource, spaces: Any):
     runs = open_runs(gpu.lent(lambda model: FakePredictor(fits=12)))
     end = run(runs, source)
     assert end.state == "done" and end.sentence.startswith("Memory was short: 12 frames at once")
     assert len(spaces.asked) == 3
 
 
-def test_a_refusal_is_a_sentence(open_runs: Open, source: Source, spaces: Any):
+def test_a_refusal_is_a_sentence(open_runs: Open, source: VideoSource, spaces: Any):
     runs = open_runs(gpu.lent(lambda model: FakePredictor()))
     importlib.import_module("gradio.exceptions")  # takes longer than a run is waited for
     spaces.refuses.append("You have exceeded your quota")
@@ -105,7 +105,7 @@ def test_a_refusal_is_a_sentence(open_runs: Open, source: Source, spaces: Any):
     assert run(runs, source).state == "done", "the next one is not harmed"
 
 
-def test_a_cancelled_run_keeps_its_windows(open_runs: Open, source: Source, spaces: Any):
+def test_a_cancelled_run_keeps_its_windows(open_runs: Open, source: VideoSource, spaces: Any):
     runs = open_runs(gpu.lent(lambda model: FakePredictor(seconds=0.05)))
     token = runs.submit(source, FAST)
     until(lambda: at(runs, token).result)
@@ -114,7 +114,7 @@ def test_a_cancelled_run_keeps_its_windows(open_runs: Open, source: Source, spac
     assert end.state == "cancelled" and end.result is not None and 0 < end.result.length < 18
 
 
-def test_the_call_is_made_for_the_visitor_who_asked(open_runs: Open, source: Source, spaces: Any):
+def test_the_call_is_made_for_the_visitor_who_asked(open_runs: Open, source: VideoSource, spaces: Any):
     seen: list[str] = []
 
     def load(model: str) -> FakePredictor:

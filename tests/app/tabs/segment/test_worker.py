@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from app.player.proxy import Source
+from app.player.proxy import VideoSource
 from app.tabs.segment import worker as jobs
 from app.tabs.segment.estimates import Speeds
 from app.tabs.segment.run import LOADING, Meter, Run, Settings, Snapshot
-from app.tabs.segment.worker import Runs
+from app.tabs.segment.worker import ModelWorker
 from tests.app.fakes import WINDOW, FakePredictor, make_video
 
-Open = Callable[..., Runs]
+Open = Callable[..., ModelWorker]
 FAST = Settings("fast")
 
 
@@ -27,30 +27,30 @@ def until(wanted: Callable[[], object], seconds: float = 10.0) -> float:
     return time.monotonic() - start
 
 
-def at(runs: Runs, token: str) -> Snapshot:
+def at(runs: ModelWorker, token: str) -> Snapshot:
     now = runs.snapshot(token)
     assert now is not None
     return now
 
 
-def ended(runs: Runs, token: str) -> Snapshot:
+def ended(runs: ModelWorker, token: str) -> Snapshot:
     until(lambda: at(runs, token).over)
     return at(runs, token)
 
 
 @pytest.fixture
-def source(clip: Path) -> Source:
-    return Source("clip.mp4", clip)
+def source(clip: Path) -> VideoSource:
+    return VideoSource("clip.mp4", clip)
 
 
-def test_a_run_gives_the_tracks_of_all_frames(open_runs: Open, source: Source):
+def test_a_run_gives_the_tracks_of_all_frames(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor())
     end = ended(runs, runs.submit(source, FAST))
     assert (end.state, end.sentence) == ("done", "")
     assert end.result is not None and end.result.length == 18 and len(end.result.tracks) == 2
 
 
-def test_the_settings_reach_the_model(open_runs: Open, source: Source):
+def test_the_settings_reach_the_model(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor())
     end = ended(runs, runs.submit(source, Settings("fast", score_threshold=0.5, max_tracks=5)))
     assert end.result is not None and [track.score for track in end.result.tracks] == [0.93]
@@ -59,7 +59,9 @@ def test_the_settings_reach_the_model(open_runs: Open, source: Source):
 
 
 @pytest.mark.parametrize(("first", "stop", "length"), [(4, 9, 5), (4, None, 14), (0, 3, 3), (10, 99, 8)])
-def test_a_range_of_frames_can_be_chosen(open_runs: Open, source: Source, first: int, stop: int | None, length: int):
+def test_a_range_of_frames_can_be_chosen(
+    open_runs: Open, source: VideoSource, first: int, stop: int | None, length: int
+):
     runs = open_runs(lambda model: FakePredictor())
     token = runs.submit(source, Settings("fast", first=first, stop=stop))
     end = ended(runs, token)
@@ -69,13 +71,13 @@ def test_a_range_of_frames_can_be_chosen(open_runs: Open, source: Source, first:
     assert run is not None and len(list(run.opened().frames())) == length
 
 
-def test_a_range_beyond_the_end_says_how_many_frames_there_are(open_runs: Open, source: Source):
+def test_a_range_beyond_the_end_says_how_many_frames_there_are(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor())
     end = ended(runs, runs.submit(source, Settings("fast", first=18, stop=20)))
     assert (end.state, end.sentence) == ("failed", "clip: expected a frame 18, but the video holds 18 frames")
 
 
-def test_tracks_are_shown_while_the_rest_is_computed(open_runs: Open, source: Source):
+def test_tracks_are_shown_while_the_rest_is_computed(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor(0.05))
     token = runs.submit(source, FAST)
     until(lambda: at(runs, token).result)
@@ -83,7 +85,7 @@ def test_tracks_are_shown_while_the_rest_is_computed(open_runs: Open, source: So
     assert now.state == "running" and now.result is not None and now.result.length == WINDOW
 
 
-def test_it_reports_frames_rate_and_time_left(open_runs: Open, source: Source):
+def test_it_reports_frames_rate_and_time_left(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor(0.05))
     token = runs.submit(source, FAST)
     until(lambda: at(runs, token).done >= 4)
@@ -93,7 +95,7 @@ def test_it_reports_frames_rate_and_time_left(open_runs: Open, source: Source):
     assert now.seconds_left is not None and 0 < now.seconds_left < 14 / 2
 
 
-def test_cancel_keeps_the_windows_that_are_done(open_runs: Open, source: Source):
+def test_cancel_keeps_the_windows_that_are_done(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor(0.1))
     token = runs.submit(source, FAST)
     until(lambda: at(runs, token).done > WINDOW)
@@ -105,7 +107,7 @@ def test_cancel_keeps_the_windows_that_are_done(open_runs: Open, source: Source)
     assert end.result is not None and end.result.length == WINDOW
 
 
-def test_the_same_again_goes_on_behind_what_a_cancel_has_kept(open_runs: Open, source: Source):
+def test_the_same_again_goes_on_behind_what_a_cancel_has_kept(open_runs: Open, source: VideoSource):
     model = FakePredictor(0.05)
     runs = open_runs(lambda name: model)
     token = runs.submit(source, FAST)
@@ -125,7 +127,7 @@ def test_the_same_again_goes_on_behind_what_a_cancel_has_kept(open_runs: Open, s
     assert not runs.again(token, source, FAST)
 
 
-def test_cancel_before_the_first_window_leaves_nothing(open_runs: Open, source: Source):
+def test_cancel_before_the_first_window_leaves_nothing(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor(0.1))
     token = runs.submit(source, FAST)
     until(lambda: at(runs, token).done == 1)
@@ -134,7 +136,7 @@ def test_cancel_before_the_first_window_leaves_nothing(open_runs: Open, source: 
     assert (end.state, end.result) == ("cancelled", None) and "before the first frames" in end.sentence
 
 
-def test_cancel_while_a_model_loads_does_not_wait_for_it(open_runs: Open, source: Source):
+def test_cancel_while_a_model_loads_does_not_wait_for_it(open_runs: Open, source: VideoSource):
     loaded = threading.Event()
 
     def load(model: str) -> FakePredictor:
@@ -151,7 +153,7 @@ def test_cancel_while_a_model_loads_does_not_wait_for_it(open_runs: Open, source
     assert at(runs, token).result is None
 
 
-def test_one_works_and_the_others_wait_in_line(open_runs: Open, source: Source):
+def test_one_works_and_the_others_wait_in_line(open_runs: Open, source: VideoSource):
     working: set[int] = set()
     most = []
 
@@ -170,7 +172,7 @@ def test_one_works_and_the_others_wait_in_line(open_runs: Open, source: Source):
     assert most == [1, 1, 1]
 
 
-def test_a_waiting_run_is_cancelled_at_once_and_no_longer_counted(open_runs: Open, source: Source):
+def test_a_waiting_run_is_cancelled_at_once_and_no_longer_counted(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor(0.05))
     first, second, third = (runs.submit(source, FAST) for _ in "abc")
     runs.cancel(second)
@@ -180,7 +182,7 @@ def test_a_waiting_run_is_cancelled_at_once_and_no_longer_counted(open_runs: Ope
     assert at(runs, second).result is None
 
 
-def test_a_run_is_found_by_its_token_alone(open_runs: Open, source: Source):
+def test_a_run_is_found_by_its_token_alone(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor(0.01))
     mine, other = runs.submit(source, FAST), runs.submit(source, FAST)
     assert mine != other and all(len(token) == 32 for token in (mine, other))
@@ -196,7 +198,7 @@ def test_a_run_is_found_by_its_token_alone(open_runs: Open, source: Source):
 # --- pages come and go
 
 
-def test_a_run_without_a_page_is_cancelled_after_the_time_of_grace(open_runs: Open, source: Source):
+def test_a_run_without_a_page_is_cancelled_after_the_time_of_grace(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor(0.1), grace=0.3)
     token = runs.submit(source, FAST)
     runs.leave(token)
@@ -204,7 +206,7 @@ def test_a_run_without_a_page_is_cancelled_after_the_time_of_grace(open_runs: Op
     assert at(runs, token).state == "cancelled"
 
 
-def test_a_page_that_comes_back_in_time_keeps_its_run(open_runs: Open, source: Source):
+def test_a_page_that_comes_back_in_time_keeps_its_run(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor(0.04), grace=0.2)
     token = runs.submit(source, FAST)
     runs.leave(token)
@@ -212,7 +214,7 @@ def test_a_page_that_comes_back_in_time_keeps_its_run(open_runs: Open, source: S
     assert ended(runs, token).state == "done"
 
 
-def test_a_run_goes_on_as_long_as_one_of_its_pages_is_open(open_runs: Open, source: Source):
+def test_a_run_goes_on_as_long_as_one_of_its_pages_is_open(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor(0.1), grace=0.1)
     token = runs.submit(source, FAST)
     runs.join(token)
@@ -227,7 +229,7 @@ def test_a_run_goes_on_as_long_as_one_of_its_pages_is_open(open_runs: Open, sour
 # --- memory
 
 
-def test_out_of_memory_halves_the_window_and_says_so(open_runs: Open, source: Source):
+def test_out_of_memory_halves_the_window_and_says_so(open_runs: Open, source: VideoSource):
     predictor = FakePredictor(fits=6)
     runs = open_runs(lambda model: predictor)
     end = ended(runs, runs.submit(source, FAST))
@@ -239,7 +241,7 @@ def test_out_of_memory_halves_the_window_and_says_so(open_runs: Open, source: So
     assert end.result is not None and end.result.length == 18
 
 
-def test_what_fits_in_no_window_fails_with_the_models_sentence(open_runs: Open, source: Source):
+def test_what_fits_in_no_window_fails_with_the_models_sentence(open_runs: Open, source: VideoSource):
     predictor = FakePredictor(fits=2)
     runs = open_runs(lambda model: predictor)
     end = ended(runs, runs.submit(source, FAST))
@@ -247,7 +249,7 @@ def test_what_fits_in_no_window_fails_with_the_models_sentence(open_runs: Open, 
     assert (end.state, end.sentence) == ("failed", "out of memory with 3 frames at once")
 
 
-def test_a_pass_that_begins_again_takes_nothing_away(open_runs: Open, source: Source):
+def test_a_pass_that_begins_again_takes_nothing_away(open_runs: Open, source: VideoSource):
     lengths: list[int] = []
     predictor = FakePredictor(0.01, fails_at=13, error=MemoryError("late"))
 
@@ -267,7 +269,7 @@ def test_a_pass_that_begins_again_takes_nothing_away(open_runs: Open, source: So
     assert lengths == sorted(lengths) and lengths[-1] == 18 and 12 in lengths
 
 
-def test_out_of_memory_lets_the_other_models_go(open_runs: Open, source: Source):
+def test_out_of_memory_lets_the_other_models_go(open_runs: Open, source: VideoSource):
     loads: list[str] = []
 
     def load(model: str) -> FakePredictor:
@@ -284,13 +286,15 @@ def test_out_of_memory_lets_the_other_models_go(open_runs: Open, source: Source)
 
 
 @pytest.mark.parametrize("error", [ValueError, OSError])
-def test_an_expected_error_is_its_sentence_without_the_servers_folders(open_runs: Open, source: Source, error: type):
+def test_an_expected_error_is_its_sentence_without_the_servers_folders(
+    open_runs: Open, source: VideoSource, error: type
+):
     runs = open_runs(lambda model: FakePredictor(fails_at=2, error=error(f"{source.path}: something is wrong")))
     end = ended(runs, runs.submit(source, FAST))
     assert (end.state, end.sentence, end.result) == ("failed", "clip.mp4: something is wrong", None)
 
 
-def test_an_unexpected_error_ends_one_run_and_not_the_worker(open_runs: Open, source: Source):
+def test_an_unexpected_error_ends_one_run_and_not_the_worker(open_runs: Open, source: VideoSource):
     models = {"bad": FakePredictor(fails_at=2, error=RuntimeError("index out of bounds")), "good": FakePredictor()}
     runs = open_runs(models.__getitem__)
     end = ended(runs, runs.submit(source, Settings("bad")))
@@ -303,14 +307,14 @@ def test_a_cut_off_video_says_how_much_of_it_there_was(open_runs: Open, tmp_path
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     runs = open_runs(lambda model: FakePredictor())
-    end = ended(runs, runs.submit(Source("cut.mkv", cut), FAST))
+    end = ended(runs, runs.submit(VideoSource("cut.mkv", cut), FAST))
     assert end.state == "done" and "cut.mkv is cut off" in end.sentence
 
 
 # --- what is left afterwards
 
 
-def test_finished_runs_are_handed_on_and_a_mistake_there_does_no_harm(open_runs: Open, source: Source):
+def test_finished_runs_are_handed_on_and_a_mistake_there_does_no_harm(open_runs: Open, source: VideoSource):
     told: list[tuple[str, str]] = []
 
     def finished(run: Run) -> None:
@@ -325,7 +329,7 @@ def test_finished_runs_are_handed_on_and_a_mistake_there_does_no_harm(open_runs:
     assert told == [(tokens[0], "done"), (tokens[2], "done")]
 
 
-def test_a_run_is_measured_for_the_next_estimate(open_runs: Open, source: Source):
+def test_a_run_is_measured_for_the_next_estimate(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor(0.01))
     assert runs.estimate("tevit_demo", (96, 160), 100).seconds is None
     ended(runs, runs.submit(source, Settings("tevit_demo")))
@@ -334,7 +338,7 @@ def test_a_run_is_measured_for_the_next_estimate(open_runs: Open, source: Source
     assert seconds is not None and 0.9 < seconds < 20
 
 
-def test_old_runs_leave_the_disk_and_close_leaves_nothing(open_runs: Open, source: Source):
+def test_old_runs_leave_the_disk_and_close_leaves_nothing(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor())
     old = runs.submit(source, FAST)
     ended(runs, old)
@@ -347,7 +351,7 @@ def test_old_runs_leave_the_disk_and_close_leaves_nothing(open_runs: Open, sourc
     assert not runs.folder.exists()
 
 
-def test_close_stops_the_run_that_goes_on(open_runs: Open, source: Source):
+def test_close_stops_the_run_that_goes_on(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor(0.1))
     token = runs.submit(source, FAST)
     until(lambda: at(runs, token).done == 2)

@@ -11,16 +11,16 @@ import numpy as np
 
 from app.analysis.evaluating import NAMES, SAMPLES, StoredEvaluation
 from app.projects.project import Project
-from tevit.evaluation.api import Evaluation, conclude
+from tevit.evaluation.api import Evaluation, accumulate
 from tevit.evaluation.bootstrap import Interval, differences, draw_weights, intervals, resample
 from tevit.evaluation.breakdown import Part, by_length, by_size, by_video
 from tevit.evaluation.curves import Curves, count_positives, curves, figure
 from tevit.evaluation.error_columns import ALL_TYPES, Columns, Geometry, columns, geometry
 from tevit.evaluation.error_types import TYPES
 from tevit.evaluation.errors import Errors, Limits, find_costs, find_errors
-from tevit.evaluation.matching import Outcome, Question, settle
+from tevit.evaluation.matching import IgnoreMasks, Matches, match_all
 from tevit.evaluation.oracle_gaps import Gap, Gaps, find_gaps
-from tevit.evaluation.overlaps import Measured
+from tevit.evaluation.overlaps import Overlaps
 from tevit.evaluation.score_filter import above
 
 FEWER_SAMPLES = 200  # at a cut-off, so that it is answered at once
@@ -40,7 +40,7 @@ class ModelAnalysis:
     kept: StoredEvaluation
     limits: Limits
     cutoff: float
-    measured: Measured
+    measured: Overlaps
     figures: Mapping[str, float]
     columns: Columns
     ap: float
@@ -60,10 +60,10 @@ class ModelAnalysis:
     @cached_property
     def evaluation(self) -> Evaluation:
         """All official figures and curves."""
-        return conclude(self.measured)
+        return accumulate(self.measured)
 
     @cached_property
-    def quick(self) -> tuple[Outcome, Curves]:
+    def quick(self) -> tuple[Matches, Curves]:
         """What became of every prediction, and the curves, of all sizes together."""
         return _quick(self.measured)
 
@@ -160,11 +160,13 @@ def with_limits(found: ModelAnalysis, limits: Limits, cutoff: float) -> ModelAna
     return result
 
 
-def _quick(measured: Measured) -> tuple[Outcome, Curves]:
+def _quick(measured: Overlaps) -> tuple[Matches, Curves]:
     """Without the sizes, that would take three times as long again."""
     inputs = measured.inputs
-    everything = Question(np.zeros((1, len(inputs.truths.ids)), bool), np.zeros((1, len(inputs.predictions.ids)), bool))
-    outcome = settle(measured.groups, inputs.truths, inputs.predictions, everything)
+    everything = IgnoreMasks(
+        np.zeros((1, len(inputs.truths.ids)), bool), np.zeros((1, len(inputs.predictions.ids)), bool)
+    )
+    outcome = match_all(measured.groups, inputs.truths, inputs.predictions, everything)
     return outcome, curves(outcome, count_positives(inputs, everything))
 
 
@@ -197,7 +199,7 @@ class Comparison:
         return self.models[0].cutoff
 
     @property
-    def measured(self) -> Measured:
+    def measured(self) -> Overlaps:
         """Of the first model: its videos, categories and truths are everybody's."""
         return self.models[0].measured
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from app.projects.class_names import apply
-from tevit.evaluation.api import conclude
+from tevit.evaluation.api import accumulate
 from tevit.evaluation.bootstrap import draw_weights, resample
 from tevit.evaluation.breakdown import Part
 from tevit.evaluation.cache import pack, unpack
@@ -22,7 +22,7 @@ from tevit.evaluation.error_columns import Columns, columns, geometry
 from tevit.evaluation.errors import Limits, find_costs
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.oracle_gaps import Gap, Gaps, find_gaps
-from tevit.evaluation.overlaps import Measured, measure
+from tevit.evaluation.overlaps import Overlaps, compute_overlaps
 from tevit.io.files import atomic
 from tevit.io.ytvis import read_results
 
@@ -72,7 +72,7 @@ class StoredEvaluation(msgspec.Struct):
     predictions a video and class. samples: figure -> float64 (S,), of the bootstrap."""
 
     head: EvaluationSummary
-    measured: Measured
+    measured: Overlaps
     columns: Columns
     precision: np.ndarray
     samples: Mapping[str, np.ndarray]
@@ -90,16 +90,16 @@ def evaluate_into(order: EvaluationRequest, report: StageCallback | None = None)
     def masks(stage: str, done: int, total: int | None) -> None:
         say(stage, done, total or 1)
 
-    measured = measure(inputs, progress=masks, all_pairs=True, processes=order.processes)
+    measured = compute_overlaps(inputs, progress=masks, all_pairs=True, processes=order.processes)
     arrays = _arrays(measured, say)
     target = Path(order.target)
     with atomic(target) as part, part.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def _arrays(measured: Measured, say: StageCallback) -> dict[str, np.ndarray]:
+def _arrays(measured: Overlaps, say: StageCallback) -> dict[str, np.ndarray]:
     say("figures", 1, _STEPS)
-    evaluation = conclude(measured)
+    evaluation = accumulate(measured)
     say("kinds of errors", 2, _STEPS)
     limits = Limits()
     costs = find_costs(measured, limits)

@@ -19,7 +19,7 @@ from tevit.benchmarks.record import hardware
 from tevit.benchmarks.timing import took
 from tevit.evaluation.errors import find_errors
 from tevit.evaluation.inputs import read_inputs
-from tevit.evaluation.overlaps import measure
+from tevit.evaluation.overlaps import compute_overlaps
 from tevit.inference.accumulate import Collected
 from tevit.inference.association import Linking
 from tevit.inference.dataset import in_order
@@ -74,7 +74,7 @@ def _measured(
         results = _results(predictor, dataset, args.frames, window, linking, seen, progress)
         seconds = took(lambda: write_results(path, results), predictor.device).seconds
         figures = evaluate(args.dataset, path).figures
-        errors = find_errors(measure(read_inputs(args.dataset, path), all_pairs=True))
+        errors = find_errors(compute_overlaps(read_inputs(args.dataset, path), all_pairs=True))
     switches = sum(len(record.switches) for record in errors.records if record.kind == "truth")
     cost = {"frames_seen": seen[0] / seen[1], "frames_per_second": seen[1] / seconds}
     return {"AP": figures["AP"], "AP50": figures["AP50"], "switches": switches, **cost}

@@ -48,16 +48,18 @@ def register(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Always 0: what cannot be evaluated is an error."""
-    from tevit.evaluation.api import conclude
+    from tevit.evaluation.api import accumulate
     from tevit.evaluation.errors import Limits, find_errors
     from tevit.evaluation.inputs import read_inputs
     from tevit.evaluation.oracle_gaps import find_gaps
-    from tevit.evaluation.overlaps import measure
+    from tevit.evaluation.overlaps import compute_overlaps
 
     limits = Limits(positive=args.positive, background=args.background)
     with Patient() as progress:
-        measured = measure(read_inputs(args.gt, args.results), progress=progress, all_pairs=True, processes=processes())
-    evaluation, errors, gaps = conclude(measured), find_errors(measured, limits), find_gaps(measured)
+        measured = compute_overlaps(
+            read_inputs(args.gt, args.results), progress=progress, all_pairs=True, processes=processes()
+        )
+    evaluation, errors, gaps = accumulate(measured), find_errors(measured, limits), find_gaps(measured)
     for warning in evaluation.warnings:
         print(f"tevit: {args.results}: {warning}", file=sys.stderr)
     summary = _summary(evaluation, errors, gaps)

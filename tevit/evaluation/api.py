@@ -9,8 +9,8 @@ import numpy as np
 from tevit.evaluation.breakdown import Part, by_length, by_size, by_video
 from tevit.evaluation.curves import FIGURES, Curves, by_area, count_positives, curves, figure
 from tevit.evaluation.inputs import Found, Source, read_inputs
-from tevit.evaluation.matching import Outcome, settle
-from tevit.evaluation.overlaps import Measured, frame_ious, measure
+from tevit.evaluation.matching import Matches, match_all
+from tevit.evaluation.overlaps import Overlaps, compute_overlaps, frame_ious
 
 if TYPE_CHECKING:  # it imports a progress bar, which takes a while
     from tevit.progress import Progress
@@ -27,8 +27,8 @@ class Evaluation:
     per_class: Mapping[int, Mapping[str, float]]
     names: Mapping[int, str]
     curves: Curves
-    measured: Measured
-    outcome: Outcome
+    measured: Overlaps
+    outcome: Matches
     warnings: tuple[str, ...]
 
     def by_size(self) -> Mapping[str, Part]:
@@ -61,15 +61,15 @@ def evaluate(
     among so many, in a program that has no threads.
     Raises: OSError or ValueError where something cannot be read or does not fit together.
     """
-    return conclude(measure(read_inputs(gt, results), agnostic, progress, processes=processes))
+    return accumulate(compute_overlaps(read_inputs(gt, results), agnostic, progress, processes=processes))
 
 
-def conclude(measured: Measured) -> Evaluation:
+def accumulate(measured: Overlaps) -> Evaluation:
     """The figures of what has been measured."""
     inputs = measured.inputs
     names = {-1: "all"} if measured.agnostic else inputs.categories
     question = by_area(inputs)
-    outcome = settle(measured.groups, inputs.truths, inputs.predictions, question)
+    outcome = match_all(measured.groups, inputs.truths, inputs.predictions, question)
     found = curves(outcome, count_positives(inputs, question, measured.agnostic))
     return Evaluation(
         figures={name: figure(found, name) for name in FIGURES},

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tevit.evaluation.curves import FIGURES, MOST, RECALL_POINTS, by_area
-from tevit.evaluation.matching import Outcome
-from tevit.evaluation.overlaps import Measured
+from tevit.evaluation.matching import Matches
+from tevit.evaluation.overlaps import Overlaps
 
 if TYPE_CHECKING:  # it imports a progress bar, which takes a while
     from tevit.progress import Progress
@@ -36,8 +36,8 @@ def draw_weights(videos: int, samples: int, seed: int = 0) -> np.ndarray:
 
 
 def resample(
-    measured: Measured,
-    outcome: Outcome,
+    measured: Overlaps,
+    outcome: Matches,
     weights: np.ndarray,
     progress: "Progress | None" = None,
     names: Sequence[str] = _ALL,
@@ -60,7 +60,7 @@ def resample(
 
 
 def _figures(
-    measured: Measured, outcome: Outcome, weights: np.ndarray, counting: np.ndarray, names: Sequence[str]
+    measured: Overlaps, outcome: Matches, weights: np.ndarray, counting: np.ndarray, names: Sequence[str]
 ) -> Samples:
     inputs = measured.inputs
     kinds = inputs.truths.categories * (not measured.agnostic)
@@ -86,7 +86,7 @@ def _figures(
 
 
 def _class_figures(
-    outcome: Outcome, here: np.ndarray, a: int, weights: np.ndarray, positives: np.ndarray
+    outcome: Matches, here: np.ndarray, a: int, weights: np.ndarray, positives: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """AP (S, T) and recall (M, S, T) of one class. here: its predictions, best first; weights: (S, n), of these."""
     right, ignored = outcome.right[a][:, here], outcome.ignored[a][:, here]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tevit.evaluation.curves import AREA_RANGES, Curves, by_range, count_positives, curves, mean_of_known
-from tevit.evaluation.matching import Outcome, Question, settle
-from tevit.evaluation.overlaps import Measured
+from tevit.evaluation.matching import IgnoreMasks, Matches, match_all
+from tevit.evaluation.overlaps import Overlaps
 
 LENGTHS = {"up to 16 frames": (0, 16), "17 to 32 frames": (17, 32), "33 frames and more": (33, np.inf)}
 """Frames in which a track is there; the limits are those of TIVE (arXiv 2210.08856)."""
@@ -26,22 +26,22 @@ class Part:
     AR100: float
 
 
-def by_size(measured: Measured) -> Mapping[str, Part]:
+def by_size(measured: Overlaps) -> Mapping[str, Part]:
     """The official area ranges; a prediction that takes nothing counts in the range of its own area."""
     inputs = measured.inputs
     question = by_range(inputs.truths.areas, inputs.predictions.areas, list(AREA_RANGES.values()))
     return dict(zip(AREA_RANGES, _parts(measured, question), strict=True))
 
 
-def by_length(measured: Measured) -> Mapping[str, Part]:
+def by_length(measured: Overlaps) -> Mapping[str, Part]:
     """Ranges of track length; a prediction that takes nothing counts in the range of its own length."""
     question = by_range(measured.truth_frames, measured.prediction_frames, list(LENGTHS.values()))
     return dict(zip(LENGTHS, _parts(measured, question), strict=True))
 
 
-def _parts(measured: Measured, question: Question) -> list[Part]:
+def _parts(measured: Overlaps, question: IgnoreMasks) -> list[Part]:
     inputs = measured.inputs
-    outcome = settle(measured.groups, inputs.truths, inputs.predictions, question)
+    outcome = match_all(measured.groups, inputs.truths, inputs.predictions, question)
     positives = count_positives(inputs, question, measured.agnostic)
     found = curves(outcome, positives)
     return [_part(found, a, int(positives[a].sum())) for a in range(len(positives))]
@@ -58,7 +58,7 @@ def _part(found: Curves, a: int, truths: int) -> Part:
     )
 
 
-def by_video(measured: Measured, outcome: Outcome) -> Mapping[int, Part]:
+def by_video(measured: Overlaps, outcome: Matches) -> Mapping[int, Part]:
     """Each video as if it were the whole data set; video id -> its figures.
 
     outcome: of the official question, of which the first row (all areas) is used.
@@ -76,10 +76,10 @@ def by_video(measured: Measured, outcome: Outcome) -> Mapping[int, Part]:
     return result
 
 
-def _restrict(outcome: Outcome, chosen: np.ndarray, categories: np.ndarray) -> Outcome:
+def _restrict(outcome: Matches, chosen: np.ndarray, categories: np.ndarray) -> Matches:
     """Some predictions of some classes, which are numbered anew."""
     chosen = chosen[np.isin(outcome.categories[chosen], categories)]
-    return Outcome(
+    return Matches(
         predictions=outcome.predictions[chosen],
         categories=np.searchsorted(categories, outcome.categories[chosen]),
         ranks=outcome.ranks[chosen],

@@ -7,8 +7,8 @@ import msgspec
 import numpy as np
 
 from tevit.evaluation.inputs import Inputs, LeftOut, Tracks, VideoFacts
-from tevit.evaluation.matching import Group
-from tevit.evaluation.overlaps import Measured, VideoPairs
+from tevit.evaluation.matching import VideoClassPairs
+from tevit.evaluation.overlaps import Overlaps, VideoPairs
 
 Arrays = Mapping[str, np.ndarray]
 _COLUMNS = ("ids", "videos", "categories", "scores", "areas", "crowd")
@@ -25,7 +25,7 @@ class _Head(msgspec.Struct):
     predictions: str
 
 
-def pack(measured: Measured) -> dict[str, np.ndarray]:
+def pack(measured: Overlaps) -> dict[str, np.ndarray]:
     """Everything but the way to the masks, as arrays of numbers; "head": uint8, JSON."""
     inputs = measured.inputs
     head = _Head(
@@ -49,7 +49,7 @@ def pack(measured: Measured) -> dict[str, np.ndarray]:
     }
 
 
-def _pack_groups(groups: Sequence[Group]) -> dict[str, np.ndarray]:
+def _pack_groups(groups: Sequence[VideoClassPairs]) -> dict[str, np.ndarray]:
     facts = [(g.video, g.category, len(g.truths), len(g.predictions)) for g in groups]
     return {
         "groups.facts": np.array(facts, np.int64).reshape(-1, 4),
@@ -74,7 +74,7 @@ def _joined(arrays: Sequence[np.ndarray], dtype: type) -> np.ndarray:
     return np.concatenate([np.zeros(0, dtype), *(array.ravel() for array in arrays)])
 
 
-def unpack(arrays: Arrays) -> Measured:
+def unpack(arrays: Arrays) -> Overlaps:
     """What `pack` was given; its masks cannot be asked for."""
     head = msgspec.json.decode(arrays["head"].tobytes(), type=_Head)
     inputs = Inputs(
@@ -85,7 +85,7 @@ def unpack(arrays: Arrays) -> Measured:
         left_out=tuple(head.left_out),
         warnings=tuple(head.input_warnings),
     )
-    return Measured(
+    return Overlaps(
         inputs=inputs,
         groups=_groups(arrays),
         truth_frames=arrays["truths.frames"],
@@ -115,10 +115,10 @@ class _Reader:
         return self._array[start : self._place].reshape(shape)
 
 
-def _groups(arrays: Arrays) -> list[Group]:
+def _groups(arrays: Arrays) -> list[VideoClassPairs]:
     truths, predictions, ious = (_Reader(arrays[f"groups.{name}"]) for name in ("truths", "predictions", "ious"))
     return [
-        Group(video, category, truths(count_t), predictions(count_p), ious(count_p, count_t))
+        VideoClassPairs(video, category, truths(count_t), predictions(count_p), ious(count_p, count_t))
         for video, category, count_t, count_p in arrays["groups.facts"].tolist()
     ]
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tevit.evaluation.inputs import Inputs
-from tevit.evaluation.matching import Outcome, Question
+from tevit.evaluation.matching import IgnoreMasks, Matches
 
 RECALL_POINTS = np.linspace(0.0, 1.0, 101)
 AREA_RANGES = {"all": (0, 1e10), "small": (0, 128**2), "medium": (128**2, 256**2), "large": (256**2, 1e10)}
@@ -54,7 +54,7 @@ class Curves:
     scores: np.ndarray
 
 
-def curves(outcome: Outcome, positives: np.ndarray, most: tuple[int, ...] = MOST) -> Curves:
+def curves(outcome: Matches, positives: np.ndarray, most: tuple[int, ...] = MOST) -> Curves:
     """The curves of every class. positives: int64 (A, K), the truths that count."""
     questions, thresholds, _ = outcome.right.shape
     shape = (thresholds, len(RECALL_POINTS), positives.shape[1], questions, len(most))
@@ -79,7 +79,7 @@ def curves(outcome: Outcome, positives: np.ndarray, most: tuple[int, ...] = MOST
 
 
 def _curves(
-    outcome: Outcome, chosen: np.ndarray, counted: np.ndarray, positives: np.ndarray
+    outcome: Matches, chosen: np.ndarray, counted: np.ndarray, positives: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Precision (A, T, R), recall (A, T) and scores (A, T, R) of predictions in the order of their scores.
 
@@ -123,20 +123,20 @@ def mean_of_known(values: np.ndarray) -> float:
     return float(known.mean()) if known.size else -1.0
 
 
-def by_area(inputs: Inputs) -> Question:
+def by_area(inputs: Inputs) -> IgnoreMasks:
     """The official four area ranges."""
     return by_range(inputs.truths.areas, inputs.predictions.areas, list(AREA_RANGES.values()))
 
 
-def by_range(truths: np.ndarray, predictions: np.ndarray, ranges: list[tuple[float, float]]) -> Question:
+def by_range(truths: np.ndarray, predictions: np.ndarray, ranges: list[tuple[float, float]]) -> IgnoreMasks:
     """Tracks whose number lies in each range, limits included. truths, predictions: a number for each track."""
     ignored, outside = (
         np.stack([(numbers < low) | (numbers > high) for low, high in ranges]) for numbers in (truths, predictions)
     )
-    return Question(ignored, outside)
+    return IgnoreMasks(ignored, outside)
 
 
-def count_positives(inputs: Inputs, question: Question, agnostic: bool = False) -> np.ndarray:
+def count_positives(inputs: Inputs, question: IgnoreMasks, agnostic: bool = False) -> np.ndarray:
     """int64 (A, K): the truths of each class that count; one class where all are pooled."""
     truths = inputs.truths
     kinds = np.zeros(len(truths.ids), np.int64) if agnostic else truths.categories

@@ -9,7 +9,7 @@ from tevit.evaluation.coverage import coverage
 from tevit.evaluation.error_table import prediction_shares, truth_shares
 from tevit.evaluation.error_types import TYPES
 from tevit.evaluation.errors import Costs
-from tevit.evaluation.overlaps import Measured, VideoPairs
+from tevit.evaluation.overlaps import Overlaps, VideoPairs
 
 ALL_TYPES = (*TYPES, "correct", "explained", "ignored")
 _CODES = {type: code for code, type in enumerate(ALL_TYPES)}
@@ -73,7 +73,7 @@ class _Facts:
         self.worst[where] = np.where(seen.any(axis=1), lowest, -1)
 
 
-def geometry(measured: Measured, cover: float) -> Geometry:
+def geometry(measured: Overlaps, cover: float) -> Geometry:
     """measured: with all pairs. cover: as of Limits."""
     truths, predictions = measured.inputs.truths, measured.inputs.predictions
     sizes = [len(pairs.predictions) * len(pairs.truths) for pairs in measured.pairs]
@@ -109,7 +109,7 @@ def _measure_video(found: Geometry, pairs: VideoPairs, start: int, cover: float)
     found.alone_p.flag[pairs.predictions] = covered.switchers
 
 
-def columns(measured: Measured, costs: Costs, known: Geometry) -> Columns:
+def columns(measured: Overlaps, costs: Costs, known: Geometry) -> Columns:
     """The same as the records of `find_errors`."""
     verdicts = costs.verdicts
     rows_p = np.flatnonzero(known.place_p >= 0)
@@ -147,7 +147,7 @@ def _at(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 def _of_tracks(
-    measured: Measured, known: Geometry, truths: np.ndarray, predictions: np.ndarray
+    measured: Overlaps, known: Geometry, truths: np.ndarray, predictions: np.ndarray
 ) -> Sequence[np.ndarray]:
     """IoU, frames, worst frame and whether the pair is broken, of pairs and of tracks without another."""
     video_of_p = measured.inputs.predictions.videos

@@ -8,7 +8,7 @@ import numpy as np
 from tevit.evaluation.coverage import coverage
 from tevit.evaluation.error_types import FALSE_POSITIVES, Limits, Verdicts
 from tevit.evaluation.inputs import LeftOut
-from tevit.evaluation.overlaps import Measured, VideoPairs
+from tevit.evaluation.overlaps import Overlaps, VideoPairs
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class ErrorRecord:
 
 
 def records(
-    measured: Measured, verdicts: Verdicts, dap: Mapping[str, float], limits: Limits
+    measured: Overlaps, verdicts: Verdicts, dap: Mapping[str, float], limits: Limits
 ) -> tuple[ErrorRecord, ...]:
     """Of all predictions in file order, then of all truths."""
     shares = prediction_shares(measured, verdicts, dap), truth_shares(measured, verdicts, dap)
@@ -64,7 +64,7 @@ def records(
     return (*sorted(found, key=lambda record: record.prediction_id or 0), *truths)
 
 
-def prediction_shares(measured: Measured, verdicts: Verdicts, dap: Mapping[str, float]) -> np.ndarray:
+def prediction_shares(measured: Overlaps, verdicts: Verdicts, dap: Mapping[str, float]) -> np.ndarray:
     """float64 (N,): the type's dAP, dealt out by score."""
     shares = np.zeros(len(verdicts.predictions))
     for type in FALSE_POSITIVES:
@@ -73,7 +73,7 @@ def prediction_shares(measured: Measured, verdicts: Verdicts, dap: Mapping[str, 
     return shares
 
 
-def truth_shares(measured: Measured, verdicts: Verdicts, dap: Mapping[str, float]) -> np.ndarray:
+def truth_shares(measured: Overlaps, verdicts: Verdicts, dap: Mapping[str, float]) -> np.ndarray:
     """float64 (G,): dAP of what was missed, dealt out so that classes with few truths weigh as much as others."""
     truths = measured.inputs.truths
     counts = np.bincount(truths.categories[~truths.crowd], minlength=len(measured.inputs.categories))
@@ -90,7 +90,7 @@ def _fractions(weights: np.ndarray) -> np.ndarray:
 
 
 def _of_video(
-    measured: Measured, verdicts: Verdicts, pairs: VideoPairs, shares: tuple[np.ndarray, np.ndarray], limits: Limits
+    measured: Overlaps, verdicts: Verdicts, pairs: VideoPairs, shares: tuple[np.ndarray, np.ndarray], limits: Limits
 ) -> tuple[dict[int, ErrorRecord], dict[int, ErrorRecord]]:
     """Row -> record, of predictions and of truths."""
     video = _Video(measured, pairs, limits)
@@ -114,7 +114,7 @@ def _of_video(
 class _Video:
     """Makes the records of one video's tracks; d and g are their positions in its pairs."""
 
-    def __init__(self, measured: Measured, pairs: VideoPairs, limits: Limits):
+    def __init__(self, measured: Overlaps, pairs: VideoPairs, limits: Limits):
         self._inputs, self._pairs = measured.inputs, pairs
         self._ious, self._frame_ious = pairs.ious(), pairs.frame_ious()
         self._coverage = coverage(pairs, self._frame_ious, limits.cover)

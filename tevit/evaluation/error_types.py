@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tevit.evaluation.inputs import Tracks
-from tevit.evaluation.matching import Question, settle
-from tevit.evaluation.overlaps import Measured, VideoPairs
+from tevit.evaluation.matching import IgnoreMasks, match_all
+from tevit.evaluation.overlaps import Overlaps, VideoPairs
 
 FALSE_POSITIVES = ("classification", "spatial", "temporal", "both", "duplicate", "background")
 TYPES = (*FALSE_POSITIVES, "missed")
@@ -47,7 +47,7 @@ class Verdicts:
     predictions_of: np.ndarray
 
 
-def judge(measured: Measured, limits: Limits) -> Verdicts:
+def judge(measured: Overlaps, limits: Limits) -> Verdicts:
     """The type of every prediction; truths are correct, ignored or, so far, missed."""
     verdicts = _start(measured, limits)
     for pairs in measured.pairs:
@@ -55,11 +55,11 @@ def judge(measured: Measured, limits: Limits) -> Verdicts:
     return verdicts
 
 
-def _start(measured: Measured, limits: Limits) -> Verdicts:
+def _start(measured: Overlaps, limits: Limits) -> Verdicts:
     """What the official matching says: correct and ignored; the rest is left open."""
     truths, predictions = measured.inputs.truths, measured.inputs.predictions
-    nothing = Question(np.zeros((1, len(truths.ids)), bool), np.zeros((1, len(predictions.ids)), bool))
-    outcome = settle(measured.groups, truths, predictions, nothing, np.array([limits.positive]))
+    nothing = IgnoreMasks(np.zeros((1, len(truths.ids)), bool), np.zeros((1, len(predictions.ids)), bool))
+    outcome = match_all(measured.groups, truths, predictions, nothing, np.array([limits.positive]))
     types = np.full(len(predictions.ids), "ignored", "<U14")  # among them what is beyond the hundred that count
     types[outcome.predictions] = np.where(outcome.ignored[0, 0], "ignored", "")
     right = outcome.right[0, 0]
@@ -71,7 +71,7 @@ def _start(measured: Measured, limits: Limits) -> Verdicts:
     return Verdicts(types, truths_of, truth_types, predictions_of)
 
 
-def _judge_video(measured: Measured, pairs: VideoPairs, verdicts: Verdicts, limits: Limits) -> None:
+def _judge_video(measured: Overlaps, pairs: VideoPairs, verdicts: Verdicts, limits: Limits) -> None:
     inputs = measured.inputs
     rows = pairs.predictions
     open_ = np.flatnonzero(verdicts.predictions[rows] == "")

@@ -7,8 +7,8 @@ import numpy as np
 
 from tevit.evaluation.error_table import ErrorRecord, records
 from tevit.evaluation.error_types import TYPES, Limits, Verdicts, judge
-from tevit.evaluation.oracle import Ledger, explaining
-from tevit.evaluation.overlaps import Measured
+from tevit.evaluation.oracle import OracleAP, covering_error
+from tevit.evaluation.overlaps import Overlaps
 
 __all__ = ["TYPES", "Costs", "ErrorRecord", "Errors", "Limits", "find_costs", "find_errors"]
 
@@ -36,32 +36,32 @@ class Costs:
     mended: float
 
 
-def find_errors(measured: Measured, limits: Limits | None = None) -> Errors:
+def find_errors(measured: Overlaps, limits: Limits | None = None) -> Errors:
     """Name every error and what it costs. measured: with all pairs, and classes not pooled."""
     found = find_costs(measured, limits or Limits())
     rows = records(measured, found.verdicts, found.dap, found.limits)
     return Errors(found.limits, found.ap, found.dap, found.mended, rows)
 
 
-def find_costs(measured: Measured, limits: Limits) -> Costs:
+def find_costs(measured: Overlaps, limits: Limits) -> Costs:
     """The quick part of `find_errors`."""
     if len(measured.pairs) != len(measured.inputs.videos) or measured.agnostic:
         raise ValueError("errors need the overlaps of all pairs, by class: measure with all_pairs=True")
     verdicts = judge(measured, limits)
-    ledger, rows = _ledger(measured, verdicts)
-    _explain(verdicts, ledger, rows)
-    ledger = replace(ledger, missed=verdicts.truths == "missed")
-    ap = ledger.ap(())
-    dap = {type: ledger.ap((type,)) - ap for type in TYPES}
-    return Costs(limits, verdicts, ap, dap, ledger.ap(TYPES))
+    oracle, rows = _oracle_ap(measured, verdicts)
+    _explain(verdicts, oracle, rows)
+    oracle = replace(oracle, missed=verdicts.truths == "missed")
+    ap = oracle.ap(())
+    dap = {type: oracle.ap((type,)) - ap for type in TYPES}
+    return Costs(limits, verdicts, ap, dap, oracle.ap(TYPES))
 
 
-def _ledger(measured: Measured, verdicts: Verdicts) -> tuple[Ledger, np.ndarray]:
+def _oracle_ap(measured: Overlaps, verdicts: Verdicts) -> tuple[OracleAP, np.ndarray]:
     """Also the rows of the predictions that it holds."""
     truths, predictions = measured.inputs.truths, measured.inputs.predictions
     rows = np.flatnonzero(verdicts.predictions != "ignored")
     order = np.lexsort((rows, predictions.videos[rows], -predictions.scores[rows]))
-    ledger = Ledger(
+    oracle = OracleAP(
         types=verdicts.predictions[rows],
         categories=predictions.categories[rows],
         truths=verdicts.truths_of[rows],
@@ -71,12 +71,12 @@ def _ledger(measured: Measured, verdicts: Verdicts) -> tuple[Ledger, np.ndarray]
         missed=np.zeros(len(truths.ids), bool),
         classes=len(measured.inputs.categories),
     )
-    return ledger, rows
+    return oracle, rows
 
 
-def _explain(verdicts: Verdicts, ledger: Ledger, rows: np.ndarray) -> None:
+def _explain(verdicts: Verdicts, oracle: OracleAP, rows: np.ndarray) -> None:
     """Truths that an error of class or place stands for are not missed."""
-    found = explaining(ledger)
-    explained = ledger.truths[found]
+    found = covering_error(oracle)
+    explained = oracle.truths[found]
     verdicts.truths[explained] = "explained"
     verdicts.predictions_of[explained] = rows[found]

@@ -15,7 +15,7 @@ MOST_PREDICTIONS = 100  # of one video and one class
 
 
 @dataclass(frozen=True, eq=False)
-class Group:
+class VideoClassPairs:
     """The truths and predictions of one video and one class.
 
     video, category: positions in Inputs' lists. truths: int64 (G,), rows of the table in file order. predictions:
@@ -30,7 +30,7 @@ class Group:
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class Matches:
     """What became of every prediction, under each of A questions (area ranges, say) and T thresholds.
 
     predictions: int64 (N,), rows of the table, by category, then video, then rank. categories, ranks: int64 (N,); the
@@ -47,7 +47,7 @@ class Outcome:
     ignored: np.ndarray
 
 
-def deal(ious: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+def match_greedy(ious: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     """Deal the truths of one video and class out to its predictions, one after another.
 
     ious: (D, G), predictions best first. ignored: bool (A, G), truths that do not count, a row a question. crowd:
@@ -74,7 +74,7 @@ def deal(ious: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, thresholds: n
 
 
 def _deal_lone(
-    taken: np.ndarray, groups: Sequence[Group], stops: np.ndarray, crowd: np.ndarray, thresholds: np.ndarray
+    taken: np.ndarray, groups: Sequence[VideoClassPairs], stops: np.ndarray, crowd: np.ndarray, thresholds: np.ndarray
 ) -> None:
     """Fill `taken`, as `settle` has it, for groups of one truth, the usual case, all at once.
 
@@ -99,7 +99,7 @@ def _reach(thresholds: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class IgnoreMasks:
     """Which tracks count, A times over. truth_ignored: bool (A, truths), beside crowds, which never count.
 
     outside: bool (A, predictions), those that are ignored rather than false where they take nothing.
@@ -109,13 +109,13 @@ class Question:
     outside: np.ndarray
 
 
-def settle(
-    groups: Sequence[Group],
+def match_all(
+    groups: Sequence[VideoClassPairs],
     truths: Tracks,
     predictions: Tracks,
-    question: Question,
+    question: IgnoreMasks,
     thresholds: np.ndarray = IOU_THRESHOLDS,
-) -> Outcome:
+) -> Matches:
     """Deal out the truths of all groups, which come by category and then by video."""
     ignored = question.truth_ignored | truths.crowd
     sizes = np.array([len(group.predictions) for group in groups], np.int64)
@@ -125,10 +125,10 @@ def settle(
     _deal_lone(taken, groups, stops, truths.crowd, thresholds)
     for group, stop in zip(groups, stops.tolist(), strict=True):
         if group.ious.size and len(group.truths) > 1:
-            found = deal(group.ious, ignored[:, group.truths], truths.crowd[group.truths], thresholds)
+            found = match_greedy(group.ious, ignored[:, group.truths], truths.crowd[group.truths], thresholds)
             taken[:, :, stop - len(group.predictions) : stop] = np.where(found < 0, -1, group.truths[found])
     right, prediction_ignored = _judge(taken, truths.ids, ignored, question.outside[:, order])
-    return Outcome(
+    return Matches(
         predictions=order,
         categories=np.repeat(np.array([group.category for group in groups], np.int64), sizes),
         ranks=np.arange(len(order)) - np.repeat(stops - sizes, sizes),

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from tevit.evaluation.curves import curves, mean_of_known
-from tevit.evaluation.matching import Outcome
+from tevit.evaluation.matching import Matches
 
 MOVED = ("classification", "spatial", "temporal")
 """Mended by giving them the truth they are about, unless something better has it; all others by taking them away."""
 
 
 @dataclass(frozen=True, eq=False)
-class Ledger:
+class OracleAP:
     """What every prediction and truth counts for.
 
     types: str (N,), of the predictions that count. categories, truths: int64 (N,): their class, and the row of the
@@ -65,7 +65,7 @@ class Ledger:
     def _class_aps(self, rows: np.ndarray, right: np.ndarray, categories: np.ndarray, truths: np.ndarray) -> np.ndarray:
         """float64 (K,). rows: the predictions that are left; right, categories: of all."""
         rows = rows[np.lexsort((self.order[rows], categories[rows]))]
-        outcome = Outcome(
+        outcome = Matches(
             predictions=rows,
             categories=categories[rows],
             ranks=np.zeros(len(rows), np.int64),
@@ -78,6 +78,6 @@ class Ledger:
         return np.where(truths > 0, precision.mean(axis=0), -1.0)
 
 
-def explaining(ledger: Ledger) -> np.ndarray:
+def covering_error(oracle: OracleAP) -> np.ndarray:
     """int64: of all errors of class or place, the one that stands for each truth that nothing has found."""
-    return ledger._moved(MOVED)
+    return oracle._moved(MOVED)

@@ -12,8 +12,8 @@ import numpy as np
 from tevit.evaluation.breakdown import LENGTHS
 from tevit.evaluation.curves import by_range, count_positives, curves, mean_of_known
 from tevit.evaluation.inputs import Tracks
-from tevit.evaluation.matching import MOST_PREDICTIONS, Group, Question, settle
-from tevit.evaluation.overlaps import Measured, VideoPairs
+from tevit.evaluation.matching import MOST_PREDICTIONS, IgnoreMasks, VideoClassPairs, match_all
+from tevit.evaluation.overlaps import Overlaps, VideoPairs
 
 _TINY = 1e-9
 LEAST_IOU = 0.1
@@ -61,14 +61,14 @@ class Gaps:
 
 @dataclass(frozen=True, eq=False)
 class _Stage:
-    """Predictions of one stage: groups and table as `settle` takes them. frames: int64 (N,), in how many each is."""
+    """Predictions of one stage: groups and table as `match_all` takes them. frames: int64 (N,), in how many each is."""
 
-    groups: list[Group]
+    groups: list[VideoClassPairs]
     predictions: Tracks
     frames: np.ndarray
 
 
-def find_gaps(measured: Measured, parts: bool = True) -> Gaps:
+def find_gaps(measured: Overlaps, parts: bool = True) -> Gaps:
     """Take the lost AP apart. measured: with all pairs, and classes not pooled. parts: by length and instances, too."""
     if len(measured.pairs) != len(measured.inputs.videos) or measured.agnostic:
         raise ValueError("gaps need the overlaps of all pairs, by class: measure with all_pairs=True")
@@ -92,26 +92,26 @@ def find_gaps(measured: Measured, parts: bool = True) -> Gaps:
     )
 
 
-def _whole_question(measured: Measured, stage: _Stage, instances: np.ndarray) -> Question:
+def _whole_question(measured: Overlaps, stage: _Stage, instances: np.ndarray) -> IgnoreMasks:
     """Everything."""
-    return Question(
+    return IgnoreMasks(
         np.zeros((1, len(measured.inputs.truths.ids)), bool), np.zeros((1, len(stage.predictions.ids)), bool)
     )
 
 
-def _question(measured: Measured, stage: _Stage, instances: np.ndarray) -> Question:
+def _question(measured: Overlaps, stage: _Stage, instances: np.ndarray) -> IgnoreMasks:
     """Everything first, then the ranges of track length, then those of truths in the video."""
     of_truths = instances[measured.inputs.truths.videos]
     parts = [
         by_range(measured.truth_frames, stage.frames, [(0, np.inf), *LENGTHS.values()]),
         by_range(of_truths, instances[stage.predictions.videos], list(INSTANCES.values())),
     ]
-    return Question(np.concatenate([p.truth_ignored for p in parts]), np.concatenate([p.outside for p in parts]))
+    return IgnoreMasks(np.concatenate([p.truth_ignored for p in parts]), np.concatenate([p.outside for p in parts]))
 
 
-def _aps(measured: Measured, stage: _Stage, question: Question, positives: np.ndarray) -> list[float]:
+def _aps(measured: Overlaps, stage: _Stage, question: IgnoreMasks, positives: np.ndarray) -> list[float]:
     """AP for each row of the question."""
-    outcome = settle(stage.groups, measured.inputs.truths, stage.predictions, question)
+    outcome = match_all(stage.groups, measured.inputs.truths, stage.predictions, question)
     precision = curves(outcome, positives, (MOST_PREDICTIONS,)).precision
     return [mean_of_known(precision[..., a, 0]) for a in range(len(positives))]
 
@@ -132,7 +132,7 @@ class _Dealt:
     frames: np.ndarray
 
 
-def _deal(measured: Measured, pairs: VideoPairs) -> _Dealt:
+def _deal(measured: Overlaps, pairs: VideoPairs) -> _Dealt:
     source = _assign(pairs, measured.inputs.truths.crowd[pairs.truths])
     dealt = np.flatnonzero((source >= 0).any(axis=1))
     present = pairs.prediction_areas > 0
@@ -201,7 +201,7 @@ def _left_overlaps(pairs: VideoPairs, d: int, used: np.ndarray) -> tuple[np.ndar
     return common, union + pairs.truth_areas[:, used].sum(axis=1, dtype=np.float64)
 
 
-def _stage(measured: Measured, videos: list[_Dealt], true_classes: bool) -> _Stage:
+def _stage(measured: Overlaps, videos: list[_Dealt], true_classes: bool) -> _Stage:
     rows = [dealt.pairs.predictions[dealt.sources] for dealt in videos]
     table, inputs = measured.inputs.predictions, measured.inputs
     every = np.concatenate([np.zeros(0, np.int64), *rows])
@@ -230,7 +230,7 @@ def _stage(measured: Measured, videos: list[_Dealt], true_classes: bool) -> _Sta
     return _Stage(groups, predictions, frames)
 
 
-def _groups(truths: Tracks, predictions: Tracks, dealt: _Dealt, start: int) -> list[Group]:
+def _groups(truths: Tracks, predictions: Tracks, dealt: _Dealt, start: int) -> list[VideoClassPairs]:
     """start: the row of the video's first prediction."""
     rows = start + np.arange(len(dealt.sources))
     rows = rows[np.argsort(-predictions.scores[rows], kind="stable")]
@@ -239,5 +239,5 @@ def _groups(truths: Tracks, predictions: Tracks, dealt: _Dealt, start: int) -> l
     for kind in sorted({*kinds_t.tolist(), *kinds_p.tolist()}):
         of_t, own = np.flatnonzero(kinds_t == kind), rows[kinds_p == kind][:MOST_PREDICTIONS]
         ious = dealt.ious[np.ix_(own - start, of_t)]
-        groups.append(Group(dealt.pairs.video, kind, dealt.pairs.truths[of_t], own, ious))
+        groups.append(VideoClassPairs(dealt.pairs.video, kind, dealt.pairs.truths[of_t], own, ious))
     return groups

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tevit.evaluation.inputs import Inputs, Tracks
-from tevit.evaluation.matching import MOST_PREDICTIONS, Group
+from tevit.evaluation.matching import MOST_PREDICTIONS, VideoClassPairs
 from tevit.evaluation.parallel import forked_map
 from tevit.evaluation.track_iou import BadMaskError, Masks, Spans, frame_overlaps, spans, track_ious
 
@@ -43,13 +43,13 @@ class VideoPairs:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class Overlaps:
     """inputs: with every area known. groups: by category and then by video. truth_frames, prediction_frames: int64
     (N,), in how many frames each track is there. agnostic: whether all classes are taken for one.
     pairs: of each video, if they were asked for. warnings: Inputs' and what the masks showed."""
 
     inputs: Inputs
-    groups: list[Group]
+    groups: list[VideoClassPairs]
     truth_frames: np.ndarray
     prediction_frames: np.ndarray
     agnostic: bool
@@ -57,13 +57,13 @@ class Measured:
     warnings: tuple[str, ...]
 
 
-def measure(
+def compute_overlaps(
     inputs: Inputs,
     agnostic: bool = False,
     progress: "Progress | None" = None,
     all_pairs: bool = False,
     processes: int = 1,
-) -> Measured:
+) -> Overlaps:
     """Read all masks, a video at a time.
 
     agnostic: one class for all. all_pairs: keep how tracks of different classes overlap, too. processes: share the
@@ -74,7 +74,7 @@ def measure(
     truths, predictions = inputs.truths, inputs.predictions
     truth_areas, areas = truths.areas.copy(), predictions.areas.copy()
     truth_frames, frames = np.zeros(len(truths.ids), np.int64), np.zeros(len(predictions.ids), np.int64)
-    groups: list[Group] = []
+    groups: list[VideoClassPairs] = []
     pairs: list[VideoPairs] = []
     oddities = np.zeros(2, np.int64)
     videos = _by_video(inputs, agnostic)
@@ -92,7 +92,7 @@ def measure(
             progress("measuring masks", found.rows.video + 1, len(inputs.videos))
     groups.sort(key=lambda group: (group.category, group.video))
     known = replace(inputs, truths=replace(truths, areas=truth_areas), predictions=replace(predictions, areas=areas))
-    return Measured(known, groups, truth_frames, frames, agnostic, pairs, inputs.warnings + _warnings(oddities))
+    return Overlaps(known, groups, truth_frames, frames, agnostic, pairs, inputs.warnings + _warnings(oddities))
 
 
 def _keep_freed_memory() -> None:
@@ -131,7 +131,7 @@ class _Found:
     areas: np.ndarray
     truth_frames: np.ndarray
     frames: np.ndarray
-    groups: list[Group]
+    groups: list[VideoClassPairs]
     pairs: list[VideoPairs]
     oddities: np.ndarray
 
@@ -215,13 +215,13 @@ def _members(
     return members, np.array(pairs, np.int64).reshape(-1, 2)
 
 
-def _groups(video: int, members: list[_Members], ious: np.ndarray) -> list[Group]:
+def _groups(video: int, members: list[_Members], ious: np.ndarray) -> list[VideoClassPairs]:
     """ious: of the pairs, in their order."""
     groups, stop = [], 0
     for category, truths, predictions in members:
         start, stop = stop, stop + len(truths) * len(predictions)
         own = ious[start:stop].reshape(len(predictions), len(truths))
-        groups.append(Group(video, category, truths, predictions, own))
+        groups.append(VideoClassPairs(video, category, truths, predictions, own))
     return groups
 
 

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from tevit.evaluation.matching import Group
-from tevit.evaluation.overlaps import Measured, VideoPairs
+from tevit.evaluation.matching import VideoClassPairs
+from tevit.evaluation.overlaps import Overlaps, VideoPairs
 
 
-def above(measured: Measured, least: float) -> Measured:
+def above(measured: Overlaps, least: float) -> Overlaps:
     """The predictions of at least this score alone; the tables keep all, so that rows and ids stay what they were.
 
     Equal to measuring a file without the others, because everywhere the best come first.
@@ -29,7 +29,7 @@ def _count(scores: np.ndarray, rows: np.ndarray, least: float) -> int:
     return int(np.count_nonzero(scores[rows] >= least))
 
 
-def _group(group: Group, count: int) -> Group:
+def _group(group: VideoClassPairs, count: int) -> VideoClassPairs:
     return replace(group, predictions=group.predictions[:count], ious=group.ious[:count])
 
 

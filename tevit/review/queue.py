@@ -12,7 +12,7 @@ from tevit.evaluation.error_table import ErrorRecord
 from tevit.evaluation.error_types import TYPES
 from tevit.evaluation.errors import Errors, find_errors
 from tevit.evaluation.inputs import read_inputs
-from tevit.evaluation.overlaps import Measured, measure
+from tevit.evaluation.overlaps import Overlaps, compute_overlaps
 from tevit.io.ytvis import Dataset, Results, open_dataset, read_results
 from tevit.review.decisions import Predicted
 from tevit.review.suspicion import COVERS, Suspicion, scene, suspicions
@@ -45,11 +45,11 @@ def queue(gt: str | os.PathLike | Dataset, results: str | os.PathLike | Results)
     """
     dataset = gt if isinstance(gt, Dataset) else open_dataset(gt)
     found = results if isinstance(results, Results) else read_results(results)
-    measured = measure(read_inputs(dataset, found), all_pairs=True)
+    measured = compute_overlaps(read_inputs(dataset, found), all_pairs=True)
     return queue_of(dataset, measured, find_errors(measured))
 
 
-def queue_of(dataset: Dataset, measured: Measured, errors: Errors) -> list[Item]:
+def queue_of(dataset: Dataset, measured: Overlaps, errors: Errors) -> list[Item]:
     """The same of what the Errors tab has measured already (with all pairs)."""
     suspected = sorted(_suspected(measured, errors), key=lambda pair: (-pair[1].priority, pair[0]))
     words = Questions(dataset, measured)
@@ -85,7 +85,7 @@ def reference(path: str | os.PathLike, place: int) -> Predicted:
         return Predicted(Path(path).name, hashlib.file_digest(file, "sha256").hexdigest(), place)
 
 
-def _suspected(measured: Measured, errors: Errors) -> Iterable[tuple[int, Suspicion]]:
+def _suspected(measured: Overlaps, errors: Errors) -> Iterable[tuple[int, Suspicion]]:
     scores = [r.score for r in errors.records if r.kind == "prediction" and r.type == "correct" and r.score]
     usual = float(np.median(scores)) if scores else 0.5
     found = [pairs.ious().max(axis=0, initial=0) for pairs in measured.pairs]
@@ -95,7 +95,7 @@ def _suspected(measured: Measured, errors: Errors) -> Iterable[tuple[int, Suspic
         yield from ((video, s) for s in suspicions(scene(measured, pairs, usual, recall)))
 
 
-def _named(measured: Measured, s: Suspicion) -> tuple[tuple[int, ...], int | None]:
+def _named(measured: Overlaps, s: Suspicion) -> tuple[tuple[int, ...], int | None]:
     """Annotation ids and the prediction's place."""
     truths = tuple(int(measured.inputs.truths.ids[row]) for row in s.truths)
     return truths, int(measured.inputs.predictions.ids[s.prediction]) if s.prediction >= 0 else None
@@ -138,7 +138,7 @@ _LEFT_OUT = (
 class Questions:
     """What people are asked, in words."""
 
-    def __init__(self, dataset: Dataset, measured: Measured):
+    def __init__(self, dataset: Dataset, measured: Overlaps):
         self._names = dataset.categories
         self._inputs, self._measured = measured.inputs, measured
         self._rows = {int(id): row for row, id in enumerate(measured.inputs.predictions.ids)}

@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from tevit.evaluation.overlaps import Measured, VideoPairs, extent
+from tevit.evaluation.overlaps import Overlaps, VideoPairs, extent
 from tevit.evaluation.track_iou import Spans, frame_overlaps, spans, track_ious
 
 COVERS = 0.5  # IoU from which a mask is taken to show the same object
@@ -57,7 +57,7 @@ class Scene:
     recall: float
 
 
-def scene(measured: Measured, pairs: VideoPairs, usual: float, recall: float) -> Scene:
+def scene(measured: Overlaps, pairs: VideoPairs, usual: float, recall: float) -> Scene:
     """usual: the median score of right predictions."""
     truths, predictions = measured.inputs.truths, measured.inputs.predictions
     scores = np.maximum(predictions.scores[pairs.predictions], 0)

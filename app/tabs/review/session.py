@@ -158,9 +158,9 @@ class Reviewing:
             return unlabelled(project.dataset, results)
         from tevit.evaluation.errors import find_errors
         from tevit.evaluation.inputs import read_inputs
-        from tevit.evaluation.overlaps import measure
+        from tevit.evaluation.overlaps import compute_overlaps
 
-        measured = measure(read_inputs(project.dataset, results), progress=progress, all_pairs=True)
+        measured = compute_overlaps(read_inputs(project.dataset, results), progress=progress, all_pairs=True)
         return queue_of(project.dataset, measured, find_errors(measured))
 
     def key(self, asked: Asked) -> Key:

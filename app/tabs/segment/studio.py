@@ -129,8 +129,8 @@ class Studio:
 def open_studio(
     folder: Path, home: Path, load: Load, checkpoints: Sequence[Path], grace: float, videos: Sequence[VideoSource] = ()
 ) -> Studio:
-    """folder: the server's own. home: where results and speeds stay. grace: seconds, see `ModelWorker.leave`. videos: of the
-    data set that was named at the start."""
+    """folder: the server's own. home: where results and speeds stay. grace: seconds, see `ModelWorker.leave`. videos:
+    of the data set that was named at the start."""
     preparer, results = ProxyBuilder(folder / "footage"), ResultStore(home / "results")
     preparer.folder.mkdir(parents=True, exist_ok=True)
     keep = _keeper(preparer, results)

@@ -9,23 +9,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tevit.evaluation import sets
-from tevit.evaluation.api import conclude
+from tevit.evaluation.api import accumulate
 from tevit.evaluation.bootstrap import draw_weights, resample
 from tevit.evaluation.cache import pack, unpack
 from tevit.evaluation.coverage import coverage, resumptions
 from tevit.evaluation.error_columns import ALL_TYPES, columns, geometry
 from tevit.evaluation.errors import Limits, find_costs, find_errors
 from tevit.evaluation.inputs import read_inputs
-from tevit.evaluation.overlaps import Measured, measure
+from tevit.evaluation.overlaps import Overlaps, compute_overlaps
 from tevit.evaluation.score_filter import above
 
 
-def measured(gt: dict, results: list) -> Measured:
+def measured(gt: dict, results: list) -> Overlaps:
     with tempfile.TemporaryDirectory() as folder:
-        return measure(read_inputs(*sets.write(folder, gt, results)), all_pairs=True)
+        return compute_overlaps(read_inputs(*sets.write(folder, gt, results)), all_pairs=True)
 
 
-def kept(found: Measured) -> Measured:
+def kept(found: Overlaps) -> Overlaps:
     """Through a file and back."""
     file = io.BytesIO()
     np.savez(file, allow_pickle=False, **pack(found))
@@ -61,7 +61,7 @@ def test_a_cut_off_equals_a_file_without_the_others(data, least):
     gt, results = data
     cut = above(measured(gt, results), least)
     fewer = measured(gt, [item for item in results if item["score"] >= least])
-    assert conclude(cut).figures == conclude(fewer).figures
+    assert accumulate(cut).figures == accumulate(fewer).figures
     a, b = find_errors(cut), find_errors(fewer)
     assert a.dap == pytest.approx(b.dap, abs=1e-12)
     assert [(r.type, r.iou, r.share) for r in a.records] == [(r.type, r.iou, r.share) for r in b.records]
@@ -72,7 +72,7 @@ def test_a_cut_off_equals_a_file_without_the_others(data, least):
 def test_what_was_stored_gives_the_same(data):
     found = measured(*data)
     again = kept(found)
-    assert conclude(again).figures == conclude(found).figures
+    assert accumulate(again).figures == accumulate(found).figures
     assert find_errors(again).records == find_errors(found).records
     assert again.warnings == found.warnings and again.inputs.left_out == found.inputs.left_out
 
@@ -106,7 +106,7 @@ def sets_with_one_prediction() -> tuple[dict, list]:
 def test_a_few_figures_are_drawn_as_among_all(data):
     found = measured(*data)
     weights = draw_weights(len(found.inputs.videos), 20)
-    outcome = conclude(found).outcome
+    outcome = accumulate(found).outcome
     all_, few = resample(found, outcome, weights), resample(found, outcome, weights, names=("AP50", "AR1", "APm"))
     assert list(few) == ["AP50", "AR1", "APm"]
     for name, values in few.items():

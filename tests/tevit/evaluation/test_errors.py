@@ -8,18 +8,18 @@ from hypothesis import given, settings
 
 from tests.tevit.evaluation import sets
 from tests.tevit.evaluation.sets import annotation, data_set, prediction
-from tevit.evaluation.api import conclude
+from tevit.evaluation.api import accumulate
 from tevit.evaluation.errors import TYPES, ErrorRecord, Errors, Limits, find_errors
 from tevit.evaluation.inputs import read_inputs
-from tevit.evaluation.overlaps import Measured, measure
+from tevit.evaluation.overlaps import Overlaps, compute_overlaps
 
 SIZE = 40, 60
 FRAMES = 10
 
 
-def measured(gt: dict, results: list) -> Measured:
+def measured(gt: dict, results: list) -> Overlaps:
     with tempfile.TemporaryDirectory() as folder:
-        return measure(read_inputs(*sets.write(folder, gt, results)), all_pairs=True)
+        return compute_overlaps(read_inputs(*sets.write(folder, gt, results)), all_pairs=True)
 
 
 def find(gt: dict, results: list, limits: Limits | None = None) -> Errors:
@@ -189,7 +189,7 @@ def test_what_holds_on_any_data_set(random_set):
     gt, results = random_set
     found = measured(gt, results)
     errors = find_errors(found)
-    evaluation = conclude(found)
+    evaluation = accumulate(found)
     predictions = [record for record in errors.records if record.kind == "prediction"]
     truths = [record for record in errors.records if record.kind == "truth"]
     assert [record.prediction_id for record in predictions] == list(range(1, len(results) + 1))

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tevit.evaluation.inputs import Tracks
-from tevit.evaluation.matching import IOU_THRESHOLDS, Group, Question, deal, settle
+from tevit.evaluation.matching import IOU_THRESHOLDS, IgnoreMasks, VideoClassPairs, match_all, match_greedy
 
 
 def table(count: int, crowd: np.ndarray) -> Tracks:
@@ -20,15 +20,15 @@ def test_every_group_is_dealt_out_as_if_it_were_alone(sizes, seed):
     groups, truths, predictions = [], 0, 0
     for video, (g, d) in enumerate(sizes):
         ious = rng.choice([0.0, 0.5, 0.7, 0.75, 0.95, 1.0], (d, g))
-        groups.append(Group(video, 0, truths + np.arange(g), predictions + np.arange(d), ious))
+        groups.append(VideoClassPairs(video, 0, truths + np.arange(g), predictions + np.arange(d), ious))
         truths, predictions = truths + g, predictions + d
     crowd, ignored = rng.random(truths) < 0.3, rng.random((2, truths)) < 0.3
-    question = Question(ignored, np.zeros((2, predictions), bool))
-    found = settle(groups, table(truths, crowd), table(predictions, np.zeros(predictions, bool)), question)
+    question = IgnoreMasks(ignored, np.zeros((2, predictions), bool))
+    found = match_all(groups, table(truths, crowd), table(predictions, np.zeros(predictions, bool)), question)
     for group in groups:
         own = found.taken[:, :, group.predictions]
         if not group.ious.size:
             assert (own == -1).all()
             continue
-        dealt = deal(group.ious, (ignored | crowd)[:, group.truths], crowd[group.truths], IOU_THRESHOLDS)
+        dealt = match_greedy(group.ious, (ignored | crowd)[:, group.truths], crowd[group.truths], IOU_THRESHOLDS)
         np.testing.assert_array_equal(own, np.where(dealt < 0, -1, group.truths[dealt]))

@@ -9,7 +9,7 @@ from scipy.optimize import linear_sum_assignment
 from tests.tevit.evaluation import sets
 from tests.tevit.evaluation.sets import annotation, data_set, prediction
 from tests.tevit.evaluation.test_errors import FRAMES, SIZE, measured, square
-from tevit.evaluation.api import conclude
+from tevit.evaluation.api import accumulate
 from tevit.evaluation.oracle_gaps import LEAST_IOU, Gap, _assign, find_gaps
 from tevit.evaluation.overlaps import VideoPairs
 
@@ -79,7 +79,7 @@ def test_parts_by_length_and_by_instances():
 def test_what_holds_on_any_data_set(random_set):
     found = measured(*random_set)
     whole = find_gaps(found).whole
-    assert whole.ap == pytest.approx(conclude(found).figures["AP"], abs=1e-12)
+    assert whole.ap == pytest.approx(accumulate(found).figures["AP"], abs=1e-12)
     if whole.truths:
         assert whole.tracking + whole.classification + whole.masks == pytest.approx(1 - whole.ap)
         assert 0 <= whole.tracked <= 1 + 1e-12

@@ -132,6 +132,7 @@ def test_outcomes_lenses_and_cells_filter(page: Page, comparison: Comparison):
     bar(page, "outcomes", "fixed by B").click()
     count(page, f"{len(select(comparison, Filter(outcome='fixed')).rows)} of {every} errors")
     chip(page, "fixed by B").click()
+    expect(chip(page, "fixed by B")).to_have_count(0)
     bar(page, "lenses", f"classes, {A}").click()
     expect(chip(page, "classification")).to_be_visible()
     chip(page, A).click()

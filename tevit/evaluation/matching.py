@@ -76,7 +76,7 @@ def match_greedy(ious: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, thres
 def _deal_lone(
     taken: np.ndarray, groups: Sequence[VideoClassPairs], stops: np.ndarray, crowd: np.ndarray, thresholds: np.ndarray
 ) -> None:
-    """Fill `taken`, as `settle` has it, for groups of one truth, the usual case, all at once.
+    """Fill `taken`, as `match_all` has it, for groups of one truth, the usual case, all at once.
 
     The first that reaches the truth takes it, or all that do if it is crowd; whether it counts makes no difference.
     """

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-from cachetools import LRUCache
+from cachetools import Cache, LRUCache
 
 from app.analysis.comparison import Comparison, of_model
 from app.analysis.evaluating import FORMAT, EvaluationRequest, StoredEvaluation, evaluate_into, load
@@ -194,10 +194,10 @@ class EvaluationService:
         with self._lock:
             if key in self._comparisons:
                 return self._comparisons[key]
-            # What another choice of models has worked out already.
-            known = {
-                id(m.kept): m for found in self._comparisons.values() for m in found.models if m.at == (limits, cutoff)
-            }
+            # What another choice of models has worked out already. Cache's own lookup, since LRUCache's would count
+            # every comparison that is looked through as used.
+            comparisons = [Cache.__getitem__(self._comparisons, other) for other in self._comparisons]
+            known = {id(m.kept): m for found in comparisons for m in found.models if m.at == (limits, cutoff)}
         found = comparison.with_limits(limits, cutoff, known)
         with self._lock:
             self._comparisons[key] = found

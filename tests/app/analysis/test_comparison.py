@@ -344,6 +344,19 @@ def test_what_is_kept_is_shared_and_not_made_twice(tmp_path, monkeypatch):
     )
 
 
+def test_the_limits_used_last_stay_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("app.analysis.service.MAX_COMPARISONS", 2)
+    project = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
+    service = EvaluationService(tmp_path / "kept", inside=True)
+    whole = service.open(project).wait(30).comparison
+    assert whole is not None
+    first, second = (service.with_limits(whole, Limits(positive=at), 0.0) for at in (0.2, 0.3))
+    assert service.with_limits(whole, Limits(positive=0.2), 0.0) is first
+    service.with_limits(whole, Limits(positive=0.4), 0.0)  # the second was used longest ago
+    assert service.with_limits(whole, Limits(positive=0.2), 0.0) is first
+    assert service.with_limits(whole, Limits(positive=0.3), 0.0) is not second
+
+
 def test_a_broken_file_in_the_cache_is_made_anew(tmp_path):
     project = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
     figures = made.evaluated(project, tmp_path / "kept").figures

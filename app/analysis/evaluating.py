@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 
 import msgspec
@@ -171,11 +171,6 @@ def main() -> int:
 
 def _say(content: dict) -> None:
     print(json.dumps(content), flush=True)
-
-
-def parts(found: Mapping[str, Part]) -> list[dict]:
-    """Rows for JSON."""
-    return [{"name": name, **asdict(part)} for name, part in found.items()]
 
 
 if __name__ == "__main__":

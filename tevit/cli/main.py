@@ -1,4 +1,4 @@
-"""The console script `tevit`: one subcommand a job; the modules under commands/ say what each takes."""
+"""The console script `tevit`: one subcommand a job; the module of the same name says what each takes."""
 
 import argparse
 import gc

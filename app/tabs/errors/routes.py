@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from app.analysis import export as export
+from app.analysis import export
+from app.analysis.comparison import Comparison
 from app.projects.project import Project
 from app.tabs.errors.state import from_query, selected_models, sorted_selection
 from app.workspace import Workspace
@@ -89,7 +90,7 @@ def _content(workspace: Workspace, project: Project, name: str, query: str) -> s
     return write(comparison, sorted_selection(comparison, chosen))
 
 
-def _report(comparison: export.Comparison, side: int) -> str:
+def _report(comparison: Comparison, side: int) -> str:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "report.html"
         export.report(comparison, path, side)

@@ -303,6 +303,7 @@ def test_python_commands_filters_and_lays_out_panes(open_show: Open):
     at(page, 33)
     expect(lane(page, "Prediction", "2 dog").locator(".lane-name")).to_have_attribute("aria-pressed", "true")
     said(page, "frame", frame=33)
+    expect(page.get_by_label("Said of a track")).to_have_value("")  # what Python selects is not sent back
     page.get_by_role("button", name="Only 2").click()
     expect(player(page)).to_have_attribute("data-tracks", "1")
     expect(lane(page, "Prediction", "1 number")).to_be_hidden()

@@ -358,20 +358,16 @@ class Player {
     this.paint();
   }
 
-  /** Selecting what is selected lets go of it where `toggle`. */
+  /** Select a track and send it to Python. Selecting what is selected lets go of it where `toggle`. */
   select(layer, id, toggle = false) {
     if (!this.ready) return;
     const key = layer === null ? null : this.key(layer, id);
-    this.selected = toggle && key === this.selected ? null : key;
-    this.partners.clear();
-    this.refreshLanes();
-    if (this.selected) this.lanes.reveal(this.selected);
-    this.paint();
+    this.choosePair(toggle && key === this.selected ? [] : [key]);
     const chosen = this.selected !== null;
     this.tell({ kind: "track", frame: this.frame, layer: chosen ? layer : null, track: chosen ? id : null });
   }
 
-  /** Python has matched them: nothing is told back. */
+  /** Select the first and mark the others beside it, without sending anything to Python. */
   choosePair([first, ...others]) {
     this.selected = first ?? null;
     this.partners = new Set(others);
@@ -471,8 +467,9 @@ class Player {
     if (!this.ready || !command) return;
     if (Number.isInteger(command.seek)) this.seek(command.seek);
     if (typeof command.part === "number") this.seek(Math.floor(command.part * this.show.times.length));
-    if (command.select === null) this.select(null, null);
-    else if (Array.isArray(command.select)) this.select(...command.select);
+    // Not sent back: Python has it already, and a late answer would undo what is selected in the meantime.
+    if (command.select === null) this.choosePair([]);
+    else if (Array.isArray(command.select)) this.choosePair([this.key(...command.select)]);
     if (Array.isArray(command.pair)) this.choosePair(command.pair.map((it) => this.key(...it)));
   }
 }

@@ -189,7 +189,8 @@ def _show(findings, video: int) -> None:
     from app.analysis.filter import Filter, select
     from app.analysis.matches import lines, marks
     from app.analysis.thumbnails import ThumbnailCache, differences, filmstrip_frames
-    from app.player.component import Layer, PlayerView, masks, payload
+    from app.player.component import Layer, PlayerView, mask_chunk, payload
+    from app.player.proxy import dataset_frames
 
     project = findings.project
     layers = [Layer("ground truth", True, project.truths(video))]
@@ -197,9 +198,9 @@ def _show(findings, video: int) -> None:
         layers.append(Layer(model.name, False, project.predictions(project.model_index(model.name), video)))
         _ = lines(findings, index, video), marks(findings, index, video)
     differences(project, 0, video)
-    footage = project.footage(video)
-    show = PlayerView("0", footage, 0, len(footage.times), tuple(layers))
-    _ = payload(show), masks(show, 0), footage.picture(0)
+    frames = dataset_frames(project, video)
+    view = PlayerView("0", frames, 0, len(frames.times), tuple(layers))
+    _ = payload(view), mask_chunk(view, 0), frames.picture(0)
     for index in select(findings, Filter(video=video)).rows[:1].tolist():
         strips = ThumbnailCache()
         _ = [strips.picture(findings, index, picture.frame) for picture in filmstrip_frames(findings, index)]

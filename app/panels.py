@@ -7,7 +7,7 @@ from html import escape
 
 import numpy as np
 
-from app.player.component import stretches
+from app.player.component import intervals
 from app.tabs.segment.run import Meter, Snapshot
 from tevit.results import Track, VideoResult
 
@@ -190,7 +190,7 @@ def _plot(title: str, top: str, lines: list[tuple[Track, np.ndarray]], most: flo
 def _line(values: np.ndarray, colour: str) -> str:
     """A line a stretch without gaps; values: (T,), 0 to 1, NaN where there is nothing."""
     parts = []
-    for first, stop in stretches(np.isfinite(values)):
+    for first, stop in intervals(np.isfinite(values)):
         across = (np.arange(first, stop) + 0.5) / len(values) * 100
         points = " ".join(f"{x:.2f},{40 - 40 * y:.2f}" for x, y in zip(across, values[first:stop], strict=True))
         parts.append(f'<polyline points="{points}" stroke="{colour}"/>')

@@ -13,6 +13,7 @@ from cachetools import LRUCache
 from app.analysis.comparison import Comparison
 from app.analysis.matches import COLOURS, difference, frames_of
 from app.player.component import FrameSource
+from app.player.proxy import dataset_frames
 from app.projects.project import Project
 from tevit.masks import ops as masks
 from tevit.results import RLE, Track, VideoResult
@@ -67,7 +68,7 @@ class ThumbnailCache:
         with self._lock:
             if key in self._pictures:
                 return self._pictures[key]
-        picture = _draw(project.footage(video_id), frame, *self._tracks(project, model, video_id, sides))
+        picture = _draw(dataset_frames(project, video_id), frame, *self._tracks(project, model, video_id, sides))
         with self._lock:
             self._pictures[key] = picture
         return picture

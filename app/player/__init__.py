@@ -1,3 +1,3 @@
-"""The video player: its Gradio component, the payload for the browser, HTTP routes, and browser-ready copies of
-videos.
+"""The video player: its gradio component with payload and events (`component`), the frames of videos in a form that
+browsers display (`proxy`), and the HTTP routes that it fetches scripts, frames, masks and downloads from (`routes`).
 """

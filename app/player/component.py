@@ -1,25 +1,46 @@
-"""What the video player in the browser is given, and what it says back. Its pages are in `player/`.
+"""The video player as a gradio component: the payload sent to the browser, and the events that come back.
 
-Python sends a *payload*: times, tracks, where they are seen. Masks follow in chunks of frames, when the browser asks
-for them, as COCO's run lengths. What the browser says is untrusted and read by `read_event`.
+The payload holds times, tracks and the frames where they are present. Masks follow in chunks of frames, on request, as
+COCO's compressed run lengths. Events of the browser are untrusted and checked by `read_event`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
 from tevit.results import Track, VideoResult
 
+if TYPE_CHECKING:
+    import gradio as gr
+
 CHUNK = 32  # frames whose masks travel together
+
+# The element is mounted once: its template holds no value, so that gradio never rebuilds it.
+_MOUNT = """
+const root = (window.gradio_config && window.gradio_config.root) || "";
+import(root + "/studio/player/player.js").then(({ mount }) => {
+  const player = mount(element.querySelector(".player-host"), root, (event) => trigger("select", event));
+  element.player = player; // for tests and other scripts of the page
+  const filter = () => player.filter(props.shown);
+  const load = async () => { const loaded = player.load(props.value || null); filter(); await loaded; };
+  watch("value", load);
+  watch("shown", filter);
+  watch("command", () => player.applyCommand(props.command));
+  load();
+});
+"""
 
 
 class FrameSource(Protocol):
-    """The pictures of a video. size_hw: pixels. pixel_aspect: width to height of a pixel. times: seconds, strictly
-    increasing. video: a file that browsers play, its frames due at exactly these times; None: pictures alone.
-    shown_hw: the upper left part of these that counts."""
+    """The frames of a video.
+
+    name: display name. size_hw: pixels. shown_hw: the upper left part of a picture that is displayed, pixels.
+    pixel_aspect: width to height of a pixel. times: presentation times, seconds, strictly increasing.
+    video: a file that browsers play, with exactly these times; None where there are only pictures.
+    """
 
     @property
     def name(self) -> str: ...
@@ -38,10 +59,10 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """Tracks from one source over the frames of a show, or over the first of them while the rest is computed.
+    """Tracks from one source, for all frames of a view, or for the first of them while a model runs.
 
-    name: as people know it. truth: ground truth. colours: track id -> RGB where they mean something of their own.
-    marks: track id -> [{"frame", "kind": "switch" or "fragment"}] for its lane.
+    name: display name. truth: whether it is ground truth. colours: track id -> RGB, 0 to 255, where not the palette's.
+    marks: track id -> [{"frame", "kind": "switch" or "fragment"}] for the timeline.
     """
 
     name: str
@@ -53,13 +74,14 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class PlayerView:
-    """What one player shows: `length` frames of the footage from frame `first` on, and layers of tracks over them.
+    """The content of one player: `length` frames from frame `first` on, and layers of tracks over them.
 
-    token: unguessable; whoever has it may see the show. version: counts what takes its place under the same token.
+    token: unguessable; whoever has it may fetch the view's files. version: increases with each replacement under the
+    same token.
     """
 
     token: str
-    footage: FrameSource
+    frames: FrameSource
     first: int
     length: int
     layers: tuple[Layer, ...]
@@ -68,7 +90,7 @@ class PlayerView:
 
 @dataclass(frozen=True)
 class Pane:
-    """One picture of the player. layers: positions in Show.layers."""
+    """One canvas of the player. layers: indices into `PlayerView.layers`."""
 
     name: str
     layers: tuple[int, ...]
@@ -76,8 +98,11 @@ class Pane:
 
 @dataclass(frozen=True)
 class Event:
-    """What a person did in the player. frame: from 0. layer, track: of a selection, None for none. first, last: the
-    selected range of frames, both included, None for none. opacity (0 to 1), contours, labels: how masks are drawn."""
+    """A user's action in the player.
+
+    frame: from 0. layer, track: the selected track, None for none. first, last: the selected range of frames,
+    inclusive, None for none. opacity (0 to 1), contours, labels: how masks are drawn.
+    """
 
     kind: Literal["track", "frame", "range", "look"]
     frame: int
@@ -91,138 +116,137 @@ class Event:
 
 
 Layout = Literal["side", "stacked", "swipe"]
-"""How panes stand: beside one another, below one another, over one another with a line to move between them."""
+"""Arrangement of panes: side by side, one below the other, or on top of each other with a movable divider."""
 
 
-def payload(show: PlayerView, panes: Sequence[Pane] = (), layout: Layout = "side") -> dict[str, Any]:
-    """Everything the player needs but pictures and masks, as JSON. panes: by default one with all layers."""
+def build_player(elem_id: str) -> "gr.HTML":
+    """A player without a video. Its `select` event carries the data that `read_event` takes."""
+    import gradio as gr
+
+    return gr.HTML(
+        None,
+        html_template='<div class="player-host"></div>',
+        js_on_load=_MOUNT,
+        apply_default_css=False,
+        shown=None,
+        command=None,
+        elem_id=elem_id,
+    )
+
+
+def payload(view: PlayerView, panes: Sequence[Pane] = (), layout: Layout = "side") -> dict[str, Any]:
+    """The JSON that the player loads: everything but pictures and masks. panes: by default one with all layers."""
     from tevit.video.overlay import PALETTE
 
-    height, width = show.footage.size_hw
-    times = [float(time) for time in show.footage.times[show.first : show.first + show.length]]
-    shown = panes or (Pane("", tuple(range(len(show.layers)))),)
+    frames, stop = view.frames, view.first + view.length
+    height, width = frames.size_hw
+    times = [float(time) for time in frames.times[view.first : stop]]
+    if stop < len(frames.times):
+        end = float(frames.times[stop])
+    else:  # the last frame of the video is shown for a mean interval
+        end = times[-1] + ((times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.1)
+    panes = panes or (Pane("", tuple(range(len(view.layers)))),)
     return {
-        "token": show.token,
-        "version": show.version,
-        "name": show.footage.name,
+        "token": view.token,
+        "version": view.version,
+        "name": frames.name,
         "width": width,
         "height": height,
-        "shown": list(show.footage.shown_hw),
-        "aspect": show.footage.pixel_aspect,
-        "first": show.first,
+        "shown": list(frames.shown_hw),
+        "aspect": frames.pixel_aspect,
+        "first": view.first,
         "times": times,
-        "end": _end(show, times),
-        "video": show.footage.video is not None,
+        "end": end,
+        "video": frames.video is not None,
         "chunk": CHUNK,
         "palette": [list(rgb) for rgb in PALETTE],
-        "layers": [_layer(layer) for layer in show.layers],
+        "layers": [
+            {"name": layer.name, "truth": layer.truth, "tracks": [_track(layer, t) for t in layer.result.tracks]}
+            for layer in view.layers
+        ],
         "layout": layout,
-        "panes": [{"name": pane.name, "layers": list(pane.layers)} for pane in shown],
+        "panes": [{"name": pane.name, "layers": list(pane.layers)} for pane in panes],
     }
-
-
-def _end(show: PlayerView, times: Sequence[float]) -> float:
-    """When the last frame of the show gives way: the footage's next frame, or a mean interval later."""
-    stop = show.first + show.length
-    if stop < len(show.footage.times):
-        return float(show.footage.times[stop])
-    return times[-1] + ((times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.1)
-
-
-def _layer(layer: Layer) -> dict[str, Any]:
-    return {"name": layer.name, "truth": layer.truth, "tracks": [_track(layer, t) for t in layer.result.tracks]}
 
 
 def _track(layer: Layer, track: Track) -> dict[str, Any]:
     name = layer.result.categories.get(track.category_id, f"class {track.category_id}")
-    found: dict[str, Any] = {
+    data: dict[str, Any] = {
         "id": track.id,
         "category": track.category_id,
         "label": name.replace("_", " "),
         "score": round(track.score, 4),
-        "seen": stretches(track.present),
+        "seen": intervals(track.present),
     }
     if track.id in layer.colours:
-        found["rgb"] = list(layer.colours[track.id])
+        data["rgb"] = list(layer.colours[track.id])
     if track.id in layer.marks:
-        found["marks"] = [dict(mark) for mark in layer.marks[track.id]]
-    return found
+        data["marks"] = [dict(mark) for mark in layer.marks[track.id]]
+    return data
 
 
-def stretches(present: np.ndarray) -> list[list[int]]:
-    """The unbroken stretches of a bool (T,): first frame and the one after the last of each."""
+def intervals(present: np.ndarray) -> list[list[int]]:
+    """Contiguous True intervals of a bool array (T,), each as [start, stop) indices."""
     edges = np.flatnonzero(np.diff(present, prepend=False, append=False))
     return edges.reshape(-1, 2).tolist()
 
 
-def masks(show: PlayerView, chunk: int) -> dict[str, Any]:
-    """The masks of frames chunk * CHUNK and on: for each layer {track id: a text a frame, null where it is absent}.
+def mask_chunk(view: PlayerView, chunk: int) -> dict[str, Any]:
+    """The masks of frames chunk * CHUNK on: for each layer {track id: [text or None for each frame]}.
 
-    The texts are COCO's compressed run lengths. Raises: IndexError where there is no such chunk.
+    The texts are COCO's compressed run lengths; None where the track is absent.
+    Raises: IndexError for a chunk out of range.
     """
     start = chunk * CHUNK
-    if not 0 <= start < show.length:
-        raise IndexError(f"chunk {chunk}: expected 0 to {(show.length - 1) // CHUNK}")
-    return {"layers": [_texts(layer.result.tracks, start) for layer in show.layers]}
+    if not 0 <= start < view.length:
+        raise IndexError(f"chunk {chunk}: expected 0 to {(view.length - 1) // CHUNK}")
+    layers = []
+    for layer in view.layers:
+        rles = {str(track.id): track.rles[start : start + CHUNK] for track in layer.result.tracks}
+        layers.append(
+            {
+                id: [None if rle is None else rle["counts"].decode("ascii") for rle in chunk_rles]
+                for id, chunk_rles in rles.items()
+                if any(chunk_rles)
+            }
+        )
+    return {"layers": layers}
 
 
-def _texts(tracks: Sequence[Track], start: int) -> dict[str, list[str | None]]:
-    found = {}
-    for track in tracks:
-        rles = track.rles[start : start + CHUNK]
-        if any(rles):
-            found[str(track.id)] = [None if rle is None else rle["counts"].decode("ascii") for rle in rles]
-    return found
+def read_event(data: object, view: PlayerView) -> Event:
+    """Check an event of the browser. data: an untrusted JSON value.
 
-
-def read_event(data: object, show: PlayerView) -> Event:
-    """What the browser says has happened.
-
-    Raises: ValueError where it is not what the player sends, or of a frame or a track that the show does not have.
+    Raises: ValueError for anything that the player does not send, and for a frame, layer or track out of range.
     """
-    said = data if isinstance(data, Mapping) else {}
-    frame = _whole(said, "frame", show.length)
-    kind = said.get("kind")
+    values = data if isinstance(data, Mapping) else {}
+    frame, kind = _index(values, "frame", view.length), values.get("kind")
     if kind == "frame":
         return Event("frame", frame)
     if kind == "track":
-        return _selection(said, frame, show)
-    if kind == "look":
-        return _look(said, frame)
-    if kind != "range":
+        if values.get("track") is None:
+            return Event("track", frame)
+        layer, track = _index(values, "layer", len(view.layers)), values["track"]
+        if type(track) is not int or track not in {track.id for track in view.layers[layer].result.tracks}:
+            raise ValueError(f"player event: {view.layers[layer].name} has no track {str(track)[:40]}")
+        return Event("track", frame, layer, track)
+    if kind == "range":
+        if values.get("first") is None:
+            return Event("range", frame)
+        first, last = _index(values, "first", view.length), _index(values, "last", view.length)
+        if first > last:
+            raise ValueError(f"player event: expected a range, got {first} to {last}")
+        return Event("range", frame, first=first, last=last)
+    if kind != "look":
         raise ValueError(f"player event: expected the kind track, frame, range or look, got {str(kind)[:40]!r}")
-    return _range(said, frame, show)
+    opacity, contours, labels = (values.get(name) for name in ("opacity", "contours", "labels"))
+    flags_valid = type(contours) is bool and type(labels) is bool
+    if not isinstance(opacity, int | float) or not 0 <= opacity <= 1 or not flags_valid:
+        raise ValueError(f"player event: expected an opacity from 0 to 1 and two flags, got {str(dict(values))[:80]}")
+    return Event("look", frame, opacity=float(opacity), contours=contours is True, labels=labels is True)
 
 
-def _range(said: Mapping, frame: int, show: PlayerView) -> Event:
-    if said.get("first") is None:
-        return Event("range", frame)
-    first, last = _whole(said, "first", show.length), _whole(said, "last", show.length)
-    if first > last:
-        raise ValueError(f"player event: expected a range, got {first} to {last}")
-    return Event("range", frame, first=first, last=last)
-
-
-def _look(said: Mapping, frame: int) -> Event:
-    opacity, flags = said.get("opacity"), (said.get("contours"), said.get("labels"))
-    if not isinstance(opacity, int | float) or not 0 <= opacity <= 1 or any(type(flag) is not bool for flag in flags):
-        raise ValueError(f"player event: expected an opacity from 0 to 1 and two flags, got {str(dict(said))[:80]}")
-    return Event("look", frame, opacity=float(opacity), contours=flags[0] is True, labels=flags[1] is True)
-
-
-def _selection(said: Mapping, frame: int, show: PlayerView) -> Event:
-    if said.get("track") is None:
-        return Event("track", frame)
-    layer = _whole(said, "layer", len(show.layers))
-    known = {track.id for track in show.layers[layer].result.tracks}
-    track = said["track"]
-    if type(track) is not int or track not in known:
-        raise ValueError(f"player event: {show.layers[layer].name} has no track {str(track)[:40]}")
-    return Event("track", frame, layer, track)
-
-
-def _whole(said: Mapping, name: str, stop: int) -> int:
-    value = said.get(name)
+def _index(values: Mapping, name: str, stop: int) -> int:
+    value = values.get(name)
     if type(value) is not int or not 0 <= value < stop:
         raise ValueError(f"player event: expected {name} from 0 to {stop - 1}, got {str(value)[:40]!r}")
     return value

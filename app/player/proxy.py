@@ -1,19 +1,25 @@
-"""What the browser is shown of a video: every frame as it was filmed, in a form that browsers play.
+"""The frames of a video in a form that browsers display.
 
 Of a video file a *proxy* is made once: H.264 whose frame times are whole milliseconds, so that page and server mean the
-same frame by the same number. Image folders are shown picture by picture, as they are.
+same frame by the same number. Image folders are shown picture by picture. Frames of a data set that are missing are
+replaced by grey pictures.
 """
 
+import os
 import secrets
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from app.projects.project import Project
+from tevit.io.frames import find_frames
+from tevit.io.ytvis import FPS, VideoInfo
 from tevit.progress import Cancelled
 
 if TYPE_CHECKING:
@@ -22,19 +28,20 @@ if TYPE_CHECKING:
     from tevit.progress import Progress
     from tevit.video.reader import Video
 
-LONGEST = 1920  # pixels of a picture's long side: what screens show and decoders of small machines manage
-QUALITY = 85  # of JPEG
+MAX_SIDE = 1920  # pixels of a picture's long side: what screens show and decoders of small machines manage
+JPEG_QUALITY = 85
+GREY = 96  # of 255: coloured masks are visible on it in the light and the dark theme
 MILLISECOND = Fraction(1, 1000)
-KEEP_SECONDS = 24 * 3600  # how long a proxy stays after it was last asked for
+KEEP_SECONDS = 24 * 3600  # how long a proxy stays after its last use
 
 State = Literal["waiting", "running", "done", "cancelled", "failed"]
 
 
 @dataclass(frozen=True)
 class VideoSource:
-    """Where a video comes from: a file or folder (`path`), or images in an order (`files`, `fps` to the second).
+    """Where a video is read from: a file or folder (`path`), or images in an order (`files`, `fps`).
 
-    name: as people know it.
+    name: display name. fps: frames per second of `files`.
     """
 
     name: str
@@ -50,17 +57,17 @@ class VideoSource:
             return open_video(self.path)
         return open_images(self.files, self.name, self.fps)
 
-    def without_folders(self, sentence: str) -> str:
-        """A sentence for people who need not know the server's folders."""
+    def redact(self, sentence: str) -> str:
+        """Replace the server's path in an error sentence by the video's name."""
         return sentence.replace(str(self.path), self.name) if self.path else sentence
 
 
 def shown_size(size_hw: tuple[int, int]) -> tuple[int, int]:
-    """Height and width at which frames of `size_hw` are shown: their own, or smaller by a ratio, and then even.
+    """Height and width at which frames of `size_hw` are displayed: unchanged, or scaled to MAX_SIDE and even.
 
     A proxy of frames with an odd side has one more row or column, the last repeated, outside of this size.
     """
-    ratio = LONGEST / max(size_hw)
+    ratio = MAX_SIDE / max(size_hw)
     if ratio >= 1:
         return size_hw
     height, width = (max(2, 2 * round(side * ratio / 2)) for side in size_hw)
@@ -69,11 +76,11 @@ def shown_size(size_hw: tuple[int, int]) -> tuple[int, int]:
 
 @dataclass(frozen=True, eq=False)
 class BrowserVideo:
-    """One source's pictures. May be used from any thread.
+    """The frames of one source, as a proxy or as images. Thread-safe.
 
-    name: as people know it. size_hw: of the source's upright frames, pixels. times: seconds, strictly increasing; of a
-    proxy what it states, in whole milliseconds. video: the proxy, None for images. files: the images. pixel_aspect:
-    width to height of a pixel (the proxy states none). warnings: what of the source could not be read, a sentence each.
+    name: display name. size_hw: of the source's upright frames, pixels. times: seconds, strictly increasing; whole
+    milliseconds for a proxy. video: the proxy, None for images. files: the images. pixel_aspect: width to height of a
+    pixel (the proxy states none). warnings: parts of the source that could not be read, a sentence each.
     """
 
     name: str
@@ -91,23 +98,23 @@ class BrowserVideo:
 
     @property
     def shown_hw(self) -> tuple[int, int]:
-        """Height and width of what is shown; in a proxy its upper left part, see `shown_size`."""
+        """Displayed height and width; in a proxy its upper left part, see `shown_size`."""
         return shown_size(self.size_hw)
 
     def picture(self, index: int) -> bytes:
-        """A frame as JPEG, its long side at most LONGEST.
+        """A frame as JPEG, its long side at most MAX_SIDE.
 
-        Raises: IndexError for a frame that is not there; ValueError, OSError where its file cannot be read any more.
+        Raises: IndexError for a frame out of range; ValueError, OSError where its file cannot be read any more.
         """
         if not 0 <= index < self.length:
             raise IndexError(f"{self.name}: expected a frame from 0 to {self.length - 1}, got {index}")
         if self.video is not None:
             height, width = self.shown_hw
-            return _jpeg(_proxy_frame(self.video, self.times[index])[:height, :width])
-        return _image(self.files[index])
+            return _encode_jpeg(_decode_proxy_frame(self.video, self.times[index])[:height, :width])
+        return _read_image(self.files[index])
 
-    def opened(self) -> "Video":
-        """The pictures as a video again, in the source's size; of a source larger than LONGEST they are scaled up.
+    def open(self) -> "Video":
+        """The frames as a video in the source's size; those of a source larger than MAX_SIDE are scaled up.
 
         Raises: ValueError, OSError where they cannot be read any more.
         """
@@ -117,13 +124,13 @@ class BrowserVideo:
             fps = Fraction(1 / self.times[1]).limit_denominator(1001) if self.length > 1 else Fraction(6)
             return open_images(self.files, self.name, fps)
         video = fitted(open_video(self.video), self.size_hw)
-        video.name = self.name  # the proxy's file has one that cannot be guessed
+        video.name = self.name  # the proxy's file has a random name
         return video
 
 
 @dataclass(frozen=True, eq=False)
 class PosterFrame:
-    """The first picture of a video, before there is more of it."""
+    """The first frame of a video, shown while its proxy is being made."""
 
     name: str
     size_hw: tuple[int, int]
@@ -133,14 +140,14 @@ class PosterFrame:
     video: Path | None = None
 
     @classmethod
-    def of(cls, video: "Video") -> "PosterFrame":
-        """Raises: ValueError, OSError where no picture can be read."""
+    def from_video(cls, video: "Video") -> "PosterFrame":
+        """Raises: ValueError, OSError where no frame can be read."""
         first = next(iter(video.frames()))
-        return cls(video.name, video.size_hw, _jpeg(first.rgb), float(video.pixel_aspect))
+        return cls(video.name, video.size_hw, _encode_jpeg(first.rgb), float(video.pixel_aspect))
 
     @property
     def shown_hw(self) -> tuple[int, int]:
-        """Height and width of what is shown."""
+        """Displayed height and width."""
         return shown_size(self.size_hw)
 
     def picture(self, index: int) -> bytes:
@@ -148,25 +155,90 @@ class PosterFrame:
         return self.jpeg
 
 
-def _proxy_frame(path: Path, due: float) -> "np.ndarray":
-    """RGB of the frame that is due at `due` seconds: from the keyframe before it on."""
-    from contextlib import closing
+@dataclass(frozen=True, eq=False)
+class PlaceholderFrames:
+    """A video with some or all of its images missing, which are replaced by grey ones.
 
+    reason: why, in one sentence. files: of the first frames.
+    """
+
+    name: str
+    size_hw: tuple[int, int]
+    times: tuple[float, ...]
+    reason: str
+    files: tuple[Path, ...] = ()
+    pixel_aspect: float = 1.0
+    video: Path | None = None
+
+    @property
+    def shown_hw(self) -> tuple[int, int]:
+        """Displayed height and width."""
+        return shown_size(self.size_hw)
+
+    def picture(self, index: int) -> bytes:
+        """A frame as JPEG, grey where its file is missing. Raises: IndexError for a frame out of range."""
+        if not 0 <= index < len(self.times):
+            raise IndexError(f"{self.name}: expected a frame from 0 to {len(self.times) - 1}, got {index}")
+        if index < len(self.files) and self.files[index].is_file():
+            return _read_image(self.files[index])
+        return _grey_jpeg(self.shown_hw)
+
+
+def dataset_frames(project: Project, video_id: int) -> BrowserVideo | PlaceholderFrames:
+    """The frames of a data set's video, at the 6 frames per second of YouTube-VIS.
+
+    Raises: ValueError for a video that is not in the data set, or that has no frames at all.
+    """
+    info = project.info(video_id)
+    if info.length < 1:
+        raise ValueError(f"video {info.name!r} has no frames")
+    times = tuple(index / FPS for index in range(info.length))
+    files, reason = _find_images(info, project.frames, Path(project.dataset.path).stem)
+    if project.within is not None and not all(map(project.within.holds, files)):
+        files, reason = (), f"Frames of {info.name!r} lead out of the allowed folders: masks are shown on grey."
+    if reason:
+        return PlaceholderFrames(info.name, info.size_hw, times, reason, files)
+    return BrowserVideo(info.name, info.size_hw, times, files=files)
+
+
+def _find_images(info: VideoInfo, root: Path | None, hint: str) -> tuple[tuple[Path, ...], str]:
+    """Paths of a video's images, and why some cannot be shown. hint: the split to search first."""
+    if root is None:
+        return (), "No folder of frames was named, so masks are shown on grey."
+    if not root.is_dir():
+        return (), f"The folder of frames {root} is not there, so masks are shown on grey."
+    try:
+        files = tuple(find_frames(info, root, hint))
+    except (FileNotFoundError, ValueError) as error:
+        return (), f"{str(error)[:1].upper()}{str(error)[1:]}; masks are shown on grey."
+    if len(files) != info.length:
+        reason = f"Video {info.name!r}: expected {info.length} names of frames, got {len(files)}; the others are grey."
+        return files, reason
+    missing = [file.name for file in files if not os.path.isfile(file)]
+    reason = f"{len(missing)} of {len(files)} frames are missing ({missing[0]}, …) and shown grey." if missing else ""
+    return files, reason
+
+
+# --- pictures
+
+
+def _decode_proxy_frame(path: Path, seconds: float) -> "np.ndarray":
+    """RGB of the frame at a presentation time, decoded from the keyframe before it."""
     from tevit.video.decode import ToRgb, open_container, video_stream
 
     with closing(open_container(path)) as container:
         stream = video_stream(container, path)
         assert stream.time_base is not None
-        wanted = round(Fraction(round(due * 1000), 1000) / stream.time_base)
-        container.seek(wanted, stream=stream)
+        pts = round(Fraction(round(seconds * 1000), 1000) / stream.time_base)
+        container.seek(pts, stream=stream)
         for frame in container.decode(stream):
-            if frame.pts == wanted:
+            if frame.pts == pts:
                 return ToRgb()(frame)
-    raise ValueError(f"{path.name}: its frame at {due:.3f} s cannot be read any more")
+    raise ValueError(f"{path.name}: its frame at {seconds:.3f} s cannot be read any more")
 
 
-def _image(file: Path) -> bytes:
-    """The file's own bytes where a browser shows them as they are: a JPEG that is not too large."""
+def _read_image(file: Path) -> bytes:
+    """An image file as JPEG; its own bytes where a browser displays them unchanged."""
     import cv2
     import numpy as np
     from PIL import Image, UnidentifiedImageError
@@ -174,25 +246,34 @@ def _image(file: Path) -> bytes:
     data = file.read_bytes()
     try:
         with Image.open(file) as image:
-            if image.format == "JPEG" and image.mode in ("RGB", "L") and max(image.size) <= LONGEST:
+            if image.format == "JPEG" and image.mode in ("RGB", "L") and max(image.size) <= MAX_SIDE:
                 return data
     except UnidentifiedImageError:
-        pass  # of a format that OpenCV may know
+        pass  # a format that OpenCV may know
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if bgr is None:
         raise ValueError(f"{file.name}: not an image that can be read")
-    return _jpeg(bgr[..., ::-1])
+    return _encode_jpeg(bgr[..., ::-1])
 
 
-def _jpeg(rgb: "np.ndarray") -> bytes:
+def _encode_jpeg(rgb: "np.ndarray") -> bytes:
     import cv2
     import numpy as np
 
-    bgr = _scaled(np.ascontiguousarray(rgb[..., ::-1]))
-    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])[1].tobytes()
+    bgr = _scale(np.ascontiguousarray(rgb[..., ::-1]))
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
 
 
-def _scaled(picture: "np.ndarray") -> "np.ndarray":
+@lru_cache(maxsize=16)
+def _grey_jpeg(size_hw: tuple[int, int]) -> bytes:
+    import cv2
+    import numpy as np
+
+    return cv2.imencode(".jpg", np.full((*size_hw, 3), GREY, np.uint8))[1].tobytes()
+
+
+def _scale(picture: "np.ndarray") -> "np.ndarray":
+    """uint8 (H, W, 3) at its displayed size."""
     import cv2
 
     height, width = shown_size((picture.shape[0], picture.shape[1]))
@@ -201,33 +282,33 @@ def _scaled(picture: "np.ndarray") -> "np.ndarray":
     return cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def make(source: VideoSource, proxy: Path, progress: "Progress | None" = None) -> BrowserVideo:
-    """Make what is shown of a source; for images nothing is written.
+# --- making proxies
 
-    proxy: the file to write, which appears only once it is whole. progress: may raise to stop.
-    Raises: ValueError, OSError for a source that cannot be read or a disk that is full, and what `progress` raises.
+
+def make_proxy(source: VideoSource, proxy: Path, progress: "Progress | None" = None) -> BrowserVideo:
+    """Make the frames of a source displayable; for images nothing is written.
+
+    proxy: the file to write, which appears only once it is complete. progress: may raise to cancel.
+    Raises: ValueError, OSError for a source that cannot be read or a full disk, and whatever `progress` raises.
     """
     from tevit.video.reader import VideoWriter
 
     video = source.open()
-    facts = BrowserVideo(source.name, video.size_hw, (), pixel_aspect=float(video.pixel_aspect))
+    frames = BrowserVideo(source.name, video.size_hw, (), pixel_aspect=float(video.pixel_aspect))
     if video.file_names:
         assert video.length is not None and video.fps is not None
-        files = source.files or tuple(_folder(video) / name for name in video.file_names)
-        return replace(facts, files=files, times=tuple(float(index / video.fps) for index in range(video.length)))
+        folder = video.path if video.path.is_dir() else video.path.parent
+        files = source.files or tuple(folder / name for name in video.file_names)
+        return replace(frames, files=files, times=tuple(float(index / video.fps) for index in range(video.length)))
     times: list[float] = []
-    sound = video.path if video.has_audio else None
+    audio = video.path if video.has_audio else None
     size = shown_size(video.size_hw)
-    with VideoWriter(proxy, size, fps=video.fps, audio_from=sound, clock=MILLISECOND) as writer:
+    with VideoWriter(proxy, size, fps=video.fps, audio_from=audio, clock=MILLISECOND) as writer:
         for frame in video.frames():
-            times.append(writer.write(_scaled(frame.rgb), frame.time))
+            times.append(writer.write(_scale(frame.rgb), frame.time))
             if progress is not None:
                 progress("preparing", len(times), video.length)
-    return replace(facts, times=tuple(times), video=proxy, warnings=(*video.warnings, *writer.warnings))
-
-
-def _folder(video: "Video") -> Path:
-    return video.path if video.path.is_dir() else video.path.parent
+    return replace(frames, times=tuple(times), video=proxy, warnings=(*video.warnings, *writer.warnings))
 
 
 @dataclass(frozen=True)
@@ -265,12 +346,12 @@ class ProxyTask:
         """Make the footage; whatever goes wrong becomes a sentence."""
         try:
             self._note("opening", 0, None)
-            footage = make(self.source, proxy, self._note)
+            footage = make_proxy(self.source, proxy, self._note)
             self.now = replace(self.now, state="done", footage=footage)
         except Cancelled:
             self.now = replace(self.now, state="cancelled")
         except (ValueError, OSError, MemoryError) as error:
-            self._fail(self.source.without_folders(str(error)))
+            self._fail(self.source.redact(str(error)))
         except Exception as error:
             import logging
 
@@ -348,12 +429,8 @@ def _touch(footage: BrowserVideo | None) -> bool:
 
 
 def _key(source: VideoSource) -> tuple:
-    """The same for the same bytes under the same name, as far as the file system tells."""
+    """Equal for the same name and the same files, of unchanged size and time."""
     paths = source.files or ((source.path,) if source.path else ())
-    return (source.name, source.fps, *_stamps(paths))
-
-
-def _stamps(paths: tuple[Path, ...]) -> Iterator[tuple[Path, int, int]]:
-    for path in paths:
-        stat = path.stat() if path.exists() else None
-        yield path, stat.st_mtime_ns if stat else 0, stat.st_size if stat else 0
+    stats = [path.stat() if path.exists() else None for path in paths]
+    stamps = ((stat.st_mtime_ns, stat.st_size) if stat else None for stat in stats)
+    return (source.name, source.fps, *zip(paths, stamps, strict=True))

@@ -1,14 +1,14 @@
-"""What players fetch from the server: their own files, pictures, masks, downloads; each show under a token.
+"""HTTP routes: the page's scripts, and each view's video, frames, masks and downloads under its token.
 
-A token cannot be guessed, and is all that is needed: who has a show's link may see it.
+A token is unguessable and the only credential: whoever has a view's link may see it.
 """
 
 import threading
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cachetools import LRUCache
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
@@ -17,9 +17,10 @@ from starlette.routing import BaseRoute, Route
 if TYPE_CHECKING:
     from app.player.component import PlayerView
 
-PLAYER = Path(__file__).parents[1] / "static" / "player"
-MOST = 256  # shows kept; masks of a long video with many tracks take some 10 MB
-SCRIPTS = {".js": "text/javascript", ".css": "text/css"}
+STATIC = Path(__file__).parents[1] / "static"
+SCRIPTS = STATIC / "player"
+MAX_VIEWS = 256  # masks of a long video with many tracks take some 10 MB
+SCRIPT_TYPES = {".js": "text/javascript", ".css": "text/css"}
 DOWNLOADS = {
     "results.json": "application/json",
     "overlay.mp4": "video/mp4",
@@ -32,129 +33,119 @@ DOWNLOADS = {
     "decisions.jsonl": "application/x-ndjson",
 }
 GONE = "This file cannot be read any more."
-# What is here may change under its name, and none of it is a page.
-_FRESH = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
-_LASTING = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
+# The content under a name may change, and none of it is a page.
+_NO_CACHE = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff"}
+_CACHE = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
 
 
 class ViewRegistry:
-    """The shows that pages look at now, the least recently used out first. May be used from any thread."""
+    """The views that pages display, by token; the least recently used is dropped first. Thread-safe."""
 
-    def __init__(self, most: int = MOST):
-        self._most = most
-        self._shows: OrderedDict[str, tuple[PlayerView, Path | None]] = OrderedDict()
+    def __init__(self, max_views: int = MAX_VIEWS):
+        self._views: LRUCache[str, tuple[PlayerView, Path | None]] = LRUCache(max_views)
         self._lock = threading.Lock()
 
-    def put(self, show: "PlayerView", folder: Path | None = None) -> None:
-        """Show it under its token, in the place of what was there. folder: of the files to download."""
+    def put(self, view: "PlayerView", folder: Path | None = None) -> None:
+        """Add a view, or replace the one under its token. folder: of its downloads."""
         with self._lock:
-            self._shows[show.token] = show, folder
-            self._shows.move_to_end(show.token)
-            while len(self._shows) > self._most:
-                self._shows.popitem(last=False)
+            self._views[view.token] = view, folder
 
     def get(self, token: str) -> "PlayerView | None":
-        """The show of a token; None where there is none, or none any more."""
-        found = self._find(token)
-        return found and found[0]
+        """The view of a token; None where there is none (any more)."""
+        with self._lock:
+            return self._views.get(token, (None, None))[0]
 
     def folder(self, token: str) -> Path | None:
-        """Where a show's downloads lie."""
-        found = self._find(token)
-        return found and found[1]
+        """The folder of a view's downloads."""
+        with self._lock:
+            return self._views.get(token, (None, None))[1]
 
     def drop(self, token: str) -> None:
-        """Nobody looks at it any more."""
+        """Remove a view."""
         with self._lock:
-            self._shows.pop(token, None)
-
-    def _find(self, token: str) -> "tuple[PlayerView, Path | None] | None":
-        with self._lock:
-            if token in self._shows:
-                self._shows.move_to_end(token)
-            return self._shows.get(token)
+            self._views.pop(token, None)
 
 
-class _Missing(Exception):
-    """Becomes 404 with its one sentence."""
+class _NotFoundError(Exception):
+    """Becomes a 404 response with its one sentence."""
 
 
-def routes(shows: ViewRegistry) -> Sequence[BaseRoute]:
-    """What the server answers besides the page."""
-    here = _Answers(shows)
-    show = "/studio/shows/{token}"
+def routes(views: ViewRegistry) -> Sequence[BaseRoute]:
+    """The routes that the server adds to the page's."""
+    responses = _Responses(views)
+    view = "/studio/shows/{token}"
     return [
-        _route("/studio/player/{file}", here.script),
-        _route(f"{show}/video.mp4", here.video),
-        _route(f"{show}/frames/{{index}}.jpg", here.frame),
-        _route(f"{show}/masks/{{chunk}}", here.masks),
-        _route(f"{show}/files/{{name}}", here.download),
+        _route("/studio/player/{file}", responses.script),
+        _route(f"{view}/video.mp4", responses.video),
+        _route(f"{view}/frames/{{index}}.jpg", responses.frame),
+        _route(f"{view}/masks/{{chunk}}", responses.masks),
+        _route(f"{view}/files/{{name}}", responses.download),
     ]
 
 
-def _route(path: str, answer: Callable[[dict[str, str]], Response]) -> Route:
+def _route(path: str, respond: Callable[[dict[str, str]], Response]) -> Route:
     async def endpoint(request: Request) -> Response:
         try:
-            return await run_in_threadpool(answer, request.path_params)
-        except _Missing as missing:
-            return PlainTextResponse(str(missing), 404, _FRESH)
+            return await run_in_threadpool(respond, request.path_params)
+        except _NotFoundError as error:
+            return PlainTextResponse(str(error), 404, _NO_CACHE)
         except (IndexError, OSError, ValueError):  # their sentences name folders of the server
-            return PlainTextResponse(GONE, 404, _FRESH)
+            return PlainTextResponse(GONE, 404, _NO_CACHE)
 
     return Route(path, endpoint, methods=["GET"])
 
 
-class _Answers:
-    """One method a route; all may block, and raise for what is not there."""
+class _Responses:
+    """One method for each route. params: of the path. All may block."""
 
-    def __init__(self, shows: ViewRegistry):
-        self._shows = shows
+    def __init__(self, views: ViewRegistry):
+        self._views = views
 
-    def script(self, asked: dict[str, str]) -> Response:
-        files = {file.name: file for file in PLAYER.iterdir() if file.suffix in SCRIPTS}
-        file = files.get(asked["file"])
+    def script(self, params: dict[str, str]) -> Response:
+        files = {file.name: file for file in SCRIPTS.iterdir() if file.suffix in SCRIPT_TYPES}
+        file = files.get(params["file"])
         if file is None:
-            raise _Missing("The player has no such file.")
-        return FileResponse(file, media_type=SCRIPTS[file.suffix], headers=_FRESH)
+            raise _NotFoundError("The player has no such file.")
+        return FileResponse(file, media_type=SCRIPT_TYPES[file.suffix], headers=_NO_CACHE)
 
-    def video(self, asked: dict[str, str]) -> Response:
-        file = self._show(asked).footage.video
+    def video(self, params: dict[str, str]) -> Response:
+        file = self._view(params).frames.video
         if file is None:
-            raise _Missing("This show consists of pictures: there is no video.")
+            raise _NotFoundError("This show consists of pictures: there is no video.")
         if not file.is_file():
-            raise _Missing("The video is not here any more: open it again.")
-        return FileResponse(file, media_type="video/mp4", headers=_LASTING)
+            raise _NotFoundError("The video is not here any more: open it again.")
+        return FileResponse(file, media_type="video/mp4", headers=_CACHE)
 
-    def frame(self, asked: dict[str, str]) -> Response:
-        """index: of the footage's frames."""
-        footage = self._show(asked).footage
-        index = _whole(asked["index"], "frame", len(footage.times))
-        return Response(footage.picture(index), media_type="image/jpeg", headers=_LASTING)
+    def frame(self, params: dict[str, str]) -> Response:
+        """params["index"]: of the whole video, not of the view."""
+        frames = self._view(params).frames
+        index = _index(params["index"], "frame", len(frames.times))
+        return Response(frames.picture(index), media_type="image/jpeg", headers=_CACHE)
 
-    def masks(self, asked: dict[str, str]) -> Response:
-        from app.player import component as player
+    def masks(self, params: dict[str, str]) -> Response:
+        from app.player.component import CHUNK, mask_chunk
 
-        show = self._show(asked)
-        chunk = _whole(asked["chunk"], "chunk", -(-show.length // player.CHUNK))
-        return JSONResponse(player.masks(show, chunk), headers=_FRESH)
+        view = self._view(params)
+        chunk = _index(params["chunk"], "chunk", -(-view.length // CHUNK))
+        return JSONResponse(mask_chunk(view, chunk), headers=_NO_CACHE)
 
-    def download(self, asked: dict[str, str]) -> Response:
-        name = asked["name"]
-        folder = self._shows.folder(self._show(asked).token)
-        kind = DOWNLOADS.get(name)
-        if folder is None or kind is None or not (folder / name).is_file():
-            raise _Missing("There is no such file to download.")
-        return FileResponse(folder / name, media_type=kind, filename=name, headers=_FRESH)
+    def download(self, params: dict[str, str]) -> Response:
+        name = params["name"]
+        folder = self._views.folder(self._view(params).token)
+        media_type = DOWNLOADS.get(name)
+        if folder is None or media_type is None or not (folder / name).is_file():
+            raise _NotFoundError("There is no such file to download.")
+        return FileResponse(folder / name, media_type=media_type, filename=name, headers=_NO_CACHE)
 
-    def _show(self, asked: dict[str, str]) -> "PlayerView":
-        show = self._shows.get(asked["token"])
-        if show is None:
-            raise _Missing("There is no such show, or not any more: open it again.")
-        return show
+    def _view(self, params: dict[str, str]) -> "PlayerView":
+        view = self._views.get(params["token"])
+        if view is None:
+            raise _NotFoundError("There is no such show, or not any more: open it again.")
+        return view
 
 
-def _whole(text: str, what: str, stop: int) -> int:
+def _index(text: str, name: str, stop: int) -> int:
     # Not int(): it takes spaces, signs, underscores and the digits of other scripts.
     if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) < stop):
-        raise _Missing(f"There is no such {what}: expected 0 to {stop - 1}.")
+        raise _NotFoundError(f"There is no such {name}: expected 0 to {stop - 1}.")
     return int(text)

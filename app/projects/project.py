@@ -16,8 +16,6 @@ from threading import RLock
 
 import msgspec
 
-from app.player.component import FrameSource
-from app.player.placeholder import PlaceholderFrames, picture_of
 from app.projects import predicted
 from app.projects.allowed import Allowed
 from app.projects.names import free_name, names_of
@@ -139,18 +137,6 @@ class Project:
         Raises: ValueError for masks that are none or of another size than the video's.
         """
         return self.results[model].video(self.info(video_id), self.dataset.categories)
-
-    def footage(self, video_id: int) -> FrameSource:
-        """The pictures of a video as the player takes them; grey ones in the place of frames that are not there.
-
-        Raises: ValueError for a video that is not in the data set, or that has no frames at all.
-        """
-        return picture_of(self.info(video_id), self.frames, Path(self.dataset.path).stem, self.within)
-
-    def frames_notice(self, video_id: int) -> str:
-        """Why pictures are grey; empty where all frames are there."""
-        footage = self.footage(video_id)
-        return footage.reason if isinstance(footage, PlaceholderFrames) else ""
 
     @cached_property
     def notices(self) -> tuple[Notice, ...]:

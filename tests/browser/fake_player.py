@@ -10,10 +10,9 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from app.player.component import Layer, Pane, PlayerView, payload, read_event
-from app.player.proxy import VideoSource, make
+from app.player.component import Layer, Pane, PlayerView, build_player, payload, read_event
+from app.player.proxy import VideoSource, make_proxy
 from app.player.routes import ViewRegistry, routes
-from app.player.screen import screen
 from tests.pictures import BITS, PLAIN_HW, numbered, numbered_mask, write_images, write_video
 from tevit.masks import ops as masks
 from tevit.results import RLE, Track, VideoResult
@@ -116,7 +115,7 @@ def serve(folder: Path) -> None:
     @cache
     def show(name: str) -> PlayerView:
         source, layers = sources[name](folder)
-        footage = make(source, folder / f"{name}-proxy.mp4")
+        footage = make_proxy(source, folder / f"{name}-proxy.mp4")
         made = PlayerView(name, footage, 0, len(footage.times), layers)
         shows.put(made)
         return made
@@ -131,7 +130,7 @@ def serve(folder: Path) -> None:
         return {said[found.kind]: json.dumps(vars(found))}
 
     with gr.Blocks() as page:
-        player = screen("player")
+        player = build_player("player")
         said = {kind: gr.Textbox(label=f"Said of a {kind}") for kind in ("track", "frame", "range", "look")}
         gr.Button("Seek 33, select 2").click(lambda: gr.HTML(command={"seek": 33, "select": [1, 2]}), None, player)
         gr.Button("Only 2").click(lambda: gr.HTML(shown=[[], [2]]), None, player)

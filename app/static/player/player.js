@@ -463,7 +463,7 @@ class Player {
   }
 
   /** What Python asks for: {seek: frame}, {part: of the whole way}, {select: [layer, track] or null}, {pair: [[layer, track], …]}. */
-  obey(command) {
+  applyCommand(command) {
     if (!this.ready || !command) return;
     if (Number.isInteger(command.seek)) this.seek(command.seek);
     if (typeof command.part === "number") this.seek(Math.floor(command.part * this.show.times.length));

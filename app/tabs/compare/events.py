@@ -16,6 +16,7 @@ from app.analysis.matches import COLOURS, KINDS, MatchRow, above
 from app.analysis.thumbnails import differences, filmstrip_frames
 from app.deep_link import View, from_query, to_query
 from app.player.component import Layer, Layout, Pane, PlayerView, payload, read_event
+from app.player.proxy import dataset_frames
 from app.player.routes import ViewRegistry
 from app.projects.project import Project
 from app.projects.videos import VideoRow, beside, chosen, videos
@@ -174,9 +175,9 @@ class _CompareTab:
         view, project = page.view, page.project
         assert view.video is not None
         layers = self._layers(page, view.video)
-        footage = project.footage(view.video)
+        frames = dataset_frames(project, view.video)
         version = 1 if page.show is None else page.show.version + 1
-        return PlayerView(_token(page), footage, 0, project.info(view.video).length, tuple(layers), version)
+        return PlayerView(_token(page), frames, 0, project.info(view.video).length, tuple(layers), version)
 
     def _layers(self, page: ComparePage, video: int) -> list[Layer]:
         """Ground truth where there is any, the models; for the difference also that."""

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app.deep_link import LAYOUTS
-from app.player.screen import screen
+from app.player.component import build_player
 from app.projects.videos import SORTS
 from app.tabs.compare import views as compare_panels
 
@@ -75,7 +75,7 @@ def build_layout() -> CompareComponents:
         components["notices"] = gr.HTML(elem_id="compare-notices")
         with gr.Row(elem_id="compare-view", equal_height=False):
             with gr.Column(elem_id="compare-screen"):
-                components["player"] = screen("compare-player")
+                components["player"] = build_player("compare-player")
             with gr.Column(elem_id="compare-matches"):
                 clicks: dict[str, Any] = {"js_on_load": _CLICKS, "apply_default_css": False}
                 components["matches"] = gr.HTML(elem_id="matches", **clicks)

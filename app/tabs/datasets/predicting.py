@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from app.player.proxy import BrowserVideo
+from app.player.proxy import PlaceholderFrames, dataset_frames
 from app.projects.partial import PartialPredictions, Request
 from app.projects.project import Project, first
 from app.tabs.segment.models import Predictor
@@ -99,11 +99,11 @@ class Predicting(ModelTask):
 
     def _pass(self, id: int, predictor: Predictor) -> VideoResult:
         """In one pass, frames in the order of their names, as `tevit predict --dataset` and the original do it."""
-        footage = self.project.footage(id)
-        if not isinstance(footage, BrowserVideo):
-            raise FileNotFoundError(self.project.frames_notice(id))
+        frames = dataset_frames(self.project, id)
+        if isinstance(frames, PlaceholderFrames):
+            raise FileNotFoundError(frames.reason)
         parts: Iterator[VideoResult] = predictor.stream(
-            in_order(footage.files, id),
+            in_order(frames.files, id),
             window=0,
             max_tracks=self.request.tracks,
             score_threshold=0.0,

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from app.player.screen import screen
+from app.player.component import build_player
 from app.tabs.review import views as panels
 from app.tabs.review.session import WALK
 
@@ -71,7 +71,7 @@ def build_layout() -> ReviewComponents:
         parts["notices"] = gr.HTML(elem_id="review-notices")
         with gr.Row(elem_id="review-view", equal_height=False):
             with gr.Column(elem_id="review-screen"):
-                parts["player"] = screen("review-player")
+                parts["player"] = build_player("review-player")
             with gr.Column(elem_id="review-side"):
                 parts["source"] = sources([])
                 parts["chip"] = gr.Button(visible=False, size="md", elem_id="review-chip")

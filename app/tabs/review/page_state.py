@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from app.player.component import Layer, PlayerView
+from app.player.proxy import dataset_frames
 from app.player.routes import ViewRegistry
 from app.tabs.review import responses as answers
 from app.tabs.review import views as panels
@@ -135,8 +136,8 @@ class Looking:
         else:
             self._let_go(page)
             project, video = self.reviewing.project, page.item.video_id
-            footage, length = project.footage(video), project.info(video).length
-            page.show = PlayerView(secrets.token_hex(16), footage, 0, length, _layers(page))
+            frames, length = dataset_frames(project, video), project.info(video).length
+            page.show = PlayerView(secrets.token_hex(16), frames, 0, length, _layers(page))
         self.shows.put(page.show, self.shows.folder(page.show.token))
 
     def _let_go(self, page: Page) -> None:

@@ -140,7 +140,7 @@ class _Tab:
         try:
             video = await asyncio.to_thread(source.open)
         except (ValueError, OSError) as error:
-            sentence = source.without_folders(str(error))
+            sentence = source.redact(str(error))
             yield {parts.panel: panels.problem(sentence), parts.run: gr.Button(interactive=session.looking is not None)}
             raise toast(sentence) from error
         session.source, session.token, session.selected, session.show = source, "", None, None

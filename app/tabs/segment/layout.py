@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from app import panels
-from app.player.screen import screen
+from app.player.component import build_player
 from app.tabs.segment.exports import NAMES
 
 _ROWS = """
@@ -81,7 +81,7 @@ def build_layout(clips: Sequence[str]) -> SegmentComponents:
         with gr.Column(elem_id="source"):
             source = _source(clips)
         with gr.Column(elem_id="screen"):
-            player = screen("player")
+            player = build_player("player")
         with gr.Column(elem_id="results"):
             found = _results()
     token, fetch = gr.Textbox(visible=False), gr.Textbox(visible=False)

@@ -226,7 +226,7 @@ class Run(ModelTask):
 
     def plain(self, sentence: str) -> str:
         """With the video's name in the place of its path."""
-        return self.source.without_folders(sentence)
+        return self.source.redact(sentence)
 
     def work(self, predictor: Predictor, relieve: Callable[[], None] = lambda: None) -> None:
         """Segment; every window's tracks are shown as soon as they are there. relieve: gives memory back.

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from app.player.component import Layer, PlayerView
-from app.player.proxy import BrowserVideo, PosterFrame, Prepared, ProxyBuilder, VideoSource
+from app.player.proxy import BrowserVideo, PosterFrame, Prepared, ProxyBuilder, VideoSource, dataset_frames
 from app.player.routes import ViewRegistry
 from app.projects.project import Project
 from app.storage.results import ResultStore, Stored
@@ -59,7 +59,7 @@ class Studio:
 
     def still(self, video: "Video") -> PlayerView:
         """A show of the first picture, while the rest is being prepared. Raises: ValueError, OSError."""
-        show = PlayerView(secrets.token_hex(16), PosterFrame.of(video), 0, 1, ())
+        show = PlayerView(secrets.token_hex(16), PosterFrame.from_video(video), 0, 1, ())
         self.shows.put(show)
         return show
 
@@ -118,7 +118,7 @@ class Studio:
 
         stored = self.results.open(token)
         first = stored.settings.first
-        return lambda: part(stored.footage.opened(), first, first + stored.result.length)
+        return lambda: part(stored.footage.open(), first, first + stored.result.length)
 
     def close(self) -> None:
         """Stop everything."""
@@ -143,7 +143,7 @@ def videos_of(project: Project) -> list[VideoSource]:
     """The videos of a data set whose frames are all there."""
     found = []
     for video in project.dataset.videos.values():
-        footage = project.footage(video.id)
+        footage = dataset_frames(project, video.id)
         if isinstance(footage, BrowserVideo) and footage.files:
             found.append(VideoSource(f"{video.name} ({Path(project.name).name})", files=footage.files))
     return found

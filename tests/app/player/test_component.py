@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.player.component import CHUNK, Event, Layer, Pane, PlayerView, masks, payload, read_event, stretches
+from app.player.component import CHUNK, Event, Layer, Pane, PlayerView, intervals, mask_chunk, payload, read_event
 from app.player.proxy import PosterFrame
 from tests.app.fakes import walking_squares
 
@@ -41,18 +41,18 @@ def test_the_payload_says_when_and_where_but_holds_no_mask():
 
 def test_masks_come_in_chunks_and_absent_ones_as_null():
     whole = show()
-    parts = [masks(whole, chunk)["layers"][1]["2"] for chunk in (0, 1)]
+    parts = [mask_chunk(whole, chunk)["layers"][1]["2"] for chunk in (0, 1)]
     assert [len(part) for part in parts] == [CHUNK, 40 - CHUNK]
     rles = whole.layers[1].result.tracks[1].rles
     assert [*parts[0], *parts[1]] == [None if rle is None else rle["counts"].decode() for rle in rles]
     for chunk in (-1, 2):
         with pytest.raises(IndexError):
-            masks(whole, chunk)
+            mask_chunk(whole, chunk)
 
 
 @given(st.lists(st.booleans(), max_size=30))
-def test_stretches_cover_what_is_present(present: list[bool]):
-    found = stretches(np.array(present, bool))
+def test_intervals_cover_what_is_present(present: list[bool]):
+    found = intervals(np.array(present, bool))
     covered = [any(first <= frame < stop for first, stop in found) for frame in range(len(present))]
     assert covered == present and all(a[1] < b[0] for a, b in pairwise(found))
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from app.player import proxy as footage
-from app.player.proxy import BrowserVideo, ProxyBuilder, ProxyTask, VideoSource, make, shown_size
+from app.player.proxy import BrowserVideo, ProxyBuilder, ProxyTask, VideoSource, make_proxy, shown_size
 from tests.app.fakes import make_video
 from tests.pictures import SIZE, bar, onsets, pictures, quadrants, write_images, write_video
 from tevit.progress import Cancelled
@@ -21,7 +21,7 @@ UNEVEN = [Fraction(ms, 1000) for ms in (0, 40, 73, 74, 140, 173, 700, 733)]
 
 
 def made(path: Path, folder: Path) -> BrowserVideo:
-    return make(VideoSource(path.name, path), folder / "proxy.mp4")
+    return make_proxy(VideoSource(path.name, path), folder / "proxy.mp4")
 
 
 def packets(path: Path) -> tuple[list[Fraction], list[int]]:
@@ -88,19 +88,19 @@ def test_a_proxy_of_odd_frames_has_one_more_row_and_column_that_are_not_shown(tm
     assert (shown.size_hw, shown.shown_hw) == ((47, 63), (47, 63))
     assert shown.video is not None and open_video(shown.video).size_hw == (48, 64)
     assert picture(shown, 0).shape == (47, 63, 3)
-    assert next(shown.opened().frames()).rgb.shape == (47, 63, 3)
+    assert next(shown.open().frames()).rgb.shape == (47, 63, 3)
 
 
 def test_what_is_larger_than_screens_is_scaled_down_to_even_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     assert shown_size((2160, 3840)) == (1080, 1920) and shown_size((1080, 1920)) == (1080, 1920)
     assert shown_size((4000, 3)) == (1920, 2)
-    monkeypatch.setattr(footage, "LONGEST", 40)
+    monkeypatch.setattr(footage, "MAX_SIDE", 40)
     clip = write_video(tmp_path / "large.mp4", [quadrants(SIZE)] * 2)
     shown = made(clip, tmp_path)
     assert (shown.size_hw, shown.shown_hw) == (SIZE, (30, 40))
     assert shown.video is not None and open_video(shown.video).size_hw == (30, 40)
     assert picture(shown, 1).shape == (30, 40, 3)
-    again = shown.opened()
+    again = shown.open()
     assert again.size_hw == SIZE and next(again.frames()).rgb.shape == (*SIZE, 3)
 
 
@@ -133,22 +133,22 @@ def test_images_are_shown_themselves(tmp_path: Path):
     png = shown.picture(1)
     assert png[:3] == b"\xff\xd8\xff" and np.abs(picture(shown, 1).astype(int) - quadrants(SIZE)).mean() < 6
     assert not (tmp_path / "proxy.mp4").exists()
-    again = shown.opened()
+    again = shown.open()
     assert [frame.time for frame in again.frames()] == pytest.approx(shown.times)
 
 
 def test_a_large_image_is_scaled_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = write_images(tmp_path / "frames", {"0.jpg": quadrants(SIZE)})
-    monkeypatch.setattr(footage, "LONGEST", 40)
+    monkeypatch.setattr(footage, "MAX_SIDE", 40)
     assert picture(made(folder, tmp_path), 0).shape == (30, 40, 3)
 
 
 def test_the_frames_of_a_data_set_keep_their_order_and_rate(tmp_path: Path):
     folder = write_images(tmp_path / "frames", {f"{index}.jpg": shot for index, shot in enumerate(pictures(3))})
     files = tuple(folder / f"{index}.jpg" for index in (2, 0, 1))
-    shown = make(VideoSource("set", files=files, fps=Fraction(2)), tmp_path / "proxy.mp4")
+    shown = make_proxy(VideoSource("set", files=files, fps=Fraction(2)), tmp_path / "proxy.mp4")
     assert [bar(picture(shown, index)) for index in range(3)] == [2, 0, 1]
-    assert shown.times == (0, 0.5, 1) and shown.opened().fps == 2
+    assert shown.times == (0, 0.5, 1) and shown.open().fps == 2
 
 
 def test_what_is_left_of_a_cut_off_video_is_shown_with_a_warning(tmp_path: Path):
@@ -165,7 +165,7 @@ def test_stopping_leaves_no_file(tmp_path: Path):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        make(VideoSource("clip", make_video(tmp_path / "clip.mp4")), tmp_path / "out" / "proxy.mp4", stop)
+        make_proxy(VideoSource("clip", make_video(tmp_path / "clip.mp4")), tmp_path / "out" / "proxy.mp4", stop)
     assert list((tmp_path / "out").iterdir()) == []
 
 

@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 from app.player import component as player
 from app.player import routes as shows
 from app.player.component import Layer, PlayerView
-from app.player.proxy import BrowserVideo, VideoSource, make
+from app.player.proxy import BrowserVideo, VideoSource, make_proxy
 from app.player.routes import ViewRegistry, routes
 from tests.app.fakes import make_video, walking_squares
 
@@ -36,7 +36,7 @@ def show_of(footage: BrowserVideo, token: str, first: int = 0) -> PlayerView:
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> BrowserVideo:
     folder = tmp_path_factory.mktemp("footage")
-    return make(VideoSource("clip", make_video(folder / "clip.mp4", FRAMES)), folder / "proxy.mp4")
+    return make_proxy(VideoSource("clip", make_video(folder / "clip.mp4", FRAMES)), folder / "proxy.mp4")
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_masks_come_in_chunks(site: Site):
     assert show is not None
     for chunk in (0, 1):
         answer = site.get(f"{TOKEN}/masks/{chunk}")
-        assert answer.status_code == 200 and answer.json() == player.masks(show, chunk)
+        assert answer.status_code == 200 and answer.json() == player.mask_chunk(show, chunk)
         assert answer.headers["cache-control"] == "no-cache", "more tracks come while a run goes on"
 
 
@@ -124,7 +124,7 @@ def test_a_video_that_was_removed_is_one_sentence(site: Site, tmp_path: Path):
 
 
 def test_the_players_files_have_their_types(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(shows, "PLAYER", tmp_path)
+    monkeypatch.setattr(shows, "SCRIPTS", tmp_path)
     for name in ("player.js", "player.css", "notes.txt"):
         (tmp_path / name).write_text(name)
     for name, kind in (("player.js", "text/javascript"), ("player.css", "text/css")):
@@ -136,7 +136,7 @@ def test_the_players_files_have_their_types(site: Site, tmp_path: Path, monkeypa
 
 
 def test_the_least_recently_used_show_goes_first(footage: BrowserVideo):
-    registry = ViewRegistry(most=2)
+    registry = ViewRegistry(max_views=2)
     for token in ("a", "b"):
         registry.put(show_of(footage, token))
     assert registry.get("a") is not None

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from app.player.placeholder import PlaceholderFrames
-from app.player.proxy import BrowserVideo
+from app.player.proxy import BrowserVideo, PlaceholderFrames, dataset_frames
 from app.projects import allowed
 from app.projects.allowed import Allowed, guess_frames
 from app.projects.project import open_project
@@ -75,14 +74,16 @@ def test_frames_that_lead_out_are_grey(disk: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TEVIT_HOME", str(disk / "home"))
     here = Allowed.of([disk / "open"])
     project = open_project(disk / "open" / "gt.json", disk / "open" / "frames", within=here)
-    assert isinstance(project.footage(1), BrowserVideo)
-    outside = project.footage(2)
+    assert isinstance(dataset_frames(project, 1), BrowserVideo)
+    outside = dataset_frames(project, 2)
     assert (
         isinstance(outside, PlaceholderFrames)
         and not outside.files
         and "lead out of the allowed folders" in outside.reason
     )
-    assert isinstance(open_project(disk / "open" / "gt.json", disk / "open" / "frames").footage(2), BrowserVideo)
+    assert isinstance(
+        dataset_frames(open_project(disk / "open" / "gt.json", disk / "open" / "frames"), 2), BrowserVideo
+    )
     open_project(disk / "open" / "gt.json", disk / "secret")
     assert open_project(disk / "open" / "gt.json", within=here).frames is None
     assert guess_frames(project.dataset, here.listing().folders) == disk / "open" / "frames"

@@ -10,8 +10,7 @@ from PIL import Image
 
 from app.deep_link import View
 from app.player.component import Layer, PlayerView, payload
-from app.player.placeholder import GREY, PlaceholderFrames
-from app.player.proxy import BrowserVideo
+from app.player.proxy import GREY, BrowserVideo, PlaceholderFrames, dataset_frames
 from app.projects import class_names
 from app.projects.project import META, open_project, with_categories
 from tests.app import sets as made
@@ -40,11 +39,11 @@ def test_without_anything_the_bundled_set_is_there(home):
     assert project.has_truth and not project.notices
     assert project.folder == (home / "projects" / project.truth.sha256[:16]).resolve()  # type: ignore[union-attr]
     video = next(iter(project.dataset.videos))
-    footage = project.footage(video)
-    assert isinstance(footage, BrowserVideo) and footage.length == project.info(video).length
+    footage = dataset_frames(project, video)
+    assert isinstance(footage, BrowserVideo), "no frame is missing"
+    assert footage.length == project.info(video).length
     with Image.open(io.BytesIO(footage.picture(0))) as image:
         assert image.size == footage.size_hw[::-1]
-    assert project.frames_notice(video) == ""
 
 
 def test_a_project_is_a_folder_that_remembers(tmp_path):
@@ -120,7 +119,7 @@ def test_predictions_twice_are_refused(tmp_path):
 def test_without_a_frame_folder_masks_stand_on_grey(tmp_path):
     gt, a = files(tmp_path)
     project = open_project(gt, tmp_path / "nowhere", [a])
-    footage = project.footage(1)
+    footage = dataset_frames(project, 1)
     assert isinstance(footage, PlaceholderFrames) and "nowhere" in footage.reason and "nowhere" in texts(project)
     with Image.open(io.BytesIO(footage.picture(made.FRAMES - 1))) as image:
         assert image.size == made.SIZE[::-1] and abs(np.asarray(image).astype(int) - GREY).max() < 3
@@ -138,8 +137,10 @@ def test_of_missing_frames_the_others_are_shown(tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (60, 40), (255, 0, 0)).save(file)
     project = open_project(gt, tmp_path / "frames", [a])
-    assert project.frames_notice(1) == "1 of 10 frames are missing (9.jpg, …) and shown grey."
-    red, grey = (np.asarray(Image.open(io.BytesIO(project.footage(1).picture(frame)))) for frame in (0, 9))
+    footage = dataset_frames(project, 1)
+    assert isinstance(footage, PlaceholderFrames)
+    assert footage.reason == "1 of 10 frames are missing (9.jpg, …) and shown grey."
+    red, grey = (np.asarray(Image.open(io.BytesIO(footage.picture(frame)))) for frame in (0, 9))
     assert red[5, 5, 0] > 200 and abs(int(grey[5, 5, 0]) - GREY) < 3
     assert "1 of 2 videos (v2)" in texts(project)
 
@@ -163,7 +164,7 @@ def test_predictions_alone_say_how_large_their_videos_are(tmp_path):
     sizes = {id: (info.size_hw, info.length) for id, info in project.dataset.videos.items()}
     assert sizes == {3: (made.SIZE, 4), 5: (made.SIZE, made.FRAMES)}
     assert project.dataset.categories == {1: "class 1", 4: "class 4"}
-    assert isinstance(project.footage(5), PlaceholderFrames) and "no ground truth" in texts(project)
+    assert isinstance(dataset_frames(project, 5), PlaceholderFrames) and "no ground truth" in texts(project)
     assert len(project.predictions(0, 5).tracks) == 2 and not project.predictions(0, 3).tracks
     empty = made.predictions(tmp_path, "c.json", [(9, 1, 0.9, gone)])
     with pytest.raises(ValueError, match="video 9 has no mask that tells its size"):
@@ -204,7 +205,7 @@ def test_wrong_masks_are_told_where_they_are(tmp_path):
     with pytest.raises(ValueError, match="frame 0: expected a mask of"):
         project.predictions(0, 1)
     with pytest.raises(ValueError, match="has no video 77"):
-        project.footage(77)
+        dataset_frames(project, 77)
 
 
 def test_a_link_may_name_a_project(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.player.proxy import BrowserVideo, VideoSource, make
+from app.player.proxy import BrowserVideo, VideoSource, make_proxy
 from app.storage.results import META, PROXY, ResultStore
 from app.tabs.segment.run import Settings
 from tests.app.fakes import make_video, walking_squares
@@ -23,7 +23,7 @@ SETTINGS = Settings("/some/where/mine.pth", 0.1, 20, first=4, stop=14)
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> BrowserVideo:
     folder = tmp_path_factory.mktemp("footage")
-    return make(VideoSource("clip.mp4", make_video(folder / "clip.mp4")), folder / "proxy.mp4")
+    return make_proxy(VideoSource("clip.mp4", make_video(folder / "clip.mp4")), folder / "proxy.mp4")
 
 
 @pytest.fixture
@@ -65,12 +65,12 @@ def test_a_result_opens_again_after_a_restart_as_it_was(
     assert before <= again.created <= time.time()
     assert again.footage.times == footage.times and again.footage.size_hw == footage.size_hw
     assert again.footage.picture(3) == footage.picture(3)
-    assert len(list(again.footage.opened().frames())) == 18
+    assert len(list(again.footage.open().frames())) == 18
 
 
 def test_it_does_not_need_the_footage_that_it_was_made_of(results: ResultStore, result: VideoResult, tmp_path: Path):
     clip = make_video(tmp_path / "clip.mp4")
-    own = make(VideoSource("clip", clip), tmp_path / "proxy.mp4")
+    own = make_proxy(VideoSource("clip", clip), tmp_path / "proxy.mp4")
     results.keep(TOKENS[1], "clip", SETTINGS, own, result)
     assert own.video is not None
     own.video.unlink()
@@ -80,7 +80,7 @@ def test_it_does_not_need_the_footage_that_it_was_made_of(results: ResultStore, 
 
 def test_images_stay_where_they_are(results: ResultStore, tmp_path: Path):
     folder = write_images(tmp_path / "frames", {f"{index}.jpg": shot for index, shot in enumerate(pictures(3))})
-    own = make(VideoSource("frames", folder), tmp_path / "none.mp4")
+    own = make_proxy(VideoSource("frames", folder), tmp_path / "none.mp4")
     found = replace(
         walking_squares("frames", (48, 64), [0.0, 1 / 6, 1 / 3], 10, 0.0), file_names=("0.jpg", "1.jpg", "2.jpg")
     )

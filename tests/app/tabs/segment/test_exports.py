@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.player import routes as shows
-from app.player.proxy import VideoSource, make
+from app.player.proxy import VideoSource, make_proxy
 from app.tabs.segment.exports import NAMES, Choices, OverlayStyle, chosen, export
 from tests.app.fakes import make_video, walking_squares
 from tests.pictures import pictures, write_video
@@ -138,10 +138,10 @@ def test_an_overlay_can_be_drawn_on_the_footage_of_a_source_that_is_gone(tmp_pat
     clip = make_video(tmp_path / "clip.mp4")
     smaller = fitted(open_video(clip), (95, 159))
     source = VideoSource("clip.mp4", clip)
-    footage = replace(make(source, tmp_path / "proxy.mp4"), size_hw=(95, 159))
+    footage = replace(make_proxy(source, tmp_path / "proxy.mp4"), size_hw=(95, 159))
     clip.unlink()
     result = walking_squares("clip", smaller.size_hw, list(footage.times), 10, 0.0)
-    path = export("overlay.mp4", result, tmp_path, opened=footage.opened)
+    path = export("overlay.mp4", result, tmp_path, opened=footage.open)
     assert open_video(path).length == LENGTH
 
 

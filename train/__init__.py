@@ -1,1 +1,5 @@
-"""Training: recipes, losses, data and a loop one can see. `python -m train --help` says how to start."""
+"""Training and fine-tuning: `python -m train --help`.
+
+`recipes` holds every published recipe; `sources`, `clips`, `sampling` and `data` make batches; `losses`, `step` and
+`loop` train; `checkpoints` resumes to the bit; `setup` connects them, and `distributed` is the use of torchrun.
+"""

@@ -1,4 +1,4 @@
-"""`python -m train.benchmark RECIPE --data DIR`: clips a second of the real loop, what of it is waiting for data."""
+"""`python -m train.benchmark RECIPE --data DIR`: throughput of the training loop and of data loading."""
 
 import argparse
 import json
@@ -13,10 +13,9 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 
-from train.flags import add_flags, changed
-from train.recipes import RECIPES, Recipe, recipe_named
+from .recipes import RECIPES, Recipe, add_flags, override, recipe_named
 
-WARM_UP = 2  # steps that do not count: allocators, compilers, caches
+WARM_UP = 2  # steps left out: allocators, compilers, caches
 
 DESCRIPTION = """\
 Run some optimiser steps of a recipe as `python -m train` does, in a folder that is deleted afterwards, then draw the
@@ -45,12 +44,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Returns the exit code: 0, or 2 for what a user can get wrong, which is one sentence on standard error."""
+    """Returns the exit code: 0, or 2 for a user error, which is printed as one sentence."""
     args = parser().parse_args(argv)
     try:
         if args.steps < 1:
             raise ValueError(f"--steps: expected at least 1, got {args.steps}")
-        result = measure(changed(recipe_named(args.recipe), args), args)
+        result = measure(override(recipe_named(args.recipe), args), args)
     except (ValueError, OSError, MemoryError, FloatingPointError) as error:
         print(f"train.benchmark: {error}", file=sys.stderr)
         return 2
@@ -64,10 +63,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def measure(recipe: Recipe, args: argparse.Namespace) -> dict[str, object]:
-    """The figures by name, and what they were measured on."""
+    """Run the benchmark; returns its figures by name, with machine and date."""
     steps = WARM_UP + args.steps
     recipe = replace(recipe, iterations=steps, log_every=1, save_every=steps, eval_every=0)
-    lines = _trained(recipe, args)[WARM_UP:]
+    lines = _train(recipe, args)[WARM_UP:]
     seconds = statistics.median(line["seconds"] for line in lines)
     clips = recipe.slots * recipe.clips_per_slot
     return {
@@ -84,11 +83,11 @@ def measure(recipe: Recipe, args: argparse.Namespace) -> dict[str, object]:
     }
 
 
-def _trained(recipe: Recipe, args: argparse.Namespace) -> list[dict]:
-    """The log's lines of a run."""
-    from train.__main__ import parser as train_parser
-    from train.log import METRICS, read_lines
-    from train.setup import start
+def _train(recipe: Recipe, args: argparse.Namespace) -> list[dict]:
+    """Train; returns the lines of metrics.jsonl."""
+    from .__main__ import parser as train_parser
+    from .report import METRICS, read_lines
+    from .setup import start
 
     with tempfile.TemporaryDirectory(prefix="train-benchmark-") as folder:
         argv = [recipe.name, "--data", str(args.data), "--out", folder, "--split", args.split, "--device", args.device]
@@ -98,9 +97,9 @@ def _trained(recipe: Recipe, args: argparse.Namespace) -> list[dict]:
 
 
 def _loading(recipe: Recipe, args: argparse.Namespace) -> float:
-    """Seconds, the mean after the first, in which the loader alone delivers a global batch."""
-    from train.data import annotation_file, open_training_data, slot_batch
-    from train.loader import slot_stream
+    """Mean seconds of loading a global batch, without training and without the first."""
+    from .data import open_training_data, slot_batch, slot_stream
+    from .sources import annotation_file
 
     data = open_training_data(annotation_file(args.data, args.split), args.data, recipe.task, skip_missing=False)
     stream = slot_stream(

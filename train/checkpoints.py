@@ -1,8 +1,8 @@
-"""Checkpoints of a run: written whole or not at all, found again after a crash.
+"""Checkpoints of a run: written atomically, and resumed from after a crash.
 
 RUN/checkpoints/<iteration>/ holds `model.safetensors` (weights that `tevit` can load) and, in the newest ones,
-`training.safetensors` (what AdamW remembers, the iteration, the seed). Random numbers need no state: every slot's are
-seeded by (seed, iteration, slot).
+`training.safetensors` (AdamW's state, the iteration, the seed). Random numbers need no state: every slot's are seeded
+by (seed, iteration, slot).
 """
 
 import json
@@ -27,8 +27,8 @@ KEPT_STATES = 2  # training state is twice as large as the weights: older checkp
 
 
 @dataclass(frozen=True)
-class Saved:
-    """A checkpoint from which a run goes on. iteration: optimiser steps done. notes: what was stored beside."""
+class TrainingCheckpoint:
+    """A checkpoint that a run can resume from. iteration: optimiser steps done. notes: JSON values stored with it."""
 
     path: Path
     iteration: int
@@ -38,15 +38,15 @@ class Saved:
 def checkpoints(run: Path) -> list[tuple[int, Path]]:
     """All checkpoints of a run, (iteration, folder), in order."""
     folder = run / "checkpoints"
-    found = [item for item in folder.iterdir() if item.name.isdecimal()] if folder.is_dir() else []
-    return sorted((int(item.name), item) for item in found)
+    items = folder.iterdir() if folder.is_dir() else ()
+    return sorted((int(item.name), item) for item in items if item.name.isdecimal())
 
 
 def save(run: Path, iteration: int, model: nn.Module, config: ModelConfig, optimiser, notes: Mapping[str, Any]) -> Path:
     """Write a checkpoint: into a hidden folder first, flushed to the disk, then renamed.
 
-    model, optimiser: after `iteration` steps. notes: JSON values to find again (`Saved.notes`).
-    Raises: OSError where it cannot be written; the checkpoints there stay as they are.
+    model, optimiser: after `iteration` steps. notes: JSON values, see `TrainingCheckpoint.notes`.
+    Raises: OSError where it cannot be written; existing checkpoints stay as they are.
     """
     target = run / "checkpoints" / str(iteration)
     temporary = target.with_name(f".{iteration}.part")
@@ -57,7 +57,9 @@ def save(run: Path, iteration: int, model: nn.Module, config: ModelConfig, optim
         metadata = {"iteration": str(iteration), "notes": json.dumps(dict(notes))}
         save_file(_moments(model, optimiser), temporary / TRAINING, metadata=metadata)
         for name in (WEIGHTS, TRAINING):
-            _flush(temporary / name)
+            # A rename alone would survive a killed process, but not a power cut.
+            with open(temporary / name, "rb") as file:
+                os.fsync(file.fileno())
         shutil.rmtree(target, ignore_errors=True)
         os.replace(temporary, target)
     except BaseException as error:
@@ -65,12 +67,14 @@ def save(run: Path, iteration: int, model: nn.Module, config: ModelConfig, optim
         if isinstance(error, SafetensorError | OSError):
             raise OSError(f"checkpoint {target} could not be written ({error}); earlier ones are whole") from error
         raise
-    _forget_old_states(run)
+    with_state = [path for _, path in checkpoints(run) if (path / TRAINING).exists()]
+    for path in with_state[:-KEPT_STATES]:
+        (path / TRAINING).unlink()
     return target
 
 
 def _moments(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """AdamW's memory by parameter name: "exp_avg/backbone.…"."""
+    """AdamW's state by parameter name: "exp_avg/backbone.…"."""
     return {
         f"{moment}/{name}": optimiser.state[parameter][moment].detach().cpu().contiguous()
         for name, parameter in model.named_parameters()
@@ -79,32 +83,20 @@ def _moments(model: nn.Module, optimiser: torch.optim.Optimizer) -> dict[str, Te
     }
 
 
-def _flush(path: Path) -> None:
-    """To the disk: a rename alone would survive a killed process, but not a power cut."""
-    with open(path, "rb") as file:
-        os.fsync(file.fileno())
-
-
-def _forget_old_states(run: Path) -> None:
-    with_state = [path for _, path in checkpoints(run) if (path / TRAINING).exists()]
-    for path in with_state[:-KEPT_STATES]:
-        (path / TRAINING).unlink()
-
-
-def newest(run: Path) -> Saved | None:
-    """The newest checkpoint that a run can go on from, or None; what a killed process left half-written is removed.
+def newest(run: Path) -> TrainingCheckpoint | None:
+    """The newest checkpoint that a run can resume from, or None; half-written ones of a killed process are deleted.
 
     Raises: ValueError where there are checkpoints but none of them can be read.
     """
-    for rest in (run / "checkpoints").glob(".*.part"):
-        shutil.rmtree(rest, ignore_errors=True)
+    for partial in (run / "checkpoints").glob(".*.part"):
+        shutil.rmtree(partial, ignore_errors=True)
     candidates = [path for _, path in checkpoints(run) if (path / TRAINING).exists()]
     broken = ""
     for path in reversed(candidates):
         try:
             with safe_open(path / TRAINING, framework="pt") as file:
                 metadata = file.metadata()
-            return Saved(path, int(metadata["iteration"]), json.loads(metadata["notes"]))
+            return TrainingCheckpoint(path, int(metadata["iteration"]), json.loads(metadata["notes"]))
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             broken = f"{path}: {error}"
     if broken:
@@ -112,22 +104,22 @@ def newest(run: Path) -> Saved | None:
     return None
 
 
-def restore(saved: Saved, model: nn.Module, config: ModelConfig, optimiser: torch.optim.Optimizer) -> None:
-    """Weights, buffers and AdamW's memory as they were saved, to the last bit.
+def restore(saved: TrainingCheckpoint, model: nn.Module, config: ModelConfig, optimiser: torch.optim.Optimizer) -> None:
+    """Load weights, buffers and AdamW's state as they were saved, to the last bit.
 
     Raises: ValueError where the checkpoint is of another architecture.
     """
-    found, state = read_checkpoint(saved.path / WEIGHTS)
-    checked(saved.path / WEIGHTS, found, config)
+    saved_config, state = read_checkpoint(saved.path / WEIGHTS)
+    checked(saved.path / WEIGHTS, saved_config, config)
     model.load_state_dict(state)
     named = dict(model.named_parameters())
-    memory: dict[str, dict[str, Tensor]] = {}
+    moments: dict[str, dict[str, Tensor]] = {}
     with safe_open(saved.path / TRAINING, framework="pt") as file:
         for key in file.keys():
             moment, name = key.split("/", 1)
-            memory.setdefault(name, {})[moment] = file.get_tensor(key)
-    for name, moments in memory.items():
+            moments.setdefault(name, {})[moment] = file.get_tensor(key)
+    for name, values in moments.items():
         device = named[name].device
         optimiser.state[named[name]] = {
-            moment: value if moment == "step" else value.to(device) for moment, value in moments.items()
+            moment: value if moment == "step" else value.to(device) for moment, value in values.items()
         }

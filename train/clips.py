@@ -1,4 +1,4 @@
-"""From files and annotations to a clip that the network can take: decode, resize, flip, normalise, pad."""
+"""Clips: decode, resize, flip, normalise and pad frames and their ground truth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,11 +7,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from tevit.masks import ops as masks
+from tevit.masks import ops
 from tevit.results import RLE
 from tevit.video.reader import Geometry, geometry, normalised_levels
-from train.sampling import Augmentation
-from train.sources import Source
+
+from .sampling import Augmentation
+from .sources import TrainingVideo
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,27 +42,23 @@ class Clip:
     target: ClipTarget
 
 
-def make_clip(source: Source, frames: Sequence[int], augmentation: Augmentation) -> Clip:
-    """The given frames of a video, in this order (one may come twice), all resized and flipped alike.
+def make_clip(video: TrainingVideo, frames: Sequence[int], augmentation: Augmentation) -> Clip:
+    """A clip of a video's frames in the given order (repeats are allowed), with one augmentation for all.
 
-    Raises: OSError, ValueError naming the file of a frame that cannot be read or has another size than the annotations
-    say, or the annotation of a mask that cannot be read.
+    Raises: OSError, ValueError naming the file of a frame that cannot be read or has another size than annotated, or
+    the annotation of a mask that cannot be read.
     """
-    size = geometry(source.size_hw, augmentation.scale)
+    size = geometry(video.size_hw, augmentation.scale)
     pixels = np.zeros((len(frames), 3, *size.padded_hw), np.float32)
     levels = normalised_levels()
-    for out, frame in zip(pixels, frames, strict=True):
-        _fill(out, _read(source.files[frame], source.size_hw), size, augmentation.flip, levels)
-    return Clip(pixels, size.resized_hw, _target(source, frames, size, augmentation.flip))
-
-
-def _fill(out: np.ndarray, bgr: np.ndarray, size: Geometry, flip: bool, levels: np.ndarray) -> None:
-    """As `tevit.video.reader.preprocess`, but mirrored in 8 bit and written to its place: in less time."""
     height, width = size.resized_hw
-    resized = cv2.resize(bgr, (width, height), interpolation=cv2.INTER_LINEAR)
-    turned = np.asarray(resized[:, ::-1] if flip else resized, np.uint8)
-    for channel, values in enumerate(levels):
-        out[channel, :height, :width] = np.take(values, turned[..., 2 - channel])
+    for out, frame in zip(pixels, frames, strict=True):
+        bgr = cv2.resize(_read(video.files[frame], video.size_hw), (width, height), interpolation=cv2.INTER_LINEAR)
+        # Flipped in 8 bit and normalised by table: the values of the reader's `preprocess` in less time.
+        flipped = np.asarray(bgr[:, ::-1] if augmentation.flip else bgr, np.uint8)
+        for channel, values in enumerate(levels):
+            out[channel, :height, :width] = np.take(values, flipped[..., 2 - channel])
+    return Clip(pixels, size.resized_hw, _target(video, frames, size, augmentation.flip))
 
 
 def _read(file: Path, size_hw: tuple[int, int]) -> np.ndarray:
@@ -79,42 +76,38 @@ def _read(file: Path, size_hw: tuple[int, int]) -> np.ndarray:
     return bgr
 
 
-def _target(source: Source, frames: Sequence[int], size: Geometry, flip: bool) -> ClipTarget:
-    tracks = source.masks()
+def _target(video: TrainingVideo, frames: Sequence[int], size: Geometry, flip: bool) -> ClipTarget:
+    tracks = video.masks()
     rles = [[track[frame] for frame in frames] for track in tracks]
     masked = np.array([[rle is not None for rle in track] for track in rles], bool).reshape(len(rles), len(frames))
-    present = source.usable[:, list(frames)] & masked
-    order = np.argsort(source.ids, kind="stable")
-    columns = order[present[order].any(1)]
-    boxes = resize_boxes(source.boxes_xyxy[columns][:, list(frames)].transpose(1, 0, 2), size)
+    present = video.usable[:, list(frames)] & masked
+    order = np.argsort(video.ids, kind="stable")
+    indices = order[present[order].any(1)]
+    boxes = resize_boxes(video.boxes_xyxy[indices][:, list(frames)].transpose(1, 0, 2), size)
     if flip:
         boxes[..., [0, 2]] = np.float32(size.resized_hw[1]) - boxes[..., [2, 0]]
-    shown = present[columns].T
-    boxes[~shown] = 0
-    drawn = resize_masks([rles[column] for column in columns], shown, size, flip)
-    return ClipTarget(source.labels[columns], source.ids[columns], boxes, shown, drawn)
+    visible = present[indices].T
+    boxes[~visible] = 0
+    masks = resize_masks([rles[index] for index in indices], visible, size, flip)
+    return ClipTarget(video.labels[indices], video.ids[indices], boxes, visible, masks)
 
 
 def resize_boxes(boxes_xyxy: np.ndarray, size: Geometry) -> np.ndarray:
-    """float32 (..., 4) from pixels of the original to pixels of the resized frame, clipped to it (width and height
-    themselves can occur).
-    """
+    """Boxes of the original in the resized frame: float32 (..., 4), pixels, clipped to 0..width and 0..height."""
     height, width = size.resized_hw
     limits = np.array([width, height, width, height], np.float32)
     return np.clip(boxes_xyxy * size.scale_factor, 0, limits)
 
 
-def resize_masks(rles: Sequence[Sequence[RLE | None]], shown: np.ndarray, size: Geometry, flip: bool) -> np.ndarray:
-    """N tracks of T masks -> uint8 (T, N, Hp, Wp), mirrored if asked; shown: bool (T, N), the others stay empty.
-
-    By OpenCV's nearest neighbour: source index floor(i * (1 / (new / old))), which other libraries do not share.
-    """
+def resize_masks(rles: Sequence[Sequence[RLE | None]], visible: np.ndarray, size: Geometry, flip: bool) -> np.ndarray:
+    """N tracks of T masks -> uint8 (T, N, Hp, Wp). visible: bool (T, N); other masks stay empty. flip: horizontally."""
+    # OpenCV's nearest neighbour takes source index floor(i * (1 / (new / old))), other libraries another.
     height, width = size.resized_hw
-    out = np.zeros((*shown.shape, *size.padded_hw), np.uint8)
-    for t, n in np.argwhere(shown):
+    out = np.zeros((*visible.shape, *size.padded_hw), np.uint8)
+    for t, n in np.argwhere(visible):
         rle = rles[n][t]
         assert rle is not None
-        columns = masks.decode(rle).T  # run lengths go down the columns, so that this way the rows lie in one piece
-        resized = cv2.resize(columns, (height, width), interpolation=cv2.INTER_NEAREST)
+        transposed = ops.decode(rle).T  # run lengths are column-major, so this is contiguous
+        resized = cv2.resize(transposed, (height, width), interpolation=cv2.INTER_NEAREST)
         out[t, n, :height, :width] = (resized[::-1] if flip else resized).T
     return out

@@ -1,6 +1,7 @@
-"""The processes of a run: PyTorch's own engine, started by torchrun; a run of one process needs none of it.
+"""The processes of a run: torch.distributed, started by torchrun; a run of one process needs none of it.
 
-Slots of the global batch are dealt out in turn, so that the same 16 clips make a step on any number of processes.
+Slots of the global batch are split evenly over the ranks, so that the same clips make a step on any number of
+processes.
 """
 
 import os
@@ -17,55 +18,54 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class World:
-    """rank: this process's number, from 0. size: how many there are. device: where this one computes."""
+    """rank: this process's number, from 0. size: number of processes. device: where this one computes."""
 
     rank: int
     size: int
     device: torch.device
 
     @property
-    def is_first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process writes the files."""
         return self.rank == 0
 
     def slots(self, count: int) -> range:
-        """The slots of a global batch that fall to this process: consecutive ones, the first to rank 0.
+        """This process's slots of a global batch: consecutive ones, the first to rank 0.
 
-        Raises: ValueError where they cannot be dealt out evenly.
+        Raises: ValueError where they cannot be split evenly.
         """
         if count % self.size:
             raise ValueError(
-                f"{count} slots cannot be dealt out to {self.size} processes: expected a divisor of {count}"
+                f"{count} slots cannot be split evenly over {self.size} processes: expected a divisor of {count}"
             )
         share = count // self.size
         return range(self.rank * share, (self.rank + 1) * share)
 
-    def sum(self, values: Tensor) -> Tensor:
+    def all_reduce(self, values: Tensor) -> Tensor:
         """The sum of a tensor over all processes."""
         if self.size > 1:
             dist.all_reduce(values)
         return values
 
-    def gather(self, value: Any) -> list[Any]:
+    def all_gather(self, value: Any) -> list[Any]:
         """A picklable value of every process, in the order of ranks, on every process."""
-        if self.size == 1:
-            return [value]
-        out: list[Any] = [None] * self.size
-        dist.all_gather_object(out, value)
-        return out
+        values: list[Any] = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value)
+        return values
 
-    def share_buffers(self, model: nn.Module) -> None:
-        """Give every process the first one's buffers: it alone moves the running statistics (slot 0 is its)."""
+    def broadcast_buffers(self, model: nn.Module) -> None:
+        """Copy rank 0's buffers to every process: only slot 0, which is on rank 0, updates running statistics."""
         for buffer in model.buffers() if self.size > 1 else ():
             dist.broadcast(buffer, 0)
 
-    def say(self, sentence: str) -> None:
-        """Print a sentence once, not once a process."""
-        if self.is_first:
-            print(sentence, flush=True)
+    def print(self, text: str) -> None:
+        """Print a line on rank 0 only."""
+        if self.is_main:
+            print(text, flush=True)
 
-    def wait(self) -> None:
-        """Until all processes are here."""
+    def barrier(self) -> None:
+        """Wait for all processes."""
         if self.size > 1:
             dist.barrier()
 
@@ -82,7 +82,7 @@ def world(device: str) -> Iterator[World]:
     if "RANK" not in os.environ:
         yield World(0, 1, chosen)
         return
-    # DDP says at the first step that a depth-wise convolution's gradient lies otherwise in memory; it copies it.
+    # DDP warns at the first step that a depth-wise convolution's gradient has other strides; it copies it.
     warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
     dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
@@ -94,15 +94,13 @@ def world(device: str) -> Iterator[World]:
 def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise ValueError(f"--device: expected auto, cpu or cuda, got {name!r}") from None
-    if device.type not in ("cpu", "cuda"):
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdecimal()):
         raise ValueError(f"--device: expected auto, cpu or cuda, got {name!r}")
-    if device.type == "cuda":
-        if not torch.cuda.is_available():
-            raise ValueError(f"--device {name}: this machine has no CUDA device that PyTorch can use")
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", device.index or 0)))
-        torch.cuda.set_device(device)
+    if kind == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ValueError(f"--device {name}: this machine has no CUDA device that PyTorch can use")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", index or 0)))
+    torch.cuda.set_device(device)
     return device

@@ -1,4 +1,4 @@
-"""What a run would do and about how much memory it would take, in words, before it does it."""
+"""Summary of a run and estimate of its memory, for --dry-run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,25 +13,25 @@ from tevit.configs import ModelConfig
 from tevit.model.stage import BOX_BINS, MASK_BINS, Stage
 from tevit.model.tevit import TeViT
 from tevit.video.reader import STRIDE
-from train.data import TrainingData
-from train.distributed import World
-from train.flags import described
-from train.recipes import Recipe
 
-INSTANCES = 4  # of a frame, assumed for the mask heads
-ROWS = 8  # on which the cost of a row is measured
+from .data import TrainingData
+from .distributed import World
+from .recipes import Recipe, as_flags
+
+INSTANCES = 4  # per frame, assumed for the mask heads
+ROWS = 8  # the cost of a row is measured on so many
 
 
 def plan(
-    recipe: Recipe, config: ModelConfig, data: TrainingData, init: Path | None, here: World, evaluates: bool
+    recipe: Recipe, config: ModelConfig, data: TrainingData, init: Path | None, world: World, evaluates: bool
 ) -> str:
-    """The resolved recipe, what would be read, and the memory that each process needs."""
+    """The recipe's values, the data, and the memory that each process needs, as text."""
     left_out = f", {data.missing} frames left out since their files are missing" if data.missing else ""
     clips = recipe.slots * recipe.clips_per_slot
     return "\n".join(
         (
-            f"recipe {recipe.name} on {here.size} process(es), {here.device.type}:",
-            described(recipe),
+            f"recipe {recipe.name} on {world.size} process(es), {world.device.type}:",
+            as_flags(recipe),
             f"data: {len(data)} labelled frames of {len(data.sources)} videos, {config.num_classes} classes{left_out}",
             f"epochs: {recipe.iterations * clips / len(data):.1f}, {clips} clips a step",
             f"start: {init or 'random weights'}",
@@ -42,23 +42,23 @@ def plan(
 
 
 def memory_bytes(recipe: Recipe, config: ModelConfig) -> float:
-    """About the memory that training takes: weights, gradients, AdamW's moments and what the backward pass needs.
+    """Estimate of the memory of training, bytes: weights, gradients, AdamW's moments and saved activations.
 
-    The last is measured on the largest frames of the recipe without computing them (meta device), and for the heads on
-    a few rows; its error is some ten per cent, and the device's own overhead comes on top.
+    Activations are measured on the meta device with the recipe's largest frames, those of the heads on a few rows; the
+    error is about ten per cent, without the device's own overhead.
     """
     model = empty_model(config, all_masks=True).requires_grad_(True).train()
     weights = 4 * 4 * sum(parameter.numel() for parameter in model.parameters())
     features, stage = _features_bytes(recipe, model), _stage_bytes(recipe, config, model)
     activations = features + config.stages * stage
-    if recipe.checkpointing:  # what enters each block, and the largest block that is computed again
+    if recipe.checkpointing:  # the inputs of each block, and the largest recomputed block
         blocks = sum(config.backbone.depths)
         activations = features / blocks + max(2 * features / blocks, stage)
     return weights + activations * (0.6 if recipe.precision == "bfloat16" else 1.0)
 
 
 def _features_bytes(recipe: Recipe, model: TeViT) -> float:
-    """Kept for the backward pass through backbone and pyramid."""
+    """Saved for the backward pass through backbone and FPN."""
     long, short = (max(sides) for sides in zip(*recipe.scales, strict=True))
     height, width = (-(-side // STRIDE) * STRIDE for side in (short, long))
     frames = torch.empty(1, recipe.frames, 3, height, width, device="meta")
@@ -68,7 +68,7 @@ def _features_bytes(recipe: Recipe, model: TeViT) -> float:
 
 
 def _stage_bytes(recipe: Recipe, config: ModelConfig, model: TeViT) -> float:
-    """Kept for the backward pass through one stage with its mask head."""
+    """Saved for the backward pass through one stage with its mask head."""
     stage = cast(Stage, model.stages[0])
     queries = torch.empty(ROWS, config.channels, device="meta", requires_grad=True)
     rows = recipe.clips_per_slot * recipe.frames * config.queries
@@ -88,16 +88,16 @@ def _stage_bytes(recipe: Recipe, config: ModelConfig, model: TeViT) -> float:
 
 @contextmanager
 def saved_bytes(module: nn.Module) -> Iterator[list[int]]:
-    """The sizes of the tensors that the operations inside keep for the backward pass, each once, weights left out."""
+    """Bytes of each tensor that the operations inside save for the backward pass, without weights."""
     seen: dict[int, Tensor] = {parameter.untyped_storage()._cdata: parameter for parameter in module.parameters()}
     sizes: list[int] = []
 
-    def note(tensor: Tensor) -> Tensor:
+    def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in seen:
-            seen[storage._cdata] = tensor  # held, so that no later tensor takes its place
+            seen[storage._cdata] = tensor  # a reference, so that the address is not reused
             sizes.append(storage.nbytes())
         return tensor
 
-    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         yield sizes

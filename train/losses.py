@@ -1,10 +1,10 @@
-"""Matching and losses of every stage: one query for an instance in the whole clip.
+"""Bipartite matching and losses of every stage: one query per instance for the whole clip.
 
 Source: TeViT paper, section 3.4, and QueryInst (Fang et al., 2021), section 3; values as recorded from the original.
-Where the original fails, this does not:
-- a frame without any instance, in a clip that has some: all its queries are background (the original: IndexError);
-- a global batch without any instance: divisors are those of a single positive (the original divides by 1e-7);
-- a clip with more instances than queries: the instances that stay unmatched teach nothing.
+Defined here where the original fails:
+- a frame without instances in a clip that has some: all its queries are background (original: IndexError);
+- a global batch without instances: divisors are those of a single positive (original: division by 1e-7);
+- a clip with more instances than queries: unmatched instances have no loss.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,9 @@ from torchvision.ops import roi_align, sigmoid_focal_loss
 
 from tevit.model.stage import Stage
 from tevit.model.tevit import StageOutput, TeViT
-from train.data import Batch, ClipTarget
+
+from .clips import ClipTarget
+from .data import Batch
 
 ALPHA, GAMMA = 0.25, 2.0  # of the focal loss
 MASK_SIDE = 28
@@ -52,10 +54,10 @@ class Targets(NamedTuple):
 
 
 class Positives(NamedTuple):
-    """The R rows of a batch that stand for an instance in a frame, in ascending order.
+    """The R matched (query, frame) pairs of a batch, in ascending order of `rows`.
 
     rows: (R,), index into B*T*Q. labels: (R,). boxes_xyxy, whwh: (R, 4), ground truth and sizes. clips, masks: (R,),
-    the clip of a row and the number of its mask in that clip's `Targets.masks`.
+    the clip of a row and the index of its mask in that clip's `Targets.masks`.
     """
 
     rows: Tensor
@@ -67,11 +69,11 @@ class Positives(NamedTuple):
 
 
 class SlotLoss(nn.Module):
-    """A model and its losses as one module: what a trainer differentiates, and what DistributedDataParallel wraps.
+    """A model and its losses as one module, which DistributedDataParallel wraps.
 
     mask_rows: at most so many positives of a slot, drawn at random, go through each mask head, and their loss is
     scaled up to all of them; 0 for all, as in the original. checkpointing: the backbone's and the stages' activations
-    are computed again in the backward pass. Not the mask heads': their running statistics would move twice.
+    are recomputed in the backward pass.
     """
 
     def __init__(self, model: TeViT, weights: Weights, mask_rows: int = 0, checkpointing: bool = False):
@@ -80,17 +82,18 @@ class SlotLoss(nn.Module):
         self.weights = weights
         self.mask_rows = mask_rows
         self.chunk = 1 if checkpointing else None
+        # The mask heads are not checkpointed: their running statistics would be updated twice.
         for stage in model.stages if checkpointing else ():
             stage.forward = partial(checkpoint, stage.forward, use_reentrant=False)
 
     def forward(self, batch: Batch, positives: float) -> dict[str, Tensor]:
         """All losses of a slot, weighted, "stage{i}_{class,l1,giou,dice}", float32 scalars.
 
-        batch: on the model's device. positives: positive (query, frame) pairs a slot, averaged over the slots of the
-        global batch. The mean of a loss over all slots is then the loss of the global batch.
+        batch: on the model's device. positives: mean number of positive (query, frame) pairs of the global batch's
+        slots; the mean of a loss over all slots is then the loss of the global batch.
         """
         outputs = self.model(batch.frames, batch.sizes_hw, self.chunk)
-        targets = [on_device(target, size, batch.frames.device) for target, size in pairs(batch)]
+        targets = batch_targets(batch)
         return {
             f"stage{index}_{name}": loss
             for index, output in enumerate(outputs)
@@ -99,50 +102,49 @@ class SlotLoss(nn.Module):
 
     def _stage(self, index: int, output: StageOutput, targets: list[Targets], positives: float) -> dict[str, Tensor]:
         logits, boxes = output.logits.float(), output.boxes_xyxy.float()
-        found = gather(boxes, targets, match(logits, boxes, targets, self.weights))
+        matched = gather(boxes, targets, match(logits, boxes, targets, self.weights))
         divisor = positives + torch.finfo(torch.float32).eps
-        box_rows = boxes.flatten(0, 2)[found.rows]
-        l1 = ((box_rows - found.boxes_xyxy).abs() / found.whwh).sum()
+        box_rows = boxes.flatten(0, 2)[matched.rows]
+        l1 = ((box_rows - matched.boxes_xyxy).abs() / matched.whwh).sum()
         return {
-            "class": self.weights.focal * focal_loss(logits, found) / divisor,
+            "class": self.weights.focal * focal_loss(logits, matched) / divisor,
             "l1": self.weights.l1 * l1 / divisor,
-            "giou": self.weights.giou * (1 - giou(box_rows, found.boxes_xyxy)).sum() / divisor,
-            "dice": self.weights.dice * self._dice(index, output, targets, found) / max(positives, 1.0),
+            "giou": self.weights.giou * (1 - giou(box_rows, matched.boxes_xyxy)).sum() / divisor,
+            "dice": self.weights.dice * self._dice(index, output, targets, matched) / max(positives, 1.0),
         }
 
-    def _dice(self, index: int, output: StageOutput, targets: list[Targets], found: Positives) -> Tensor:
-        if not len(found.rows):  # a zero that every parameter of the head has its part in, as DDP wants it
+    def _dice(self, index: int, output: StageOutput, targets: list[Targets], matched: Positives) -> Tensor:
+        if not len(matched.rows):  # zero, but connected to every parameter of the head, which DDP requires
             head = cast(Stage, self.model.stages[index]).mask
             assert head is not None
             return torch.stack([parameter.sum() * 0 for parameter in head.parameters()]).sum()
-        count = len(found.rows)
+        count = len(matched.rows)
         if self.mask_rows and count > self.mask_rows:
-            found = some(found, torch.randperm(count)[: self.mask_rows].sort().values.to(found.rows.device))
-        predicted = self.model.mask_logits(output, found.rows, found.labels, stage=index)
-        boxes = output.boxes_xyxy.detach().float().flatten(0, 2)[found.rows]
-        return dice_loss(predicted.float(), mask_targets(boxes, targets, found)).mean() * count
-
-
-def pairs(batch: Batch) -> list[tuple[ClipTarget, Tensor]]:
-    """Each clip's ground truth with its size."""
-    return list(zip(batch.targets, batch.sizes_hw, strict=True))
+            drawn = torch.randperm(count)[: self.mask_rows].sort().values.to(matched.rows.device)
+            matched = Positives(*(column[drawn] for column in matched))
+        predicted = self.model.mask_logits(output, matched.rows, matched.labels, stage=index)
+        boxes = output.boxes_xyxy.detach().float().flatten(0, 2)[matched.rows]
+        return dice_loss(predicted.float(), mask_targets(boxes, targets, matched)).mean() * count
 
 
 def count_positives(targets: Sequence[ClipTarget], queries: int) -> int:
-    """Positive (query, frame) pairs of clips: known before the model has run, since every instance gets one query."""
+    """Number of positive (query, frame) pairs of clips, which follows from the ground truth alone."""
     return sum(int(np.sort(target.present.sum(0))[::-1][:queries].sum()) for target in targets)
 
 
-def on_device(target: ClipTarget, size_hw: Tensor, device: torch.device) -> Targets:
-    """The ground truth of a clip as tensors."""
-    masks = torch.from_numpy(target.masks).flatten(0, 1)[:, None].to(device)
-    return Targets(
-        torch.from_numpy(target.labels).to(device),
-        torch.from_numpy(target.boxes_xyxy).to(device),
-        torch.from_numpy(target.present).to(device),
-        masks.float(),
-        size_hw.to(device).float().flip(0).repeat(2),
-    )
+def batch_targets(batch: Batch) -> list[Targets]:
+    """Each clip's ground truth as tensors on the device of the frames."""
+    device = batch.frames.device
+    return [
+        Targets(
+            torch.from_numpy(target.labels).to(device),
+            torch.from_numpy(target.boxes_xyxy).to(device),
+            torch.from_numpy(target.present).to(device),
+            torch.from_numpy(target.masks).flatten(0, 1)[:, None].to(device).float(),
+            size_hw.to(device).float().flip(0).repeat(2),
+        )
+        for target, size_hw in zip(batch.targets, batch.sizes_hw, strict=True)
+    ]
 
 
 # --- matching
@@ -150,23 +152,23 @@ def on_device(target: ClipTarget, size_hw: Tensor, device: torch.device) -> Targ
 
 @torch.no_grad()
 def match(logits: Tensor, boxes_xyxy: Tensor, targets: list[Targets], weights: Weights) -> list[tuple[Tensor, Tensor]]:
-    """For each clip, the queries that are matched and the instance of each: two int64 tensors on the CPU.
+    """Hungarian matching: for each clip the matched queries and their instances, two int64 tensors on the CPU.
 
     logits: (B, T, Q, K). boxes_xyxy: (B, T, Q, 4), pixels. An instance that is in no frame is not matched.
     """
-    answers = []
+    matches = []
     for clip_logits, clip_boxes, target in zip(logits, boxes_xyxy, targets, strict=True):
         cost = clip_cost(clip_logits, clip_boxes, target, weights)
-        seen = target.present.any(0).nonzero().squeeze(1).cpu()
-        # What is not a number would end the matching; as a large cost it gets to the loss, which the loop looks at.
-        finite = np.nan_to_num(cost.cpu().numpy()[:, seen.numpy()], nan=LARGE, posinf=LARGE, neginf=-LARGE)
+        instances = target.present.any(0).nonzero().squeeze(1).cpu()
+        # linear_sum_assignment fails on NaN; as a large cost it reaches the loss, which the loop checks.
+        finite = np.nan_to_num(cost.cpu().numpy()[:, instances.numpy()], nan=LARGE, posinf=LARGE, neginf=-LARGE)
         queries, columns = linear_sum_assignment(finite)
-        answers.append((torch.from_numpy(queries), seen[torch.from_numpy(columns)]))
-    return answers
+        matches.append((torch.from_numpy(queries), instances[torch.from_numpy(columns)]))
+    return matches
 
 
 def clip_cost(logits: Tensor, boxes_xyxy: Tensor, target: Targets, weights: Weights) -> Tensor:
-    """Cost of giving a query to an instance, (Q, N): the mean over the frames that the instance is in.
+    """Matching cost of each query and instance, (Q, N): the mean over the frames that the instance is in.
 
     logits: (T, Q, K). boxes_xyxy: (T, Q, 4), pixels.
     """
@@ -182,47 +184,45 @@ def clip_cost(logits: Tensor, boxes_xyxy: Tensor, target: Targets, weights: Weig
 
 
 def gather(boxes_xyxy: Tensor, targets: list[Targets], matches: list[tuple[Tensor, Tensor]]) -> Positives:
-    """The positives of a batch: each matched query in each frame that its instance is in."""
+    """The positives of a batch: each matched query in each frame that its instance is in.
+
+    boxes_xyxy: (B, T, Q, 4). matches: as of `match`.
+    """
     clips, frames, queries, _ = boxes_xyxy.shape
     parts = []
     for clip, (target, (query, instance)) in enumerate(zip(targets, matches, strict=True)):
         query, instance = query.to(boxes_xyxy.device), instance.to(boxes_xyxy.device)
         time, column = target.present[:, instance].nonzero().unbind(1)  # ascending, as linear_sum_assignment's rows
         rows = (clip * frames + time) * queries + query[column]
-        picked = instance[column]
-        truth = target.boxes_xyxy[time, picked]
-        whwh, clips = target.whwh.expand_as(truth), torch.full_like(rows, clip)
-        parts.append((rows, target.labels[picked], truth, whwh, clips, time * len(target.labels) + picked))
+        index = instance[column]
+        gt_boxes = target.boxes_xyxy[time, index]
+        whwh, clips = target.whwh.expand_as(gt_boxes), torch.full_like(rows, clip)
+        parts.append((rows, target.labels[index], gt_boxes, whwh, clips, time * len(target.labels) + index))
     return Positives(*(torch.cat(column) for column in zip(*parts, strict=True)))
-
-
-def some(found: Positives, chosen: Tensor) -> Positives:
-    """The positives whose numbers are `chosen`."""
-    return Positives(*(column[chosen] for column in found))
 
 
 # --- losses
 
 
-def focal_loss(logits: Tensor, found: Positives) -> Tensor:
-    """Sum over all queries, frames and classes of a batch; queries that stand for nothing are background."""
+def focal_loss(logits: Tensor, matched: Positives) -> Tensor:
+    """Sum over all queries, frames and classes of a batch; unmatched queries are background."""
     target = torch.zeros_like(logits).flatten(0, 2)
-    target[found.rows, found.labels] = 1
+    target[matched.rows, matched.labels] = 1
     return sigmoid_focal_loss(logits.flatten(0, 2), target, ALPHA, GAMMA, reduction="sum")
 
 
 def giou(a_xyxy: Tensor, b_xyxy: Tensor) -> Tensor:
     """Generalised IoU of boxes (..., 4), broadcast against each other. Source: Rezatofighi et al., 2019."""
+
+    def area(boxes: Tensor) -> Tensor:
+        return (boxes[..., 2:] - boxes[..., :2]).prod(-1)
+
     inner = torch.minimum(a_xyxy[..., 2:], b_xyxy[..., 2:]) - torch.maximum(a_xyxy[..., :2], b_xyxy[..., :2])
     outer = torch.maximum(a_xyxy[..., 2:], b_xyxy[..., 2:]) - torch.minimum(a_xyxy[..., :2], b_xyxy[..., :2])
     overlap = inner.clamp(min=0).prod(-1)
-    union = (_area(a_xyxy) + _area(b_xyxy) - overlap).clamp(min=BOX_EPS)
+    union = (area(a_xyxy) + area(b_xyxy) - overlap).clamp(min=BOX_EPS)
     hull = outer.clamp(min=0).prod(-1).clamp(min=BOX_EPS)
     return overlap / union - (hull - union) / hull
-
-
-def _area(boxes_xyxy: Tensor) -> Tensor:
-    return (boxes_xyxy[..., 2:] - boxes_xyxy[..., :2]).prod(-1)
 
 
 def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
@@ -233,17 +233,17 @@ def dice_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mask_targets(boxes_xyxy: Tensor, targets: list[Targets], found: Positives) -> Tensor:
-    """Ground-truth masks as seen in refined boxes: (R, 4) -> float32 (R, 28, 28) of 0 and 1.
+def mask_targets(boxes_xyxy: Tensor, targets: list[Targets], matched: Positives) -> Tensor:
+    """Ground-truth masks cropped to predicted boxes: (R, 4) -> float32 (R, 28, 28) of 0 and 1.
 
     A box is clipped to its clip's padded frame first (the RoI of the mask head is not).
     """
-    boxes_xyxy = boxes_xyxy.nan_to_num()  # RoIAlign would fail before the loss is looked at
+    boxes_xyxy = boxes_xyxy.nan_to_num()  # RoIAlign would fail before the loop checks the loss
     out = boxes_xyxy.new_zeros(len(boxes_xyxy), MASK_SIDE, MASK_SIDE)
     for clip, target in enumerate(targets):
-        numbers = (found.clips == clip).nonzero().squeeze(1)
+        numbers = (matched.clips == clip).nonzero().squeeze(1)
         height, width = target.masks.shape[2:]
         clipped = boxes_xyxy[numbers].clamp(min=0).minimum(boxes_xyxy.new_tensor([width, height, width, height]))
-        rois = torch.cat([found.masks[numbers, None].to(clipped), clipped], 1)
+        rois = torch.cat([matched.masks[numbers, None].to(clipped), clipped], 1)
         out[numbers] = roi_align(target.masks, rois, MASK_SIDE, sampling_ratio=-1, aligned=True).squeeze(1)
     return (out >= 0.5).float()

@@ -1,29 +1,28 @@
-"""AdamW as the original sets it up: which parameter learns how fast, and the learning rate of every iteration."""
+"""AdamW as in the original: parameter groups and the learning-rate schedule."""
 
 import math
 
 import torch
 from torch import nn
 
-from train.recipes import Recipe
+from .recipes import Recipe
 
 
 def parameter_rule(name: str, recipe: Recipe) -> tuple[float, float]:
-    """Factor on the learning rate and weight decay of a parameter, by its name in our model.
+    """(learning-rate factor, weight decay) of a parameter, by its name in our model.
 
-    Source: `paramwise_cfg` of the original's configurations. For Swin-L the longest rule name counts alone, so that
-    the norms of its backbone decay while those of the heads do not.
+    Source: `paramwise_cfg` of the original's configurations.
     """
-    spared = not recipe.norm_decay
-    if spared and "relative_position_bias_table" in name:
+    # mmcv applies only the longest matching key: norms of Swin-L's backbone decay, those of its heads do not.
+    if not recipe.norm_decay and "relative_position_bias_table" in name:
         return 1.0, 0.0
     if name.startswith("backbone."):
         return recipe.backbone_lr, recipe.weight_decay
-    return 1.0, 0.0 if spared and "norm" in name else recipe.weight_decay
+    return 1.0, 0.0 if not recipe.norm_decay and "norm" in name else recipe.weight_decay
 
 
 def build_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW over the parameters that learn, one group for each rule; frozen ones are left out."""
+    """AdamW over the trainable parameters, one group for each (factor, decay)."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
@@ -47,7 +46,7 @@ def learning_rate(recipe: Recipe, iteration: int) -> float:
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, recipe: Recipe, iteration: int) -> float:
-    """Give every group its learning rate of an iteration; returns the rate before the factors."""
+    """Set every group's learning rate for an iteration; returns the rate before the factors."""
     rate = learning_rate(recipe, iteration)
     for group in optimiser.param_groups:
         group["lr"] = rate * group["lr_factor"]

@@ -1,14 +1,15 @@
-"""Every recipe with all its values written out: how a published checkpoint came about, and how ours did.
+"""Training recipes with all their values written out, and each value as a flag of the command line.
 
 Source: the configurations of hustvl/TeViT and of QueryInst in it, values as merged and recorded. The authors publish
 the best of several runs, which vary; a single run may stay below their figures.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+import argparse
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from tevit.configs import (
     QUERYINST_PVT,
@@ -26,19 +27,19 @@ ARCHITECTURES: Mapping[str, ModelConfig] = MappingProxyType(
         for config in (TEVIT_MSGSHIFT, TEVIT_MSGSHIFT_MST, TEVIT_R50, TEVIT_SWIN_L_MST, QUERYINST_PVT, TEVIT_DEMO)
     }
 )
-"""What `Recipe.model` can name."""
+"""Values of `Recipe.model`."""
 
 
 def option(text: str):
-    """A field of a recipe; the text is the help of its flag."""
+    """A recipe's field with the help text of its flag."""
     return field(metadata={"help": text})
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides what a training run does, apart from its data, its seed and its machine.
+    """Hyperparameters of a training run: everything that decides it but data, seed and machine.
 
-    Each field is a flag of `python -m train`; the text beside a field is the flag's help.
+    Each field is a flag of `python -m train`, its text the flag's help.
     """
 
     name: str = option("name of the recipe")
@@ -217,9 +218,9 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 
 
 def recipe_named(name: str) -> Recipe:
-    """A recipe by its name.
+    """The recipe of a name.
 
-    Raises: ValueError that offers the nearest name.
+    Raises: ValueError with the nearest name.
     """
     if name in RECIPES:
         return RECIPES[name]
@@ -228,32 +229,30 @@ def recipe_named(name: str) -> Recipe:
 
 
 def check(recipe: Recipe) -> Recipe:
-    """The recipe itself, if its values make sense together.
+    """The recipe itself, if its values are valid together.
 
-    Raises: ValueError naming the flag, what it should be and what it is.
+    Raises: ValueError naming the flag, the expected and the actual value.
     """
+
+    def require(name: str, condition: bool, expected: str) -> None:
+        if not condition:
+            raise ValueError(f"--{name.replace('_', '-')}: expected {expected}, got {getattr(recipe, name)}")
+
     if recipe.model not in ARCHITECTURES:
         raise ValueError(f"--model: expected one of {', '.join(ARCHITECTURES)}, got {recipe.model!r}")
-    positive = (
-        "frames", "clips_per_slot", "slots", "iterations", "lr", "clip_norm", "save_every", "log_every", "eps"
-    )  # fmt: skip
-    for name in positive:
-        _require(getattr(recipe, name) > 0, recipe, name, "more than 0")
-    for name in ("backbone_lr", "weight_decay", "warmup_iterations", "eval_every", "workers", "drop_path", "mask_rows"):
-        _require(getattr(recipe, name) >= 0, recipe, name, "0 or more")
+    positive = "frames clips_per_slot slots iterations lr clip_norm save_every log_every eps"
+    for name in positive.split():
+        require(name, getattr(recipe, name) > 0, "more than 0")
+    for name in "backbone_lr weight_decay warmup_iterations eval_every workers drop_path mask_rows".split():
+        require(name, getattr(recipe, name) >= 0, "0 or more")
     for name in ("flip", "warmup_ratio"):
-        _require(0 <= getattr(recipe, name) <= 1, recipe, name, "0 to 1")
-    _require(recipe.messengers % 4 == 0 and recipe.messengers >= 0, recipe, "messengers", "a multiple of 4")
-    _require(recipe.task == "video" or recipe.frames == 1, recipe, "frames", "1 for pictures")
-    _require(recipe.scale_mode == "value" or len(recipe.scales) == 2, recipe, "scales", "two for the mode range")
+        require(name, 0 <= getattr(recipe, name) <= 1, "0 to 1")
+    require("messengers", recipe.messengers % 4 == 0 and recipe.messengers >= 0, "a multiple of 4")
+    require("frames", recipe.task == "video" or recipe.frames == 1, "1 for pictures")
+    require("scales", recipe.scale_mode == "value" or len(recipe.scales) == 2, "two for the mode range")
     backbone = ARCHITECTURES[recipe.model].backbone
-    _require(backbone.kind == "pvt_v2" or not recipe.messengers, recipe, "messengers", f"0 for {backbone.kind}")
+    require("messengers", backbone.kind == "pvt_v2" or not recipe.messengers, f"0 for {backbone.kind}")
     return recipe
-
-
-def _require(holds: bool, recipe: Recipe, name: str, expected: str) -> None:
-    if not holds:
-        raise ValueError(f"--{name.replace('_', '-')}: expected {expected}, got {getattr(recipe, name)}")
 
 
 def model_config(recipe: Recipe, categories: tuple[tuple[int, str], ...]) -> ModelConfig:
@@ -269,3 +268,61 @@ def model_config(recipe: Recipe, categories: tuple[tuple[int, str], ...]) -> Mod
         )
     backbone = replace(base.backbone, messengers=recipe.messengers, drop_path=recipe.drop_path)
     return replace(base, backbone=backbone, time_attention=recipe.time_attention, categories=categories)
+
+
+# --- the command line
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for every field of a recipe but its name."""
+    group = parser.add_argument_group("the recipe, value by value (by default what the recipe says)")
+    hints = get_type_hints(Recipe)
+    for item in fields(Recipe):
+        if item.name != "name":
+            flag = "--" + item.name.replace("_", "-")
+            group.add_argument(flag, default=None, help=item.metadata["help"], **_argument_type(hints[item.name]))
+
+
+def _argument_type(hint: Any) -> dict[str, Any]:
+    """Keyword arguments of `add_argument` for a field's type."""
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if get_origin(hint) is Literal:
+        return {"choices": get_args(hint)}
+    if get_origin(hint) is tuple:
+        element = get_args(hint)[0]
+        return {"type": _tuple_parser(_scale if get_origin(element) is tuple else element), "metavar": "A,B,…"}
+    return {"type": hint, "metavar": {int: "N", float: "X", str: "NAME"}.get(hint, "VALUE")}
+
+
+def _tuple_parser(parse: Callable[[str], Any]) -> Callable[[str], tuple]:
+    # argparse names this function in its message: "invalid comma_separated value".
+    def comma_separated(text: str) -> tuple:
+        return tuple(parse(part) for part in text.split(",") if part)
+
+    return comma_separated
+
+
+def _scale(text: str) -> tuple[int, int]:
+    long, short = text.lower().split("x")
+    return int(long), int(short)
+
+
+def override(recipe: Recipe, args: argparse.Namespace) -> Recipe:
+    """The recipe with the values of the flags that are set.
+
+    Raises: ValueError naming the flag whose value is not valid.
+    """
+    values = {item.name: getattr(args, item.name, None) for item in fields(Recipe) if item.name != "name"}
+    return check(replace(recipe, **{name: value for name, value in values.items() if value is not None}))
+
+
+def as_flags(recipe: Recipe) -> str:
+    """The recipe as its flags, one a line."""
+    lines = []
+    for item in fields(recipe):
+        value = getattr(recipe, item.name)
+        if isinstance(value, tuple):
+            value = ",".join("x".join(map(str, part)) if isinstance(part, tuple) else str(part) for part in value)
+        lines.append(f"  --{item.name.replace('_', '-')} {value}")
+    return "\n".join(lines)

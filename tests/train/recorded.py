@@ -14,8 +14,8 @@ from tevit.checkpoint_keys import from_original
 from tevit.configs import QUERYINST_PVT, TEVIT_MSGSHIFT, TEVIT_R50, ModelConfig
 from tevit.model.tevit import TeViT
 from tevit.video.reader import Geometry, geometry, preprocess
-from train.clips import Clip
-from train.data import Batch, ClipTarget, collate
+from train.clips import Clip, ClipTarget
+from train.data import Batch, collate
 
 CONFIGS: dict[str, ModelConfig] = {
     "msgshift": TEVIT_MSGSHIFT,

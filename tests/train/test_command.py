@@ -18,7 +18,7 @@ from tevit.checkpoint import load_model, read_checkpoint
 from tevit.cli.convert import convert
 from tevit.synthetic import dataset as shapes
 from train.__main__ import main
-from train.log import read_lines
+from train.report import read_lines
 
 SMALL = ("--scales", "96x64", "--frames", "2", "--slots", "1", "--clips-per-slot", "1", "--workers", "0")
 EVERY = ("--save-every", "2", "--log-every", "1", "--eval-every", "0")
@@ -92,7 +92,7 @@ def terminate(metrics: Path, main_thread: threading.Thread) -> None:
 def test_the_same_command_goes_on_and_fresh_starts_over(data, whole, tmp_path, capsys):
     assert main(command(data, tmp_path, "--iterations", "2")) == 0
     assert main(command(data, tmp_path)) == 0
-    assert "going on from" in capsys.readouterr().out
+    assert "resuming from" in capsys.readouterr().out
     assert same(tmp_path / "checkpoints/6", whole / "checkpoints/6")
     assert figures(tmp_path) == figures(whole)
     (tmp_path / "mine.txt").write_text("stays")

@@ -18,8 +18,8 @@ from tevit.video.reader import normalised_levels
 from train.clips import Clip, ClipTarget, make_clip
 from train.data import Batch, TrainingData, collate, open_training_data, slot_batch
 from train.recipes import DEMO_RECIPE
-from train.sampling import Augmentation, SeededDraws
-from train.sources import Source
+from train.sampling import Augmentation, SeededRng
+from train.sources import TrainingVideo
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,7 @@ def test_transforms_of_boxes_and_masks_are_the_recorded_ones(case, tmp_path):
     boxes = np.array(case["boxes_in"], np.float32)[:, None]
     rles = case["masks_in"] * 2
     write_png(tmp_path / "0.png", frame_pixels(*size, case["frame"], case["seed"]))
-    source = Source(
+    source = TrainingVideo(
         name="video",
         size_hw=size,
         files=(tmp_path / "0.png",),
@@ -224,7 +224,7 @@ class _Places(torch.utils.data.Dataset):
 def test_scale_and_flip_are_drawn_once_a_clip_and_as_often_as_asked(recorded):
     def drawn(recipe) -> set:
         """Size and first box of a clip of one frame, drawn again and again."""
-        clips = [recorded.clip(0, replace(recipe, frames=1), SeededDraws(3, i, 0)) for i in range(40)]
+        clips = [recorded.clip(0, replace(recipe, frames=1), SeededRng(3, i, 0)) for i in range(40)]
         return {(clip.size_hw, tuple(clip.target.boxes_xyxy[0, 0].tolist())) for clip in clips}
 
     assert {size for size, _ in drawn(RECIPE)} == {(58, 96), (64, 107)}

@@ -27,7 +27,7 @@ def steps(world: World) -> dict[str, torch.Tensor]:
         set_learning_rate(run.optimiser, RECIPE, iteration + 100)
         run.optimiser.zero_grad()
         losses = run.step.gradients(iteration, slots)
-        out[f"{iteration}/loss"] = world.sum(torch.stack(list(losses.values())).sum())
+        out[f"{iteration}/loss"] = world.all_reduce(torch.stack(list(losses.values())).sum())
         for name, parameter in model.named_parameters():
             assert parameter.grad is not None, name
             if iteration == 0:

@@ -9,8 +9,9 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from tests.train import tiny
-from train.data import Batch, ClipTarget
-from train.losses import SlotLoss, clip_cost, count_positives, gather, giou, mask_targets, match, on_device, pairs
+from train.clips import ClipTarget
+from train.data import Batch
+from train.losses import SlotLoss, Targets, batch_targets, clip_cost, count_positives, gather, giou, mask_targets, match
 
 CPU = torch.device("cpu")
 
@@ -25,6 +26,11 @@ def losses(batch: Batch, positives: float | None = None, **options) -> dict[str,
 def with_target(batch: Batch, target: ClipTarget) -> Batch:
     """The batch with another ground truth for its first clip."""
     return replace(batch, targets=[target, *batch.targets[1:]])
+
+
+def clip_targets(target: ClipTarget, size_hw: torch.Tensor) -> list[Targets]:
+    """The ground truth of a single clip as tensors."""
+    return batch_targets(Batch(torch.zeros(1), size_hw[None], [target]))
 
 
 def without(target: ClipTarget, present: np.ndarray) -> ClipTarget:
@@ -67,9 +73,9 @@ def test_one_query_for_an_instance_in_the_whole_clip_by_the_mean_cost_of_its_fra
         ]
         for query in range(6)
     ]
-    on_cpu = [on_device(target, batch.sizes_hw[0], CPU)]
-    np.testing.assert_allclose(clip_cost(logits[0], boxes[0], on_cpu[0], tiny.WEIGHTS), expected, rtol=1e-4, atol=1e-4)
-    ((queries, instances),) = match(logits, boxes, on_cpu, tiny.WEIGHTS)
+    targets = clip_targets(target, batch.sizes_hw[0])
+    np.testing.assert_allclose(clip_cost(logits[0], boxes[0], targets[0], tiny.WEIGHTS), expected, rtol=1e-4, atol=1e-4)
+    ((queries, instances),) = match(logits, boxes, targets, tiny.WEIGHTS)
     for found, wanted in zip((queries, instances), linear_sum_assignment(np.array(expected)), strict=True):
         assert found.tolist() == wanted.tolist()
 
@@ -77,8 +83,8 @@ def test_one_query_for_an_instance_in_the_whole_clip_by_the_mean_cost_of_its_fra
 def test_a_matched_query_is_background_where_its_instance_is_absent():
     target = tiny.target(np.random.default_rng(0), 3, 2)
     present = np.array([[True, True], [False, True], [True, False]])
-    on_cpu = [on_device(without(target, present), torch.tensor(tiny.SIZE), CPU)]
-    found = gather(torch.zeros(1, 3, 6, 4), on_cpu, [(torch.tensor([1, 4]), torch.tensor([1, 0]))])
+    targets = clip_targets(without(target, present), torch.tensor(tiny.SIZE))
+    found = gather(torch.zeros(1, 3, 6, 4), targets, [(torch.tensor([1, 4]), torch.tensor([1, 0]))])
     assert found.rows.tolist() == [0 * 6 + 1, 0 * 6 + 4, 1 * 6 + 1, 2 * 6 + 4]
     assert found.masks.tolist() == [1, 0, 3, 4]
 
@@ -88,7 +94,7 @@ def test_losses_by_their_definitions():
     model = tiny.model(config=tiny.STEADY)
     outputs = model(batch.frames, batch.sizes_hw)
     found = losses(batch, positives=3.5)
-    targets = [on_device(target, size, CPU) for target, size in pairs(batch)]
+    targets = batch_targets(batch)
     for stage, output in enumerate(outputs):
         focal = l1 = overlap = 0.0
         matches = match(output.logits, output.boxes_xyxy, targets, tiny.WEIGHTS)
@@ -160,11 +166,11 @@ def test_mask_targets_are_what_the_refined_box_shows_clipped_to_the_padded_frame
     target = tiny.target(np.random.default_rng(1), 1, 1)
     masks = np.zeros_like(target.masks)
     masks[0, 0, :, :48] = 1
-    on_cpu = [on_device(replace(target, present=np.ones((1, 1), bool), masks=masks), torch.tensor(tiny.SIZE), CPU)]
-    found = gather(torch.zeros(1, 1, 6, 4), on_cpu, [(torch.tensor([0]), torch.tensor([0]))])
-    whole = mask_targets(torch.tensor([[-500.0, -500.0, 500.0, 500.0]]), on_cpu, found)[0]
+    targets = clip_targets(replace(target, present=np.ones((1, 1), bool), masks=masks), torch.tensor(tiny.SIZE))
+    found = gather(torch.zeros(1, 1, 6, 4), targets, [(torch.tensor([0]), torch.tensor([0]))])
+    whole = mask_targets(torch.tensor([[-500.0, -500.0, 500.0, 500.0]]), targets, found)[0]
     assert whole[:, :14].eq(1).all() and whole[:, 14:].eq(0).all()
-    left = mask_targets(torch.tensor([[0.0, 0.0, 56.0, 64.0]]), on_cpu, found)[0]
+    left = mask_targets(torch.tensor([[0.0, 0.0, 56.0, 64.0]]), targets, found)[0]
     assert left[:, :24].eq(1).all() and left[:, 24:].eq(0).all()
 
 

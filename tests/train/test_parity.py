@@ -11,7 +11,7 @@ from tests.train import recorded, tiny
 from tevit.checkpoint_keys import to_original
 from tevit.model.tevit import StageOutput, TeViT
 from train.data import Batch
-from train.losses import SlotLoss, count_positives, match, on_device, pairs
+from train.losses import SlotLoss, batch_targets, count_positives, match
 from train.optimiser import build_optimiser, set_learning_rate
 from train.recipes import TEVIT_MSGSHIFT_RECIPE
 
@@ -51,7 +51,7 @@ def check_losses(found: dict[str, torch.Tensor], expected: dict[str, float], rel
 
 def assigned_ids(outputs: list[StageOutput], batch: Batch) -> np.ndarray:
     """(stages, B, T, Q): the id of the instance that a query stands for in a frame, 0 for background."""
-    targets = [on_device(target, size, torch.device("cpu")) for target, size in pairs(batch)]
+    targets = batch_targets(batch)
     ids = np.zeros((len(outputs), *outputs[0].logits.shape[:3]), np.int64)
     for stage, output in enumerate(outputs):
         for clip, (queries, instances) in enumerate(match(output.logits, output.boxes_xyxy, targets, tiny.WEIGHTS)):

@@ -13,7 +13,6 @@ from tevit.checkpoint import empty_model
 from tevit.checkpoint_keys import to_original
 from tevit.configs import TEVIT_DEMO, published
 from tevit.synthetic import dataset as shapes
-from train import flags
 from train.optimiser import build_optimiser, learning_rate, parameter_rule
 from train.recipes import (
     ARCHITECTURES,
@@ -24,8 +23,11 @@ from train.recipes import (
     TEVIT_R50_RECIPE,
     TEVIT_SWIN_L_MST_RECIPE,
     Recipe,
+    add_flags,
+    as_flags,
     check,
     model_config,
+    override,
     recipe_named,
 )
 
@@ -39,7 +41,7 @@ RECORDED = {
 
 def parsed(*argv: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    flags.add_flags(parser)
+    add_flags(parser)
     return parser.parse_args(argv)
 
 
@@ -114,8 +116,8 @@ def test_the_demo_model_knows_the_shapes():
 
 def test_every_field_is_a_flag_with_help_and_comes_back_from_its_text():
     for recipe in RECIPES.values():
-        argv = [part for line in flags.described(recipe).splitlines()[1:] for part in _as_flag(line.split(maxsplit=1))]
-        assert flags.changed(replace(DEMO_RECIPE, name=recipe.name), parsed(*argv)) == recipe
+        argv = [part for line in as_flags(recipe).splitlines()[1:] for part in _as_flag(line.split(maxsplit=1))]
+        assert override(replace(DEMO_RECIPE, name=recipe.name), parsed(*argv)) == recipe
     actions = {action.dest: action for action in _actions()}
     assert actions.keys() >= {item.name for item in fields(Recipe)} - {"name"}
     assert all(actions[item.name].help for item in fields(Recipe) if item.name != "name")
@@ -130,14 +132,14 @@ def _as_flag(parts: list[str]) -> list[str]:
 
 def _actions():
     parser = argparse.ArgumentParser()
-    flags.add_flags(parser)
+    add_flags(parser)
     return parser._actions
 
 
 def test_flags_change_what_they_name_alone():
-    assert flags.changed(DEMO_RECIPE, parsed()) == DEMO_RECIPE
-    changed = flags.changed(DEMO_RECIPE, parsed("--lr", "0.1", "--no-time-attention", "--scales", "320x192,160x96"))
-    assert changed == replace(DEMO_RECIPE, lr=0.1, time_attention=False, scales=((320, 192), (160, 96)))
+    assert override(DEMO_RECIPE, parsed()) == DEMO_RECIPE
+    overridden = override(DEMO_RECIPE, parsed("--lr", "0.1", "--no-time-attention", "--scales", "320x192,160x96"))
+    assert overridden == replace(DEMO_RECIPE, lr=0.1, time_attention=False, scales=((320, 192), (160, 96)))
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ def test_flags_change_what_they_name_alone():
 )
 def test_values_that_make_no_sense_are_named(argv, sentence):
     with pytest.raises(ValueError, match=sentence):
-        flags.changed(DEMO_RECIPE, parsed(*argv))
+        override(DEMO_RECIPE, parsed(*argv))
 
 
 def test_a_mistyped_recipe_gets_the_nearest_name():

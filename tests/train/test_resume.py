@@ -17,9 +17,8 @@ from tests.oracle import GOLDENS
 from tests.train import tiny
 from tevit.progress import Cancelled
 from train import checkpoints
-from train.log import Log, evaluated, read_lines
-from train.loop import Loop
-from train.signals import StopRequest
+from train.loop import Loop, StopRequest
+from train.report import Log, evaluated, read_lines
 
 RECIPE = replace(tiny.RECIPE, save_every=4, slots=2)
 TIMES = ("seconds", "data_wait", "clips_per_s", "memory_gb")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.train.original import OriginalDraws, golden
 from train.recipes import QUERYINST_RECIPE, TEVIT_MSGSHIFT_RECIPE, TEVIT_SWIN_L_MST_RECIPE
-from train.sampling import Order, SeededDraws, draw_augmentation, draw_frames, permutation
+from train.sampling import SeededRng, SlotSampler, permutation, sample_augmentation, sample_frames
 
 
 def torch_permutations(seed: int, count: int):
@@ -31,7 +31,7 @@ def torch_permutations(seed: int, count: int):
 def test_batches_of_each_process_are_the_recorded_ones(number):
     record = golden("batches")
     case, flags = record["infinite_group_batches"][number], np.array(record["flags"])
-    order = Order(flags, case["world_size"], case["batch_size"], torch_permutations(case["seed"], len(flags)))
+    order = SlotSampler(flags, case["world_size"], case["batch_size"], torch_permutations(case["seed"], len(flags)))
     got = [order.batch(i, case["rank"]).tolist() for i in range(len(case["batches"]))]
     assert got == case["batches"]
 
@@ -62,14 +62,14 @@ def literal(groups: list[int], slots: int, clips: int, slot: int, count: int, se
     asked=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 7)), min_size=1, max_size=12),
 )
 def test_any_place_can_be_looked_up_in_any_order(groups, slots, clips, seed, asked):
-    order = Order(np.array(groups), slots, clips, partial(permutation, seed, count=len(groups)))
+    order = SlotSampler(np.array(groups), slots, clips, partial(permutation, seed, count=len(groups)))
     rows = [literal(groups, slots, clips, slot, 31, seed) for slot in range(slots)]
     for iteration, slot in asked:
         assert order.batch(iteration, slot % slots).tolist() == rows[slot % slots][iteration]
 
 
 def test_an_epoch_shows_every_sample_once_and_epochs_differ():
-    order = Order(np.zeros(64), 4, 2, partial(permutation, 3, count=64))
+    order = SlotSampler(np.zeros(64), 4, 2, partial(permutation, 3, count=64))
     epochs = [
         np.concatenate([order.batch(i, slot) for i in range(8 * e, 8 * e + 8) for slot in range(4)]) for e in range(3)
     ]
@@ -78,7 +78,7 @@ def test_an_epoch_shows_every_sample_once_and_epochs_differ():
 
 
 def test_the_permutation_of_an_epoch_stays_what_it_is():
-    """A resumed run, perhaps with another numpy, goes on in the same order."""
+    """A resumed run, perhaps with another numpy, continues in the same order."""
     assert permutation(1, 0, 8).tolist() == FIRST
     assert permutation(1, 1, 8).tolist() != FIRST != permutation(2, 0, 8).tolist()
 
@@ -93,7 +93,7 @@ def test_a_table_is_made_once_an_epoch():
         made.append(epoch)
         return np.arange(40)
 
-    order = Order(np.arange(40) % 2, 2, 2, counted)
+    order = SlotSampler(np.arange(40) % 2, 2, 2, counted)
     for iteration in range(100):
         for slot in range(2):
             order.batch(iteration, slot)
@@ -101,22 +101,22 @@ def test_a_table_is_made_once_an_epoch():
 
 
 def test_frames_come_key_first_then_others_unsorted():
-    drawn = [draw_frames(6, range(0, 20, 2), 5, SeededDraws(0, i, 0)) for i in range(200)]
+    drawn = [sample_frames(6, range(0, 20, 2), 5, SeededRng(0, i, 0)) for i in range(200)]
     assert all(frames[0] == 6 and len(set(frames)) == 5 for frames in drawn)
     assert {frame for frames in drawn for frame in frames} == set(range(0, 20, 2))
     assert sum(frames[1:] == sorted(frames[1:]) for frames in drawn) < 30
 
 
 def test_frames_of_a_short_video_come_again():
-    assert draw_frames(4, [4], 5, SeededDraws(0, 0, 0)) == [4] * 5
-    frames = draw_frames(4, [1, 4, 9], 5, SeededDraws(0, 0, 0))
+    assert sample_frames(4, [4], 5, SeededRng(0, 0, 0)) == [4] * 5
+    frames = sample_frames(4, [1, 4, 9], 5, SeededRng(0, 0, 0))
     assert frames[0] == 4 and len(frames) == 5 and set(frames) == {1, 4, 9}
-    assert draw_frames(4, [1, 4], 1, SeededDraws(0, 0, 0)) == [4]
+    assert sample_frames(4, [1, 4], 1, SeededRng(0, 0, 0)) == [4]
 
 
 def test_scales_are_those_of_the_recipes():
     def scales(recipe) -> list:
-        return [draw_augmentation(recipe, SeededDraws(0, i, 1)).scale for i in range(3000)]
+        return [sample_augmentation(recipe, SeededRng(0, i, 1)).scale for i in range(3000)]
 
     ranged = np.array(scales(TEVIT_MSGSHIFT_RECIPE))
     assert ranged.min(0).tolist() == [640, 360] and ranged.max(0).tolist() == [960, 480]
@@ -126,12 +126,12 @@ def test_scales_are_those_of_the_recipes():
 
 
 def test_draws_of_both_kinds_keep_to_their_bounds():
-    for draws in (SeededDraws(1, 2, 3), OriginalDraws(5)):
+    for draws in (SeededRng(1, 2, 3), OriginalDraws(5)):
         assert {draws.integer(3, 6) for _ in range(200)} == {3, 4, 5}
         assert sorted(draws.sample(range(10, 16), 6)) == list(range(10, 16))
         assert all(0 <= draws.uniform() < 1 for _ in range(200))
 
 
 def test_seeds_iterations_and_slots_draw_apart():
-    drawn = {SeededDraws(*key).uniform() for key in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]}
+    drawn = {SeededRng(*key).uniform() for key in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]}
     assert len(drawn) == 4

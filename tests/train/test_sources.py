@@ -11,9 +11,10 @@ import pytest
 from tests.train.original import OriginalDraws, write_png
 from tevit.masks import ops as masks
 from tevit.synthetic import dataset as shapes
-from train.data import TrainingData, annotation_file, open_training_data, slot_batch
+from train.data import TrainingData, open_training_data, slot_batch
 from train.recipes import QUERYINST_RECIPE, TEVIT_MSGSHIFT_MST_RECIPE
-from train.sampling import SeededDraws
+from train.sampling import SeededRng
+from train.sources import annotation_file
 
 RECIPE = replace(TEVIT_MSGSHIFT_MST_RECIPE, frames=3, clips_per_slot=4, slots=1, scales=((320, 192),))
 
@@ -61,7 +62,7 @@ def test_frames_are_found_where_releases_keep_them(tmp_path, frames):
     data = open_training_data(write(tmp_path, video(), frames), tmp_path)
     assert len(data) == 4 and data.sources[0].files[0] == tmp_path / frames / "a/0.png"
     assert data.categories == ((5, "five"), (2, "two"))
-    clip = data.clip(0, RECIPE, SeededDraws(0, 0, 0))
+    clip = data.clip(0, RECIPE, SeededRng(0, 0, 0))
     assert clip.target.labels.tolist() == [1] and clip.target.ids.tolist() == [6]
 
 
@@ -154,7 +155,7 @@ def test_twice_the_same_annotation_id_is_an_error(tmp_path):
 def test_a_box_without_a_mask_counts_as_absent(tmp_path):
     segmentations = video()["annotations"][0]["segmentations"]
     data = opened(tmp_path, video(segmentations=[*segmentations[:3], None]))
-    target = data.clip(3, RECIPE, SeededDraws(0, 0, 0)).target
+    target = data.clip(3, RECIPE, SeededRng(0, 0, 0)).target
     assert target.present[:, 0].tolist() == [False, True, True]
 
 
@@ -263,7 +264,7 @@ def test_exif_rotation_counts_before_the_size_is_compared(tmp_path):
     assert good
     rotated = bytes([0xFF, 0xD8]) + EXIF_6 + jpeg.tobytes()[2:]
     (tmp_path / "a/0.png").write_bytes(rotated)
-    clip = data.clip(0, RECIPE, SeededDraws(0, 0, 0))
+    clip = data.clip(0, RECIPE, SeededRng(0, 0, 0))
     assert clip.size_hw == (192, 256)
 
 

@@ -8,14 +8,14 @@ from torch import Tensor
 
 from tests.train import tiny
 from train.losses import SlotLoss
-from train.step import Step, compile_parts
+from train.step import Step, compile_model
 
 
 def gradients(compiled: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """Losses and gradients of one slot."""
     model = tiny.model(config=tiny.STEADY)
     if compiled:
-        compile_parts(model, "aot_eager")  # all of the way but for the compiler at its end
+        compile_model(model, "aot_eager")  # all of the way but for the compiler at its end
         assert all(part._compiled_call_impl for part in (model.backbone, *model.stages))
     step = Step(SlotLoss(model, tiny.WEIGHTS), replace(tiny.RECIPE, slots=1), 5, tiny.ALONE)
     losses = step.gradients(0, [(0, tiny.batch(0, 0))])

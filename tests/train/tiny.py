@@ -9,9 +9,10 @@ import torch
 
 from tevit.configs import TEVIT_MSGSHIFT, ModelConfig
 from tevit.model.tevit import TeViT
-from train.data import Batch, ClipTarget
+from train.clips import ClipTarget
+from train.data import Batch
 from train.distributed import World
-from train.loop import Run
+from train.loop import TrainingRun
 from train.losses import SlotLoss, Weights
 from train.optimiser import build_optimiser
 from train.recipes import TEVIT_MSGSHIFT_RECIPE, Recipe
@@ -81,9 +82,9 @@ def stream(start: int, stop: int, slots: range) -> Iterator[Slots]:
 
 def run(
     folder: Path, recipe: Recipe = RECIPE, seed: int = 5, world: World = ALONE, config: ModelConfig = CONFIG
-) -> Run:
+) -> TrainingRun:
     """A run of a tiny model from its initial values."""
     tiny = model(seed, config)
     optimiser = build_optimiser(tiny, recipe)
     step = Step(SlotLoss(tiny, WEIGHTS, recipe.mask_rows, recipe.checkpointing), recipe, seed, world)
-    return Run(folder, recipe, step, optimiser, {"seed": seed}, None)
+    return TrainingRun(folder, recipe, step, optimiser, {"seed": seed}, None)

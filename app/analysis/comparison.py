@@ -1,15 +1,16 @@
-"""One or several evaluated models on one data set, at chosen limits and score cut-off, with a table of all tracks.
+"""One or several evaluated models on one data set at chosen limits and score threshold, with a table of all tracks.
 
-The slow part is computed before (`app.analysis.evaluating`) and shared by all pages; other limits are quick.
+The slow part (`StoredEvaluation`) is computed once by `app.analysis.service` and shared by all pages; other limits are
+quick.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import msgspec
 import numpy as np
 
-from app.analysis.evaluating import NAMES, SAMPLES, StoredEvaluation
 from app.projects.project import Project
 from tevit.evaluation.api import Evaluation, accumulate
 from tevit.evaluation.bootstrap import Interval, differences, draw_weights, intervals, resample
@@ -23,24 +24,57 @@ from tevit.evaluation.oracle_gaps import Gap, Gaps, find_gaps
 from tevit.evaluation.overlaps import Overlaps
 from tevit.evaluation.score_filter import above
 
-FEWER_SAMPLES = 200  # at a cut-off, so that it is answered at once
+FIGURE_NAMES = ("AP", "AP50", "AP75", "AR1", "AR10")
+SAMPLES = 1000  # of the bootstrap
+FEWER_SAMPLES = 200  # above a score threshold: computed on demand
 DEFAULT = Limits()
+
+
+class EvaluationSummary(msgspec.Struct):
+    """The scalars of a stored evaluation. ap, dap, mended: at the default limits. gaps_by_…: see `Gaps`."""
+
+    format: int
+    figures: dict[str, float]
+    per_class: dict[int, dict[str, float]]
+    ap: float
+    dap: dict[str, float]
+    mended: float
+    gap: Gap
+    gaps_by_length: dict[str, Gap]
+    gaps_by_instances: dict[str, Gap]
+    by_size: dict[str, Part]
+    by_length: dict[str, Part]
+    by_video: dict[int, Part]
+
+
+class StoredEvaluation(msgspec.Struct):
+    """One model's evaluation as stored on disk.
+
+    precision: float64 (T, R, K, 4): IoU thresholds, recall points, classes; all tracks, then each size; at most 100
+    predictions a video and class. samples: figure -> float64 (S,), the bootstrap's.
+    """
+
+    summary: EvaluationSummary
+    overlaps: Overlaps
+    columns: Columns
+    precision: np.ndarray
+    samples: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
 class ModelAnalysis:
-    """One model at certain limits and with the predictions from `cutoff` on alone.
+    """One model at certain limits, with only the predictions of at least `cutoff` in score.
 
-    figures: AP, AP50, AP75, AR1, AR10 (and more), in [0, 1], -1: no ground truth. ap: at `limits.positive`; dap: type
-    -> AP gained by mending it; mended: AP with all mended. columns: a record per track. Everything else is computed
-    on first use.
+    figures: AP, AP50, AP75, AR1, AR10 (and more), in [0, 1], -1: no ground truth. ap: at `limits.positive`. dap: error
+    type -> AP gained by fixing it. mended: AP with all errors fixed. columns: a row per track. The properties are
+    computed on first use.
     """
 
     name: str
-    kept: StoredEvaluation
+    stored: StoredEvaluation
     limits: Limits
     cutoff: float
-    measured: Overlaps
+    overlaps: Overlaps
     figures: Mapping[str, float]
     columns: Columns
     ap: float
@@ -48,132 +82,126 @@ class ModelAnalysis:
     mended: float
 
     @property
-    def at(self) -> tuple[Limits, float]:
-        """Limits and cut-off."""
-        return self.limits, self.cutoff
-
-    @property
     def whole(self) -> bool:
-        """Whether all predictions count."""
-        return self.measured is self.kept.measured
+        """Whether no prediction is below the score threshold."""
+        return self.overlaps is self.stored.overlaps
 
     @cached_property
     def evaluation(self) -> Evaluation:
         """All official figures and curves."""
-        return accumulate(self.measured)
+        return accumulate(self.overlaps)
 
     @cached_property
-    def quick(self) -> tuple[Matches, Curves]:
-        """What became of every prediction, and the curves, of all sizes together."""
-        return _quick(self.measured)
+    def matched(self) -> tuple[Matches, Curves]:
+        """The matches and curves of tracks of all sizes together."""
+        return _match(self.overlaps)
 
     @cached_property
     def per_class(self) -> Mapping[int, Mapping[str, float]]:
         """Category id -> AP, AP50, AP75, AR1, AR10 (and more)."""
         if self.whole:
-            return self.kept.head.per_class
-        ids = self.measured.inputs.categories
-        return {id: {name: figure(self.quick[1], name, k) for name in NAMES} for k, id in enumerate(ids)}
+            return self.stored.summary.per_class
+        ids = self.overlaps.inputs.categories
+        return {id: {name: figure(self.matched[1], name, k) for name in FIGURE_NAMES} for k, id in enumerate(ids)}
 
     @property
     def precision(self) -> np.ndarray:
         """float64 (T, R, K): at each IoU threshold, recall point and class. -1: unknown."""
-        return self.kept.precision[..., 0] if self.whole else self.quick[1].precision[..., 0, 2]
+        return self.stored.precision[..., 0] if self.whole else self.matched[1].precision[..., 0, 2]
 
     @cached_property
     def samples(self) -> Mapping[str, np.ndarray]:
-        """The five figures on samples of the videos, the same ones for every model."""
+        """The five figures on bootstrap samples of the videos, the same samples for every model."""
         if self.whole:
-            return self.kept.samples
-        weights = draw_weights(len(self.measured.inputs.videos), FEWER_SAMPLES)
-        return resample(self.measured, self.quick[0], weights, names=NAMES)
+            return self.stored.samples
+        weights = draw_weights(len(self.overlaps.inputs.videos), FEWER_SAMPLES)
+        return resample(self.overlaps, self.matched[0], weights, names=FIGURE_NAMES)
 
     @cached_property
     def by_size(self) -> Mapping[str, Part]:
         """All, small, medium, large tracks."""
-        return self.kept.head.by_size if self.whole else by_size(self.measured)
+        return self.stored.summary.by_size if self.whole else by_size(self.overlaps)
 
     @cached_property
     def by_length(self) -> Mapping[str, Part]:
-        """Short, middle and long tracks."""
-        return self.kept.head.by_length if self.whole else by_length(self.measured)
+        """Short, medium and long tracks."""
+        return self.stored.summary.by_length if self.whole else by_length(self.overlaps)
 
     @cached_property
     def by_video(self) -> Mapping[int, Part]:
-        """Video id -> figures of it alone."""
-        return self.kept.head.by_video if self.whole else by_video(self.measured, self.quick[0])
+        """Video id -> figures of that video alone."""
+        return self.stored.summary.by_video if self.whole else by_video(self.overlaps, self.matched[0])
 
     @cached_property
     def gap(self) -> Gap:
         """Oracle gaps: AP lost to tracking, classes and masks."""
-        return self.kept.head.gap if self.whole else find_gaps(self.measured, parts=False).whole
+        return self.stored.summary.gap if self.whole else find_gaps(self.overlaps, parts=False).whole
 
     @cached_property
     def gaps(self) -> Gaps:
-        """The same by parts; at a cut-off it takes a second or two."""
-        return self.kept.head.gaps if self.whole else find_gaps(self.measured)
+        """Oracle gaps by track length and number of instances; above a score threshold it takes a second or two."""
+        summary = self.stored.summary
+        if self.whole:
+            return Gaps(summary.gap, summary.gaps_by_length, summary.gaps_by_instances)
+        return find_gaps(self.overlaps)
 
     @cached_property
     def errors(self) -> Errors:
-        """With a record a track, as `tevit errors` has them."""
-        return find_errors(self.measured, self.limits)
+        """With a record per track, as `tevit errors` writes them."""
+        return find_errors(self.overlaps, self.limits)
 
     @cached_property
     def geometry(self) -> Geometry:
         """What does not change with the limits."""
-        return geometry(self.measured, self.limits.cover)
+        return geometry(self.overlaps, self.limits.cover)
+
+    @classmethod
+    def of(cls, name: str, stored: StoredEvaluation) -> "ModelAnalysis":
+        """A stored model at the default limits."""
+        s = stored.summary
+        return cls(name, stored, DEFAULT, 0.0, stored.overlaps, s.figures, stored.columns, s.ap, s.dap, s.mended)
+
+    def with_limits(self, limits: Limits, cutoff: float) -> "ModelAnalysis":
+        """The same model at other limits. cutoff: the lowest score that counts."""
+        if (limits, cutoff) == (self.limits, self.cutoff):
+            return self
+        base = ModelAnalysis.of(self.name, self.stored)
+        overlaps = self.overlaps if cutoff == self.cutoff else above(self.stored.overlaps, cutoff)
+        whole = overlaps is self.stored.overlaps
+        if whole and limits == DEFAULT:
+            return replace(base, cutoff=cutoff)
+        source = self if overlaps is self.overlaps and limits.cover == self.limits.cover else None
+        tracks = source.geometry if source else geometry(overlaps, limits.cover)
+        matched = None if whole else source.matched if source else _match(overlaps)
+        costs = find_costs(overlaps, limits)
+        result = replace(
+            base,
+            limits=limits,
+            cutoff=cutoff,
+            overlaps=overlaps,
+            figures={name: figure(matched[1], name) for name in FIGURE_NAMES} if matched else base.figures,
+            columns=columns(overlaps, costs, tracks),
+            ap=costs.ap,
+            dap=costs.dap,
+            mended=costs.mended,
+        )
+        result.__dict__.update({"geometry": tracks} | ({"matched": matched} if matched else {}))  # cached properties
+        return result
 
 
-def of_model(name: str, kept: StoredEvaluation) -> ModelAnalysis:
-    """A model as it was kept, at the default limits."""
-    head = kept.head
-    return ModelAnalysis(
-        name, kept, DEFAULT, 0.0, kept.measured, head.figures, kept.columns, head.ap, head.dap, head.mended
-    )
-
-
-def with_limits(found: ModelAnalysis, limits: Limits, cutoff: float) -> ModelAnalysis:
-    """The same model at other limits. cutoff: the least score that counts."""
-    if (limits, cutoff) == (found.limits, found.cutoff):
-        return found
-    base = of_model(found.name, found.kept)
-    measured = found.measured if cutoff == found.cutoff else above(found.kept.measured, cutoff)
-    whole = measured is found.kept.measured
-    if whole and limits == DEFAULT:
-        return replace(base, cutoff=cutoff)
-    source = found if measured is found.measured and limits.cover == found.limits.cover else None
-    known = source.geometry if source else geometry(measured, limits.cover)
-    quick = None if whole else source.quick if source else _quick(measured)
-    costs = find_costs(measured, limits)
-    result = replace(
-        base,
-        limits=limits,
-        cutoff=cutoff,
-        measured=measured,
-        figures=base.figures if quick is None else {name: figure(quick[1], name) for name in NAMES},
-        columns=columns(measured, costs, known),
-        ap=costs.ap,
-        dap=costs.dap,
-        mended=costs.mended,
-    )
-    result.__dict__.update({"geometry": known} | ({} if quick is None else {"quick": quick}))
-    return result
-
-
-def _quick(measured: Overlaps) -> tuple[Matches, Curves]:
-    """Without the sizes, that would take three times as long again."""
-    inputs = measured.inputs
-    everything = IgnoreMasks(
-        np.zeros((1, len(inputs.truths.ids)), bool), np.zeros((1, len(inputs.predictions.ids)), bool)
-    )
-    outcome = match_all(measured.groups, inputs.truths, inputs.predictions, everything)
-    return outcome, curves(outcome, count_positives(inputs, everything))
+def _match(overlaps: Overlaps) -> tuple[Matches, Curves]:
+    # Without the ranges of size, which take three times as long again.
+    inputs = overlaps.inputs
+    shapes = (1, len(inputs.truths.ids)), (1, len(inputs.predictions.ids))
+    nothing = IgnoreMasks(*(np.zeros(shape, bool) for shape in shapes))
+    matches = match_all(overlaps.groups, inputs.truths, inputs.predictions, nothing)
+    return matches, curves(matches, count_positives(inputs, nothing))
 
 
 @dataclass(frozen=True)
 class FigureRow:
-    """One figure of every model. values: in [0, 1], -1: no ground truth. spreads: 95 % of the samples, None where
-    there is no ground truth. differences: of every model to the first, the first's None."""
+    """One figure of every model. values: in [0, 1], -1: no ground truth. spreads: intervals of 95 % of the samples,
+    None without ground truth. differences: of every model to the first; the first's is None."""
 
     name: str
     values: tuple[float, ...]
@@ -195,50 +223,49 @@ class Comparison:
 
     @property
     def cutoff(self) -> float:
-        """The least score that counts."""
+        """The lowest score that counts."""
         return self.models[0].cutoff
 
     @property
-    def measured(self) -> Overlaps:
-        """Of the first model: its videos, categories and truths are everybody's."""
-        return self.models[0].measured
+    def overlaps(self) -> Overlaps:
+        """Of the first model; all models have the same videos, categories and ground truth."""
+        return self.models[0].overlaps
 
     @cached_property
     def figures(self) -> tuple[FigureRow, ...]:
         """AP, AP50, AP75, AR1, AR10."""
         base = self.models[0]
-        spreads = [_spread(model.figures, model.samples) for model in self.models]
-        more = [differences(m.figures, m.samples, base.figures, base.samples) for m in self.models[1:]]
+        spreads = [intervals({name: m.figures[name] for name in m.samples}, m.samples) for m in self.models]
+        changes = [differences(m.figures, m.samples, base.figures, base.samples) for m in self.models[1:]]
         return tuple(
             FigureRow(
                 name,
                 tuple(model.figures[name] for model in self.models),
                 tuple(spread[name] for spread in spreads),
-                (None, *(found[name] for found in more)),
+                (None, *(change[name] for change in changes)),
             )
-            for name in NAMES
+            for name in FIGURE_NAMES
         )
 
     @property
     def samples(self) -> int:
-        """How many samples the spreads are of."""
+        """The number of bootstrap samples."""
         return SAMPLES if self.models[0].whole else FEWER_SAMPLES
 
     @cached_property
     def video_places(self) -> Mapping[int, int]:
         """Video id -> its position in all lists."""
-        return {video.id: place for place, video in enumerate(self.measured.inputs.videos)}
+        return {video.id: place for place, video in enumerate(self.overlaps.inputs.videos)}
 
     @property
     def categories(self) -> Mapping[int, str]:
         """Category id -> name, ascending by id: the order of all class positions."""
-        return self.measured.inputs.categories
+        return self.overlaps.inputs.categories
 
     def class_name(self, place: int) -> str:
-        """place: of the class, -1 for nothing."""
-        return (
-            list(self.categories.values())[place].replace("_", " ") if 0 <= place < len(self.categories) else "nothing"
-        )
+        """place: position of the class, -1 for nothing."""
+        names = list(self.categories.values())
+        return names[place].replace("_", " ") if 0 <= place < len(names) else "nothing"
 
     @cached_property
     def table(self) -> "TrackTable":
@@ -248,7 +275,7 @@ class Comparison:
     def row(self, index: int) -> "ErrorRow":
         """One row of the table. index: in 0 to N - 1."""
         t = self.table
-        video = self.measured.inputs.videos[int(t.video[index])]
+        video = self.overlaps.inputs.videos[int(t.video[index])]
         has_t, has_p = bool(t.truth_row[index] >= 0), bool(t.prediction_row[index] >= 0)
         return ErrorRow(
             key=_key(t, index),
@@ -281,29 +308,25 @@ class Comparison:
         return self._row_keys.get(key)
 
     def with_limits(
-        self, limits: Limits, cutoff: float, known: Mapping[int, ModelAnalysis] | None = None
+        self, limits: Limits, cutoff: float, computed: Mapping[int, ModelAnalysis] | None = None
     ) -> "Comparison":
-        """The same models at other limits. known: some that are there already, by the `id` of what they were kept as.
+        """The same models at other limits. computed: analyses at these limits, by the `id` of their `stored`.
 
-        Raises: ValueError for a cut-off that is no number.
+        Raises: ValueError where `cutoff` is not finite.
         """
         if not np.isfinite(cutoff):
             raise ValueError(f"expected a score to cut off at, got {cutoff}")
-        there = known or {}
-        models = (there.get(id(model.kept)) or with_limits(model, limits, float(cutoff)) for model in self.models)
+        ready = computed or {}
+        models = (ready.get(id(m.stored)) or m.with_limits(limits, float(cutoff)) for m in self.models)
         return replace(self, models=tuple(models))
 
     def select_models(self, names: Sequence[str]) -> "Comparison":
-        """Some of the models, in that order: the first becomes A. Raises: ValueError for a name that is none's."""
-        known = {model.name: model for model in self.models}
-        strange = next((name for name in names if name not in known), None)
-        if strange is not None or not names:
-            raise ValueError(f"expected some of the models {', '.join(known)}, got {strange!r}")
-        return replace(self, models=tuple(known[name] for name in names))
-
-
-def _spread(figures: Mapping[str, float], samples: Mapping[str, np.ndarray]) -> Mapping[str, Interval | None]:
-    return intervals({name: figures[name] for name in samples}, samples)
+        """Some of the models, in that order: the first becomes A. Raises: ValueError for a name of no model."""
+        models = {model.name: model for model in self.models}
+        unknown = next((name for name in names if name not in models), None)
+        if unknown is not None or not names:
+            raise ValueError(f"expected some of the models {', '.join(models)}, got {unknown!r}")
+        return replace(self, models=tuple(models[name] for name in names))
 
 
 # --- the table of tracks
@@ -398,11 +421,11 @@ def _table(comparison: Comparison) -> TrackTable:
 
 
 def _part(comparison: Comparison, index: int, model: ModelAnalysis) -> dict[str, np.ndarray]:
-    found, inputs = model.columns, model.measured.inputs
+    found, inputs = model.columns, model.overlaps.inputs
     truths, predictions = inputs.truths, inputs.predictions
     rows_t, rows_p = found.truths, found.predictions
     has_t, has_p = rows_t >= 0, rows_p >= 0
-    frames_t, frames_p = _at(model.measured.truth_frames, rows_t), _at(model.measured.prediction_frames, rows_p)
+    frames_t, frames_p = _at(model.overlaps.truth_frames, rows_t), _at(model.overlaps.prediction_frames, rows_p)
     return {
         "model": np.full(len(rows_t), index, np.int16),
         "truth": found.truth,
@@ -429,9 +452,9 @@ def _at(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     return values[rows] if len(values) else np.zeros(len(rows), values.dtype)
 
 
-def found_ground_truth(model: ModelAnalysis) -> np.ndarray:
+def matched_ground_truth(model: ModelAnalysis) -> np.ndarray:
     """bool (G,): the truths that a model finds, by row of the truths."""
-    found, columns = np.zeros(len(model.measured.inputs.truths.ids), bool), model.columns
+    found, columns = np.zeros(len(model.overlaps.inputs.truths.ids), bool), model.columns
     found[columns.truths[columns.truth]] = columns.type[columns.truth] == _CODE["correct"]
     return found
 
@@ -439,14 +462,14 @@ def found_ground_truth(model: ModelAnalysis) -> np.ndarray:
 def _outcomes(comparison: Comparison, rows: np.ndarray) -> np.ndarray:
     if len(comparison.models) < 2:
         return np.zeros(len(rows), np.int8)
-    in_a, in_b = (_at(found_ground_truth(model), rows) for model in comparison.models[:2])
+    in_a, in_b = (_at(matched_ground_truth(model), rows) for model in comparison.models[:2])
     codes = np.select([~in_a & in_b, in_a & ~in_b, ~in_a & ~in_b], [1, 2, 3], 4).astype(np.int8)
     return np.where(rows >= 0, codes, 0).astype(np.int8)
 
 
 def _words(comparison: Comparison, joined: dict[str, np.ndarray]) -> list[str]:
     """What a search looks through, in lower case."""
-    videos = [f"{video.name} {video.id}" for video in comparison.measured.inputs.videos]
+    videos = [f"{video.name} {video.id}" for video in comparison.overlaps.inputs.videos]
     names = [*(f"{name} {name.replace('_', ' ')}" for name in comparison.categories.values()), ""]
     return [
         f"{videos[video]} {ALL_TYPES[type]} {names[truth_class]} {names[predicted_class]}".casefold()

@@ -146,7 +146,7 @@ def _range(what: str, limits: Range) -> str:
 
 
 def _video_name(comparison: Comparison, id: int) -> str:
-    return comparison.measured.inputs.videos[_video(comparison, id)].name
+    return comparison.overlaps.inputs.videos[_video(comparison, id)].name
 
 
 def without(chosen: Filter, chip: str) -> Filter:

@@ -111,11 +111,11 @@ class Curve:
 def curve(comparison: Comparison, model: int, video_id: int, truth_id: int | None, prediction_id: int | None) -> Curve:
     """Of a pair, or of a track alone. Raises: ValueError for a video or a track that is not there."""
     found, place = comparison.models[model], _place(comparison, video_id)
-    pairs = found.measured.pairs[place]
-    g = _position(found.measured.inputs.truths.ids[pairs.truths], truth_id, "annotation")
-    d = _position(found.measured.inputs.predictions.ids[pairs.predictions], prediction_id, "prediction")
+    pairs = found.overlaps.pairs[place]
+    g = _position(found.overlaps.inputs.truths.ids[pairs.truths], truth_id, "annotation")
+    d = _position(found.overlaps.inputs.predictions.ids[pairs.predictions], prediction_id, "prediction")
     ious, seen = _frame_ious(pairs, d, g)
-    length = comparison.measured.inputs.videos[place].length
+    length = comparison.overlaps.inputs.videos[place].length
     return _curve(ious[:length], seen[:length], length)
 
 
@@ -167,7 +167,7 @@ def marks(comparison: Comparison, model: int, video_id: int) -> tuple[Marks, Mar
     it takes a truth over, and where it covers its own truth again. Raises: ValueError.
     """
     found = comparison.models[model]
-    pairs = found.measured.pairs[_place(comparison, video_id)]
+    pairs = found.overlaps.pairs[_place(comparison, video_id)]
     ious = pairs.frame_ious()
     covered, (again, again_by) = coverage(pairs, ious, found.limits.cover), resumptions(pairs, ious, found.limits.cover)
     truths = {id: _marks(covered.switches[g], again[g]) for g, id in enumerate(_ids_t(found, pairs))}
@@ -183,11 +183,11 @@ def marks(comparison: Comparison, model: int, video_id: int) -> tuple[Marks, Mar
 
 
 def _ids_t(found: ModelAnalysis, pairs: VideoPairs) -> list[int]:
-    return found.measured.inputs.truths.ids[pairs.truths].tolist()
+    return found.overlaps.inputs.truths.ids[pairs.truths].tolist()
 
 
 def _ids_p(found: ModelAnalysis, pairs: VideoPairs) -> list[int]:
-    return found.measured.inputs.predictions.ids[pairs.predictions].tolist()
+    return found.overlaps.inputs.predictions.ids[pairs.predictions].tolist()
 
 
 def _takes(ious: np.ndarray, pairs: VideoPairs, d: int, g: int, frame: int, found: ModelAnalysis) -> bool:

@@ -264,7 +264,7 @@ def lengths(comparison: Comparison, selection: Selection, model: int = 0) -> Fig
 
 def _points_of(comparison: Comparison, type: str, rows: np.ndarray) -> dict:
     t = comparison.table
-    videos = [comparison.measured.inputs.videos[video].name for video in t.video[rows].tolist()]
+    videos = [comparison.overlaps.inputs.videos[video].name for video in t.video[rows].tolist()]
     return {
         "type": "scatter",
         "mode": "markers",

@@ -10,33 +10,144 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Literal
 
 import msgspec
+import numpy as np
 from cachetools import Cache, LRUCache
 
-from app.analysis.comparison import Comparison, of_model
-from app.analysis.evaluating import FORMAT, EvaluationRequest, StoredEvaluation, evaluate_into, load
+from app.analysis.comparison import (
+    FIGURE_NAMES,
+    SAMPLES,
+    Comparison,
+    EvaluationSummary,
+    ModelAnalysis,
+    StoredEvaluation,
+)
+from app.projects.class_names import apply
 from app.projects.project import Model, Project
 from tevit.download import home
-from tevit.evaluation.errors import Limits
+from tevit.evaluation.api import accumulate
+from tevit.evaluation.bootstrap import draw_weights, resample
+from tevit.evaluation.cache import pack, unpack
+from tevit.evaluation.error_columns import Columns, columns, geometry
+from tevit.evaluation.errors import Limits, find_costs
+from tevit.evaluation.inputs import read_inputs
+from tevit.evaluation.oracle_gaps import find_gaps
+from tevit.evaluation.overlaps import Overlaps, compute_overlaps
 from tevit.evaluation.parallel import usable_cores
+from tevit.io.files import atomic
+from tevit.io.ytvis import read_results
 from tevit.progress import Cancelled
 
 log = logging.getLogger(__name__)
 
+FORMAT = 2  # of the stored file and of what its numbers mean: files of another format are computed again
 LIMIT = 2_000_000_000  # bytes of kept evaluations
 MAX_OPEN = 6  # evaluations in memory: about 10 MB each for 300 videos
 MAX_COMPARISONS = 8  # sets of limits
 
 ProgressCallback = Callable[[str, float], None]
 """Called as report(stage, share of 1); may raise to stop."""
+
+# --- computing and storing one model's evaluation
+
+_STEPS = 6
+
+StageCallback = Callable[[str, int, int], None]
+"""Called as report(stage, done, total)."""
+
+
+class EvaluationRequest(msgspec.Struct, frozen=True):
+    """truth, results: paths. categories: a mapping of classes. target: the file to write."""
+
+    truth: str
+    results: str
+    categories: dict[int, int] | None
+    target: str
+    processes: int = 1
+
+
+def evaluate_into(request: EvaluationRequest, report: StageCallback) -> None:
+    """Evaluate a model and write the result. Raises: OSError, ValueError; and what `report` raises."""
+    report("reading", 0, _STEPS)
+    results = read_results(request.results)
+    if request.categories is not None:
+        results = apply(results, request.categories)
+    overlaps = compute_overlaps(
+        read_inputs(request.truth, results),
+        progress=lambda stage, done, total: report(stage, done, total or 1),
+        all_pairs=True,
+        processes=request.processes,
+    )
+    arrays = _arrays(overlaps, report)
+    with atomic(Path(request.target)) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def _arrays(overlaps: Overlaps, report: StageCallback) -> dict[str, np.ndarray]:
+    report("figures", 1, _STEPS)
+    evaluation = accumulate(overlaps)
+    report("kinds of errors", 2, _STEPS)
+    limits = Limits()
+    costs = find_costs(overlaps, limits)
+    table = columns(overlaps, costs, geometry(overlaps, limits.cover))
+    report("tracking, classes, masks", 3, _STEPS)
+    gaps = find_gaps(overlaps)
+    report("by length and by video", 4, _STEPS)
+    summary = EvaluationSummary(
+        format=FORMAT,
+        figures=dict(evaluation.figures),
+        per_class={id: dict(figures) for id, figures in evaluation.per_class.items()},
+        ap=costs.ap,
+        dap=dict(costs.dap),
+        mended=costs.mended,
+        gap=gaps.whole,
+        gaps_by_length=dict(gaps.by_length),
+        gaps_by_instances=dict(gaps.by_instances),
+        by_size=dict(evaluation.by_size()),
+        by_length=dict(evaluation.by_length()),
+        by_video=dict(evaluation.by_video()),
+    )
+    report("confidence intervals", 5, _STEPS)
+    weights = draw_weights(len(overlaps.inputs.videos), SAMPLES)
+    samples = resample(overlaps, evaluation.outcome, weights, names=FIGURE_NAMES)
+    return {
+        "summary": np.frombuffer(msgspec.json.encode(summary), np.uint8),
+        "precision": evaluation.curves.precision[..., 2],
+        **{f"samples.{name}": values for name, values in samples.items()},
+        **{f"columns.{field.name}": getattr(table, field.name) for field in fields(Columns)},
+        **{f"overlaps.{name}": array for name, array in pack(overlaps).items()},
+    }
+
+
+def load(path: str | os.PathLike) -> StoredEvaluation:
+    """What `evaluate_into` wrote. Raises: OSError; ValueError where the file is damaged or of another format."""
+
+    def part(prefix: str) -> dict[str, np.ndarray]:
+        return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays: Mapping[str, np.ndarray] = dict(file)
+        summary = msgspec.json.decode(arrays["summary"].tobytes(), type=EvaluationSummary)
+        if summary.format != FORMAT:
+            raise ValueError(f"expected format {FORMAT}, got {summary.format}")
+        columns = Columns(**part("columns."))
+        return StoredEvaluation(summary, unpack(part("overlaps.")), columns, arrays["precision"], part("samples."))
+    except OSError:
+        raise
+    except Exception as error:  # a file cut short fails in many ways
+        raise ValueError(f"{path}: not a stored evaluation: {error}") from error
+
+
+# --- in the background
 
 EvaluationState = Literal["running", "done", "cancelled", "failed", "nothing"]
 
@@ -131,7 +242,7 @@ class EvaluationTask:
             except BaseException:
                 self._stop.set()  # one that failed ends the others
                 raise
-        models = [of_model(model.name, found) for model, found in zip(project.models, kept, strict=True)]
+        models = [ModelAnalysis.of(model.name, found) for model, found in zip(project.models, kept, strict=True)]
         return EvaluationProgress("done", 1.0, "", Comparison(project, tuple(models)))
 
     def _model(self, model: Model, processes: int) -> StoredEvaluation:
@@ -190,14 +301,20 @@ class EvaluationService:
 
     def with_limits(self, comparison: Comparison, limits: Limits, cutoff: float) -> Comparison:
         """At other limits, the same object for everybody who asks for the same. Raises: ValueError."""
-        key = (str(comparison.project.folder), *(id(m.kept) for m in comparison.models), limits, cutoff)
+        at = limits, cutoff
+        key = (str(comparison.project.folder), *(id(m.stored) for m in comparison.models), *at)
         with self._lock:
             if key in self._comparisons:
                 return self._comparisons[key]
             # What another choice of models has worked out already. Cache's own lookup, since LRUCache's would count
             # every comparison that is looked through as used.
             comparisons = [Cache.__getitem__(self._comparisons, other) for other in self._comparisons]
-            known = {id(m.kept): m for found in comparisons for m in found.models if m.at == (limits, cutoff)}
+            known = {
+                id(m.stored): m
+                for found in comparisons
+                for m in found.models
+                if (m.limits, m.cutoff) == (limits, cutoff)
+            }
         found = comparison.with_limits(limits, cutoff, known)
         with self._lock:
             self._comparisons[key] = found
@@ -300,7 +417,7 @@ def evaluate_here(order: EvaluationRequest, report: ProgressCallback) -> None:
 def evaluate_in_subprocess(order: EvaluationRequest, report: ProgressCallback) -> None:
     """Raises: ValueError with the process's own sentence."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", "app.analysis.evaluating"]
+    command = [sys.executable, "-m", f"{__package__}.service"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdin is not None and process.stdout is not None
         try:
@@ -339,3 +456,22 @@ def _listen(process: "subprocess.Popen[bytes]", report: ProgressCallback) -> str
         report(stage, share)
         if over and seen == len(lines):
             return ""
+
+
+def main() -> int:
+    """Evaluate the request that standard input holds as JSON; progress goes out as a JSON object per line."""
+
+    def emit(event: dict) -> None:
+        print(json.dumps(event), flush=True)
+
+    request = msgspec.json.decode(sys.stdin.buffer.read(), type=EvaluationRequest)
+    try:
+        evaluate_into(request, lambda stage, done, total: emit({"stage": stage, "done": done, "total": total}))
+    except (OSError, ValueError, MemoryError) as error:
+        emit({"error": str(error) or "not enough memory"})
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -18,7 +18,7 @@ from app.session import QUIET, TICK, Pages, Updates
 from app.tabs.datasets.views import notices
 from app.tabs.errors import views as panels
 from app.tabs.errors.layout import ADDRESS, NOBODY, ErrorsComponents, build_layout
-from app.tabs.errors.state import (
+from app.tabs.errors.routes import (
     ORDERS,
     PAGE,
     ViewSettings,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gradio as gr
 
-from app.tabs.errors.state import ORDERS
+from app.tabs.errors.routes import ORDERS
 
 NOBODY = "(none)"  # in the place of B
 ADDRESS = """(query) => {

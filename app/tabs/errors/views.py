@@ -15,7 +15,7 @@ from app.analysis.filter import Selection, as_json, chips
 from app.analysis.plots import COLOURS, Figure
 from app.analysis.thumbnails import HEIGHT, WIDTH, filmstrip_frames
 from app.rendering import render
-from app.tabs.errors.state import ViewSettings, to_query
+from app.tabs.errors.routes import ViewSettings, to_query
 from tevit.evaluation.bootstrap import Interval
 
 ADDRESS = "studio/errors"  # without a slash before it: from wherever the page is served

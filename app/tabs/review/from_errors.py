@@ -2,7 +2,7 @@
 
 from app.analysis.filter import chips
 from app.analysis.service import EvaluationService
-from app.tabs.errors.state import from_query, selected_models, sorted_selection
+from app.tabs.errors.routes import from_query, selected_models, sorted_selection
 from app.tabs.review.session import Asked, Reviewing
 
 PATIENCE = 120.0  # seconds: the tab Errors has worked it out before, unless the studio was started anew
@@ -11,7 +11,7 @@ PATIENCE = 120.0  # seconds: the tab Errors has worked it out before, unless the
 def picked(desk: EvaluationService, reviewing: Reviewing, query: str) -> tuple[tuple[Asked, ...], str]:
     """The questions in the list's order, each object once; and the filter in words.
 
-    query: what the tab Errors has chosen, see app.tabs.errors.state. Raises: ValueError.
+    query: what the tab Errors has chosen, see app.tabs.errors.routes. Raises: ValueError.
     """
     chosen = from_query(query)
     opening = desk.open(reviewing.project)

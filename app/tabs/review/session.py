@@ -139,7 +139,7 @@ class Reviewing:
         """Errors of the tab Errors in their order, each object once. rows: of the findings' table."""
 
         dataset = self.project.dataset
-        questions = {model.name: Questions(dataset, model.measured) for model in findings.models}
+        questions = {model.name: Questions(dataset, model.overlaps) for model in findings.models}
         found: dict[Key, Asked] = {}
         for index in rows:
             r = findings.row(index)

@@ -16,8 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.analysis import plots
-from app.analysis.comparison import LENSES, Comparison, found_ground_truth
-from app.analysis.evaluating import NAMES
+from app.analysis.comparison import FIGURE_NAMES, LENSES, Comparison, matched_ground_truth
 from app.analysis.export import as_csv, as_json_text, report
 from app.analysis.filter import NONE, Filter, as_json, chips, from_json, merged, select, without
 from app.analysis.service import EvaluationService
@@ -104,12 +103,12 @@ def test_a_cut_off_equals_a_file_without_the_others(shapes, tmp_path, capsys):
         figures = said(capsys, "evaluate", shapes.project.truth.path, path, "--json")
         expected = said(capsys, "errors", shapes.project.truth.path, path, "--json")
         assert isinstance(figures, dict) and isinstance(expected, dict)
-        assert {name: model.figures[name] for name in NAMES} == {name: figures[name] for name in NAMES}
+        assert {name: model.figures[name] for name in FIGURE_NAMES} == {name: figures[name] for name in FIGURE_NAMES}
         assert dict(model.dap) == pytest.approx(expected["dap"], abs=1e-12)
         assert vars(model.gap) == vars(model.gaps.whole) == expected["gaps"]["all"]
         assert dict(model.evaluation.figures) == {name: figures[name] for name in model.evaluation.figures}
         for id, own in figures["per_class"].items():
-            assert model.per_class[int(id)] == {name: own[name] for name in NAMES}
+            assert model.per_class[int(id)] == {name: own[name] for name in FIGURE_NAMES}
         assert dict(model.by_video) == dict(model.evaluation.by_video())
         assert dict(model.by_size) == dict(model.evaluation.by_size())
         np.testing.assert_array_equal(model.precision, model.evaluation.curves.precision[..., 0, 2])
@@ -205,13 +204,13 @@ def test_rows_come_by_cost_and_are_found_again(shapes):
 
 def test_a_and_b_are_compared_truth_by_truth(shapes):
     t = shapes.table
-    in_a, in_b = (found_ground_truth(model) for model in shapes.models)
+    in_a, in_b = (matched_ground_truth(model) for model in shapes.models)
     for outcome, truths in {"fixed": ~in_a & in_b, "broken": in_a & ~in_b, "both wrong": ~in_a & ~in_b}.items():
         rows = select(shapes, Filter(outcome=outcome)).rows
         assert truths[t.truth_row[rows]].all()
     every = Filter(types=tuple(ALL_TYPES), outcome="fixed", model=shapes.models[0].name)
     rows = select(shapes, every).rows
-    crowd = shapes.measured.inputs.truths.crowd
+    crowd = shapes.overlaps.inputs.truths.crowd
     assert set(t.truth_row[rows][t.truth[rows]].tolist()) == set(np.flatnonzero(~in_a & in_b & ~crowd).tolist())
     swapped = shapes.select_models([model.name for model in reversed(shapes.models)])
     assert len(select(swapped, Filter(types=("missed",), outcome="broken")).rows) == len(

@@ -17,13 +17,13 @@ from app.analysis.service import EvaluationService
 from app.analysis.thumbnails import ThumbnailCache
 from app.projects.project import open_project
 from app.tabs.errors import views as panels
-from app.tabs.errors.routes import routes
-from app.tabs.errors.state import (
+from app.tabs.errors.routes import (
     ORDERS,
     ViewSettings,
     all_models,
     from_address,
     from_query,
+    routes,
     selected_models,
     sorted_selection,
     to_address,

@@ -44,7 +44,7 @@ def test_packages_do_not_know_each_other(package, forbidden):
         assert not tops(file) & forbidden, file
 
 
-@pytest.mark.parametrize("name", ["results", "masks/ops", "configs", "categories"])
+@pytest.mark.parametrize("name", ["results", "masks/ops", "configs"])
 def test_plain_modules_need_no_framework(name):
     file = ROOT / "tevit" / f"{name}.py"
     assert tops(file) - set(sys.stdlib_module_names) <= PLAIN | {"tevit"}

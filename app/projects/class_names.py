@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from tevit.categories import CATEGORIES_2019, CATEGORIES_2021, CATEGORIES_COCO, CATEGORIES_OVIS
+from tevit.configs import CATEGORIES_2019, CATEGORIES_2021, CATEGORIES_COCO, CATEGORIES_OVIS
 from tevit.io import json as jsonfile
 from tevit.io.ytvis import Category, Results
 

@@ -10,8 +10,7 @@ import pytest
 import tevit
 from app.tabs.segment.choices import choices
 from tevit import download
-from tevit.categories import CATEGORIES_2019
-from tevit.configs import TEVIT_DEMO
+from tevit.configs import CATEGORIES_2019, TEVIT_DEMO
 from tevit.io.ytvis import open_dataset, read_results
 from tevit.synthetic import dataset as shapes
 

@@ -1,8 +1,10 @@
-"""The model alone: from frames on the device to masks as run lengths, as a whole and part by part.
+"""`tevit benchmark model`: from frames on the device to masks as run lengths, as a whole and part by part.
 
-Beside it, in turns: the yardstick, and what the machine can do at best.
+In the same rounds run the yardstick (timm's PVTv2-B1), a matrix product and a convolution at the machine's peak, and
+variants of the model without an optimisation.
 """
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -13,12 +15,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch.autograd.profiler import profile
 from torch.utils.flop_counter import FlopCounterMode
 
-from tevit.benchmarks import machine
-from tevit.benchmarks.operators import shares
-from tevit.benchmarks.record import Figures, spread
-from tevit.benchmarks.timing import Took, in_turns, took, wait_for
+from tevit.benchmarks.record import (
+    Figures,
+    Timing,
+    conv_workload,
+    interleave,
+    matmul_workload,
+    peak_memory,
+    spread,
+    synchronize,
+    time_call,
+)
 from tevit.benchmarks.yardstick import Yardstick
 from tevit.checkpoint import save_model
 from tevit.configs import ModelConfig, published
@@ -30,23 +40,28 @@ from tevit.video.reader import Geometry, geometry
 
 TRACKS = 10
 PARTS = ("backbone", "FPN", "stages", "mask head", "paste and RLE")
-PEAKS = {"matmul": machine.matmul, "convolution": machine.convolution}
+PEAKS = {"matmul": matmul_workload, "convolution": conv_workload}
+MIN_SHARE = 2.0  # per cent of the time from which an operator has a line of its own
 
 
-class Clip(NamedTuple):
-    """pixels: float32 (1, T, 3, Hp, Wp), noise by seed in the frame, zero in the padding; on the device."""
+class BenchmarkClip(NamedTuple):
+    """pixels: float32 (1, T, 3, Hp, Wp), seeded noise in the frame, zero in the padding; on the device."""
 
     pixels: torch.Tensor
     sizes: Geometry
 
-    @property
-    def length(self) -> int:
-        """T."""
-        return self.pixels.shape[1]
+
+def random_clip(frames: int, size_hw: tuple[int, int], device: torch.device) -> BenchmarkClip:
+    """A clip of noise. Raises: ValueError for a size that the network cannot take."""
+    sizes = geometry(size_hw, size_hw)
+    pixels = torch.zeros(1, frames, 3, *sizes.padded_hw)
+    noise = torch.randn(frames, 3, *size_hw, generator=torch.Generator().manual_seed(0))
+    pixels[0, :, :, : size_hw[0], : size_hw[1]] = noise
+    return BenchmarkClip(pixels.to(device), sizes)
 
 
-def seeded(name: str, device: str, dtype: str, compile: bool = False) -> Predictor:
-    """A predictor of a published architecture with weights by seed: nothing to download, and as fast as the real one.
+def load_seeded(name: str, device: str, dtype: str, compile: bool = False) -> Predictor:
+    """A predictor of a published architecture with random weights: no download, and as fast as with the real ones.
 
     Raises: ValueError as `load`.
     """
@@ -58,131 +73,128 @@ def seeded(name: str, device: str, dtype: str, compile: bool = False) -> Predict
         return load(file, device=device, dtype=dtype, model=name, compile=compile)
 
 
-def made_up_clip(frames: int, size_hw: tuple[int, int], device: torch.device) -> Clip:
-    """Raises: ValueError for a size that the network cannot take."""
-    sizes = geometry(size_hw, size_hw)
-    pixels = torch.zeros(1, frames, 3, *sizes.padded_hw)
-    noise = torch.randn(frames, 3, *size_hw, generator=torch.Generator().manual_seed(0))
-    pixels[0, :, :, : size_hw[0], : size_hw[1]] = noise
-    return Clip(pixels.to(device), sizes)
-
-
-def measure(predictor: Predictor, clip: Clip, rounds: int) -> Figures:
-    """All figures of one model on one clip, over `rounds` turns; of a compiled one, the parts as they run plain."""
-    device, plain = predictor.device, predictor.model
-    if isinstance(plain, CompiledModel):
-        plain = plain.plain
-    in_parts = Predictor(plain, device, predictor.dtype)
-    _track(predictor, clip)
-    memory = machine.peak_memory(device)
-    passes: list[dict[str, Took]] = []
-    with predictor.precision(), torch.inference_mode():
+def measure(predictor: Predictor, clip: BenchmarkClip, rounds: int) -> Figures:
+    """All figures of one model on one clip, over `rounds`. The parts of a compiled model are measured uncompiled."""
+    device, eager = predictor.device, predictor.model
+    if isinstance(eager, CompiledModel):
+        eager = eager.plain
+    in_parts = Predictor(eager, device, predictor.dtype)
+    _predict(predictor, clip)
+    memory = peak_memory(device)
+    passes: list[dict[str, Timing]] = []
+    own = str(predictor.dtype).removeprefix("torch.")
+    dtypes = {"yardstick": own} | ({} if own == "float32" else {"float32 yardstick": "float32"})
+    frames, size_hw = clip.pixels.shape[1], clip.sizes.padded_hw
+    with predictor.precision(), torch.inference_mode(), ExitStack() as processes:
         peaks = {name: make(device) for name, make in PEAKS.items()}
-        with ExitStack() as running:
-            works: dict[str, Callable[[], Took]] = {"model": lambda: took(lambda: _track(predictor, clip), device)}
-            works |= {name: running.enter_context(found) for name, found in _yardsticks(predictor, clip).items()}
-            works["parts"] = lambda: took(lambda: passes.append(parts(in_parts, clip)), device)
-            works |= {name: partial(took, work, device) for name, (work, _) in peaks.items()}
-            found = in_turns(works, rounds)
-    best = {name: peaks[name][1] / min(item.seconds for item in found[name]) for name in peaks}
-    figures = _whole(found, clip.length) | _of_parts(predictor.config, clip, passes[1:], max(best.values()))
+        functions: dict[str, Callable[[], Timing]] = {}
+        functions["model"] = partial(time_call, partial(_predict, predictor, clip), device)
+        for name, dtype in dtypes.items():
+            functions[name] = processes.enter_context(Yardstick(frames, size_hw, device, dtype))
+        functions["parts"] = lambda: time_call(lambda: passes.append(time_parts(in_parts, clip)), device)
+        functions |= {name: partial(time_call, function, device) for name, (function, _) in peaks.items()}
+        timings = interleave(functions, rounds)
+    best = {name: gflop / min(timing.seconds for timing in timings[name]) for name, (_, gflop) in peaks.items()}
+    figures = _whole_figures(timings, frames) | _part_figures(predictor.config, clip, passes[1:], max(best.values()))
     figures |= {f"{name} peak, GFLOP/s": spread([value]) for name, value in best.items()}
-    figures |= shares(lambda: _track(predictor, clip), device)
+    figures |= operator_shares(partial(_predict, predictor, clip), device)
     return figures | {"peak memory, MB": spread([memory])}
 
 
-def _track(predictor: Predictor, clip: Clip) -> object:
+def _predict(predictor: Predictor, clip: BenchmarkClip) -> object:
     return _paste(predictor, clip, predictor.detections(clip.pixels, clip.sizes, TRACKS))
 
 
-def _paste(predictor: Predictor, clip: Clip, found: Detections) -> object:
-    return to_tracks(found, clip.sizes.original_hw, dict(predictor.config.categories))
+def _paste(predictor: Predictor, clip: BenchmarkClip, detections: Detections) -> object:
+    return to_tracks(detections, clip.sizes.original_hw, dict(predictor.config.categories))
 
 
-def _yardsticks(predictor: Predictor, clip: Clip) -> dict[str, Yardstick]:
-    """By name: of the same type, and beside mixed precision the one in float32, which most figures are told by."""
-    own = str(predictor.dtype).removeprefix("torch.")
-    dtypes = {"yardstick": own} | ({} if own == "float32" else {"float32 yardstick": "float32"})
-    return {
-        name: Yardstick(clip.length, clip.sizes.padded_hw, predictor.device, dtype) for name, dtype in dtypes.items()
-    }
-
-
-def _whole(found: dict[str, list[Took]], frames: int) -> Figures:
-    model = found["model"]
+def _whole_figures(timings: dict[str, list[Timing]], frames: int) -> Figures:
+    model = timings["model"]
     figures = {
-        "model, ms a frame": spread(1e3 * item.seconds / frames for item in model),
-        "model, ms of a core a frame": spread(1e3 * item.processor / frames for item in model),
+        "model, ms a frame": spread(1e3 * timing.seconds / frames for timing in model),
+        "model, ms of a core a frame": spread(1e3 * timing.processor / frames for timing in model),
     }
-    for name in (name for name in found if name.endswith("yardstick")):
-        turns = list(zip(model, found[name], strict=True))
-        figures[f"{name}, ms a frame"] = spread(1e3 * item.seconds / frames for item in found[name])
+    for name in (name for name in timings if name.endswith("yardstick")):
+        turns = list(zip(model, timings[name], strict=True))
+        figures[f"{name}, ms a frame"] = spread(1e3 * timing.seconds / frames for timing in timings[name])
         figures[f"model / {name}"] = spread(a.seconds / b.seconds for a, b in turns)
         figures[f"model / {name}, time of a core"] = spread(a.processor / b.processor for a, b in turns)
     return figures
 
 
-def _of_parts(config: ModelConfig, clip: Clip, passes: list[dict[str, Took]], peak: float) -> Figures:
-    gflop, figures = arithmetic(config, clip), {}
+def _part_figures(config: ModelConfig, clip: BenchmarkClip, passes: list[dict[str, Timing]], peak: float) -> Figures:
+    gflop, figures, frames = count_gflop(config, clip), {}, clip.pixels.shape[1]
     for name in PARTS:
-        seconds = [found[name].seconds for found in passes]
-        figures[f"{name}, ms a frame"] = spread(1e3 * value / clip.length for value in seconds)
-        processor = (1e3 * found[name].processor / clip.length for found in passes)
+        seconds = [timings[name].seconds for timings in passes]
+        figures[f"{name}, ms a frame"] = spread(1e3 * value / frames for value in seconds)
+        processor = (1e3 * timings[name].processor / frames for timings in passes)
         figures[f"{name}, ms of a core a frame"] = spread(processor)
         if name in gflop:
-            figures[f"{name}, GFLOP a frame"] = spread([gflop[name] / clip.length])
+            figures[f"{name}, GFLOP a frame"] = spread([gflop[name] / frames])
             figures[f"{name}, GFLOP/s"] = spread(gflop[name] / value for value in seconds)
             figures[f"{name}, % of the machine's peak"] = spread(100 * gflop[name] / value / peak for value in seconds)
     return figures
 
 
-# --- parts
+def time_parts(predictor: Predictor, clip: BenchmarkClip) -> dict[str, Timing]:
+    """Time each part of one pass; the device is synchronised after each.
 
-
-def parts(predictor: Predictor, clip: Clip) -> dict[str, Took]:
-    """The time of each part of one pass; the device is waited for after each.
-
-    FPN: with the table that RoIAlign reads. Stages: with their RoIAlign. Mask head: with the choice of the tracks.
+    FPN: with the table that RoIAlign reads. Stages: with their RoIAlign. Mask head: with the selection of the tracks.
     """
     model = predictor.model
     assert isinstance(model, TeViT)
-    marks = [_now(predictor)]
+    marks: list[Timing] = []
 
     def mark(*_: object) -> None:
-        marks.append(_now(predictor))
+        synchronize(predictor.device)
+        marks.append(Timing(time.perf_counter(), time.process_time()))
 
+    mark()
     hooks = [model.backbone.register_forward_hook(mark), model.stages[0].register_forward_pre_hook(mark)]
     hooks.append(model.stages[-1].register_forward_hook(mark))
     try:
-        found = predictor.detections(clip.pixels, clip.sizes, TRACKS)
+        detections = predictor.detections(clip.pixels, clip.sizes, TRACKS)
     finally:
         for hook in hooks:
             hook.remove()
     mark()
-    _paste(predictor, clip, found)
+    _paste(predictor, clip, detections)
     mark()
     spans = zip(PARTS, pairwise(marks), strict=True)
-    return {name: Took(*(b - a for a, b in zip(before, after, strict=True))) for name, (before, after) in spans}
+    return {name: Timing(*(b - a for a, b in zip(before, after, strict=True))) for name, (before, after) in spans}
 
 
-def _now(predictor: Predictor) -> Took:
-    wait_for(predictor.device)
-    return Took(time.perf_counter(), time.process_time())
+def count_gflop(config: ModelConfig, clip: BenchmarkClip) -> dict[str, float]:
+    """GFLOP of each part for a clip, computed from shapes alone; a multiplication and an addition are two.
 
-
-def arithmetic(config: ModelConfig, clip: Clip) -> dict[str, float]:
-    """GFLOP of each part for a clip, by the shapes alone: two for a multiplication and an addition.
-
-    Matrix products and convolutions are counted; what attention does between queries and keys is not.
+    Matrix products and convolutions are counted, the products of attention are not.
     """
     with torch.device("meta"), torch.no_grad():
         model = TeViT(config, all_masks=False).requires_grad_(False).eval()
-        rows = torch.empty(TRACKS * clip.length, dtype=torch.long)
+        rows = torch.empty(TRACKS * clip.pixels.shape[1], dtype=torch.long)
         with FlopCounterMode(display=False) as counter:
             output = model(torch.empty(clip.pixels.shape), torch.empty(1, 2))[-1]
-            before = counter.get_total_flops()
+            without_masks = counter.get_total_flops() / 1e9
             model.mask_logits(output, rows, rows)
-    counts = {name: sum(found.values()) / 1e9 for name, found in counter.get_flop_counts().items()}
+    counts = {name: sum(flops.values()) / 1e9 for name, flops in counter.get_flop_counts().items()}
     backbone, fpn = counts["TeViT.backbone"], counts["TeViT.fpn"]
-    whole, all_masks = before / 1e9, counter.get_total_flops() / 1e9
-    return {"backbone": backbone, "FPN": fpn, "stages": whole - backbone - fpn, "mask head": all_masks - whole}
+    masks = counter.get_total_flops() / 1e9 - without_masks
+    return {"backbone": backbone, "FPN": fpn, "stages": without_masks - backbone - fpn, "mask head": masks}
+
+
+def operator_shares(function: Callable[[], object], device: torch.device) -> Figures:
+    """Per cent of the time that each PyTorch operator takes itself, largest first; on CUDA the device's time."""
+    cuda = device.type == "cuda"
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler's library logs when it begins and ends
+    with profile(use_device="cuda" if cuda else None, use_kineto=cuda) as profiler:
+        function()
+    attribute = "self_device_time_total" if cuda else "self_cpu_time_total"
+    assert profiler is not None  # None is for enabled=False
+    times = {event.key: float(getattr(event, attribute)) for event in profiler.key_averages()}
+    total = sum(times.values())
+    percent = {name.split("::")[-1]: 100 * times[name] / total for name in sorted(times, key=times.__getitem__)[::-1]}
+    large = {name: value for name, value in percent.items() if value >= MIN_SHARE}
+    return {f"{name}, % of operators": spread([value]) for name, value in large.items()} | {
+        "all others, % of operators": spread([100 - sum(large.values())])
+    }

@@ -1,4 +1,4 @@
-"""What a benchmark has measured: figures by name, and what they were measured on; as a table, JSON, side by side."""
+"""Time and memory of this machine, and benchmark results: record, JSON file, table, comparison of two files."""
 
 import json
 import os
@@ -6,29 +6,138 @@ import platform
 import shlex
 import statistics
 import sys
-from collections.abc import Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tevit.io.files import atomic
 
 if TYPE_CHECKING:
-    import torch
+    import torch  # imported late: `tevit benchmark --compare` works without it
 
 Figures = dict[str, dict[str, float]]
 """Name with unit -> median, low and high over the rounds."""
 
+CHANNELS, SIZE_HW = 256, (96, 160)  # the most expensive convolution of the model
+
+
+# --- time
+
+
+class Timing(NamedTuple):
+    """seconds: wall clock. processor: CPU seconds of all cores of this process."""
+
+    seconds: float
+    processor: float
+
+
+def synchronize(device: "torch.device") -> None:
+    """Wait for all work queued on a CUDA or MPS device."""
+    import torch
+
+    if device.type in ("cuda", "mps"):
+        torch.accelerator.synchronize(device)
+
+
+def time_call(function: Callable[[], object], device: "torch.device") -> Timing:
+    """Time one call, including the device's work."""
+    synchronize(device)
+    start, processor = time.perf_counter(), time.process_time()
+    function()
+    synchronize(device)
+    return Timing(time.perf_counter() - start, time.process_time() - processor)
+
+
+def interleave(functions: Mapping[str, Callable[[], Timing]], rounds: int, warm_up: int = 1) -> dict[str, list[Timing]]:
+    """Timings by name over `rounds`, after `warm_up` rounds that are not counted.
+
+    The functions run in turns, so that other load on the machine affects all of them.
+    """
+    timings: dict[str, list[Timing]] = {name: [] for name in functions}
+    for number in range(warm_up + rounds):
+        for name, function in functions.items():
+            timing = function()
+            if number >= warm_up:
+                timings[name].append(timing)
+    return timings
+
+
+# --- the machine
+
+
+def matmul_workload(device: "torch.device") -> tuple[Callable[[], object], float]:
+    """A large square matrix product, and its GFLOP."""
+    import torch
+
+    side = 2048 if device.type == "cpu" else 8192
+    a, b = (torch.rand(side, side, device=device) for _ in range(2))
+    return lambda: a @ b, 2 * side**3 / 1e9
+
+
+def conv_workload(device: "torch.device") -> tuple[Callable[[], object], float]:
+    """A 3x3 convolution of 256 channels, channels last, and its GFLOP."""
+    import torch
+    import torch.nn.functional as F
+
+    count = 1 if device.type == "cpu" else 32
+    x, weight = (
+        torch.rand(*shape, device=device).contiguous(memory_format=torch.channels_last)
+        for shape in ((count, CHANNELS, *SIZE_HW), (CHANNELS, CHANNELS, 3, 3))
+    )
+    return lambda: F.conv2d(x, weight, padding=1), 2 * count * SIZE_HW[0] * SIZE_HW[1] * 9 * CHANNELS**2 / 1e9
+
+
+def peak_memory(device: "torch.device | None" = None) -> float:
+    """Peak memory so far, megabytes: allocated by PyTorch on a CUDA device, else resident in this process."""
+    if device is not None and device.type == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    if sys.platform == "win32":
+        raise ValueError("the peak memory of a process is not known on Windows")
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
+
+
+def resident_memory() -> float:
+    """Resident memory of this process, megabytes; the peak so far where there is no /proc."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return peak_memory()
+    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def hardware(device: "torch.device") -> str:
+    """System, processor, cores and threads, accelerator, versions."""
+    import torch
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+        processor = next(names, "unknown processor")
+    except OSError:
+        processor = platform.processor() or "unknown processor"
+    cores = f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
+    versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
+    return f"{platform.system()} {platform.machine()}, {cores}{gpu}, {versions}"
+
+
+# --- results
+
 
 def spread(values: Iterable[float]) -> dict[str, float]:
-    """Median and extremes, four digits each."""
-    found = sorted(values)
-    picked = {"median": statistics.median(found), "low": found[0], "high": found[-1]}
-    return {name: float(f"{value:.4g}") for name, value in picked.items()}
+    """Median and extremes, rounded to four significant digits."""
+    ordered = sorted(values)
+    summary = {"median": statistics.median(ordered), "low": ordered[0], "high": ordered[-1]}
+    return {name: float(f"{value:.4g}") for name, value in summary.items()}
 
 
 def record(kind: str, device: "torch.device", settings: Mapping[str, Any], figures: Figures) -> dict[str, Any]:
-    """Everything that is to be known of a measurement. kind: which benchmark. settings: what was asked for."""
+    """A benchmark result with date, machine, load and command. kind: the benchmark. settings: its options."""
     return {
         "benchmark": kind,
         "date": date.today().isoformat(),
@@ -40,83 +149,49 @@ def record(kind: str, device: "torch.device", settings: Mapping[str, Any], figur
     }
 
 
-def hardware(device: "torch.device") -> str:
-    """System, processor, cores and threads, accelerator, versions."""
-    import torch
-
-    cores = f"{_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
-    versions = f"Python {platform.python_version()}, PyTorch {torch.__version__}"
-    return f"{platform.system()} {platform.machine()}, {cores}{gpu}, {versions}"
-
-
-def _processor() -> str:
-    """Its name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or "unknown processor"
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown processor"
-    )
-
-
-def table(found: Mapping[str, Any]) -> str:
-    """For people: a line a figure."""
-    settings = ", ".join(f"{name} {value}" for name, value in found["settings"].items())
-    lines = [f"{found['machine']}; load {found['load']}", settings, ""]
-    return "\n".join(lines + [f"{name:42s} {_said(value)}" for name, value in found["figures"].items()])
-
-
-def _said(value: Mapping[str, float]) -> str:
-    if value["low"] == value["high"]:
-        return f"{value['median']:10.4g}"
-    return f"{value['median']:10.4g}   {value['low']:.4g} to {value['high']:.4g}"
-
-
-def report(found: Mapping[str, Any], out: Path | None) -> None:
-    """Print the table, then one line of JSON; the same JSON goes to `out`."""
-    print(table(found) + "\n")
-    print(json.dumps(found))
+def report(result: Mapping[str, Any], out: Path | None) -> None:
+    """Print a table with one line per figure, then the result as one line of JSON, which is also written to `out`."""
+    settings = ", ".join(f"{name} {value}" for name, value in result["settings"].items())
+    lines = [f"{result['machine']}; load {result['load']}", settings, ""]
+    for name, value in result["figures"].items():
+        extremes = f"   {value['low']:.4g} to {value['high']:.4g}" if value["low"] != value["high"] else ""
+        lines.append(f"{name:42s} {value['median']:10.4g}{extremes}")
+    print("\n".join(lines) + "\n")
+    print(json.dumps(result))
     if out:
         with atomic(out) as path:
-            path.write_text(json.dumps(found, indent=2) + "\n")
+            path.write_text(json.dumps(result, indent=2) + "\n")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """A written measurement. Raises: FileNotFoundError; ValueError for what is none."""
+    """Read a result that `report` wrote. Raises: FileNotFoundError; ValueError for another kind of file."""
     if not path.is_file():
         raise FileNotFoundError(f"no such file: {path}")
     try:
-        found = json.loads(path.read_text())
+        result = json.loads(path.read_text())
     except ValueError:
-        found = None
-    if not isinstance(found, dict) or not {"benchmark", "settings", "figures"} <= found.keys():
+        result = None
+    if not isinstance(result, dict) or not {"benchmark", "settings", "figures"} <= result.keys():
         raise ValueError(f"{path}: expected what `tevit benchmark model, video or memory --out` wrote")
-    return found
+    return result
 
 
-def compared(first: Path, second: Path) -> str:
-    """Two measurements of one kind side by side: medians, and the second by the first.
+def compare(first: Path, second: Path) -> str:
+    """A table of two results of one kind: medians a and b, and b / a.
 
-    Raises: as `read`; ValueError where they are of different kinds.
+    Raises: as `read`; ValueError where the results are of different kinds.
     """
-    one, other = read(first), read(second)
-    if one["benchmark"] != other["benchmark"]:
+    a, b = read(first), read(second)
+    if a["benchmark"] != b["benchmark"]:
         raise ValueError(
-            f"expected two measurements of one kind, got {first} of {one['benchmark']} and {second} of "
-            f"{other['benchmark']}"
+            f"expected two measurements of one kind, got {first} of {a['benchmark']} and {second} of {b['benchmark']}"
         )
-    lines = [f"a: {first}: {one['machine']}; load {one['load']}", f"b: {second}: {other['machine']}"]
-    lines[1] += f"; load {other['load']}"
-    for name in one["settings"].keys() | other["settings"].keys():
-        if one["settings"].get(name) != other["settings"].get(name):
-            lines.append(f"not the same: {name} {one['settings'].get(name)} and {other['settings'].get(name)}")
+    lines = [f"a: {first}: {a['machine']}; load {a['load']}", f"b: {second}: {b['machine']}; load {b['load']}"]
+    for name in a["settings"].keys() | b["settings"].keys():
+        if a["settings"].get(name) != b["settings"].get(name):
+            lines.append(f"not the same: {name} {a['settings'].get(name)} and {b['settings'].get(name)}")
     lines += ["", f"{'':42s} {'a':>10s} {'b':>10s} {'b / a':>8s}"]
-    shared = [name for name in one["figures"] if name in other["figures"]]
-    return "\n".join(lines + [_beside(name, one["figures"][name], other["figures"][name]) for name in shared])
-
-
-def _beside(name: str, one: Mapping[str, float], other: Mapping[str, float]) -> str:
-    a, b = one["median"], other["median"]
-    return f"{name:42s} {a:10.4g} {b:10.4g} " + (f"{b / a:8.3f}" if a else f"{'-':>8s}")
+    for name in (name for name in a["figures"] if name in b["figures"]):
+        one, other = a["figures"][name]["median"], b["figures"][name]["median"]
+        lines.append(f"{name:42s} {one:10.4g} {other:10.4g} " + (f"{other / one:8.3f}" if one else f"{'-':>8s}"))
+    return "\n".join(lines)

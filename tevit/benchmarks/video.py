@@ -1,17 +1,29 @@
-"""From a video file to results.json, as `tevit predict` does it, and how long each part of that takes."""
+"""`tevit benchmark video` and `memory`: prediction from file to results.json, and memory over a video's length."""
 
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from itertools import count, islice
 from pathlib import Path
+from typing import NamedTuple
 
-from tevit.benchmarks.machine import peak_memory
-from tevit.benchmarks.record import Figures, spread
-from tevit.benchmarks.timing import took
+import cv2
+import numpy as np
+
+from tevit.benchmarks.record import Figures, peak_memory, resident_memory, spread, time_call
 from tevit.inference.accumulate import Part
 from tevit.inference.postprocess import Detections
 from tevit.inference.predictor import Predictor
+from tevit.inference.stream_file import stream
 from tevit.io.ytvis import write_results
+from tevit.progress import Progress
+from tevit.synthetic import dataset as shapes
 from tevit.video.reader import Video, geometry, preprocess
+from tevit.video.writer import VideoWriter
+
+FPS = Fraction(6)
+SETTLED = 200  # frames after which memory must no longer grow
 
 
 class Watched(Predictor):
@@ -50,8 +62,10 @@ def _pass(predictor: Predictor, video: Video, window: int | None) -> dict[str, f
         found = time.perf_counter()
         write_results(Path(folder) / "results.json", [result])
         end = time.perf_counter()
-    decode = took(lambda: sum(1 for _ in video.frames()), predictor.device).seconds
-    both = took(lambda: [preprocess(frame.rgb, sizes) is None for frame in video.frames()], predictor.device).seconds
+    decode = time_call(lambda: sum(1 for _ in video.frames()), predictor.device).seconds
+    both = time_call(
+        lambda: [preprocess(frame.rgb, sizes) is None for frame in video.frames()], predictor.device
+    ).seconds
     seconds = {
         "end to end": end - start,
         "decode": decode,
@@ -61,3 +75,58 @@ def _pass(predictor: Predictor, video: Video, window: int | None) -> dict[str, f
         "write results.json": end - found,
     }
     return {name: result.length / value for name, value in seconds.items()}
+
+
+class MemorySample(NamedTuple):
+    """frames: predicted so far. megabytes: resident memory then."""
+
+    frames: int
+    megabytes: float
+
+
+def sample_memory(
+    predictor: Predictor, video: Video, window: int | None, progress: Progress | None = None
+) -> tuple[list[MemorySample], float]:
+    """Resident memory after each window of a prediction that is streamed to disk, and the seconds it took."""
+    samples: list[MemorySample] = []
+
+    def sample(part: Part) -> None:
+        samples.append(MemorySample(part.first + len(part.times), resident_memory()))
+
+    options = {"window": window, "max_tracks": 10, "size": None}
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder:
+        stream(predictor, video, Path(folder), options=options, about={}, progress=progress, written=sample)
+    return samples, time.perf_counter() - start
+
+
+def memory_figures(samples: Sequence[MemorySample], seconds: float, marks: Sequence[int]) -> Figures:
+    """Memory at the end of the first window that reaches each mark, and its largest deviation after SETTLED frames.
+
+    marks: numbers of frames. Raises: ValueError where fewer than two samples come after SETTLED frames.
+    """
+    settled = [sample.megabytes for sample in samples if sample.frames >= SETTLED]
+    if len(settled) < 2:
+        raise ValueError(f"expected more than {SETTLED} frames in several windows, got {samples[-1].frames}")
+    mean = sum(settled) / len(settled)
+    reached = {mark: next((item for item in samples if item.frames >= mark), None) for mark in marks}
+    figures = {f"at frame {mark}, MB": spread([item.megabytes]) for mark, item in reached.items() if item}
+    figures[f"from frame {SETTLED} on, MB"] = spread(settled)
+    deviation = max(abs(value - mean) for value in settled)
+    figures[f"from frame {SETTLED} on, % off the mean"] = spread([100 * deviation / mean])
+    return figures | {"frames/s": spread([samples[-1].frames / seconds])}
+
+
+def synthetic_frames(length: int, size_hw: tuple[int, int], seed: int = 0) -> Iterator[np.ndarray]:
+    """Frames of the synthetic shapes, scene after scene: uint8 (H, W, 3) RGB, the same for the same seed."""
+    scenes = (frame for index in count() for frame in shapes.video(seed, index).frames())
+    for frame in islice(scenes, length):
+        yield cv2.resize(frame, size_hw[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def write_synthetic_video(path: Path, length: int, size_hw: tuple[int, int]) -> Path:
+    """Write `synthetic_frames` as an H.264 file; returns its path."""
+    with VideoWriter(path, size_hw, fps=FPS) as writer:
+        for index, frame in enumerate(synthetic_frames(length, size_hw)):
+            writer.write(frame, float(index / FPS))
+    return path

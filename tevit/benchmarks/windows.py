@@ -15,8 +15,7 @@ from datetime import date
 from pathlib import Path
 
 from tevit import evaluate
-from tevit.benchmarks.record import hardware
-from tevit.benchmarks.timing import took
+from tevit.benchmarks.record import hardware, time_call
 from tevit.evaluation.errors import find_errors
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.overlaps import compute_overlaps
@@ -72,7 +71,7 @@ def _measured(
     with tempfile.TemporaryDirectory() as folder, TerminalProgress("video") as progress:
         path = Path(folder) / "results.json"
         results = _results(predictor, dataset, args.frames, window, linking, seen, progress)
-        seconds = took(lambda: write_results(path, results), predictor.device).seconds
+        seconds = time_call(lambda: write_results(path, results), predictor.device).seconds
         figures = evaluate(args.dataset, path).figures
         errors = find_errors(compute_overlaps(read_inputs(args.dataset, path), all_pairs=True))
     switches = sum(len(record.switches) for record in errors.records if record.kind == "truth")

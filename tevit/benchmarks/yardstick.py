@@ -1,6 +1,6 @@
-"""The yardstick: timm's PVTv2-B1 alone, as PyTorch comes, in a process of its own that runs once when it is told to.
+"""The yardstick: timm's PVTv2-B1 alone, without our kernels, in a separate process that runs it once per request.
 
-In a process of its own it has neither our allocator's settings nor our memory.
+A separate process has neither our allocator settings nor our memory.
 """
 
 import json
@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from tevit.benchmarks.timing import Took, took
+from tevit.benchmarks.record import Timing, time_call
 
 NAME = "pvt_v2_b1"
 
@@ -27,15 +27,15 @@ class Yardstick(AbstractContextManager):
             text=True,
         )
 
-    def __call__(self) -> Took:
-        """Run it once."""
+    def __call__(self) -> Timing:
+        """Run the model once. Raises: ValueError where the process has ended."""
         assert self._process.stdin and self._process.stdout
         self._process.stdin.write("run\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
             raise ValueError(f"the yardstick {NAME} has ended: its message stands above")
-        return Took(*json.loads(answer))
+        return Timing(*json.loads(answer))
 
     def __exit__(self, *exc: object) -> None:
         assert self._process.stdin
@@ -44,7 +44,10 @@ class Yardstick(AbstractContextManager):
 
 
 def main(settings: str) -> None:
-    """For each line that comes in: once more, and the time goes out."""
+    """For each line of standard input, run the model once and print its `Timing` as JSON.
+
+    settings: JSON list of frames, height, width, device, dtype.
+    """
     import timm
 
     frames, height, width, name, dtype = json.loads(settings)
@@ -55,7 +58,7 @@ def main(settings: str) -> None:
     torch.backends.cudnn.allow_tf32 = False
     with torch.inference_mode(), mixed:
         for _ in sys.stdin:
-            print(json.dumps(took(lambda: model(x), device)), flush=True)
+            print(json.dumps(time_call(lambda: model(x), device)), flush=True)
 
 
 if __name__ == "__main__":

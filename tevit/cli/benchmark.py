@@ -54,9 +54,9 @@ def run_compare(args: argparse.Namespace) -> int:
     """Print two results side by side."""
     if args.compare is None:
         raise ValueError("expected what to measure (model, video, memory, evaluate), or --compare with two results")
-    from tevit.benchmarks.record import compared
+    from tevit.benchmarks.record import compare
 
-    print(compared(*args.compare))
+    print(compare(*args.compare))
     return 0
 
 

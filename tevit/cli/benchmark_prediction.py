@@ -55,7 +55,7 @@ def run_model(args: argparse.Namespace) -> int:
 
     _at_least_one(args, "frames", "rounds")
     predictor = _predictor(args)
-    clip = model.made_up_clip(args.frames, args.size, predictor.device)
+    clip = model.random_clip(args.frames, args.size, predictor.device)
     settings = _settings(args, "frames", "rounds") | {"input": _size(clip.sizes.padded_hw)}
     report(record("model", predictor.device, settings, model.measure(predictor, clip, args.rounds)), args.out)
     return 0
@@ -63,13 +63,14 @@ def run_model(args: argparse.Namespace) -> int:
 
 def run_video(args: argparse.Namespace) -> int:
     """Measure from file to file."""
-    from tevit.benchmarks import made_up, video
+    from tevit.benchmarks import video
     from tevit.benchmarks.record import record, report
     from tevit.video.reader import open_video
 
     _at_least_one(args, "frames", "rounds")
     with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder:
-        opened = open_video(args.source or made_up.write(Path(folder) / "made-up.mp4", args.frames, args.size))
+        source = args.source or video.write_synthetic_video(Path(folder) / "made-up.mp4", args.frames, args.size)
+        opened = open_video(source)
         predictor = _predictor(args)
         figures = video.measure(predictor, opened, args.rounds, args.window)
     about = {"video": opened.name, "frames": opened.length, "size": _size(opened.size_hw)}
@@ -80,25 +81,25 @@ def run_video(args: argparse.Namespace) -> int:
 
 def run_memory(args: argparse.Namespace) -> int:
     """Measure memory over length."""
-    from tevit.benchmarks import made_up, memory
+    from tevit.benchmarks import video as benchmark
     from tevit.benchmarks.record import record, report
     from tevit.video.reader import open_video
 
-    if args.frames <= memory.SETTLED:
-        raise ValueError(f"--frames: expected more than {memory.SETTLED}, got {args.frames}")
+    if args.frames <= benchmark.SETTLED:
+        raise ValueError(f"--frames: expected more than {benchmark.SETTLED}, got {args.frames}")
     with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder, TerminalProgress() as progress:
-        video = open_video(made_up.write(Path(folder) / "made-up.mp4", args.frames, args.size))
+        video = open_video(benchmark.write_synthetic_video(Path(folder) / "made-up.mp4", args.frames, args.size))
         predictor = _predictor(args)
-        samples, seconds = memory.watch(predictor, video, args.window, progress)
+        samples, seconds = benchmark.sample_memory(predictor, video, args.window, progress)
     settings = _settings(args, "frames", "window") | {"size": _size(args.size)}
-    figures = memory.figures(samples, seconds, MARKS)
+    figures = benchmark.memory_figures(samples, seconds, MARKS)
     report(record("memory", predictor.device, settings, figures), args.out)
     return 0
 
 
 def _predictor(args: argparse.Namespace) -> "Predictor":
     """With weights by seed, but for a file's and the demo model's, which are here."""
-    from tevit.benchmarks.model import seeded
+    from tevit.benchmarks.model import load_seeded
     from tevit.configs import TEVIT_DEMO
     from tevit.inference.predictor import load
 
@@ -106,7 +107,7 @@ def _predictor(args: argparse.Namespace) -> "Predictor":
     options = {"device": args.device, "dtype": args.dtype, "compile": args.compile}
     if args.checkpoint or name == TEVIT_DEMO.name:
         return load(args.checkpoint or name, model=args.model, **options)
-    return seeded(name, **options)
+    return load_seeded(name, **options)
 
 
 def _settings(args: argparse.Namespace, *names: str) -> dict:

@@ -8,7 +8,7 @@ import numpy as np
 
 from tevit.masks import ops as masks
 from tevit.results import RLE, Track, VideoResult
-from tevit.synthetic.scenes import Dice
+from tevit.synthetic.scenes import Rng
 
 KINDS = ("class", "missing", "duplicate", "shifted", "identity")
 """Another class; track dropped; track twice; masks beside the object; two tracks that change places midway."""
@@ -25,13 +25,13 @@ def corrupt(results: Sequence[VideoResult], count: int, seed: int) -> tuple[list
 
     Raises: ValueError where there is no room for so many.
     """
-    dice, changed = Dice(seed, count), list(results)
+    rng, changed = Rng(seed, count), list(results)
     touched: dict[int, set[int]] = {result.video_id: set() for result in results}
     unused = iter(range(1 + max((track.id for result in results for track in result.tracks), default=0), 1 << 31))
     errors = []
     for kind in islice(cycle(KINDS), count):
-        place, tracks = _choose(dice, kind, changed, touched)
-        new, story = _EDITS[kind](dice, changed[place], tracks, next(unused))
+        place, tracks = _choose(rng, kind, changed, touched)
+        new, story = _EDITS[kind](rng, changed[place], tracks, next(unused))
         changed[place] = replace(changed[place], tracks=new)
         touched[changed[place].video_id].update(story["track_ids"])
         errors.append({"kind": kind, "video_id": changed[place].video_id, "video": changed[place].name, **story})
@@ -39,7 +39,7 @@ def corrupt(results: Sequence[VideoResult], count: int, seed: int) -> tuple[list
 
 
 def _choose(
-    dice: Dice, kind: str, results: Sequence[VideoResult], touched: Mapping[int, set[int]]
+    rng: Rng, kind: str, results: Sequence[VideoResult], touched: Mapping[int, set[int]]
 ) -> tuple[int, tuple[Track, ...]]:
     """A video with as few errors as possible, and the track to change, or two, of one class if there are such."""
     found = []
@@ -52,7 +52,7 @@ def _choose(
     if not found:
         raise ValueError(f"label errors: no track is left for another error of the kind {kind!r}; make more videos")
     best = min(rank for *rank, _, _ in found)
-    return dice.choice([(place, group) for *rank, place, group in found if rank == best])
+    return rng.choice([(place, group) for *rank, place, group in found if rank == best])
 
 
 def _plain(track: Track) -> bool:
@@ -70,43 +70,43 @@ def _swappable(a: Track, b: Track) -> bool:
 # --- the edits
 
 
-def _reclass(dice: Dice, result: VideoResult, tracks: tuple[Track, ...], unused: int) -> Done:
+def _reclass(rng: Rng, result: VideoResult, tracks: tuple[Track, ...], unused: int) -> Done:
     track = tracks[0]
     others = [id for id in result.categories if id != track.category_id]
-    wrong = replace(track, category_id=dice.choice(others))
+    wrong = replace(track, category_id=rng.choice(others))
     story = {"was": result.categories[track.category_id], "now": result.categories[wrong.category_id]}
     return _swapped_in(result, [wrong]), {**_where(track), **story}
 
 
-def _drop(dice: Dice, result: VideoResult, tracks: tuple[Track, ...], unused: int) -> Done:
+def _drop(rng: Rng, result: VideoResult, tracks: tuple[Track, ...], unused: int) -> Done:
     return tuple(track for track in result.tracks if track.id != tracks[0].id), _where(tracks[0])
 
 
-def _double(dice: Dice, result: VideoResult, tracks: tuple[Track, ...], unused: int) -> Done:
+def _double(rng: Rng, result: VideoResult, tracks: tuple[Track, ...], unused: int) -> Done:
     track = tracks[0]
-    copy = replace(_moved(track, dice.whole(1, 2), dice.whole(-2, 2)), id=unused)
+    copy = replace(_moved(track, rng.whole(1, 2), rng.whole(-2, 2)), id=unused)
     return (*result.tracks, copy), {**_where(track), "track_ids": [track.id, copy.id]}
 
 
-def _shift(dice: Dice, result: VideoResult, tracks: tuple[Track, ...], unused: int) -> Done:
+def _shift(rng: Rng, result: VideoResult, tracks: tuple[Track, ...], unused: int) -> Done:
     """By about half the object's size, towards the middle of the picture."""
     track = tracks[0]
     boxes = track.boxes_xyxy[track.present].astype(float)
     width, height = (boxes[:, 2:] - boxes[:, :2]).mean(0).tolist()
     centre_x, centre_y = ((boxes[:, 2:] + boxes[:, :2]) / 2).mean(0).tolist()
-    dx = round(dice.uniform(0.4, 0.55) * width) * (1 if centre_x < result.size_hw[1] / 2 else -1)
-    dy = round(dice.uniform(0.25, 0.4) * height) * (1 if centre_y < result.size_hw[0] / 2 else -1)
+    dx = round(rng.uniform(0.4, 0.55) * width) * (1 if centre_x < result.size_hw[1] / 2 else -1)
+    dy = round(rng.uniform(0.25, 0.4) * height) * (1 if centre_y < result.size_hw[0] / 2 else -1)
     return _swapped_in(result, [_moved(track, dx, dy)]), {**_where(track), "pixels_xy": [dx, dy]}
 
 
-def _exchange(dice: Dice, result: VideoResult, tracks: tuple[Track, ...], unused: int) -> Done:
+def _exchange(rng: Rng, result: VideoResult, tracks: tuple[Track, ...], unused: int) -> Done:
     a, b = tracks
     at = result.length // 2
     story = {"track_ids": [a.id, b.id], "frames": [at, result.length - 1]}
     return _swapped_in(result, [_tail(a, b, at), _tail(b, a, at)]), story
 
 
-_EDITS: Mapping[str, Callable[[Dice, VideoResult, tuple[Track, ...], int], Done]] = {
+_EDITS: Mapping[str, Callable[[Rng, VideoResult, tuple[Track, ...], int], Done]] = {
     "class": _reclass,
     "missing": _drop,
     "duplicate": _double,

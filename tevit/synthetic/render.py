@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tevit.synthetic.scenes import MARGIN, SIZE_HW, Backdrop, Dice, Scene, Shape
+from tevit.synthetic.scenes import MARGIN, SIZE_HW, Backdrop, Rng, Scene, Shape
 
 _BORDER = 8.0  # pixels beyond an outline that a patch still covers: the shadow's softness
 _SHADOW = (4, 3)  # down and right, pixels
@@ -57,7 +57,7 @@ def owners(frame: list[Patch | None]) -> np.ndarray:
 def frames(scene: Scene, outlines: list[list[Patch | None]]) -> Iterator[np.ndarray]:
     """uint8 (H, W, 3) RGB, one frame after the other."""
     canvas = _canvas(scene.backdrop)
-    noise = Dice(scene.backdrop.key, 1)
+    noise = Rng(scene.backdrop.key, 1)
     for t in range(scene.length):
         picture = _background(canvas, scene.backdrop, t)
         for shape, patch in zip(scene.shapes, outlines[t], strict=True):
@@ -194,9 +194,9 @@ def _background(canvas: np.ndarray, backdrop: Backdrop, t: int) -> np.ndarray:
 
 def _canvas(backdrop: Backdrop) -> np.ndarray:
     """float32 (H + 2 margin, W + 2 margin, 3), RGB in [0, 1]."""
-    dice = Dice(backdrop.key, 0)
+    rng = Rng(backdrop.key, 0)
     height, width = SIZE_HW[0] + 2 * MARGIN, SIZE_HW[1] + 2 * MARGIN
-    cloud, other = _noise(dice, height, width, 72), _noise(dice, height, width, 40)
+    cloud, other = _noise(rng, height, width, 72), _noise(rng, height, width, 40)
     dark, middle, bright = (colour.astype(np.float32) for colour in backdrop.palette)
     ground = dark + (middle - dark) * _edge(cloud * 2 - 0.5)[..., None]
     pattern = _pattern(backdrop, cloud, other)[..., None]
@@ -220,11 +220,11 @@ def _pattern(backdrop: Backdrop, cloud: np.ndarray, other: np.ndarray) -> np.nda
     return _edge(other * 2.4 - 0.7)
 
 
-def _noise(dice: Dice, height: int, width: int, cell: int) -> np.ndarray:
+def _noise(rng: Rng, height: int, width: int, cell: int) -> np.ndarray:
     """float32 (height, width) in [0, 1]: smooth noise of three scales, the largest `cell` pixels."""
     total = np.zeros((height, width), np.float32)
     for weight, pitch in ((0.6, cell), (0.27, cell // 3), (0.13, cell // 8)):
-        lattice = dice.grid(height // pitch + 2, width // pitch + 2)
+        lattice = rng.grid(height // pitch + 2, width // pitch + 2)
         row, v = _lattice_places(height, pitch)
         column, u = _lattice_places(width, pitch)
         lines = lattice[:, column] + (lattice[:, column + 1] - lattice[:, column]) * u

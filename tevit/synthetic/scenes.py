@@ -25,7 +25,7 @@ _SOLID = {"disc": 1.0, "square": 0.82, "triangle": 0.5, "heart": 0.55}
 T = TypeVar("T")
 
 
-class Dice:
+class Rng:
     """Draws that are the same everywhere."""
 
     def __init__(self, *key: int):
@@ -107,29 +107,29 @@ def plan(seed: int, index: int, attempt: int) -> Scene:
     Every video with an even index gets two shapes that cross, every third one that leaves and returns; whether these
     happen as planned shows only in the pixels, hence `attempt`.
     """
-    dice = Dice(seed, index, attempt)
-    length, count = dice.whole(*LENGTHS), dice.whole(*INSTANCES)
-    hue = dice.uniform(0, 1)
-    shapes = [_coloured(dice, shape, hue) for shape in _cast(dice, index, length, count)]
+    rng = Rng(seed, index, attempt)
+    length, count = rng.whole(*LENGTHS), rng.whole(*INSTANCES)
+    hue = rng.uniform(0, 1)
+    shapes = [_coloured(rng, shape, hue) for shape in _cast(rng, index, length, count)]
     if index % 2 == 0:
-        shapes = [*shapes[2:], _alike(dice, *shapes[:2]), shapes[1]]
-    return Scene(tuple(shapes), _backdrop(dice, hue, length))
+        shapes = [*shapes[2:], _alike(rng, *shapes[:2]), shapes[1]]
+    return Scene(tuple(shapes), _backdrop(rng, hue, length))
 
 
-def _cast(dice: Dice, index: int, length: int, count: int) -> list[Shape]:
-    shapes = _crossing(dice, length) if index % 2 == 0 else []
+def _cast(rng: Rng, index: int, length: int, count: int) -> list[Shape]:
+    shapes = _crossing(rng, length) if index % 2 == 0 else []
     if index % 3 == 0:
-        shapes.append(_shape(dice, _returning_path(dice, length)))
+        shapes.append(_shape(rng, _returning_path(rng, length)))
     while len(shapes) < count:
-        shapes.append(_shape(dice, _wandering_path(dice, length)))
+        shapes.append(_shape(rng, _wandering_path(rng, length)))
     return shapes
 
 
-def _alike(dice: Dice, back: Shape, front: Shape) -> Shape:
+def _alike(rng: Rng, back: Shape, front: Shape) -> Shape:
     """Two that cross and are of one class are made nearly of one colour: they are hard to keep apart."""
     if back.name != front.name:
         return back
-    return replace(back, colours=_shaded(dice, front.colours[0]), texture=front.texture)
+    return replace(back, colours=_shaded(rng, front.colours[0]), texture=front.texture)
 
 
 # --- paths
@@ -150,116 +150,116 @@ def curve(times: Sequence[float], values: Sequence[Sequence[float]], length: int
     return straight + span * u * (1 - u) * (slopes[k] * (1 - u) - slopes[k + 1] * u)
 
 
-def _through_time(dice: Dice, low: float, high: float, length: int, middle: int, fixed: float | None) -> np.ndarray:
+def _through_time(rng: Rng, low: float, high: float, length: int, middle: int, fixed: float | None) -> np.ndarray:
     """(length,): a number that changes smoothly between low and high; `fixed` at frame `middle` if given."""
-    ends = [dice.uniform(low, high) for _ in range(3)]
+    ends = [rng.uniform(low, high) for _ in range(3)]
     values = [[ends[0]], [ends[1] if fixed is None else fixed], [ends[2]]]
     return curve([0, middle, length - 1], values, length)[:, 0]
 
 
-def _wandering_path(dice: Dice, length: int) -> np.ndarray:
+def _wandering_path(rng: Rng, length: int) -> np.ndarray:
     height, width = SIZE_HW
-    knots = dice.whole(2, 4)
+    knots = rng.whole(2, 4)
     step = (length - 1) / (knots - 1)
     reach = min(8.0 * step, 130.0)
-    points = [(dice.uniform(0.1, 0.9) * width, dice.uniform(0.12, 0.88) * height)]
+    points = [(rng.uniform(0.1, 0.9) * width, rng.uniform(0.12, 0.88) * height)]
     for _ in range(knots - 1):
-        x = points[-1][0] + dice.uniform(-reach, reach)
-        y = points[-1][1] + dice.uniform(-reach, reach) * 0.6
+        x = points[-1][0] + rng.uniform(-reach, reach)
+        y = points[-1][1] + rng.uniform(-reach, reach) * 0.6
         points.append((min(max(x, -8.0), width + 8.0), min(max(y, -4.0), height + 4.0)))
     return curve([k * step for k in range(knots)], points, length)
 
 
-def _returning_path(dice: Dice, length: int) -> np.ndarray:
+def _returning_path(rng: Rng, length: int) -> np.ndarray:
     """Inside at first, beyond the left or right edge for a while, back at another height."""
     height, width = SIZE_HW
-    xs = [dice.uniform(30, 95), dice.uniform(-75, -60), dice.uniform(-75, -60), dice.uniform(30, 95)]
-    if dice.chance(0.5):
+    xs = [rng.uniform(30, 95), rng.uniform(-75, -60), rng.uniform(-75, -60), rng.uniform(30, 95)]
+    if rng.chance(0.5):
         xs = [width - x for x in xs]
-    first, second = dice.uniform(0.2, 0.8) * height, dice.uniform(0.2, 0.8) * height
+    first, second = rng.uniform(0.2, 0.8) * height, rng.uniform(0.2, 0.8) * height
     ys = [first, 0.7 * first + 0.3 * second, second, second]
     last = length - 1
-    times = [0, last * dice.uniform(0.32, 0.42), last * dice.uniform(0.55, 0.68), last]
+    times = [0, last * rng.uniform(0.32, 0.42), last * rng.uniform(0.55, 0.68), last]
     return curve(times, list(zip(xs, ys, strict=True)), length)
 
 
-def _crossing(dice: Dice, length: int) -> list[Shape]:
+def _crossing(rng: Rng, length: int) -> list[Shape]:
     """Two shapes that meet at one point at one frame, where the second hides the first."""
     height, width = SIZE_HW
-    front_name = dice.choice(tuple(_SOLID))
-    back_name = front_name if dice.chance(0.4) else dice.choice(NAMES)
+    front_name = rng.choice(tuple(_SOLID))
+    back_name = front_name if rng.chance(0.4) else rng.choice(NAMES)
     solid = _SOLID[front_name]
-    front_radius = dice.uniform(32, 40) if solid > 0.7 else dice.uniform(38, 46)
-    back_radius = front_radius * solid * dice.uniform(0.8, 0.95)
-    meet = (dice.uniform(0.3, 0.7) * width, dice.uniform(0.35, 0.65) * height)
-    when = dice.whole(length * 2 // 5, length * 3 // 5)
-    side = 1 if dice.chance(0.5) else -1
+    front_radius = rng.uniform(32, 40) if solid > 0.7 else rng.uniform(38, 46)
+    back_radius = front_radius * solid * rng.uniform(0.8, 0.95)
+    meet = (rng.uniform(0.3, 0.7) * width, rng.uniform(0.35, 0.65) * height)
+    when = rng.whole(length * 2 // 5, length * 3 // 5)
+    side = 1 if rng.chance(0.5) else -1
     shapes = []
     for name, radius, way in ((back_name, back_radius, side), (front_name, front_radius, -side)):
-        path = _path_through(dice, meet, when, length, way)
-        shapes.append(_shape(dice, path, name, radius * _through_time(dice, 0.8, 1.15, length, when, 1.0)))
+        path = _path_through(rng, meet, when, length, way)
+        shapes.append(_shape(rng, path, name, radius * _through_time(rng, 0.8, 1.15, length, when, 1.0)))
     return [shapes[0], replace(shapes[1], stretch=1.0)]
 
 
-def _path_through(dice: Dice, meet: tuple[float, float], when: int, length: int, side: int) -> np.ndarray:
+def _path_through(rng: Rng, meet: tuple[float, float], when: int, length: int, side: int) -> np.ndarray:
     """From one side through `meet` at frame `when` to the other side."""
     before, after = min(9.0 * when, 120.0), min(9.0 * (length - 1 - when), 120.0)
-    start = (meet[0] - side * before * dice.uniform(0.7, 1.0), meet[1] + dice.uniform(-45, 45))
-    end = (meet[0] + side * after * dice.uniform(0.7, 1.0), meet[1] + dice.uniform(-45, 45))
+    start = (meet[0] - side * before * rng.uniform(0.7, 1.0), meet[1] + rng.uniform(-45, 45))
+    end = (meet[0] + side * after * rng.uniform(0.7, 1.0), meet[1] + rng.uniform(-45, 45))
     return curve([0, when, length - 1], [start, meet, end], length)
 
 
 # --- looks
 
 
-def _shape(dice: Dice, path: np.ndarray, name: str | None = None, radii: np.ndarray | None = None) -> Shape:
+def _shape(rng: Rng, path: np.ndarray, name: str | None = None, radii: np.ndarray | None = None) -> Shape:
     length = len(path)
     if radii is None:
-        radii = dice.uniform(15, 36) * _through_time(dice, 0.75, 1.3, length, length // 2, None)
+        radii = rng.uniform(15, 36) * _through_time(rng, 0.75, 1.3, length, length // 2, None)
     return Shape(
-        name=name or dice.choice(NAMES),
+        name=name or rng.choice(NAMES),
         centres=path,
         radii=radii,
-        turns=dice.uniform(0, 1) + dice.uniform(-0.025, 0.025) * np.arange(length),
-        stretch=dice.uniform(0.92, 1.09),
+        turns=rng.uniform(0, 1) + rng.uniform(-0.025, 0.025) * np.arange(length),
+        stretch=rng.uniform(0.92, 1.09),
         colours=np.zeros((2, 3)),
-        texture=dice.choice(TEXTURES),
-        pitch=dice.uniform(1.1, 2.0),
+        texture=rng.choice(TEXTURES),
+        pitch=rng.uniform(1.1, 2.0),
     )
 
 
-def _coloured(dice: Dice, shape: Shape, hue: float) -> Shape:
+def _coloured(rng: Rng, shape: Shape, hue: float) -> Shape:
     """The shape in colours that stand out from a background of this hue, most of the time."""
-    away = dice.uniform(0.2, 0.8) if dice.chance(0.85) else dice.uniform(-0.08, 0.08)
-    base = rgb(hue + away, dice.uniform(0.55, 0.95), dice.uniform(0.75, 1.0))
-    return replace(shape, colours=_shaded(dice, base))
+    away = rng.uniform(0.2, 0.8) if rng.chance(0.85) else rng.uniform(-0.08, 0.08)
+    base = rgb(hue + away, rng.uniform(0.55, 0.95), rng.uniform(0.75, 1.0))
+    return replace(shape, colours=_shaded(rng, base))
 
 
-def _shaded(dice: Dice, base: np.ndarray) -> np.ndarray:
+def _shaded(rng: Rng, base: np.ndarray) -> np.ndarray:
     """(2, 3): a colour, and a darker or lighter one to draw a texture with."""
-    if dice.chance(0.5):
-        return np.stack([base, base * dice.uniform(0.4, 0.7)])
-    return np.stack([base, 1 - (1 - base) * dice.uniform(0.25, 0.55)])
+    if rng.chance(0.5):
+        return np.stack([base, base * rng.uniform(0.4, 0.7)])
+    return np.stack([base, 1 - (1 - base) * rng.uniform(0.25, 0.55)])
 
 
-def _backdrop(dice: Dice, hue: float, length: int) -> Backdrop:
-    dark = dice.uniform(0.22, 0.5)
+def _backdrop(rng: Rng, hue: float, length: int) -> Backdrop:
+    dark = rng.uniform(0.22, 0.5)
     palette = [
-        rgb(hue, dice.uniform(0.25, 0.6), dark),
-        rgb(hue + dice.uniform(-0.12, 0.12), dice.uniform(0.2, 0.5), dark + dice.uniform(0.15, 0.3)),
-        rgb(hue + dice.uniform(-0.2, 0.2), dice.uniform(0.1, 0.45), dark + dice.uniform(0.25, 0.42)),
+        rgb(hue, rng.uniform(0.25, 0.6), dark),
+        rgb(hue + rng.uniform(-0.12, 0.12), rng.uniform(0.2, 0.5), dark + rng.uniform(0.15, 0.3)),
+        rgb(hue + rng.uniform(-0.2, 0.2), rng.uniform(0.1, 0.45), dark + rng.uniform(0.25, 0.42)),
     ]
     far = MARGIN - 2
-    places = [[dice.uniform(-far, far), dice.uniform(-far, far)] for _ in range(2)]
+    places = [[rng.uniform(-far, far), rng.uniform(-far, far)] for _ in range(2)]
     return Backdrop(
-        kind=dice.choice(BACKDROPS),
+        kind=rng.choice(BACKDROPS),
         palette=np.stack(palette),
-        turn=dice.uniform(0, 1),
-        warp=dice.uniform(0.3, 2.2),
-        strength=dice.uniform(0.35, 0.8),
-        key=dice.whole(0, 2**31),
+        turn=rng.uniform(0, 1),
+        warp=rng.uniform(0.3, 2.2),
+        strength=rng.uniform(0.35, 0.8),
+        key=rng.whole(0, 2**31),
         drift=curve([0, length - 1], places, length),
-        light=curve([0, length - 1], [[dice.uniform(-0.2, 1.2)], [dice.uniform(-0.2, 1.2)]], length)[:, 0],
+        light=curve([0, length - 1], [[rng.uniform(-0.2, 1.2)], [rng.uniform(-0.2, 1.2)]], length)[:, 0],
     )
 
 

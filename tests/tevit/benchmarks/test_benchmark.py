@@ -1,4 +1,4 @@
-"""tevit benchmark model, video, memory and compare: what is measured is real, and what is printed can be read again."""
+"""`tevit benchmark` model, video, memory and --compare: figures are plausible, output can be read again."""
 
 import json
 import mmap
@@ -15,9 +15,9 @@ import torch
 
 from tests.fakes import FakeModel
 from tevit import checkpoint
-from tevit.benchmarks import made_up, memory, video
-from tevit.benchmarks.model import PARTS, arithmetic, made_up_clip, measure, parts
-from tevit.benchmarks.timing import Took
+from tevit.benchmarks import video
+from tevit.benchmarks.model import PARTS, count_gflop, measure, random_clip, time_parts
+from tevit.benchmarks.record import Timing
 from tevit.cli.main import main
 from tevit.configs import TEVIT_MSGSHIFT
 from tevit.inference.predictor import Predictor
@@ -62,25 +62,25 @@ def test_the_model_is_measured_beside_the_yardstick(measured):
     assert sum(operators.values()) == pytest.approx(100, abs=0.1) and "_linear_pointwise, % of operators" in operators
 
 
-class Ruler(AbstractContextManager):
-    """In the place of the yardstick, which is a process: as long as it is told for its type."""
+class FakeYardstick(AbstractContextManager):
+    """Replaces the yardstick's process: reports a fixed time for each dtype."""
 
     SECONDS: ClassVar = {"bfloat16": 0.5, "float32": 2.0}
 
     def __init__(self, frames: int, size_hw: tuple[int, int], device: torch.device, dtype: str):
         self.seconds = self.SECONDS[dtype]
 
-    def __call__(self) -> Took:
-        return Took(self.seconds, 2 * self.seconds)
+    def __call__(self) -> Timing:
+        return Timing(self.seconds, 2 * self.seconds)
 
     def __exit__(self, *exc: object) -> None:
         pass
 
 
 def test_mixed_precision_is_measured_beside_both_yardsticks(tiny_model, monkeypatch):
-    monkeypatch.setattr("tevit.benchmarks.model.Yardstick", Ruler)
+    monkeypatch.setattr("tevit.benchmarks.model.Yardstick", FakeYardstick)
     predictor = Predictor(tiny_model, dtype=torch.bfloat16)
-    found = measure(predictor, made_up_clip(2, (64, 96), predictor.device), 1)
+    found = measure(predictor, random_clip(2, (64, 96), predictor.device), 1)
     model = found["model, ms a frame"]["median"]
     for name, seconds in (("yardstick", 0.5), ("float32 yardstick", 2.0)):
         assert found[f"{name}, ms a frame"]["median"] == 1e3 * seconds / 2
@@ -90,10 +90,10 @@ def test_mixed_precision_is_measured_beside_both_yardsticks(tiny_model, monkeypa
 PEAKS = ("matmul", "convolution")
 
 
-def test_a_part_that_takes_longer_is_seen_to(tiny_model, monkeypatch):
-    """Each part in turn waits a while: no other part's time has it."""
+def test_a_slow_part_has_the_longest_time(tiny_model, monkeypatch):
+    """Each part in turn is delayed: its time grows, no other part's."""
     predictor = Predictor(tiny_model)
-    clip = made_up_clip(2, (64, 96), predictor.device)
+    clip = random_clip(2, (64, 96), predictor.device)
     slept = 0.25
     places = {
         "backbone": (tiny_model.backbone, "forward"),
@@ -106,7 +106,7 @@ def test_a_part_that_takes_longer_is_seen_to(tiny_model, monkeypatch):
     for name, (owner, method) in places.items():
         with monkeypatch.context() as patch:
             patch.setattr(owner, method, _slow(getattr(owner, method), slept))
-            found = parts(predictor, clip)
+            found = time_parts(predictor, clip)
         assert found[name].seconds > slept and found[name].processor < found[name].seconds, name
         assert max(found, key=lambda part: found[part].seconds) == name
 
@@ -119,19 +119,19 @@ def _slow(function, seconds: float):
     return slow
 
 
-def test_arithmetic_is_what_the_paper_and_the_shapes_say():
-    """GMAC a frame of TeViT-MsgShifT at 384x640, without what no map depends on; the mask head of ten tracks."""
-    clip = made_up_clip(1, (360, 640), torch.device("cpu"))
+def test_gflop_counts():
+    """GMAC a frame of TeViT-MsgShifT at 384x640, without unused messengers; the mask head of ten tracks."""
+    clip = random_clip(1, (360, 640), torch.device("cpu"))
     assert clip.sizes.padded_hw == (384, 640) and not clip.pixels[..., 360:, :].any()
-    found = {name: value / 2 for name, value in arithmetic(TEVIT_MSGSHIFT, clip).items()}
+    found = {name: value / 2 for name, value in count_gflop(TEVIT_MSGSHIFT, clip).items()}
     assert found == pytest.approx({"backbone": 12.1, "FPN": 12.52, "stages": 9.06, "mask head": 5.29}, abs=0.1)
 
 
 def test_a_video_is_measured_from_file_to_file(tiny_model, folder):
-    file = made_up.write(folder / "made-up.mp4", 6, (64, 96))
+    file = video.write_synthetic_video(folder / "made-up.mp4", 6, (64, 96))
     assert open_video(file).length == 6
-    again = list(made_up.frames(3, (64, 96)))
-    assert all((a == b).all() for a, b in zip(again, made_up.frames(3, (64, 96)), strict=True))
+    again = list(video.synthetic_frames(3, (64, 96)))
+    assert all((a == b).all() for a, b in zip(again, video.synthetic_frames(3, (64, 96)), strict=True))
     assert not np.array_equal(again[0], again[1])
     found = {name: value["median"] for name, value in video.measure(Predictor(tiny_model), open_video(file), 1).items()}
     parts = ("decode", "resize and normalise", "model", "paste and RLE", "write results.json")
@@ -142,30 +142,32 @@ def test_a_video_is_measured_from_file_to_file(tiny_model, folder):
 
 
 class Leaking(FakeModel):
-    """Keeps some megabytes of every window."""
+    """Leaks 20 MB for every window."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.kept: list[mmap.mmap] = []
+        self.leaked: list[mmap.mmap] = []
 
     def __call__(self, *args, **options):
-        # Pages of its own: what the process has freed before, and keeps, would serve for anything else.
-        self.kept.append(mmap.mmap(-1, 20 << 20))
-        self.kept[-1].write(b"x" * (20 << 20))
+        # New pages: ordinary allocations could reuse memory that the process has freed but keeps.
+        self.leaked.append(mmap.mmap(-1, 20 << 20))
+        self.leaked[-1].write(b"x" * (20 << 20))
         return super().__call__(*args, **options)
 
 
-def test_memory_that_grows_is_told_from_memory_that_does_not(folder):
-    file = open_video(made_up.write(folder / "long.mp4", 260, (64, 96)))
+def test_growing_memory_has_a_larger_deviation(folder):
+    file = open_video(video.write_synthetic_video(folder / "long.mp4", 260, (64, 96)))
     off = []
     for model in (FakeModel(), Leaking()):
-        samples, seconds = memory.watch(Predictor(model), file, 20)
+        samples, seconds = video.sample_memory(Predictor(model), file, 20)
         assert [sample.frames for sample in samples][-1] == 260
-        found = memory.figures(samples, seconds, (100, 200, 300))
+        found = video.memory_figures(samples, seconds, (100, 200, 300))
         assert "at frame 200, MB" in found and "at frame 300, MB" not in found
         off.append(found["from frame 200 on, % off the mean"]["median"])
     assert off[0] < 5 and off[1] > off[0]
-    grown = memory.figures([memory.Sample(100, 50.0), memory.Sample(200, 90.0), memory.Sample(300, 110.0)], 3.0, (300,))
+    grown = video.memory_figures(
+        [video.MemorySample(100, 50.0), video.MemorySample(200, 90.0), video.MemorySample(300, 110.0)], 3.0, (300,)
+    )
     assert grown["from frame 200 on, % off the mean"]["median"] == 10 and grown["frames/s"]["median"] == 100
 
 

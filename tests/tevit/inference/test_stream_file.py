@@ -17,7 +17,7 @@ from torch import Tensor
 import tevit
 from tests.fakes import SURE, UNSURE, FakeModel, squares, write_frames
 from tests.long import again_and_again, clips
-from tevit.benchmarks import memory
+from tevit.benchmarks import video as benchmark
 from tevit.inference.accumulate import Part
 from tevit.inference.predictor import Predictor
 from tevit.inference.stream_file import LINES, STATE, discard, stream, write_long_results
@@ -189,9 +189,9 @@ def test_three_thousand_frames_leave_no_trace_in_memory(tmp_path):
 def test_ten_thousand_frames_of_a_real_model_at_the_same_memory(tmp_path):
     """The process's resident memory from frame 200 to the end stays within 5 per cent of its mean."""
     video = Repeated("repeated", Path("repeated"), clips()[0].size_hw, 10_000, None, None)
-    samples, _ = memory.watch(tevit.load("tevit_demo", device="cpu"), video, window=None)
+    samples, _ = benchmark.sample_memory(tevit.load("tevit_demo", device="cpu"), video, window=None)
     assert samples[-1].frames == 10_000
-    settled = [sample.megabytes for sample in samples if sample.frames >= memory.SETTLED]
+    settled = [sample.megabytes for sample in samples if sample.frames >= benchmark.SETTLED]
     mean = sum(settled) / len(settled)
     assert max(abs(megabytes - mean) for megabytes in settled) < 0.05 * mean
 

@@ -8,9 +8,10 @@ import gradio as gr
 
 from app.player.proxy import VideoSource
 from app.session import TICK
+from app.storage.results import Settings
 from app.tabs.segment.choices import find
 from app.tabs.segment.exports import export
-from app.tabs.segment.run import Settings, Snapshot
+from app.tabs.segment.run import Snapshot
 from app.tabs.segment.studio import Studio
 from tevit.configs import TEVIT_DEMO
 

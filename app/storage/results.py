@@ -21,7 +21,6 @@ import msgspec
 import numpy as np
 
 from app.player.proxy import BrowserVideo
-from app.tabs.segment.run import Settings
 from tevit.io import json as jsonfile
 from tevit.io.ytvis import RESULTS_NAME, VideoInfo, read_results, write_results
 from tevit.results import Track, VideoResult
@@ -37,6 +36,20 @@ _LEFT_BEHIND_SECONDS = 24 * 3600  # after which a folder that never became whole
 _Box = tuple[float, float, float, float]
 
 
+@dataclass(frozen=True)
+class Settings:
+    """model: a published name or a checkpoint's path. score_threshold: in [0, 1]. max_tracks: at least 1.
+
+    first, stop: the frames to segment, from 0, `stop` not among them; None for all to the end.
+    """
+
+    model: str
+    score_threshold: float = 0.0
+    max_tracks: int = 20
+    first: int = 0
+    stop: int | None = None
+
+
 class _TrackMeta(msgspec.Struct):
     """What results.json has no place for."""
 
@@ -45,7 +58,7 @@ class _TrackMeta(msgspec.Struct):
     frame_scores: list[float | None] | None
 
 
-class _Meta(msgspec.Struct):
+class _ResultMeta(msgspec.Struct):
     """meta.json. created: seconds since 1970. video_bytes: of the proxy, None for images. sha256: of results.json."""
 
     version: int
@@ -86,7 +99,7 @@ class Entry:
 
 
 @dataclass(frozen=True, eq=False)
-class Stored:
+class StoredResult:
     """A result opened again. sentence: what there was to know of it."""
 
     token: str
@@ -107,7 +120,7 @@ class ResultStore:
         self._used: WeakValueDictionary[str, BrowserVideo] = WeakValueDictionary()
         self._lock = Lock()
 
-    def keep(
+    def save(
         self, token: str, name: str, settings: Settings, footage: BrowserVideo, result: VideoResult, sentence: str = ""
     ) -> None:
         """Store a result under its token, all or nothing; then let the oldest go until the limit is kept.
@@ -127,7 +140,7 @@ class ResultStore:
             shutil.rmtree(part, ignore_errors=True)
         self._make_room(token)
 
-    def open(self, token: str) -> Stored:
+    def open(self, token: str) -> StoredResult:
         """A stored result. It stays as long as somebody holds its footage.
 
         Raises: ValueError, one sentence, where there is none or it was changed or cut off.
@@ -211,7 +224,7 @@ def _fill(
     write_results(folder / RESULTS_NAME, [result])
     if footage.video is not None:
         _link(footage.video, folder / PROXY)
-    meta = _Meta(
+    meta = _ResultMeta(
         version=VERSION,
         name=name,
         created=time.time(),
@@ -265,9 +278,9 @@ def _sha256(file: Path) -> str:
 # --- reading
 
 
-def _meta(folder: Path) -> _Meta:
+def _meta(folder: Path) -> _ResultMeta:
     """Raises: ValueError, OSError where it is not what was written."""
-    meta: _Meta = jsonfile.decode((folder / META).read_bytes(), _Meta, META)
+    meta: _ResultMeta = jsonfile.decode((folder / META).read_bytes(), _ResultMeta, META)
     if meta.version != VERSION:
         raise ValueError(f"{META}: expected version {VERSION}, got {meta.version}")
     for fault in _faults(folder, meta):
@@ -275,7 +288,7 @@ def _meta(folder: Path) -> _Meta:
     return meta
 
 
-def _faults(folder: Path, meta: _Meta) -> Iterator[str]:
+def _faults(folder: Path, meta: _ResultMeta) -> Iterator[str]:
     for times in (meta.times, meta.shown_times):
         if np.any(np.diff(times) <= 0):
             yield f"{META}: expected times that increase"
@@ -294,7 +307,7 @@ def _rows(track: _TrackMeta) -> list[list]:
     return [track.boxes_xyxy] if track.frame_scores is None else [track.boxes_xyxy, track.frame_scores]
 
 
-def _read(folder: Path, meta: _Meta) -> Stored:
+def _read(folder: Path, meta: _ResultMeta) -> StoredResult:
     settings = Settings(meta.model, meta.score_threshold, meta.max_tracks, meta.first, meta.stop)
     footage = BrowserVideo(
         name=meta.name,
@@ -305,10 +318,10 @@ def _read(folder: Path, meta: _Meta) -> Stored:
         pixel_aspect=meta.pixel_aspect,
         warnings=tuple(meta.warnings),
     )
-    return Stored(folder.name, meta.name, meta.created, meta.sentence, settings, footage, _result(folder, meta))
+    return StoredResult(folder.name, meta.name, meta.created, meta.sentence, settings, footage, _result(folder, meta))
 
 
-def _result(folder: Path, meta: _Meta) -> VideoResult:
+def _result(folder: Path, meta: _ResultMeta) -> VideoResult:
     if _sha256(folder / RESULTS_NAME) != meta.sha256:
         raise ValueError(f"{RESULTS_NAME} was changed or cut off")
     height, width = meta.size_hw

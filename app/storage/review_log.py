@@ -1,7 +1,7 @@
 """The review log on disk: SQLite, append-only, durable before anyone is told "saved", in the project's `review.sqlite`.
 
 Every row carries a hash of itself and of all rows before it, so that a log that was edited or cut off is noticed.
-`python -m app.storage.review_log backup PROJECT` copies it, also while the studio is at work.
+`python -m app.store backup PROJECT` copies it, also while the studio is at work.
 """
 
 import errno
@@ -38,7 +38,7 @@ MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first_version,)
 """Position n brings a database of version n to n + 1; never changed, only added to."""
 
 
-class Store:
+class ReviewStore:
     """The log of one project. May be used from any thread; several processes may have the same folder open.
 
     in_memory: the folder cannot be written, decisions live as long as this object does. notices: what the user must be

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tevit.review import Corrected, Decision
-    from tevit.review.report import Made
+    from tevit.review.report import ReviewReport
 
 DESCRIPTION = """\
 Review labels with a model's help; the studio's tab Review makes the log, these work on it without the page.
@@ -67,10 +67,10 @@ def _on_log(parts, name: str, help: str, run) -> argparse.ArgumentParser:
 
 def _queue(args: argparse.Namespace) -> int:
     from tevit.io.ytvis import open_dataset
-    from tevit.review.queue import queue
+    from tevit.review.queue import review_queue
 
     dataset = open_dataset(args.gt)
-    items = queue(dataset, args.results)
+    items = review_queue(dataset, args.results)
     shown = items[: args.limit] if args.limit > 0 else items
     if args.json:
         print(json.dumps([{**asdict(item), "place": place} for place, item in enumerate(shown, 1)]))
@@ -87,12 +87,12 @@ def _queue(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from tevit.review import fit, other_versions, read_log, standing
+    from tevit.review import check_applicable, other_versions, read_log, standing
     from tevit.review.decisions import to_line
 
     log, data = read_log(args.log), _labels(args.gt)
     others = other_versions(log, data)
-    bad = [found for found in fit(log, data) if not found.fits]
+    bad = [found for found in check_applicable(log, data) if not found.applicable]
     disagreements = standing(log).disagreements
     if args.json:
         content = {
@@ -178,7 +178,7 @@ def _summary(log: "list[Decision]", corrected: "Corrected") -> dict:
     }
 
 
-def _of_report(made: "Made") -> dict:
+def _of_report(made: "ReviewReport") -> dict:
     return {
         "files": [str(made.page), str(made.table), str(made.corrected)],
         "changes": len(made.changes),

@@ -1,21 +1,21 @@
 """Is the model wrong, or the label? Decisions as data: a log of them, and the corrected labels as a function of it."""
 
-from tevit.review.apply import Corrected, Fit, apply, correct, fit, other_versions
+from tevit.review.apply import Applicability, Corrected, apply, check_applicable, correct, other_versions
 from tevit.review.decisions import Decision, decide, from_line, parse_log, read_log, to_line, write_log
 from tevit.review.labels import content_hash
 from tevit.review.log import Disagreement, Standing, last_redoable, last_undoable, standing, tally
 
 __all__ = [
+    "Applicability",
     "Corrected",
     "Decision",
     "Disagreement",
-    "Fit",
     "Standing",
     "apply",
+    "check_applicable",
     "content_hash",
     "correct",
     "decide",
-    "fit",
     "from_line",
     "last_redoable",
     "last_undoable",

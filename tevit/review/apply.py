@@ -9,19 +9,19 @@ import msgspec
 from tevit.masks import ops as masks
 from tevit.review import decisions as do
 from tevit.review.decisions import Decision, Mask
-from tevit.review.labels import Fields, Labels, Original, UnfitError, content_hash, open_labels, to_json
+from tevit.review.labels import Fields, Labels, NotApplicableError, Original, content_hash, open_labels, to_json
 from tevit.review.log import Disagreement, Standing, standing
 
 
 @dataclass(frozen=True)
-class Fit:
+class Applicability:
     """Whether a decision can be applied. reason: why not, one sentence; "" where it can."""
 
     decision: Decision
     reason: str
 
     @property
-    def fits(self) -> bool:
+    def applicable(self) -> bool:
         """Whether it can be applied."""
         return not self.reason
 
@@ -33,14 +33,14 @@ class Fit:
 @dataclass(frozen=True, eq=False)
 class Corrected:
     """data: the corrected JSON; the very bytes of the original where nothing was applied. applied: decisions that
-    were. left_out: those that do not fit. disagreements: whose decisions were left out, too. made: id of a decision
+    were. left_out: those that do not fit. disagreements: whose decisions were left out, too. new_ids: id of a decision
     that adds a track or splits one off -> the id that this track has, or would have."""
 
     data: bytes
     applied: tuple[Decision, ...]
-    left_out: tuple[Fit, ...]
+    left_out: tuple[Applicability, ...]
     disagreements: tuple[Disagreement, ...]
-    made: Mapping[str, int]
+    new_ids: Mapping[str, int]
 
 
 def apply(original: Original, log: Sequence[Decision], *, only_fitting: bool = False) -> dict[str, Any]:
@@ -64,11 +64,11 @@ def correct(original: bytes, log: Sequence[Decision], *, only_fitting: bool = Fa
     """
     labels, run = _run(original, log, only_fitting)
     data = b"".join(_chunks(labels.finish())) if labels.touched else original
-    left_out = tuple(fit for fit in run.fits if not fit.fits)
+    left_out = tuple(fit for fit in run.fits if not fit.applicable)
     return Corrected(data, run.applied, left_out, run.state.disagreements, labels.numbers)
 
 
-def fit(log: Sequence[Decision], original: Original) -> list[Fit]:
+def check_applicable(log: Sequence[Decision], original: Original) -> list[Applicability]:
     """For every decision of the log whether it fits these labels; and if not, why.
 
     That a decision was made for another version of the labels (`other_versions` says for which) is no reason yet: it
@@ -89,7 +89,7 @@ def other_versions(log: Sequence[Decision], original: Original) -> dict[str, int
 @dataclass(frozen=True)
 class _Run:
     state: Standing
-    fits: list[Fit]
+    fits: list[Applicability]
     applied: tuple[Decision, ...]
 
 
@@ -97,7 +97,7 @@ def _run(original: Original, log: Sequence[Decision], only_fitting: bool) -> tup
     others = other_versions(log, original)
     labels = open_labels(original, log)
     run = _fits(labels, log)
-    bad = [fit for fit in run.fits if not fit.fits]
+    bad = [fit for fit in run.fits if not fit.applicable]
     if others and not only_fitting:
         raise ValueError(
             f"{sum(others.values())} of {len(log)} decisions were made for another version of the labels (content "
@@ -120,17 +120,17 @@ def _fits(labels: Labels, log: Sequence[Decision]) -> _Run:
             try:
                 _apply_one(labels, decision)
                 applied.append(decision)
-            except UnfitError as error:
+            except NotApplicableError as error:
                 reasons[decision.id] = str(error)
         elif decision.id not in reasons and decision.video_id not in labels.videos:
             reasons[decision.id] = f"there is no video {decision.video_id}"
-    return _Run(state, [Fit(d, reasons.get(d.id, "")) for d in log], tuple(applied))
+    return _Run(state, [Applicability(d, reasons.get(d.id, "")) for d in log], tuple(applied))
 
 
 def _apply_one(labels: Labels, decision: Decision) -> None:
     facts = labels.video(decision)
     if decision.frames is not None and decision.frames[1] >= facts.length:
-        raise UnfitError(f"frame {decision.frames[1]} is beyond the video's {facts.length} frames")
+        raise NotApplicableError(f"frame {decision.frames[1]} is beyond the video's {facts.length} frames")
     edit = _EDITS.get(type(decision.action))
     if edit is not None:
         edit(labels, decision, decision.action)
@@ -158,7 +158,9 @@ def _add(labels: Labels, d: Decision, action: do.AddTrack) -> None:
     facts = labels.video(d)
     _check_category(labels, action.category_id)
     if len(action.masks) != facts.length:
-        raise UnfitError(f"the track has {len(action.masks)} masks, expected {facts.length}, one a frame of its video")
+        raise NotApplicableError(
+            f"the track has {len(action.masks)} masks, expected {facts.length}, one a frame of its video"
+        )
     entry = {
         "video_id": d.video_id,
         "category_id": action.category_id,
@@ -211,7 +213,7 @@ def _split(labels: Labels, d: Decision, action: do.SplitTrack) -> None:
     _check_last(action.at, len(found))
     areas = labels.rles(d, found).areas
     if not areas[: action.at].any() or not areas[action.at :].any():
-        raise UnfitError(f"track {action.track} has no mask on one side of frame {action.at}")
+        raise NotApplicableError(f"track {action.track} has no mask on one side of frame {action.at}")
     empty = [None] * len(found)
     entry = {key: value for key, value in labels.fields_of(place).items() if key != "id"}
     labels.set_masks(place, found[: action.at] + empty[action.at :])
@@ -243,23 +245,23 @@ _EDITS: Mapping[type, Callable[[Labels, Decision, Any], None]] = {
 
 
 def _given(labels: Labels, d: Decision, found: Sequence[Mask | None], first: int) -> list[dict | None]:
-    """The decision's own masks. Raises: UnfitError where they are of another size or beyond the video's end."""
+    """The decision's own masks. Raises: NotApplicableError where they are of another size or beyond the video's end."""
     facts = labels.video(d)
     _check_last(first + len(found) - 1, facts.length)
     other = next((mask.size for mask in found if mask is not None and mask.size != facts.size_hw), None)
     if other is not None:
-        raise UnfitError(f"its masks are of {other} pixels (height, width), the video is of {facts.size_hw}")
+        raise NotApplicableError(f"its masks are of {other} pixels (height, width), the video is of {facts.size_hw}")
     return [to_json(mask) for mask in found]
 
 
 def _check_last(last: int, length: int) -> None:
     if last >= length:
-        raise UnfitError(f"frame {last} is beyond the video's {length} frames")
+        raise NotApplicableError(f"frame {last} is beyond the video's {length} frames")
 
 
 def _check_category(labels: Labels, id: int) -> None:
     if id not in labels.categories:
-        raise UnfitError(f"there is no category {id}")
+        raise NotApplicableError(f"there is no category {id}")
 
 
 def _chunks(content: Fields) -> list[bytes]:

@@ -185,11 +185,11 @@ Action = (
     | Resolve
 )
 ABOUT_DECISIONS = (Undo, Redo, Resolve)
-MAKERS = (AddTrack, SplitTrack)
+TRACK_CREATING = (AddTrack, SplitTrack)
 """Actions that make a track, which is then named by the decision's id."""
 
 
-class Predicted(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class PredictionRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One prediction of a results file. sha256: of the file's bytes. place: from 1."""
 
     file: str
@@ -215,7 +215,7 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     dataset: str
     video_id: int
     tracks: tuple[TrackRef, ...] = ()
-    prediction: Predicted | None = None
+    prediction: PredictionRef | None = None
     frames: tuple[int, int] | None = None
     verdict: Verdict | None = None
     action: Action = Keep()
@@ -247,7 +247,7 @@ def decide(
     reviewer: str,
     *,
     tracks: Sequence[TrackRef] = (),
-    prediction: Predicted | None = None,
+    prediction: PredictionRef | None = None,
     frames: tuple[int, int] | None = None,
     note: str = "",
 ) -> Decision:

@@ -14,30 +14,30 @@ from tevit.masks import json as segmentations
 from tevit.masks import ops as masks
 from tevit.masks.json import TrackMasks
 from tevit.results import RLE
-from tevit.review.decisions import MAKERS, Decision, Mask, TrackRef
+from tevit.review.decisions import TRACK_CREATING, Decision, Mask, TrackRef
 
 Original = bytes | Mapping[str, Any]
 """A data set as the bytes of its file or as the object that it holds."""
 Fields = dict[str, Any]
 
 
-class UnfitError(ValueError):
+class NotApplicableError(ValueError):
     """A decision that these labels have no place for; the message says why."""
 
 
-class VideoFacts(NamedTuple):
+class VideoShape(NamedTuple):
     """size_hw: pixels. length: frames."""
 
     size_hw: tuple[int, int]
     length: int
 
 
-class _Head(msgspec.Struct):
+class _AnnotationHead(msgspec.Struct):
     id: object = None
     video_id: object = None
 
 
-class _Video(msgspec.Struct):
+class _VideoFields(msgspec.Struct):
     id: int
     width: int
     height: int
@@ -45,11 +45,11 @@ class _Video(msgspec.Struct):
     file_names: list[str] | None = None
 
     @property
-    def facts(self) -> VideoFacts:
-        return VideoFacts((self.height, self.width), self.length or len(self.file_names or ()))
+    def facts(self) -> VideoShape:
+        return VideoShape((self.height, self.width), self.length or len(self.file_names or ()))
 
 
-class _Category(msgspec.Struct):
+class _CategoryFields(msgspec.Struct):
     id: int
     name: object = None
 
@@ -70,7 +70,7 @@ class Labels:
 
     fields: Fields
     entries: list[Any]
-    videos: dict[int, VideoFacts]
+    videos: dict[int, VideoShape]
     categories: set[int]
     owners: list[object]
     refs: dict[TrackRef, int]
@@ -82,23 +82,25 @@ class Labels:
     _sound: set[int] = field(default_factory=set)
 
     def find(self, decision: Decision, ref: TrackRef) -> int:
-        """The position of a track of the decision's video. Raises: UnfitError."""
+        """The position of a track of the decision's video. Raises: NotApplicableError."""
         place = self.refs.get(ref)
         if ref in self.twice:
-            raise UnfitError(f"more than one annotation has the id {ref}")
+            raise NotApplicableError(f"more than one annotation has the id {ref}")
         if place is None:
             made = isinstance(ref, str)
-            raise UnfitError(f"there is no track made by decision {ref}" if made else f"there is no annotation {ref}")
+            raise NotApplicableError(
+                f"there is no track made by decision {ref}" if made else f"there is no annotation {ref}"
+            )
         if self.entries[place] is None:
-            raise UnfitError(f"track {ref} was deleted or merged by an earlier decision")
+            raise NotApplicableError(f"track {ref} was deleted or merged by an earlier decision")
         if self.owners[place] != decision.video_id:
-            raise UnfitError(f"track {ref} is of video {self.owners[place]}, not of video {decision.video_id}")
+            raise NotApplicableError(f"track {ref} is of video {self.owners[place]}, not of video {decision.video_id}")
         return place
 
-    def video(self, decision: Decision) -> VideoFacts:
-        """The decision's video. Raises: UnfitError."""
+    def video(self, decision: Decision) -> VideoShape:
+        """The decision's video. Raises: NotApplicableError."""
         if decision.video_id not in self.videos:
-            raise UnfitError(f"there is no video {decision.video_id}")
+            raise NotApplicableError(f"there is no video {decision.video_id}")
         return self.videos[decision.video_id]
 
     def get(self, place: int, key: str) -> Any:
@@ -112,14 +114,16 @@ class Labels:
         self.entries[place], self.touched = entry, True
 
     def masks(self, decision: Decision, place: int) -> list[Any]:
-        """The segmentations of a track, one a frame, each as it stands. Raises: UnfitError."""
+        """The segmentations of a track, one a frame, each as it stands. Raises: NotApplicableError."""
         if place not in self._masks:
             raw = self._open(place).get("segmentations")
             found = msgspec.json.decode(raw, type=list[msgspec.Raw]) if isinstance(raw, msgspec.Raw) else raw
             if not isinstance(found, list) or len(found) != self.video(decision).length:
                 count = len(found) if isinstance(found, list) else "no"
                 length = self.video(decision).length
-                raise UnfitError(f"the track has {count} segmentations, expected {length}, one a frame of its video")
+                raise NotApplicableError(
+                    f"the track has {count} segmentations, expected {length}, one a frame of its video"
+                )
             self._masks[place] = [None if isinstance(m, msgspec.Raw) and bytes(m) == b"null" else m for m in found]
         return list(self._masks[place])
 
@@ -130,20 +134,22 @@ class Labels:
         self.touched = True
 
     def check(self, decision: Decision, place: int) -> None:
-        """Whether a track's masks can be read, looked at once: decisions put in sound ones only. Raises: UnfitError."""
+        """Check once that a track's masks can be read. Raises: NotApplicableError."""
         if place not in self._sound:
             self.rles(decision, self.masks(decision, place))
             self._sound.add(place)
 
     def rles(self, decision: Decision, found: Sequence[Any]) -> TrackMasks:
-        """Segmentations read and checked. Raises: UnfitError."""
+        """Segmentations read and checked. Raises: NotApplicableError."""
         size = self.video(decision).size_hw
         tracks, faults = segmentations.read([msgspec.json.encode(found)], size)
         for fault in faults:
-            raise UnfitError(f"the track's frame {fault.frame} cannot be read: {fault.text}")
+            raise NotApplicableError(f"the track's frame {fault.frame} cannot be read: {fault.text}")
         for frame, rle in enumerate(tracks[0].rles):
             if rle is not None and tuple(rle["size"]) != size:
-                raise UnfitError(f"the track's mask in frame {frame} is of {tuple(rle['size'])}, expected {size}")
+                raise NotApplicableError(
+                    f"the track's mask in frame {frame} is of {tuple(rle['size'])}, expected {size}"
+                )
         return tracks[0]
 
     def add(self, decision: Decision, entry: Fields, found: list[Any]) -> None:
@@ -199,16 +205,16 @@ def open_labels(original: Original, log: Sequence[Decision]) -> Labels:
     is_file = isinstance(original, bytes)
     fields: Fields = dict(jsonfile.decode(original, dict[str, msgspec.Raw], "the labels") if is_file else original)
     entries = _list(fields, "annotations", optional=True)
-    heads = [_as(entry, _Head, "annotations") for entry in entries]
+    heads = [_as(entry, _AnnotationHead, "annotations") for entry in entries]
     ids = [head.id for head in heads]
-    videos = [_as(item, _Video, "videos") for item in _list(fields, "videos")]
+    videos = [_as(item, _VideoFields, "videos") for item in _list(fields, "videos")]
     highest = max((id for id in ids if type(id) is int and id > 0), default=0)
-    makers = [decision.id for decision in log if isinstance(decision.action, MAKERS)]
+    makers = [decision.id for decision in log if isinstance(decision.action, TRACK_CREATING)]
     return Labels(
         fields=fields,
         entries=entries,
         videos={video.id: video.facts for video in videos},
-        categories={_as(item, _Category, "categories").id for item in _list(fields, "categories")},
+        categories={_as(item, _CategoryFields, "categories").id for item in _list(fields, "categories")},
         owners=[head.video_id for head in heads],
         refs={id: place for place, id in enumerate(ids) if type(id) is int},
         twice={id for id, count in Counter(id for id in ids if type(id) is int).items() if count > 1},

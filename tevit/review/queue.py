@@ -1,10 +1,8 @@
-"""What to review first: every disagreement of labels and predictions, the most likely label errors before the rest."""
+"""The review queue: disagreements of labels and predictions, most likely label errors first, with likely answers."""
 
-import hashlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -14,14 +12,29 @@ from tevit.evaluation.errors import Errors, find_errors
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps
 from tevit.io.ytvis import Dataset, Results, open_dataset, read_results
-from tevit.review.decisions import Predicted
-from tevit.review.suspicion import COVERS, Suspicion, scene, suspicions
+from tevit.review.decisions import (
+    AcceptMasks,
+    Action,
+    AddTrack,
+    ChangeClass,
+    Decision,
+    DeleteTrack,
+    Keep,
+    Mask,
+    MergeTracks,
+    PredictionRef,
+    SwapIdentities,
+    Verdict,
+    decide,
+    to_mask,
+)
+from tevit.review.suspicion import COVERS, Suspicion, suspicions, video_evidence
 
 _REST = 0.05  # priorities below it are for errors that look like the model's own
 
 
 @dataclass(frozen=True)
-class Item:
+class ReviewItem:
     """One disagreement. kind: one of Suspicion's kinds or an error type of the evaluation. priority: in [0, 1].
 
     annotation_ids: the labels it is about, the first one mainly. prediction: its place in the results from 1, None
@@ -38,7 +51,7 @@ class Item:
     at: int | None = None
 
 
-def queue(gt: str | os.PathLike | Dataset, results: str | os.PathLike | Results) -> list[Item]:
+def review_queue(gt: str | os.PathLike | Dataset, results: str | os.PathLike | Results) -> list[ReviewItem]:
     """Everything in which labels and predictions disagree, the most likely label errors first; each object once.
 
     Raises: OSError or ValueError where something cannot be read or does not fit together.
@@ -46,13 +59,13 @@ def queue(gt: str | os.PathLike | Dataset, results: str | os.PathLike | Results)
     dataset = gt if isinstance(gt, Dataset) else open_dataset(gt)
     found = results if isinstance(results, Results) else read_results(results)
     measured = compute_overlaps(read_inputs(dataset, found), all_pairs=True)
-    return queue_of(dataset, measured, find_errors(measured))
+    return build_queue(dataset, measured, find_errors(measured))
 
 
-def queue_of(dataset: Dataset, measured: Overlaps, errors: Errors) -> list[Item]:
+def build_queue(dataset: Dataset, measured: Overlaps, errors: Errors) -> list[ReviewItem]:
     """The same of what the Errors tab has measured already (with all pairs)."""
     suspected = sorted(_suspected(measured, errors), key=lambda pair: (-pair[1].priority, pair[0]))
-    words = Questions(dataset, measured)
+    words = ItemBuilder(dataset, measured)
     seen, places = _Seen(), measured.inputs.predictions.ids
     items = [
         words.suspected(video, s)
@@ -66,7 +79,7 @@ def queue_of(dataset: Dataset, measured: Overlaps, errors: Errors) -> list[Item]
     return sorted(items, key=lambda item: -item.priority)
 
 
-def walk(dataset: Dataset) -> list[Item]:
+def all_labels(dataset: Dataset) -> list[ReviewItem]:
     """Every label of every video, in the file's order, for those who look through labels without a model."""
     found = []
     for video in dataset.videos:
@@ -75,14 +88,8 @@ def walk(dataset: Dataset) -> list[Item]:
             name = dataset.categories.get(annotation.category_id, f"class {annotation.category_id}").replace("_", " ")
             question = f"Is label {annotation.id} {_a(name)}, with the right masks in every frame?"
             frame = int(track.areas.argmax()) if len(track.areas) else 0
-            found.append(Item(video, "label", 0.0, frame, (annotation.id,), None, question))
+            found.append(ReviewItem(video, "label", 0.0, frame, (annotation.id,), None, question))
     return found
-
-
-def reference(path: str | os.PathLike, place: int) -> Predicted:
-    """How decisions name a prediction: the file, its SHA-256, and the place in it from 1."""
-    with open(path, "rb") as file:
-        return Predicted(Path(path).name, hashlib.file_digest(file, "sha256").hexdigest(), place)
 
 
 def _suspected(measured: Overlaps, errors: Errors) -> Iterable[tuple[int, Suspicion]]:
@@ -92,7 +99,7 @@ def _suspected(measured: Overlaps, errors: Errors) -> Iterable[tuple[int, Suspic
     recall = float((np.concatenate([np.zeros(0), *found]) >= COVERS).mean()) if any(map(len, found)) else 0.0
     for pairs in measured.pairs:
         video = measured.inputs.videos[pairs.video].id
-        yield from ((video, s) for s in suspicions(scene(measured, pairs, usual, recall)))
+        yield from ((video, s) for s in suspicions(video_evidence(measured, pairs, usual, recall)))
 
 
 def _named(measured: Overlaps, s: Suspicion) -> tuple[tuple[int, ...], int | None]:
@@ -101,7 +108,7 @@ def _named(measured: Overlaps, s: Suspicion) -> tuple[tuple[int, ...], int | Non
     return truths, int(measured.inputs.predictions.ids[s.prediction]) if s.prediction >= 0 else None
 
 
-def _rest(words: "Questions", r: ErrorRecord) -> Item:
+def _rest(words: "ItemBuilder", r: ErrorRecord) -> ReviewItem:
     item = words.about(r.type, r.video_id, r.truth_id, r.prediction_id, r.worst_frame)
     return replace(item, priority=_REST * min(max(r.score or 0.0, 0.0), 1.0))
 
@@ -135,7 +142,7 @@ _LEFT_OUT = (
 )
 
 
-class Questions:
+class ItemBuilder:
     """What people are asked, in words."""
 
     def __init__(self, dataset: Dataset, measured: Overlaps):
@@ -144,7 +151,7 @@ class Questions:
         self._rows = {int(id): row for row, id in enumerate(measured.inputs.predictions.ids)}
         self._label_classes = {annotation.id: annotation.category_id for annotation in dataset.annotations}
 
-    def suspected(self, video: int, s: Suspicion) -> Item:
+    def suspected(self, video: int, s: Suspicion) -> ReviewItem:
         """About what may be a label error."""
         truths, prediction = _named(self._measured, s)
         ask = {
@@ -158,9 +165,9 @@ class Questions:
         question = ask.format_map(self._facts(truths, prediction, s.at))
         # What is unlikely still comes before errors that look like the model's own.
         priority = _REST + (1 - _REST) * s.priority
-        return Item(video, s.kind, priority, s.frame, truths, prediction, question, s.at if s.at >= 0 else None)
+        return ReviewItem(video, s.kind, priority, s.frame, truths, prediction, question, s.at if s.at >= 0 else None)
 
-    def about(self, type: str, video: int, truth: int | None, prediction: int | None, frame: int | None) -> Item:
+    def about(self, type: str, video: int, truth: int | None, prediction: int | None, frame: int | None) -> ReviewItem:
         """About a track of the evaluation. type: an ErrorRecord's. truth: an annotation's id. prediction: its place.
         frame: the worst one. The item's priority is 0."""
         ask = {
@@ -176,7 +183,7 @@ class Questions:
         truths = () if truth is None else (truth,)
         kind = "duplicate prediction" if type == "duplicate" else type
         words = ask.format_map(self._facts(truths, prediction, -1))
-        return Item(video, kind, 0.0, frame or 0, truths, prediction, words)
+        return ReviewItem(video, kind, 0.0, frame or 0, truths, prediction, words)
 
     def _facts(self, truths: Sequence[int], prediction: int | None, at: int) -> dict[str, object]:
         labels = [self._name(self._label_classes[id]) for id in truths] + ["object"] * 2
@@ -195,3 +202,88 @@ class Questions:
 
 def _a(name: str) -> str:
     return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
+
+
+# --- the likely answers
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer. label: the words on its button."""
+
+    label: str
+    item: ReviewItem
+    verdict: Verdict
+    action: Action
+    prediction: PredictionRef | None
+
+    def decision(self, dataset: str, reviewer: str, note: str = "") -> Decision:
+        """The answer as a decision made now. dataset: the labels' `content_hash`."""
+        item = self.item
+        return decide(
+            dataset,
+            item.video_id,
+            self.verdict,
+            self.action,
+            reviewer,
+            tracks=item.annotation_ids,
+            prediction=self.prediction,
+            note=note,
+        )
+
+
+def likely_answers(
+    item: ReviewItem, dataset: Dataset, results: Results, prediction: PredictionRef | None
+) -> tuple[Answer, ...]:
+    """The likely answers, the label's correction first, then "the label is right" and "unclear".
+
+    prediction: how decisions name the item's prediction, None where it has none.
+    """
+    found = [
+        Answer(label, item, "label is wrong", action, prediction)
+        for label, action in _corrections(item, dataset, results)
+    ]
+    kept = "Nothing is missing" if not item.annotation_ids else "The label is right"
+    verdicts: dict[Verdict, str] = {"label is right": kept, "both wrong": "Both are wrong", "unclear": "Unclear"}
+    return (*found, *(Answer(label, item, verdict, Keep(), prediction) for verdict, label in verdicts.items()))
+
+
+def _corrections(item: ReviewItem, dataset: Dataset, results: Results) -> list[tuple[str, Action]]:
+    first = item.annotation_ids[0] if item.annotation_ids else 0
+    last = item.annotation_ids[-1] if item.annotation_ids else 0
+    if item.kind == "identity" and item.at is not None:
+        return [(f"Swap {first} and {last} from frame {item.at} on", SwapIdentities(first, last, item.at))]
+    if item.kind == "duplicate" and len(item.annotation_ids) == 2:
+        return [
+            (f"Delete label {last}", DeleteTrack(last)),
+            (f"Delete label {first}", DeleteTrack(first)),
+            (f"Merge {last} into {first}", MergeTracks(first, last)),
+        ]
+    if item.prediction is None:
+        return [(f"Delete label {first}", DeleteTrack(first))]
+    return _from_prediction(item, dataset, results)
+
+
+def _from_prediction(item: ReviewItem, dataset: Dataset, results: Results) -> list[tuple[str, Action]]:
+    assert item.prediction is not None
+    category = results.predictions[item.prediction - 1].category_id
+    name = dataset.categories.get(category, f"class {category}").replace("_", " ")
+    found = _predicted(item, dataset, results)
+    if not item.annotation_ids:
+        return [(f"Add it as a {name}", AddTrack(category, found))]
+    id = item.annotation_ids[0]
+    own = next(a.category_id for a in dataset.annotations_of(item.video_id) if a.id == id)
+    reclass: list[tuple[str, Action]] = [] if own == category else [(f"It is a {name}", ChangeClass(id, category))]
+    accept: list[tuple[str, Action]] = [("Take the predicted masks", AcceptMasks(id, 0, found))]
+    delete: list[tuple[str, Action]] = [(f"Delete label {id}", DeleteTrack(id))]
+    return [*reclass, *accept, *delete]
+
+
+def _predicted(item: ReviewItem, dataset: Dataset, results: Results) -> tuple[Mask | None, ...]:
+    """The prediction's masks, one or null for every frame of the video."""
+    assert item.prediction is not None
+    info = dataset.videos[item.video_id]
+    places = results.by_video[item.video_id]
+    track = results.masks(item.video_id, info.size_hw)[places.index(item.prediction - 1)]
+    found = [rle if area else None for rle, area in zip(track.rles, track.areas, strict=True)]
+    return tuple(map(to_mask, (found + [None] * info.length)[: info.length]))

@@ -1,5 +1,6 @@
 """What a review has changed, as CSV and as one HTML page that works offline, and what AP is before and after."""
 
+import base64
 import csv
 import os
 from collections import Counter
@@ -9,9 +10,12 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
+
 from tevit.evaluation import Evaluation, evaluate
 from tevit.io.files import atomic
-from tevit.io.ytvis import Dataset, open_dataset
+from tevit.io.ytvis import FPS, Dataset, open_dataset
+from tevit.results import Track, VideoResult
 from tevit.review.apply import Corrected
 from tevit.review.changes import COLUMNS, Change, class_name, find_changes, rows
 from tevit.review.decisions import VERDICTS, Decision
@@ -23,7 +27,7 @@ _KINDS = {"changed": "tracks changed", "added": "tracks added", "deleted": "trac
 
 
 @dataclass(frozen=True, eq=False)
-class Compared:
+class ModelComparison:
     """One model's figures by the original and by the corrected labels, in [0, 1]; -1: no ground truth."""
 
     name: str
@@ -44,14 +48,14 @@ class Compared:
 
 
 @dataclass(frozen=True, eq=False)
-class Made:
+class ReviewReport:
     """What was written, and what is in it. missing: why pictures are on grey, a sentence each."""
 
     corrected: Path
     table: Path
     page: Path
     changes: tuple[Change, ...]
-    models: tuple[Compared, ...]
+    models: tuple[ModelComparison, ...]
     missing: tuple[str, ...]
 
 
@@ -63,7 +67,7 @@ def write_report(
     *,
     frames: str | os.PathLike | None = None,
     predictions: Iterable[str | os.PathLike] = (),
-) -> Made:
+) -> ReviewReport:
     """Write corrected.json, changes.csv and report.html into `out`.
 
     corrected: what `correct` made of `gt` and `log`. frames: root of the data's frames, for the pictures.
@@ -75,11 +79,13 @@ def write_report(
     target = folder / "corrected.json"
     write_corrected(target, corrected.data, (gt,))
     new = open_dataset(target)
-    changes = find_changes(original, new, corrected.applied, corrected.made)
+    changes = find_changes(original, new, corrected.applied, corrected.new_ids)
     _write_table(folder / "changes.csv", changes, new)
-    models = [Compared(Path(path).name, evaluate(original, path), evaluate(new, path)) for path in predictions]
+    models = [ModelComparison(Path(path).name, evaluate(original, path), evaluate(new, path)) for path in predictions]
     missing = _write_page(folder / "report.html", Path(gt).name, new, log, corrected, changes, models, frames)
-    return Made(target, folder / "changes.csv", folder / "report.html", tuple(changes), tuple(models), tuple(missing))
+    return ReviewReport(
+        target, folder / "changes.csv", folder / "report.html", tuple(changes), tuple(models), tuple(missing)
+    )
 
 
 def write_corrected(path: str | os.PathLike, data: bytes, sources: Iterable[str | os.PathLike]) -> None:
@@ -105,12 +111,10 @@ def _write_page(
     log: Sequence[Decision],
     corrected: Corrected,
     changes: Sequence[Change],
-    models: Sequence[Compared],
+    models: Sequence[ModelComparison],
     frames: str | os.PathLike | None,
 ) -> list[str]:
     """Returns why pictures are on grey."""
-    from tevit.review.pictures import Pictures  # it imports OpenCV, which a log without changes does not need
-
     pictures = Pictures(dataset, frames)
     page = files("tevit").joinpath("templates/review.html").read_text("utf-8")
     parts = {
@@ -147,7 +151,7 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _cards(changes: Sequence[Change], models: Sequence[Compared]) -> str:
+def _cards(changes: Sequence[Change], models: Sequence[ModelComparison]) -> str:
     counts = Counter(change.kind for change in changes)
     cells = [(title, str(counts[kind])) for kind, title in _KINDS.items()]
     for model in models[:3]:
@@ -160,7 +164,7 @@ def _percent(value: float) -> str:
     return "none" if value < 0 else f"{100 * value:.1f}"
 
 
-def _model(model: Compared) -> str:
+def _model(model: ModelComparison) -> str:
     lines = [(name, *pair) for name, pair in model.figures().items()]
     lines += [(f"AP of {name}", *pair) for name, pair in model.classes().items()]
     body = "".join(_compared_row(escape(name), before, after) for name, before, after in lines)
@@ -242,3 +246,70 @@ def _footer(changes: Sequence[Change], missing: Sequence[str]) -> str:
     if missing:
         said += f" Without frames, on grey: {'; '.join(missing[:3])}{' …' if len(missing) > 3 else ''}."
     return said
+
+
+# --- pictures
+
+_WIDTH = 320  # pixels
+_GREY = 96
+
+
+class Pictures:
+    """Draws the pictures of one data set's changes. missing: why videos are on grey, a sentence each."""
+
+    def __init__(self, dataset: Dataset, frames: str | os.PathLike | None):
+        self._dataset, self._root = dataset, frames
+        self._files: dict[int, list[Path] | None] = {}
+        self.missing: list[str] = []
+
+    def pair(self, change: Change) -> tuple[str, str]:
+        """The picture before and the one after, as data URIs of JPEG."""
+        picture = _quiet(self._frame(change.video_id, change.frame))
+        return self._draw(picture, change, change.before), self._draw(picture, change, change.after)
+
+    def _draw(self, picture: np.ndarray, change: Change, track: Track | None) -> str:
+        import cv2  # here: a log without changes does not need it
+
+        from tevit.video.overlay import overlay
+
+        info = self._dataset.videos[change.video_id]
+        shown = () if track is None else (track,)
+        times = np.arange(info.length) / FPS
+        result = VideoResult(info.id, info.name, info.size_hw, times, self._dataset.categories, shown)
+        drawn = overlay(picture, result, change.frame, opacity=0.55, labels=False)
+        if drawn.shape[1] > _WIDTH:
+            size = _WIDTH, max(1, round(drawn.shape[0] * _WIDTH / drawn.shape[1]))
+            drawn = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)
+        _, data = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
+        return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+
+    def _frame(self, video: int, frame: int) -> np.ndarray:
+        from PIL import Image
+
+        height, width = self._dataset.videos[video].size_hw
+        files = self._found(video)
+        try:
+            if files:
+                with Image.open(files[frame]) as image:
+                    return np.asarray(image.convert("RGB").resize((width, height)))
+        except OSError as error:
+            self.missing.append(f"frame {frame} of video {video} cannot be read: {error}")
+        return np.full((height, width, 3), _GREY, np.uint8)
+
+    def _found(self, video: int) -> list[Path] | None:
+        if video not in self._files:
+            self._files[video] = None
+            try:
+                if self._root is not None:
+                    self._files[video] = self._dataset.frame_files(video, self._root)
+            except (OSError, ValueError) as error:
+                self.missing.append(str(error))
+        return self._files[video]
+
+
+def _quiet(picture: np.ndarray) -> np.ndarray:
+    """Darker and without colours, so that the mask is what one sees: uint8 (H, W, 3)."""
+    import cv2
+
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+    return np.repeat((0.7 * grey).astype(np.uint8)[..., None], 3, axis=2)

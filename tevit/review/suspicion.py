@@ -36,7 +36,7 @@ class Suspicion:
 
 
 @dataclass(frozen=True, eq=False)
-class Scene:
+class VideoEvidence:
     """One video as the questions need it; d and g are positions in `pairs`.
 
     trust: float64 (D,), in [0, 1): 1/2 where the score is that of a usual right prediction. classes_d, classes_g:
@@ -57,14 +57,14 @@ class Scene:
     recall: float
 
 
-def scene(measured: Overlaps, pairs: VideoPairs, usual: float, recall: float) -> Scene:
+def video_evidence(measured: Overlaps, pairs: VideoPairs, usual: float, recall: float) -> VideoEvidence:
     """usual: the median score of right predictions."""
     truths, predictions = measured.inputs.truths, measured.inputs.predictions
     scores = np.maximum(predictions.scores[pairs.predictions], 0)
     masks_t, masks_p = truths.masks(pairs.truths.tolist()), predictions.masks(pairs.predictions.tolist())
     later = [m._replace(length=m.length + 1, frames=m.frames + 1) for m in masks_t]
     length, stride = extent([*later, *masks_p])
-    return Scene(
+    return VideoEvidence(
         pairs=pairs,
         trust=scores / np.maximum(scores + usual, 1e-9),
         classes_d=predictions.categories[pairs.predictions],
@@ -79,17 +79,17 @@ def scene(measured: Overlaps, pairs: VideoPairs, usual: float, recall: float) ->
     )
 
 
-def suspicions(scene: Scene) -> Iterator[Suspicion]:
+def suspicions(evidence: VideoEvidence) -> Iterator[Suspicion]:
     """Every possible label error of one video, in no order."""
-    yield from _classes(scene)
-    yield from _missing(scene)
-    yield from _misplaced(scene)
-    yield from _duplicates(scene)
-    yield from _identities(scene)
-    yield from _unpredicted(scene)
+    yield from _classes(evidence)
+    yield from _missing(evidence)
+    yield from _misplaced(evidence)
+    yield from _duplicates(evidence)
+    yield from _identities(evidence)
+    yield from _unpredicted(evidence)
 
 
-def _classes(s: Scene) -> Iterator[Suspicion]:
+def _classes(s: VideoEvidence) -> Iterator[Suspicion]:
     """A prediction fits in place and time, its class does not; less so if the label's class is predicted there too."""
     for d, g in zip(*np.nonzero(s.ious >= COVERS), strict=True):
         if s.classes_d[d] == s.classes_g[g] or s.crowd[g]:
@@ -99,7 +99,7 @@ def _classes(s: Scene) -> Iterator[Suspicion]:
         yield _found(s, "class", s.trust[d] * _agreement(s, d, g) * against, (g,), d, _best_frame(s, d, g))
 
 
-def _missing(s: Scene) -> Iterator[Suspicion]:
+def _missing(s: VideoEvidence) -> Iterator[Suspicion]:
     """Predictions that last, on something that no label shows; of several on one object the best."""
     areas = s.pairs.prediction_areas.astype(float)
     covered = s.pairs.common.max(axis=1, initial=0).sum(axis=1) / np.maximum(areas.sum(axis=1), 1)
@@ -121,7 +121,7 @@ def _all_ious(a: Spans, b: Spans, of_a: Sequence[int] | np.ndarray, of_b: Sequen
     return track_ious(*frame_overlaps(a, b, pairs)).reshape(len(of_a), len(of_b))
 
 
-def _misplaced(s: Scene) -> Iterator[Suspicion]:
+def _misplaced(s: VideoEvidence) -> Iterator[Suspicion]:
     """Label and prediction are each other's nearest, of one size, and apart by as much in every frame."""
     if not s.ious.size:
         return
@@ -137,7 +137,7 @@ def _misplaced(s: Scene) -> Iterator[Suspicion]:
         yield _found(s, "misplaced", priority, (g,), d, _worst_frame(s, d, g))
 
 
-def _duplicates(s: Scene) -> Iterator[Suspicion]:
+def _duplicates(s: VideoEvidence) -> Iterator[Suspicion]:
     """Two labels on one object, whatever the model says."""
     every = range(len(s.classes_g))
     ious = _all_ious(s.labels, s.labels, every, every) if len(every) > 1 else np.zeros((1, 1))
@@ -149,7 +149,7 @@ def _duplicates(s: Scene) -> Iterator[Suspicion]:
             yield _found(s, "duplicate", iou * weight, (a, b), -1, int(np.argmax(both)))
 
 
-def _identities(s: Scene) -> Iterator[Suspicion]:
+def _identities(s: VideoEvidence) -> Iterator[Suspicion]:
     """Two labels that change places: a prediction follows one, then the other; and both would jump less if swapped."""
     length = s.frame_ious.shape[2]
     if len(s.classes_g) < 2 or length < 2:
@@ -167,7 +167,7 @@ def _identities(s: Scene) -> Iterator[Suspicion]:
         yield _found(s, "identity", min(float(total[at]), 1.0), (a, b), follower, at, at)
 
 
-def _follow(s: Scene, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
+def _follow(s: VideoEvidence, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
     """For a swap at each frame: what the most trusted follower and its counterpart gain in IoU; and the follower, -1
     where there is none. float64 and int64 (T,)."""
     length = s.frame_ious.shape[2]
@@ -180,7 +180,7 @@ def _follow(s: Scene, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
     return gains[0].max(axis=0) + gains[1].max(axis=0), np.where(best.max(axis=0) > 0, best.argmax(axis=0), -1)
 
 
-def _swapped(s: Scene, a: int, b: int) -> np.ndarray:
+def _swapped(s: VideoEvidence, a: int, b: int) -> np.ndarray:
     """IoU of every prediction with label a up to each frame and label b from it on, float64 (D, T)."""
     parts = []
     for table in (s.pairs.common, s.pairs.union):
@@ -190,7 +190,7 @@ def _swapped(s: Scene, a: int, b: int) -> np.ndarray:
     return parts[0] / np.maximum(parts[1], 1)
 
 
-def _continuity(s: Scene) -> np.ndarray:
+def _continuity(s: VideoEvidence) -> np.ndarray:
     """How much better two labels would go on if they were swapped at a frame: float64 (G, G, T), IoU, mean of both.
 
     0 where one of the two is not seen in that frame or the one before.
@@ -205,7 +205,7 @@ def _continuity(s: Scene) -> np.ndarray:
     return gain * (seen[:, None] & seen[None])
 
 
-def _unpredicted(s: Scene) -> Iterator[Suspicion]:
+def _unpredicted(s: VideoEvidence) -> Iterator[Suspicion]:
     """A label that no prediction comes near, by a model that finds most others."""
     for g in np.flatnonzero(~s.crowd).tolist():
         near = s.ious[:, g].max(initial=0)
@@ -214,22 +214,24 @@ def _unpredicted(s: Scene) -> Iterator[Suspicion]:
             yield _found(s, "unpredicted", priority, (g,), -1, int(np.argmax(s.pairs.truth_areas[g])))
 
 
-def _found(s: Scene, kind: str, priority: float, truths: Sequence[int], d: int, frame: int, at: int = -1) -> Suspicion:
+def _found(
+    s: VideoEvidence, kind: str, priority: float, truths: Sequence[int], d: int, frame: int, at: int = -1
+) -> Suspicion:
     rows = tuple(int(s.pairs.truths[g]) for g in truths)
     row = int(s.pairs.predictions[d]) if d >= 0 else -1
     return Suspicion(kind, float(np.clip(priority, 0, 1)), rows, row, frame, at)
 
 
-def _agreement(s: Scene, d: int, g: int) -> float:
+def _agreement(s: VideoEvidence, d: int, g: int) -> float:
     """The share of frames, of those in which either is there, in which the two masks show one object."""
     either = (s.pairs.prediction_areas[d] > 0) | (s.pairs.truth_areas[g] > 0)
     return float((s.frame_ious[d, g, either] >= COVERS).mean())
 
 
-def _best_frame(s: Scene, d: int, g: int) -> int:
+def _best_frame(s: VideoEvidence, d: int, g: int) -> int:
     return int(np.argmax(s.frame_ious[d, g]))
 
 
-def _worst_frame(s: Scene, d: int, g: int) -> int:
+def _worst_frame(s: VideoEvidence, d: int, g: int) -> int:
     both = (s.pairs.prediction_areas[d] > 0) & (s.pairs.truth_areas[g] > 0)
     return int(np.argmin(np.where(both, s.frame_ious[d, g], 2))) if both.any() else 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from app.tabs.review.log_state import Ledger
+from app.tabs.review.log_state import IndexedLog
 from tevit.io import json as jsonfile
 from tevit.io.ytvis import parse_dataset
 from tevit.results import VideoResult
@@ -49,11 +49,11 @@ class Originals:
             self._annotations[head.video_id].append(raw)
             self._highest = max(self._highest, head.id)
 
-    def now(self, video: int, ledger: Ledger) -> Now:
+    def now(self, video: int, ledger: IndexedLog) -> Now:
         """A video as the log has it. Raises: ValueError where its masks cannot be read."""
         found = correct(self._labels(video), ledger.of_video(video), only_fitting=True)
-        made = {id: self._highest + ledger.makers[id] for id in found.made}
-        numbers = {number: made[id] for id, number in found.made.items()}
+        made = {id: self._highest + ledger.makers[id] for id in found.new_ids}
+        numbers = {number: made[id] for id, number in found.new_ids.items()}
         result = parse_dataset(found.data, "the corrected labels").video(video)
         tracks = tuple(replace(track, id=numbers.get(track.id, track.id)) for track in result.tracks)
         changes = sum(not isinstance(decision.action, Keep) for decision in found.applied)

@@ -15,13 +15,13 @@ from app.tabs.review import responses as answers
 from app.tabs.review import views as panels
 from app.tabs.review.from_errors import picked
 from app.tabs.review.layout import ReviewComponents
-from app.tabs.review.log_state import Ledger, about
+from app.tabs.review.log_state import IndexedLog, decision_key
 from app.tabs.review.page_state import Looking, Page
 from app.tabs.review.responses import Said
 from app.tabs.review.session import WALK, Asked, Reviewing
 from tevit.progress import Progress
-from tevit.review.choices import Choice
 from tevit.review.decisions import AddTrack, Decision, Resolve, decide
+from tevit.review.queue import Answer
 
 Queue = tuple[Sequence[Asked], str]
 """Questions, and the filter that they come of, in words: "" for none."""
@@ -166,7 +166,7 @@ class Review:
         page.place = place
         return {"kind": "saved", "text": "saved"}
 
-    def _chosen(self, page: Page, said: Said, added: Decision | None) -> Choice:
+    def _chosen(self, page: Page, said: Said, added: Decision | None) -> Answer:
         """added: the decision by which the question's prediction is a label already."""
         if said.extra is not None:
             info = self.reviewing.project.info(page.item.video_id)
@@ -193,7 +193,7 @@ class Review:
         target = (self.reviewing.undo if undo else self.reviewing.redo)(said.reviewer)
         if target is None:
             return {"kind": "note", "text": f"There is nothing of {said.reviewer} to {said.kind}."}
-        if (key := about(target)) in page.keys:
+        if (key := decision_key(target)) in page.keys:
             page.place = page.keys.index(key)
         words = panels.words_of(target, self.reviewing.project.dataset.categories)
         return {"kind": "saved", "text": f"saved: {'undone' if undo else 'done again'} “{words}”"}
@@ -221,7 +221,7 @@ class Review:
             )
         return updates
 
-    def _player(self, page: Page, ledger: Ledger, moved: bool) -> Updates:
+    def _player(self, page: Page, ledger: IndexedLog, moved: bool) -> Updates:
         """On the item's frame, both sides selected; the same video is not opened again."""
         fresh = self.looking.open(page, ledger)
         assert page.show is not None

@@ -8,9 +8,9 @@ from app.tabs.review.session import Reviewing
 from tevit.evaluation import evaluate
 from tevit.io.ytvis import open_dataset
 from tevit.progress import Progress
-from tevit.review.apply import Corrected, correct, fit, other_versions
+from tevit.review.apply import Corrected, check_applicable, correct, other_versions
 from tevit.review.decisions import Decision, parse_log
-from tevit.review.report import Compared, write_corrected, write_report
+from tevit.review.report import ModelComparison, write_corrected, write_report
 
 MOST_LOG_BYTES = 2_000_000_000
 
@@ -75,7 +75,7 @@ def write(name: str, reviewing: Reviewing, folder: Path) -> list[str]:
     return left_out(found)
 
 
-def compare(reviewing: Reviewing, folder: Path, progress: Progress) -> tuple[list[Compared], int]:
+def compare(reviewing: Reviewing, folder: Path, progress: Progress) -> tuple[list[ModelComparison], int]:
     """Every model by the original and by the corrected labels; and how many decisions these come of.
 
     Raises: OSError, ValueError; and what `progress` raises.
@@ -86,7 +86,7 @@ def compare(reviewing: Reviewing, folder: Path, progress: Progress) -> tuple[lis
     assert project.truth is not None
     write_corrected(folder / "corrected.json", found.data, (project.truth.path,))
     versions = project.dataset, open_dataset(folder / "corrected.json")
-    models: list[Compared] = []
+    models: list[ModelComparison] = []
     for model, results in zip(project.models, project.results, strict=True):
         pair = []
         for version, words in zip(versions, ("original", "corrected"), strict=True):
@@ -95,7 +95,7 @@ def compare(reviewing: Reviewing, folder: Path, progress: Progress) -> tuple[lis
                 progress(said, done, total)
 
             pair.append(evaluate(version, results, progress=note))
-        models.append(Compared(model.name, *pair))
+        models.append(ModelComparison(model.name, *pair))
     return models, len(log)
 
 
@@ -116,8 +116,8 @@ def _fitting(
     """What of the new fits the labels with our log, and why the rest does not: also what needs a part of the rest."""
     unfit: list[str] = []
     while True:
-        fits = fit([*ours, *new], original)[len(ours) :]
-        bad = [one for one in fits if not one.fits]
+        fits = check_applicable([*ours, *new], original)[len(ours) :]
+        bad = [one for one in fits if not one.applicable]
         if not bad:
             return new, tuple(unfit)
         unfit += map(str, bad)

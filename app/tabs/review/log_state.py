@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 
-from tevit.review.decisions import MAKERS, AddTrack, Decision, Redo, Undo, Verdict
+from tevit.review.decisions import TRACK_CREATING, AddTrack, Decision, Redo, Undo, Verdict
 from tevit.review.log import Disagreement, standing
 
 _PAUSE_SECONDS = 600  # between two decisions: a longer one is no time that an item took
@@ -26,7 +26,7 @@ class Done:
     reviewers: tuple[str, ...]
 
 
-class Ledger:
+class IndexedLog:
     """The log as pages need it, brought up to date by `add`. Not for several threads at once."""
 
     def __init__(self) -> None:
@@ -47,12 +47,12 @@ class Ledger:
         for decision in new:
             self.log.append(decision)
             self._by_id[decision.id] = decision
-            if isinstance(decision.action, MAKERS):
+            if isinstance(decision.action, TRACK_CREATING):
                 self.makers[decision.id] = len(self.makers) + 1
             if isinstance(decision.action, Undo | Redo):
                 self._switch(decision)
             elif decision.verdict is not None:
-                self._about.setdefault(about(decision), []).append(decision)
+                self._about.setdefault(decision_key(decision), []).append(decision)
                 self._count(decision, 1)
                 self._clock(decision)
             video = self._video(decision)
@@ -139,7 +139,7 @@ class Ledger:
         return None
 
 
-def about(decision: Decision) -> Key:
+def decision_key(decision: Decision) -> Key:
     """What a decision is about, to be compared with `Reviewing.key`: what is done to a track that was made of a
     prediction is about that prediction."""
     made = decision.prediction is not None and all(isinstance(ref, str) for ref in decision.tracks)

@@ -12,11 +12,10 @@ from app.player.routes import ViewRegistry
 from app.tabs.review import responses as answers
 from app.tabs.review import views as panels
 from app.tabs.review.corrected import Now
-from app.tabs.review.log_state import Key, Ledger
+from app.tabs.review.log_state import IndexedLog, Key
 from app.tabs.review.session import Asked, Reviewing
 from tevit.results import VideoResult
-from tevit.review.choices import Choice
-from tevit.review.queue import Item
+from tevit.review.queue import Answer, ReviewItem
 
 TRUTH, CORRECTED, PREDICTION = "Ground truth", "Corrected", "Prediction"
 KEPT_SHOWS = 4  # of a page, after it has gone on
@@ -47,7 +46,7 @@ class Page:
     heard: int = -1
     drawn: tuple[bool, int] = (False, 0)
     old: list[str] = field(default_factory=list)
-    answers: dict[str, Choice] = field(default_factory=dict)
+    answers: dict[str, Answer] = field(default_factory=dict)
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -56,7 +55,7 @@ class Page:
         return self.queue[self.place]
 
     @property
-    def item(self) -> Item:
+    def item(self) -> ReviewItem:
         """What it is about."""
         return self.asked.item
 
@@ -79,18 +78,18 @@ class Looking:
 
     # --- the queue
 
-    def begin(self, page: Page, queue: Sequence[Asked], ledger: Ledger) -> None:
+    def begin(self, page: Page, queue: Sequence[Asked], ledger: IndexedLog) -> None:
         """Another queue, at its first question that nobody has answered."""
         page.queue, page.keys = tuple(queue), tuple(map(self.reviewing.key, queue))
         page.place = self.open_from(page, ledger, 0) or 0
 
-    def open_from(self, page: Page, ledger: Ledger, start: int) -> int | None:
+    def open_from(self, page: Page, ledger: IndexedLog, start: int) -> int | None:
         """The next question that nobody has answered, round the queue's end; None where there is none."""
         count = len(page.keys)
         places = ((start + step) % count for step in range(count))
         return next((place for place in places if ledger.done(page.keys[place]) is None), None)
 
-    def done(self, page: Page, ledger: Ledger) -> int:
+    def done(self, page: Page, ledger: IndexedLog) -> int:
         """How many questions are answered."""
         return sum(ledger.done(key) is not None for key in page.keys)
 
@@ -98,7 +97,7 @@ class Looking:
         """Of the question that is open: the same wherever it is asked."""
         return f"{self.reviewing.hash[:8]}:{':'.join(map(str, page.key))}"
 
-    def listed(self, page: Page, ledger: Ledger, decided: int) -> str:
+    def listed(self, page: Page, ledger: IndexedLog, decided: int) -> str:
         """The queue round the question that is open."""
         total = len(page.queue)
         first, last = max(0, page.place - panels.AROUND), min(total, page.place + panels.AROUND + 1)
@@ -111,7 +110,7 @@ class Looking:
 
     # --- the player
 
-    def open(self, page: Page, ledger: Ledger) -> bool:
+    def open(self, page: Page, ledger: IndexedLog) -> bool:
         """Bring the show to the question that is open; returns whether the player must take it anew."""
         video, project = page.item.video_id, self.reviewing.project
         other = page.wanted != (video, page.asked.model)
@@ -147,7 +146,7 @@ class Looking:
         while len(page.old) > KEPT_SHOWS:
             self.shows.drop(page.old.pop(0))
 
-    def pair(self, page: Page, ledger: Ledger) -> list[list[int]]:
+    def pair(self, page: Page, ledger: IndexedLog) -> list[list[int]]:
         """What the question is about, as [layer, track] of the show."""
         assert page.show is not None
         found = []
@@ -157,7 +156,7 @@ class Looking:
             found += [[place, id] for id in ids if id in known]
         return found
 
-    def _labels(self, page: Page, ledger: Ledger) -> Sequence[int]:
+    def _labels(self, page: Page, ledger: IndexedLog) -> Sequence[int]:
         """The labels that the question is about: also one that was made of the prediction."""
         added = ledger.added(page.key)
         made = page.now.made.get(added.id) if added is not None and page.now is not None else None
@@ -170,7 +169,7 @@ class Looking:
 
     # --- the question
 
-    def question(self, page: Page, ledger: Ledger) -> dict[str, Any]:
+    def question(self, page: Page, ledger: IndexedLog) -> dict[str, Any]:
         """As `player/review.js` takes it."""
         item, project = page.item, self.reviewing.project
         names, info = project.dataset.categories, project.info(item.video_id)
@@ -197,7 +196,7 @@ class Looking:
             **self._mask(page, ledger),
         }
 
-    def _mask(self, page: Page, ledger: Ledger) -> Mapping[str, Any]:
+    def _mask(self, page: Page, ledger: IndexedLog) -> Mapping[str, Any]:
         """What a correction of a frame begins with, and what it may take instead: [layer, track] of the show."""
         pair = self.pair(page, ledger)
         return {"own": pair[0] if pair else None, "taken": pair[-1] if page.item.prediction and pair else None}

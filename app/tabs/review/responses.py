@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from tevit.io.ytvis import VideoInfo
-from tevit.review.choices import Choice
 from tevit.review.decisions import (
     AcceptMasks,
     Action,
@@ -23,7 +22,7 @@ from tevit.review.decisions import (
     SwapIdentities,
     TrackRef,
 )
-from tevit.review.queue import Item
+from tevit.review.queue import Answer, ReviewItem
 
 MOST_LETTERS = 4_000  # of a note
 MOST_COUNTS = 4_000_000  # letters of one mask
@@ -40,9 +39,9 @@ _VERDICTS = {"label is right": "1", "both wrong": "7", "unclear": "0"}
 KINDS = ("save", "undo", "redo", "next", "previous", "go", "look", "resolve", "labels")
 
 
-def by_key(choices: Sequence[Choice]) -> dict[str, Choice]:
+def by_key(choices: Sequence[Answer]) -> dict[str, Answer]:
     """The same kind of answer always has the same key: 1 right, 2 as predicted, 3 delete, 4 class, 0 unclear."""
-    found: dict[str, Choice] = {}
+    found: dict[str, Answer] = {}
     for choice in choices:
         kept = isinstance(choice.action, Keep)
         keys = _VERDICTS[choice.verdict] if kept else _KEYS[type(choice.action)]
@@ -94,8 +93,8 @@ def _text(said: Mapping[str, Any], name: str, most: int) -> str:
 
 
 def other(
-    extra: Mapping[str, Any], item: Item, info: VideoInfo, taken: Choice | None, made: str | None = None
-) -> Choice:
+    extra: Mapping[str, Any], item: ReviewItem, info: VideoInfo, taken: Answer | None, made: str | None = None
+) -> Answer:
     """An answer that is not among the likely ones. taken: the likely one that has the predicted masks. made: the
     decision by which the prediction of an item without a label has become one.
 
@@ -108,7 +107,7 @@ def other(
         words, action = "Add it with changes", _added(extra, taken.action, info)
     else:
         raise ValueError("there is neither a label nor a prediction to change")
-    return Choice(words, item, "label is wrong", action, None if taken is None else taken.prediction)
+    return Answer(words, item, "label is wrong", action, None if taken is None else taken.prediction)
 
 
 def _added(extra: Mapping[str, Any], track: AddTrack, info: VideoInfo) -> AddTrack:
@@ -129,7 +128,7 @@ def _added(extra: Mapping[str, Any], track: AddTrack, info: VideoInfo) -> AddTra
     return AddTrack(track.category_id, tuple(masks))
 
 
-def _other(extra: Mapping[str, Any], id: TrackRef, info: VideoInfo, taken: Choice | None) -> tuple[str, Action]:
+def _other(extra: Mapping[str, Any], id: TrackRef, info: VideoInfo, taken: Answer | None) -> tuple[str, Action]:
     kind = extra.get("do")
     if kind == "class":
         category = _whole(extra, "category", 0, math.inf)

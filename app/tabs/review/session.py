@@ -13,16 +13,15 @@ from typing import cast
 
 from app.analysis.comparison import Comparison
 from app.projects.project import Project
-from app.storage.review_log import Store
+from app.storage.review_log import ReviewStore
 from app.tabs.review.bootstrap import with_labels
 from app.tabs.review.corrected import Now, Originals
-from app.tabs.review.log_state import Key, Ledger
+from app.tabs.review.log_state import IndexedLog, Key
 from tevit.io.ytvis import Dataset, Results
 from tevit.progress import Progress
-from tevit.review.choices import Choice, choices
-from tevit.review.decisions import Decision, Predicted, Redo, Undo, decide
+from tevit.review.decisions import Decision, PredictionRef, Redo, Undo, decide
 from tevit.review.labels import content_hash
-from tevit.review.queue import Item, Questions, queue_of, walk
+from tevit.review.queue import Answer, ItemBuilder, ReviewItem, all_labels, build_queue, likely_answers
 
 WALK = ""  # in the place of a model's name: all tracks of all videos
 
@@ -31,7 +30,7 @@ WALK = ""  # in the place of a model's name: all tracks of all videos
 class Asked:
     """A question. model: whose prediction it is about; WALK for none."""
 
-    item: Item
+    item: ReviewItem
     model: str
 
 
@@ -41,8 +40,8 @@ class Reviewing:
     def __init__(self, project: Project):
         self._given = project
         self._lock = threading.RLock()
-        self._store: Store | None = None
-        self._ledger = Ledger()
+        self._store: ReviewStore | None = None
+        self._ledger = IndexedLog()
         self._queues: dict[str, tuple[Asked, ...]] = {}
         self._making: dict[str, threading.Lock] = {}
 
@@ -68,11 +67,11 @@ class Reviewing:
         return "" if self.project.dataset.videos else "This data set has no videos."
 
     @property
-    def store(self) -> Store:
-        """The log on disk, opened when it is first asked for. Raises: as `Store`."""
+    def store(self) -> ReviewStore:
+        """The log on disk, opened when it is first asked for. Raises: as `ReviewStore`."""
         with self._lock:
             if self._store is None:
-                self._store = Store(self._given.folder)
+                self._store = ReviewStore(self._given.folder)
             return self._store
 
     @cached_property
@@ -90,12 +89,12 @@ class Reviewing:
     def _originals(self) -> Originals:
         return Originals(self.original)
 
-    def now(self, video: int, ledger: Ledger) -> Now:
+    def now(self, video: int, ledger: IndexedLog) -> Now:
         """A video's labels as the log has them. Raises: OSError, ValueError."""
         return self._originals.now(video, ledger)
 
     @contextmanager
-    def ledger(self) -> Iterator[Ledger]:
+    def ledger(self) -> Iterator[IndexedLog]:
         """Brought up to date with the log on disk; nobody changes it inside. Raises: OSError."""
         with self._lock:
             log = self.store.decisions()
@@ -139,7 +138,7 @@ class Reviewing:
         """Errors of the tab Errors in their order, each object once. rows: of the findings' table."""
 
         dataset = self.project.dataset
-        questions = {model.name: Questions(dataset, model.overlaps) for model in findings.models}
+        questions = {model.name: ItemBuilder(dataset, model.overlaps) for model in findings.models}
         found: dict[Key, Asked] = {}
         for index in rows:
             r = findings.row(index)
@@ -149,10 +148,10 @@ class Reviewing:
                 found.setdefault(self.key(asked), asked)
         return tuple(found.values())
 
-    def _make(self, model: str, progress: Progress | None) -> Sequence[Item]:
+    def _make(self, model: str, progress: Progress | None) -> Sequence[ReviewItem]:
         project = self.project
         if model == WALK:
-            return walk(project.dataset)
+            return all_labels(project.dataset)
         results = project.results[project.model_index(model)]
         if not project.has_truth:
             return unlabelled(project.dataset, results)
@@ -161,7 +160,7 @@ class Reviewing:
         from tevit.evaluation.overlaps import compute_overlaps
 
         measured = compute_overlaps(read_inputs(project.dataset, results), progress=progress, all_pairs=True)
-        return queue_of(project.dataset, measured, find_errors(measured))
+        return build_queue(project.dataset, measured, find_errors(measured))
 
     def key(self, asked: Asked) -> Key:
         """What a question is about."""
@@ -173,21 +172,21 @@ class Reviewing:
     def _file(self, model: str):
         return self.project.models[self.project.model_index(model)].file
 
-    def reference(self, asked: Asked) -> Predicted | None:
+    def reference(self, asked: Asked) -> PredictionRef | None:
         """How decisions name the question's prediction."""
         if asked.item.prediction is None:
             return None
         file = self._file(asked.model)
-        return Predicted(Path(file.path).name, file.sha256, asked.item.prediction)
+        return PredictionRef(Path(file.path).name, file.sha256, asked.item.prediction)
 
-    def choices(self, asked: Asked) -> tuple[Choice, ...]:
+    def choices(self, asked: Asked) -> tuple[Answer, ...]:
         """The likely answers. Raises: ValueError where masks cannot be read."""
         # Without a prediction nothing is looked up in the results.
         results = self.project.results[self.project.model_index(asked.model)] if asked.model else cast(Results, None)
-        return choices(asked.item, self.project.dataset, results, self.reference(asked))
+        return likely_answers(asked.item, self.project.dataset, results, self.reference(asked))
 
 
-def unlabelled(dataset: Dataset, results: Results) -> list[Item]:
+def unlabelled(dataset: Dataset, results: Results) -> list[ReviewItem]:
     """Without any label every prediction is asked about, the most confident first: how annotations are begun."""
     found = []
     for video in dataset.videos:
@@ -197,5 +196,5 @@ def unlabelled(dataset: Dataset, results: Results) -> list[Item]:
             question = f"Is there a {name}? The model sees it ({prediction.score:.2f})."
             if track.areas.any():
                 frame = int(track.areas.argmax())
-                found.append(Item(video, "missing", prediction.score, frame, (), place + 1, question))
+                found.append(ReviewItem(video, "missing", prediction.score, frame, (), place + 1, question))
     return sorted(found, key=lambda item: -item.priority)

@@ -6,15 +6,14 @@ from html import escape
 
 import numpy as np
 
-from app.tabs.review.log_state import Ledger
+from app.tabs.review.log_state import IndexedLog
 from tevit.masks import ops as masks
 from tevit.results import Track, VideoResult
 from tevit.review import Disagreement
-from tevit.review.choices import Choice
 from tevit.review.decisions import VERDICTS, Decision, Verdict
 from tevit.review.log import summary
-from tevit.review.queue import Item
-from tevit.review.report import Compared
+from tevit.review.queue import Answer, ReviewItem
+from tevit.review.report import ModelComparison
 
 AROUND = 40  # rows of the queue before and after the one that is shown: the page stays small however long it is
 NOTHING_MADE = '<p class="hint">AP by the original and by the corrected labels: not worked out yet.</p>'
@@ -25,12 +24,12 @@ def notices(sentences: Sequence[str]) -> str:
     return "".join(f'<p class="problem" role="alert">{escape(sentence)}</p>' for sentence in sentences)
 
 
-def buttons(answers: Mapping[str, Choice]) -> list[dict[str, str]]:
+def buttons(answers: Mapping[str, Answer]) -> list[dict[str, str]]:
     """The answers as the page shows them."""
     return [{"key": key, "label": choice.label, "verdict": choice.verdict} for key, choice in answers.items()]
 
 
-def sides(item: Item, truths: VideoResult | None, found: VideoResult | None) -> list[dict[str, str]]:
+def sides(item: ReviewItem, truths: VideoResult | None, found: VideoResult | None) -> list[dict[str, str]]:
     """What labels and prediction say about the object: one line each, and how they overlap."""
     labels = [track for id in item.annotation_ids if (track := _track(truths, id))]
     said = [_side("Ground truth", track, truths, item.frame) for track in labels]
@@ -74,7 +73,9 @@ def words_of(decision: Decision, names: Mapping[int, str]) -> str:
 # --- the queue
 
 
-def queue(rows: Sequence[tuple[int, Item, str, str]], place: int, done: int, total: int, rest: tuple[int, int]) -> str:
+def queue(
+    rows: Sequence[tuple[int, ReviewItem, str, str]], place: int, done: int, total: int, rest: tuple[int, int]
+) -> str:
     """rows: (place, item, video's name, who decided) of those around `place`. rest: items before and after them."""
     head = f'<div class="title"><strong>Queue</strong><span>{done} of {total} decided</span></div>'
     before, after = (f'<li class="hint">{n} more</li>' if n else "" for n in rest)
@@ -82,7 +83,7 @@ def queue(rows: Sequence[tuple[int, Item, str, str]], place: int, done: int, tot
     return f'{head}<ol class="tracks queue">{before}{body}{after}</ol>'
 
 
-def _row(place: int, item: Item, video: str, by: str, here: bool) -> str:
+def _row(place: int, item: ReviewItem, video: str, by: str, here: bool) -> str:
     mark = f'<span class="score" title="decided by {escape(by, quote=True)}">✓ {escape(by)}</span>' if by else ""
     done = " data-done" if by else ""
     return (
@@ -95,7 +96,7 @@ def _row(place: int, item: Item, video: str, by: str, here: bool) -> str:
 # --- progress
 
 
-def progress(ledger: Ledger, done: int, total: int) -> str:
+def progress(ledger: IndexedLog, done: int, total: int) -> str:
     """How far the queue is, and everybody's decisions by verdict."""
     share = 100 * done / total if total else 0
     bar = (
@@ -114,7 +115,7 @@ def _counted(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _tally(ledger: Ledger, counts: Mapping[str, Counter[Verdict]]) -> str:
+def _tally(ledger: IndexedLog, counts: Mapping[str, Counter[Verdict]]) -> str:
     if not counts:
         return '<p class="hint">Nobody has decided anything yet.</p>'
     head = "".join(f"<th>{escape(verdict)}</th>" for verdict in VERDICTS)
@@ -168,14 +169,14 @@ def fits(title: str, fitting: Sequence[Decision], unfit: Sequence[str], names: M
     )
 
 
-def compared(models: Sequence[Compared], decisions: int) -> str:
+def compared(models: Sequence[ModelComparison], decisions: int) -> str:
     """AP of each model by both versions of the labels."""
     rows = "".join(_model(model) for model in models)
     head = "<tr><th class='text'>AP</th><th>original</th><th>corrected</th><th>change</th></tr>"
     return f'<table class="tally">{head}{rows}</table><p class="hint">By the first {decisions} decisions.</p>'
 
 
-def _model(model: Compared) -> str:
+def _model(model: ModelComparison) -> str:
     before, after = model.figures()["AP"]
     known = before >= 0 and after >= 0
     cells = [f"{100 * ap:.1f}" if ap >= 0 else "none" for ap in (before, after)]

@@ -13,10 +13,11 @@ from app import panels
 from app.player.component import payload
 from app.player.proxy import ProxyTask, VideoSource
 from app.session import QUIET, TICK, Pages, Session, Updates, toast, work
+from app.storage.results import Settings
 from app.tabs.segment.choices import Choice, choices, find
 from app.tabs.segment.layout import ADDRESS, SegmentComponents, build_layout
 from app.tabs.segment.outcome import Outcome
-from app.tabs.segment.run import Settings, Snapshot
+from app.tabs.segment.run import Snapshot
 from app.tabs.segment.studio import Studio
 
 MOST_TRACKS = 100

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from app.player.proxy import VideoSource
+from app.storage.results import Settings
 from app.tabs.segment.models import Predictor
 from tevit.progress import Cancelled, Unfinished
 from tevit.results import VideoResult
@@ -27,20 +28,6 @@ NOTHING_DONE = "It was cancelled before the first frames were done."
 WINDOWS = (None, 24, 12, 6, 3)
 
 State = Literal["waiting", "running", "done", "cancelled", "failed"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """model: a published name or a checkpoint's path. score_threshold: in [0, 1]. max_tracks: at least 1.
-
-    first, stop: the frames to segment, from 0, `stop` not among them; None for all to the end.
-    """
-
-    model: str
-    score_threshold: float = 0.0
-    max_tracks: int = 20
-    first: int = 0
-    stop: int | None = None
 
 
 @dataclass(frozen=True)

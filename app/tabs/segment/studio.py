@@ -15,7 +15,7 @@ from app.player.component import Layer, PlayerView
 from app.player.proxy import BrowserVideo, PosterFrame, Prepared, ProxyBuilder, VideoSource, dataset_frames
 from app.player.routes import ViewRegistry
 from app.projects.project import Project
-from app.storage.results import ResultStore, Stored
+from app.storage.results import ResultStore, StoredResult
 from app.tabs.segment.estimates import Speeds
 from app.tabs.segment.models import Load
 from app.tabs.segment.run import Run
@@ -87,7 +87,7 @@ class Studio:
         self.shows.put(show, run.folder)
         return show
 
-    def stored(self, token: str) -> tuple[Stored, PlayerView]:
+    def stored(self, token: str) -> tuple[StoredResult, PlayerView]:
         """A stored result, shown again. Raises: ValueError, one sentence, where there is none."""
         stored = self.results.open(token)
         folder = self.folder / "stored" / token
@@ -160,7 +160,7 @@ def _keeper(preparer: ProxyBuilder, results: ResultStore) -> Callable[[Run], Non
         if preparation.now.footage is None or end.result is None:
             return
         try:
-            results.keep(run.token, run.source.name, run.settings, preparation.now.footage, end.result, end.sentence)
+            results.save(run.token, run.source.name, run.settings, preparation.now.footage, end.result, end.sentence)
         except OSError as error:
             log.warning("the result of %s is not stored: %s", run.source.name, error)
 

@@ -14,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from app.player.proxy import VideoSource
+from app.storage.results import Settings
 from app.tabs.segment.estimates import Estimate, Speeds
 from app.tabs.segment.models import MOST, Load, Models
-from app.tabs.segment.run import ModelTask, Run, Settings, Snapshot
+from app.tabs.segment.run import ModelTask, Run, Snapshot
 from tevit.progress import Cancelled
 
 log = logging.getLogger(__name__)

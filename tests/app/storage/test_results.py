@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from app.player.proxy import BrowserVideo, VideoSource, make_proxy
-from app.storage.results import META, PROXY, ResultStore
-from app.tabs.segment.run import Settings
+from app.storage.results import META, PROXY, ResultStore, Settings
 from tests.app.fakes import make_video, walking_squares
 from tests.pictures import pictures, write_images
 from tevit.results import VideoResult
@@ -57,7 +56,7 @@ def test_a_result_opens_again_after_a_restart_as_it_was(
     results: ResultStore, footage: BrowserVideo, result: VideoResult, tmp_path: Path
 ):
     before = time.time()
-    results.keep(TOKENS[1], "my clip", SETTINGS, footage, result, "It is so.")
+    results.save(TOKENS[1], "my clip", SETTINGS, footage, result, "It is so.")
     again = ResultStore(tmp_path / "results").open(TOKENS[1])
     assert same(again.result, result)
     assert again.settings == replace(SETTINGS, model="mine.pth"), "no folder of the server"
@@ -71,7 +70,7 @@ def test_a_result_opens_again_after_a_restart_as_it_was(
 def test_it_does_not_need_the_footage_that_it_was_made_of(results: ResultStore, result: VideoResult, tmp_path: Path):
     clip = make_video(tmp_path / "clip.mp4")
     own = make_proxy(VideoSource("clip", clip), tmp_path / "proxy.mp4")
-    results.keep(TOKENS[1], "clip", SETTINGS, own, result)
+    results.save(TOKENS[1], "clip", SETTINGS, own, result)
     assert own.video is not None
     own.video.unlink()
     clip.unlink()
@@ -84,7 +83,7 @@ def test_images_stay_where_they_are(results: ResultStore, tmp_path: Path):
     found = replace(
         walking_squares("frames", (48, 64), [0.0, 1 / 6, 1 / 3], 10, 0.0), file_names=("0.jpg", "1.jpg", "2.jpg")
     )
-    results.keep(TOKENS[1], "frames", Settings("m"), own, found)
+    results.save(TOKENS[1], "frames", Settings("m"), own, found)
     again = results.open(TOKENS[1])
     assert same(again.result, found) and again.footage.picture(2) == (folder / "2.jpg").read_bytes()
     (folder / "1.jpg").unlink()
@@ -132,7 +131,7 @@ def test_what_was_changed_is_one_sentence_and_not_in_the_list(
 ):
     own = replace(footage, video=shutil.copy(footage.video or "", results.folder.parent / "own.mp4"))
     for token in TOKENS[:2]:
-        results.keep(token, "clip", SETTINGS, own, result)
+        results.save(token, "clip", SETTINGS, own, result)
     file = results.folder / TOKENS[1] / name
     shutil.copy(file, file.with_suffix(".new"))  # not through the link into the other's file
     file.with_suffix(".new").replace(file)
@@ -149,7 +148,7 @@ def test_what_was_changed_is_one_sentence_and_not_in_the_list(
 def test_the_operators_list_has_the_newest_first(results: ResultStore, footage: BrowserVideo, result: VideoResult):
     assert results.entries() == []
     for token, name in zip(TOKENS[:3], "cab", strict=True):
-        results.keep(token, name, SETTINGS, footage, result)
+        results.save(token, name, SETTINGS, footage, result)
     found = results.entries()
     assert [entry.name for entry in found] == ["b", "a", "c"]
     assert (found[0].token, found[0].model, found[0].tracks, found[0].frames) == (TOKENS[2], "mine.pth", 2, 10)
@@ -159,8 +158,8 @@ def test_the_operators_list_has_the_newest_first(results: ResultStore, footage: 
 def test_a_result_that_is_stored_again_replaces_the_one_before(
     results: ResultStore, footage: BrowserVideo, result: VideoResult
 ):
-    results.keep(TOKENS[1], "clip", SETTINGS, footage, replace(result, tracks=result.tracks[:1]))
-    results.keep(TOKENS[1], "clip", SETTINGS, footage, result)
+    results.save(TOKENS[1], "clip", SETTINGS, footage, replace(result, tracks=result.tracks[:1]))
+    results.save(TOKENS[1], "clip", SETTINGS, footage, result)
     assert len(results.open(TOKENS[1]).result.tracks) == 2 and len(results.entries()) == 1
 
 
@@ -172,10 +171,10 @@ def test_a_failure_half_way_leaves_nothing(
 
     monkeypatch.setattr("app.storage.results._sha256", full)
     with pytest.raises(OSError, match="No space left"):
-        results.keep(TOKENS[1], "clip", SETTINGS, footage, result)
+        results.save(TOKENS[1], "clip", SETTINGS, footage, result)
     assert list(results.folder.iterdir()) == []
     with pytest.raises(ValueError, match="There is no such stored result"):
-        results.keep("../x", "clip", SETTINGS, footage, result)
+        results.save("../x", "clip", SETTINGS, footage, result)
 
 
 # --- the limit
@@ -186,14 +185,14 @@ def stored(results: ResultStore) -> list[str]:
 
 
 def keep(results: ResultStore, token: str, footage: BrowserVideo, result: VideoResult, age: float) -> None:
-    results.keep(token, "clip", SETTINGS, footage, result)
+    results.save(token, "clip", SETTINGS, footage, result)
     written = time.time() - age
     os.utime(results.folder / token, (written, written))
 
 
 def test_the_oldest_goes_and_never_the_one_in_use(tmp_path: Path, footage: BrowserVideo, result: VideoResult):
     measured = ResultStore(tmp_path / "one")
-    measured.keep(TOKENS[0], "clip", SETTINGS, footage, result)
+    measured.save(TOKENS[0], "clip", SETTINGS, footage, result)
     results = ResultStore(tmp_path / "results", limit=int(2.5 * measured.entries()[0].size))
     keep(results, TOKENS[1], footage, result, age=300)
     keep(results, TOKENS[2], footage, result, age=200)
@@ -221,5 +220,5 @@ def test_what_a_killed_server_left_half_written_goes_after_a_day(
         (results.folder / name).mkdir(parents=True)
         written = time.time() - age
         os.utime(results.folder / name, (written, written))
-    results.keep(TOKENS[1], "clip", SETTINGS, footage, result)
+    results.save(TOKENS[1], "clip", SETTINGS, footage, result)
     assert stored(results) == [".new", TOKENS[1]]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.storage import review_log as module
-from app.storage.review_log import BACKUPS, NAME, Store
+from app.storage.review_log import BACKUPS, NAME, ReviewStore
 from app.store import main
 from tevit.review.decisions import ChangeClass, Decision, to_line, write_log
 
@@ -34,8 +34,8 @@ def decision(number: int, note: str = "", id: str = "") -> Decision:
     )
 
 
-def filled(folder: Path, count: int) -> Store:
-    store = Store(folder)
+def filled(folder: Path, count: int) -> ReviewStore:
+    store = ReviewStore(folder)
     for number in range(1, count + 1):
         assert store.append(decision(number)) == number
     return store
@@ -55,7 +55,7 @@ def test_what_was_appended_is_there_when_opened_again(tmp_path):
     store = filled(tmp_path / "new" / "project", 3)
     assert [d.id for d in store.decisions()] == ["d1", "d2", "d3"] and store.count() == 3
     store.close()
-    again = Store(tmp_path / "new" / "project")
+    again = ReviewStore(tmp_path / "new" / "project")
     assert again.decisions() == tuple(decision(n) for n in (1, 2, 3))
     assert not again.notices and not again.in_memory
 
@@ -69,27 +69,27 @@ def test_the_same_decision_twice_is_one_and_another_of_its_id_is_refused(tmp_pat
 
 
 def test_it_is_durable_by_its_settings(tmp_path):
-    store = Store(tmp_path)
+    store = ReviewStore(tmp_path)
     assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
 def test_stores_and_threads_share_one_log(tmp_path):
-    stores = [Store(tmp_path) for _ in range(3)]
+    stores = [ReviewStore(tmp_path) for _ in range(3)]
     jobs = [(stores[n % 3], decision(n)) for n in range(90)]
     with ThreadPoolExecutor(6) as pool:
         places = list(pool.map(lambda job: job[0].append(job[1]), jobs))
     assert sorted(places) == list(range(1, 91))
     logs = [[d.id for d in store.decisions()] for store in stores]
     assert logs[0] == logs[1] == logs[2] and len(set(logs[0])) == 90
-    assert not Store(tmp_path).notices
+    assert not ReviewStore(tmp_path).notices
 
 
 def test_export_import_export_is_the_identity(tmp_path):
     first = filled(tmp_path / "a", 5)
     first.append(decision(6, 'a "quoted"\nnote, ärger'))
     assert first.export(tmp_path / "one.jsonl") == 6
-    second = Store(tmp_path / "b")
+    second = ReviewStore(tmp_path / "b")
     assert second.load(tmp_path / "one.jsonl") == 6 and second.load(tmp_path / "one.jsonl") == 0
     second.export(tmp_path / "two.jsonl")
     assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
@@ -119,7 +119,7 @@ def test_a_backup_is_a_log_of_its_own(tmp_path, capsys):
         folder = tmp_path / f"restored{count}"
         folder.mkdir()
         copy.rename(folder / NAME)
-        restored = Store(folder)
+        restored = ReviewStore(folder)
         assert restored.count() == count and not restored.notices
     assert not [name for name in (tmp_path / BACKUPS).iterdir() if name.suffix != ".sqlite"]
 
@@ -158,24 +158,24 @@ def test_a_backup_while_another_process_writes_is_whole(tmp_path):
 def test_an_edited_log_is_told_and_kept_aside(tmp_path, sql, kept, sentence):
     filled(tmp_path, 6).close()
     edit(tmp_path, sql)
-    store = Store(tmp_path)
+    store = ReviewStore(tmp_path)
     assert len(store.notices) == 1 and sentence in store.notices[0]
     assert f"the {kept} decisions that are whole were taken over" in store.notices[0]
     assert aside(tmp_path)[0] in store.notices[0]
     assert store.count() == kept and store.append(decision(50)) == kept + 1
     store.close()
-    assert not Store(tmp_path).notices
+    assert not ReviewStore(tmp_path).notices
 
 
 def test_a_cut_off_file_is_kept_aside(tmp_path):
-    store = Store(tmp_path)
+    store = ReviewStore(tmp_path)
     for number in range(1, 200):
         store.append(decision(number, note="x" * 300))
     store.close()
     path = tmp_path / NAME
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
-    store = Store(tmp_path)
+    store = ReviewStore(tmp_path)
     assert "is damaged" in store.notices[0] and aside(tmp_path)
     assert (tmp_path / aside(tmp_path)[0]).read_bytes() == content[: len(content) // 2]
     assert [d.id for d in store.decisions()] == [f"d{n}" for n in range(1, store.count() + 1)]
@@ -184,14 +184,14 @@ def test_a_cut_off_file_is_kept_aside(tmp_path):
 @pytest.mark.parametrize("content", [b"not a database at all" * 300, b"short"])
 def test_what_is_no_database_is_kept_aside(tmp_path, content):
     (tmp_path / NAME).write_bytes(content)
-    store = Store(tmp_path)
+    store = ReviewStore(tmp_path)
     assert store.notices and store.append(decision(1)) == 1
     assert (tmp_path / aside(tmp_path)[0]).read_bytes() == content
 
 
 def test_somebody_elses_database_is_kept_aside(tmp_path):
     edit(tmp_path, "CREATE TABLE recipes (soup TEXT)")
-    assert "is no review log" in Store(tmp_path).notices[0]
+    assert "is no review log" in ReviewStore(tmp_path).notices[0]
 
 
 def test_migrations_run_once_and_newer_versions_are_refused(tmp_path, monkeypatch):
@@ -199,12 +199,12 @@ def test_migrations_run_once_and_newer_versions_are_refused(tmp_path, monkeypatc
     added = (*module.MIGRATIONS, lambda db: db.execute("CREATE INDEX by_line ON decisions (line)"))
     monkeypatch.setattr(module, "MIGRATIONS", added)
     for _ in range(2):
-        store = Store(tmp_path)
+        store = ReviewStore(tmp_path)
         assert store._db.execute("PRAGMA user_version").fetchone() == (2,) and store.count() == 2
         store.close()
     monkeypatch.undo()
     with pytest.raises(ValueError, match="has version 2 of the log, this studio knows 1: update it"):
-        Store(tmp_path)
+        ReviewStore(tmp_path)
 
 
 def test_a_full_disk_saves_nothing_by_halves(tmp_path):
@@ -215,13 +215,13 @@ def test_a_full_disk_saves_nothing_by_halves(tmp_path):
         store.append(decision(4, note="x" * 100_000))
     assert store.count() == 3 and store.append(decision(5)) == 4
     store.close()
-    assert [d.id for d in Store(tmp_path).decisions()] == ["d1", "d2", "d3", "d5"]
+    assert [d.id for d in ReviewStore(tmp_path).decisions()] == ["d1", "d2", "d3", "d5"]
 
 
 def test_a_folder_that_cannot_be_written_means_memory(tmp_path):
     (tmp_path / "file").write_text("no folder")
     for folder in (Path("/proc/no/such"), tmp_path / "file" / "project"):
-        store = Store(folder)
+        store = ReviewStore(folder)
         assert store.in_memory and "are kept in memory only" in store.notices[0]
         assert store.append(decision(1)) == 1 and store.decisions() == (decision(1),)
     assert store.export(tmp_path / "log.jsonl") == 1
@@ -229,11 +229,11 @@ def test_a_folder_that_cannot_be_written_means_memory(tmp_path):
 
 NOBODY = """
 import os, sys
-from app.storage.review_log import Store
+from app.storage.review_log import ReviewStore
 folder = sys.argv[1]
 if os.getuid() == 0:
     os.setuid(65534)
-store = Store(folder)
+store = ReviewStore(folder)
 print(store.in_memory, store.count())
 """
 
@@ -262,7 +262,7 @@ def test_a_read_only_folder_is_read_into_memory(tmp_path):
 
 KILLED = """
 import os, random, select, signal, sys, time
-from app.storage.review_log import Store
+from app.storage.review_log import ReviewStore
 from tests.app.storage.test_review_log import decision
 folder, times = sys.argv[1], int(sys.argv[2])
 rng, told, number = random.Random(5), [], 0
@@ -270,7 +270,7 @@ for round in range(times):
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        store = Store(folder)
+        store = ReviewStore(folder)
         assert not store.notices, store.notices
         while True:
             number += 1
@@ -282,7 +282,7 @@ for round in range(times):
     os.waitpid(child, 0)
     with os.fdopen(reader) as pipe:
         told += pipe.read().split()
-store = Store(folder)
+store = ReviewStore(folder)
 found = [d.id for d in store.decisions()]
 missing = set(told) - set(found)
 print(len(told), len(missing), len(found) - len(told), len(store.notices))
@@ -300,7 +300,7 @@ def test_killed_a_hundred_times_nothing_acknowledged_is_lost(tmp_path):
 
 def test_ten_thousand_decisions_stay_fast(tmp_path):
     write_log(tmp_path / "log.jsonl", (decision(n) for n in range(10_000)))
-    store = Store(tmp_path)
+    store = ReviewStore(tmp_path)
     assert store.load(tmp_path / "log.jsonl") == 10_000
     store.decisions()
     started = time.perf_counter()

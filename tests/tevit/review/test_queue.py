@@ -1,6 +1,7 @@
 """The queue finds planted label errors; the command line applies what was decided."""
 
 import csv
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -18,13 +19,16 @@ from tevit.masks import ops as masks
 from tevit.results import Track
 from tevit.review import Decision, apply, content_hash, correct, decide, read_log, write_log
 from tevit.review import decisions as do
-from tevit.review.choices import choices
-from tevit.review.decisions import to_mask
-from tevit.review.queue import Item, queue, reference, walk
+from tevit.review.decisions import PredictionRef, to_mask
+from tevit.review.queue import ReviewItem, all_labels, likely_answers, review_queue
 from tevit.synthetic import dataset as shapes
 
 SHAPES = Path(__file__).parents[3] / "assets" / "shapes"
 LABELS, FOUND = SHAPES / "valid_with_errors.json", SHAPES / "predictions" / "tevit_demo.json"
+
+
+def reference(path: Path, place: int) -> PredictionRef:
+    return PredictionRef(path.name, hashlib.sha256(path.read_bytes()).hexdigest(), place)
 
 
 def truth(clean: Dataset, error: dict[str, Any], place: int = 0) -> Track:
@@ -32,7 +36,7 @@ def truth(clean: Dataset, error: dict[str, Any], place: int = 0) -> Track:
     return next(track for track in tracks if track.id == error["track_ids"][place])
 
 
-def asks_for(item: Item, error: dict[str, Any], clean: Dataset, results: Results) -> bool:
+def asks_for(item: ReviewItem, error: dict[str, Any], clean: Dataset, results: Results) -> bool:
     """Whether an item is about a planted error: it names one of its labels, or shows the object that has none."""
     if item.video_id != error["video_id"]:
         return False
@@ -48,7 +52,7 @@ def asks_for(item: Item, error: dict[str, Any], clean: Dataset, results: Results
 def reached(folder: Path, labels: Path, found: Path, first: int = 30) -> int:
     clean, results = open_dataset(folder / "valid.json"), read_results(found)
     errors = json.loads((folder / "label_errors.json").read_text())
-    items = queue(labels, found)[:first]
+    items = review_queue(labels, found)[:first]
     return sum(any(asks_for(item, error, clean, results) for item in items) for error in errors)
 
 
@@ -80,7 +84,7 @@ def disturbed(rng: np.random.Generator, track: Track) -> Track:
 
 
 def test_items_ask_once_about_each_thing_and_in_order():
-    items = queue(LABELS, FOUND)
+    items = review_queue(LABELS, FOUND)
     assert [item.priority for item in items] == sorted((item.priority for item in items), reverse=True)
     asked = [(item.video_id, item.annotation_ids) for item in items if item.annotation_ids]
     assert len(set(asked)) == len(asked)
@@ -94,23 +98,23 @@ def test_items_ask_once_about_each_thing_and_in_order():
 def test_nothing_to_ask_where_labels_and_predictions_agree(tmp_path):
     clean = open_dataset(SHAPES / "valid.json")
     write_results(tmp_path / "same.json", clean.results())
-    unlikely = [item for item in queue(clean, tmp_path / "same.json") if item.priority > 0.3]
+    unlikely = [item for item in review_queue(clean, tmp_path / "same.json") if item.priority > 0.3]
     assert not unlikely
 
 
 def test_queue_without_labels_or_without_predictions(tmp_path):
     bare = make.save(tmp_path, "bare.json", make.data_set([make.video(8, 2), make.video(5, 3)], []))
     found = make.save(tmp_path, "found.json", make.submission())
-    items = queue(bare, found)
+    items = review_queue(bare, found)
     assert [(item.kind, item.prediction) for item in items] == [("missing", 1), ("missing", 3)]  # 2 has no pixel
     gt = make.save(tmp_path, "gt.json", make.sample())
     nothing = make.save(tmp_path, "nothing.json", [])
-    assert {item.kind for item in queue(gt, nothing)} <= {"unpredicted", "missed", "identity"}
+    assert {item.kind for item in review_queue(gt, nothing)} <= {"unpredicted", "missed", "identity"}
 
 
 def test_a_walk_passes_every_label_once():
     dataset = open_dataset(LABELS)
-    items = walk(dataset)
+    items = all_labels(dataset)
     assert [item.annotation_ids for item in items] == [
         (a.id,) for v in dataset.videos for a in dataset.annotations_of(v)
     ]
@@ -121,10 +125,10 @@ def test_choices_are_decisions_that_fit(tmp_path):
     dataset, results, data = open_dataset(LABELS), read_results(FOUND), LABELS.read_bytes()
     version = content_hash(data)
     kinds = set()
-    for item in {item.kind: item for item in queue(dataset, results)}.values():  # of every kind one
+    for item in {item.kind: item for item in review_queue(dataset, results)}.values():  # of every kind one
         kinds.add(item.kind)
         predicted = reference(FOUND, item.prediction) if item.prediction else None
-        found = choices(item, dataset, results, predicted)
+        found = likely_answers(item, dataset, results, predicted)
         assert found[-1].verdict == "unclear" and len({choice.label for choice in found}) == len(found)
         for choice in found:
             decision = choice.decision(version, "ann", "a note")
@@ -244,9 +248,9 @@ def test_predictions_become_annotations(tmp_path):
     bare = make.save(tmp_path, "bare.json", content)
     dataset, results, version = open_dataset(bare), read_results(FOUND), content_hash(bare.read_bytes())
     log = []
-    for item in [item for item in queue(dataset, results) if item.kind == "missing"][:40]:
+    for item in [item for item in review_queue(dataset, results) if item.kind == "missing"][:40]:
         assert item.prediction
-        add = choices(item, dataset, results, reference(FOUND, item.prediction))[0]
+        add = likely_answers(item, dataset, results, reference(FOUND, item.prediction))[0]
         log.append(add.decision(version, "ann"))
     out = make.save(tmp_path, "new.json", apply(bare.read_bytes(), log))
     assert len(log) == 40 and not validate(out).faults

@@ -17,10 +17,10 @@ from tevit.masks import ops as masks
 from tevit.review import (
     Decision,
     apply,
+    check_applicable,
     content_hash,
     correct,
     decide,
-    fit,
     from_line,
     last_redoable,
     last_undoable,
@@ -30,7 +30,7 @@ from tevit.review import (
     to_line,
 )
 from tevit.review import decisions as do
-from tevit.review.decisions import Mask, Predicted, to_mask
+from tevit.review.decisions import Mask, PredictionRef, to_mask
 from tevit.review.log import summary
 
 SIZE, LENGTH = (6, 9), 5
@@ -306,7 +306,7 @@ WRONG: list[tuple[do.Action, int, str]] = [
 @pytest.mark.parametrize(("action", "video", "sentence"), WRONG)
 def test_what_does_not_fit_is_said_and_refused(action, video, sentence):
     good, bad = made(do.DeleteTrack(15)), made(action, video=video)
-    assert [found.reason for found in fit([good, bad], labels())] == ["", sentence]
+    assert [found.reason for found in check_applicable([good, bad], labels())] == ["", sentence]
     with pytest.raises(ValueError, match="1 of 2 decisions do not fit the labels") as error:
         apply(labels(), [good, bad])
     assert sentence in str(error.value)
@@ -334,9 +334,12 @@ def test_a_double_id_and_a_wrong_length_do_not_fit():
     content = labels()
     content["annotations"][1]["id"] = 11
     content["annotations"][2]["segmentations"].pop()
-    reasons = [found.reason for found in fit([made(do.DeleteTrack(11)), made(do.SwapIdentities(15, 11, 1))], content)]
+    reasons = [
+        found.reason
+        for found in check_applicable([made(do.DeleteTrack(11)), made(do.SwapIdentities(15, 11, 1))], content)
+    ]
     assert reasons[0] == "more than one annotation has the id 11"
-    assert fit([made(do.DeleteFrames(15, 0, 0))], content)[0].reason == (
+    assert check_applicable([made(do.DeleteFrames(15, 0, 0))], content)[0].reason == (
         "the track has 4 segmentations, expected 5, one a frame of its video"
     )
 
@@ -400,7 +403,7 @@ def test_one_object_added_twice_is_a_disagreement():
 
 
 def test_a_prediction_that_one_adds_and_another_refuses():
-    seen = Predicted("r.json", "a" * 64, 3)
+    seen = PredictionRef("r.json", "a" * 64, 3)
     new = to_mask(masks.encode(make.rectangle(2, 2, 4, 4)))
     log = [made(do.Keep(), "ann", prediction=seen), made(do.AddTrack(4, (new,) * LENGTH), "ben", prediction=seen)]
     assert standing(log).disagreements and apply(labels(), log) == labels()

@@ -12,8 +12,8 @@ from PIL import Image
 from app.player.proxy import VideoSource
 from app.projects.partial import PartialPredictions, Request, request, unfinished
 from app.projects.project import Project, open_project, with_predictions
+from app.storage.results import Settings
 from app.tabs.datasets.predicting import Predicting, Predictions
-from app.tabs.segment.run import Settings
 from app.tabs.segment.worker import ModelWorker
 from tests.app import sets as made
 from tests.app.fakes import FakePredictor

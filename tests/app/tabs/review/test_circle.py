@@ -8,11 +8,11 @@ import pytest
 
 from app.projects.project import BUNDLED, open_project
 from app.tabs.review import exports as files
+from app.tabs.review.bootstrap import unlabelled_dataset
 from app.tabs.review.session import Reviewing
 from tevit.inference.predictor import load
 from tevit.io.validate import validate
 from tevit.io.ytvis import open_dataset
-from tevit.review.bootstrap import begun
 from train.__main__ import main as train
 
 RUN = ("--scales", "96x64", "--frames", "2", "--slots", "1", "--clips-per-slot", "1", "--workers", "0")
@@ -54,18 +54,18 @@ def test_accepted_predictions_are_a_data_set_that_trains_a_model(start, tmp_path
 
 def test_frames_that_are_not_those_of_the_predictions(start, tmp_path):
     dataset = open_project(None, start / "frames", [start / "results.json"], tmp_path / "project").dataset
-    names = json.loads(begun(dataset, start / "frames"))["videos"]
+    names = json.loads(unlabelled_dataset(dataset, start / "frames"))["videos"]
     (tmp_path / "2").symlink_to(start / "frames" / "shapes-2001-0001")
     (tmp_path / "001").symlink_to(start / "frames" / "shapes-2001-0000")
-    assert [v["file_names"][-1] for v in json.loads(begun(dataset, tmp_path))["videos"]] == [
+    assert [v["file_names"][-1] for v in json.loads(unlabelled_dataset(dataset, tmp_path))["videos"]] == [
         f"{folder}/{Path(v['file_names'][-1]).name}" for folder, v in zip(("001", "2"), names, strict=True)
     ]
-    assert json.loads(begun(dataset, None))["videos"][0]["file_names"] == []
+    assert json.loads(unlabelled_dataset(dataset, None))["videos"][0]["file_names"] == []
     (tmp_path / "2").rename(tmp_path / "other")
     (tmp_path / "third").symlink_to(start / "frames" / "shapes-2001-0001")
     with pytest.raises(ValueError, match=r"a folder of images for each of the 2 predicted videos.*got 3 folders"):
-        begun(dataset, tmp_path)
+        unlabelled_dataset(dataset, tmp_path)
     (tmp_path / "third").unlink()
     (tmp_path / "other").rename(tmp_path / "000")  # the folders are in the other order now
     with pytest.raises(ValueError, match=r"000: expected the \d+ frames of .* of video 1, got"):
-        begun(dataset, tmp_path)
+        unlabelled_dataset(dataset, tmp_path)

@@ -5,20 +5,19 @@ from typing import Any
 import pytest
 
 from app.tabs.review import responses as answers
-from tevit.review.choices import Choice
-from tevit.review.decisions import AddTrack, ChangeClass, Mask, Predicted, ReplaceMask
-from tevit.review.queue import Item
+from tevit.review.decisions import AddTrack, ChangeClass, Mask, PredictionRef, ReplaceMask
+from tevit.review.queue import Answer, ReviewItem
 
-ITEM = Item(1, "missing", 0.5, 1, (), 4, "Is a label missing?")
+ITEM = ReviewItem(1, "missing", 0.5, 1, (), 4, "Is a label missing?")
 FULL, EMPTY = Mask((2, 3), "06"), Mask((2, 3), "6")
-TAKEN = Choice("Add", ITEM, "label is wrong", AddTrack(2, (FULL, FULL, None)), Predicted("a.json", "b" * 64, 4))
+TAKEN = Answer("Add", ITEM, "label is wrong", AddTrack(2, (FULL, FULL, None)), PredictionRef("a.json", "b" * 64, 4))
 
 
 class _Info:
     size_hw, length = (2, 3), 3
 
 
-def answer(extra: dict[str, Any], made: str | None = None) -> Choice:
+def answer(extra: dict[str, Any], made: str | None = None) -> Answer:
     return answers.other(extra, ITEM, _Info(), TAKEN, made)  # type: ignore[arg-type]
 
 

@@ -14,12 +14,11 @@ from app.tabs.review import exports as files
 from app.tabs.review import responses as answers
 from app.tabs.review import views as review_panels
 from app.tabs.review.from_errors import picked
-from app.tabs.review.log_state import Ledger, about
+from app.tabs.review.log_state import IndexedLog, decision_key
 from app.tabs.review.session import Asked, Reviewing
 from tests.tevit.review.test_queue import corrections
 from tevit.io.ytvis import parse_dataset
 from tevit.review import correct, standing, tally
-from tevit.review.choices import Choice
 from tevit.review.decisions import (
     AddTrack,
     ChangeClass,
@@ -36,10 +35,10 @@ from tevit.review.decisions import (
     decide,
     to_line,
 )
-from tevit.review.queue import Item
+from tevit.review.queue import Answer, ReviewItem
 
 HASH = "a" * 64
-ITEM = Item(1, "class", 0.5, 3, (7,), None, "Is label 7 <a> disc?")
+ITEM = ReviewItem(1, "class", 0.5, 3, (7,), None, "Is label 7 <a> disc?")
 
 
 class _Info:
@@ -58,31 +57,33 @@ def switch(action: Undo | Redo, reviewer: str = "anna") -> Decision:
 def test_the_ledger_says_what_the_whole_log_says():
     one, two, other = said(1), said(2), said(1, "ben", "label is right")
     log = [one, two, other, switch(Undo(two.id)), switch(Undo(two.id)), switch(Redo(two.id)), switch(Undo(one.id))]
-    ledger = Ledger()
+    ledger = IndexedLog()
     for end in range(len(log)):
         ledger.add(log[end : end + 1])
         assert {k: +v for k, v in ledger.counts.items()} == {k: +v for k, v in tally(log[: end + 1]).items()}
         assert ledger.undone == standing(log[: end + 1]).undone
         assert len(ledger.disagreements) == len(standing(log[: end + 1]).disagreements)
     assert ledger.next("anna") == one and ledger.last("anna") == two and ledger.last("ben") == other
-    done = ledger.done(about(one))
+    done = ledger.done(decision_key(one))
     assert done is not None and done.reviewers == ("ben",)
 
 
 def test_ten_thousand_decisions_cost_no_more_than_the_new_ones():
-    ledger = Ledger()
+    ledger = IndexedLog()
     ledger.add([said(track) for track in range(10_000)])
     assert ledger.disagreements == ()
     begin = time.perf_counter()
     ledger.add([said(10_001)])
-    assert ledger.done(about(said(10_001))) is not None and len(ledger.disagreements) == 0 and ledger.last("anna")
+    assert (
+        ledger.done(decision_key(said(10_001))) is not None and len(ledger.disagreements) == 0 and ledger.last("anna")
+    )
     assert time.perf_counter() - begin < 0.5
 
 
 def test_keys_of_answers_are_always_the_same():
     actions = [DeleteTrack(8), DeleteTrack(7), ChangeClass(7, 2)]
-    found = [Choice(str(action), ITEM, "label is wrong", action, None) for action in actions]
-    kept = [Choice(verdict, ITEM, verdict, Keep(), None) for verdict in ("label is right", "both wrong", "unclear")]
+    found = [Answer(str(action), ITEM, "label is wrong", action, None) for action in actions]
+    kept = [Answer(verdict, ITEM, verdict, Keep(), None) for verdict in ("label is right", "both wrong", "unclear")]
     assert list(answers.by_key([*found, *kept])) == ["1", "3", "4", "5", "7", "0"]
 
 
@@ -119,7 +120,7 @@ def test_what_is_no_answer_is_refused(data: object):
 def test_panels_escape_and_count():
     page = review_panels.queue([(4, ITEM, "a&b", "<b>")], 4, 1, 9, (4, 4))
     assert "Is label 7 &lt;a&gt; disc?" in page and "a&amp;b" in page and "&lt;b&gt;" in page and "1 of 9" in page
-    ledger = Ledger()
+    ledger = IndexedLog()
     ledger.add([said(1), said(1, "<i>", "label is right")])
     assert "&lt;i&gt;" in review_panels.progress(ledger, 1, 2)
     assert "Keep this one" in review_panels.disagreements(ledger.disagreements, {})
@@ -152,7 +153,7 @@ def test_a_video_as_the_log_has_it_is_what_the_export_has(reviewing: Reviewing):
 
 
 def test_what_was_added_of_a_prediction_is_found_by_it(reviewing: Reviewing):
-    asked = Asked(Item(1, "missing", 0.5, 0, (), 1, "?"), "tevit_demo")
+    asked = Asked(ReviewItem(1, "missing", 0.5, 0, (), 1, "?"), "tevit_demo")
     add = reviewing.choices(asked)[0].decision(reviewing.hash, "anna")
     reviewing.append(add)
     changed = decide(reviewing.hash, 1, "label is wrong", ChangeClass(add.id, 3), "anna", prediction=add.prediction)

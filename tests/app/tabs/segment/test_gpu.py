@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from app.player.proxy import VideoSource
+from app.storage.results import Settings
 from app.tabs.segment import gpu
-from app.tabs.segment.run import Settings, Snapshot
+from app.tabs.segment.run import Snapshot
 from app.tabs.segment.worker import ModelWorker
 from tests.app.fakes import WINDOW, FakePredictor
 from tests.app.tabs.segment.test_worker import FAST, at, ended, until

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from app.player.proxy import VideoSource
+from app.storage.results import Settings
 from app.tabs.segment import worker as jobs
 from app.tabs.segment.estimates import Speeds
-from app.tabs.segment.run import LOADING, Meter, Run, Settings, Snapshot
+from app.tabs.segment.run import LOADING, Meter, Run, Snapshot
 from app.tabs.segment.worker import ModelWorker
 from tests.app.fakes import WINDOW, FakePredictor, make_video
 

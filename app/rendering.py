@@ -1,16 +1,79 @@
-"""HTML panels from the Jinja2 templates in `app/templates`."""
+"""HTML panels from the Jinja2 templates in `app/templates`: `render`, and the messages that all tabs share.
 
+Values are escaped unless a template marks them `safe`.
+"""
+
+import json
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
-from tevit.rendering import environment
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-_TEMPLATES = Path(__file__).with_name("templates")
+from app.tasks import TaskStatus
 
 
 def render(name: str, /, **values: object) -> str:
-    """The text of a template, its values escaped as `tevit.rendering.environment` says.
+    """The text of a template.
 
     name: path below `app/templates`, such as "errors/bar.html". Raises: jinja2.UndefinedError for a missing value.
     """
     # Plain text, not Markup: what is added to Markup with + would be escaped.
-    return environment(_TEMPLATES).get_template(name).render(values)
+    return _environment().get_template(name).render(values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).with_name("templates")),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # Unlike jinja's `tojson` the text is escaped as any other, which suits attributes in double quotes.
+    environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+    environment.filters |= {"duration": duration, "counted": counted}
+    return environment
+
+
+def progress(task: TaskStatus) -> str:
+    """A task's state with a bar and numbers: while it runs stage, time left and amount; else how it ended."""
+    return render("progress.html", task=task).strip()
+
+
+def note(sentence: str) -> str:
+    """A status message."""
+    return render("message.html", sentences=[sentence], kind="note")
+
+
+def problem(sentence: str) -> str:
+    """An error message, one sentence."""
+    return render("message.html", sentences=[sentence], kind="problem")
+
+
+def hint(sentence: str) -> str:
+    """A faint line of text."""
+    return render("message.html", sentences=[sentence], kind="hint")
+
+
+def notices(sentences: Iterable[str]) -> str:
+    """Marked lines of text, for what is to be known of the data shown."""
+    return render("message.html", sentences=sentences, kind="notice")
+
+
+def counted(number: int, unit: str) -> str:
+    """`1 frame`, `67 frames`."""
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+
+def duration(seconds: float) -> str:
+    """`3.4 s`, `27 s`, `2 min 5 s`, `1 h 3 min`; whole numbers of seconds without a fraction."""
+    whole = round(seconds)
+    if seconds < 9.95 and seconds != whole:
+        return f"{seconds:.1f} s"
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

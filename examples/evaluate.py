@@ -6,7 +6,7 @@ Both in YouTube-VIS form; RESULTS of any model. Prints the figures, the worst vi
 import sys
 
 import tevit
-from tevit.evaluation.errors import find_errors
+from tevit.evaluation.error_table import find_errors
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.overlaps import compute_overlaps
 

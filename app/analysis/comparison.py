@@ -14,15 +14,12 @@ import numpy as np
 from app.projects.project import Project
 from tevit.evaluation.api import Evaluation, accumulate
 from tevit.evaluation.bootstrap import Interval, differences, draw_weights, intervals, resample
-from tevit.evaluation.breakdown import Part, by_length, by_size, by_video
-from tevit.evaluation.curves import Curves, count_positives, curves, figure
-from tevit.evaluation.error_columns import ALL_TYPES, Columns, Geometry, columns, geometry
-from tevit.evaluation.error_types import TYPES
-from tevit.evaluation.errors import Errors, Limits, find_costs, find_errors
+from tevit.evaluation.curves import BreakdownRow, Curves, by_length, by_size, by_video, count_positives, curves, figure
+from tevit.evaluation.error_table import ALL_TYPES, Columns, Errors, Geometry, columns, find_errors, geometry
+from tevit.evaluation.errors import TYPES, Limits, find_costs
 from tevit.evaluation.matching import IgnoreMasks, Matches, match_all
-from tevit.evaluation.oracle_gaps import Gap, Gaps, find_gaps
-from tevit.evaluation.overlaps import Overlaps
-from tevit.evaluation.score_filter import above
+from tevit.evaluation.oracle import Gap, Gaps, find_gaps
+from tevit.evaluation.overlaps import Overlaps, above
 
 FIGURE_NAMES = ("AP", "AP50", "AP75", "AR1", "AR10")
 SAMPLES = 1000  # of the bootstrap
@@ -42,9 +39,9 @@ class EvaluationSummary(msgspec.Struct):
     gap: Gap
     gaps_by_length: dict[str, Gap]
     gaps_by_instances: dict[str, Gap]
-    by_size: dict[str, Part]
-    by_length: dict[str, Part]
-    by_video: dict[int, Part]
+    by_size: dict[str, BreakdownRow]
+    by_length: dict[str, BreakdownRow]
+    by_video: dict[int, BreakdownRow]
 
 
 class StoredEvaluation(msgspec.Struct):
@@ -118,17 +115,17 @@ class ModelAnalysis:
         return resample(self.overlaps, self.matched[0], weights, names=FIGURE_NAMES)
 
     @cached_property
-    def by_size(self) -> Mapping[str, Part]:
+    def by_size(self) -> Mapping[str, BreakdownRow]:
         """All, small, medium, large tracks."""
         return self.stored.summary.by_size if self.whole else by_size(self.overlaps)
 
     @cached_property
-    def by_length(self) -> Mapping[str, Part]:
+    def by_length(self) -> Mapping[str, BreakdownRow]:
         """Short, medium and long tracks."""
         return self.stored.summary.by_length if self.whole else by_length(self.overlaps)
 
     @cached_property
-    def by_video(self) -> Mapping[int, Part]:
+    def by_video(self) -> Mapping[int, BreakdownRow]:
         """Video id -> figures of that video alone."""
         return self.stored.summary.by_video if self.whole else by_video(self.overlaps, self.matched[0])
 
@@ -192,9 +189,9 @@ class ModelAnalysis:
 def _match(overlaps: Overlaps) -> tuple[Matches, Curves]:
     # Without the ranges of size, which take three times as long again.
     inputs = overlaps.inputs
-    shapes = (1, len(inputs.truths.ids)), (1, len(inputs.predictions.ids))
+    shapes = (1, len(inputs.ground_truth.ids)), (1, len(inputs.predictions.ids))
     nothing = IgnoreMasks(*(np.zeros(shape, bool) for shape in shapes))
-    matches = match_all(overlaps.groups, inputs.truths, inputs.predictions, nothing)
+    matches = match_all(overlaps.groups, inputs.ground_truth, inputs.predictions, nothing)
     return matches, curves(matches, count_positives(inputs, nothing))
 
 
@@ -422,10 +419,10 @@ def _table(comparison: Comparison) -> TrackTable:
 
 def _part(comparison: Comparison, index: int, model: ModelAnalysis) -> dict[str, np.ndarray]:
     found, inputs = model.columns, model.overlaps.inputs
-    truths, predictions = inputs.truths, inputs.predictions
+    truths, predictions = inputs.ground_truth, inputs.predictions
     rows_t, rows_p = found.truths, found.predictions
     has_t, has_p = rows_t >= 0, rows_p >= 0
-    frames_t, frames_p = _at(model.overlaps.truth_frames, rows_t), _at(model.overlaps.prediction_frames, rows_p)
+    frames_t, frames_p = _at(model.overlaps.ground_truth_frames, rows_t), _at(model.overlaps.prediction_frames, rows_p)
     return {
         "model": np.full(len(rows_t), index, np.int16),
         "truth": found.truth,
@@ -454,7 +451,7 @@ def _at(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def matched_ground_truth(model: ModelAnalysis) -> np.ndarray:
     """bool (G,): the truths that a model finds, by row of the truths."""
-    found, columns = np.zeros(len(model.overlaps.inputs.truths.ids), bool), model.columns
+    found, columns = np.zeros(len(model.overlaps.inputs.ground_truth.ids), bool), model.columns
     found[columns.truths[columns.truth]] = columns.type[columns.truth] == _CODE["correct"]
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from app.analysis.comparison import LENSES, OUTCOME_WORDS, OUTCOMES, Comparison, TrackTable
-from tevit.evaluation.error_columns import ALL_TYPES
+from tevit.evaluation.error_table import ALL_TYPES
 
 Range = tuple[float, float]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from app.analysis.comparison import Comparison, ErrorRow, ModelAnalysis
-from tevit.evaluation.coverage import coverage, resumptions
+from tevit.evaluation.errors import coverage, resumptions
 from tevit.evaluation.overlaps import VideoPairs
 from tevit.masks import ops as masks
 from tevit.masks.rle import decode_texts
@@ -112,7 +112,7 @@ def curve(comparison: Comparison, model: int, video_id: int, truth_id: int | Non
     """Of a pair, or of a track alone. Raises: ValueError for a video or a track that is not there."""
     found, place = comparison.models[model], _place(comparison, video_id)
     pairs = found.overlaps.pairs[place]
-    g = _position(found.overlaps.inputs.truths.ids[pairs.truths], truth_id, "annotation")
+    g = _position(found.overlaps.inputs.ground_truth.ids[pairs.ground_truth], truth_id, "annotation")
     d = _position(found.overlaps.inputs.predictions.ids[pairs.predictions], prediction_id, "prediction")
     ious, seen = _frame_ious(pairs, d, g)
     length = comparison.overlaps.inputs.videos[place].length
@@ -183,7 +183,7 @@ def marks(comparison: Comparison, model: int, video_id: int) -> tuple[Marks, Mar
 
 
 def _ids_t(found: ModelAnalysis, pairs: VideoPairs) -> list[int]:
-    return found.overlaps.inputs.truths.ids[pairs.truths].tolist()
+    return found.overlaps.inputs.ground_truth.ids[pairs.ground_truth].tolist()
 
 
 def _ids_p(found: ModelAnalysis, pairs: VideoPairs) -> list[int]:
@@ -202,7 +202,7 @@ def _own_truths(found: ModelAnalysis, pairs: VideoPairs) -> list[int | None]:
     about = dict(
         zip(columns.predictions[~columns.truth].tolist(), columns.truths[~columns.truth].tolist(), strict=True)
     )
-    places = {row: g for g, row in enumerate(pairs.truths.tolist())}
+    places = {row: g for g, row in enumerate(pairs.ground_truth.tolist())}
     return [places.get(about.get(row, -1)) for row in pairs.predictions.tolist()]
 
 

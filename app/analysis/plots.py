@@ -12,9 +12,8 @@ import numpy as np
 
 from app.analysis.comparison import LENSES, Comparison
 from app.analysis.filter import Selection
-from tevit.evaluation.breakdown import LENGTHS, Part
-from tevit.evaluation.curves import RECALL_POINTS, mean_of_known
-from tevit.evaluation.error_types import TYPES
+from tevit.evaluation.curves import LENGTHS, RECALL_POINTS, BreakdownRow, mean_of_known
+from tevit.evaluation.errors import TYPES
 from tevit.evaluation.matching import IOU_THRESHOLDS
 
 Figure = dict[str, Any]
@@ -168,7 +167,7 @@ def track_lengths(comparison: Comparison) -> Figure:
     return _parts(comparison, [model.by_length for model in comparison.models], clicks)
 
 
-def _parts(comparison: Comparison, parts: Sequence[Mapping[str, Part]], clicks: Mapping[str, dict]) -> Figure:
+def _parts(comparison: Comparison, parts: Sequence[Mapping[str, BreakdownRow]], clicks: Mapping[str, dict]) -> Figure:
     names = [name for name, part in parts[0].items() if part.truths]
     data = []
     for i, (model, own) in enumerate(zip(comparison.models, parts, strict=True)):

@@ -36,10 +36,10 @@ from tevit.download import home
 from tevit.evaluation.api import accumulate
 from tevit.evaluation.bootstrap import draw_weights, resample
 from tevit.evaluation.cache import pack, unpack
-from tevit.evaluation.error_columns import Columns, columns, geometry
+from tevit.evaluation.error_table import Columns, columns, geometry
 from tevit.evaluation.errors import Limits, find_costs
 from tevit.evaluation.inputs import read_inputs
-from tevit.evaluation.oracle_gaps import find_gaps
+from tevit.evaluation.oracle import find_gaps
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps
 from tevit.evaluation.parallel import usable_cores
 from tevit.io.files import atomic
@@ -117,7 +117,7 @@ def _arrays(overlaps: Overlaps, report: StageCallback) -> dict[str, np.ndarray]:
     )
     report("confidence intervals", 5, _STEPS)
     weights = draw_weights(len(overlaps.inputs.videos), SAMPLES)
-    samples = resample(overlaps, evaluation.outcome, weights, names=FIGURE_NAMES)
+    samples = resample(overlaps, evaluation.matches, weights, names=FIGURE_NAMES)
     return {
         "summary": np.frombuffer(msgspec.json.encode(summary), np.uint8),
         "precision": evaluation.curves.precision[..., 2],

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tevit import evaluate
 from tevit.benchmarks.record import hardware, time_call
-from tevit.evaluation.errors import find_errors
+from tevit.evaluation.error_table import find_errors
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.overlaps import compute_overlaps
 from tevit.inference.accumulate import Collected

@@ -13,8 +13,8 @@ from tevit.cli.evaluate import Patient, processes
 
 if TYPE_CHECKING:
     from tevit.evaluation import Evaluation
-    from tevit.evaluation.errors import ErrorRecord, Errors
-    from tevit.evaluation.oracle_gaps import Gaps
+    from tevit.evaluation.error_table import ErrorRecord, Errors
+    from tevit.evaluation.oracle import Gaps
 
 DESCRIPTION = """\
 Name the error of every prediction and every missed truth, and what each kind costs in AP50.
@@ -49,9 +49,10 @@ def register(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Always 0: what cannot be evaluated is an error."""
     from tevit.evaluation.api import accumulate
-    from tevit.evaluation.errors import Limits, find_errors
+    from tevit.evaluation.error_table import find_errors
+    from tevit.evaluation.errors import Limits
     from tevit.evaluation.inputs import read_inputs
-    from tevit.evaluation.oracle_gaps import find_gaps
+    from tevit.evaluation.oracle import find_gaps
     from tevit.evaluation.overlaps import compute_overlaps
 
     limits = Limits(positive=args.positive, background=args.background)
@@ -115,7 +116,7 @@ _COLUMNS = (
 
 
 def _row(evaluation: "Evaluation", record: "ErrorRecord") -> list:
-    names = {video.id: video.name for video in evaluation.measured.inputs.videos}
+    names = {video.id: video.name for video in evaluation.overlaps.inputs.videos}
     frames = record.frames
     classes = [id and evaluation.names.get(id, id) for id in (record.truth_category_id, record.category_id)]
     return [
@@ -127,9 +128,9 @@ def _row(evaluation: "Evaluation", record: "ErrorRecord") -> list:
 
 
 def _text(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors", gaps: "Gaps") -> str:
-    from tevit.evaluation import error_tables, tables
+    from tevit.evaluation import tables
 
-    said = [f"{args.results}: {tables.heading(evaluation)}", error_tables.error_types(errors), error_tables.gaps(gaps)]
+    said = [f"{args.results}: {tables.heading(evaluation)}", tables.error_types(errors), tables.gaps(gaps)]
     if args.out:
         said.append(f"Written: {args.out / 'report.html'}, errors.json, errors.csv")
     return "\n\n".join(said)

@@ -106,8 +106,8 @@ def _bootstrap(found: "list[Evaluation]", args: argparse.Namespace, progress: "P
     """The same samples of videos for every model, so that differences are paired."""
     from tevit.evaluation.bootstrap import draw_weights, resample
 
-    weights = draw_weights(len(found[0].measured.inputs.videos), args.bootstrap, args.seed)
-    return [resample(evaluation.measured, evaluation.outcome, weights, progress) for evaluation in found]
+    weights = draw_weights(len(found[0].overlaps.inputs.videos), args.bootstrap, args.seed)
+    return [resample(evaluation.overlaps, evaluation.matches, weights, progress) for evaluation in found]
 
 
 def _as_json(args: argparse.Namespace, found: "list[Evaluation]", samples: "list[Samples]") -> str:
@@ -189,7 +189,7 @@ def _print_parts(args: argparse.Namespace, title: str, evaluation: "Evaluation")
 
 
 def _with_names(evaluation: "Evaluation") -> dict:
-    names = {video.id: video.name for video in evaluation.measured.inputs.videos}
+    names = {video.id: video.name for video in evaluation.overlaps.inputs.videos}
     return {f"{id:>4} {names[id]}": part for id, part in evaluation.by_video().items()}
 
 

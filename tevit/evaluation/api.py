@@ -6,8 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tevit.evaluation.breakdown import Part, by_length, by_size, by_video
-from tevit.evaluation.curves import FIGURES, Curves, by_area, count_positives, curves, figure
+from tevit.evaluation.curves import (
+    FIGURES,
+    BreakdownRow,
+    Curves,
+    by_area,
+    by_length,
+    by_size,
+    by_video,
+    count_positives,
+    curves,
+    figure,
+)
 from tevit.evaluation.inputs import Found, Source, read_inputs
 from tevit.evaluation.matching import Matches, match_all
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps, frame_ious
@@ -27,21 +37,21 @@ class Evaluation:
     per_class: Mapping[int, Mapping[str, float]]
     names: Mapping[int, str]
     curves: Curves
-    measured: Overlaps
-    outcome: Matches
+    overlaps: Overlaps
+    matches: Matches
     warnings: tuple[str, ...]
 
-    def by_size(self) -> Mapping[str, Part]:
+    def by_size(self) -> Mapping[str, BreakdownRow]:
         """Figures of small, medium and large tracks, by mean area."""
-        return by_size(self.measured)
+        return by_size(self.overlaps)
 
-    def by_length(self) -> Mapping[str, Part]:
+    def by_length(self) -> Mapping[str, BreakdownRow]:
         """Figures of short, middle and long tracks, by the frames in which they are there."""
-        return by_length(self.measured)
+        return by_length(self.overlaps)
 
-    def by_video(self) -> Mapping[int, Part]:
+    def by_video(self) -> Mapping[int, BreakdownRow]:
         """Video id -> figures, each video taken as if it were the whole data set."""
-        return by_video(self.measured, self.outcome)
+        return by_video(self.overlaps, self.matches)
 
     def frame_ious(self, prediction_id: int, truth_id: int) -> np.ndarray:
         """float64 (T,): IoU in every frame that both tracks have, NaN where neither has a mask (or sizes differ).
@@ -49,7 +59,7 @@ class Evaluation:
         prediction_id: its place in the file from 1. truth_id: the annotation's id.
         Raises: ValueError where there is no such track, or the two are of different videos.
         """
-        return frame_ious(self.measured.inputs, prediction_id, truth_id)
+        return frame_ious(self.overlaps.inputs, prediction_id, truth_id)
 
 
 def evaluate(
@@ -69,14 +79,14 @@ def accumulate(measured: Overlaps) -> Evaluation:
     inputs = measured.inputs
     names = {-1: "all"} if measured.agnostic else inputs.categories
     question = by_area(inputs)
-    outcome = match_all(measured.groups, inputs.truths, inputs.predictions, question)
+    outcome = match_all(measured.groups, inputs.ground_truth, inputs.predictions, question)
     found = curves(outcome, count_positives(inputs, question, measured.agnostic))
     return Evaluation(
         figures={name: figure(found, name) for name in FIGURES},
         per_class={id: {name: figure(found, name, k) for name in FIGURES} for k, id in enumerate(names)},
         names=names,
         curves=found,
-        measured=measured,
-        outcome=outcome,
+        overlaps=measured,
+        matches=outcome,
         warnings=measured.warnings,
     )

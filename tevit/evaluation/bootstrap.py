@@ -50,7 +50,7 @@ def resample(
     """
     inputs = measured.inputs
     question = by_area(inputs)
-    counting = ~(question.truth_ignored | inputs.truths.crowd)
+    counting = ~(question.truth_ignored | inputs.ground_truth.crowd)
     found = []
     for start in range(0, len(weights), _AT_ONCE):
         found.append(_figures(measured, outcome, weights[start : start + _AT_ONCE], counting, names))
@@ -63,7 +63,7 @@ def _figures(
     measured: Overlaps, outcome: Matches, weights: np.ndarray, counting: np.ndarray, names: Sequence[str]
 ) -> Samples:
     inputs = measured.inputs
-    kinds = inputs.truths.categories * (not measured.agnostic)
+    kinds = inputs.ground_truth.categories * (not measured.agnostic)
     videos = inputs.predictions.videos[outcome.predictions]
     classes = np.unique(kinds)
     shape = (len(classes), len(counting), len(weights), outcome.right.shape[1])
@@ -73,7 +73,7 @@ def _figures(
         here = here[np.argsort(-outcome.scores[here], kind="stable")]
         for a in {FIGURES[name].area for name in names}:
             counts = counting[a]
-            positives = weights[:, inputs.truths.videos[counts & (kinds == kind)]].sum(axis=1)
+            positives = weights[:, inputs.ground_truth.videos[counts & (kinds == kind)]].sum(axis=1)
             known = positives > 0
             found = _class_figures(outcome, here, a, weights[known][:, videos[here]], positives[known])
             precision[k, a, known], recall[:, k, a, known] = found

@@ -6,7 +6,7 @@ from typing import NoReturn
 import msgspec
 import numpy as np
 
-from tevit.evaluation.inputs import Inputs, LeftOut, Tracks, VideoFacts
+from tevit.evaluation.inputs import EvaluatedVideo, Inputs, LeftOutTrack, Tracks
 from tevit.evaluation.matching import VideoClassPairs
 from tevit.evaluation.overlaps import Overlaps, VideoPairs
 
@@ -15,9 +15,9 @@ _COLUMNS = ("ids", "videos", "categories", "scores", "areas", "crowd")
 
 
 class _Head(msgspec.Struct):
-    videos: list[VideoFacts]
+    videos: list[EvaluatedVideo]
     categories: dict[int, str]
-    left_out: list[LeftOut]
+    left_out: list[LeftOutTrack]
     input_warnings: list[str]
     warnings: list[str]
     agnostic: bool
@@ -35,14 +35,14 @@ def pack(measured: Overlaps) -> dict[str, np.ndarray]:
         input_warnings=list(inputs.warnings),
         warnings=list(measured.warnings),
         agnostic=measured.agnostic,
-        truths=inputs.truths.what,
+        truths=inputs.ground_truth.what,
         predictions=inputs.predictions.what,
     )
-    tables = {"truths": inputs.truths, "predictions": inputs.predictions}
+    tables = {"truths": inputs.ground_truth, "predictions": inputs.predictions}
     return {
         "head": np.frombuffer(msgspec.json.encode(head), np.uint8),
         **{f"{side}.{name}": getattr(table, name) for side, table in tables.items() for name in _COLUMNS},
-        "truths.frames": measured.truth_frames,
+        "truths.frames": measured.ground_truth_frames,
         "predictions.frames": measured.prediction_frames,
         **_pack_groups(measured.groups),
         **_pack_pairs(measured.pairs),
@@ -50,10 +50,10 @@ def pack(measured: Overlaps) -> dict[str, np.ndarray]:
 
 
 def _pack_groups(groups: Sequence[VideoClassPairs]) -> dict[str, np.ndarray]:
-    facts = [(g.video, g.category, len(g.truths), len(g.predictions)) for g in groups]
+    facts = [(g.video, g.category, len(g.ground_truth), len(g.predictions)) for g in groups]
     return {
         "groups.facts": np.array(facts, np.int64).reshape(-1, 4),
-        "groups.truths": _joined([g.truths for g in groups], np.int64),
+        "groups.truths": _joined([g.ground_truth for g in groups], np.int64),
         "groups.predictions": _joined([g.predictions for g in groups], np.int64),
         "groups.ious": _joined([g.ious for g in groups], np.float64),
     }
@@ -61,7 +61,7 @@ def _pack_groups(groups: Sequence[VideoClassPairs]) -> dict[str, np.ndarray]:
 
 def _pack_pairs(pairs: Sequence[VideoPairs]) -> dict[str, np.ndarray]:
     facts = [(p.video, *p.common.shape) for p in pairs]
-    rows = {name: _joined([getattr(p, name) for p in pairs], np.int64) for name in ("truths", "predictions")}
+    rows = {name: _joined([getattr(p, name) for p in pairs], np.int64) for name in ("ground_truth", "predictions")}
     names = ("common", "union", "truth_areas", "prediction_areas")
     pixels = {name: _joined([getattr(p, name) for p in pairs], np.int32) for name in names}
     return {
@@ -80,7 +80,7 @@ def unpack(arrays: Arrays) -> Overlaps:
     inputs = Inputs(
         videos=head.videos,
         categories=head.categories,
-        truths=_table(arrays, "truths", head.truths),
+        ground_truth=_table(arrays, "truths", head.truths),
         predictions=_table(arrays, "predictions", head.predictions),
         left_out=tuple(head.left_out),
         warnings=tuple(head.input_warnings),
@@ -88,7 +88,7 @@ def unpack(arrays: Arrays) -> Overlaps:
     return Overlaps(
         inputs=inputs,
         groups=_groups(arrays),
-        truth_frames=arrays["truths.frames"],
+        ground_truth_frames=arrays["truths.frames"],
         prediction_frames=arrays["predictions.frames"],
         agnostic=head.agnostic,
         pairs=_pairs(arrays),
@@ -124,7 +124,7 @@ def _groups(arrays: Arrays) -> list[VideoClassPairs]:
 
 
 def _pairs(arrays: Arrays) -> list[VideoPairs]:
-    names = ("truths", "predictions", "common", "union", "truth_areas", "prediction_areas")
+    names = ("ground_truth", "predictions", "common", "union", "truth_areas", "prediction_areas")
     readers = [_Reader(arrays[f"pairs.{name}"]) for name in names]
     return [
         VideoPairs(video, *(read(*shape) for read, shape in zip(readers, _shapes(d, g, t), strict=True)))

@@ -3,13 +3,15 @@
 Source: the YouTube-VIS evaluation API; every number is meant to equal its, to rounding, oddities included.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from tevit.evaluation.inputs import Inputs
-from tevit.evaluation.matching import IgnoreMasks, Matches
+from tevit.evaluation.matching import IgnoreMasks, Matches, match_all
+from tevit.evaluation.overlaps import Overlaps
 
 RECALL_POINTS = np.linspace(0.0, 1.0, 101)
 AREA_RANGES = {"all": (0, 1e10), "small": (0, 128**2), "medium": (128**2, 256**2), "large": (256**2, 1e10)}
@@ -125,7 +127,7 @@ def mean_of_known(values: np.ndarray) -> float:
 
 def by_area(inputs: Inputs) -> IgnoreMasks:
     """The official four area ranges."""
-    return by_range(inputs.truths.areas, inputs.predictions.areas, list(AREA_RANGES.values()))
+    return by_range(inputs.ground_truth.areas, inputs.predictions.areas, list(AREA_RANGES.values()))
 
 
 def by_range(truths: np.ndarray, predictions: np.ndarray, ranges: list[tuple[float, float]]) -> IgnoreMasks:
@@ -138,7 +140,88 @@ def by_range(truths: np.ndarray, predictions: np.ndarray, ranges: list[tuple[flo
 
 def count_positives(inputs: Inputs, question: IgnoreMasks, agnostic: bool = False) -> np.ndarray:
     """int64 (A, K): the truths of each class that count; one class where all are pooled."""
-    truths = inputs.truths
+    truths = inputs.ground_truth
     kinds = np.zeros(len(truths.ids), np.int64) if agnostic else truths.categories
     counting = ~(question.truth_ignored | truths.crowd)
     return np.stack([np.bincount(kinds[row], minlength=1 if agnostic else len(inputs.categories)) for row in counting])
+
+
+LENGTHS = {"up to 16 frames": (0, 16), "17 to 32 frames": (17, 32), "33 frames and more": (33, np.inf)}
+"""Frames in which a track is there; the limits are those of TIVE (arXiv 2210.08856)."""
+
+
+@dataclass(frozen=True)
+class BreakdownRow:
+    """truths: how many tracks count. AP …: figures of these alone, in [0, 1], -1 where there is no ground truth."""
+
+    truths: int
+    AP: float
+    AP50: float
+    AP75: float
+    AR1: float
+    AR10: float
+    AR100: float
+
+
+def by_size(measured: Overlaps) -> Mapping[str, BreakdownRow]:
+    """The official area ranges; a prediction that takes nothing counts in the range of its own area."""
+    inputs = measured.inputs
+    question = by_range(inputs.ground_truth.areas, inputs.predictions.areas, list(AREA_RANGES.values()))
+    return dict(zip(AREA_RANGES, _parts(measured, question), strict=True))
+
+
+def by_length(measured: Overlaps) -> Mapping[str, BreakdownRow]:
+    """Ranges of track length; a prediction that takes nothing counts in the range of its own length."""
+    question = by_range(measured.ground_truth_frames, measured.prediction_frames, list(LENGTHS.values()))
+    return dict(zip(LENGTHS, _parts(measured, question), strict=True))
+
+
+def _parts(measured: Overlaps, question: IgnoreMasks) -> list[BreakdownRow]:
+    inputs = measured.inputs
+    outcome = match_all(measured.groups, inputs.ground_truth, inputs.predictions, question)
+    positives = count_positives(inputs, question, measured.agnostic)
+    found = curves(outcome, positives)
+    return [_part(found, a, int(positives[a].sum())) for a in range(len(positives))]
+
+
+def _part(found: Curves, a: int, truths: int) -> BreakdownRow:
+    precision, recall = found.precision[..., a, -1], found.recall[:, :, a]
+    return BreakdownRow(
+        truths,
+        mean_of_known(precision),
+        mean_of_known(precision[0]),
+        mean_of_known(precision[5]),
+        *(mean_of_known(recall[..., m]) for m in range(3)),
+    )
+
+
+def by_video(measured: Overlaps, outcome: Matches) -> Mapping[int, BreakdownRow]:
+    """Each video as if it were the whole data set; video id -> its figures.
+
+    outcome: of the official question, of which the first row (all areas) is used.
+    """
+    truths = measured.inputs.ground_truth
+    of_prediction = measured.inputs.predictions.videos[outcome.predictions]
+    kinds = truths.categories * (not measured.agnostic)
+    size = 1 if measured.agnostic else len(measured.inputs.categories)
+    result = {}
+    for place, video in enumerate(measured.inputs.videos):
+        positives = np.bincount(kinds[(truths.videos == place) & ~truths.crowd], minlength=size)
+        present = np.flatnonzero(positives)
+        found = curves(_restrict(outcome, np.flatnonzero(of_prediction == place), present), positives[None, present])
+        result[video.id] = _part(found, 0, int(positives.sum()))
+    return result
+
+
+def _restrict(outcome: Matches, chosen: np.ndarray, categories: np.ndarray) -> Matches:
+    """Some predictions of some classes, which are numbered anew."""
+    chosen = chosen[np.isin(outcome.categories[chosen], categories)]
+    return Matches(
+        predictions=outcome.predictions[chosen],
+        categories=np.searchsorted(categories, outcome.categories[chosen]),
+        ranks=outcome.ranks[chosen],
+        scores=outcome.scores[chosen],
+        taken=outcome.taken[:1, :, chosen],
+        right=outcome.right[:1, :, chosen],
+        ignored=outcome.ignored[:1, :, chosen],
+    )

@@ -3,11 +3,11 @@
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
-from tevit.evaluation.track_iou import Masks, together
 from tevit.io.ytvis import Annotation, Dataset, Prediction, Results, open_dataset, read_results
 from tevit.masks import json as segmentations
 from tevit.results import RLE, VideoResult
@@ -16,6 +16,27 @@ Source = str | os.PathLike | Dataset | Sequence[VideoResult]
 """Ground truth: a file in YouTube-VIS form, one that is open already, or videos in memory."""
 Found = str | os.PathLike | Results | Sequence[VideoResult]
 """Predictions: a results.json (or the zip that holds it), one that is open already, or videos in memory."""
+
+
+class Masks(NamedTuple):
+    """One track's masks, not checked yet.
+
+    length: frames of the track, T. frames: int64 (M,), those that have a mask. sizes_hw: int64 (M, 2), pixels.
+    counts: M, as COCO's text or as plain run lengths; digits: the latter as JSON has them, for `rle.parse_numbers`.
+    """
+
+    length: int
+    frames: np.ndarray
+    sizes_hw: np.ndarray
+    counts: Sequence[bytes | list[int]]
+    digits: bool = False
+
+
+def together(masks: Sequence[tuple[Sequence[int], bytes | list[int]] | None]) -> Masks:
+    """A track of (size, counts) a frame, None where the object is absent; see Masks."""
+    frames = np.array([frame for frame, mask in enumerate(masks) if mask], np.int64)
+    sizes = np.array([mask[0] for mask in masks if mask], np.int64).reshape(-1, 2)
+    return Masks(len(masks), frames, sizes, [mask[1] for mask in masks if mask])
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +60,7 @@ class Tracks:
 
 
 @dataclass(frozen=True)
-class VideoFacts:
+class EvaluatedVideo:
     """id, name, height and width in pixels, frames."""
 
     id: int
@@ -49,7 +70,7 @@ class VideoFacts:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class LeftOutTrack:
     """A track whose category the ground truth does not list. what: "annotation" or "prediction"."""
 
     what: str
@@ -64,11 +85,11 @@ class Inputs:
     """videos, categories (id -> name): ascending by id. left_out: what is in neither table.
     warnings: what does not count and why, a sentence each."""
 
-    videos: list[VideoFacts]
+    videos: list[EvaluatedVideo]
     categories: dict[int, str]
-    truths: Tracks
+    ground_truth: Tracks
     predictions: Tracks
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[LeftOutTrack, ...]
     warnings: tuple[str, ...]
 
 
@@ -90,7 +111,7 @@ def read_inputs(gt: Source, results: Found) -> Inputs:
     return Inputs(
         videos=sorted(videos, key=lambda video: video.id),
         categories=dict(sorted(categories.items())),
-        truths=_table(truths, f"{_file(gt)}annotation", sizes, sorted(categories)),
+        ground_truth=_table(truths, f"{_file(gt)}annotation", sizes, sorted(categories)),
         predictions=_table(found, f"{_file(results)}prediction", sizes, sorted(categories)),
         left_out=left_out,
         warnings=(*(_odd_annotations(gt) if isinstance(gt, Dataset) else ()), *_warnings(left_out, found)),
@@ -113,11 +134,11 @@ class _Row(msgspec.Struct, gc=False):
     masks: msgspec.Raw | tuple[RLE | None, ...]
 
 
-_Side = tuple[list[VideoFacts], dict[int, str], list[_Row]]
+_Side = tuple[list[EvaluatedVideo], dict[int, str], list[_Row]]
 
 
 def _from_dataset(dataset: Dataset) -> _Side:
-    videos = [VideoFacts(video.id, video.name, video.size_hw, video.length) for video in dataset.videos.values()]
+    videos = [EvaluatedVideo(video.id, video.name, video.size_hw, video.length) for video in dataset.videos.values()]
     by_id = {annotation.id: annotation for annotation in dataset.annotations}
     rows = [_annotation(by_id[annotation.id]) for annotation in dataset.annotations]
     return videos, dict(dataset.categories), [row for row in rows if row.video in dataset.videos]
@@ -156,7 +177,7 @@ def _prediction(place: int, item: Prediction) -> _Row:
 
 def _from_memory(results: Sequence[VideoResult], stated: bool) -> _Side:
     """stated: whether the tracks' areas count, as a truth's do, or those of their masks, as a prediction's."""
-    videos = [VideoFacts(result.video_id, result.name, result.size_hw, result.length) for result in results]
+    videos = [EvaluatedVideo(result.video_id, result.name, result.size_hw, result.length) for result in results]
     categories = {id: name for result in results for id, name in result.categories.items()}
     tracks = [(result.video_id, track) for result in results for track in result.tracks]
     rows = [
@@ -184,11 +205,11 @@ def _refuse_other_videos(known: set[int], found: list[_Row]) -> None:
         )
 
 
-def _left_out(rows: list[_Row], what: str, categories: dict[int, str]) -> list[LeftOut]:
-    return [LeftOut(what, r.id, r.video, r.category, r.score) for r in rows if r.category not in categories]
+def _left_out(rows: list[_Row], what: str, categories: dict[int, str]) -> list[LeftOutTrack]:
+    return [LeftOutTrack(what, r.id, r.video, r.category, r.score) for r in rows if r.category not in categories]
 
 
-def _warnings(left_out: tuple[LeftOut, ...], found: list[_Row]) -> tuple[str, ...]:
+def _warnings(left_out: tuple[LeftOutTrack, ...], found: list[_Row]) -> tuple[str, ...]:
     warnings = [] if found else ["the results hold no prediction at all"]
     for what in ("annotation", "prediction"):
         items = [item for item in left_out if item.what == what]

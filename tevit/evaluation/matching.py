@@ -24,7 +24,7 @@ class VideoClassPairs:
 
     video: int
     category: int
-    truths: np.ndarray
+    ground_truth: np.ndarray
     predictions: np.ndarray
     ious: np.ndarray
 
@@ -80,12 +80,12 @@ def _deal_lone(
 
     The first that reaches the truth takes it, or all that do if it is crowd; whether it counts makes no difference.
     """
-    lone = [k for k, group in enumerate(groups) if len(group.truths) == 1 and len(group.predictions)]
+    lone = [k for k, group in enumerate(groups) if len(group.ground_truth) == 1 and len(group.predictions)]
     if not lone:
         return
     sizes = np.array([len(groups[k].predictions) for k in lone])
     ends = np.cumsum(sizes)
-    rows = np.repeat(np.concatenate([groups[k].truths for k in lone]), sizes)
+    rows = np.repeat(np.concatenate([groups[k].ground_truth for k in lone]), sizes)
     reached = np.concatenate([groups[k].ious[:, 0] for k in lone]) >= _reach(thresholds)
     total = np.cumsum(reached, axis=1)
     before = np.concatenate([np.zeros((len(thresholds), 1), np.int64), total[:, ends[:-1] - 1]], axis=1)
@@ -124,9 +124,11 @@ def match_all(
     taken = np.full((len(ignored), len(thresholds), len(order)), -1)
     _deal_lone(taken, groups, stops, truths.crowd, thresholds)
     for group, stop in zip(groups, stops.tolist(), strict=True):
-        if group.ious.size and len(group.truths) > 1:
-            found = match_greedy(group.ious, ignored[:, group.truths], truths.crowd[group.truths], thresholds)
-            taken[:, :, stop - len(group.predictions) : stop] = np.where(found < 0, -1, group.truths[found])
+        if group.ious.size and len(group.ground_truth) > 1:
+            found = match_greedy(
+                group.ious, ignored[:, group.ground_truth], truths.crowd[group.ground_truth], thresholds
+            )
+            taken[:, :, stop - len(group.predictions) : stop] = np.where(found < 0, -1, group.ground_truth[found])
     right, prediction_ignored = _judge(taken, truths.ids, ignored, question.outside[:, order])
     return Matches(
         predictions=order,

@@ -18,7 +18,7 @@ _Do = Callable[[int], "list[Any] | Exception"]
 """Number of a chunk -> its results, or what was raised."""
 
 
-def forked_map(work: Callable[[Item], Result], items: Sequence[Item], processes: int) -> Iterator[Result]:
+def parallel_map(work: Callable[[Item], Result], items: Sequence[Item], processes: int) -> Iterator[Result]:
     """The results in order; what `work` raises is raised here. In this process for few items or where it cannot fork.
 
     This process works, too. Whoever is free takes the next chunk, so that one slow core does not hold up the others.

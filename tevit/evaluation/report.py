@@ -11,11 +11,11 @@ import numpy as np
 
 from tevit.evaluation.api import Evaluation
 from tevit.evaluation.curves import mean_of_known
-from tevit.evaluation.error_tables import gain
-from tevit.evaluation.errors import TYPES, ErrorRecord, Errors
+from tevit.evaluation.error_table import ErrorRecord, Errors
+from tevit.evaluation.errors import TYPES
 from tevit.evaluation.matching import IOU_THRESHOLDS
-from tevit.evaluation.oracle_gaps import Gap, Gaps
-from tevit.evaluation.tables import heading, percent
+from tevit.evaluation.oracle import Gap, Gaps
+from tevit.evaluation.tables import gain, heading, percent
 from tevit.io.files import atomic
 
 _WORST = 10  # of each kind
@@ -91,7 +91,7 @@ def _types_table(errors: Errors) -> str:
 
 
 def _worst_table(evaluation: Evaluation, errors: Errors) -> str:
-    names = {video.id: video.name for video in evaluation.measured.inputs.videos}
+    names = {video.id: video.name for video in evaluation.overlaps.inputs.videos}
     ranked = sorted((r for r in errors.records if r.share > 0), key=lambda record: -record.share)
     worst = [record for type in TYPES for record in [r for r in ranked if r.type == type][:_WORST]]
     worst.sort(key=lambda record: -record.share)
@@ -214,9 +214,9 @@ def _scores(errors: Errors) -> dict:
 
 
 def _lengths(evaluation: Evaluation, errors: Errors) -> dict:
-    names = {video.id: video.name for video in evaluation.measured.inputs.videos}
-    table = evaluation.measured.inputs.truths
-    frames = dict(zip(table.ids.tolist(), evaluation.measured.truth_frames.tolist(), strict=True))
+    names = {video.id: video.name for video in evaluation.overlaps.inputs.videos}
+    table = evaluation.overlaps.inputs.ground_truth
+    frames = dict(zip(table.ids.tolist(), evaluation.overlaps.ground_truth_frames.tolist(), strict=True))
     result = {type: {"x": [], "y": [], "text": []} for type in ("correct", "explained", "missed")}
     for record in errors.records:
         if record.kind == "truth" and record.type in result and record.truth_id in frames:

@@ -1,12 +1,15 @@
 """Tables of figures for a terminal: in percent, aligned, and in words where there is nothing to measure by."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 
 from tevit.evaluation.api import Evaluation
 from tevit.evaluation.bootstrap import Interval
-from tevit.evaluation.breakdown import Part
-from tevit.evaluation.curves import FIGURES
+from tevit.evaluation.curves import FIGURES, BreakdownRow
+from tevit.evaluation.error_table import Errors
+from tevit.evaluation.errors import TYPES
+from tevit.evaluation.oracle import Gap, Gaps
 
 NOTHING = "no ground truth"
 MEANINGS = {
@@ -49,9 +52,9 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 def heading(evaluation: Evaluation) -> str:
     """What was measured: videos, classes, tracks."""
-    inputs = evaluation.measured.inputs
-    crowd = int(inputs.truths.crowd.sum())
-    truths = f"{len(inputs.truths.ids) - crowd} tracks" + (f" and {crowd} crowds" if crowd else "")
+    inputs = evaluation.overlaps.inputs
+    crowd = int(inputs.ground_truth.crowd.sum())
+    truths = f"{len(inputs.ground_truth.ids) - crowd} tracks" + (f" and {crowd} crowds" if crowd else "")
     return f"{len(inputs.videos)} videos, {len(inputs.categories)} classes, {truths}"
 
 
@@ -89,8 +92,8 @@ def _difference(value: float, found: Interval | None) -> str:
 
 def per_class(evaluation: Evaluation) -> str:
     """A row a class, as the file lists them by id."""
-    inputs = evaluation.measured.inputs
-    kinds = inputs.truths.categories[~inputs.truths.crowd] * (not evaluation.measured.agnostic)
+    inputs = evaluation.overlaps.inputs
+    kinds = inputs.ground_truth.categories[~inputs.ground_truth.crowd] * (not evaluation.overlaps.agnostic)
     columns = ("AP", "AP50", "AP75", "AR1", "AR10")
     rows = [
         [f"{id:>4} {name}", *_cells(int((kinds == k).sum()), [evaluation.per_class[id][c] for c in columns])]
@@ -99,9 +102,9 @@ def per_class(evaluation: Evaluation) -> str:
     return layout(["class", "tracks", *columns], rows)
 
 
-def parts(what: str, found: Mapping[str, Part]) -> str:
+def parts(what: str, found: Mapping[str, BreakdownRow]) -> str:
     """A row a part of the data set."""
-    columns = [field.name for field in fields(Part)][1:]
+    columns = [field.name for field in fields(BreakdownRow)][1:]
     rows = [[name, *_cells(part.truths, [getattr(part, c) for c in columns])] for name, part in found.items()]
     return layout([what, "tracks", *columns], rows)
 
@@ -111,3 +114,38 @@ def _cells(tracks: int, values: Sequence[float]) -> list[str]:
     if tracks:
         return [str(tracks), *map(percent, values)]
     return ["0", *[""] * (len(values) - 1), NOTHING]
+
+
+def error_types(errors: Errors) -> str:
+    """What each kind costs, and how the tracks came out."""
+    at = f"AP{round(100 * errors.limits.positive)}"
+    counts = {kind: Counter(r.type for r in errors.records if r.kind == kind) for kind in ("prediction", "truth")}
+    rows = [
+        [type, str(counts["prediction"][type] + counts["truth"][type]), gain(errors, errors.dap[type])]
+        for type in TYPES
+    ]
+    found, switches = counts["truth"], [r for r in errors.records if r.kind == "truth"]
+    said = [
+        f"{found['correct']} truths found, {found['explained']} explained by an error, {found['missed']} missed",
+        f"{sum(r.identity_switch for r in switches)} truths with an identity switch, "
+        f"{sum(r.fragmentation for r in switches)} with a gap",
+    ]
+    return layout([f"{at} {percent(errors.ap)}", "count", f"d{at}"], rows) + "\n\n" + "\n".join(said)
+
+
+def gain(errors: Errors, value: float) -> str:
+    """What mending is worth, as +8.3, or why it cannot be said."""
+    return NOTHING if errors.ap < 0 else f"{100 * value:+.1f}"
+
+
+def gaps(found: Gaps) -> str:
+    """The second lens, whole and by parts."""
+    parts = {"all": found.whole, **found.by_length, **{f"objects: {k}": gap for k, gap in found.by_instances.items()}}
+    rows = [[name, str(gap.truths), *_gap(gap)] for name, gap in parts.items() if gap.truths or name == "all"]
+    return layout(["", "tracks", "AP", "tracking", "classes", "masks, misses"], rows)
+
+
+def _gap(gap: Gap) -> list[str]:
+    if not gap.truths:
+        return [NOTHING] * 4
+    return [percent(gap.ap), *(f"{100 * value:+.1f}" for value in (gap.tracking, gap.classification, gap.masks))]

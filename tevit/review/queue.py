@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tevit.evaluation.error_table import ErrorRecord
-from tevit.evaluation.error_types import TYPES
-from tevit.evaluation.errors import Errors, find_errors
+from tevit.evaluation.error_table import ErrorRecord, Errors, find_errors
+from tevit.evaluation.errors import TYPES
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps
 from tevit.io.ytvis import Dataset, Results, open_dataset, read_results
@@ -104,7 +103,7 @@ def _suspected(measured: Overlaps, errors: Errors) -> Iterable[tuple[int, Suspic
 
 def _named(measured: Overlaps, s: Suspicion) -> tuple[tuple[int, ...], int | None]:
     """Annotation ids and the prediction's place."""
-    truths = tuple(int(measured.inputs.truths.ids[row]) for row in s.truths)
+    truths = tuple(int(measured.inputs.ground_truth.ids[row]) for row in s.truths)
     return truths, int(measured.inputs.predictions.ids[s.prediction]) if s.prediction >= 0 else None
 
 

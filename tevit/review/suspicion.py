@@ -10,8 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from tevit.evaluation.overlaps import Overlaps, VideoPairs, extent
-from tevit.evaluation.track_iou import Spans, frame_overlaps, spans, track_ious
+from tevit.evaluation.overlaps import Overlaps, Spans, VideoPairs, extent, frame_overlaps, spans, track_ious
 
 COVERS = 0.5  # IoU from which a mask is taken to show the same object
 _MEETS = 0.05  # IoU of whole tracks from which a misplaced label is still thought to be of this object
@@ -59,17 +58,17 @@ class VideoEvidence:
 
 def video_evidence(measured: Overlaps, pairs: VideoPairs, usual: float, recall: float) -> VideoEvidence:
     """usual: the median score of right predictions."""
-    truths, predictions = measured.inputs.truths, measured.inputs.predictions
+    truths, predictions = measured.inputs.ground_truth, measured.inputs.predictions
     scores = np.maximum(predictions.scores[pairs.predictions], 0)
-    masks_t, masks_p = truths.masks(pairs.truths.tolist()), predictions.masks(pairs.predictions.tolist())
+    masks_t, masks_p = truths.masks(pairs.ground_truth.tolist()), predictions.masks(pairs.predictions.tolist())
     later = [m._replace(length=m.length + 1, frames=m.frames + 1) for m in masks_t]
     length, stride = extent([*later, *masks_p])
     return VideoEvidence(
         pairs=pairs,
         trust=scores / np.maximum(scores + usual, 1e-9),
         classes_d=predictions.categories[pairs.predictions],
-        classes_g=truths.categories[pairs.truths],
-        crowd=truths.crowd[pairs.truths],
+        classes_g=truths.categories[pairs.ground_truth],
+        crowd=truths.crowd[pairs.ground_truth],
         ious=pairs.ious(),
         frame_ious=pairs.frame_ious(),
         labels=spans(masks_t, length, stride),
@@ -217,7 +216,7 @@ def _unpredicted(s: VideoEvidence) -> Iterator[Suspicion]:
 def _found(
     s: VideoEvidence, kind: str, priority: float, truths: Sequence[int], d: int, frame: int, at: int = -1
 ) -> Suspicion:
-    rows = tuple(int(s.pairs.truths[g]) for g in truths)
+    rows = tuple(int(s.pairs.ground_truth[g]) for g in truths)
     row = int(s.pairs.predictions[d]) if d >= 0 else -1
     return Suspicion(kind, float(np.clip(priority, 0, 1)), rows, row, frame, at)
 

@@ -155,7 +155,7 @@ class Reviewing:
         results = project.results[project.model_index(model)]
         if not project.has_truth:
             return unlabelled(project.dataset, results)
-        from tevit.evaluation.errors import find_errors
+        from tevit.evaluation.error_table import find_errors
         from tevit.evaluation.inputs import read_inputs
         from tevit.evaluation.overlaps import compute_overlaps
 

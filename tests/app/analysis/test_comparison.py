@@ -24,9 +24,8 @@ from app.projects.project import open_project
 from tests.app import sets as made
 from tests.app.sets import ASIDE, AWAY, STILL
 from tevit.cli.main import main
-from tevit.evaluation.error_columns import ALL_TYPES
-from tevit.evaluation.error_types import TYPES
-from tevit.evaluation.errors import Limits
+from tevit.evaluation.error_table import ALL_TYPES
+from tevit.evaluation.errors import TYPES, Limits
 from tevit.evaluation.report import page_data
 
 
@@ -210,7 +209,7 @@ def test_a_and_b_are_compared_truth_by_truth(shapes):
         assert truths[t.truth_row[rows]].all()
     every = Filter(types=tuple(ALL_TYPES), outcome="fixed", model=shapes.models[0].name)
     rows = select(shapes, every).rows
-    crowd = shapes.overlaps.inputs.truths.crowd
+    crowd = shapes.overlaps.inputs.ground_truth.crowd
     assert set(t.truth_row[rows][t.truth[rows]].tolist()) == set(np.flatnonzero(~in_a & in_b & ~crowd).tolist())
     swapped = shapes.select_models([model.name for model in reversed(shapes.models)])
     assert len(select(swapped, Filter(types=("missed",), outcome="broken")).rows) == len(

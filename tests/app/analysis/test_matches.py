@@ -20,7 +20,7 @@ from app.projects.videos import beside, chosen, videos
 from tests.app import sets as made
 from tests.app.sets import ASIDE, AWAY, FRAMES, STILL, square
 from tevit.evaluation import evaluate
-from tevit.evaluation.error_columns import ALL_TYPES
+from tevit.evaluation.error_table import ALL_TYPES
 from tevit.masks import ops as masks
 from tevit.results import RLE, Track, VideoResult
 

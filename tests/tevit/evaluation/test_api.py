@@ -49,10 +49,10 @@ def test_sixty_tiny_sets_equal_the_official_figures(part):
 
 def matches(found: Evaluation) -> dict[tuple, tuple]:
     """(class id, video id, area) -> prediction ids, what each takes at each threshold, ignored."""
-    inputs, outcome = found.measured.inputs, found.outcome
+    inputs, outcome = found.overlaps.inputs, found.matches
     categories, result, stop = list(inputs.categories), {}, 0
-    taken_ids = np.where(outcome.taken >= 0, np.append(inputs.truths.ids, 0)[outcome.taken], 0)
-    for group in found.measured.groups:
+    taken_ids = np.where(outcome.taken >= 0, np.append(inputs.ground_truth.ids, 0)[outcome.taken], 0)
+    for group in found.overlaps.groups:
         start, stop = stop, stop + len(group.predictions)
         for a, area in enumerate(AREA_RANGES):
             key = categories[group.category], inputs.videos[group.video].id, area
@@ -78,12 +78,12 @@ def test_every_match_is_the_official_one(name):
 @pytest.mark.parametrize("name", SETS)
 def test_every_iou_and_area_is_the_official_one(name):
     found = sets.evaluate(content(name)["gt"], content(name)["results"])
-    inputs = found.measured.inputs
+    inputs = found.overlaps.inputs
     categories = list(inputs.categories)
-    ours = {(categories[g.category], inputs.videos[g.video].id): g.ious.tolist() for g in found.measured.groups}
+    ours = {(categories[g.category], inputs.videos[g.video].id): g.ious.tolist() for g in found.overlaps.groups}
     for entry in content(name)["matches"]["ious"]:
         assert ours[entry["category_id"], entry["video_id"]] == entry["iou"]
-    for table, key in ((inputs.truths, "gt_avg_area"), (inputs.predictions, "dt_avg_area")):
+    for table, key in ((inputs.ground_truth, "gt_avg_area"), (inputs.predictions, "dt_avg_area")):
         areas = content(name)["matches"][key]
         assert {str(id): area for id, area in zip(table.ids, table.areas, strict=True)} == {
             id: area for id, area in areas.items() if int(id) in table.ids
@@ -126,5 +126,5 @@ def test_of_two_annotations_with_one_id_both_become_the_later_one():
         sets.data_set({1: 1}, [1], [first, later], (20, 40)), [sets.prediction(1, 1, 0.9, [square(0)])]
     )
     assert found.figures["AP"] == 0
-    assert found.measured.inputs.truths.ids.tolist() == [3, 3]
+    assert found.overlaps.inputs.ground_truth.ids.tolist() == [3, 3]
     assert any("one id" in warning for warning in found.warnings)

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from tests.tevit.evaluation import sets
 from tests.tevit.evaluation.sets import annotation, data_set, prediction
 from tevit.evaluation.api import accumulate
-from tevit.evaluation.errors import TYPES, ErrorRecord, Errors, Limits, find_errors
+from tevit.evaluation.error_table import ErrorRecord, Errors, find_errors
+from tevit.evaluation.errors import TYPES, Limits
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps
 
@@ -200,7 +201,7 @@ def test_what_holds_on_any_data_set(random_set):
         assert errors.dap[type] >= -1e-12
         own = [record.share for record in errors.records if record.type == type]
         assert sum(own) == pytest.approx(errors.dap[type], abs=1e-12) if own else errors.dap[type] == 0
-    right = int(evaluation.outcome.right[0, 0].sum())
+    right = int(evaluation.matches.right[0, 0].sum())
     assert sum(record.type == "correct" for record in predictions) == right
     assert sum(record.type == "correct" for record in truths) == right
     check_partners(predictions, truths)

@@ -30,5 +30,7 @@ def test_every_group_is_dealt_out_as_if_it_were_alone(sizes, seed):
         if not group.ious.size:
             assert (own == -1).all()
             continue
-        dealt = match_greedy(group.ious, (ignored | crowd)[:, group.truths], crowd[group.truths], IOU_THRESHOLDS)
-        np.testing.assert_array_equal(own, np.where(dealt < 0, -1, group.truths[dealt]))
+        dealt = match_greedy(
+            group.ious, (ignored | crowd)[:, group.ground_truth], crowd[group.ground_truth], IOU_THRESHOLDS
+        )
+        np.testing.assert_array_equal(own, np.where(dealt < 0, -1, group.ground_truth[dealt]))

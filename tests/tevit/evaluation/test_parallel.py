@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tevit.evaluation import evaluate
-from tevit.evaluation.parallel import forked_map
+from tevit.evaluation.parallel import parallel_map
 from tevit.synthetic.results import write_sets
 
 HERE = os.getpid()
@@ -51,7 +51,7 @@ def test_the_results_are_those_of_one_process_in_order(count):
         time.sleep(0.4 / count)
         return number + np.arange(3), os.getpid()
 
-    found = list(forked_map(work, range(count), 3))
+    found = list(parallel_map(work, range(count), 3))
     assert [values.tolist() for values, _ in found] == [[n, n + 1, n + 2] for n in range(count)]
     assert HERE in {process for _, process in found} and len({process for _, process in found}) == 3
 
@@ -61,13 +61,13 @@ def test_results_larger_than_a_pipe_holds_arrive_whole():
         time.sleep(0.001)
         return np.full(300_000, number)
 
-    for number, values in enumerate(forked_map(work, range(40), 2)):
+    for number, values in enumerate(parallel_map(work, range(40), 2)):
         assert values.tolist() == [number] * 300_000
 
 
 @pytest.mark.parametrize(("items", "processes"), [(100, 1), (5, 2)])
 def test_little_work_is_not_shared(items, processes):
-    assert set(forked_map(lambda number: os.getpid(), range(items), processes)) == {os.getpid()}
+    assert set(parallel_map(lambda number: os.getpid(), range(items), processes)) == {os.getpid()}
 
 
 def test_of_several_errors_the_first_in_order_is_raised_here():
@@ -77,7 +77,7 @@ def test_of_several_errors_the_first_in_order_is_raised_here():
             raise ValueError(f"mask {number} is none")
         return number
 
-    found = forked_map(work, range(100), 2)
+    found = parallel_map(work, range(100), 2)
     with pytest.raises(ValueError, match="mask 70 is none"):
         for place, number in enumerate(found):
             assert place == number
@@ -86,16 +86,16 @@ def test_of_several_errors_the_first_in_order_is_raised_here():
 @pytest.mark.parametrize("end", [lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: os._exit(3)])
 def test_a_process_that_ends_without_an_answer_is_an_error_in_words(end):
     with pytest.raises(OSError, match="ended without an answer; was it killed"):
-        list(forked_map(elsewhere(end), range(100), 2))
+        list(parallel_map(elsewhere(end), range(100), 2))
 
 
 def test_results_that_cannot_be_sent_are_an_error_in_words():
     with pytest.raises(OSError, match="ended without an answer"):
-        list(forked_map(lambda number: time.sleep(0.005) or (lambda: number), range(100), 2))
+        list(parallel_map(lambda number: time.sleep(0.005) or (lambda: number), range(100), 2))
 
 
 def test_ctrl_c_is_for_the_first_process_which_ends_the_others():
-    found = forked_map(elsewhere(lambda: os.kill(os.getpid(), signal.SIGINT)), range(100), 2)
+    found = parallel_map(elsewhere(lambda: os.kill(os.getpid(), signal.SIGINT)), range(100), 2)
     assert list(found) == list(range(100))
 
     def work(number: int) -> int:
@@ -104,11 +104,11 @@ def test_ctrl_c_is_for_the_first_process_which_ends_the_others():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        list(forked_map(work, range(100), 2))
+        list(parallel_map(work, range(100), 2))
 
 
 def test_whoever_has_enough_results_need_not_take_the_rest():
-    for number in forked_map(elsewhere(lambda: time.sleep(0.2)), range(100), 3):
+    for number in parallel_map(elsewhere(lambda: time.sleep(0.2)), range(100), 3):
         assert number == 0
         break
 
@@ -117,7 +117,7 @@ def test_an_evaluation_is_the_same_with_several_processes(tmp_path):
     paths = write_sets(tmp_path, 40)
     one, two = evaluate(*paths), evaluate(*paths, processes=2)
     assert one.figures == two.figures and one.per_class == two.per_class
-    np.testing.assert_array_equal(one.measured.prediction_frames, two.measured.prediction_frames)
+    np.testing.assert_array_equal(one.overlaps.prediction_frames, two.overlaps.prediction_frames)
 
 
 def test_a_mask_that_is_none_is_named_with_several_processes(tmp_path):

@@ -75,7 +75,7 @@ def test_a_sample_has_the_figures_of_the_videos_that_it_repeats(random_set):
     evaluation = sets.evaluate(gt, results)
     order = sorted(video["id"] for video in gt["videos"])
     weights = draw_weights(len(order), 3, seed=len(results))
-    samples = resample(evaluation.measured, evaluation.outcome, weights)
+    samples = resample(evaluation.overlaps, evaluation.matches, weights)
     for i, sample in enumerate(weights):
         again, found = repeat(gt, results, dict(zip(order, sample.tolist(), strict=True)))
         expected = [np.nan if value < 0 else value for value in literal.evaluate(again, found).stats]
@@ -104,8 +104,8 @@ def test_an_interval_is_the_spread_of_the_samples_round_the_figure():
 
 def test_intervals_hold_their_figures():
     evaluation = sets.evaluate(**medium())
-    weights = draw_weights(len(evaluation.measured.inputs.videos), 200)
-    found = intervals(evaluation.figures, resample(evaluation.measured, evaluation.outcome, weights))
+    weights = draw_weights(len(evaluation.overlaps.inputs.videos), 200)
+    found = intervals(evaluation.figures, resample(evaluation.overlaps, evaluation.matches, weights))
     for name, value in evaluation.figures.items():
         spread = found[name]
         assert spread is not None
@@ -125,7 +125,7 @@ def test_a_difference_is_paired():
     better = sets.evaluate(gt, results)
     worse = sets.evaluate(gt, [r for i, r in enumerate(results) if i % 10])
     weights = draw_weights(len(gt["videos"]), 200)
-    samples = [resample(e.measured, e.outcome, weights) for e in (better, worse)]
+    samples = [resample(e.overlaps, e.matches, weights) for e in (better, worse)]
     found = differences(better.figures, samples[0], worse.figures, samples[1])["AP"]
     alone = intervals(better.figures, samples[0])["AP"]
     assert found is not None

@@ -12,12 +12,10 @@ from tests.tevit.evaluation import sets
 from tevit.evaluation.api import accumulate
 from tevit.evaluation.bootstrap import draw_weights, resample
 from tevit.evaluation.cache import pack, unpack
-from tevit.evaluation.coverage import coverage, resumptions
-from tevit.evaluation.error_columns import ALL_TYPES, columns, geometry
-from tevit.evaluation.errors import Limits, find_costs, find_errors
+from tevit.evaluation.error_table import ALL_TYPES, columns, find_errors, geometry
+from tevit.evaluation.errors import Limits, coverage, find_costs, resumptions
 from tevit.evaluation.inputs import read_inputs
-from tevit.evaluation.overlaps import Overlaps, compute_overlaps
-from tevit.evaluation.score_filter import above
+from tevit.evaluation.overlaps import Overlaps, above, compute_overlaps
 
 
 def measured(gt: dict, results: list) -> Overlaps:
@@ -43,7 +41,7 @@ def test_columns_say_what_the_records_say(data, positive):
     known = found.inputs.categories
     records = [r for r in errors.records if (r.truth_category_id or r.category_id) in known]
     assert len(records) == len(table.type)
-    ids_t, ids_p = found.inputs.truths.ids, found.inputs.predictions.ids
+    ids_t, ids_p = found.inputs.ground_truth.ids, found.inputs.predictions.ids
     for i, record in enumerate(records):
         assert ALL_TYPES[table.type[i]] == record.type and table.truth[i] == (record.kind == "truth")
         t, p = table.truths[i], table.predictions[i]
@@ -92,7 +90,7 @@ def test_coverage_begins_again_where_a_truth_is_broken(data):
 def test_masks_were_not_stored():
     found = measured(*sets_with_one_prediction())
     with pytest.raises(ValueError, match="were not kept"):
-        kept(found).inputs.truths.masks([0])
+        kept(found).inputs.ground_truth.masks([0])
 
 
 def sets_with_one_prediction() -> tuple[dict, list]:
@@ -106,7 +104,7 @@ def sets_with_one_prediction() -> tuple[dict, list]:
 def test_a_few_figures_are_drawn_as_among_all(data):
     found = measured(*data)
     weights = draw_weights(len(found.inputs.videos), 20)
-    outcome = accumulate(found).outcome
+    outcome = accumulate(found).matches
     all_, few = resample(found, outcome, weights), resample(found, outcome, weights, names=("AP50", "AR1", "APm"))
     assert list(few) == ["AP50", "AR1", "APm"]
     for name, values in few.items():

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tevit.evaluation import literal, sets
-from tevit.evaluation.track_iou import BadMaskError, Masks, frame_overlaps, spans, together, track_ious
+from tevit.evaluation.inputs import Masks, together
+from tevit.evaluation.overlaps import BadMaskError, frame_overlaps, spans, track_ious
 from tevit.masks import rle
 
 SIZES = ((7, 9), (5, 4), (1, 1))

@@ -10,7 +10,7 @@ from tests.tevit.evaluation import sets
 from tests.tevit.evaluation.sets import annotation, data_set, prediction
 from tests.tevit.evaluation.test_errors import FRAMES, SIZE, measured, square
 from tevit.evaluation.api import accumulate
-from tevit.evaluation.oracle_gaps import LEAST_IOU, Gap, _assign, find_gaps
+from tevit.evaluation.oracle import LEAST_IOU, Gap, _assign, find_gaps
 from tevit.evaluation.overlaps import VideoPairs
 
 LEFT, RIGHT = [square(5)] * FRAMES, [square(40)] * FRAMES

@@ -235,7 +235,7 @@ def compute_overlaps(
             (areas, found.rows.predictions, found.areas),
         ):
             table[rows] = np.where(np.isnan(table[rows]), own, table[rows])
-        truth_frames[found.rows.truths], frames[found.rows.predictions] = found.ground_truth_frames, found.frames
+        truth_frames[found.rows.truths], frames[found.rows.predictions] = found.truth_frames, found.frames
         groups.extend(found.groups)
         pairs.extend(found.pairs)
         oddities += found.oddities

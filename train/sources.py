@@ -204,14 +204,14 @@ def make_video(
 # --- COCO
 
 
-class _CocoImage(msgspec.Struct):
+class _ImageEntry(msgspec.Struct):
     id: int
     width: int
     height: int
     file_name: str
 
 
-class _CocoAnnotation(msgspec.Struct):
+class _ImageAnnotation(msgspec.Struct):
     id: int
     image_id: int
     category_id: int
@@ -222,9 +222,9 @@ class _CocoAnnotation(msgspec.Struct):
     ignore: int | bool = 0
 
 
-class _CocoFile(msgspec.Struct):
-    images: list[_CocoImage]
-    annotations: list[_CocoAnnotation]
+class _ImageFile(msgspec.Struct):
+    images: list[_ImageEntry]
+    annotations: list[_ImageAnnotation]
     categories: list[Category]
 
 
@@ -234,8 +234,8 @@ def read_images(annotations: Path, root: Path) -> tuple[Categories, Iterator[Tra
     Instances are numbered by their position among the image's annotations. Boxes wholly outside the image and
     annotations marked "ignore" are left out.
     """
-    content: _CocoFile = jsonfile.decode(jsonfile.read(annotations), _CocoFile, annotations)
-    groups: dict[int, list[_CocoAnnotation]] = {}
+    content: _ImageFile = jsonfile.decode(jsonfile.read(annotations), _ImageFile, annotations)
+    groups: dict[int, list[_ImageAnnotation]] = {}
     for annotation in content.annotations:
         if not annotation.ignore:
             groups.setdefault(annotation.image_id, []).append(annotation)
@@ -249,7 +249,7 @@ def read_images(annotations: Path, root: Path) -> tuple[Categories, Iterator[Tra
 
 
 def _image(
-    image: _CocoImage, annotations: Sequence[_CocoAnnotation], folder: Path, labels: Mapping[int, int], path: Path
+    image: _ImageEntry, annotations: Sequence[_ImageAnnotation], folder: Path, labels: Mapping[int, int], path: Path
 ) -> TrainingVideo:
     x, y, width, height = np.array([item.bbox for item in annotations], float).T
     inside = (np.minimum(x + width, image.width) > np.maximum(x, 0)) & (

@@ -1,8 +1,8 @@
 """Video instance segmentation with TeViT: the public API.
 
-load(name_or_file) gives a Predictor; predictor(video) a VideoResult of Tracks. evaluate(ground_truth, results) gives
-the official YouTube-VIS metric. open_dataset and read_results open annotations and predictions in YouTube-VIS JSON;
-write_results and write_overlay write them. MODELS: the published models by name.
+load(name_or_file) gives a Predictor; predictor(video, PredictOptions(...)) a VideoResult of Tracks.
+evaluate(ground_truth, results) gives the official YouTube-VIS metric. open_dataset and read_results open annotations
+and predictions in YouTube-VIS JSON; write_results and write_overlay write them. MODELS: the published models by name.
 """
 
 from importlib import import_module
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tevit.configs import MODELS
     from tevit.evaluation import evaluate
+    from tevit.inference.options import PredictOptions
     from tevit.inference.predictor import Predictor, load
     from tevit.io.ytvis import open_dataset, read_results, write_results
     from tevit.results import Track, VideoResult
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MODELS",
+    "PredictOptions",
     "Predictor",
     "Track",
     "VideoResult",
@@ -31,6 +33,7 @@ __all__ = [
 
 _MODULES = {
     "MODELS": "tevit.configs",
+    "PredictOptions": "tevit.inference.options",
     "Predictor": "tevit.inference.predictor",
     "Track": "tevit.results",
     "VideoResult": "tevit.results",

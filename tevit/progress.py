@@ -1,4 +1,4 @@
-"""How long work says how far it is: one callback type, and its form on a terminal."""
+"""Progress of long operations: the callback type, cancelling, and a bar on a terminal."""
 
 import sys
 from collections.abc import Callable
@@ -9,49 +9,43 @@ from typing import Any
 from tqdm import tqdm
 
 Progress = Callable[[str, int, int | None], None]
-"""Called as progress(stage, done, total): stage in words, `done` of `total` units; total None where unknown.
-It may raise to stop the work: `Cancelled`, or whatever the caller wants to see come out."""
+"""Called as progress(stage, done, total): the stage's name, `done` of `total` units; total None where unknown.
+An exception that it raises, such as `Cancelled`, stops the work and is raised by the function that called it."""
 
 
 @dataclass(eq=False)
-class Unfinished:
-    """Where a call of `Predictor.stream` leaves what it has, so that after a cancel another one goes on behind it.
+class ResumeState:
+    """The state of a call of `Predictor.stream` that was cancelled; passed to the next call, prediction is resumed.
 
-    length: frames that are done. held: the call's own.
+    length: frames predicted so far. state: private to `Predictor`.
     """
 
     length: int = 0
-    held: Any = None
+    state: Any = None
 
 
 class Cancelled(Exception):
-    """Raised out of a progress callback to stop the work; what is done so far stays with the caller."""
+    """Raised by a progress callback to stop the work; results so far stay valid."""
 
 
 class TerminalProgress(AbstractContextManager):
-    """A bar on standard error with rate and time left; silent where standard error is no terminal."""
+    """A bar on standard error with rate and remaining time; silent where standard error is no terminal."""
 
     def __init__(self, unit: str = "frame", quiet: bool | None = None):
-        """unit: what is counted; "B" is written as kB, MB. quiet: True or False instead of asking the terminal."""
+        """unit: what is counted; "B" is shown as kB, MB. quiet: default: whether standard error is no terminal."""
         self._unit = unit
         self._quiet = not sys.stderr.isatty() if quiet is None else quiet
         self._bar: tqdm | None = None
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
         if self._quiet:
-            return  # a disabled tqdm lacks the attributes that are used below
+            return  # a disabled tqdm lacks the attributes used below
         if self._bar is not None and self._bar.desc != stage:
-            self._close()  # the rate and the time left are those of a stage
+            self._close()  # rate and remaining time belong to one stage
         if self._bar is None:
-            scaled = self._unit == "B"
+            scale = self._unit == "B"
             self._bar = tqdm(
-                desc=stage,
-                total=total,
-                unit=self._unit,
-                unit_scale=scaled,
-                dynamic_ncols=True,
-                leave=False,
-                initial=done,
+                None, stage, total, leave=False, unit=self._unit, unit_scale=scale, dynamic_ncols=True, initial=done
             )
         self._bar.total = total
         self._bar.update(done - self._bar.n)

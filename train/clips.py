@@ -9,7 +9,7 @@ import numpy as np
 
 from tevit.masks import ops
 from tevit.results import RLE
-from tevit.video.reader import Geometry, geometry, normalised_levels
+from tevit.video.transforms import Geometry, geometry, normalised_levels
 
 from .sampling import Augmentation
 from .sources import TrainingVideo

@@ -12,7 +12,7 @@ from tevit.checkpoint import empty_model
 from tevit.configs import ModelConfig
 from tevit.model.stage import BOX_BINS, MASK_BINS, Stage
 from tevit.model.tevit import TeViT
-from tevit.video.reader import STRIDE
+from tevit.video.transforms import STRIDE
 
 from .data import TrainingData
 from .distributed import World

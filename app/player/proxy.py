@@ -118,12 +118,12 @@ class BrowserVideo:
 
         Raises: ValueError, OSError where they cannot be read any more.
         """
-        from tevit.video.reader import fitted, open_images, open_video
+        from tevit.video.reader import open_images, open_video, resized_video
 
         if self.video is None:
             fps = Fraction(1 / self.times[1]).limit_denominator(1001) if self.length > 1 else Fraction(6)
             return open_images(self.files, self.name, fps)
-        video = fitted(open_video(self.video), self.size_hw)
+        video = resized_video(open_video(self.video), self.size_hw)
         video.name = self.name  # the proxy's file has a random name
         return video
 
@@ -291,7 +291,7 @@ def make_proxy(source: VideoSource, proxy: Path, progress: "Progress | None" = N
     proxy: the file to write, which appears only once it is complete. progress: may raise to cancel.
     Raises: ValueError, OSError for a source that cannot be read or a full disk, and whatever `progress` raises.
     """
-    from tevit.video.reader import VideoWriter
+    from tevit.video.writer import VideoWriter
 
     video = source.open()
     frames = BrowserVideo(source.name, video.size_hw, (), pixel_aspect=float(video.pixel_aspect))

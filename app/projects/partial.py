@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from app.projects.project import MADE, Project
-from tevit.inference.partial_results import Finished
+from tevit.inference.dataset import PartialResults
 from tevit.io.files import atomic
 
 PARTS = "predicting"
@@ -49,7 +49,7 @@ def request(project: Project, model: str, tracks: int = TRACKS) -> Request:
     return Request(project.truth.sha256, model, weights, tracks)
 
 
-class PartialPredictions(Finished):
+class PartialPredictions(PartialResults):
     """The finished videos of one request. target: what they become."""
 
     def __init__(self, project: Project, request: Request):

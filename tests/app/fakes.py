@@ -8,7 +8,7 @@ import av
 import numpy as np
 
 from tevit.masks import ops as masks
-from tevit.progress import Progress, Unfinished
+from tevit.progress import Progress, ResumeState
 from tevit.results import RLE, Track, VideoResult
 from tevit.video.reader import Video
 
@@ -36,10 +36,10 @@ class FakePredictor:
         max_tracks: int,
         score_threshold: float,
         progress: Progress | None,
-        unfinished: Unfinished | None = None,
+        resume: ResumeState | None = None,
     ) -> Iterator[VideoResult]:
         self.begins(window)
-        kept = unfinished or Unfinished()
+        kept = resume or ResumeState()
         if (window or 48) > self.fits:
             raise MemoryError(f"out of memory with {window or 48} frames at once")
         times: list[float] = []

@@ -13,7 +13,7 @@ from tevit.checkpoint import empty_model
 from tevit.checkpoint_keys import from_original
 from tevit.configs import QUERYINST_PVT, TEVIT_MSGSHIFT, TEVIT_R50, ModelConfig
 from tevit.model.tevit import TeViT
-from tevit.video.reader import Geometry, geometry, preprocess
+from tevit.video.transforms import Geometry, geometry, preprocess
 from train.clips import Clip, ClipTarget
 from train.data import Batch, collate
 

@@ -14,7 +14,7 @@ from tests.oracle import crc
 from tests.pictures import frame_pixels
 from tests.train.original import RECIPES, OriginalDraws, chain_batch, golden, open_chain, write_png, write_recorded
 from tevit.masks import ops as masks
-from tevit.video.reader import normalised_levels
+from tevit.video.transforms import normalised_levels
 from train.clips import Clip, ClipTarget, make_clip
 from train.data import Batch, TrainingData, collate, open_training_data, slot_batch
 from train.recipes import DEMO_RECIPE

@@ -36,7 +36,7 @@ from tevit.inference.compiled import CompiledModel
 from tevit.inference.postprocess import Detections, to_tracks
 from tevit.inference.predictor import Predictor, load
 from tevit.model.tevit import TeViT
-from tevit.video.reader import Geometry, geometry
+from tevit.video.transforms import Geometry, geometry
 
 TRACKS = 10
 PARTS = ("backbone", "FPN", "stages", "mask head", "paste and RLE")

@@ -12,54 +12,56 @@ import cv2
 import numpy as np
 
 from tevit.benchmarks.record import Figures, peak_memory, resident_memory, spread, time_call
-from tevit.inference.accumulate import Part
+from tevit.inference.association import WindowResult
+from tevit.inference.options import PredictOptions
 from tevit.inference.postprocess import Detections
 from tevit.inference.predictor import Predictor
-from tevit.inference.stream_file import stream
+from tevit.inference.stream_file import stream_to_folder
 from tevit.io.ytvis import write_results
 from tevit.progress import Progress
 from tevit.synthetic import dataset as shapes
-from tevit.video.reader import Video, geometry, preprocess
+from tevit.video.reader import Video
+from tevit.video.transforms import geometry, preprocess
 from tevit.video.writer import VideoWriter
 
 FPS = Fraction(6)
 SETTLED = 200  # frames after which memory must no longer grow
 
 
-class Watched(Predictor):
-    """A predictor that knows how long its model, and what is made of the answers, have taken: seconds."""
+class TimedPredictor(Predictor):
+    """A predictor that adds up the seconds spent in the model and in pasting and encoding masks."""
 
     model_seconds, mask_seconds = 0.0, 0.0
 
     def detections(self, *args, **options) -> Detections:
-        """As `Predictor.detections`, whose answer lies on the CPU: nothing is left to wait for."""
+        """As `Predictor.detections`; the result is on the CPU, so the device has finished."""
         start = time.perf_counter()
-        found = super().detections(*args, **options)
+        detections = super().detections(*args, **options)
         self.model_seconds += time.perf_counter() - start
-        return found
+        return detections
 
-    def _part(self, *args, **options) -> Part:
+    def _window_result(self, *args, **options) -> WindowResult:
         start = time.perf_counter()
-        found = super()._part(*args, **options)
+        result = super()._window_result(*args, **options)
         self.mask_seconds += time.perf_counter() - start
-        return found
+        return result
 
 
 def measure(predictor: Predictor, video: Video, rounds: int, window: int | None = None) -> Figures:
-    """Frames a second by part, over `rounds` passes, after one that does not count."""
+    """Frames per second of each stage, over `rounds` passes, after one that does not count."""
     passes = [_pass(predictor, video, window) for _ in range(rounds + 1)][1:]
-    figures = {f"{name}, frames/s": spread(found[name] for found in passes) for name in passes[0]}
+    figures = {f"{name}, frames/s": spread(rates[name] for rates in passes) for name in passes[0]}
     return figures | {"peak memory, MB": spread([peak_memory(predictor.device)])}
 
 
 def _pass(predictor: Predictor, video: Video, window: int | None) -> dict[str, float]:
     """Decoding and the network's input are timed alone, the rest within the whole."""
-    watched = Watched(predictor.model, predictor.device, predictor.dtype)
+    timed = TimedPredictor(predictor.model, predictor.device, predictor.dtype)
     sizes = geometry(video.size_hw, predictor.config.scale)
     with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder:
         start = time.perf_counter()
-        result = watched(video, window=window)
-        found = time.perf_counter()
+        result = timed(video, window=window)
+        predicted = time.perf_counter()
         write_results(Path(folder) / "results.json", [result])
         end = time.perf_counter()
     decode = time_call(lambda: sum(1 for _ in video.frames()), predictor.device).seconds
@@ -70,9 +72,9 @@ def _pass(predictor: Predictor, video: Video, window: int | None) -> dict[str, f
         "end to end": end - start,
         "decode": decode,
         "resize and normalise": both - decode,
-        "model": watched.model_seconds,
-        "paste and RLE": watched.mask_seconds,
-        "write results.json": end - found,
+        "model": timed.model_seconds,
+        "paste and RLE": timed.mask_seconds,
+        "write results.json": end - predicted,
     }
     return {name: result.length / value for name, value in seconds.items()}
 
@@ -90,13 +92,13 @@ def sample_memory(
     """Resident memory after each window of a prediction that is streamed to disk, and the seconds it took."""
     samples: list[MemorySample] = []
 
-    def sample(part: Part) -> None:
-        samples.append(MemorySample(part.first + len(part.times), resident_memory()))
+    def sample(window_result: WindowResult) -> None:
+        samples.append(MemorySample(window_result.first + len(window_result.times), resident_memory()))
 
-    options = {"window": window, "max_tracks": 10, "size": None}
+    options = PredictOptions(window=window)
     start = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder:
-        stream(predictor, video, Path(folder), options=options, about={}, progress=progress, written=sample)
+        stream_to_folder(predictor, video, Path(folder), options, about={}, progress=progress, on_window=sample)
     return samples, time.perf_counter() - start
 
 

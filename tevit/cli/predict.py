@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from tevit.progress import TerminalProgress
 
 if TYPE_CHECKING:
-    from tevit.inference.partial_results import Finished
+    from tevit.inference.dataset import PartialResults
+    from tevit.inference.options import PredictOptions, PredictOverrides
     from tevit.inference.predictor import Predictor
     from tevit.io.ytvis import Dataset
     from tevit.video.reader import Video
@@ -121,9 +122,10 @@ def _predictor(args: argparse.Namespace) -> "Predictor":
         return load(chosen, device=args.device, model=args.model, **options)
 
 
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    cuts = {} if args.cuts else {"cuts": False}
-    return {name: getattr(args, name) for name in ("window", "max_tracks", "size")} | cuts
+def _options(args: argparse.Namespace) -> "PredictOptions":
+    from tevit.inference.options import PredictOptions
+
+    return PredictOptions(args.window, args.max_tracks, args.score_threshold, args.size, args.cuts)
 
 
 def _run_sources(args: argparse.Namespace) -> int:
@@ -159,8 +161,7 @@ def _folders(sources: list[str], out: Path) -> list[Path]:
 
 
 def _one(predictor: "Predictor", source: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    from tevit.video.reader import open_video
-    from tevit.video.stdin import open_pipe
+    from tevit.video.reader import open_pipe, open_video
 
     video = open_pipe(sys.stdin.buffer) if source == "-" else open_video(source)
     with TerminalProgress() as progress:
@@ -180,7 +181,7 @@ def _at_once(
     from tevit.video.overlay import write_overlay
 
     start = time.perf_counter()
-    result = predictor(video, **_options(args), score_threshold=args.score_threshold, progress=progress)
+    result = predictor(video, _options(args), progress=progress)
     rate, warnings = result.length / (time.perf_counter() - start), [*video.warnings, *predictor.warnings]
     write_results(folder / "results.json", [result])
     write_csv(result, folder / "tracks.csv")
@@ -192,29 +193,28 @@ def _streamed(
     predictor: "Predictor", video: "Video", folder: Path, args: argparse.Namespace, progress: TerminalProgress
 ) -> dict[str, Any]:
     """Window by window to disk. A pipe's frames are gone by the time the tracks are chosen: no overlay of those."""
-    from tevit.inference.stream_file import discard, stream, write_long_results
+    from tevit.inference.stream_file import discard, stream_to_folder, write_long_results
     from tevit.results import write_csv
     from tevit.video.overlay import write_overlay
 
     if args.fresh:
         discard(folder)
-    start, new = time.perf_counter(), [0]
-    done = stream(
+    start, lengths = time.perf_counter(), [0]
+    result = stream_to_folder(
         predictor,
         video,
         folder,
-        options=_options(args),
+        _options(args),
         about=_about(args),
-        score_threshold=args.score_threshold,
         progress=progress,
-        written=lambda part: new.append(len(part.times)),
+        on_window=lambda window: lengths.append(len(window.times)),
     )
-    rate, warnings = sum(new) / (time.perf_counter() - start), [*video.warnings, *predictor.warnings]
-    write_long_results(folder / "results.json", done.parts())
-    write_csv(done.parts(), folder / "tracks.csv")
+    rate, warnings = sum(lengths) / (time.perf_counter() - start), [*video.warnings, *predictor.warnings]
+    write_long_results(folder / "results.json", result.windows())
+    write_csv(result.windows(), folder / "tracks.csv")
     if video.path.exists():
-        write_overlay(video, done.parts(), folder / "overlay.mp4", progress=progress)
-    return _report(done.length, len(done.kept), rate, warnings)
+        write_overlay(video, result.windows(), folder / "overlay.mp4", progress=progress)
+    return _report(result.length, len(result.tracks), rate, warnings)
 
 
 def _report(frames: int, tracks: int, rate: float, warnings: list[str]) -> dict[str, Any]:
@@ -223,19 +223,22 @@ def _report(frames: int, tracks: int, rate: float, warnings: list[str]) -> dict[
 
 def _run_dataset(args: argparse.Namespace) -> int:
     """Its share of the videos; whoever finds all of them finished puts them together."""
-    from tevit.inference.dataset import Share, local_device, predict_dataset
-    from tevit.inference.partial_results import Finished, digest
+    from tevit.inference.dataset import PartialResults, Share, file_digest, local_device, predict_dataset
     from tevit.io.ytvis import open_dataset
 
-    share, finished = Share.of_environment(), Finished(args.out / "parts")
+    share, finished = Share.of_environment(), PartialResults(args.out / "parts")
     dataset = open_dataset(args.dataset)
     _check_shared(args, share.world)
     args.device = local_device(args.device)
     predictor = _predictor(args)
     if args.fresh:
         finished.remove()
-    options = _options(args) | {"window": args.window or 0, "score_threshold": args.score_threshold}
-    finished.claim({"data set": digest(args.dataset)} | _about(args) | options)
+    # Not a PredictOptions: a value out of range fails each video, as an unreadable video does.
+    options: PredictOverrides = {"window": args.window or 0, "max_tracks": args.max_tracks, "size": args.size}
+    if not args.cuts:
+        options["cuts"] = False
+    options["score_threshold"] = args.score_threshold
+    finished.check_options({"data set": file_digest(args.dataset)} | _about(args) | dict(options))
     with TerminalProgress("video", quiet=True if share.rank else None) as progress:
         predict_dataset(predictor, dataset, args.frames, finished, share.of(dataset.videos), options, progress)
     _warn(predictor.warnings)
@@ -258,24 +261,24 @@ def _about(args: argparse.Namespace) -> dict[str, str]:
     """What the tracks depend on besides the options."""
     from tevit.configs import TEVIT_DEMO
     from tevit.download import demo_path
-    from tevit.inference.partial_results import digest
+    from tevit.inference.dataset import file_digest
 
     name = Path(args.checkpoint).name if args.checkpoint else args.model or DEFAULT_MODEL
     file = args.checkpoint or (demo_path() if name == TEVIT_DEMO.name else None)
-    weights = f"{name} {digest(file)}" if file else name
+    weights = f"{name} {file_digest(file)}" if file else name
     return {"weights": weights, "dtype": args.dtype}
 
 
-def _joined(args: argparse.Namespace, dataset: "Dataset", finished: "Finished", rank: int) -> int:
+def _joined(args: argparse.Namespace, dataset: "Dataset", finished: "PartialResults", rank: int) -> int:
     """Put the videos together, if none is left to another process, whose exit code it then is."""
     from tevit.io.ytvis import write_zip
 
     failed = [{"video_id": id, "error": text} for id, text in finished.failed.items() if id in dataset.videos]
-    done = len(finished.done & dataset.videos.keys())
+    done = len(finished.finished & dataset.videos.keys())
     if done + len(failed) < len(dataset.videos):
         _say(args, f"process {rank} is done: {done} of {len(dataset.videos)} videos so far")
         return 0
-    finished.join(args.out / "results.json", dataset.videos)
+    finished.merge(args.out / "results.json", dataset.videos)
     if args.zip:
         write_zip(args.out / "submission.zip", args.out / "results.json")
     _say(args, f"{done} of {len(dataset.videos)} videos -> {args.out / 'results.json'}")

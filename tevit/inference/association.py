@@ -1,48 +1,52 @@
-"""Joining the tracks of successive windows into tracks of the whole video, at a memory that does not grow with it.
+"""Track association: the tracks of successive windows become tracks of the whole video, at constant memory.
 
-A window sees again a few frames that are known: the last ones of the window before, and keyframes, in which objects
-were seen well. A track of the new window goes on one of the video's where their masks in those frames agree; after an
-absence, where class and query features do. The assignment is Hungarian.
+Each window contains frames of earlier ones: the last frames of the window before, and keyframes, in which objects
+were clearly visible. A track of the new window extends a track of the video where their masks in those frames
+overlap; after an absence, where class and query features agree. The assignment is Hungarian.
 
-What is remembered can be written down (`Linker.dump`) and read again, so that a stopped prediction goes on.
+`TrackAssociator.dump` and `load` save and restore the state, so that an interrupted prediction can be resumed.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 import numpy as np
+import torch
 from scipy.optimize import linear_sum_assignment
 
-from tevit.inference.postprocess import SIDE, Detections
+from tevit.configs import ModelConfig
+from tevit.inference.postprocess import SIDE, Detections, bilinear_weights
+from tevit.results import RLE, Track, VideoResult
+from tevit.video.reader import Video
 
 SAME_CLASS = 0.01  # decides between equal masks: one query may appear under several classes
-ONE_PASS = 48  # a video of at most so many frames is looked at in one pass
-MOST_KEPT = 100  # identities of a video, as many as the official metric looks at
-MOST_LIVE = 64  # identities that may still go on; of more, those with the least score go
+ONE_PASS = 48  # a video of at most so many frames is one window
+MAX_TRACKS = 100  # of a video: as many as the official metric takes
+MAX_ACTIVE = 64  # tracks that may still be extended; beyond that, those with the lowest score are finished
 
 
 @dataclass(frozen=True)
-class Linking:
+class AssociationOptions:
     """How windows are joined; the defaults are those of the table in benchmarks/windows.json.
 
-    overlap: frames that a window shares with the one before. keyframes: how many older ones it sees besides. min_iou:
-    soft IoU over the shared frames below which two tracks are two objects. likeness: weight of the features' cosine
-    beside it. alike: cosine from which an object that was away is taken to be the same, if the class is.
+    overlap: frames that a window shares with the one before. keyframes: number of older frames in a window.
+    min_iou: lower bound of the soft IoU over the shared frames. appearance_weight: of the features' cosine beside the
+    IoU. reid_threshold: cosine from which an object of the same class that was absent is re-identified.
     """
 
     overlap: int = 4
     keyframes: int = 2
     min_iou: float = 0.3
-    likeness: float = 0.5
-    alike: float = 0.9
+    appearance_weight: float = 0.5
+    reid_threshold: float = 0.9
 
 
-class Look(msgspec.Struct, frozen=True):
-    """An object in one frame: box xyxy in pixels, its mask's probabilities there as 28 x 28 bytes.
+class Observation(msgspec.Struct, frozen=True):
+    """An object in one frame: box xyxy in pixels, mask probabilities over it as 28 x 28 bytes, 255 for 1.
 
-    score: how well it is seen there, 0 where its mask is empty.
+    score: the class's probability, 0 where the mask is empty.
     """
 
     box: tuple[float, float, float, float]
@@ -50,14 +54,11 @@ class Look(msgspec.Struct, frozen=True):
     score: float
 
 
-_UNSEEN = Look((0.0, 0.0, 0.0, 0.0), b"", 0.0)
+class TrackState(msgspec.Struct):
+    """A track that grows with the video; of its past only what may be needed again.
 
-
-class Identity(msgspec.Struct):
-    """A track that grows with the video. Of its past only what may be needed again is here.
-
-    frames: of the windows in which it was found. score_sum: over those frames.
-    votes: category id -> score sum. feature: sum of its unit query features. looks: by frame.
+    frames: number of frames of the windows that contain it. score_sum: over those frames.
+    votes: category id -> score sum. feature: sum of its unit query features. observations: by frame.
     """
 
     id: int
@@ -65,7 +66,7 @@ class Identity(msgspec.Struct):
     score_sum: float = 0.0
     votes: dict[int, float] = {}
     feature: list[float] = []
-    looks: dict[int, Look] = {}
+    observations: dict[int, Observation] = msgspec.field(default_factory=dict, name="looks")  # name in saved states
 
     @property
     def category_id(self) -> int:
@@ -77,20 +78,37 @@ class Identity(msgspec.Struct):
         """Mean over the frames."""
         return self.score_sum / max(self.frames, 1)
 
+    def extend(self, window: "_Window", track: int) -> None:
+        """Append the new frames of a window's track; known frames keep their observations."""
+        scores, category = window.scores[track], window.categories[track]
+        total = float(scores[window.new].sum())
+        self.frames += len(window.new)
+        self.score_sum += total
+        self.votes[category] = self.votes.get(category, 0.0) + total
+        self.feature = (window.features[track] + (self.feature or 0.0)).tolist()
+        for place in window.new:
+            visible = window.maps[track, place].max(initial=0) >= 128
+            self.observations[window.frames[place]] = Observation(
+                tuple(window.boxes[track, place].tolist()),
+                window.maps[track, place].tobytes(),
+                float(scores[place]) if visible else 0.0,
+            )
 
-class _Memory(msgspec.Struct):
-    """length: frames so far. keyframes: indices, ascending. live: may go on. gone: the best of those that won't."""
+
+class _AssociatorState(msgspec.Struct):
+    """length: frames so far. last_id: of the newest track. keyframes: indices, ascending. active: may be extended.
+    finished: the best of the others. The encoded names are those of states on disk."""
 
     length: int = 0
-    born: int = 0
+    last_id: int = msgspec.field(default=0, name="born")
     keyframes: list[int] = []
-    live: list[Identity] = []
-    gone: list[Identity] = []
+    active: list[TrackState] = msgspec.field(default_factory=list, name="live")
+    finished: list[TrackState] = msgspec.field(default_factory=list, name="gone")
 
 
 @dataclass(frozen=True, eq=False)
-class _Looks:
-    """The same S frames of several tracks. boxes: (N, S, 4). maps: float32 (N, S, 28, 28). known: bool (N, S)."""
+class FrameMasks:
+    """The same S frames of N tracks. boxes: (N, S, 4). maps: float32 (N, S, 28, 28). known: bool (N, S)."""
 
     boxes: np.ndarray
     maps: np.ndarray
@@ -99,9 +117,9 @@ class _Looks:
 
 @dataclass(frozen=True, eq=False)
 class _Window:
-    """What a window says of its N tracks in its T frames. frames: their indices. shared, new: places of those that were
-    known before, and of the others. categories: ids (N,). features: unit length (N, C). scores: (N, T). boxes: (N, T,
-    4). maps: uint8 (N, T, 28, 28), 255 times the probability."""
+    """N tracks in the T frames of a window. frames: their indices. shared, new: positions of those that were known
+    before, and of the others. categories: ids (N,). features: unit length (N, C). scores: (N, T). boxes: (N, T, 4).
+    maps: uint8 (N, T, 28, 28), 255 times the probability."""
 
     frames: Sequence[int]
     shared: list[int]
@@ -112,204 +130,262 @@ class _Window:
     boxes: np.ndarray
     maps: np.ndarray
 
-    def looks(self) -> _Looks:
-        """In the shared frames."""
-        boxes = self.boxes[:, self.shared]
-        maps = self.maps[:, self.shared].astype(np.float32) / 255
-        return _Looks(boxes, maps, np.ones(boxes.shape[:2], bool))
 
+class TrackAssociator:
+    """Takes the windows of a video in order."""
 
-class Linker:
-    """Takes the windows of a video in order. max_tracks: how many identities are wanted of `ONE_PASS` frames; of twice
-    as many twice as many, and so on up to `MOST_KEPT`: in a long video most objects are seen for a short while."""
-
-    def __init__(self, linking: Linking, max_tracks: int):
-        self._linking, self._wanted = linking, max_tracks
-        self._most = max(max_tracks, MOST_KEPT)
-        self._memory = _Memory()
+    def __init__(self, options: AssociationOptions, max_tracks: int):
+        """max_tracks: for each `ONE_PASS` frames, `MAX_TRACKS` at most: in a long video most objects are seen for a
+        short while."""
+        self._options, self._max_tracks = options, max_tracks
+        self._limit = max(max_tracks, MAX_TRACKS)
+        self._state = _AssociatorState()
 
     def dump(self) -> bytes:
-        """All that is remembered."""
-        return msgspec.msgpack.encode(self._memory)
+        """The whole state."""
+        return msgspec.msgpack.encode(self._state)
 
-    def load(self, dumped: bytes) -> None:
-        """Go on where `dump` was called. Raises: ValueError for what `dump` has not made."""
-        self._memory = msgspec.msgpack.decode(dumped, type=_Memory)
+    def load(self, state: bytes) -> None:
+        """Restore what `dump` returned. Raises: ValueError for anything else."""
+        self._state = msgspec.msgpack.decode(state, type=_AssociatorState)
 
     @property
     def length(self) -> int:
         """Frames so far."""
-        return self._memory.length
+        return self._state.length
+
+    @property
+    def overlap(self) -> int:
+        """Frames that a window shares with the one before."""
+        return self._options.overlap
 
     @property
     def keyframes(self) -> list[int]:
-        """Indices of the frames that the next window should see again before its own."""
-        return self._memory.keyframes
+        """Indices of the frames that the next window should contain before its own."""
+        return self._state.keyframes
 
     @property
-    def best(self) -> list[Identity]:
-        """The wanted number of identities with the highest score sum, best mean score first."""
-        kept = sorted(self._memory.live + self._memory.gone, key=lambda identity: -identity.score_sum)
-        wanted = min(self._wanted * math.ceil(self._memory.length / ONE_PASS), self._most)
-        return sorted(kept[:wanted], key=lambda identity: -identity.score)
+    def best(self) -> list[TrackState]:
+        """The tracks with the highest score sum, as many as `max_tracks` allows, best mean score first."""
+        tracks = sorted(self._state.active + self._state.finished, key=lambda track: -track.score_sum)
+        count = min(self._max_tracks * math.ceil(self._state.length / ONE_PASS), self._limit)
+        return sorted(tracks[:count], key=lambda track: -track.score)
 
     @property
     def ids(self) -> set[int]:
-        """Those that may still be among the best."""
-        return {identity.id for identity in self._memory.live + self._memory.gone}
+        """Of the tracks that may still be among the best."""
+        return {track.id for track in self._state.active + self._state.finished}
 
-    def add(self, frames: Sequence[int], found: Detections, category_ids: Sequence[int]) -> list[int]:
-        """Add a window; the identity of each of its tracks.
+    def add(self, frames: Sequence[int], detections: Detections, category_ids: Sequence[int]) -> list[int]:
+        """Add a window. Returns the track id of each of its N detections.
 
-        frames: indices of the clip's frames: keyframes, then those of the window, which may leave no gap. category_ids:
-        in the order of the labels.
+        frames: indices of the clip's frames: keyframes, then those of the window, without a gap. category_ids: in the
+        order of the labels.
         """
-        memory = self._memory
-        window = _window(frames, memory.length, found, category_ids)
-        partners = [partner or self._born() for partner in self._partners(window)]
-        for track, identity in enumerate(partners):
-            _go_on(identity, window, track)
-        memory.length = frames[-1] + 1
+        state = self._state
+        window = _window(frames, state.length, detections, category_ids)
+        matches = self._match(window)
+        tracks: list[TrackState] = []
+        for index, match in enumerate(matches):
+            if match is None:
+                state.last_id += 1
+                match = TrackState(state.last_id)
+                state.active.append(match)
+            match.extend(window, index)
+            tracks.append(match)
+        state.length = frames[-1] + 1
         self._choose_keyframes(frames)
-        self._forget()
-        return [identity.id for identity in partners]
+        self._prune()
+        return [track.id for track in tracks]
 
     def cut(self) -> None:
-        """Another scene begins: none of those that live goes on, and nothing of before is to be seen again."""
-        memory = self._memory
-        self._end(memory.live)
-        memory.live, memory.keyframes = [], []
+        """A new scene begins: no active track is extended, and no earlier frame is needed again."""
+        self._finish(self._state.active)
+        self._state.active, self._state.keyframes = [], []
 
-    def _end(self, over: list[Identity]) -> None:
-        """Of identities that won't go on the best are kept, without what was for that."""
-        ended = [msgspec.structs.replace(identity, feature=[], looks={}) for identity in over]
-        known = self._memory.gone + ended
-        self._memory.gone = sorted(known, key=lambda identity: -identity.score_sum)[: self._most]
+    def _finish(self, tracks: list[TrackState]) -> None:
+        """Keep the best of the finished tracks, without features and observations."""
+        ended = [msgspec.structs.replace(track, feature=[], observations={}) for track in tracks]
+        finished = sorted(self._state.finished + ended, key=lambda track: -track.score_sum)
+        self._state.finished = finished[: self._limit]
 
-    def _born(self) -> Identity:
-        self._memory.born += 1
-        identity = Identity(self._memory.born)
-        self._memory.live.append(identity)
-        return identity
-
-    def _partners(self, window: _Window) -> list[Identity | None]:
-        """For each track of the window the identity that it goes on, None where it is a new one."""
-        live, categories = self._memory.live, window.categories
-        partners: list[Identity | None] = [None] * len(categories)
-        if not live or not categories:
-            return partners
-        known = _known(live, [window.frames[place] for place in window.shared])
-        ious = soft_iou(window.looks(), known)
-        same = np.array([[item.category_id == category for item in live] for category in categories])
-        cosines = window.features @ _unit(np.array([item.feature for item in live])).T
-        away = (known.maps.max((2, 3), initial=0) < 0.5).all(1)  # nothing of them is in the frames that both know
-        fits = (ious >= self._linking.min_iou) | (away & same & (cosines >= self._linking.alike))
-        value = np.where(fits, 1 + ious + self._linking.likeness * cosines + SAME_CLASS * same, 0)
+    def _match(self, window: _Window) -> list[TrackState | None]:
+        """The active track that each track of the window extends, None for a new one."""
+        active, options, categories = self._state.active, self._options, window.categories
+        matches: list[TrackState | None] = [None] * len(categories)
+        if not active or not categories:
+            return matches
+        boxes, maps = window.boxes[:, window.shared], window.maps[:, window.shared].astype(np.float32) / 255
+        known = _observed(active, [window.frames[place] for place in window.shared])
+        ious = soft_iou(FrameMasks(boxes, maps, np.ones(boxes.shape[:2], bool)), known)
+        same_class = np.array([[track.category_id == category for track in active] for category in categories])
+        cosines = window.features @ _unit(np.array([track.feature for track in active])).T
+        absent = (known.maps.max((2, 3), initial=0) < 0.5).all(1)  # an empty mask in every shared frame
+        reidentified = absent & same_class & (cosines >= options.reid_threshold)
+        allowed = (ious >= options.min_iou) | reidentified
+        value = np.where(allowed, 1 + ious + options.appearance_weight * cosines + SAME_CLASS * same_class, 0)
         for row, column in zip(*linear_sum_assignment(-value), strict=True):
-            if fits[row, column]:
-                partners[row] = live[column]
-        return partners
+            if allowed[row, column]:
+                matches[row] = active[column]
+        return matches
 
     def _choose_keyframes(self, frames: Sequence[int]) -> None:
-        """The frames, old and new, that together show every live object best; those of the overlap come anyway."""
-        memory, chosen = self._memory, []
-        tail = set(range(memory.length - self._linking.overlap, memory.length))
+        """Greedily the frames with the highest scores over all active tracks, without those of the next overlap."""
+        state, chosen = self._state, []
+        tail = set(range(state.length - self._options.overlap, state.length))
         candidates = [frame for frame in frames if frame not in tail]
-        values = np.array([[item.looks.get(frame, _UNSEEN).score for item in memory.live] for frame in candidates])
-        covered = np.zeros(len(memory.live))
-        while len(chosen) < self._linking.keyframes and len(values) and len(memory.live):
+        values = np.array(
+            [
+                [track.observations[frame].score if frame in track.observations else 0.0 for track in state.active]
+                for frame in candidates
+            ]
+        )
+        covered = np.zeros(len(state.active))
+        while len(chosen) < self._options.keyframes and len(values) and len(state.active):
             gains = np.maximum(values - covered, 0).sum(1)
             best = int(np.argmax(gains))
             if gains[best] <= 0:
                 break
             chosen.append(candidates[best])
             covered = np.maximum(covered, values[best])
-        memory.keyframes = sorted(chosen)
+        state.keyframes = sorted(chosen)
 
-    def _forget(self) -> None:
-        """Looks at frames that nobody will see again, and identities beyond those that can matter."""
-        memory = self._memory
-        wanted = {*memory.keyframes, *range(memory.length - self._linking.overlap, memory.length)}
-        for identity in memory.live:
-            identity.looks = {frame: look for frame, look in identity.looks.items() if frame in wanted}
-        memory.live.sort(key=lambda identity: (not identity.looks, -identity.score_sum))
-        self._end(memory.live[MOST_LIVE:])
-        del memory.live[MOST_LIVE:]
-        memory.live.sort(key=lambda identity: identity.id)
-
-
-def _window(frames: Sequence[int], known: int, found: Detections, category_ids: Sequence[int]) -> _Window:
-    """known: how many frames of the video were known before it."""
-    shared, new = ([at for at, frame in enumerate(frames) if (frame < known) == old] for old in (True, False))
-    categories = [category_ids[int(label)] for label in found.labels]
-    maps = (found.mask_logits.sigmoid() * 255).round().byte().numpy().swapaxes(0, 1)
-    scores, boxes = found.frame_scores.numpy().T, found.boxes_xyxy.numpy().swapaxes(0, 1)
-    return _Window(frames, shared, new, categories, _unit(found.features.numpy()), scores, boxes, maps)
+    def _prune(self) -> None:
+        """Drop observations of frames that no window contains again, and active tracks beyond `MAX_ACTIVE`."""
+        state = self._state
+        needed = {*state.keyframes, *range(state.length - self._options.overlap, state.length)}
+        for track in state.active:
+            track.observations = {frame: item for frame, item in track.observations.items() if frame in needed}
+        state.active.sort(key=lambda track: (not track.observations, -track.score_sum))
+        self._finish(state.active[MAX_ACTIVE:])
+        del state.active[MAX_ACTIVE:]
+        state.active.sort(key=lambda track: track.id)
 
 
-def _go_on(identity: Identity, window: _Window, track: int) -> None:
-    """An identity takes over what a window says of it; frames that were known keep what was said."""
-    scores, category = window.scores[track], window.categories[track]
-    total = float(scores[window.new].sum())
-    identity.frames += len(window.new)
-    identity.score_sum += total
-    identity.votes[category] = identity.votes.get(category, 0.0) + total
-    identity.feature = (window.features[track] + (identity.feature or 0.0)).tolist()
-    for place in window.new:
-        seen = window.maps[track, place].max(initial=0) >= 128
-        look = Look(
-            tuple(window.boxes[track, place].tolist()),
-            window.maps[track, place].tobytes(),
-            float(scores[place]) if seen else 0.0,
-        )
-        identity.looks[window.frames[place]] = look
+def _window(frames: Sequence[int], length: int, detections: Detections, category_ids: Sequence[int]) -> _Window:
+    """length: number of frames of the video before this window."""
+    shared, new = ([place for place, frame in enumerate(frames) if (frame < length) == old] for old in (True, False))
+    categories = [category_ids[int(label)] for label in detections.labels]
+    maps = (detections.mask_logits.sigmoid() * 255).round().byte().numpy().swapaxes(0, 1)
+    scores, boxes = detections.frame_scores.numpy().T, detections.boxes_xyxy.numpy().swapaxes(0, 1)
+    return _Window(frames, shared, new, categories, _unit(detections.features.numpy()), scores, boxes, maps)
 
 
 def _unit(features: np.ndarray) -> np.ndarray:
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
 
 
-def _known(identities: list[Identity], frames: list[int]) -> _Looks:
-    """What is remembered of these frames."""
-    shape = (len(identities), len(frames))
+def _observed(tracks: list[TrackState], frames: list[int]) -> FrameMasks:
+    """The stored observations of some frames."""
+    shape = (len(tracks), len(frames))
     boxes, maps = np.zeros((*shape, 4), np.float32), np.zeros((*shape, SIDE, SIDE), np.float32)
     known = np.zeros(shape, bool)
-    for row, identity in enumerate(identities):
+    for row, track in enumerate(tracks):
         for column, frame in enumerate(frames):
-            if look := identity.looks.get(frame):
-                boxes[row, column], known[row, column] = look.box, True
-                maps[row, column] = np.frombuffer(look.probabilities, np.uint8).reshape(SIDE, SIDE) / np.float32(255)
-    return _Looks(boxes, maps, known)
+            if item := track.observations.get(frame):
+                boxes[row, column], known[row, column] = item.box, True
+                maps[row, column] = np.frombuffer(item.probabilities, np.uint8).reshape(SIDE, SIDE) / np.float32(255)
+    return FrameMasks(boxes, maps, known)
 
 
-def soft_iou(a: _Looks, b: _Looks) -> np.ndarray:
-    """float64 (N, M): the sum of the smaller over the sum of the greater probability, over the frames that both know.
+def soft_iou(a: FrameMasks, b: FrameMasks) -> np.ndarray:
+    """float64 (N, M): sum of the minima over sum of the maxima of the probabilities, over the frames known to both.
 
-    Each pair is compared at 28 x 28 points of the box round both; 0 without a common frame.
+    Each pair is sampled at 28 x 28 points of the box around both; 0 without a common frame.
     """
     both = a.known[:, None] & b.known[None]  # (N, M, S)
     rows, columns, frames = np.nonzero(both)
     boxes_a, boxes_b = a.boxes[rows, frames], b.boxes[columns, frames]
-    whole = np.concatenate([np.minimum(boxes_a, boxes_b)[:, :2], np.maximum(boxes_a, boxes_b)[:, 2:]], 1)
-    left = _sampled(a.maps[rows, frames], boxes_a, whole)
-    right = _sampled(b.maps[columns, frames], boxes_b, whole)
-    area = np.prod(np.maximum(whole[:, 2:] - whole[:, :2], 0), 1, dtype=np.float64)
+    around = np.concatenate([np.minimum(boxes_a, boxes_b)[:, :2], np.maximum(boxes_a, boxes_b)[:, 2:]], 1)
+    left = _sample(a.maps[rows, frames], boxes_a, around)
+    right = _sample(b.maps[columns, frames], boxes_b, around)
+    area = np.prod(np.maximum(around[:, 2:] - around[:, :2], 0), 1, dtype=np.float64)
     sums = np.zeros((2, *both.shape[:2]))
     np.add.at(sums[0], (rows, columns), area * np.minimum(left, right).sum((1, 2)))
     np.add.at(sums[1], (rows, columns), area * np.maximum(left, right).sum((1, 2)))
     return np.divide(sums[0], sums[1], out=np.zeros_like(sums[0]), where=sums[1] > 0)
 
 
-def _sampled(maps: np.ndarray, boxes: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Maps (P, 28, 28) over `boxes` (P, 4), bilinear at the points of a grid over `whole`; 0 outside."""
-    across = _weights(boxes[:, 0], boxes[:, 2], whole[:, 0], whole[:, 2])
-    down = _weights(boxes[:, 1], boxes[:, 3], whole[:, 1], whole[:, 3])
-    return down @ maps @ across.swapaxes(1, 2)
-
-
-def _weights(low: np.ndarray, high: np.ndarray, first: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """float32 (P, 28 points, 28 cells): how much each cell of low..high counts at each point of first..last."""
+def _sample(maps: np.ndarray, boxes: np.ndarray, around: np.ndarray) -> np.ndarray:
+    """float32 (P, 28, 28): maps (P, 28, 28) over `boxes` (P, 4), bilinear at a grid over `around`; 0 outside."""
     shares = (np.arange(SIDE, dtype=np.float32) + 0.5) / SIDE
-    points = first[:, None] + (last - first)[:, None] * shares
-    cells = (points - low[:, None]) / np.maximum(high - low, 1e-6)[:, None] * SIDE - 0.5
-    return np.maximum(0, 1 - np.abs(cells[:, :, None] - np.arange(SIDE, dtype=np.float32)))
+    points = around[:, None, :2] + (around[:, 2:] - around[:, :2])[:, None] * shares[:, None]  # (P, 28, x and y)
+    low, side = boxes[:, None, :2], np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-6)[:, None]
+    weights = bilinear_weights(*(torch.from_numpy(array) for array in (points, low, side))).numpy()  # (P, 28, 2, 28)
+    return weights[:, :, 1] @ maps @ weights[:, :, 0].swapaxes(1, 2)
+
+
+# --- the result of the windows so far
+
+
+@dataclass(frozen=True, eq=False)
+class WindowResult:
+    """The new frames of one window.
+
+    first: index of its first frame. times: seconds, of its frames. tracks: over these frames alone, with the ids of
+    the video's tracks and this window's score and class. clip_length: frames that the model received, known ones
+    included. whole: the window began with the video.
+    """
+
+    first: int
+    times: list[float]
+    tracks: tuple[Track, ...]
+    clip_length: int
+    whole: bool = False
+
+
+@dataclass(eq=False)
+class _TrackFrames:
+    """A track in every frame so far, an array for each window; NaN where a window lacks it."""
+
+    rles: list[RLE | None] = field(default_factory=list)
+    boxes: list[np.ndarray] = field(default_factory=list)
+    areas: list[np.ndarray] = field(default_factory=list)
+    scores: list[np.ndarray] = field(default_factory=list)
+
+    def pad(self, length: int) -> None:
+        missing = length - len(self.rles)
+        if missing:
+            self.rles += [None] * missing
+            self.boxes.append(np.full((missing, 4), np.nan, np.float32))
+            self.areas.append(np.zeros(missing))
+            self.scores.append(np.full(missing, np.nan, np.float32))
+
+    def extend(self, track: Track) -> None:
+        assert track.frame_scores is not None
+        self.rles += track.rles
+        self.boxes.append(track.boxes_xyxy)
+        self.areas.append(track.areas)
+        self.scores.append(track.frame_scores)
+
+
+class ResultAccumulator:
+    """Joins the windows of a video in memory."""
+
+    def __init__(self, video: Video, config: ModelConfig):
+        self._video, self._categories = video, dict(config.categories)
+        self._times: list[float] = []
+        self._frames: dict[int, _TrackFrames] = {}
+
+    def add(self, window: WindowResult, associator: TrackAssociator, score_threshold: float = 0.0) -> VideoResult:
+        """The video so far, with the next window, which `associator` has added; without tracks below the threshold."""
+        self._times += window.times
+        for track in window.tracks:
+            frames = self._frames.setdefault(track.id, _TrackFrames())
+            frames.pad(window.first)
+            frames.extend(track)
+        ids, length = associator.ids, len(self._times)
+        self._frames = {id: frames for id, frames in self._frames.items() if id in ids}
+        for frames in self._frames.values():
+            frames.pad(length)
+        # A single window is the original's output as it is.
+        tracks = window.tracks if window.whole else [self._track(state) for state in associator.best]
+        tracks = tuple(track for track in tracks if track.score >= score_threshold)
+        times, names = np.array(self._times), self._video.file_names[:length]
+        return VideoResult(1, self._video.name, self._video.size_hw, times, self._categories, tracks, names)
+
+    def _track(self, state: TrackState) -> Track:
+        frames = self._frames[state.id]
+        boxes, areas, scores = (np.concatenate(arrays) for arrays in (frames.boxes, frames.areas, frames.scores))
+        rles = tuple(frames.rles)
+        return Track(state.id, state.category_id, state.score, rles, boxes, areas, frame_scores=scores)

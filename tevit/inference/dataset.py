@@ -1,54 +1,62 @@
-"""A model over a data set, video by video, by one process or by many that share the videos out among themselves.
+"""A model over a data set, video by video, in one process or in several that share the videos.
 
-The processes are those of PyTorch's launcher (`torchrun`), which tells each its number. They need not talk: each takes
-its share, and whoever finds all videos finished puts them together.
+The processes are those of PyTorch's launcher (`torchrun`), which sets their ranks. They do not communicate: each one
+predicts its share and writes a file for each video; the one that finds all videos finished merges the files.
 """
 
+import hashlib
+import json
 import os
+import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tevit.inference.partial_results import Finished
-from tevit.io.ytvis import Dataset, VideoInfo
+import msgspec
+
+from tevit.io.files import atomic
+from tevit.io.ytvis import Dataset, VideoInfo, write_results
+from tevit.results import VideoResult
 
 if TYPE_CHECKING:
+    from tevit.inference.options import PredictOverrides
     from tevit.inference.predictor import Predictor
     from tevit.progress import Progress
-    from tevit.results import VideoResult
     from tevit.video.reader import Video
+
+_OPTIONS_FILE = "about.json"
 
 
 @dataclass(frozen=True)
 class Share:
-    """Of `world` processes the one with number `rank`, from 0."""
+    """The share of process `rank`, from 0, of `world` processes."""
 
     rank: int = 0
     world: int = 1
 
     @classmethod
     def of_environment(cls) -> "Share":
-        """As torchrun says it in RANK and WORLD_SIZE; alone without it. Raises: ValueError."""
+        """From torchrun's RANK and WORLD_SIZE; without them one process. Raises: ValueError."""
         rank, world = os.environ.get("RANK", "0"), os.environ.get("WORLD_SIZE", "1")
         if not (rank.isdecimal() and world.isdecimal() and int(rank) < int(world)):
             raise ValueError(f"expected RANK from 0 and below WORLD_SIZE, got RANK={rank} and WORLD_SIZE={world}")
         return cls(int(rank), int(world))
 
     def of(self, videos: Mapping[int, VideoInfo]) -> list[int]:
-        """This process's videos, in their order: the longest first, each goes to whoever has the fewest frames."""
-        frames, mine = [0] * self.world, set()
+        """This process's video ids, in order: the longest first, each goes to the process with the fewest frames."""
+        frames, ids = [0] * self.world, set()
         for id in sorted(videos, key=lambda id: -videos[id].length):
             rank = frames.index(min(frames))
             frames[rank] += videos[id].length
             if rank == self.rank:
-                mine.add(id)
-        return [id for id in videos if id in mine]
+                ids.add(id)
+        return [id for id in videos if id in ids]
 
 
 def local_device(device: str) -> str:
-    """Under torchrun every process of a machine takes a CUDA device of its own where none was named."""
+    """Under torchrun one CUDA device for each process of a machine, where no device is named."""
     import torch
 
     local = os.environ.get("LOCAL_RANK", "")
@@ -61,41 +69,125 @@ def predict_dataset(
     predictor: "Predictor",
     dataset: Dataset,
     root: Path,
-    finished: Finished,
+    results: "PartialResults",
     videos: Sequence[int],
-    options: Mapping[str, Any],
+    options: "PredictOverrides",
     progress: "Progress",
 ) -> None:
-    """Predict those of the videos that are not finished; one that fails is noted and passed over.
+    """Predict those of the videos that are not finished; the error of one that fails is recorded.
 
-    root: folder that the file names are relative to. options: of `Predictor.__call__`. Raises: what progress raises.
+    root: folder that the file names are relative to. Raises: what progress raises.
     """
-    done = finished.done
+    finished = results.finished
     for index, id in enumerate(videos):
         progress("predicting", index, len(videos))
-        if id in done:
+        if id in finished:
             continue
-        finished.try_again(id)
+        results.clear_error(id)
         try:
-            finished.keep(_predicted(predictor, dataset, id, root, options))
+            files = dataset.frame_files(id, root)
+            video = open_frames(files, id)
+            if list(video.file_names) != [file.name for file in files]:
+                print(f"tevit: warning: video {id}: the file's frame order is not that of the names", file=sys.stderr)
+            results.add(replace(predictor(video, **options), video_id=id))
         except (ValueError, OSError, MemoryError) as error:
-            finished.fail(id, str(error))
+            results.add_error(id, str(error))
             print(f"tevit: video {id}: {error}", file=sys.stderr)
     progress("predicting", len(videos), len(videos))
 
 
-def _predicted(
-    predictor: "Predictor", dataset: Dataset, id: int, root: Path, options: Mapping[str, Any]
-) -> "VideoResult":
-    files = dataset.frame_files(id, root)
-    video = in_order(files, id)
-    if list(video.file_names) != [file.name for file in files]:
-        print(f"tevit: warning: video {id}: the file's frame order is not that of the names", file=sys.stderr)
-    return replace(predictor(video, **options), video_id=id)
-
-
-def in_order(files: Sequence[Path], id: int) -> "Video":
-    """A data set's video, its frames in the order of their names, as the original takes them."""
+def open_frames(files: Sequence[Path], id: int) -> "Video":
+    """A data set's video, its frames in the order of their names, as in the original."""
     from tevit.video.reader import open_images
 
     return open_images(sorted(files, key=lambda file: file.name), str(id))
+
+
+class PartialResults:
+    """The finished videos of a data set in `folder`: VIDEO_ID.json each; VIDEO_ID.error has the error of a failed one.
+
+    Several processes may write to one folder, on one machine or on several that share a disk, without locks.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    @property
+    def finished(self) -> set[int]:
+        """Ids of the finished videos."""
+        return self._ids(".json")
+
+    @property
+    def failed(self) -> dict[int, str]:
+        """Id -> error, of the failed videos that are not finished."""
+        ids = self._ids(".error") - self.finished
+        return {id: self._file(id, ".error").read_text() for id in sorted(ids)}
+
+    def add(self, result: VideoResult) -> None:
+        """Write a finished video. Raises: OSError."""
+        write_results(self._file(result.video_id), [result])
+        self.clear_error(result.video_id)
+
+    def add_error(self, video: int, message: str) -> None:
+        """Record that a video cannot be predicted. Raises: OSError."""
+        with atomic(self._file(video, ".error")) as part:
+            part.write_text(message)
+
+    def clear_error(self, video: int) -> None:
+        """Remove a video's error."""
+        self._file(video, ".error").unlink(missing_ok=True)
+
+    def merge(self, target: Path, videos: Iterable[int]) -> Path:
+        """Write the finished ones of the videos as one results.json, byte for byte as if written at once.
+
+        Raises: OSError.
+        """
+        finished, separator = self.finished, b"["
+        with atomic(target) as part, part.open("wb") as file:
+            for video in videos:
+                if video in finished and (entries := self._file(video).read_bytes().strip()[1:-1]):
+                    file.write(separator + entries)
+                    separator = b",\n"
+            file.write(b"]\n" if separator != b"[" else b"[]\n")
+        return target
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def check_options(self, options: Mapping[str, Any]) -> None:
+        """Record what the videos depend on (data set, weights, options), or compare it with the record.
+
+        Raises: ValueError that names the differences where the folder has videos of other options.
+        """
+        file = self.folder / _OPTIONS_FILE
+        if not file.exists():
+            with atomic(file) as part:
+                part.write_text(json.dumps(dict(options), indent=2) + "\n")
+        try:
+            recorded = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise ValueError(f"{file}: cannot be read ({error}); --fresh begins again") from None
+        check_same_options(recorded, options, self.folder, "prediction")
+
+    def _ids(self, suffix: str) -> set[int]:
+        stems = (file.stem for file in self.folder.glob(f"*{suffix}"))
+        return {int(stem) for stem in stems if stem.removeprefix("-").isdecimal()}
+
+    def _file(self, video: int, suffix: str = ".json") -> Path:
+        return self.folder / f"{video}{suffix}"
+
+
+def check_same_options(recorded: Mapping[str, Any], options: Mapping[str, Any], folder: Path, kind: str) -> None:
+    """Raises: ValueError that names the differences between the options of a folder's content and the current ones."""
+    before, now = (msgspec.json.decode(msgspec.json.encode(dict(item))) for item in (recorded, options))
+    differing = [name for name in now | before if before.get(name) != now.get(name)]
+    if differing:
+        differences = ", ".join(f"{name} {before.get(name)}, now {now.get(name)}" for name in differing)
+        raise ValueError(f"{folder} holds another {kind} ({differences}): give another folder, or --fresh")
+
+
+def file_digest(file: str | os.PathLike) -> str:
+    """16 hexadecimal digits of the SHA-256 of a file's content."""
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()[:16]

@@ -1,8 +1,8 @@
-"""A long video's tracks on disk while they are found: what is done is never lost, and memory does not grow.
+"""Predicting a long video window by window to disk: it can be resumed after a stop, and memory is constant.
 
-`stream.jsonl` has a line about the video, then one for every window as it is done; other programs can read along.
-`stream.state` is what a stopped prediction needs to go on. From the lines the usual files are made at the end:
-`results.json`, `tracks.csv`, `overlay.mp4`.
+`stream.jsonl` has a line about the video, then one for every finished window; other programs can follow it.
+`stream.state` is the state from which a stopped prediction is resumed. At the end the usual files are written from
+the lines: `results.json`, `tracks.csv`, `overlay.mp4`.
 """
 
 import os
@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from tevit.inference.accumulate import Part
-from tevit.inference.association import Linker
-from tevit.inference.partial_results import same_or_refuse
-from tevit.inference.predictor import Predictor, check_threshold
+from tevit.inference.association import TrackAssociator, WindowResult
+from tevit.inference.dataset import check_same_options
+from tevit.inference.options import PredictOptions
+from tevit.inference.predictor import Predictor
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
 from tevit.io.ytvis import submitted
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 LINES, STATE = "stream.jsonl", "stream.state"
 
 
-class About(msgspec.Struct, frozen=True):
-    """The first line. options: what the tracks depend on: model, source, window, …; a stream goes on with the same."""
+class StreamHeader(msgspec.Struct, frozen=True):
+    """The first line. options: what the tracks depend on: model, source, window, …; equal where a stream is resumed."""
 
     video: str
     size_hw: tuple[int, int]
@@ -44,29 +44,29 @@ class About(msgspec.Struct, frozen=True):
     stream: int = 1
 
 
-class _Mask(msgspec.Struct):
+class _MaskLine(msgspec.Struct):
     size: list[int]
     counts: str
 
 
-class _Track(msgspec.Struct):
-    """One track in the frames of a window. category_id, score: as this window has it."""
+class _TrackLine(msgspec.Struct):
+    """A track in the frames of a window. category_id, score: of this window."""
 
     id: int
     category_id: int
     score: float
     frame_scores: list[float]
     boxes_xyxy: list[tuple[float, float, float, float] | None]
-    segmentations: list[_Mask | None]
+    segmentations: list[_MaskLine | None]
 
 
-class _Window(msgspec.Struct):
+class _WindowLine(msgspec.Struct):
     first: int
     times: list[float]
-    tracks: list[_Track]
+    tracks: list[_TrackLine]
 
 
-class Kept(msgspec.Struct, frozen=True):
+class TrackSummary(msgspec.Struct, frozen=True):
     """A track of the whole video: its class and its mean score."""
 
     id: int
@@ -74,85 +74,92 @@ class Kept(msgspec.Struct, frozen=True):
     score: float
 
 
-class _State(msgspec.Struct):
-    """size: bytes of the lines that count. linker: what it had dumped after them. kept: the best tracks so far."""
+class _StreamState(msgspec.Struct):
+    """size: bytes of the valid lines. associator: its state after them. tracks: the best so far. ended: of the whole
+    video. The encoded names are those of files on disk."""
 
-    size: int
-    linker: bytes
-    frames: int
-    kept: list[Kept]
+    size: int = 0
+    associator: bytes = msgspec.field(default=b"", name="linker")
+    frames: int = 0
+    tracks: list[TrackSummary] = msgspec.field(default_factory=list, name="kept")
     ended: bool = False
 
 
 @dataclass(frozen=True, eq=False)
-class Streamed:
-    """A folder with the stream of a whole video; its result part by part: no more than one window is in memory.
+class StreamedResult:
+    """A folder with the stream of a whole video, read window by window.
 
-    kept: the best tracks, best first. length: frames.
+    tracks: the best ones, best first. length: frames.
     """
 
     folder: Path
-    about: About
-    kept: tuple[Kept, ...]
+    header: StreamHeader
+    tracks: tuple[TrackSummary, ...]
     length: int
 
-    def parts(self) -> Iterator[VideoResult]:
-        """The kept tracks, best first, in the frames of each window; a track that a window lacks is absent there."""
+    def windows(self) -> Iterator[VideoResult]:
+        """All `tracks`, in the frames of each window; a track that a window lacks is absent there."""
+        header = self.header
         with open(self.folder / LINES, "rb") as file:
             next(file)
             for line in file:
-                yield self._part(msgspec.json.decode(line, type=_Window))
+                window = msgspec.json.decode(line, type=_WindowLine)
+                by_id, length = {track.id: track for track in window.tracks}, len(window.times)
+                tracks = tuple(_decode(track, by_id.get(track.id), length) for track in self.tracks)
+                names = header.file_names[window.first : window.first + length]
+                times, categories = np.array(window.times), header.categories
+                yield VideoResult(1, header.video, header.size_hw, times, categories, tracks, names)
 
-    def _part(self, window: _Window) -> VideoResult:
-        about, found, stop = self.about, {item.id: item for item in window.tracks}, window.first + len(window.times)
-        tracks = tuple(_track(kept, found.get(kept.id), len(window.times)) for kept in self.kept)
-        names = about.file_names[window.first : stop]
-        return VideoResult(1, about.video, about.size_hw, np.array(window.times), about.categories, tracks, names)
 
-
-def stream(
+def stream_to_folder(
     predictor: Predictor,
     video: "Video",
     folder: Path,
+    options: PredictOptions,
     *,
-    options: Mapping[str, Any],
     about: Mapping[str, Any],
-    score_threshold: float = 0.0,
     progress: "Progress | None" = None,
-    written: Callable[[Part], None] = lambda part: None,
-) -> Streamed:
-    """Find a video's tracks, window by window into `folder`; where that was stopped, go on.
+    on_window: Callable[[WindowResult], None] = lambda window: None,
+) -> StreamedResult:
+    """Predict a video window by window into `folder`, from where an earlier call was stopped.
 
-    options: of `Predictor.parts`. about: what else the tracks depend on, to tell another run's stream. score_threshold:
-    tracks below are not kept in the end. written: called when a window is safely on disk.
-    Raises: ValueError where the folder holds the stream of another video or of other options; what `parts` raises.
+    about: what the tracks depend on beside the options, such as the model. on_window: called when a window is on disk.
+    Raises: ValueError where the folder has the stream of another video or of other options; as `Predictor.stream`.
     """
-    check_threshold(score_threshold)
-    categories = dict(predictor.config.categories)
-    first = About(video.name, video.size_hw, categories, {**about, **options}, video.file_names)
-    writer = _Writer(folder, first)
+    header = StreamHeader(
+        video.name,
+        video.size_hw,
+        dict(predictor.config.categories),
+        {**about, **options.to_json()},
+        video.file_names,
+    )
+    writer = _StreamWriter(folder, header)
     if not writer.state.ended:
-        resume = writer.state.linker or None
-        for part, linker in predictor.parts(video, **options, resume=resume, progress=progress):
-            writer.add(part, linker)
-            written(part)
+        resume = writer.state.associator or None
+        for window, associator in predictor.window_results(video, options, resume=resume, progress=progress):
+            writer.add(window, associator)
+            on_window(window)
         writer.end()
-    kept = tuple(item for item in writer.state.kept if item.score >= score_threshold)
-    return Streamed(folder, first, kept, writer.state.frames)
+    tracks = tuple(track for track in writer.state.tracks if track.score >= options.score_threshold)
+    return StreamedResult(folder, header, tracks, writer.state.frames)
 
 
-def write_long_results(path: str | os.PathLike, parts: Iterable[VideoResult]) -> None:
-    """One video that comes in parts, of successive frames, in the submission form, with one part in memory at a time.
+def write_long_results(path: str | os.PathLike, windows: Iterable[VideoResult]) -> None:
+    """Write a video that comes in windows of successive frames in the submission form, one window in memory at a time.
 
-    parts: the tracks are the same, in the same order, in every part.
+    windows: the tracks are the same, in the same order, in each.
     """
     with atomic(path) as temporary, TemporaryDirectory(prefix=".tracks-", dir=Path(path).parent) as folder:
         heads: list[bytes] = []
-        for number, part in enumerate(parts):
-            absent = masks.empty(part.size_hw)
-            heads = heads or [_head(part.video_id, track, absent) for track in part.tracks]
-            for place, track in enumerate(part.tracks):
-                rles = jsonfile.encode([masks.to_json(rle or absent) for rle in track.rles])
+        for number, window in enumerate(windows):
+            empty = masks.empty(window.size_hw)
+            # A track's entry up to its first mask.
+            heads = heads or [
+                jsonfile.encode({**submitted(window.video_id, track, empty), "segmentations": []}).removesuffix(b"]}")
+                for track in window.tracks
+            ]
+            for place, track in enumerate(window.tracks):
+                rles = jsonfile.encode([masks.to_json(rle or empty) for rle in track.rles])
                 with open(Path(folder, str(place)), "ab") as file:  # not held open: there may be hundreds
                     file.write((b"," if number else b"") + rles[1:-1])
         with open(temporary, "wb") as whole:
@@ -165,87 +172,80 @@ def write_long_results(path: str | os.PathLike, parts: Iterable[VideoResult]) ->
             whole.write(b"]\n")
 
 
-def _head(video_id: int, track: Track, absent: RLE) -> bytes:
-    """A track's entry up to its first mask."""
-    return jsonfile.encode({**submitted(video_id, track, absent), "segmentations": []}).removesuffix(b"]}")
-
-
 def discard(folder: Path) -> None:
-    """Take an earlier stream away."""
+    """Delete an earlier stream."""
     for name in (STATE, LINES):
         (folder / name).unlink(missing_ok=True)
 
 
-class _Writer:
-    """Appends to a stream, behind what is safely on disk of it."""
+class _StreamWriter:
+    """Appends to a stream, after its valid lines.
 
-    def __init__(self, folder: Path, about: About):
+    Raises: ValueError where an earlier run's stream is of another video or other options.
+    """
+
+    def __init__(self, folder: Path, header: StreamHeader):
         folder.mkdir(parents=True, exist_ok=True)
-        self._lines, self._at = folder / LINES, folder / STATE
-        self._about, self.state = about, self._found(about) or _State(0, b"", 0, [])
-
-    def _found(self, about: About) -> _State | None:
-        """What an earlier run left. Raises: ValueError where it was of another video or other options."""
+        self._lines, self._state_file, self._header = folder / LINES, folder / STATE, header
+        self.state = _StreamState()
         try:
-            state = msgspec.msgpack.decode(self._at.read_bytes(), type=_State)
+            state = msgspec.msgpack.decode(self._state_file.read_bytes(), type=_StreamState)
             with open(self._lines, "rb") as file:
-                before = msgspec.json.decode(file.readline(), type=About)
+                before = msgspec.json.decode(file.readline(), type=StreamHeader)
         except FileNotFoundError:
-            return None
+            return
         except msgspec.DecodeError as error:
-            raise ValueError(f"{self._at}: cannot be read ({error}); --fresh begins again") from error
-        same_or_refuse(_named(before), _named(about), self._lines.parent, "stream")
-        return state
+            raise ValueError(f"{self._state_file}: cannot be read ({error}); --fresh begins again") from error
+        recorded, options = ({"video": item.video, "size_hw": item.size_hw} | item.options for item in (before, header))
+        check_same_options(recorded, options, folder, "stream")
+        self.state = state
 
-    def add(self, part: Part, linker: Linker) -> None:
-        """A window: first its line, then what goes on behind it."""
-        line = _Window(part.first, part.times, [_written(track) for track in part.tracks])
-        size = self._append(line, self.state.size or self._append(self._about, 0))
-        # One window is the original's answer as it is.
-        best = part.tracks if part.whole else linker.best
-        kept = [Kept(item.id, item.category_id, float(item.score)) for item in best]
-        self._save(_State(size, linker.dump(), linker.length, kept))
+    def add(self, window: WindowResult, associator: TrackAssociator) -> None:
+        """First the window's line, then the state after it."""
+        line = _WindowLine(window.first, window.times, [_encode(track) for track in window.tracks])
+        size = self._append(line, self.state.size or self._append(self._header, 0))
+        # A single window is the original's output as it is.
+        best = window.tracks if window.whole else associator.best
+        tracks = [TrackSummary(track.id, track.category_id, float(track.score)) for track in best]
+        self._save(_StreamState(size, associator.dump(), associator.length, tracks))
 
     def end(self) -> None:
-        """The video has ended."""
-        self._save(msgspec.structs.replace(self.state, linker=b"", ended=True))
+        """Record that the video is complete."""
+        self._save(msgspec.structs.replace(self.state, associator=b"", ended=True))
 
-    def _append(self, item: object, start: int) -> int:
-        """Write a line at byte `start`, beyond which nothing counts; where it ends, once it is on disk."""
+    def _append(self, line: object, start: int) -> int:
+        """Write a line at byte `start`, from which on nothing is valid; returns its end, once it is on disk."""
         with open(self._lines, "r+b" if start else "wb") as file:
             file.truncate(start)
             file.seek(start)
-            file.write(msgspec.json.encode(item) + b"\n")
+            file.write(msgspec.json.encode(line) + b"\n")
             file.flush()
             os.fsync(file.fileno())
             return file.tell()
 
-    def _save(self, state: _State) -> None:
-        with atomic(self._at) as part:
+    def _save(self, state: _StreamState) -> None:
+        with atomic(self._state_file) as part:
             part.write_bytes(msgspec.msgpack.encode(state))
         self.state = state
 
 
-def _named(about: About) -> dict[str, Any]:
-    return {"video": about.video, "size_hw": about.size_hw} | about.options
-
-
-def _written(track: Track) -> _Track:
+def _encode(track: Track) -> _TrackLine:
     assert track.frame_scores is not None
     boxes = [tuple(box.tolist()) if np.isfinite(box).all() else None for box in track.boxes_xyxy]
-    texts = [None if rle is None else _Mask(list(rle["size"]), rle["counts"].decode()) for rle in track.rles]
-    return _Track(track.id, track.category_id, float(track.score), track.frame_scores.tolist(), boxes, texts)
+    rles = [None if rle is None else _MaskLine(list(rle["size"]), rle["counts"].decode()) for rle in track.rles]
+    return _TrackLine(track.id, track.category_id, float(track.score), track.frame_scores.tolist(), boxes, rles)
 
 
-def _track(kept: Kept, found: _Track | None, length: int) -> Track:
-    """A kept track in the frames of one window."""
-    if found is None:
-        nothing = np.full((length, 4), np.nan, np.float32), np.zeros(length)
-        unknown = np.full(length, np.nan, np.float32)
-        return Track(kept.id, kept.category_id, kept.score, (None,) * length, *nothing, frame_scores=unknown)
+def _decode(summary: TrackSummary, line: _TrackLine | None, length: int) -> Track:
+    """A track in the `length` frames of a window; absent without a line."""
+    id, category_id, score = summary.id, summary.category_id, summary.score
+    if line is None:
+        boxes, areas = np.full((length, 4), np.nan, np.float32), np.zeros(length)
+        frame_scores = np.full(length, np.nan, np.float32)
+        return Track(id, category_id, score, (None,) * length, boxes, areas, frame_scores=frame_scores)
     rles: list[RLE | None] = [
-        None if mask is None else {"size": mask.size, "counts": mask.counts.encode()} for mask in found.segmentations
+        None if mask is None else {"size": mask.size, "counts": mask.counts.encode()} for mask in line.segmentations
     ]
-    boxes = np.array([box or (np.nan,) * 4 for box in found.boxes_xyxy], np.float32)
-    scores = np.array(found.frame_scores, np.float32)
-    return Track(kept.id, kept.category_id, kept.score, tuple(rles), boxes, masks.areas(rles), frame_scores=scores)
+    boxes = np.array([box or (np.nan,) * 4 for box in line.boxes_xyxy], np.float32)
+    frame_scores = np.array(line.frame_scores, np.float32)
+    return Track(id, category_id, score, tuple(rles), boxes, masks.areas(rles), frame_scores=frame_scores)

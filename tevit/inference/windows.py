@@ -1,99 +1,146 @@
-"""Cutting a video into windows for the model: frames of the network's size, no more of them held than a window has."""
+"""Splitting a video into windows for the model, at hard cuts too; at most two windows of frames are in memory."""
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import chain, islice, repeat
-from typing import NamedTuple
 
+import cv2
 import numpy as np
 
-from tevit.inference.association import ONE_PASS, Linker
-from tevit.inference.shots import marked
+from tevit.inference.association import ONE_PASS, TrackAssociator
 from tevit.progress import Progress
-from tevit.video.reader import Geometry, Video, preprocess
+from tevit.video.reader import Frame, Video
+from tevit.video.transforms import Geometry, preprocess
 
-WINDOW = 24  # frames of the windows of a longer one
-AHEAD = 24  # frames that are decoded before they are asked for
-PASSING = "finding the place"  # frames that are known are passed over
+WINDOW = 24  # frames in a window of a video that is longer than ONE_PASS
+PREFETCH = 24  # frames that are decoded in advance
+SKIPPING = "finding the place"  # progress stage: frames predicted before a stop are skipped
 
 
-class Input(NamedTuple):
-    """A frame for the network. number: from 0. time: seconds. pixels: float32 (3, Hp, Wp). cut: a scene begins."""
+@dataclass(frozen=True, eq=False)
+class InputFrame:
+    """A frame as the network's input. index: from 0. time: seconds. pixels: float32 (3, Hp, Wp). cut: the first frame
+    of a scene."""
 
-    number: int
+    index: int
     time: float
     pixels: np.ndarray
     cut: bool = False
 
 
 def network_inputs(
-    video: Video, sizes: Geometry, linker: Linker, window: int, cuts: bool, progress: Progress | None
-) -> Generator[Input]:
-    """All frames, or where it goes on from a stop keyframes and as far back as a window reaches. cuts: look for
-    them."""
-    first, keyframes = linker.length - window, set(linker.keyframes)
-    for frame, cut in marked(video.frames()) if cuts else zip(video.frames(), repeat(False), strict=False):
+    video: Video, sizes: Geometry, associator: TrackAssociator, window: int, cuts: bool, progress: Progress | None
+) -> Generator[InputFrame]:
+    """All frames; of a resumed video the keyframes and those from one window before the first new frame on.
+
+    cuts: detect hard cuts.
+    """
+    first, keyframes = associator.length - window, set(associator.keyframes)
+    for frame, cut in mark_cuts(video.frames()) if cuts else zip(video.frames(), repeat(False), strict=False):
         if frame.index >= first or frame.index in keyframes:
-            yield Input(frame.index, frame.time, preprocess(frame.rgb, sizes), cut)
+            yield InputFrame(frame.index, frame.time, preprocess(frame.rgb, sizes), cut)
         elif progress:
-            progress(PASSING, frame.index + 1, first)
+            progress(SKIPPING, frame.index + 1, first)
 
 
-def ahead(inputs: Iterator[Input]) -> Generator[Input]:
-    """The same, made in a thread while the model is at work on those before."""
+def prefetch(inputs: Iterator[InputFrame]) -> Generator[InputFrame]:
+    """The same frames, computed in a thread in advance."""
     with ThreadPoolExecutor(1, "decoder") as thread:
-        coming = deque(thread.submit(next, inputs, None) for _ in range(AHEAD))
+        pending = deque(thread.submit(next, inputs, None) for _ in range(PREFETCH))
         try:
-            while (frame := coming.popleft().result()) is not None:
-                coming.append(thread.submit(next, inputs, None))
+            while (frame := pending.popleft().result()) is not None:
+                pending.append(thread.submit(next, inputs, None))
                 yield frame
         finally:
-            for future in coming:
+            for future in pending:
                 future.cancel()
 
 
-def windows(
-    inputs: Iterator[Input], window: int | None, linker: Linker, overlap: int, memory: dict[int, np.ndarray]
-) -> Iterator[list[Input]]:
-    """The frames of each window; at most two windows of frames are held. memory: the keyframes; gets those of an
-    earlier stop.
+def split_windows(
+    inputs: Iterator[InputFrame], window: int | None, associator: TrackAssociator, keyframes: dict[int, np.ndarray]
+) -> Iterator[list[InputFrame]]:
+    """The frames of each window.
 
-    What fits into one window is one. Else none reaches over a cut: behind it, all begins anew. The last window of a
-    scene is as long as the others, where the scene is: it begins earlier instead.
+    A video that fits into one window is one. Otherwise no window contains a cut. The last window of a scene begins
+    earlier, so that it is as long as the others, if the scene is. window: as in `PredictOptions`. keyframes: pixels
+    by index; cleared at a cut; filled here where prediction is resumed.
     """
     size, clip, new = window or WINDOW, [], []
-    if linker.length:
-        clip = _behind(inputs, linker, size, memory)
+    if associator.length:
+        # Resumed: the frames before the first new one. If the scene has fewer, the next frame is a cut.
+        first, indices = associator.length - size, set(associator.keyframes)
+        for frame in islice(inputs, len(indices | set(range(max(0, first), associator.length)))):
+            if frame.index in indices:
+                keyframes[frame.index] = frame.pixels
+            if frame.index >= first:
+                clip.append(frame)
     else:
         whole = ONE_PASS if window is None else window
         head = deque(islice(inputs, whole + 1) if whole else inputs)
         if not whole or len(head) <= whole:
             yield list(head)
             return
-        inputs = chain((head.popleft() for _ in range(len(head))), inputs)  # a frame is let go as soon as it is used
+        inputs = chain((head.popleft() for _ in range(len(head))), inputs)  # frees each frame when it is used
     for frame in inputs:
         if frame.cut:
             if new:
                 yield (clip + new)[-size:]
-            linker.cut()
-            memory.clear()
+            associator.cut()
+            keyframes.clear()
             clip, new = [], []
         new.append(frame)
-        if len(new) == size - (overlap if clip else 0):
+        if len(new) == size - (associator.overlap if clip else 0):
             clip, new = (clip + new)[-size:], []
             yield clip
     if new:
         yield (clip + new)[-size:]
 
 
-def _behind(inputs: Iterator[Input], linker: Linker, size: int, memory: dict[int, np.ndarray]) -> list[Input]:
-    """The frames just before the linker's length; keyframes go to `memory`. Where the scene has fewer, it is over: the
-    next frame is a cut."""
-    keyframes, clip = set(linker.keyframes), []
-    for frame in islice(inputs, len(keyframes | set(range(max(0, linker.length - size), linker.length)))):
-        if frame.number in keyframes:
-            memory[frame.number] = frame.pixels
-        if frame.number >= linker.length - size:
-            clip.append(frame)
-    return clip
+# --- hard cuts
+
+MIN_CHANGE = 0.25  # change of a frame that may begin a scene
+MIN_RATIO = 3  # to the changes of the frames near it; below, it is fast motion, a flash or noise
+NEAR = 2  # frames before and after that count as near
+MIN_DIFFERENCE, MIN_AREA = 16, 0.5  # levels by which half of the frame must differ: an object that jumps is no cut
+_SAMPLED_SIZE, _THUMBNAIL_SIZE = (256, 144), (32, 18)  # width, height
+
+
+def mark_cuts(frames: Iterable[Frame]) -> Iterator[tuple[Frame, bool]]:
+    """Every frame, and whether a scene begins with it; `NEAR` frames late."""
+    changes = deque([0.0] * NEAR, maxlen=2 * NEAR + 1)
+    waiting = deque[tuple[Frame, bool]]()
+    before: np.ndarray | None = None
+
+    def decided() -> tuple[Frame, bool]:
+        frame, differs = waiting.popleft()
+        near = [change for place, change in enumerate(changes) if place != NEAR]
+        return frame, differs and changes[NEAR] >= MIN_CHANGE and changes[NEAR] >= MIN_RATIO * max(near)
+
+    for frame in frames:
+        small = _thumbnail(frame.rgb)
+        changes.append(0.0 if before is None else _change(before, small))
+        differing = 0.0 if before is None else float((np.abs(small - before).max(1) > MIN_DIFFERENCE).mean())
+        waiting.append((frame, differing >= MIN_AREA))
+        before = small
+        if len(waiting) > NEAR:
+            yield decided()
+    while waiting:
+        changes.append(0.0)
+        if len(changes) == changes.maxlen:
+            yield decided()
+
+
+def _thumbnail(rgb: np.ndarray) -> np.ndarray:
+    """float32 (18 * 32, 3) of mean 0. rgb: uint8 (H, W, 3)."""
+    # Sampling a large frame first takes a tenth of the time.
+    sampled = cv2.resize(rgb, _SAMPLED_SIZE, interpolation=cv2.INTER_NEAREST)
+    small = cv2.resize(sampled, _THUMBNAIL_SIZE, interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.float32)
+    return small - small.mean(0)
+
+
+def _change(before: np.ndarray, after: np.ndarray) -> float:
+    """1 - the correlation of two thumbnails: 0 for equal ones up to brightness, 1 for unrelated ones; 0 if uniform."""
+    norms = float(np.linalg.norm(before) * np.linalg.norm(after))
+    return 1 - float((before * after).sum()) / norms if norms else 0.0

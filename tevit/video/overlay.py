@@ -14,7 +14,8 @@ from PIL import Image, ImageDraw, ImageFont
 from tevit.masks import ops as masks
 from tevit.progress import Progress
 from tevit.results import RLE, Track, VideoResult
-from tevit.video.reader import Video, VideoWriter
+from tevit.video.reader import Video
+from tevit.video.writer import VideoWriter
 
 # Found by taking, again and again, the colour farthest from those before in OKLab, seen with normal vision and with
 # protanopia, deuteranopia and tritanopia, among colours neither dark nor pale.

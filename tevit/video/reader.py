@@ -9,33 +9,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
+import av
 import cv2
 import numpy as np
 from av import VideoFrame
+from av.container import InputContainer
+from av.error import FFmpegError
 
 from tevit.video.decode import Clock, Report, ToRgb, decoded, open_container, stated_span, video_stream
-from tevit.video.writer import VideoWriter as VideoWriter
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-SCALE_RANGE = (32, 4096)
-STRIDE = 32
-
-
-@dataclass(frozen=True, eq=False)
-class Geometry:
-    """How a frame becomes the network's input: all sizes as (height, width) in pixels.
-
-    original_hw: the frame. resized_hw: after the resize that keeps the ratio. padded_hw: with zeros on the right and
-    at the bottom, multiples of 32. scale_factor: float32 (4,), new_w / w, new_h / h, and the same again: it takes
-    xyxy boxes from the original to the resized frame. The two differ a little, since sizes are whole.
-    """
-
-    original_hw: tuple[int, int]
-    resized_hw: tuple[int, int]
-    padded_hw: tuple[int, int]
-    scale_factor: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,64 +32,6 @@ class Frame:
     index: int
     time: float
     rgb: np.ndarray
-
-
-def geometry(size_hw: tuple[int, int], scale: tuple[int, int] = (360, 640)) -> Geometry:
-    """The sizes for frames of `size_hw` pixels; `scale` bounds the short and the long side, in either order.
-
-    Small frames are enlarged. A size ends as int(side * ratio + 0.5): halves go up.
-
-    Raises: ValueError for a bound outside 32..4096, or if a side would vanish.
-    Source: mmcv 1.4.8 `rescale_size` and mmdetection's `Resize` and `Pad`, as recorded from the original.
-    """
-    short, long = min(scale), max(scale)
-    low, high = SCALE_RANGE
-    if not low <= short <= long <= high:
-        raise ValueError(f"scale: expected two bounds between {low} and {high} pixels, got {scale[0]}x{scale[1]}")
-    height, width = size_hw
-    ratio = min(long / max(height, width), short / min(height, width))
-    new_h, new_w = int(height * ratio + 0.5), int(width * ratio + 0.5)
-    if min(new_h, new_w) < 1:
-        raise ValueError(
-            f"frames of {height}x{width} are too narrow: at scale {short}x{long} nothing of a side is left"
-        )
-    factor = np.array([new_w / width, new_h / height] * 2, np.float32)
-    return Geometry((height, width), (new_h, new_w), (_padded(new_h), _padded(new_w)), factor)
-
-
-def _padded(side: int) -> int:
-    return -(-side // STRIDE) * STRIDE
-
-
-def preprocess(frame_rgb: np.ndarray, geometry: Geometry) -> np.ndarray:
-    """uint8 RGB (H, W, 3) -> float32 (3, Hp, Wp): resized, normalised, zero-padded right and below.
-
-    The resize is OpenCV's bilinear one on 8 bit, without antialiasing; other resamplers differ by a grey level, which
-    moves boxes by pixels.
-
-    Raises: ValueError if the frame is not uint8 of the geometry's size.
-    Source: the test pipeline of the original's configurations; equal to it bit for bit.
-    """
-    expected = (*geometry.original_hw, 3)
-    if frame_rgb.shape != expected or frame_rgb.dtype != np.uint8:
-        raise ValueError(f"expected a uint8 frame of {expected}, got {frame_rgb.dtype} of {frame_rgb.shape}")
-    height, width = geometry.resized_hw
-    resized = cv2.resize(frame_rgb, (width, height), interpolation=cv2.INTER_LINEAR)
-    out = np.zeros((3, *geometry.padded_hw), np.float32)
-    for channel, levels in enumerate(normalised_levels()):
-        out[channel, :height, :width] = levels[resized[..., channel]]
-    return out
-
-
-def normalised_levels() -> np.ndarray:
-    """float32 (3, 256): what each of the levels 0..255 becomes in R, G and B.
-
-    Mean and standard deviation are float32 numbers; each step is float64 rounded to float32, as in the original.
-    """
-    mean = np.array([[123.675], [116.28], [103.53]], np.float32).astype(np.float64)
-    inverse = 1 / np.array([[58.395], [57.12], [57.375]], np.float32).astype(np.float64)
-    centred = (np.arange(256) - mean).astype(np.float32)
-    return (centred * inverse).astype(np.float32)
 
 
 @dataclass(eq=False)
@@ -278,7 +207,7 @@ class _File(Video):
 # --- parts of a video
 
 
-def part(video: Video, first: int, stop: int) -> Video:
+def video_slice(video: Video, first: int, stop: int) -> Video:
     """The frames first..stop-1 of a video as a video: index from 0, times from its own first frame.
 
     Frames before it are decoded and passed over, so that it holds exactly the frames that the whole would give.
@@ -326,7 +255,7 @@ class _Part(Video):
             raise ValueError(f"{self.name}: expected a frame {self.first}, but the video holds {seen} frames")
 
 
-def fitted(video: Video, size_hw: tuple[int, int]) -> Video:
+def resized_video(video: Video, size_hw: tuple[int, int]) -> Video:
     """The same frames in another size, height and width: one row or column too many is cut, else they are scaled."""
     return _Fitted(
         video.name,
@@ -356,3 +285,53 @@ class _Fitted(Video):
             else:
                 rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
             yield Frame(frame.index, frame.time, rgb)
+
+
+# --- pipes
+
+
+def open_pipe(file: BinaryIO, name: str = "stdin") -> Video:
+    """A video from a stream that cannot go back, such as standard input; its frames can be had once.
+
+    Matroska, MPEG-TS and MP4 with its index in front can be read like this.
+    Raises: ValueError for what is no video, or none that can be read without going back.
+    """
+    path = Path(name)
+    try:
+        container = av.open(file, "r")
+    except (FFmpegError, OSError) as error:
+        raise ValueError(
+            f"{name}: expected a video that can be read from a pipe (MPEG-TS, Matroska, MP4 with its index in front), "
+            f"got {error.strerror or error}"
+        ) from None
+    stream, report = video_stream(container, path), Report()
+    frames = decoded(container, stream, report)
+    first = next(frames, None)
+    if first is None:
+        raise ValueError(f"{name}: the video holds no frame that can be decoded")
+    to_rgb = ToRgb()
+    size_hw = picture(path, first, to_rgb).shape[:2]
+    fps, aspect = stream.average_rate or stream.guessed_rate or None, stream.sample_aspect_ratio or Fraction(1)
+    found = _Pipe(name, path, size_hw, None, fps, None, pixel_aspect=aspect, container=container)
+    found.coming = chain([first], frames)
+    found.to_rgb = to_rgb
+    return found
+
+
+@dataclass(eq=False)
+class _Pipe(Video):
+    container: InputContainer = field(kw_only=True)
+    coming: Iterator[VideoFrame] | None = None
+    to_rgb: ToRgb = field(default_factory=ToRgb)
+
+    def frames(self) -> Iterator[Frame]:
+        if self.coming is None:
+            raise ValueError(f"{self.name}: a pipe can be read once only")
+        coming, self.coming = self.coming, None
+        clock = Clock(False, 1 / self.fps if self.fps else Fraction(1, 25))
+        with closing(self.container):
+            for index, frame in enumerate(coming):
+                rgb = picture(self.path, frame, self.to_rgb)
+                if rgb.shape[:2] != self.size_hw:
+                    rgb = cv2.resize(rgb, self.size_hw[::-1], interpolation=cv2.INTER_AREA)
+                yield Frame(index, clock.seconds(frame), rgb)

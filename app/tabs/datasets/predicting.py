@@ -15,7 +15,7 @@ from app.projects.project import Project, first
 from app.tabs.segment.models import Predictor
 from app.tabs.segment.run import ModelTask
 from app.tabs.segment.worker import ModelWorker
-from tevit.inference.dataset import in_order
+from tevit.inference.dataset import open_frames
 from tevit.results import VideoResult
 
 STAGE = "predicting"
@@ -35,7 +35,7 @@ class Predicting(ModelTask):
         self._finished = finished
         self._at_work = threading.Lock()
         self._lengths = {id: video.length for id, video in project.dataset.videos.items()}
-        self._done = self.parts.done & self._lengths.keys()
+        self._done = self.parts.finished & self._lengths.keys()
         self.total = len(self._lengths)
 
     @property
@@ -85,7 +85,7 @@ class Predicting(ModelTask):
         except (ValueError, OSError, MemoryError) as error:
             self.failed[id] = str(error) or "not enough memory"
             return
-        self.parts.keep(replace(result, video_id=id))
+        self.parts.add(replace(result, video_id=id))
         self._done.add(id)
         self._say(0)
 
@@ -103,7 +103,7 @@ class Predicting(ModelTask):
         if isinstance(frames, PlaceholderFrames):
             raise FileNotFoundError(frames.reason)
         parts: Iterator[VideoResult] = predictor.stream(
-            in_order(frames.files, id),
+            open_frames(frames.files, id),
             window=0,
             max_tracks=self.request.tracks,
             score_threshold=0.0,
@@ -117,7 +117,7 @@ class Predicting(ModelTask):
             why = next(iter(self.failed.values()), "the data set has no videos")
             self.finish("failed", f"No video could be predicted: {why}")
             return
-        self._finished(self.parts.join(self.parts.target, self._lengths))
+        self._finished(self.parts.merge(self.parts.target, self._lengths))
         if self.failed:
             why = f"{len(self.failed)} of {self.total} videos failed (ids {first(list(self.failed))})"
             self.finish("done", f"{why}: {next(iter(self.failed.values()))} The same again tries them anew.")

@@ -85,7 +85,9 @@ def places(whole: bool, folders: Sequence[object]) -> str:
 def predicting(job: Predicting | None, ahead: int, kept: Iterable[PartialPredictions], total: int) -> str:
     """How far a prediction is; else what can go on."""
     if job is None:
-        said = [f"{parts.request.name}: {len(parts.done)} of {total} videos are kept, and can go on." for parts in kept]
+        said = [
+            f"{parts.request.name}: {len(parts.finished)} of {total} videos are kept, and can go on." for parts in kept
+        ]
         return "".join(f'<p class="hint">{escape(text)}</p>' for text in said)
     now = job.snapshot(ahead)
     if now.state == "done":

@@ -63,7 +63,7 @@ def memory(model: str, size_hw: tuple[int, int], frames: int) -> float:
 
     Raises: ValueError for frames too narrow for the model.
     """
-    from tevit.video.reader import geometry
+    from tevit.video.transforms import geometry
 
     height, width = geometry(size_hw, _scale(model)).padded_hw
     window = frames if frames <= WHOLE else WINDOW

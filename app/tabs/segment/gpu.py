@@ -13,7 +13,7 @@ from typing import Any, ParamSpec, TypeVar
 from app.tabs.segment.models import Load, Models, Predictor
 from app.tabs.segment.run import LOADING
 from tevit.configs import MODELS
-from tevit.progress import Progress, Unfinished
+from tevit.progress import Progress, ResumeState
 from tevit.results import VideoResult
 
 Asked = ParamSpec("Asked")
@@ -97,9 +97,9 @@ class _Lent(Predictor):
         max_tracks: int,
         score_threshold: float,
         progress: Progress | None,
-        unfinished: Unfinished | None = None,
+        resume: ResumeState | None = None,
     ) -> Iterator[VideoResult]:
-        """As `Predictor.stream`, but `progress` hears of whole windows and `unfinished` gets nothing: it would lie
+        """As `Predictor.stream`, but `progress` hears of whole windows and `resume` gets nothing: it would lie
         where the GPU is.
 
         Raises: OSError too, with a sentence, where no GPU can be had or it was taken away.

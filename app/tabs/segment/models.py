@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tevit.io.json import free_memory as machine_memory
-from tevit.progress import Progress, Unfinished
+from tevit.progress import Progress, ResumeState
 from tevit.results import VideoResult
 
 MOST = 3
@@ -26,7 +26,7 @@ class Predictor(Protocol):
         max_tracks: int,
         score_threshold: float,
         progress: Progress | None,
-        unfinished: Unfinished | None = None,
+        resume: ResumeState | None = None,
     ) -> Iterator[VideoResult]: ...
 
 

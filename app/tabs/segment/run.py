@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from app.player.proxy import VideoSource
 from app.storage.results import Settings
 from app.tabs.segment.models import Predictor
-from tevit.progress import Cancelled, Unfinished
+from tevit.progress import Cancelled, ResumeState
 from tevit.results import VideoResult
 
 if TYPE_CHECKING:
@@ -183,24 +183,24 @@ class Run(ModelTask):
         self.settings = settings
         self.folder = folder
         self._window: int | None = None
-        self._unfinished = Unfinished()
+        self._resume = ResumeState()
 
     def opened(self) -> "Video":
         """The frames that were asked for, as a video of its own; for the worker, and to draw an overlay later.
 
         Raises: ValueError, OSError where the source cannot be read (any more).
         """
-        from tevit.video.reader import part
+        from tevit.video.reader import video_slice
 
         video, settings = self.source.open(), self.settings
         if settings.first == 0 and settings.stop is None:
             return video
-        return part(video, settings.first, sys.maxsize if settings.stop is None else settings.stop)
+        return video_slice(video, settings.first, sys.maxsize if settings.stop is None else settings.stop)
 
     def again(self) -> bool:
         """After a Cancel: ready to go on behind the frames that are done; False where there are none."""
         with self._lock:
-            if self._state != "cancelled" or not self._unfinished.length:
+            if self._state != "cancelled" or not self._resume.length:
                 return False
             self._state, self._sentence, self._ended = "waiting", "", None
             self._meter, self._began = Meter(), time.monotonic()
@@ -227,7 +227,7 @@ class Run(ModelTask):
         if self._window is not None:
             said.append(f"Memory was short: {self._window} frames at once were segmented, fewer than usual.")
         if not cut:
-            self._unfinished = Unfinished()
+            self._resume = ResumeState()
         self.finish("cancelled" if cut else "done", " ".join(said))
 
     def _segment(self, predictor: Predictor, video: "Video", relieve: Callable[[], None]) -> bool:
@@ -249,7 +249,7 @@ class Run(ModelTask):
                 max_tracks=wanted.max_tracks,
                 score_threshold=wanted.score_threshold,
                 progress=self.note,
-                unfinished=self._unfinished,
+                resume=self._resume,
             ):
                 self._show(result)
         except Cancelled:
@@ -267,4 +267,4 @@ class Run(ModelTask):
     def _cut(self, length: int | None) -> str:
         assert self._result is not None
         kept = f"The first {self._result.length}{f' of {length}' if length else ''} frames are kept"
-        return f"{kept}: Run goes on there." if self._unfinished.length else f"{kept}."
+        return f"{kept}: Run goes on there." if self._resume.length else f"{kept}."

@@ -114,11 +114,11 @@ class Studio:
         run = self.runs.find(token)
         if run is not None:
             return run.opened
-        from tevit.video.reader import part
+        from tevit.video.reader import video_slice
 
         stored = self.results.open(token)
         first = stored.settings.first
-        return lambda: part(stored.footage.open(), first, first + stored.result.length)
+        return lambda: video_slice(stored.footage.open(), first, first + stored.result.length)
 
     def close(self) -> None:
         """Stop everything."""

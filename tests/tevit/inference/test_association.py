@@ -1,10 +1,11 @@
-"""Joining windows: how alike two tracks are, who goes on whom, what is remembered and for how long."""
+"""Association of the tracks of successive windows: soft IoU, assignment, keyframes, saved states, bounded memory."""
 
+import msgspec
 import numpy as np
 import pytest
 import torch
 
-from tevit.inference.association import MOST_LIVE, SIDE, Linker, Linking, _Looks, soft_iou
+from tevit.inference.association import MAX_ACTIVE, SIDE, AssociationOptions, FrameMasks, TrackAssociator, soft_iou
 from tevit.inference.postprocess import Detections
 
 CATEGORIES = (5, 9)
@@ -32,10 +33,10 @@ def box(x, y=0, size=10):
     return [x, y, x + size, y + size]
 
 
-def looks(boxes, maps=1.0) -> _Looks:
+def looks(boxes, maps=1.0) -> FrameMasks:
     boxes = np.array(boxes, np.float32)
     full = np.full((*boxes.shape[:2], SIDE, SIDE), maps, np.float32)
-    return _Looks(boxes, full, np.ones(boxes.shape[:2], bool))
+    return FrameMasks(boxes, full, np.ones(boxes.shape[:2], bool))
 
 
 @pytest.mark.parametrize("shift", [0, 3, 5, 10, 30])
@@ -58,14 +59,14 @@ def test_soft_iou_of_half_probabilities():
 
 
 def test_tracks_go_on_where_masks_agree_whatever_their_order():
-    linker = Linker(Linking(overlap=2, keyframes=0), 10)
+    linker = TrackAssociator(AssociationOptions(overlap=2, keyframes=0), 10)
     first = linker.add([0, 1, 2], said([[box(0), box(100)]] * 3), CATEGORIES)
     second = linker.add([1, 2, 3], said([[box(101), box(1), box(200)]] * 3), CATEGORIES)
     assert first == [1, 2] and second == [2, 1, 3] and linker.length == 4
 
 
 def test_equal_masks_are_told_apart_by_class():
-    linker = Linker(Linking(overlap=1, keyframes=0), 10)
+    linker = TrackAssociator(AssociationOptions(overlap=1, keyframes=0), 10)
     one = linker.add([0, 1], said([[box(0), box(0)]] * 2, labels=[0, 1]), CATEGORIES)
     other = linker.add([1, 2], said([[box(0), box(0)]] * 2, labels=[1, 0]), CATEGORIES)
     assert other == one[::-1]
@@ -73,7 +74,7 @@ def test_equal_masks_are_told_apart_by_class():
 
 
 def test_who_was_away_is_known_again_by_class_and_features():
-    linker = Linker(Linking(overlap=1, keyframes=0), 10)
+    linker = TrackAssociator(AssociationOptions(overlap=1, keyframes=0), 10)
     linker.add([0, 1], said([[box(0), box(50)]] * 2, features=[[1.0, 0.0], [0.0, 1.0]]), CATEGORIES)
     # The first leaves; the second stays.
     linker.add(
@@ -85,33 +86,33 @@ def test_who_was_away_is_known_again_by_class_and_features():
 
 @pytest.mark.parametrize(("label", "feature"), [(1, [0.97, 0.1]), (0, [0.6, 0.8])])
 def test_another_class_or_other_features_are_somebody_new(label, feature):
-    linker = Linker(Linking(overlap=1, keyframes=0), 10)
+    linker = TrackAssociator(AssociationOptions(overlap=1, keyframes=0), 10)
     linker.add([0, 1], said([[box(0)]] * 2, logits=[[9], [-9]]), CATEGORIES)
     assert linker.add([1, 2], said([[box(90)]] * 2, labels=[label], features=[feature]), CATEGORIES) == [2]
 
 
 def test_keyframes_show_every_object_at_its_best():
-    linker = Linker(Linking(overlap=1, keyframes=2), 10)
+    linker = TrackAssociator(AssociationOptions(overlap=1, keyframes=2), 10)
     scores = [[0.2, 0.9], [0.9, 0.2], [0.5, 0.5], [0.1, 0.1]]
     linker.add(range(4), said([[box(0), box(50)]] * 4, scores=scores), CATEGORIES)
     assert linker.keyframes == [0, 1]
 
 
 def test_a_frame_without_its_mask_is_no_keyframe_however_sure_the_class_is():
-    linker = Linker(Linking(overlap=1, keyframes=1), 10)
+    linker = TrackAssociator(AssociationOptions(overlap=1, keyframes=1), 10)
     scores, logits = [[0.9], [0.3], [0.1]], [[NOTHING], [SOLID], [SOLID]]
     linker.add(range(3), said([[box(0)]] * 3, scores=scores, logits=logits), CATEGORIES)
     assert linker.keyframes == [1]
 
 
 def test_the_best_have_the_highest_sum_in_the_order_of_their_mean():
-    linker = Linker(Linking(overlap=0, keyframes=0), 2)
+    linker = TrackAssociator(AssociationOptions(overlap=0, keyframes=0), 2)
     linker.add(range(4), said([[box(0), box(50), box(90)]] * 4, scores=[[0.5, 0.6, 0.1]] * 4), CATEGORIES)
     assert [(item.id, round(item.score, 3)) for item in linker.best] == [(2, 0.6), (1, 0.5)]
 
 
 def test_behind_a_cut_all_are_new_and_those_of_before_are_kept():
-    linker, objects = Linker(Linking(overlap=1, keyframes=1), 10), said([[box(0), box(50)]] * 3)
+    linker, objects = TrackAssociator(AssociationOptions(overlap=1, keyframes=1), 10), said([[box(0), box(50)]] * 3)
     assert linker.add([0, 1, 2], objects, CATEGORIES) == [1, 2] and len(linker.keyframes) == 1
     linker.cut()
     assert linker.keyframes == []
@@ -120,7 +121,7 @@ def test_behind_a_cut_all_are_new_and_those_of_before_are_kept():
 
 
 def test_a_long_video_has_more_tracks_than_a_short_one_up_to_a_hundred():
-    linker, counts = Linker(Linking(overlap=4, min_iou=2.0, alike=2.0), 2), []
+    linker, counts = TrackAssociator(AssociationOptions(overlap=4, min_iou=2.0, reid_threshold=2.0), 2), []
     for first in range(0, 60 * 48, 24):
         frames = range(max(first - 4, 0), first + 24)
         linker.add(frames, said([[box(at) for at in range(0, 300, 60)]] * len(frames)), CATEGORIES)
@@ -130,24 +131,44 @@ def test_a_long_video_has_more_tracks_than_a_short_one_up_to_a_hundred():
 
 def test_what_was_dumped_goes_on_the_same():
     windows = [([0, 1, 2], [[box(0), box(60)]] * 3), ([1, 2, 3], [[box(61), box(2)]] * 3), ([2, 3, 4], [[box(3)]] * 3)]
-    whole, stopped = Linker(Linking(2, 1), 5), Linker(Linking(2, 1), 5)
+    whole, stopped = TrackAssociator(AssociationOptions(2, 1), 5), TrackAssociator(AssociationOptions(2, 1), 5)
     for frames, boxes in windows:
         ids = whole.add(frames, said(boxes), CATEGORIES)
-        resumed = Linker(Linking(2, 1), 5)
+        resumed = TrackAssociator(AssociationOptions(2, 1), 5)
         resumed.load(stopped.dump())
         assert resumed.add(frames, said(boxes), CATEGORIES) == ids
         assert resumed.dump() == whole.dump()
         stopped = resumed
 
 
+def test_a_state_saved_by_an_earlier_version_is_read():
+    """Field names as in the files of that version: an active track with one observation, and a finished one."""
+    observation = {"box": [0.0, 0.0, 10.0, 10.0], "probabilities": b"\xff" * SIDE**2, "score": 0.9}
+    track = {
+        "id": 2,
+        "frames": 2,
+        "score_sum": 1.8,
+        "votes": {5: 1.8},
+        "feature": [1.0, 0.0],
+        "looks": {1: observation},
+    }
+    ended = track | {"id": 1, "score_sum": 1.0, "votes": {9: 1.0}, "feature": [], "looks": {}}
+    saved = {"length": 2, "born": 2, "keyframes": [1], "live": [track], "gone": [ended]}
+    associator = TrackAssociator(AssociationOptions(overlap=1, keyframes=1), 10)
+    associator.load(msgspec.msgpack.encode(saved))
+    assert msgspec.msgpack.decode(associator.dump()) == saved
+    assert [(item.id, item.category_id) for item in associator.best] == [(2, 5), (1, 9)]
+    assert associator.add([1, 2], said([[box(90), box(0)]] * 2), CATEGORIES) == [3, 2]
+
+
 def test_memory_is_bounded_over_many_windows():
     """Every window brings ten objects that nobody sees again."""
-    linker = Linker(Linking(overlap=1, keyframes=2), 10)
+    linker = TrackAssociator(AssociationOptions(overlap=1, keyframes=2), 10)
     sizes = []
     for number in range(40):
         boxes = [[box(1000 * number + 20 * place) for place in range(10)]] * 4
         features = [[np.cos(at), np.sin(at)] for at in 0.3 * np.arange(10) + number]
         linker.add(range(3 * number, 3 * number + 4), said(boxes, features=features), CATEGORIES)
         sizes.append(len(linker.dump()))
-    assert len(linker.ids) <= MOST_LIVE + 10
+    assert len(linker.ids) <= MAX_ACTIVE + 10
     assert max(sizes[20:]) <= 1.05 * max(sizes[:20])

@@ -11,18 +11,17 @@ import torch
 from tests.fakes import squares, write_frames
 from tevit import checkpoint
 from tevit.cli.main import main
-from tevit.inference.dataset import Share
-from tevit.inference.partial_results import Finished
+from tevit.inference.dataset import PartialResults, Share
 from tevit.io.ytvis import VideoInfo
 
 ROOT = Path(__file__).parents[3]
 LENGTHS = {3: 2, 1: 4, 7: 3, 5: 2, 2: 3}  # id -> frames: the file's order is not that of the ids
 WORKER = """
 import os, signal, sys
-from tevit.inference import partial_results
+from tevit.inference import dataset
 from tevit.cli.main import main
 
-keep = partial_results.Finished.keep
+keep = dataset.PartialResults.add
 
 def keep_and_die(self, result):
     keep(self, result)
@@ -31,7 +30,7 @@ def keep_and_die(self, result):
     if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         os.kill(os.getpid(), signal.SIGKILL)
 
-partial_results.Finished.keep = keep_and_die
+dataset.PartialResults.add = keep_and_die
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -81,7 +80,7 @@ def test_two_processes_one_of_them_killed_write_the_same_file(data, expected, tm
 
 
 def test_one_process_goes_on_where_it_was_stopped(data, expected, folder, tmp_path: Path, monkeypatch, capsys):
-    kept, keep = [], Finished.keep
+    kept, keep = [], PartialResults.add
 
     def stopped(self, result):
         keep(self, result)
@@ -89,7 +88,7 @@ def test_one_process_goes_on_where_it_was_stopped(data, expected, folder, tmp_pa
         if len(kept) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Finished, "keep", stopped)
+    monkeypatch.setattr(PartialResults, "add", stopped)
     argv = [*data, "--out", str(tmp_path / "out")]
     assert main(argv) == 130 and not (tmp_path / "out" / "results.json").exists()
     assert main(argv) == 0 and kept == list(LENGTHS), "each once, in the data set's order"

@@ -14,7 +14,7 @@ from tevit.inference import windows
 from tevit.inference.predictor import Predictor
 from tevit.io.ytvis import write_results
 from tevit.masks import ops as masks
-from tevit.progress import Cancelled, Unfinished
+from tevit.progress import Cancelled, ResumeState
 
 RED, GREEN, BLUE = 1, 2, 3
 
@@ -138,12 +138,12 @@ def test_a_cancelled_stream_goes_on_to_the_same_result(tmp_path, stop):
         if done >= stop:
             raise Cancelled
 
-    kept, seen = Unfinished(), []
+    kept, seen = ResumeState(), []
     with pytest.raises(Cancelled):
-        seen.extend(Predictor(FakeModel()).stream(folder, progress=cancel, unfinished=kept))
+        seen.extend(Predictor(FakeModel()).stream(folder, progress=cancel, resume=kept))
     assert kept.length == (seen[-1].length if seen else 0)
     model = FakeModel()
-    resumed = list(Predictor(model).stream(folder, unfinished=kept))[-1]
+    resumed = list(Predictor(model).stream(folder, resume=kept))[-1]
     assert len(model.clips) == 4 - len(seen)
     whole = Predictor(FakeModel())(folder)
     write_results(tmp_path / "resumed.json", [resumed])
@@ -189,10 +189,10 @@ def test_what_was_cancelled_goes_on_at_a_cut_too(scenes, tmp_path, stop):
         if stage == "segmenting" and done >= stop:
             raise Cancelled
 
-    kept, whole = Unfinished(), Predictor(FakeModel())(scenes, window=12)
+    kept, whole = ResumeState(), Predictor(FakeModel())(scenes, window=12)
     with pytest.raises(Cancelled):
-        list(Predictor(FakeModel()).stream(scenes, window=12, progress=cancel, unfinished=kept))
-    resumed = list(Predictor(FakeModel()).stream(scenes, window=12, unfinished=kept))[-1]
+        list(Predictor(FakeModel()).stream(scenes, window=12, progress=cancel, resume=kept))
+    resumed = list(Predictor(FakeModel()).stream(scenes, window=12, resume=kept))[-1]
     write_results(tmp_path / "resumed.json", [resumed])
     write_results(tmp_path / "whole.json", [whole])
     assert (tmp_path / "resumed.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
@@ -200,20 +200,20 @@ def test_what_was_cancelled_goes_on_at_a_cut_too(scenes, tmp_path, stop):
 
 def test_passing_over_known_frames_is_seen_and_can_be_stopped(tmp_path):
     folder = write_frames(tmp_path / "clip", squares(120, (96, 160), (right, down, never)))
-    kept, passed = Unfinished(), []
+    kept, passed = ResumeState(), []
 
     def run(stop_in: str, at: int) -> None:
         def note(stage, done, total):
-            passed.extend([(done, total)] if stage == windows.PASSING else [])
+            passed.extend([(done, total)] if stage == windows.SKIPPING else [])
             if stage == stop_in and done >= at:
                 raise Cancelled
 
         with pytest.raises(Cancelled):
-            list(Predictor(FakeModel()).stream(folder, progress=note, unfinished=kept))
+            list(Predictor(FakeModel()).stream(folder, progress=note, resume=kept))
 
     run("segmenting", 100)
     assert kept.length == 84 and passed == []
-    run(windows.PASSING, 30)
+    run(windows.SKIPPING, 30)
     assert kept.length == 84 and passed[-1] == (30, 60)
     run("segmenting", 110)
     assert kept.length == 104 and passed[-1] == (60, 60)
@@ -252,11 +252,11 @@ def test_a_cancel_loses_nothing_that_a_thread_is_at_work_on(tmp_path, stop):
 
     lengths = []
     for predictor in (overlapping(), Predictor(FakeModel())):
-        kept = Unfinished()
+        kept = ResumeState()
         with pytest.raises(Cancelled):
-            list(predictor.stream(folder, progress=cancel, unfinished=kept))
+            list(predictor.stream(folder, progress=cancel, resume=kept))
         lengths.append(kept.length)
-        resumed = list(predictor.stream(folder, unfinished=kept))[-1]
+        resumed = list(predictor.stream(folder, resume=kept))[-1]
         write_results(tmp_path / f"{len(lengths)}.json", [resumed])
     assert lengths[0] == lengths[1]
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
@@ -311,16 +311,16 @@ def test_frames_made_ahead_are_the_same_and_end_with_who_asked():
             if number == fails_at:
                 raise ValueError("a broken frame")
             made.append(number)
-            yield windows.Input(number, 0.0, np.zeros(1))
+            yield windows.InputFrame(number, 0.0, np.zeros(1))
 
-    assert [frame.number for frame in windows.ahead(inputs())] == list(range(100))
+    assert [frame.index for frame in windows.prefetch(inputs())] == list(range(100))
     with pytest.raises(ValueError, match="a broken frame"):
-        list(windows.ahead(inputs(fails_at=40)))
+        list(windows.prefetch(inputs(fails_at=40)))
     made.clear()
-    some = windows.ahead(inputs())
-    assert next(some).number == 0
+    some = windows.prefetch(inputs())
+    assert next(some).index == 0
     some.close()
-    assert len(made) <= windows.AHEAD + 1
+    assert len(made) <= windows.PREFETCH + 1
     assert not any(thread.name.startswith("decoder") for thread in threading.enumerate())
 
 

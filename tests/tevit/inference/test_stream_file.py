@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import av
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -18,19 +19,19 @@ import tevit
 from tests.fakes import SURE, UNSURE, FakeModel, squares, write_frames
 from tests.long import again_and_again, clips
 from tevit.benchmarks import video as benchmark
-from tevit.inference.accumulate import Part
+from tevit.inference.association import WindowResult
+from tevit.inference.options import PredictOptions
 from tevit.inference.predictor import Predictor
-from tevit.inference.stream_file import LINES, STATE, discard, stream, write_long_results
+from tevit.inference.stream_file import LINES, STATE, discard, stream_to_folder, write_long_results
 from tevit.io.ytvis import write_results
 from tevit.model.roi import Pyramid
 from tevit.model.tevit import StageOutput
 from tevit.progress import Cancelled
 from tevit.results import write_csv
-from tevit.video.reader import Frame, Video, open_video
-from tevit.video.stdin import open_pipe
+from tevit.video.reader import Frame, Video, open_pipe, open_video
 
 ROOT = Path(__file__).parents[3]
-OPTIONS = {"window": None, "max_tracks": 3, "size": None}
+OPTIONS = PredictOptions(max_tracks=3)
 
 
 def right(t):
@@ -50,34 +51,36 @@ def video(tmp_path: Path) -> Video:
     return open_video(write_frames(tmp_path / "clip", squares(110, (96, 160), (right, away, late))))
 
 
-def streamed(video: Video, folder: Path, **more):
-    return stream(Predictor(FakeModel()), video, folder, options=OPTIONS, about={"model": "fake"}, **more)
+def streamed(video: Video, folder: Path, options: PredictOptions = OPTIONS, **arguments):
+    return stream_to_folder(Predictor(FakeModel()), video, folder, options, about={"model": "fake"}, **arguments)
 
 
 def test_the_files_are_those_of_a_result_in_memory(video, tmp_path):
     whole = Predictor(FakeModel())(video, max_tracks=3, score_threshold=0.2)
-    done = streamed(video, tmp_path / "out", score_threshold=0.2)
+    done = streamed(video, tmp_path / "out", OPTIONS.updated(score_threshold=0.2))
     write_results(tmp_path / "whole.json", [whole])
-    write_long_results(tmp_path / "parts.json", done.parts())
+    write_long_results(tmp_path / "parts.json", done.windows())
     assert (tmp_path / "parts.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
     write_csv(whole, tmp_path / "whole.csv")
-    write_csv(done.parts(), tmp_path / "parts.csv")
+    write_csv(done.windows(), tmp_path / "parts.csv")
     assert sorted((tmp_path / "parts.csv").read_text().split()) == sorted((tmp_path / "whole.csv").read_text().split())
-    assert done.length == 110 and sum(part.length for part in done.parts()) == 110
+    assert done.length == 110 and sum(part.length for part in done.windows()) == 110
 
 
 def test_one_window_is_the_one_pass_result(tmp_path):
     video = open_video(write_frames(tmp_path / "clip", squares(40, (96, 160), (right, away, late))))
     write_results(tmp_path / "whole.json", [Predictor(FakeModel())(video, max_tracks=3)])
-    write_long_results(tmp_path / "parts.json", streamed(video, tmp_path / "out").parts())
+    write_long_results(tmp_path / "parts.json", streamed(video, tmp_path / "out").windows())
     assert (tmp_path / "parts.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
 
 
 def test_an_object_that_was_away_is_the_same_track(video, tmp_path):
     """Forty frames without it are more than a window: a keyframe of before knows it again."""
-    done = streamed(video, tmp_path / "out", score_threshold=0.2)
-    green = [np.concatenate([part.tracks[place].present for part in done.parts()]) for place in range(len(done.kept))]
-    category = [kept.category_id for kept in done.kept]
+    done = streamed(video, tmp_path / "out", OPTIONS.updated(score_threshold=0.2))
+    green = [
+        np.concatenate([part.tracks[place].present for part in done.windows()]) for place in range(len(done.tracks))
+    ]
+    category = [kept.category_id for kept in done.tracks]
     assert category.count(2) == 1
     assert np.flatnonzero(green[category.index(2)]).tolist() == [*range(30), *range(70, 110)]
 
@@ -91,11 +94,22 @@ def test_a_stopped_stream_goes_on_to_the_same_bytes(video, tmp_path, stop):
     with pytest.raises(Cancelled):
         streamed(video, tmp_path / "stopped", progress=cancel)
     model = FakeModel()
-    stream(Predictor(model), video, tmp_path / "stopped", options=OPTIONS, about={"model": "fake"})
+    stream_to_folder(Predictor(model), video, tmp_path / "stopped", OPTIONS, about={"model": "fake"})
     streamed(video, tmp_path / "whole")
     for name in (LINES, STATE):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert len(model.clips) == {1: 6, 30: 5, 60: 4, 109: 1}[stop]
+
+
+def test_the_state_file_has_the_field_names_of_earlier_versions(video, tmp_path):
+    states: list[dict] = []
+    streamed(
+        video, tmp_path, on_window=lambda _: states.append(msgspec.msgpack.decode((tmp_path / STATE).read_bytes()))
+    )
+    assert states[0].keys() == {"size", "linker", "frames", "kept", "ended"}
+    associator = msgspec.msgpack.decode(states[0]["linker"])
+    assert associator.keys() == {"length", "born", "keyframes", "live", "gone"}
+    assert associator["live"][0].keys() == {"id", "frames", "score_sum", "votes", "feature", "looks"}
 
 
 def test_half_a_line_does_not_count(video, tmp_path):
@@ -103,7 +117,7 @@ def test_half_a_line_does_not_count(video, tmp_path):
     streamed(video, tmp_path / "whole")
     states: list[bytes] = []
     folder = tmp_path / "killed"
-    streamed(video, folder, written=lambda part: states.append((folder / STATE).read_bytes()))
+    streamed(video, folder, on_window=lambda part: states.append((folder / STATE).read_bytes()))
     (folder / STATE).write_bytes(states[1])
     with open(folder / LINES, "r+b") as file:
         file.truncate((folder / LINES).stat().st_size - 50)
@@ -114,13 +128,7 @@ def test_half_a_line_does_not_count(video, tmp_path):
 def test_another_video_or_other_options_are_refused(video, tmp_path):
     streamed(video, tmp_path / "out")
     with pytest.raises(ValueError, match=r"out holds another stream \(max_tracks 3, now 2\): give another folder"):
-        stream(
-            Predictor(FakeModel()),
-            video,
-            tmp_path / "out",
-            options=OPTIONS | {"max_tracks": 2},
-            about={"model": "fake"},
-        )
+        streamed(video, tmp_path / "out", OPTIONS.updated(max_tracks=2))
     other = open_video(write_frames(tmp_path / "other", squares(5, (96, 160), (right, away, late))))
     with pytest.raises(ValueError, match=r"another stream \(video clip, now other\)"):
         streamed(other, tmp_path / "out")
@@ -140,10 +148,8 @@ def test_another_video_or_other_options_are_refused(video, tmp_path):
     ],
 )
 def test_wrong_options_leave_a_folder_that_takes_the_right_ones(video, tmp_path, wrong, sentence):
-    threshold = wrong.pop("score_threshold", 0.0)
-    about = {"options": OPTIONS | wrong, "about": {"model": "fake"}, "score_threshold": threshold}
     with pytest.raises(ValueError, match=sentence):
-        stream(Predictor(FakeModel()), video, tmp_path / "out", **about)
+        streamed(video, tmp_path / "out", OPTIONS.updated(**wrong))
     assert streamed(video, tmp_path / "out").length == 110
 
 
@@ -173,14 +179,14 @@ def test_three_thousand_frames_leave_no_trace_in_memory(tmp_path):
     """From frame 500 to the end python holds no more objects than before: fewer than one for three frames."""
     held: list[int] = []
 
-    def weigh(part: Part) -> None:
+    def weigh(part: WindowResult) -> None:
         if part.first % 500 < 20:
             gc.collect()
             held.append(sys.getallocatedblocks())
 
     video = Endless("endless", Path("endless"), (48, 64), 3000, None, None)
-    options = OPTIONS | {"size": (32, 64), "max_tracks": 1}
-    done = stream(Predictor(Steady()), video, tmp_path, options=options, about={}, written=weigh)
+    options = PredictOptions(max_tracks=1, size=(32, 64))
+    done = stream_to_folder(Predictor(Steady()), video, tmp_path, options, about={}, on_window=weigh)
     assert done.length == 3000 and len(held) == 6
     assert max(held[1:]) - min(held[1:]) < 1000, held
 

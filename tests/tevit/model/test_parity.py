@@ -18,7 +18,7 @@ from tevit.inference.postprocess import detect, paste, to_tracks
 from tevit.model.cpu.packed import pack
 from tevit.model.pvt import MessengerPvt
 from tevit.model.tevit import TeViT
-from tevit.video.reader import geometry, preprocess
+from tevit.video.transforms import geometry, preprocess
 
 CONFIGS = {
     "r50": TEVIT_R50,

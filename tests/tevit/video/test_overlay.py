@@ -13,7 +13,7 @@ from tevit.masks import ops as masks
 from tevit.results import Track, VideoResult
 from tevit.video import overlay as render
 from tevit.video.overlay import PALETTE, color, overlay, write_overlay
-from tevit.video.reader import open_video, part
+from tevit.video.reader import open_video, video_slice
 
 GREY = 100
 
@@ -212,7 +212,7 @@ def test_an_overlay_ends_where_the_result_ends_and_so_does_its_sound(tmp_path):
 
 def test_an_overlay_of_a_part_has_the_parts_frames_and_sound(tmp_path):
     path = write_video(tmp_path / "a.mp4", [np.full((48, 64, 3), GREY, np.uint8)] * 40, sound="aac")
-    write_overlay(part(open_video(path), 15, 35), result_of([], (48, 64), 20), tmp_path / "o.mp4")
+    write_overlay(video_slice(open_video(path), 15, 35), result_of([], (48, 64), 20), tmp_path / "o.mp4")
     made = list(open_video(tmp_path / "o.mp4").frames())
     assert [frame.time for frame in made] == pytest.approx([k / 10 for k in range(20)], abs=1e-4)
     assert onsets(tmp_path / "o.mp4") == pytest.approx([0.5, 1.5], abs=0.03), "the tones of seconds 2 and 3"

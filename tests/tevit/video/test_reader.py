@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from tests.oracle import GOLDENS, crc, make_video
 from tests.pictures import SIZE, bar, frame_pixels, pictures, quadrants, write_images, write_video
-from tevit.video.reader import fitted, geometry, normalised_levels, open_images, open_video, part, preprocess
+from tevit.video.reader import open_images, open_video, resized_video, video_slice
+from tevit.video.transforms import geometry, normalised_levels, preprocess
 
 # --- geometry and preprocessing
 
@@ -179,17 +180,19 @@ def test_an_empty_folder_and_a_missing_image_are_told(tmp_path):
 def test_a_part_of_a_file_holds_exactly_the_frames_of_the_whole(tmp_path):
     uneven = [Fraction(ms, 1000) for ms in (0, 40, 73, 140, 173, 700, 733)]
     whole = open_video(write_video(tmp_path / "a.mp4", pictures(7), uneven))
-    some = part(whole, 2, 5)
+    some = video_slice(whole, 2, 5)
     frames = list(some.frames())
     assert [bar(frame.rgb) for frame in frames] == [2, 3, 4] and [frame.index for frame in frames] == [0, 1, 2]
     assert [frame.time for frame in frames] == pytest.approx([0, 0.067, 0.1])
     assert (some.length, some.size_hw, some.start) == (3, whole.size_hw, pytest.approx(0.073))
-    assert [bar(frame.rgb) for frame in part(whole, 5, 99).frames()] == [5, 6] and part(whole, 5, 99).length == 2
+    assert [bar(frame.rgb) for frame in video_slice(whole, 5, 99).frames()] == [5, 6] and video_slice(
+        whole, 5, 99
+    ).length == 2
 
 
 def test_a_part_of_images_keeps_their_names(tmp_path):
     folder = write_images(tmp_path / "f", {f"{index}.png": shot for index, shot in enumerate(pictures(5))})
-    some = part(open_video(folder), 1, 3)
+    some = video_slice(open_video(folder), 1, 3)
     assert (some.file_names, some.length, some.duration) == (("1.png", "2.png"), 2, pytest.approx(1 / 3))
     assert [(bar(frame.rgb), frame.time) for frame in some.frames()] == [(1, 0), (2, pytest.approx(1 / 6))]
 
@@ -198,19 +201,19 @@ def test_a_part_of_images_keeps_their_names(tmp_path):
 def test_an_empty_part_is_refused(tmp_path, first, stop):
     video = open_video(write_video(tmp_path / "a.mp4", pictures(4)))
     with pytest.raises(ValueError, match=f"a range of at least one frame, got {first} to {stop}"):
-        part(video, first, stop)
+        video_slice(video, first, stop)
 
 
 def test_a_part_beyond_the_end_says_how_many_frames_there_are(tmp_path):
     video = open_video(write_video(tmp_path / "a.mp4", pictures(4)))
     with pytest.raises(ValueError, match="a: expected a frame 4, but the video holds 4 frames"):
-        list(part(video, 4, 6).frames())
+        list(video_slice(video, 4, 6).frames())
 
 
 def test_frames_fit_another_size_by_a_cut_row_or_by_scaling(tmp_path):
     video = open_video(write_video(tmp_path / "a.mp4", pictures(3)))
     whole = next(video.frames()).rgb
-    cut = fitted(video, (SIZE[0] - 1, SIZE[1]))
+    cut = resized_video(video, (SIZE[0] - 1, SIZE[1]))
     np.testing.assert_array_equal(next(cut.frames()).rgb, whole[:-1])
-    large = fitted(video, (2 * SIZE[0], 2 * SIZE[1]))
+    large = resized_video(video, (2 * SIZE[0], 2 * SIZE[1]))
     assert next(large.frames()).rgb.shape == (*large.size_hw, 3) == (96, 128, 3)

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.pictures import COLORS, SIZE, bar, onsets, pictures, quadrants, times, write_video
-from tevit.video.reader import VideoWriter, open_video
+from tevit.video.reader import open_video
+from tevit.video.writer import VideoWriter
 
 
 def test_what_is_written_comes_back(tmp_path):

@@ -79,7 +79,7 @@ def test_cancelled_and_asked_again_gives_the_same_file(project: Project, open_ru
     assert over(job).snapshot().state == "cancelled" and not job.parts.target.exists()
     kept = {file.name: file.stat().st_mtime_ns for file in job.parts.folder.glob("[0-9]*.json")}
     assert len(kept) >= 2 and f"{len(kept)} of 4 videos are kept" in job.snapshot().sentence
-    assert [(parts.request, len(parts.done)) for parts in unfinished(project)] == [(asked, len(kept))]
+    assert [(parts.request, len(parts.finished)) for parts in unfinished(project)] == [(asked, len(kept))]
     # A server that was started anew: another worker, other objects.
     resumed = Predictions(open_runs(lambda model: FakePredictor())).start(project, asked, files.append)
     assert resumed.done == len(kept)

@@ -17,7 +17,7 @@ from tests.pictures import pictures, write_video
 from tevit.masks import ops as masks
 from tevit.progress import Cancelled
 from tevit.results import VideoResult
-from tevit.video.reader import Video, fitted, open_video, part
+from tevit.video.reader import Video, open_video, resized_video, video_slice
 
 LENGTH = 18
 
@@ -126,7 +126,7 @@ def test_an_overlay_of_a_part_with_and_without_sound(tmp_path: Path):
             "overlay.mp4",
             result,
             tmp_path,
-            opened=lambda: part(open_video(clip), 4, 10),
+            opened=lambda: video_slice(open_video(clip), 4, 10),
             look=OverlayStyle(sound=sound),
         )
         made = open_video(opened)
@@ -136,7 +136,7 @@ def test_an_overlay_of_a_part_with_and_without_sound(tmp_path: Path):
 def test_an_overlay_can_be_drawn_on_the_footage_of_a_source_that_is_gone(tmp_path: Path):
     """As for a stored result: the proxy of odd frames is larger, and has a name of its own."""
     clip = make_video(tmp_path / "clip.mp4")
-    smaller = fitted(open_video(clip), (95, 159))
+    smaller = resized_video(open_video(clip), (95, 159))
     source = VideoSource("clip.mp4", clip)
     footage = replace(make_proxy(source, tmp_path / "proxy.mp4"), size_hw=(95, 159))
     clip.unlink()

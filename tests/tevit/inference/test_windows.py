@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from tests.long import clips
-from tevit.inference.shots import marked
+from tevit.inference.windows import mark_cuts
 from tevit.video.reader import Frame
 
 SIZE = (54, 96, 3)
 
 
 def cuts(pictures) -> list[int]:
-    told = list(marked(Frame(index, index / 6, rgb) for index, rgb in zip(count(), pictures, strict=False)))
+    told = list(mark_cuts(Frame(index, index / 6, rgb) for index, rgb in zip(count(), pictures, strict=False)))
     assert [frame.index for frame, _ in told] == list(range(len(pictures)))
     return [frame.index for frame, cut in told if cut]
 

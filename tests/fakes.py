@@ -39,7 +39,7 @@ class FakeModel:
                     boxes[0, t, query] = torch.tensor([left, top, right, bottom])
                     logits[0, t, query, query] = SURE
         features = torch.zeros(1, frames.shape[1], 3, 1)
-        pyramid = Pyramid.of([torch.zeros(frames.shape[1], 1, 1, 1)])
+        pyramid = Pyramid.from_maps([torch.zeros(frames.shape[1], 1, 1, 1)])
         return [StageOutput(logits, boxes, features, features, pyramid)]
 
     def mask_logits(self, output: StageOutput, rows: Tensor, labels: Tensor, stage: int = -1) -> Tensor:

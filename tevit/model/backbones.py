@@ -1,7 +1,7 @@
-"""ResNet-50 and Swin-L as feature pyramids: timm's modules, with the forward pass mended where the original differs.
+"""ResNet-50 and Swin-L with four levels: timm's modules, with the original's forward pass where it differs.
 
-Source: hustvl/TeViT mmdet/models/backbones/{resnet,swin}.py. A backbone is called as `backbone(frames, clip_length,
-chunk)` and returns maps like `MessengerPvt`; these two look at each frame alone.
+A backbone is called as `backbone(frames, clip_length, chunk)` and returns maps as `MessengerPvt`; these two process
+each frame alone. Source: hustvl/TeViT mmdet/models/backbones/{resnet,swin}.py.
 """
 
 from typing import Any, cast
@@ -37,9 +37,7 @@ class ResNet50(nn.Module):
 
     def __init__(self, config: BackboneConfig):
         super().__init__()
-        resnet = ResNet(
-            cast(Any, Bottleneck), config.depths, num_classes=0
-        )  # timm's annotation knows one kind of block
+        resnet = ResNet(cast(Any, Bottleneck), config.depths, num_classes=0)  # timm's annotation lacks Bottleneck
         self.conv1, self.bn1 = cast(nn.Conv2d, resnet.conv1), cast(nn.BatchNorm2d, resnet.bn1)
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             cast(nn.Sequential, getattr(resnet, f"layer{index}")) for index in (1, 2, 3, 4)
@@ -55,19 +53,19 @@ class ResNet50(nn.Module):
         return self
 
     def forward(self, frames: Tensor, clip_length: int, chunk: int | None = None) -> list[Tensor]:
-        x = in_chunks(self._stem, frames, chunk)
+        def stem(frames: Tensor) -> Tensor:
+            return F.max_pool2d(F.relu(self.bn1(self.conv1(frames))), 3, 2, 1)
+
+        x = in_chunks(stem, frames, chunk)
         maps = []
         for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
             x = in_chunks(layer, x, chunk)
             maps.append(x)
         return maps
 
-    def _stem(self, frames: Tensor) -> Tensor:
-        return F.max_pool2d(F.relu(self.bn1(self.conv1(frames))), 3, 2, 1)
-
 
 class Swin(nn.Module):
-    """Swin transformer; unlike timm's it pads a map to whole windows before it rolls it, and norms its four outputs."""
+    """Swin transformer; unlike in timm, maps are padded to whole windows before the roll, and outputs are normed."""
 
     def __init__(self, config: BackboneConfig):
         super().__init__()
@@ -84,11 +82,11 @@ class Swin(nn.Module):
         self.patch_embed = swin.patch_embed
         self.layers = nn.ModuleList(cast(nn.Sequential, swin.layers))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in config.dims)
-        with torch.device("cpu"):  # no checkpoint holds it, so it is real even where the model is built on "meta"
+        with torch.device("cpu"):  # it is in no checkpoint, so it is computed even on "meta"
             index = get_relative_position_index(WINDOW, WINDOW)
         for module in self.modules():
             if isinstance(module, SwinTransformerBlock):
-                # The mask belongs to one picture size; ours is made for the map at hand.
+                # timm's mask is for one image size; `_shift_mask` computes it for each map.
                 module.register_buffer("attn_mask", None, persistent=False)
                 module.attn.relative_position_index = index
 
@@ -100,7 +98,7 @@ class Swin(nn.Module):
             x = in_chunks(layer.downsample, x, chunk)
             for item in layer.blocks:
                 block = cast(SwinTransformerBlock, item)
-                x = in_chunks(lambda part, block=block: _swin_block(block, part), x, chunk)
+                x = in_chunks(lambda rows, block=block: _swin_block(block, rows), x, chunk)
             maps.append(norm(x).permute(0, 3, 1, 2).contiguous())
         return maps
 
@@ -119,6 +117,7 @@ def _swin_block(block: SwinTransformerBlock, x: Tensor) -> Tensor:
 
 
 def _window_attention(block: SwinTransformerBlock, x: Tensor) -> Tensor:
+    """Attention within the shifted windows of a map (N, h, w, C), zero-padded to whole windows."""
     height, width, channels = x.shape[1:]
     x = F.pad(x, (0, 0, 0, -width % WINDOW, 0, -height % WINDOW))
     padded_h, padded_w = x.shape[1:3]
@@ -131,17 +130,17 @@ def _window_attention(block: SwinTransformerBlock, x: Tensor) -> Tensor:
 
 
 def _shift_mask(x: Tensor, shift: tuple[int, int]) -> Tensor | None:
-    """-100 between tokens of a window that the roll brought together from opposite sides: (windows, 49, 49)."""
+    """(windows, 49, 49): -100 between tokens of a window that the roll joined from opposite sides of the map, else 0.
+
+    x: the rolled map (N, h, w, C). shift: of the roll, rows and columns. None where nothing was rolled.
+    """
     if not any(shift):
         return None
     height, width = x.shape[1:3]
-    region_y, region_x = (_region(size, step, x.device) for size, step in zip((height, width), shift, strict=True))
-    regions = (3 * region_y[:, None] + region_x).view(1, height, width, 1)
-    windows = window_partition(regions, (WINDOW, WINDOW)).view(-1, WINDOW * WINDOW)
+    regions = []  # of each axis: 0 before the last window, 1 in it, 2 in what the roll moved to its end
+    for size, step in zip((height, width), shift, strict=True):
+        index = torch.arange(size, device=x.device)
+        regions.append((index >= size - WINDOW).long() + (index >= size - step).long())
+    region = (3 * regions[0][:, None] + regions[1]).view(1, height, width, 1)
+    windows = window_partition(region, (WINDOW, WINDOW)).view(-1, WINDOW * WINDOW)
     return (windows[:, None] != windows[:, :, None]).to(x.dtype) * -100.0
-
-
-def _region(size: int, step: int, device: torch.device) -> Tensor:
-    """int64 (size,): 0 before the last window, 1 in it, 2 in what the roll brought to its end."""
-    index = torch.arange(size, device=device)
-    return (index >= size - WINDOW).long() + (index >= size - step).long()

@@ -17,15 +17,12 @@ class FeaturePyramid(nn.Module):
         """maps: (N, C_i, h_i, w_i), fine to coarse, each half as wide and high. Returns: (N, C, h_i, w_i) in order."""
         sums = [conv(x) for conv, x in zip(self.lateral, maps, strict=True)]
         for level in range(len(sums) - 1, 0, -1):
-            _add_twice_as_large(sums[level - 1], sums[level])
+            height, width = sums[level].shape[2:]
+            fine, coarse = (x.permute(0, 2, 3, 1) for x in (sums[level - 1], sums[level]))
+            # A view of the finer map, (N, h, 2, w, 2, C): each coarse cell is added to its four, without an upsampled copy.
+            cells = fine.unflatten(2, (width, 2)).unflatten(1, (height, 2))
+            cells += coarse[:, :, None, :, None]
         return [conv(x) for conv, x in zip(self.output, sums, strict=True)]
-
-
-def _add_twice_as_large(fine: Tensor, coarse: Tensor) -> None:
-    """fine += coarse, each of its cells for four. fine: (N, C, 2h, 2w). coarse: (N, C, h, w)."""
-    height, width = coarse.shape[2:]
-    fours = fine.permute(0, 2, 3, 1).unflatten(2, (width, 2)).unflatten(1, (height, 2))
-    fours += coarse.permute(0, 2, 3, 1)[:, :, None, :, None]
 
 
 def _conv(in_channels: int, channels: int, kernel: int) -> nn.Conv2d:

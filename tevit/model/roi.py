@@ -1,9 +1,9 @@
 """Boxes to fixed-size features: RoIAlign on the pyramid level that fits each box.
 
-A bin is the mean of 2 x 2 points, a point the bilinear mean of 4 cells: a weighted sum of 16 rows of the pyramid, if
-that is one table with a row a cell. PyTorch has such sums ready, forwards and backwards, on every device; they are
-several times as fast on a CPU as torchvision's RoIAlign (see `tevit benchmark`), and nothing waits for the device to
-say how many boxes a level has.
+A bin is the mean of 2 x 2 points, a point the bilinear mean of 4 cells: with the pyramid as one table of cells, a bin
+is a weighted sum of 16 of its rows. `F.embedding_bag` computes that on every device, forward and backward; on a CPU it
+is several times as fast as torchvision's RoIAlign (see `tevit benchmark`), and there is no synchronisation to count
+the boxes of each level.
 """
 
 from typing import NamedTuple
@@ -13,32 +13,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 STRIDES = (4, 8, 16, 32)
-FINEST_SIDE = 56  # a box of this side (geometric mean, pixels) is the first that goes to the second level
+FINEST_SIDE = 56  # side (geometric mean, pixels) from which on a box takes the second level
 SAMPLES = 2  # points along each side of a bin
 
 
 class Pyramid(NamedTuple):
     """Feature maps with strides 4, 8, 16, 32 as one table.
 
-    table: float32 (S, C), the cells of all maps: map after map, frame after frame, row after row. places: int32 (4, 3),
-    height and width of each map and the row where it begins.
+    table: float32 (S, C), the cells of all maps: map after map, frame after frame, row after row. levels: int32 (4, 3),
+    height and width of each map and the table's row where it begins.
     """
 
     table: Tensor
-    places: Tensor
+    levels: Tensor
 
     @classmethod
-    def of(cls, maps: list[Tensor]) -> "Pyramid":
+    def from_maps(cls, maps: list[Tensor]) -> "Pyramid":
         """maps: (N, C, h, w) each."""
         table = torch.cat([x.permute(0, 2, 3, 1).flatten(0, 2) for x in maps])
-        places, row = [], 0
+        values, row = [], 0
         for x in maps:
             count, _, height, width = x.shape
-            places.append((height, width, row))
+            values += [height, width, row]
             row += count * height * width
-        # Numbers are filled in on the device: to copy them there would wait for all that it was asked before.
-        numbers = [torch.full((), value, dtype=torch.int32, device=table.device) for place in places for value in place]
-        # Sums of bfloat16 features are made in float32, as torchvision does.
+        # Filled in on the device: a copy from the host would wait for all work queued there.
+        numbers = [torch.full((), value, dtype=torch.int32, device=table.device) for value in values]
+        # Sums of bfloat16 features are computed in float32, as in torchvision.
         return cls(table.float(), torch.stack(numbers).unflatten(0, (-1, 3)))
 
 
@@ -52,10 +52,10 @@ def pyramid_roi_align(pyramid: Pyramid, boxes_xyxy: Tensor, frame_index: Tensor,
     """
     boxes = boxes_xyxy.detach().float().nan_to_num()
     levels = pyramid_level(boxes)
-    height, width, first = pyramid.places[levels].unbind(1)
+    height, width, first = pyramid.levels[levels].unbind(1)
     boxes = boxes / (STRIDES[0] * torch.exp2(levels))[:, None] - 0.5
-    rows, row_weights = _cells(boxes[:, 1], boxes[:, 3], height, bins)  # (R, P, 4)
-    columns, column_weights = _cells(boxes[:, 0], boxes[:, 2], width, bins)
+    rows, row_weights = _bilinear_cells(boxes[:, 1], boxes[:, 3], height, bins)  # (R, P, 4)
+    columns, column_weights = _bilinear_cells(boxes[:, 0], boxes[:, 2], width, bins)
     first = first + frame_index.int() * height * width
     rows = rows * width[:, None, None] + first[:, None, None]
     cells = rows[:, :, None, :, None] + columns[:, None, :, None, :]  # (R, P, P, 4, 4)
@@ -66,10 +66,10 @@ def pyramid_roi_align(pyramid: Pyramid, boxes_xyxy: Tensor, frame_index: Tensor,
     return sums.unflatten(0, (len(boxes), bins * bins))
 
 
-def _cells(low: Tensor, high: Tensor, count: Tensor, bins: int) -> tuple[Tensor, Tensor]:
-    """Which cells of one axis the points of each bin fall between, int32 (R, P, 4), and how much each counts.
+def _bilinear_cells(low: Tensor, high: Tensor, count: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+    """The cells of one axis that the points of each bin interpolate, int32 (R, P, 4), and their weights.
 
-    low, high: (R,), the box's sides in cells, 0 at the middle of the first. count: int32 (R,), cells of the axis.
+    low, high: (R,), the box's sides in cells, 0 at the centre of the first. count: int32 (R,), cells of the axis.
     """
     steps = (torch.arange(SAMPLES * bins, device=low.device) + 0.5) / (SAMPLES * bins)
     points = low[:, None] + (high - low)[:, None] * steps  # (R, 2P)
@@ -84,6 +84,6 @@ def _cells(low: Tensor, high: Tensor, count: Tensor, bins: int) -> tuple[Tensor,
 
 
 def pyramid_level(boxes_xyxy: Tensor) -> Tensor:
-    """Index 0 to 3 of the level for each box (R, 4): one up for every doubling of the side above 56 pixels."""
+    """Level 0 to 3 of each box (R, 4), int64: one more for every doubling of the side above 56 pixels."""
     width, height = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).unbind(1)
     return torch.log2((width * height).sqrt() / FINEST_SIDE + 1e-6).floor().clamp(0, len(STRIDES) - 1).long()

@@ -4,21 +4,21 @@ Source: TeViT paper, section 3.3 (spatiotemporal query interaction); QueryInst (
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from tevit.model.cpu.packed import self_attention
 from tevit.model.roi import Pyramid, pyramid_roi_align
 
 BOX_BINS, MASK_BINS = 7, 14
-SHIFT_STD = 0.5  # that of the sides' log ratios is 1
+SHIFT_STD = 0.5  # the log ratios of the sides have 1
 MAX_LOG_RATIO = abs(math.log(16 / 1000))  # a stage changes a side by at most 62.5 times
 PRIOR = 0.01  # initial class probability
 
 
 class DynamicConv(nn.Module):
-    """Two 1x1 convolutions over a box's features whose weights a query makes."""
+    """Two 1x1 convolutions over a box's features whose weights are generated from its query."""
 
     def __init__(self, channels: int, inner: int):
         super().__init__()
@@ -28,9 +28,8 @@ class DynamicConv(nn.Module):
         self.norm_out = nn.LayerNorm(channels)
 
     def forward(self, queries: Tensor, features: Tensor) -> Tensor:
-        """queries: (..., C). features: (..., P*P, C), one row a bin. Returns: (..., P*P, C).
-
-        Where a query of several frames is given once, with a side of 1 for them, its weights are made once.
+        """queries: (..., C); a dimension of 1 broadcasts, so that the weights of a query of several frames are generated
+        once. features: (..., P*P, C), one row a bin. Returns: (..., P*P, C).
         """
         down, up = self.generator(queries).chunk(2, -1)
         x = torch.einsum("...pc,...ci->...pi", features, down.unflatten(-1, (-1, self.inner)))
@@ -40,17 +39,17 @@ class DynamicConv(nn.Module):
 
 
 class MaskHead(nn.Module):
-    """Dynamic convolution on 14x14 bins, four 3x3 convolutions, upsampling to 28x28, one map a class."""
+    """Dynamic convolution on 14x14 bins, four 3x3 convolutions, upsampling to 28x28, one map per class."""
 
     def __init__(self, channels: int, inner: int, num_classes: int):
         super().__init__()
         self.dynamic = DynamicConv(channels, inner)
-        self.convs = nn.ModuleList(_ConvNorm(channels) for _ in range(4))
+        self.convs = nn.ModuleList(ConvNorm(channels) for _ in range(4))
         self.upsample = nn.ConvTranspose2d(channels, channels, 2, 2)
         self.logits = nn.Conv2d(channels, num_classes, 1)
 
     def forward(self, queries: Tensor, features: Tensor, labels: Tensor) -> Tensor:
-        """queries: (R, C). features: (R, 14*14, C). labels: (R,), the class whose map is wanted.
+        """queries: (R, C). features: (R, 14*14, C). labels: (R,), the class whose map is returned.
 
         Returns: logits (R, 28, 28).
         """
@@ -59,15 +58,13 @@ class MaskHead(nn.Module):
         for conv in self.convs:
             x = conv(x)
         x = self.upsample(x).relu_()
-        weight = self.logits.weight[labels].flatten(1)  # (R, C): the wanted class alone, not all K maps
-        return torch.einsum("rchw,rc->rhw", x, weight) + self._bias(labels)
-
-    def _bias(self, labels: Tensor) -> Tensor:
-        assert self.logits.bias is not None
-        return self.logits.bias[labels][:, None, None]
+        weight = self.logits.weight[labels].flatten(1)  # (R, C): of the labels alone, not all K maps
+        return torch.einsum("rchw,rc->rhw", x, weight) + cast(Tensor, self.logits.bias)[labels][:, None, None]
 
 
-class _ConvNorm(nn.Module):
+class ConvNorm(nn.Module):
+    """3x3 convolution, batch norm, ReLU."""
+
     def __init__(self, channels: int):
         super().__init__()
         self.conv = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
@@ -78,7 +75,7 @@ class _ConvNorm(nn.Module):
 
 
 class Stage(nn.Module):
-    """Refines queries and boxes once. `mask` is None where inference needs no masks of this stage."""
+    """Refines queries and boxes once. `mask` is None in stages whose masks inference does not use."""
 
     def __init__(
         self,
@@ -105,21 +102,18 @@ class Stage(nn.Module):
         self.box_tower = _tower(channels, 3)
         self.box_deltas = nn.Linear(channels, 4)
         self.mask = MaskHead(channels, dynamic_channels, num_classes) if with_mask else None
-        self._set_initial_values()
-
-    def _set_initial_values(self) -> None:
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
         nn.init.constant_(self.class_logits.bias, -math.log((1 - PRIOR) / PRIOR))
-        if self.mask is not None and self.mask.logits.bias is not None:
-            nn.init.zeros_(self.mask.logits.bias)
+        if self.mask is not None:
+            nn.init.zeros_(cast(Tensor, self.mask.logits.bias))
 
     def forward(self, pyramid: Pyramid, boxes_xyxy: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """One refinement.
 
         pyramid: of B*T frames. boxes_xyxy: (B, T, Q, 4), pixels of the network's input. queries: (B, T, Q, C), or
-        (B, 1, Q, C) where they are the same in every frame.
+        (B, 1, Q, C) for the same in every frame.
         Returns: class logits (B, T, Q, K), refined boxes (B, T, Q, 4), object features and attended features
         (B, T, Q, C).
         """
@@ -143,12 +137,12 @@ class Stage(nn.Module):
         return x.unflatten(0, (batch, count)).transpose(1, 2).contiguous()
 
     def _self_attention(self, x: Tensor) -> Tensor:
-        return self.attention_norm(x + self_attention(self.attention, x))
+        return self.attention_norm(x + self.attention(x, x, x, need_weights=False)[0])
 
     def mask_logits(
         self, pyramid: Pyramid, boxes_xyxy: Tensor, attended: Tensor, rows: Tensor, labels: Tensor
     ) -> Tensor:
-        """Masks of chosen (clip, frame, query) rows in this stage's refined boxes.
+        """Masks of selected (clip, frame, query) rows in this stage's refined boxes.
 
         boxes_xyxy: (B, T, Q, 4), refined by this stage. attended: (B, T, Q, C). rows: (R,), flat index into B*T*Q.
         labels: (R,). Returns: logits (R, 28, 28).
@@ -160,13 +154,16 @@ class Stage(nn.Module):
 
 
 def frame_of_row(boxes_xyxy: Tensor) -> Tensor:
-    """For each row of (B, T, Q, 4) flattened: its frame in B*T."""
+    """The frame, in B*T, of each row of (B, T, Q, 4) flattened."""
     batch, frames, count, _ = boxes_xyxy.shape
     return torch.arange(batch * frames, device=boxes_xyxy.device).repeat_interleave(count)
 
 
 def apply_deltas(boxes_xyxy: Tensor, deltas: Tensor) -> Tensor:
-    """Move and scale boxes (..., 4) by deltas (..., 4): of the centre in units of the side, log ratio of the sides."""
+    """Move and scale boxes (..., 4).
+
+    deltas: (..., 4), shift of the centre in units of the side over SHIFT_STD, then the log ratio of the sides.
+    """
     low, high = boxes_xyxy.chunk(2, -1)
     shift, log_ratio = deltas.chunk(2, -1)
     side = high - low
@@ -176,5 +173,8 @@ def apply_deltas(boxes_xyxy: Tensor, deltas: Tensor) -> Tensor:
 
 
 def _tower(channels: int, layers: int) -> nn.Sequential:
-    parts = [(nn.Linear(channels, channels, bias=False), nn.LayerNorm(channels), nn.ReLU()) for _ in range(layers)]
-    return nn.Sequential(*(module for part in parts for module in part))
+    """`layers` times linear layer, layer norm and ReLU."""
+    modules: list[nn.Module] = []
+    for _ in range(layers):
+        modules += [nn.Linear(channels, channels, bias=False), nn.LayerNorm(channels), nn.ReLU()]
+    return nn.Sequential(*modules)

@@ -17,11 +17,11 @@ from tevit.model.stage import Stage
 
 
 class StageOutput(NamedTuple):
-    """What a stage says, and what its mask head needs.
+    """Predictions of a stage, and the inputs of its mask head.
 
     logits: (B, T, Q, K), class logits. boxes_xyxy: (B, T, Q, 4), pixels of the resized frame, not clipped to it.
     objects: (B, T, Q, C), input of the next stage. attended: (B, T, Q, C), input of the mask head.
-    pyramid: of B*T frames, what every stage looked at.
+    pyramid: of B*T frames, the input of every stage.
     """
 
     logits: Tensor
@@ -59,41 +59,34 @@ class TeViT(nn.Module):
 
     def features(self, frames: Tensor, chunk: int | None = None) -> Pyramid:
         """frames: (B, T, 3, H, W), normalised RGB. Returns: the pyramid of the B*T frames."""
-        images = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # what follows keeps that order
-        return Pyramid.of(self.fpn(self.backbone(images, frames.shape[1], chunk)))
+        images = frames.flatten(0, 1).contiguous(memory_format=torch.channels_last)  # later layers keep it
+        return Pyramid.from_maps(self.fpn(self.backbone(images, frames.shape[1], chunk)))
 
     def forward(self, frames: Tensor, sizes_hw: Tensor, chunk: int | None = None) -> list[StageOutput]:
-        """Run the whole model but the mask heads, which work on chosen rows (`mask_logits`).
+        """Run the model without the mask heads, which are for selected rows (`mask_logits`).
 
         frames: (B, T, 3, H, W), normalised RGB, zero-padded on the right and bottom. sizes_hw: (B, 2), the size of
         each clip's resized frames without padding. chunk: see `MessengerPvt.forward`.
         Returns: the outputs of all stages.
         """
         pyramid = self.features(frames, chunk)
-        boxes, queries = self._proposals(sizes_hw, frames.shape[1])
-        outputs = []
-        for stage in self.stages:
-            logits, boxes, queries, attended = stage(pyramid, boxes, queries)
-            output = StageOutput(logits, boxes, queries, attended, pyramid)
-            outputs.append(output)
-            boxes = boxes.detach()
-        return outputs
-
-    def _proposals(self, sizes_hw: Tensor, frames: int) -> tuple[Tensor, Tensor]:
-        """The learned boxes in pixels (B, T, Q, 4) and features (B, 1, Q, C), the same in every frame."""
-        batch = len(sizes_hw)
         center, side = self.query_boxes.split(2, 1)
         relative = torch.cat([center - 0.5 * side, center + 0.5 * side], 1)
         whwh = sizes_hw.to(relative).flip(1).repeat(1, 2)  # (B, 4)
-        boxes = relative * whwh[:, None]
-        queries = self.query_features.expand(batch, 1, -1, -1)
-        return boxes[:, None].expand(-1, frames, -1, -1), queries
+        boxes = (relative * whwh[:, None])[:, None].expand(-1, frames.shape[1], -1, -1)  # (B, T, Q, 4)
+        queries = self.query_features.expand(len(sizes_hw), 1, -1, -1)  # the same in every frame
+        outputs = []
+        for stage in self.stages:
+            logits, boxes, queries, attended = stage(pyramid, boxes, queries)
+            outputs.append(StageOutput(logits, boxes, queries, attended, pyramid))
+            boxes = boxes.detach()
+        return outputs
 
     def mask_logits(self, output: StageOutput, rows: Tensor, labels: Tensor, stage: int = -1) -> Tensor:
-        """Masks of chosen rows of a stage.
+        """Masks of selected rows of a stage.
 
-        output: what that stage said. rows: (R,), flat index into B*T*Q. labels: (R,), the class whose mask is wanted.
-        stage: which stage `output` is of. Returns: logits (R, 28, 28) over each row's refined box.
+        output: of that stage. rows: (R,), flat index into B*T*Q. labels: (R,), the class of each mask. stage: index of the
+        stage. Returns: logits (R, 28, 28) over each row's refined box.
         """
         head = cast(Stage, self.stages[stage])
         return head.mask_logits(output.pyramid, output.boxes_xyxy, output.attended, rows, labels)

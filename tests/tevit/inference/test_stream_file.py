@@ -172,7 +172,7 @@ class Steady(FakeModel):
         logits = torch.tensor([SURE, UNSURE, UNSURE]).repeat(1, length, 3, 1)
         boxes = torch.tensor([0.0, 0.0, 64.0, 32.0]).repeat(1, length, 3, 1)
         features = torch.ones(1, length, 3, 1)
-        return [StageOutput(logits, boxes, features, features, Pyramid.of([torch.zeros(length, 1, 1, 1)]))]
+        return [StageOutput(logits, boxes, features, features, Pyramid.from_maps([torch.zeros(length, 1, 1, 1)]))]
 
 
 def test_three_thousand_frames_leave_no_trace_in_memory(tmp_path):

@@ -68,7 +68,11 @@ def run(case: str, packed: bool = False):
         hook.remove()
     maps, pyramid = seen
     with torch.no_grad():
-        messengers = model.backbone.run(frames, len(frames))[1] if isinstance(model.backbone, MessengerPvt) else []
+        messengers = (
+            model.backbone.forward_with_messengers(frames, len(frames))[1]
+            if isinstance(model.backbone, MessengerPvt)
+            else []
+        )
     return golden, meta, sizes, maps, messengers, outputs, detections, pyramid
 
 

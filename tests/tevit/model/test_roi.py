@@ -36,7 +36,10 @@ def expected(levels: list[torch.Tensor], found: torch.Tensor, frame: torch.Tenso
 def test_features_and_gradients_are_torchvisions(bins):
     levels, found, frame = maps(), boxes(), torch.arange(200) % 3
     assert pyramid_level(found).unique().tolist() == [0, 1, 2, 3]
-    ours, theirs = pyramid_roi_align(Pyramid.of(levels), found, frame, bins), expected(levels, found, frame, bins)
+    ours, theirs = (
+        pyramid_roi_align(Pyramid.from_maps(levels), found, frame, bins),
+        expected(levels, found, frame, bins),
+    )
     torch.testing.assert_close(ours, theirs, atol=5e-5, rtol=0)  # features are near 1, cells' places near 40
     weights = torch.linspace(-1, 1, ours.numel()).view_as(ours)
     for own, other in zip(*(torch.autograd.grad((x * weights).sum(), levels) for x in (ours, theirs)), strict=True):
@@ -45,15 +48,15 @@ def test_features_and_gradients_are_torchvisions(bins):
 
 def test_no_box_at_all():
     none = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
-    assert pyramid_roi_align(Pyramid.of(maps()), *none, 7).shape == (0, 49, 5)
+    assert pyramid_roi_align(Pyramid.from_maps(maps()), *none, 7).shape == (0, 49, 5)
 
 
 def test_boxes_that_are_no_numbers_break_nothing():
     found = torch.tensor([[float("nan")] * 4, [0.0, 0.0, float("inf"), 10.0]])
-    assert pyramid_roi_align(Pyramid.of(maps()), found, torch.tensor([0, 2]), 7).isfinite().all()
+    assert pyramid_roi_align(Pyramid.from_maps(maps()), found, torch.tensor([0, 2]), 7).isfinite().all()
 
 
 def test_boxes_get_no_gradient():
     found = boxes(4).requires_grad_()
-    pyramid_roi_align(Pyramid.of(maps()), found, torch.zeros(4, dtype=torch.long), 7).sum().backward()
+    pyramid_roi_align(Pyramid.from_maps(maps()), found, torch.zeros(4, dtype=torch.long), 7).sum().backward()
     assert found.grad is None

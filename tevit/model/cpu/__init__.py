@@ -1,3 +1,3 @@
-"""Kernels for inference on a CPU that replace modules of a loaded model: packed layers, Winograd convolutions,
-malloc.
+"""Faster inference on a CPU, from outside the model: `packed.pack` replaces layers of a loaded model by packed ones and
+Winograd convolutions, `malloc` sets up the allocator.
 """

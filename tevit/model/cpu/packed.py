@@ -1,31 +1,35 @@
-"""Layers for inference on a CPU, their weights laid out once as the processor's matrix products want them.
+"""Layers for inference on a CPU whose weights are stored once in oneDNN's layout; `pack` puts them into a model.
 
-PyTorch's own linear layer hands the weights to the product as they are; the wide and flat ones of a refinement stage
-(256 -> 32768 for 500 rows) then reach a third of the speed, and in mixed precision every call makes them bfloat16 anew.
-oneDNN, which is part of PyTorch, keeps them packed. Wide 3x3 convolutions become Winograd's in float32; a depth-wise
-one and the GELU behind it become one pass over the picture, a convolution and the norm behind it one convolution.
+PyTorch's linear layer passes unpacked weights to the matrix product; the wide and flat ones of a refinement stage
+(256 -> 32768 for 500 rows) then reach a third of the speed, and in mixed precision every call converts them to bfloat16
+again. In float32, wide 3x3 convolutions become Winograd's. A depth-wise convolution and the GELU after it become one
+operator, a convolution and the batch norm after it one convolution.
 """
 
+from collections.abc import Collection
 from typing import cast
 
 import torch
 import torch.nn.functional as F
-from timm.models.pvt_v2 import MlpWithDepthwiseConv
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from tevit.model.cpu.winograd import WinogradConv, suits
+from tevit.model.cpu.winograd import WinogradConv, is_supported
+from tevit.model.pvt import FeedForward
 
 DTYPES = (torch.float32, torch.bfloat16)
-_ROUNDING = 0.05  # of a bfloat16 convolution, by its values' root mean square; 0.003 is usual
+OPTIMISATIONS = ("packed", "winograd")
+"""Kinds of layers that `pack` can leave out: packed linear layers, convolutions and attention; Winograd convolutions."""
+
+_MAX_ERROR = 0.05  # of a bfloat16 convolution, relative to the values' root mean square; 0.003 is usual
 _OPS = ("_linear_pointwise", "_convolution_pointwise", "_reorder_linear_weight", "_reorder_convolution_weight")
 
 
 class PackedLinear(nn.Module):
-    """The same product and bias as the linear layer's, to rounding of `dtype`; without gradients.
+    """A linear layer with packed weights, equal to rounding of `dtype`; without gradients.
 
-    weight: (out, in). bias: (out,). rows: how many rows a call will have, for which the layout is chosen; other numbers
-    work as well. dtype: float32 or bfloat16, of the product and of what comes out.
+    weight: (out, in). bias: (out,). rows: expected rows of a call, for which the layout is chosen; other numbers work as
+    well. dtype: float32 or bfloat16, of the product and of the result.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, rows: int, dtype: torch.dtype = torch.float32):
@@ -41,119 +45,119 @@ class PackedLinear(nn.Module):
 
 
 class PackedConv(nn.Module):
-    """The same as the convolution, to rounding of `dtype`; without gradients; what comes out is channels last.
+    """A convolution with packed weights, equal to rounding of `dtype`; without gradients; the result is channels last.
 
-    gelu: also the GELU behind it. kernel_sum: float32 (K, C), what the kernels weigh in all.
+    gelu: apply a GELU to the result. weight, bias: of `conv`, unpacked, for callers that read them.
     """
-
-    kernel_sum: Tensor
 
     def __init__(self, conv: nn.Conv2d, dtype: torch.dtype = torch.float32, gelu: bool = False):
         super().__init__()
         self.dtype, self.gelu = dtype, gelu
-        self.weight, self.bias = conv.weight, conv.bias  # messengers and mask logits take them as they are
+        self.weight, self.bias = conv.weight, conv.bias
         self.geometry = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
         packed = torch.ops.mkldnn._reorder_convolution_weight(conv.weight.detach().to(dtype), *self.geometry)
-        self.register_buffer("packed", packed, persistent=False)
-        self.register_buffer("offset", None if conv.bias is None else conv.bias.detach().to(dtype), persistent=False)
-        self.register_buffer("kernel_sum", conv.weight.detach().sum((2, 3)), persistent=False)
+        self.register_buffer("packed_weight", packed, persistent=False)
+        offset = None if conv.bias is None else conv.bias.detach().to(dtype)
+        self.register_buffer("packed_bias", offset, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, H, W) -> (N, K, h, w)."""
         x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        behind = "gelu" if self.gelu else "none"
+        activation, algorithm = ("gelu", "none") if self.gelu else ("none", "")
         return torch.ops.mkldnn._convolution_pointwise(
-            x, self.packed, self.offset, *self.geometry, behind, [], "none" if self.gelu else ""
+            x, self.packed_weight, self.packed_bias, *self.geometry, activation, [], algorithm
         )
 
 
 class PackedAttention(nn.Module):
-    """What `attention` makes of queries that look at one another, to rounding of `dtype`; without gradients."""
+    """Self-attention with packed projections and nn.MultiheadAttention's signature; without gradients.
+
+    Equal to `attention` with batch_first to rounding of `dtype`. rows, dtype: as for PackedLinear.
+    """
 
     def __init__(self, attention: nn.MultiheadAttention, rows: int, dtype: torch.dtype = torch.float32):
         super().__init__()
-        weight, bias, output = attention.in_proj_weight, attention.in_proj_bias, attention.out_proj
+        output = attention.out_proj
         self.heads = attention.num_heads
-        self.inputs = PackedLinear(weight, bias, rows, dtype)
-        self.output = PackedLinear(output.weight, output.bias, rows, dtype)
+        self.in_proj = PackedLinear(attention.in_proj_weight, attention.in_proj_bias, rows, dtype)
+        self.out_proj = PackedLinear(output.weight, output.bias, rows, dtype)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (N, L, C) -> (N, L, C)."""
-        queries, keys, values = self.inputs(x).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        found = F.scaled_dot_product_attention(queries, keys, values)  # (N, heads, L, C / heads)
-        return self.output(found.transpose(1, 2).flatten(2))
-
-
-def self_attention(attention: nn.Module, x: Tensor) -> Tensor:
-    """x: (N, L, C) -> (N, L, C), by a module that may be packed."""
-    return attention(x) if isinstance(attention, PackedAttention) else attention(x, x, x, need_weights=False)[0]
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, need_weights: bool = False) -> tuple[Tensor, None]:
+        """query, key, value: the same tensor (N, L, C). Returns: the result (N, L, C), and None for the weights."""
+        assert query is key is value and not need_weights
+        queries, keys, values = self.in_proj(query).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        x = F.scaled_dot_product_attention(queries, keys, values)  # (N, heads, L, C / heads)
+        return self.out_proj(x.transpose(1, 2).flatten(2)), None
 
 
-def convolved(conv: nn.Module, activation: nn.Module, x: Tensor) -> Tensor:
-    """The activation of the convolution, which may be packed as one."""
-    return conv(x) if isinstance(conv, PackedConv) and conv.gelu else activation(conv(x))
+class PackedFeedForward(FeedForward):
+    """PVT's feed-forward with packed layers; the GELU of the patches is part of their convolution."""
 
+    def __init__(self, feed_forward: FeedForward, rows: int, dtype: torch.dtype = torch.float32):
+        super().__init__(feed_forward)
+        self.fc1, self.fc2 = (_packed(layer, rows, dtype) for layer in (feed_forward.fc1, feed_forward.fc2))
+        self.dwconv = pack_conv(cast(nn.Conv2d, feed_forward.dwconv), dtype, gelu=True)
 
-def kernel_sum(conv: nn.Module) -> Tensor:
-    """(K, C): what the convolution's kernels weigh in all; packed once and for all."""
-    return conv.kernel_sum if isinstance(conv, PackedConv) else cast(Tensor, conv.weight).sum((2, 3))
+    def conv_act(self, x: Tensor) -> Tensor:
+        return self.dwconv(x)
 
 
 def can_pack(dtype: torch.dtype = torch.float32) -> bool:
-    """Whether this PyTorch has what it takes, on this processor, for layers of that type."""
+    """Whether this PyTorch and this processor support packed layers of `dtype`."""
     ops = torch.ops.mkldnn
     if dtype not in DTYPES or not torch.backends.mkldnn.is_available() or not all(hasattr(ops, name) for name in _OPS):
         return False
     return dtype == torch.float32 or bool(ops._is_mkldnn_bf16_supported())
 
 
-def pack(model: nn.Module, rows: int, dtype: torch.dtype = torch.float32) -> None:
-    """Put packed layers in the place of those of a model that has come to its end of training.
+def pack(model: nn.Module, rows: int, dtype: torch.dtype = torch.float32, without: Collection[str] = ()) -> None:
+    """Replace layers of a trained model in eval mode by packed ones and Winograd convolutions, in place.
 
-    rows: how many a linear layer of the stages gets. dtype: of the products; with bfloat16 the model is to run under
-    autocast. The model can no longer be trained, saved or moved to another device.
+    rows: expected rows of a linear layer of the stages. dtype: of the products; with bfloat16 the model must run under
+    autocast. without: names of OPTIMISATIONS to leave out. The model can no longer be trained, saved or moved to another
+    device.
     """
-    for module in list(model.modules()):
-        if isinstance(module, nn.MultiheadAttention):
-            continue  # packed as a whole
-        _fold_norm(module)
-        for name, child in module.named_children():
-            gelu = isinstance(module, MlpWithDepthwiseConv) and isinstance(module.act, nn.GELU)
-            setattr(module, name, _packed(child, rows, dtype, gelu))
-
-
-def _fold_norm(module: nn.Module) -> None:
-    """Of a convolution `conv` and the batch norm `bn` behind it, one convolution."""
-    conv, norm = getattr(module, "conv", None), getattr(module, "bn", None)
+    conv, norm = getattr(model, "conv", None), getattr(model, "bn", None)
     if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-        module.conv, module.bn = fuse_conv_bn_eval(conv, norm), nn.Identity()
+        model.conv, model.bn = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    for name, child in model.named_children():
+        replacement = child
+        if "winograd" not in without and dtype == torch.float32 and type(child) is nn.Conv2d and is_supported(child):
+            replacement = WinogradConv(child)
+        elif "packed" not in without:
+            replacement = _packed(child, rows, dtype)
+        if replacement is child:
+            pack(child, rows, dtype, without)
+        else:
+            setattr(model, name, replacement)
 
 
-def _packed(layer: nn.Module, rows: int, dtype: torch.dtype, gelu: bool) -> nn.Module:
-    """gelu: whether one comes behind a depth-wise convolution."""
+def _packed(layer: nn.Module, rows: int, dtype: torch.dtype) -> nn.Module:
+    """The packed form of a layer, the layer itself where it has none."""
     if isinstance(layer, nn.MultiheadAttention):
         return PackedAttention(layer, rows, dtype)
+    if isinstance(layer, FeedForward) and isinstance(layer.act, nn.GELU):
+        return PackedFeedForward(layer, rows, dtype)
     if type(layer) is nn.Linear:
         return PackedLinear(layer.weight, layer.bias, rows, dtype)
-    if type(layer) is not nn.Conv2d or isinstance(layer.padding, str) or layer.padding_mode != "zeros":
-        return layer
-    if dtype == torch.float32 and suits(layer):
-        return WinogradConv(layer)
-    return packed_conv(layer, dtype, gelu and layer.groups == layer.in_channels)
+    if type(layer) is nn.Conv2d and not isinstance(layer.padding, str) and layer.padding_mode == "zeros":
+        return pack_conv(layer, dtype)
+    return layer
 
 
-def packed_conv(conv: nn.Conv2d, dtype: torch.dtype, gelu: bool = False) -> PackedConv:
-    """The convolution in that type; in float32 if the library's answer in bfloat16 is wrong, for which it is asked.
+def pack_conv(conv: nn.Conv2d, dtype: torch.dtype, gelu: bool = False) -> PackedConv:
+    """The packed convolution in `dtype`, or in float32 where oneDNN computes it wrongly in bfloat16.
 
-    oneDNN 3.13 multiplies few channels (8 to 24) by wide kernels (4 and 8) wrongly on processors with AMX.
+    oneDNN 3.13 multiplies few channels (8 to 24) by wide kernels (4 and 8) wrongly on processors with AMX, so each
+    bfloat16 convolution is compared with float32 on noise.
     """
     exact = PackedConv(conv, torch.float32, gelu)
     if dtype == torch.float32:
         return exact
-    found, (kernel, stride) = PackedConv(conv, dtype, gelu), (max(conv.kernel_size), max(conv.stride))
-    side = kernel + 7 * stride
+    packed = PackedConv(conv, dtype, gelu)
+    side = max(conv.kernel_size) + 7 * max(conv.stride)
     x = torch.randn(1, conv.in_channels, side, side, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
-        wanted = exact(x)
-        error = (found(x).float() - wanted).square().mean().sqrt()
-    return found if error <= _ROUNDING * wanted.square().mean().sqrt() else exact
+        expected = exact(x)
+        error = (packed(x).float() - expected).square().mean().sqrt()
+    return packed if error <= _MAX_ERROR * expected.square().mean().sqrt() else exact

@@ -1,4 +1,4 @@
-"""Packed layers: the same answers, to rounding."""
+"""Packed layers compute the same, to rounding."""
 
 from copy import deepcopy
 
@@ -9,18 +9,18 @@ from torch import nn
 from tevit.model.cpu.packed import (
     PackedAttention,
     PackedConv,
+    PackedFeedForward,
     PackedLinear,
     can_pack,
-    kernel_sum,
     pack,
-    packed_conv,
-    self_attention,
+    pack_conv,
 )
+from tevit.model.cpu.winograd import WinogradConv
 from tevit.model.stage import MaskHead
 
 
-def with_norms_that_do_something(model):
-    """A copy whose batch norms are not what they begin with."""
+def with_random_norms(model):
+    """A copy in eval mode whose batch norms have random statistics, weights and biases."""
     model = deepcopy(model).eval()
     generator = torch.Generator().manual_seed(3)
     for module in model.modules():
@@ -31,8 +31,8 @@ def with_norms_that_do_something(model):
     return model
 
 
-def answers(model, clip, dtype=torch.float32):
-    """Logits, boxes and masks of some rows."""
+def predict(model, clip, dtype=torch.float32):
+    """Logits, boxes, and the masks of every third row."""
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
         output = model(*clip, 2)[-1]
         rows = torch.arange(0, output.logits[..., 0].numel(), 3)
@@ -42,7 +42,7 @@ def answers(model, clip, dtype=torch.float32):
 
 @pytest.fixture(scope="module")
 def model(tiny_model):
-    return with_norms_that_do_something(tiny_model)
+    return with_random_norms(tiny_model)
 
 
 @pytest.fixture(scope="module")
@@ -57,32 +57,32 @@ def packed(model, dtype):
     return model
 
 
-def test_a_packed_model_says_the_same(model, clip):
+def test_packed_model_equals_plain_model(model, clip):
     assert can_pack()
-    same = packed(model, torch.float32)
-    kinds = [type(module) for module in same.modules()]
-    assert {PackedLinear, PackedConv, PackedAttention} <= set(kinds)
+    ours = packed(model, torch.float32)
+    kinds = [type(module) for module in ours.modules()]
+    assert {PackedLinear, PackedConv, PackedAttention, PackedFeedForward} <= set(kinds)
     assert not {nn.Linear, nn.Conv2d, nn.MultiheadAttention, nn.BatchNorm2d} & set(kinds)
-    for ours, plain in zip(answers(same, clip), answers(model, clip), strict=True):
-        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-3)
+    for got, plain in zip(predict(ours, clip), predict(model, clip), strict=True):
+        torch.testing.assert_close(got, plain, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.skipif(not can_pack(torch.bfloat16), reason="this processor has no bfloat16 products")
-def test_packed_in_bfloat16_it_is_as_exact_as_autocast(model, clip):
-    exact = answers(model, clip)
-    mixed = answers(model, clip, torch.bfloat16)
-    ours = answers(packed(model, torch.bfloat16), clip, torch.bfloat16)
+def test_bfloat16_is_as_exact_as_autocast(model, clip):
+    exact = predict(model, clip)
+    mixed = predict(model, clip, torch.bfloat16)
+    ours = predict(packed(model, torch.bfloat16), clip, torch.bfloat16)
     for a, b, c in zip(exact, mixed, ours, strict=True):
         by_autocast, by_us = ((x - a).square().mean().sqrt() for x in (b, c))
         assert 0 < by_us < 1.3 * by_autocast
 
 
-def test_only_these_types_are_packed():
+def test_unsupported_dtypes():
     assert not can_pack(torch.float16) and not can_pack(torch.float64)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_any_number_of_rows_will_do(dtype):
+def test_any_number_of_rows(dtype):
     linear = nn.Linear(40, 300)
     ours = PackedLinear(linear.weight, linear.bias, 100, dtype)
     tolerance = 1e-5 if dtype == torch.float32 else 2e-2
@@ -107,42 +107,61 @@ def test_any_number_of_rows_will_do(dtype):
     ids=str,
 )
 @pytest.mark.parametrize("gelu", [False, True])
-def test_a_packed_convolution_is_the_convolution(conv, gelu):
+def test_packed_convolution(conv, gelu):
     x = torch.randn(2, conv.in_channels, 24, 32)
     with torch.inference_mode():
         plain = nn.functional.gelu(conv(x)) if gelu else conv(x)
         torch.testing.assert_close(PackedConv(conv, gelu=gelu)(x), plain, rtol=1e-5, atol=1e-5)
-        torch.testing.assert_close(kernel_sum(PackedConv(conv)), conv.weight.sum((2, 3)))
-        rough = packed_conv(conv, torch.bfloat16, gelu)(x).float()
+        assert PackedConv(conv).weight is conv.weight and PackedConv(conv).bias is conv.bias
+        rough = pack_conv(conv, torch.bfloat16, gelu)(x).float()
         torch.testing.assert_close(rough, plain, rtol=3e-2, atol=3e-2)
 
 
-def test_bfloat16_is_not_believed_where_the_library_is_wrong(monkeypatch):
+def test_float32_where_the_library_is_wrong_in_bfloat16(monkeypatch):
     conv = nn.Conv2d(64, 64, 3, padding=1)
-    assert packed_conv(conv, torch.bfloat16).dtype == torch.bfloat16
+    assert pack_conv(conv, torch.bfloat16).dtype == torch.bfloat16
     right = PackedConv.forward
     monkeypatch.setattr(
         PackedConv, "forward", lambda self, x: right(self, x) * (2 if self.dtype == torch.bfloat16 else 1)
     )
-    assert packed_conv(conv, torch.bfloat16).dtype == torch.float32
+    assert pack_conv(conv, torch.bfloat16).dtype == torch.float32
 
 
-def test_packed_attention_is_the_attention():
+def test_packed_attention():
     attention = nn.MultiheadAttention(32, 4, batch_first=True).eval()
     nn.init.normal_(attention.in_proj_bias)
     nn.init.normal_(attention.out_proj.bias)
     for shape in ((1, 1, 32), (3, 7, 32)):
         x = torch.randn(shape)
         with torch.inference_mode():
-            plain = self_attention(attention, x)
-            torch.testing.assert_close(self_attention(PackedAttention(attention, 20), x), plain, rtol=1e-5, atol=1e-5)
+            plain = attention(x, x, x, need_weights=False)[0]
+            ours = PackedAttention(attention, 20)(x, x, x, need_weights=False)[0]
+            torch.testing.assert_close(ours, plain, rtol=1e-5, atol=1e-5)
 
 
-def test_the_norm_behind_a_convolution_is_folded_into_it():
-    head = with_norms_that_do_something(MaskHead(128, 8, 3))
-    same = deepcopy(head)
-    pack(same, 10)
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in same.modules())
-    given = torch.randn(2, 128), torch.randn(2, 196, 128), torch.tensor([0, 2])
+def test_batch_norm_is_folded_into_its_convolution():
+    head = with_random_norms(MaskHead(128, 8, 3))
+    ours = deepcopy(head)
+    pack(ours, 10)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in ours.modules())
+    inputs = torch.randn(2, 128), torch.randn(2, 196, 128), torch.tensor([0, 2])
     with torch.inference_mode():
-        torch.testing.assert_close(same(*given), head(*given), rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(ours(*inputs), head(*inputs), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("without", ["winograd", "packed"])
+def test_an_optimisation_can_be_left_out(without):
+    head = with_random_norms(MaskHead(128, 8, 3))
+    ours = deepcopy(head)
+    pack(ours, 10, without=[without])
+    kinds = {type(module) for module in ours.modules()}
+    assert (WinogradConv in kinds) == (without == "packed") and (PackedLinear in kinds) == (without == "winograd")
+    inputs = torch.randn(2, 128), torch.randn(2, 196, 128), torch.tensor([0, 2])
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(*inputs), head(*inputs), rtol=1e-3, atol=1e-3)
+
+
+def test_state_dict_keys_are_timms(tiny_model):
+    """The feed-forward module takes the place of timm's MLP without renaming parameters."""
+    keys = {key.partition(".blocks.0.mlp.")[2] for key in tiny_model.backbone.stages[0].state_dict(prefix="x.")}
+    assert keys - {""} == {f"{layer}.{kind}" for layer in ("fc1", "dwconv", "fc2") for kind in ("weight", "bias")}

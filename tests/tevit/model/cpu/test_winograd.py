@@ -1,4 +1,4 @@
-"""Winograd's convolutions: the same answers as PyTorch's, as exact, on maps of any size."""
+"""Winograd's convolutions equal PyTorch's, as exact, on maps of any size."""
 
 from copy import deepcopy
 
@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from tevit.model.cpu.packed import pack
-from tevit.model.cpu.winograd import WinogradConv, suits
+from tevit.model.cpu.winograd import WinogradConv, is_supported
 
 
 def conv(channels_in=128, channels_out=160, bias=True) -> nn.Conv2d:
@@ -19,14 +19,14 @@ def conv(channels_in=128, channels_out=160, bias=True) -> nn.Conv2d:
     "shape", [(1, 24, 40), (3, 7, 9), (30, 14, 14), (2, 1, 1), (1, 3, 130), (1, 97, 2), (0, 14, 14)]
 )
 @pytest.mark.parametrize("bias", [True, False])
-def test_the_answer_is_the_convolutions(shape, bias):
+def test_equal_to_the_convolution(shape, bias):
     plain = conv(bias=bias)
     x = torch.randn(shape[0], 128, *shape[1:])
     with torch.inference_mode():
         torch.testing.assert_close(WinogradConv(plain)(x), plain(x), rtol=1e-4, atol=1e-5)
 
 
-def test_it_is_nearly_as_exact_as_the_library():
+def test_nearly_as_exact_as_the_library():
     """At 256 channels, as in the pyramid, against float64. Error (root of the mean square, and largest) by deviation of
     the values: oneDNN's 0.9e-6 and 1e-5."""
     plain = conv(256, 256)
@@ -50,8 +50,8 @@ def test_it_is_nearly_as_exact_as_the_library():
         (nn.Conv2d(64, 128, 3, padding=1), False),
     ],
 )
-def test_only_what_it_can_replace_is_replaced(other, fits):
-    assert suits(other) == fits
+def test_supported_convolutions_alone_are_replaced(other, fits):
+    assert is_supported(other) == fits
     model = nn.Sequential(other)
     before = deepcopy(model)
     pack(model, rows=10)

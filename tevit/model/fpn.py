@@ -19,7 +19,7 @@ class FeaturePyramid(nn.Module):
         for level in range(len(sums) - 1, 0, -1):
             height, width = sums[level].shape[2:]
             fine, coarse = (x.permute(0, 2, 3, 1) for x in (sums[level - 1], sums[level]))
-            # A view of the finer map, (N, h, 2, w, 2, C): each coarse cell is added to its four, without an upsampled copy.
+            # A view (N, h, 2, w, 2, C) of the finer map: each coarse cell is added to four, without an upsampled copy.
             cells = fine.unflatten(2, (width, 2)).unflatten(1, (height, 2))
             cells += coarse[:, :, None, :, None]
         return [conv(x) for conv, x in zip(self.output, sums, strict=True)]

@@ -28,8 +28,8 @@ class DynamicConv(nn.Module):
         self.norm_out = nn.LayerNorm(channels)
 
     def forward(self, queries: Tensor, features: Tensor) -> Tensor:
-        """queries: (..., C); a dimension of 1 broadcasts, so that the weights of a query of several frames are generated
-        once. features: (..., P*P, C), one row a bin. Returns: (..., P*P, C).
+        """queries: (..., C); a dimension of 1 broadcasts, which generates a query's weights for all frames once.
+        features: (..., P*P, C), one row a bin. Returns: (..., P*P, C).
         """
         down, up = self.generator(queries).chunk(2, -1)
         x = torch.einsum("...pc,...ci->...pi", features, down.unflatten(-1, (-1, self.inner)))

@@ -85,8 +85,8 @@ class TeViT(nn.Module):
     def mask_logits(self, output: StageOutput, rows: Tensor, labels: Tensor, stage: int = -1) -> Tensor:
         """Masks of selected rows of a stage.
 
-        output: of that stage. rows: (R,), flat index into B*T*Q. labels: (R,), the class of each mask. stage: index of the
-        stage. Returns: logits (R, 28, 28) over each row's refined box.
+        output: of that stage. rows: (R,), flat index into B*T*Q. labels: (R,), the class of each mask. stage: index of
+        that stage. Returns: logits (R, 28, 28) over each row's refined box.
         """
         head = cast(Stage, self.stages[stage])
         return head.mask_logits(output.pyramid, output.boxes_xyxy, output.attended, rows, labels)

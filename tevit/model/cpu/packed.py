@@ -19,7 +19,7 @@ from tevit.model.pvt import FeedForward
 
 DTYPES = (torch.float32, torch.bfloat16)
 OPTIMISATIONS = ("packed", "winograd")
-"""Kinds of layers that `pack` can leave out: packed linear layers, convolutions and attention; Winograd convolutions."""
+"""What `pack` can leave out: packed linear layers, convolutions and attention; Winograd convolutions."""
 
 _MAX_ERROR = 0.05  # of a bfloat16 convolution, relative to the values' root mean square; 0.003 is usual
 _OPS = ("_linear_pointwise", "_convolution_pointwise", "_reorder_linear_weight", "_reorder_convolution_weight")
@@ -28,8 +28,8 @@ _OPS = ("_linear_pointwise", "_convolution_pointwise", "_reorder_linear_weight",
 class PackedLinear(nn.Module):
     """A linear layer with packed weights, equal to rounding of `dtype`; without gradients.
 
-    weight: (out, in). bias: (out,). rows: expected rows of a call, for which the layout is chosen; other numbers work as
-    well. dtype: float32 or bfloat16, of the product and of the result.
+    weight: (out, in). bias: (out,). rows: expected rows of a call, for which the layout is chosen; other numbers work
+    as well. dtype: float32 or bfloat16, of the product and of the result.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None, rows: int, dtype: torch.dtype = torch.float32):
@@ -114,8 +114,8 @@ def pack(model: nn.Module, rows: int, dtype: torch.dtype = torch.float32, withou
     """Replace layers of a trained model in eval mode by packed ones and Winograd convolutions, in place.
 
     rows: expected rows of a linear layer of the stages. dtype: of the products; with bfloat16 the model must run under
-    autocast. without: names of OPTIMISATIONS to leave out. The model can no longer be trained, saved or moved to another
-    device.
+    autocast. without: names of OPTIMISATIONS to leave out. The model can no longer be trained, saved or moved to
+    another device.
     """
     conv, norm = getattr(model, "conv", None), getattr(model, "bn", None)
     if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):

@@ -2,8 +2,8 @@
 
 An output tile of 4 x 4 pixels depends on 6 x 6 pixels of the input. With both transformed by fixed matrices, 36
 products of channels replace 16 x 9. Source: Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016;
-the points 0, 1, -1, 1/2, -2, with which rounding is about twice that of oneDNN's convolution, are those of Barabasz et al.,
-Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks, 2020.
+the points 0, 1, -1, 1/2, -2, with which rounding is about twice that of oneDNN's convolution, are those of Barabasz et
+al., Error Analysis and Improving the Accuracy of Winograd Convolution for Deep Neural Networks, 2020.
 """
 
 import torch

@@ -1,5 +1,6 @@
 """Tasks and the runner: states, messages, watchers, turns and the queue."""
 
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -114,17 +115,17 @@ def test_a_task_without_watchers_is_cancelled():
 
 
 def test_what_happens_after_a_turn_does_no_harm():
-    names: list[str] = []
+    names: queue.Queue[str] = queue.Queue()
 
     def after(task: Task) -> None:
-        names.append(task.name)
+        names.put(task.name)
         raise RuntimeError("a mistake")
 
     runner = Runner(2, after=after)
     for name in "ab":
         runner.submit(Task(name, lambda progress: None)).wait(10)
+    assert sorted(names.get(timeout=10) for _ in "ab") == ["a", "b"]
     runner.close()
-    assert sorted(names) == ["a", "b"]
 
 
 def test_close_ends_everything():

@@ -20,7 +20,7 @@ if __name__ == "__main__":
     sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
 
 if TYPE_CHECKING:
-    from app.projects.allowed import Allowed
+    from app.projects.opening import AllowedFolders
     from app.tabs.segment.models import Load, Predictor
 
 LEFT_BEHIND_SECONDS = 7 * 24 * 3600  # a folder of a server that was killed goes after a week
@@ -88,7 +88,7 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
     from app import ui
     from app.analysis.service import EvaluationService
     from app.analysis.thumbnails import ThumbnailCache
-    from app.projects.project import open_project
+    from app.projects.opening import open_project
     from app.tabs.segment.studio import open_studio, videos_of
     from app.workspace import Workspace
     from tevit.download import home
@@ -107,16 +107,15 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
         workspace.evaluations.close()
 
 
-def _allowed(args: argparse.Namespace) -> "Allowed":
+def _allowed(args: argparse.Namespace) -> "AllowedFolders":
     """Folders that were named, and those of files that were named; without any the bundled data set's."""
-    from app.projects.allowed import Allowed
-    from app.projects.project import BUNDLED
+    from app.projects.opening import BUNDLED, AllowedFolders
 
     files = [args.dataset, *args.predictions]
     named = [path.resolve().parent for path in files if path] + ([args.frames] if args.frames else [])
     here = [folder for folder in named if folder.is_dir()]  # what is not there is said where it is opened
     bundled = [] if args.dataset or args.project or args.predictions else [BUNDLED]
-    return Allowed.of([*args.allow, *here, *bundled])
+    return AllowedFolders.of([*args.allow, *here, *bundled])
 
 
 def _load(model: str) -> "Predictor":

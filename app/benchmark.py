@@ -124,7 +124,7 @@ def _open(gt: Path, predictions: Sequence[Path]) -> dict:
     from app.analysis import plots
     from app.analysis.filter import select
     from app.analysis.service import EvaluationService
-    from app.projects.project import open_project
+    from app.projects.opening import open_project
 
     started = time.perf_counter()
     project = open_project(gt, None, predictions)
@@ -147,7 +147,7 @@ def _open(gt: Path, predictions: Sequence[Path]) -> dict:
 def _parts(desk, findings) -> dict[str, list[float]]:
     from app.analysis import plots
     from app.analysis.filter import Filter, select
-    from app.projects.videos import videos
+    from app.analysis.matches import video_rows
     from tevit.evaluation.errors import Limits
 
     model = findings.models[0].name
@@ -173,7 +173,7 @@ def _parts(desk, findings) -> dict[str, list[float]]:
     def rest(cutoff: float) -> None:
         plots.above(desk.with_limits(findings, Limits(), cutoff))
 
-    ids = [found.id for found in videos(findings.project, findings)[:: max(1, len(findings.video_places) // 10)]]
+    ids = [found.id for found in video_rows(findings.project, findings)[:: max(1, len(findings.video_places) // 10)]]
     works = {
         "filter_seconds": [partial(filtered, chosen) for chosen in filters],
         "limits_seconds": [partial(desk.with_limits, findings, Limits(positive=at), 0.0) for at in (0.6, 0.75, 0.4)],
@@ -193,7 +193,7 @@ def _show(findings, video: int) -> None:
     from app.player.proxy import dataset_frames
 
     project = findings.project
-    layers = [Layer("ground truth", True, project.truths(video))]
+    layers = [Layer("ground truth", True, project.ground_truth(video))]
     for index, model in enumerate(findings.models):
         layers.append(Layer(model.name, False, project.predictions(project.model_index(model.name), video)))
         _ = lines(findings, index, video), marks(findings, index, video)

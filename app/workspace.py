@@ -10,8 +10,8 @@ import gradio as gr
 
 from app.analysis.service import EvaluationService
 from app.analysis.thumbnails import ThumbnailCache
-from app.projects.allowed import Allowed, guess_frames
-from app.projects.project import Project, id_of, open_project, save, with_predictions
+from app.projects.opening import AllowedFolders, guess_frames, open_project, project_id, save, with_predictions
+from app.projects.project import Project
 from app.session import Pages
 
 MOST_LOADED = 4  # data sets whose files stay in memory: some 200 MB each for 300 videos
@@ -23,8 +23,10 @@ class Workspace:
     first: what a page sees whose address names no data set. allowed: what pages may open.
     """
 
-    def __init__(self, first: Project, desk: EvaluationService, strips: ThumbnailCache, allowed: Allowed | None = None):
-        self.evaluations, self.thumbnails, self.allowed = desk, strips, allowed or Allowed()
+    def __init__(
+        self, first: Project, desk: EvaluationService, strips: ThumbnailCache, allowed: AllowedFolders | None = None
+    ):
+        self.evaluations, self.thumbnails, self.allowed = desk, strips, allowed or AllowedFolders()
         self._first = first.id
         self._lock = threading.RLock()
         self._changing = threading.RLock()  # held while files are read; never asked for under the other
@@ -90,9 +92,9 @@ class Workspace:
         folder = self.allowed.folder(frames) if frames else None
         found = [self.allowed.file(path) for path in predictions]
         with self._changing:
-            if file is not None and self._is_open(id := id_of(file)):
+            if file is not None and self._is_open(id := project_id(file)):
                 return self.change(id, lambda project: self._more(project, folder, found))
-            project = open_project(file, folder, found, within=self.allowed)
+            project = open_project(file, folder, found, allowed=self.allowed)
             with self._lock:
                 self._projects.setdefault(project.id, project)
             return self.change(project.id, partial(self._more, folder=None, predictions=[]))
@@ -105,7 +107,7 @@ class Workspace:
         """With frames where they were missing, and with more predictions."""
         if project.frames is None or not project.frames.is_dir():
             frames = folder or guess_frames(project.dataset, self.allowed.listing().folders)
-            project = replace(project, frames=frames or project.frames, within=self.allowed)
+            project = replace(project, frames=frames or project.frames, allowed=self.allowed)
             save(project)
         return with_predictions(project, predictions) if predictions else project
 

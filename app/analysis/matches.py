@@ -1,16 +1,22 @@
-"""One video of an evaluation: which truth goes with which prediction, frame by frame, and where identities change."""
+"""One video of an evaluation: which truth goes with which prediction, frame by frame, and where identities change; and
+the list of all videos with their figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 
 from app.analysis.comparison import Comparison, ErrorRow, ModelAnalysis
+from app.projects.project import Project
 from tevit.evaluation.errors import coverage, resumptions
 from tevit.evaluation.overlaps import VideoPairs
 from tevit.masks import ops as masks
 from tevit.masks.rle import decode_texts
 from tevit.results import RLE, Track, VideoResult
+
+VideoOrder = Literal["file", "name", "AP", "errors", "cost", "length"]
+VIDEO_ORDERS: tuple[VideoOrder, ...] = ("file", "name", "AP", "errors", "cost", "length")
 
 Marks = Mapping[int, list[dict]]
 """Track id -> [{"frame": f, "kind": "switch" | "fragment"}], in the order of frames."""
@@ -299,3 +305,86 @@ def _flipped(runs: np.ndarray) -> np.ndarray:
 
 def _track(id: int, rles: list[RLE | None]) -> Track:
     return Track(id, id, 1.0, tuple(rles), masks.to_boxes_xyxy(rles), masks.areas(rles))
+
+
+# --- the list of videos
+
+
+@dataclass(frozen=True)
+class VideoRow:
+    """A row of the list of videos. length: frames. truths: tracks of ground truth, None without any. predictions:
+    tracks of each model. For each model, once evaluated: ap in [0, 1], None without ground truth in the video; errors;
+    cost, as share of the AP lost."""
+
+    id: int
+    name: str
+    length: int
+    truths: int | None
+    predictions: tuple[int, ...]
+    ap: tuple[float | None, ...] = ()
+    errors: tuple[int, ...] = ()
+    cost: tuple[float, ...] = ()
+
+
+def video_rows(project: Project, comparison: Comparison | None = None) -> list[VideoRow]:
+    """All videos in the order of the file. comparison: of the project's models, or of some of them."""
+    results = project.results
+    if comparison is not None:
+        results = [project.results[project.model_index(model.name)] for model in comparison.models]
+    rows = [
+        VideoRow(info.id, info.name, info.length, None, tuple(len(found.of_video(info.id)) for found in results))
+        for info in project.dataset.videos.values()
+    ]
+    if comparison is None:
+        return rows
+    table, places = comparison.table, comparison.video_places
+    shape = len(comparison.models), len(places)
+    cells = table.model.astype(np.int64) * len(places) + table.video
+    errors = np.bincount(cells[table.error], minlength=shape[0] * shape[1]).reshape(shape)
+    cost = np.bincount(cells, weights=table.share, minlength=shape[0] * shape[1]).reshape(shape)
+    measured = []
+    for row in rows:
+        figures, place = [model.by_video[row.id] for model in comparison.models], places[row.id]
+        measured.append(
+            replace(
+                row,
+                truths=figures[0].truths,
+                ap=tuple(None if figure.AP < 0 else figure.AP for figure in figures),
+                errors=tuple(errors[:, place].tolist()),
+                cost=tuple(cost[:, place].tolist()),
+            )
+        )
+    return measured
+
+
+def filter_videos(
+    rows: Sequence[VideoRow], text: str = "", order: VideoOrder = "file", model: int = 0
+) -> list[VideoRow]:
+    """Rows whose name or id has all words of `text`; lowest AP, most errors, highest cost or longest first.
+
+    model: index of the model whose AP, errors and cost count. Raises: ValueError for an unknown order.
+    """
+    if order not in VIDEO_ORDERS:
+        raise ValueError(f"expected to sort by one of {', '.join(VIDEO_ORDERS)}, got {str(order)[:40]!r}")
+    words = text.casefold().split()
+    matching = [row for row in rows if all(word in f"{row.name} {row.id}".casefold() for word in words)]
+
+    def of_model(values: Sequence[Any]) -> Any:
+        return values[model] if model < len(values) else None
+
+    keys = {
+        "file": lambda row: 0,
+        "name": lambda row: row.name,
+        "AP": lambda row: 2 if of_model(row.ap) is None else of_model(row.ap),
+        "errors": lambda row: -(of_model(row.errors) or 0),
+        "cost": lambda row: -(of_model(row.cost) or 0),
+        "length": lambda row: -row.length,
+    }
+    return sorted(matching, key=keys[order])
+
+
+def neighbour_video(rows: Sequence[VideoRow], video_id: int, step: int) -> int | None:
+    """Id of the video `step` rows after another (before it, if negative); None beyond the ends."""
+    ids = [row.id for row in rows]
+    place = ids.index(video_id) + step if video_id in ids else -1
+    return ids[place] if 0 <= place < len(ids) else None

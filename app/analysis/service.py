@@ -30,8 +30,7 @@ from app.analysis.comparison import (
     ModelAnalysis,
     StoredEvaluation,
 )
-from app.projects.class_names import apply
-from app.projects.project import Model, Project
+from app.projects.project import Model, Project, map_categories
 from tevit.download import home
 from tevit.evaluation.api import accumulate
 from tevit.evaluation.bootstrap import draw_weights, resample
@@ -79,7 +78,7 @@ def evaluate_into(request: EvaluationRequest, report: StageCallback) -> None:
     report("reading", 0, _STEPS)
     results = read_results(request.results)
     if request.categories is not None:
-        results = apply(results, request.categories)
+        results = map_categories(results, request.categories)
     overlaps = compute_overlaps(
         read_inputs(request.truth, results),
         progress=lambda stage, done, total: report(stage, done, total or 1),

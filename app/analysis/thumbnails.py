@@ -89,7 +89,7 @@ class ThumbnailCache:
         with self._lock:
             if key in self._videos:
                 return self._videos[key]
-        result = project.truths(video_id) if model < 0 else project.predictions(model, video_id)
+        result = project.ground_truth(video_id) if model < 0 else project.predictions(model, video_id)
         if result is not None:
             with self._lock:
                 self._videos[key] = result
@@ -173,5 +173,5 @@ def differences(project: Project, model: int, video_id: int, cutoff: float = 0.0
     """The difference of a whole video, see `app.analysis.matches`; None without ground truth. Raises: ValueError."""
     from app.analysis.matches import above
 
-    truth = project.truths(video_id)
+    truth = project.ground_truth(video_id)
     return None if truth is None else difference(truth, above(project.predictions(model, video_id), cutoff))

@@ -194,7 +194,7 @@ def dataset_frames(project: Project, video_id: int) -> BrowserVideo | Placeholde
         raise ValueError(f"video {info.name!r} has no frames")
     times = tuple(index / FPS for index in range(info.length))
     files, reason = _find_images(info, project.frames, Path(project.dataset.path).stem)
-    if project.within is not None and not all(map(project.within.holds, files)):
+    if project.allowed is not None and not all(map(project.allowed.contains, files)):
         files, reason = (), f"Frames of {info.name!r} lead out of the allowed folders: masks are shown on grey."
     if reason:
         return PlaceholderFrames(info.name, info.size_hw, times, reason, files)

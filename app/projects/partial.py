@@ -10,7 +10,8 @@ from pathlib import Path
 
 import msgspec
 
-from app.projects.project import MADE, Project
+from app.projects.opening import PREDICTIONS
+from app.projects.project import Project
 from tevit.inference.dataset import PartialResults
 from tevit.io.files import atomic
 
@@ -55,7 +56,7 @@ class PartialPredictions(PartialResults):
     def __init__(self, project: Project, request: Request):
         super().__init__(project.folder / PARTS / request.key)
         self.request = request
-        self.target = project.folder / MADE / f"{request.name}.json"
+        self.target = project.folder / PREDICTIONS / f"{request.name}.json"
 
     def begin(self) -> None:
         """Make the folder. Raises: OSError."""

@@ -9,8 +9,7 @@ import pytest
 from app import workspace as module
 from app.analysis.service import EvaluationService
 from app.analysis.thumbnails import ThumbnailCache
-from app.projects.allowed import Allowed
-from app.projects.project import open_project, with_categories
+from app.projects.opening import AllowedFolders, open_project, with_categories
 from app.tabs.datasets import views as panels
 from app.workspace import Workspace
 from tests.app import sets as made
@@ -27,7 +26,9 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     made.predictions(here / "more", "a.json", [(2, 1, 0.8, STILL)])
     made.predictions(here, "other.json", [(9, 1, 0.8, STILL)])
     first = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "b.json", [(1, 1, 0.9, STILL)])])
-    return Workspace(first, EvaluationService(tmp_path / "findings", inside=True), ThumbnailCache(), Allowed.of([here]))
+    return Workspace(
+        first, EvaluationService(tmp_path / "findings", inside=True), ThumbnailCache(), AllowedFolders.of([here])
+    )
 
 
 def asks(page: str, **address: str) -> Any:
@@ -100,7 +101,7 @@ def test_a_mapping_by_name_is_offered_with_a_button_and_can_be_undone(workspace:
     html = panels.notices(project)
     assert "Use this mapping" in html and "2 giant_panda → 1 Giant Panda" in html and "<b>" not in html
     offer = panels.offer_of(project, "<b>")
-    assert offer is not None and dict(offer.used) == {2: 1, 8: 2}
+    assert offer is not None and {id: offer.categories.get(id) for id in offer.names} == {2: 1, 8: 2}
     mapped = workspace.change(project.id, lambda now: with_categories(now, "<b>", offer.categories))
     html = panels.notices(mapped)
     assert "Undo the mapping" in html and "Use this mapping" not in html and "read by name, 2 of" in html

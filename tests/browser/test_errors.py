@@ -13,7 +13,8 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 from app.analysis.comparison import Comparison, ErrorRow
 from app.analysis.filter import Filter, select
 from app.analysis.service import EvaluationService
-from app.projects.project import Project, bundled
+from app.projects.opening import bundled
+from app.projects.project import Project
 from tests.browser.conftest import Studio
 from tests.browser.test_compare import chosen, lane, matches, player
 from tests.browser.watched import watched

@@ -12,14 +12,13 @@ import gradio as gr
 
 from app.analysis import matches
 from app.analysis.comparison import Comparison
-from app.analysis.matches import COLOURS, KINDS, MatchRow, above
+from app.analysis.matches import COLOURS, KINDS, MatchRow, VideoRow, above, filter_videos, neighbour_video, video_rows
 from app.analysis.thumbnails import differences, filmstrip_frames
 from app.deep_link import View, from_query, to_query
 from app.player.component import Layer, Layout, Pane, PlayerView, payload, read_event
 from app.player.proxy import dataset_frames
 from app.player.routes import ViewRegistry
 from app.projects.project import Project
-from app.projects.videos import VideoRow, beside, chosen, videos
 from app.session import QUIET, TICK, Pages, Updates, toast
 from app.tabs.compare import views as panels
 from app.tabs.compare.layout import ADDRESS, NONE, CompareComponents, build_layout
@@ -182,7 +181,7 @@ class _CompareTab:
     def _layers(self, page: ComparePage, video: int) -> list[Layer]:
         """Ground truth where there is any, the models; for the difference also that."""
         project, view = page.project, page.view
-        truth = project.truths(video)
+        truth = project.ground_truth(video)
         layers = [] if truth is None else [Layer(TRUTH, True, truth)]
         for name in view.models:
             found = above(project.predictions(project.model_index(name), video), page.cutoff)
@@ -217,7 +216,7 @@ class _CompareTab:
 
     def _rows(self, page: ComparePage) -> list[VideoRow]:
         sort: Any = page.sort if page.comparison is not None or page.sort in ("file", "name", "length") else "file"
-        return chosen(videos(page.project, page.comparison), "", sort)
+        return filter_videos(video_rows(page.project, page.comparison), "", sort)
 
     def _measured(self, page: ComparePage) -> Updates:
         """Matches, marks and the list with figures; the pair that a link names is chosen."""
@@ -290,7 +289,7 @@ class _CompareTab:
 
         async def go(request: gr.Request) -> AsyncIterator[Updates]:
             page = self._page(request)
-            video = beside(self._rows(page), page.view.video or 0, step)
+            video = neighbour_video(self._rows(page), page.view.video or 0, step)
             if video is None:
                 yield self._nothing()
                 return

@@ -6,9 +6,9 @@ from typing import Any
 
 import gradio as gr
 
+from app.analysis.matches import VIDEO_ORDERS
 from app.deep_link import LAYOUTS
 from app.player.component import build_player
-from app.projects.videos import SORTS
 from app.tabs.compare import views as compare_panels
 
 NONE = "(none)"  # where only one model is wanted
@@ -88,7 +88,7 @@ def build_layout() -> CompareComponents:
 def _bar() -> dict[str, Any]:
     return {
         "video": gr.Dropdown([], label="Video", elem_id="compare-video", min_width=220),
-        "sort": gr.Dropdown([(f"by {name}", name) for name in SORTS], value="file", label="Order", min_width=90),
+        "sort": gr.Dropdown([(f"by {name}", name) for name in VIDEO_ORDERS], value="file", label="Order", min_width=90),
         "previous": gr.Button("Previous video", min_width=80, size="md"),
         "next": gr.Button("Next video", min_width=80, size="md"),
         "a": gr.Dropdown([], label="A", min_width=120),

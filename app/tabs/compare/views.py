@@ -3,8 +3,7 @@
 import base64
 from collections.abc import Sequence
 
-from app.analysis.matches import Curve, MatchRow
-from app.projects.videos import VideoRow
+from app.analysis.matches import Curve, MatchRow, VideoRow
 from app.rendering import render
 
 NOTHING = '<p class="hint">Choose a match to see its IoU over the frames.</p>'

@@ -11,9 +11,10 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from app.panels import problem
+from app.projects.opening import with_categories, with_predictions
 from app.projects.partial import request as asked_for
 from app.projects.partial import unfinished
-from app.projects.project import Project, with_categories, with_predictions
+from app.projects.project import Project
 from app.session import QUIET, TICK, Pages, Updates, toast
 from app.tabs.datasets import views as panels
 from app.tabs.datasets.layout import GO, DatasetsComponents, build_layout
@@ -72,7 +73,7 @@ class _Place:
         values = [choice.value for choice in offered]
         return {
             parts.opened: panels.opened(workspace.projects, workspace.of(request)),
-            parts.places: panels.places(found.whole, workspace.allowed.folders),
+            parts.places: panels.places(found.complete, workspace.allowed.folders),
             parts.form: gr.Column(visible=bool(workspace.allowed.folders)),
             parts.truth: gr.Dropdown(self._named(found.truths)),
             parts.frames: gr.Dropdown(self._named(found.folders)),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from app.player.proxy import PlaceholderFrames, dataset_frames
 from app.projects.partial import PartialPredictions, Request
-from app.projects.project import Project, first
+from app.projects.project import Project, format_ids
 from app.tabs.segment.models import Predictor
 from app.tabs.segment.run import ModelTask
 from app.tabs.segment.worker import ModelWorker
@@ -119,7 +119,7 @@ class Predicting(ModelTask):
             return
         self._finished(self.parts.merge(self.parts.target, self._lengths))
         if self.failed:
-            why = f"{len(self.failed)} of {self.total} videos failed (ids {first(list(self.failed))})"
+            why = f"{len(self.failed)} of {self.total} videos failed (ids {format_ids(list(self.failed))})"
             self.finish("done", f"{why}: {next(iter(self.failed.values()))} The same again tries them anew.")
             return
         self.parts.remove()

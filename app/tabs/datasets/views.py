@@ -7,9 +7,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 from app import panels
-from app.projects.class_names import Offer, offers
 from app.projects.partial import PartialPredictions
-from app.projects.project import Model, Project
+from app.projects.project import CategoryMapping, Model, Project, category_mappings
 from app.tabs.datasets.predicting import Predicting
 
 CLOSED = 'No folder is open to the page: start the studio with "--allow FOLDER" to open more data sets from here.'
@@ -37,20 +36,20 @@ def _offered(project: Project, notice) -> str:
     return f" {button}{_table(project, offer)}"
 
 
-def offer_of(project: Project, model: str) -> Offer | None:
+def offer_of(project: Project, model: str) -> CategoryMapping | None:
     """The mapping by name that saves most of a model's predictions; None where none does."""
-    found = offers(project.results[project.model_index(model)], project.dataset.categories)
+    found = category_mappings(project.results[project.model_index(model)], project.dataset.categories)
     return next(iter(found), None)
 
 
-def _table(project: Project, offer: Offer) -> str:
+def _table(project: Project, offer: CategoryMapping) -> str:
     """Of the classes that the predictions have."""
     names = project.dataset.categories
     rows = "".join(
         f"<li>{id} {escape(offer.names.get(id, ''))} → {f'{to} {escape(names[to])}' if to else 'no class'}</li>"
-        for id, to in offer.used.items()
+        for id, to in ((id, offer.categories.get(id)) for id in offer.names)
     )
-    return f"<details><summary>{len(offer.used)} classes</summary><ul>{rows}</ul></details>"
+    return f"<details><summary>{len(offer.names)} classes</summary><ul>{rows}</ul></details>"
 
 
 def _mapped(project: Project, model: Model) -> str:

@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _measure(folder: Path, videos: int, decisions: int) -> dict[str, float]:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    from app.projects.project import open_project
+    from app.projects.opening import open_project
     from app.tabs.review.session import Reviewing
     from tevit.synthetic.results import write_sets
 

@@ -115,7 +115,7 @@ class Looking:
         video, project = page.item.video_id, self.reviewing.project
         other = page.wanted != (video, page.asked.model)
         if other:
-            truths = project.truths(video)
+            truths = project.ground_truth(video)
             model = page.asked.model
             found = project.predictions(project.model_index(model), video) if model else None
             page.results, page.wanted, page.heard = (truths, found), (video, model), -1

@@ -20,7 +20,7 @@ from app.analysis.comparison import FIGURE_NAMES, LENSES, Comparison, matched_gr
 from app.analysis.export import as_csv, as_json_text, report
 from app.analysis.filter import NONE, Filter, as_json, chips, from_json, merged, select, without
 from app.analysis.service import EvaluationService
-from app.projects.project import open_project
+from app.projects.opening import open_project
 from tests.app import sets as made
 from tests.app.sets import ASIDE, AWAY, STILL
 from tevit.cli.main import main
@@ -425,7 +425,7 @@ def test_errors_say_what_they_lack(tmp_path, what):
 
 
 def test_a_mapping_of_classes_is_another_evaluation(tmp_path):
-    from app.projects.project import with_categories
+    from app.projects.opening import with_categories
 
     gt, a = made.truth(tmp_path), made.predictions(tmp_path, "a.json", [(1, 3, 0.9, STILL), (1, 2, 0.9, AWAY)])
     project = open_project(gt, None, [a])

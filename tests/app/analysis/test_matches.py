@@ -13,10 +13,19 @@ from PIL import Image
 
 from app.analysis.comparison import Comparison
 from app.analysis.filter import Filter, select
-from app.analysis.matches import KINDS, curve, difference, frames_of, lines, marks
+from app.analysis.matches import (
+    KINDS,
+    curve,
+    difference,
+    filter_videos,
+    frames_of,
+    lines,
+    marks,
+    neighbour_video,
+    video_rows,
+)
 from app.analysis.thumbnails import HEIGHT, WIDTH, ThumbnailCache, differences, filmstrip_frames
-from app.projects.project import open_project
-from app.projects.videos import beside, chosen, videos
+from app.projects.opening import open_project
 from tests.app import sets as made
 from tests.app.sets import ASIDE, AWAY, FRAMES, STILL, square
 from tevit.evaluation import evaluate
@@ -175,20 +184,25 @@ def test_differences_need_two_sides_that_fit(comparison):
 
 
 def test_videos_are_searched_and_sorted(comparison):
-    rows = videos(comparison.project, comparison)
+    rows = video_rows(comparison.project, comparison)
     assert [(r.id, r.name, r.truths, r.predictions) for r in rows] == [(1, "v1", 2, (3, 1)), (2, "v2", 2, (3, 2))]
     assert [row.errors for row in rows] == [(2, 2), (4, 0)] and rows[1].ap == pytest.approx((0, 0.85))
     total = sum(sum(own.cost) for own in rows)
     assert total == pytest.approx(float(comparison.table.share.sum()))
-    assert [r.id for r in chosen(rows, "2")] == [2] and chosen(rows, "V") == rows
-    assert [r.id for r in chosen(rows, sort="AP", model=1)] == [1, 2]
-    assert (beside(rows, 1, 1), beside(rows, 1, -1), beside(rows, 2, 1), beside(rows, 9, 1)) == (2, None, None, None)
+    assert [r.id for r in filter_videos(rows, "2")] == [2] and filter_videos(rows, "V") == rows
+    assert [r.id for r in filter_videos(rows, order="AP", model=1)] == [1, 2]
+    assert (
+        neighbour_video(rows, 1, 1),
+        neighbour_video(rows, 1, -1),
+        neighbour_video(rows, 2, 1),
+        neighbour_video(rows, 9, 1),
+    ) == (2, None, None, None)
     with pytest.raises(ValueError, match="expected to sort"):
-        chosen(rows, sort="size")  # type: ignore[arg-type]
+        filter_videos(rows, order="size")  # type: ignore[arg-type]
 
 
 def test_videos_without_ground_truth_are_listed_too(tmp_path, monkeypatch):
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path / "home"))
     project = open_project(predictions=[made.predictions(Path(tmp_path), "a.json", [(4, 1, 0.9, STILL)])])
-    assert [(r.name, r.truths, r.predictions) for r in videos(project)] == [("video 4", None, (1,))]
-    assert chosen(videos(project), sort="AP") == videos(project)
+    assert [(r.name, r.truths, r.predictions) for r in video_rows(project)] == [("video 4", None, (1,))]
+    assert filter_videos(video_rows(project), order="AP") == video_rows(project)

@@ -6,9 +6,8 @@ import pytest
 from PIL import Image
 
 from app.player.proxy import BrowserVideo, PlaceholderFrames, dataset_frames
-from app.projects import allowed
-from app.projects.allowed import Allowed, guess_frames
-from app.projects.project import open_project
+from app.projects import opening
+from app.projects.opening import AllowedFolders, guess_frames, open_project
 from tests.app import sets as made
 from tests.app.sets import STILL
 
@@ -34,14 +33,14 @@ def disk(tmp_path: Path) -> Path:
 
 
 def test_what_is_below_is_listed_and_nothing_else(disk: Path, monkeypatch: pytest.MonkeyPatch):
-    found = Allowed.of([disk / "open", disk / "open"]).listing()
-    assert found.truths == (str(disk / "open" / "gt.json"),) and found.whole
+    found = AllowedFolders.of([disk / "open", disk / "open"]).listing()
+    assert found.truths == (str(disk / "open" / "gt.json"),) and found.complete
     assert found.predictions == (str(disk / "open" / "more" / "a.json"),)
     assert found.folders == (str(disk / "open"), str(disk / "open" / "frames"))
-    monkeypatch.setattr(allowed, "MOST_LOOKED_AT", 3)
-    assert not Allowed.of([disk / "open"]).listing().whole
+    monkeypatch.setattr(opening, "MAX_ENTRIES", 3)
+    assert not AllowedFolders.of([disk / "open"]).listing().complete
     with pytest.raises(FileNotFoundError, match="--allow: no such folder"):
-        Allowed.of([disk / "none"])
+        AllowedFolders.of([disk / "none"])
 
 
 @pytest.mark.parametrize(
@@ -56,11 +55,11 @@ def test_what_is_below_is_listed_and_nothing_else(disk: Path, monkeypatch: pytes
 )
 def test_what_leads_out_is_refused_whether_it_is_there_or_not(disk: Path, path: str):
     with pytest.raises(ValueError, match="is not below a folder that the operator allowed"):
-        Allowed.of([disk / "open"]).file(str(disk / path))
+        AllowedFolders.of([disk / "open"]).file(str(disk / path))
 
 
 def test_what_is_inside_is_found_by_where_it_leads(disk: Path):
-    here = Allowed.of([disk / "open"])
+    here = AllowedFolders.of([disk / "open"])
     assert here.file(str(disk / "open" / "round" / "gt.json")) == disk / "open" / "gt.json"
     assert here.folder(str(disk / "open")) == disk / "open"
     for wrong in ("gt.json", "open\0", str(disk / "open" / "loop")):
@@ -72,8 +71,8 @@ def test_what_is_inside_is_found_by_where_it_leads(disk: Path):
 
 def test_frames_that_lead_out_are_grey(disk: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TEVIT_HOME", str(disk / "home"))
-    here = Allowed.of([disk / "open"])
-    project = open_project(disk / "open" / "gt.json", disk / "open" / "frames", within=here)
+    here = AllowedFolders.of([disk / "open"])
+    project = open_project(disk / "open" / "gt.json", disk / "open" / "frames", allowed=here)
     assert isinstance(dataset_frames(project, 1), BrowserVideo)
     outside = dataset_frames(project, 2)
     assert (
@@ -85,5 +84,5 @@ def test_frames_that_lead_out_are_grey(disk: Path, monkeypatch: pytest.MonkeyPat
         dataset_frames(open_project(disk / "open" / "gt.json", disk / "open" / "frames"), 2), BrowserVideo
     )
     open_project(disk / "open" / "gt.json", disk / "secret")
-    assert open_project(disk / "open" / "gt.json", within=here).frames is None
+    assert open_project(disk / "open" / "gt.json", allowed=here).frames is None
     assert guess_frames(project.dataset, here.listing().folders) == disk / "open" / "frames"

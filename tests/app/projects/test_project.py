@@ -11,8 +11,8 @@ from PIL import Image
 from app.deep_link import View
 from app.player.component import Layer, PlayerView, payload
 from app.player.proxy import GREY, BrowserVideo, PlaceholderFrames, dataset_frames
-from app.projects import class_names
-from app.projects.project import META, open_project, with_categories
+from app.projects.opening import META, open_project, with_categories
+from app.projects.project import NO_CLASS, category_mappings
 from tests.app import sets as made
 from tests.app.sets import AWAY, STILL
 from tests.tevit.evaluation import sets
@@ -151,7 +151,7 @@ def test_without_annotations_predictions_are_shown(tmp_path):
     gt = made.write(tmp_path, "unlabelled.json", content)
     _, a = files(tmp_path)
     project = open_project(gt, None, [a])
-    assert not project.has_truth and project.truths(1) is None
+    assert not project.has_truth and project.ground_truth(1) is None
     assert [track.id for track in project.predictions(0, 2).tracks] == [2]
     assert "unlabelled.json has no annotations" in texts(project)
 
@@ -180,12 +180,12 @@ def test_another_category_list_is_offered_by_name_and_applied_in_memory(tmp_path
     project = open_project(gt, None, [a])
     notice = next(notice for notice in project.notices if notice.kind == "categories")
     assert "8, 24" in notice.text and "YouTube-VIS 2019" in notice.text
-    offer = class_names.offers(project.results[0], project.dataset.categories)[0]
+    offer = category_mappings(project.results[0], project.dataset.categories)[0]
     assert (offer.source, dict(offer.categories), offer.lost) == ("YouTube-VIS 2019", {2: 1, 8: 2}, ("fox",))
     assert (offer.predictions, offer.of) == (2, 3)
     before = a.read_bytes()
     mapped = with_categories(project, "a", offer.categories)
-    assert [p.category_id for p in mapped.results[0].predictions] == [1, 2, class_names.NO_CLASS]
+    assert [p.category_id for p in mapped.results[0].predictions] == [1, 2, NO_CLASS]
     assert a.read_bytes() == before and not any(n.kind == "categories" for n in mapped.notices)
     assert open_project(gt, None, [a]).models[0].categories == {2: 1, 8: 2}
     assert with_categories(mapped, "a", None).models[0].categories is None
@@ -193,9 +193,8 @@ def test_another_category_list_is_offered_by_name_and_applied_in_memory(tmp_path
         with_categories(project, "z", None)
 
 
-def test_names_of_a_list_come_from_any_json(tmp_path):
-    assert class_names.names_of(made.truth(tmp_path)) == {1: "class 1", 2: "class 2", 3: "class 3"}
-    assert not class_names.offers(read_results(made.predictions(tmp_path, "a.json", [])), {1: "dog"})
+def test_no_predictions_have_no_mapping(tmp_path):
+    assert not category_mappings(read_results(made.predictions(tmp_path, "a.json", [])), {1: "dog"})
 
 
 def test_wrong_masks_are_told_where_they_are(tmp_path):

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from app.player.proxy import VideoSource
+from app.projects.opening import open_project, with_predictions
 from app.projects.partial import PartialPredictions, Request, request, unfinished
-from app.projects.project import Project, open_project, with_predictions
+from app.projects.project import Project
 from app.storage.results import Settings
 from app.tabs.datasets.predicting import Predicting, Predictions
 from app.tabs.segment.worker import ModelWorker

@@ -15,7 +15,7 @@ from app.analysis.comparison import Comparison
 from app.analysis.filter import Filter, select
 from app.analysis.service import EvaluationService
 from app.analysis.thumbnails import ThumbnailCache
-from app.projects.project import open_project
+from app.projects.opening import open_project
 from app.tabs.errors import views as panels
 from app.tabs.errors.routes import (
     ORDERS,

@@ -10,7 +10,7 @@ import gradio as gr
 import pytest
 
 from app.player.routes import ViewRegistry
-from app.projects.project import BUNDLED, open_project
+from app.projects.opening import BUNDLED, open_project
 from app.tabs.review import benchmark
 from app.tabs.review import views as panels
 from app.tabs.review.after import After

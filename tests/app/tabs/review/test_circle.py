@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.projects.project import BUNDLED, open_project
+from app.projects.opening import BUNDLED, open_project
 from app.tabs.review import exports as files
 from app.tabs.review.bootstrap import unlabelled_dataset
 from app.tabs.review.session import Reviewing

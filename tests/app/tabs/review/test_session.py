@@ -8,7 +8,7 @@ import pytest
 
 from app.analysis.filter import Filter
 from app.analysis.service import EvaluationService
-from app.projects.project import BUNDLED, open_project
+from app.projects.opening import BUNDLED, open_project
 from app.tabs.errors.routes import ViewSettings, to_query
 from app.tabs.review import exports as files
 from app.tabs.review import responses as answers

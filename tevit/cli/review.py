@@ -87,13 +87,13 @@ def _queue(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    from tevit.review import check_applicable, other_versions, read_log, standing
+    from tevit.review import LogState, check_applicable, other_versions, read_log
     from tevit.review.decisions import to_line
 
     log, data = read_log(args.log), _labels(args.gt)
     others = other_versions(log, data)
     bad = [found for found in check_applicable(log, data) if not found.applicable]
-    disagreements = standing(log).disagreements
+    disagreements = LogState(log).disagreements
     if args.json:
         content = {
             "decisions": len(log),

@@ -3,27 +3,23 @@
 from tevit.review.apply import Applicability, Corrected, apply, check_applicable, correct, other_versions
 from tevit.review.decisions import Decision, decide, from_line, parse_log, read_log, to_line, write_log
 from tevit.review.labels import content_hash
-from tevit.review.log import Disagreement, Standing, last_redoable, last_undoable, standing, tally
+from tevit.review.log import Disagreement, LogState
 
 __all__ = [
     "Applicability",
     "Corrected",
     "Decision",
     "Disagreement",
-    "Standing",
+    "LogState",
     "apply",
     "check_applicable",
     "content_hash",
     "correct",
     "decide",
     "from_line",
-    "last_redoable",
-    "last_undoable",
     "other_versions",
     "parse_log",
     "read_log",
-    "standing",
-    "tally",
     "to_line",
     "write_log",
 ]

@@ -10,7 +10,7 @@ from tevit.masks import ops as masks
 from tevit.review import decisions as do
 from tevit.review.decisions import Decision, Mask
 from tevit.review.labels import Fields, Labels, NotApplicableError, Original, content_hash, open_labels, to_json
-from tevit.review.log import Disagreement, Standing, standing
+from tevit.review.log import Disagreement, LogState
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def other_versions(log: Sequence[Decision], original: Original) -> dict[str, int
 
 @dataclass(frozen=True)
 class _Run:
-    state: Standing
+    state: LogState
     fits: list[Applicability]
     applied: tuple[Decision, ...]
 
@@ -111,7 +111,7 @@ def _run(original: Original, log: Sequence[Decision], only_fitting: bool) -> tup
 
 def _fits(labels: Labels, log: Sequence[Decision]) -> _Run:
     """Apply in the log's order all that counts, noting what does not fit."""
-    state = standing(log)
+    state = LogState(log)
     reasons = dict(state.faults)
     counting = {d.id for d in state.effective}
     applied = []

@@ -1,7 +1,7 @@
-"""Which decisions of a log count: undo, redo and resolve done, and what reviewers disagree about."""
+"""Which decisions of a review log count: undo, redo and resolve applied, and where reviewers disagree."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import NamedTuple
@@ -26,6 +26,7 @@ from tevit.review.decisions import (
     SplitTrack,
     SwapIdentities,
     Undo,
+    Verdict,
     name_of,
 )
 
@@ -45,81 +46,238 @@ class Disagreement:
         return f"video {self.video_id}: {said}"
 
 
-@dataclass(frozen=True)
-class Standing:
-    """What a log comes to.
+class _Claim(NamedTuple):
+    """What a decision states about one object. aspect: "masks", "class" or "crowd", "" for all. first, last: frames."""
 
-    effective: decisions that count, in the log's order. disagreements: among them, not resolved; their decisions
-    are not in `effective`. repeated: those that say what another reviewer's earlier one says. undone, dropped: ids.
-    faults: id -> why an undo, redo or resolve has nothing to work on.
+    decision: Decision
+    aspect: str = ""
+    first: int = 0
+    last: int = _END
+
+
+class LogState:
+    """The state of a decision log. `add` brings it up to date at the cost of the new decisions. Not thread-safe.
+
+    log: all decisions in order. undone, dropped: ids of decisions that were undone, or dropped by a resolve. faults:
+    id -> why an undo, redo or resolve has no effect.
     """
 
-    effective: tuple[Decision, ...]
-    disagreements: tuple[Disagreement, ...]
-    repeated: tuple[Decision, ...]
-    undone: frozenset[str]
-    dropped: frozenset[str]
-    faults: Mapping[str, str]
+    def __init__(self, log: Iterable[Decision] = ()):
+        self.log: list[Decision] = []
+        self.undone: set[str] = set()
+        self.dropped: set[str] = set()
+        self.faults: dict[str, str] = {}
+        self._positions: dict[str, int] = {}  # id -> index in `log`
+        self._counts: dict[str, Counter[Verdict]] = {}
+        self._resolves: dict[str, Resolve] = {}  # without the faulty ones
+        self._claims: dict[object, list[_Claim]] = defaultdict(list)  # by object
+        self._opposed: dict[object, list[tuple[str, str]]] = {}  # by object: pairs of decisions that cannot both count
+        self._stale: set[object] = set()  # objects whose pairs have to be computed again
+        self.add(log)
+
+    def add(self, new: Iterable[Decision]) -> None:
+        """Append decisions to the log, in order."""
+        for d in new:
+            fault = None
+            if isinstance(d.action, Undo | Redo):
+                fault = self._switch(d.action)
+            elif isinstance(d.action, Resolve):
+                named = [id for id in (d.action.keep, *d.action.drop) if id is not None]
+                fault = next(
+                    (f"there is no decision {id} before it" for id in named if id not in self._positions), None
+                )
+                if fault is None:
+                    self._resolves[d.id] = d.action
+                    self._update_dropped()
+            if fault is not None:
+                self.faults[d.id] = fault
+            self._positions[d.id] = len(self.log)
+            self.log.append(d)
+            counts = self._counts.setdefault(d.reviewer, Counter())
+            if d.verdict is not None:
+                counts[d.verdict] += 1
+            for key, claim in _claims(d):
+                self._claims[key].append(claim)
+                self._stale.add(key)
+
+    def _switch(self, action: Undo | Redo) -> str | None:
+        """Apply an undo or redo; returns why it has no effect."""
+        id, undo = action.decision, isinstance(action, Undo)
+        if id not in self._positions:
+            return f"there is no decision {id} before it"
+        target = self.log[self._positions[id]]
+        if isinstance(target.action, Undo | Redo):
+            return f"decision {id} is itself an {name_of(target.action)}"
+        if undo == (id in self.undone):
+            return f"decision {id} is {'undone already' if undo else 'not undone'}"
+        self.undone ^= {id}
+        if target.verdict is not None:
+            self._counts[target.reviewer][target.verdict] += -1 if undo else 1
+        self._stale.update(key for key, _ in _claims(target))
+        if id in self._resolves:
+            self._update_dropped()
+        return None
+
+    def _update_dropped(self) -> None:
+        dropped: set[str] = set()
+        for id, resolve in self._resolves.items():
+            if id not in self.undone:
+                dropped.discard(resolve.keep or "")  # the last resolve that names a decision counts
+                dropped.update(resolve.drop)
+        for id in dropped ^ self.dropped:
+            self._stale.update(key for key, _ in _claims(self.log[self._positions[id]]))
+        self.dropped = dropped
+
+    def _is_active(self, d: Decision) -> bool:
+        return not isinstance(d.action, ABOUT_DECISIONS) and d.id not in self.undone and d.id not in self.dropped
+
+    # --- results
+
+    @property
+    def disagreements(self) -> tuple[Disagreement, ...]:
+        """Those that no resolve has ended, in the log's order: groups of decisions joined by pairs that are opposed."""
+        for key in self._stale:
+            active = [claim for claim in self._claims[key] if self._is_active(claim.decision)]
+            self._opposed[key] = [(a.decision.id, b.decision.id) for a, b in _opposed_pairs(active)]
+            if not self._opposed[key]:
+                del self._opposed[key]
+        self._stale.clear()
+        joined: dict[str, set[str]] = defaultdict(set)
+        for a, b in (pair for pairs in self._opposed.values() for pair in pairs):
+            joined[a].add(b)
+            joined[b].add(a)
+        found: list[Disagreement] = []
+        done: set[str] = set()
+        for id in sorted(joined, key=self._positions.__getitem__):
+            if id not in done:
+                group, new = set(), {id}
+                while new:
+                    group |= new
+                    new = set().union(*(joined[x] for x in new)) - group
+                done |= group
+                decisions = tuple(self.log[place] for place in sorted(self._positions[x] for x in group))
+                found.append(Disagreement(decisions[0].video_id, decisions))
+        return tuple(found)
+
+    @property
+    def repeated(self) -> tuple[Decision, ...]:
+        """Decisions that do the same as another reviewer's earlier one, which alone is applied."""
+        held = {d.id for group in self.disagreements for d in group.decisions}
+        first: dict[bytes, str] = {}
+        return tuple(
+            d
+            for d in self.log
+            if self._is_active(d)
+            and d.id not in held
+            and not isinstance(d.action, Keep)
+            and first.setdefault(_content(d), d.reviewer) != d.reviewer
+        )
+
+    @property
+    def effective(self) -> tuple[Decision, ...]:
+        """Decisions that count, in the log's order: active, not in a disagreement and not repeated."""
+        left_out = {d.id for group in self.disagreements for d in group.decisions} | {d.id for d in self.repeated}
+        return tuple(d for d in self.log if self._is_active(d) and d.id not in left_out)
+
+    @property
+    def verdict_counts(self) -> Mapping[str, Counter[Verdict]]:
+        """Reviewer -> verdict -> number of decisions that are not undone, reviewers by name."""
+        return dict(sorted(self._counts.items()))
+
+    def undoable(self, reviewer: str) -> Decision | None:
+        """The decision that this reviewer's next undo cancels: their latest one that is not undone."""
+        own = (d for d in reversed(self.log) if d.reviewer == reviewer and not isinstance(d.action, Undo | Redo))
+        return next((d for d in own if d.id not in self.undone), None)
+
+    def redoable(self, reviewer: str) -> Decision | None:
+        """The decision that this reviewer's next redo restores: their latest undone one, if no new one followed."""
+        for d in reversed(self.log):
+            if d.reviewer == reviewer and not isinstance(d.action, Redo):
+                if not isinstance(d.action, Undo):
+                    return None
+                if d.action.decision in self.undone:
+                    return self.log[self._positions[d.action.decision]]
+        return None
 
 
-def standing(log: Sequence[Decision]) -> Standing:
-    """Which decisions count. Takes time in proportion to the log."""
-    undone, resolved, faults = _switches(log)
-    dropped = frozenset(id for drop in resolved.values() for id in drop)
-    active = [d for d in log if not isinstance(d.action, ABOUT_DECISIONS) and d.id not in undone | dropped]
-    groups = _disagreements(active)
-    held = {d.id for group in groups for d in group.decisions}
-    repeated = _repeated([d for d in active if d.id not in held])
-    left_out = held | {d.id for d in repeated}
-    effective = tuple(d for d in active if d.id not in left_out)
-    return Standing(effective, groups, repeated, frozenset(undone), dropped, faults)
+# --- opposed decisions
 
 
-def last_undoable(log: Sequence[Decision], reviewer: str) -> Decision | None:
-    """What this reviewer's next undo takes back: the latest decision of theirs that is not undone."""
-    undone, _, _ = _switches(log)
-    own = (d for d in reversed(log) if d.reviewer == reviewer and not isinstance(d.action, Undo | Redo))
-    return next((d for d in own if d.id not in undone), None)
+def _claims(d: Decision) -> Iterator[tuple[object, _Claim]]:
+    """The objects that a decision is about, each with what it states: tracks of a video, or predictions of a file."""
+    match d.action:
+        case Keep():
+            if d.verdict == "unclear":  # contradicts nothing
+                return
+            first, last = d.frames or (0, _END)
+            keys: list[object] = [(d.video_id, ref) for ref in d.tracks]
+            if not keys and d.prediction:
+                keys = [(d.prediction.sha256, d.prediction.place)]
+            yield from ((key, _Claim(d, "", first, last)) for key in keys)
+        case AddTrack():
+            yield ("added", d.video_id), _Claim(d, "added")
+            if d.prediction:
+                yield (d.prediction.sha256, d.prediction.place), _Claim(d)
+        case AcceptMasks(track, first, new):
+            yield (d.video_id, track), _Claim(d, "masks", first, first + len(new) - 1)
+        case ReplaceMask(track, frame, _):
+            yield (d.video_id, track), _Claim(d, "masks", frame, frame)
+        case DeleteFrames(track, first, last):
+            yield (d.video_id, track), _Claim(d, "masks", first, last)
+        case SplitTrack(track, at):
+            yield (d.video_id, track), _Claim(d, "masks", at)
+        case SwapIdentities(track, other, at):
+            yield from (((d.video_id, ref), _Claim(d, "masks", at)) for ref in (track, other))
+        case MergeTracks(track, other):
+            yield from (((d.video_id, track), _Claim(d, "masks")), ((d.video_id, other), _Claim(d)))
+        case DeleteTrack(track):
+            yield (d.video_id, track), _Claim(d)
+        case ChangeClass(track, _):
+            yield (d.video_id, track), _Claim(d, "class")
+        case MarkCrowd(track, _):
+            yield (d.video_id, track), _Claim(d, "crowd")
 
 
-def last_redoable(log: Sequence[Decision], reviewer: str) -> Decision | None:
-    """What this reviewer's next redo brings back: what they undid last, if they decided nothing since."""
-    undone, _, _ = _switches(log)
-    by_id = {d.id: d for d in log}
-    for d in reversed(log):
-        if d.reviewer != reviewer or isinstance(d.action, Redo):
-            continue
-        if not isinstance(d.action, Undo):
-            return None
-        if d.action.decision in undone:
-            return by_id[d.action.decision]
-    return None
+def _opposed_pairs(claims: Sequence[_Claim]) -> Iterator[tuple[_Claim, _Claim]]:
+    """Pairs of claims about one object, in the log's order, that cannot both count."""
+    if len({claim.decision.reviewer for claim in claims}) < 2:
+        return
+    latest = {claim.decision.reviewer: i for i, claim in enumerate(claims)}
+    # A later decision of the same reviewer revokes an earlier "keep".
+    claims = [
+        claim
+        for i, claim in enumerate(claims)
+        if not isinstance(claim.decision.action, Keep) or latest[claim.decision.reviewer] == i
+    ]
+    yield from (pair for pair in combinations(claims, 2) if _contradict(*pair))
 
 
-def tally(log: Sequence[Decision]) -> dict[str, Counter[str]]:
-    """Reviewer -> verdict -> how many decisions that are not undone, reviewers by name."""
-    undone, _, _ = _switches(log)
-    found: dict[str, Counter[str]] = {reviewer: Counter() for reviewer in sorted({d.reviewer for d in log})}
-    for d in log:
-        if d.verdict is not None and d.id not in undone:
-            found[d.reviewer][d.verdict] += 1
-    return found
+def _contradict(a: _Claim, b: _Claim) -> bool:
+    one, two = a.decision, b.decision
+    if one.reviewer == two.reviewer or a.first > b.last or b.first > a.last:
+        return False
+    if isinstance(one.action, AddTrack) and isinstance(two.action, AddTrack) and a.aspect == b.aspect == "added":
+        if _content(one) == _content(two):
+            return False
+        tracks = ([mask and mask.rle for mask in action.masks] for action in (one.action, two.action))
+        return masks.track_iou(*tracks) >= _SAME_OBJECT
+    right = (one.verdict == "label is right", two.verdict == "label is right")
+    if right[0] != right[1]:
+        return True
+    if isinstance(one.action, Keep) or isinstance(two.action, Keep):
+        return False
+    return (not a.aspect or not b.aspect or a.aspect == b.aspect) and _content(one) != _content(two)
 
 
-def summary(decision: Decision, names: Mapping[int, str] | None = None) -> str:
-    """A few words: "label is wrong, delete track 5". names: of the categories, where they are known."""
-    action = decision.action
-    if isinstance(action, Keep):
-        words = f"track {' and '.join(map(str, decision.tracks))}" if decision.tracks else ""
-    else:
-        values = {key: getattr(action, key) for key in action.__struct_fields__}
-        category = values.get("category_id", 0)
-        values["class"] = (names or {}).get(category, f"class {category}").replace("_", " ")
-        values["last"] = values.get("last", values.get("first", 0) + len(values.get("masks", ())) - 1)
-        values["drop"] = " and ".join(values.get("drop", ()))
-        words = _PHRASES[type(action)].format_map(values)
-    return ", ".join(part for part in (decision.verdict, words) if part)
+def _content(d: Decision) -> bytes:
+    """Equal for decisions that have the same effect."""
+    action = d.action
+    if isinstance(action, SwapIdentities) and str(action.track) > str(action.other):
+        action = SwapIdentities(action.other, action.track, action.at)
+    return msgspec.json.encode((d.video_id, action))
 
+
+# --- in words
 
 _PHRASES: Mapping[type, str] = {
     AcceptMasks: "take other masks for track {track}, frames {first} to {last}",
@@ -138,182 +296,16 @@ _PHRASES: Mapping[type, str] = {
 }
 
 
-def _switches(log: Sequence[Decision]) -> tuple[set[str], dict[str, tuple[str, ...]], dict[str, str]]:
-    """What is undone; what each resolve that counts drops; and what could not be done."""
-    undone: set[str] = set()
-    seen: dict[str, Decision] = {}
-    faults: dict[str, str] = {}
-    for d in log:
-        if isinstance(d.action, Undo | Redo):
-            fault = _switch(d.action, seen, undone)
-        elif isinstance(d.action, Resolve):
-            named = [id for id in (d.action.keep, *d.action.drop) if id is not None]
-            fault = next((f"there is no decision {id} before it" for id in named if id not in seen), None)
-        else:
-            fault = None
-        if fault:
-            faults[d.id] = fault
-        seen[d.id] = d
-    good = (d for d in log if d.id not in faults and d.id not in undone)
-    return undone, _resolved(good), faults
-
-
-def _switch(action: Undo | Redo, seen: Mapping[str, Decision], undone: set[str]) -> str | None:
-    target = seen.get(action.decision)
-    if target is None:
-        return f"there is no decision {action.decision} before it"
-    if isinstance(target.action, Undo | Redo):
-        return f"decision {action.decision} is itself an {name_of(target.action)}"
-    if isinstance(action, Undo) == (action.decision in undone):
-        return f"decision {action.decision} is {'undone already' if isinstance(action, Undo) else 'not undone'}"
-    undone.symmetric_difference_update({action.decision})
-    return None
-
-
-def _resolved(log: Iterable[Decision]) -> dict[str, tuple[str, ...]]:
-    """Resolve -> what it drops. A later one that keeps what an earlier one drops has the last word."""
-    found: dict[str, tuple[str, ...]] = {}
-    for d in log:
-        if isinstance(d.action, Resolve):
-            kept = d.action.keep
-            found = {id: tuple(x for x in drop if x != kept) for id, drop in found.items()}
-            found[d.id] = d.action.drop
-    return found
-
-
-# --- who disagrees
-
-
-class _Claim(NamedTuple):
-    """What a decision says of one object. aspect: "" for all of it. frames: first and last."""
-
-    decision: Decision
-    aspect: str
-    first: int
-    last: int
-
-
-def _disagreements(active: Sequence[Decision]) -> tuple[Disagreement, ...]:
-    """Groups of decisions that are joined by disagreement, in the log's order."""
-    claims: dict[object, list[_Claim]] = defaultdict(list)
-    for d in active:
-        for key, claim in _claims(d):
-            claims[key].append(claim)
-    joined: dict[str, set[str]] = defaultdict(set)
-    pairs = [pair for own in claims.values() for pair in _opposed(own)] + list(_twice_added(active))
-    for a, b in pairs:
-        joined[a.id].add(b.id)
-        joined[b.id].add(a.id)
-    return tuple(_groups(active, joined))
-
-
-def _claims(d: Decision) -> Iterable[tuple[object, _Claim]]:
-    action = d.action
+def summary(decision: Decision, names: Mapping[int, str] | None = None) -> str:
+    """A short description such as "label is wrong, delete track 5". names: of the categories, where they are known."""
+    action = decision.action
     if isinstance(action, Keep):
-        if d.verdict == "unclear":  # says nothing against anybody
-            return
-        first, last = d.frames or (0, _END)
-        keys: list[object] = [(d.video_id, ref) for ref in d.tracks]
-        if not keys and d.prediction:
-            keys = [(d.prediction.sha256, d.prediction.place)]
-        for key in keys:
-            yield key, _Claim(d, "", first, last)
-    elif isinstance(action, AddTrack):
-        if d.prediction:
-            yield (d.prediction.sha256, d.prediction.place), _Claim(d, "", 0, _END)
+        words = f"track {' and '.join(map(str, decision.tracks))}" if decision.tracks else ""
     else:
-        for ref, aspect, first, last in _touched(action):
-            yield (d.video_id, ref), _Claim(d, aspect, first, last)
-
-
-def _touched(action: object) -> Iterable[tuple[object, str, int, int]]:
-    match action:
-        case AcceptMasks(track, first, found):
-            yield track, "masks", first, first + len(found) - 1
-        case ReplaceMask(track, frame, _):
-            yield track, "masks", frame, frame
-        case DeleteFrames(track, first, last):
-            yield track, "masks", first, last
-        case SplitTrack(track, at):
-            yield track, "masks", at, _END
-        case SwapIdentities(track, other, at):
-            yield from ((track, "masks", at, _END), (other, "masks", at, _END))
-        case MergeTracks(track, other):
-            yield from ((track, "masks", 0, _END), (other, "", 0, _END))
-        case DeleteTrack(track):
-            yield track, "", 0, _END
-        case ChangeClass(track, _):
-            yield track, "class", 0, _END
-        case MarkCrowd(track, _):
-            yield track, "crowd", 0, _END
-
-
-def _opposed(claims: list[_Claim]) -> Iterable[tuple[Decision, Decision]]:
-    if len({claim.decision.reviewer for claim in claims}) < 2:
-        return
-    latest = {claim.decision.reviewer: i for i, claim in enumerate(claims)}
-    # Who looked again and then decided something else has taken the earlier "keep" back.
-    claims = [
-        claim
-        for i, claim in enumerate(claims)
-        if not isinstance(claim.decision.action, Keep) or latest[claim.decision.reviewer] == i
-    ]
-    yield from ((a.decision, b.decision) for a, b in combinations(claims, 2) if _contradict(a, b))
-
-
-def _contradict(a: _Claim, b: _Claim) -> bool:
-    one, two = a.decision, b.decision
-    if one.reviewer == two.reviewer or a.first > b.last or b.first > a.last:
-        return False
-    right = (one.verdict == "label is right", two.verdict == "label is right")
-    if right[0] != right[1]:
-        return True
-    if isinstance(one.action, Keep) or isinstance(two.action, Keep):
-        return False
-    return (not a.aspect or not b.aspect or a.aspect == b.aspect) and _content(one) != _content(two)
-
-
-def _content(d: Decision) -> bytes:
-    """The same for decisions that do the same."""
-    action = d.action
-    if isinstance(action, SwapIdentities) and str(action.track) > str(action.other):
-        action = SwapIdentities(action.other, action.track, action.at)
-    return msgspec.json.encode((d.video_id, action))
-
-
-def _twice_added(active: Sequence[Decision]) -> Iterable[tuple[Decision, Decision]]:
-    """Tracks that different reviewers added for what is one object."""
-    added: dict[int, list[tuple[Decision, AddTrack]]] = defaultdict(list)
-    for d in active:
-        if isinstance(d.action, AddTrack):
-            added[d.video_id].append((d, d.action))
-    for own in added.values():
-        for (a, first), (b, second) in combinations(own, 2):
-            if a.reviewer != b.reviewer and _content(a) != _content(b) and _overlap(first, second) >= _SAME_OBJECT:
-                yield a, b
-
-
-def _overlap(a: AddTrack, b: AddTrack) -> float:
-    return masks.track_iou([m and m.rle for m in a.masks], [m and m.rle for m in b.masks])
-
-
-def _groups(active: Sequence[Decision], joined: Mapping[str, set[str]]) -> Iterable[Disagreement]:
-    done: set[str] = set()
-    for d in active:
-        if d.id in joined and d.id not in done:
-            group, new = set(), {d.id}
-            while new:
-                group |= new
-                new = set().union(*(joined[id] for id in new)) - group
-            done |= group
-            yield Disagreement(d.video_id, tuple(x for x in active if x.id in group))
-
-
-def _repeated(active: Sequence[Decision]) -> tuple[Decision, ...]:
-    """Of several reviewers who do the same, the first does it."""
-    first: dict[bytes, str] = {}
-    found = []
-    for d in active:
-        if not isinstance(d.action, Keep) and first.setdefault(_content(d), d.reviewer) != d.reviewer:
-            found.append(d)
-    return tuple(found)
+        values = {key: getattr(action, key) for key in action.__struct_fields__}
+        category = values.get("category_id", 0)
+        values["class"] = (names or {}).get(category, f"class {category}").replace("_", " ")
+        values["last"] = values.get("last", values.get("first", 0) + len(values.get("masks", ())) - 1)
+        values["drop"] = " and ".join(values.get("drop", ()))
+        words = _PHRASES[type(action)].format_map(values)
+    return ", ".join(part for part in (decision.verdict, words) if part)

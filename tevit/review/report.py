@@ -19,7 +19,7 @@ from tevit.results import Track, VideoResult
 from tevit.review.apply import Corrected
 from tevit.review.changes import COLUMNS, Change, class_name, find_changes, rows
 from tevit.review.decisions import VERDICTS, Decision
-from tevit.review.log import summary, tally
+from tevit.review.log import LogState, summary
 
 FIGURES = ("AP", "AP50", "AP75", "AR1", "AR10")
 _PICTURES = 400  # more make the page too large to open
@@ -181,7 +181,7 @@ def _compared_row(name: str, before: float, after: float) -> str:
 
 
 def _reviewers(log: Sequence[Decision]) -> str:
-    counts = tally(log)
+    counts = LogState(log).verdict_counts
     head = "".join(f"<th>{verdict}</th>" for verdict in VERDICTS)
     body = "".join(_reviewer_row(name, [own[verdict] for verdict in VERDICTS]) for name, own in counts.items())
     table = f"<table><tr><th class=text></th>{head}</tr>{body}</table>" if counts else '<p class="note">None.</p>'

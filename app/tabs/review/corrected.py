@@ -52,7 +52,7 @@ class Originals:
     def now(self, video: int, ledger: IndexedLog) -> Now:
         """A video as the log has it. Raises: ValueError where its masks cannot be read."""
         found = correct(self._labels(video), ledger.of_video(video), only_fitting=True)
-        made = {id: self._highest + ledger.makers[id] for id in found.new_ids}
+        made = {id: self._highest + ledger.track_numbers[id] for id in found.new_ids}
         numbers = {number: made[id] for id, number in found.new_ids.items()}
         result = parse_dataset(found.data, "the corrected labels").video(video)
         tracks = tuple(replace(track, id=numbers.get(track.id, track.id)) for track in result.tracks)

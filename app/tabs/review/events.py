@@ -157,7 +157,7 @@ class Review:
         if said.item != self.looking.name(page):
             raise ValueError("This question is not the one that is open any more: nothing was saved.")
         with self.reviewing.ledger() as ledger:
-            chosen = self._chosen(page, said, ledger.added(page.key))
+            chosen = self._chosen(page, said, ledger.added_track(page.key))
         self.reviewing.append(chosen.decision(self.reviewing.hash, said.reviewer, said.note))
         with self.reviewing.ledger() as ledger:
             place = self.looking.open_from(page, ledger, page.place + 1)

@@ -87,11 +87,11 @@ class Looking:
         """The next question that nobody has answered, round the queue's end; None where there is none."""
         count = len(page.keys)
         places = ((start + step) % count for step in range(count))
-        return next((place for place in places if ledger.done(page.keys[place]) is None), None)
+        return next((place for place in places if ledger.status(page.keys[place]) is None), None)
 
     def done(self, page: Page, ledger: IndexedLog) -> int:
         """How many questions are answered."""
-        return sum(ledger.done(key) is not None for key in page.keys)
+        return sum(ledger.status(key) is not None for key in page.keys)
 
     def name(self, page: Page) -> str:
         """Of the question that is open: the same wherever it is asked."""
@@ -103,7 +103,7 @@ class Looking:
         first, last = max(0, page.place - panels.AROUND), min(total, page.place + panels.AROUND + 1)
         rows = []
         for place in range(first, last):
-            item, done = page.queue[place].item, ledger.done(page.keys[place])
+            item, done = page.queue[place].item, ledger.status(page.keys[place])
             name = self.reviewing.project.info(item.video_id).name
             rows.append((place, item, name, ", ".join(done.reviewers) if done else ""))
         return panels.queue(rows, page.place, decided, total, (first, total - last))
@@ -158,7 +158,7 @@ class Looking:
 
     def _labels(self, page: Page, ledger: IndexedLog) -> Sequence[int]:
         """The labels that the question is about: also one that was made of the prediction."""
-        added = ledger.added(page.key)
+        added = ledger.added_track(page.key)
         made = page.now.made.get(added.id) if added is not None and page.now is not None else None
         return page.item.annotation_ids if made is None else (*page.item.annotation_ids, made)
 
@@ -175,7 +175,7 @@ class Looking:
         names, info = project.dataset.categories, project.info(item.video_id)
         page.answers = answers.by_key(self.reviewing.choices(page.asked))
         several = len({asked.model for asked in page.queue}) > 1
-        added = ledger.added(page.key)
+        added = ledger.added_track(page.key)
         return {
             "turn": page.turn,
             "item": self.name(page),
@@ -185,7 +185,7 @@ class Looking:
             "where": f"{info.name}, frame {item.frame}{f' · {page.asked.model}' if several else ''}",
             "sides": panels.sides(item, *page.results),
             "answers": panels.buttons(page.answers),
-            "decided": [panels.words_of(d, names) for d in ledger.of(page.key)],
+            "decided": [panels.words_of(d, names) for d in ledger.of_key(page.key)],
             "token": page.show.token if page.show else "",
             "size": list(info.size_hw),
             "isLabel": bool(item.annotation_ids or added),

@@ -108,12 +108,12 @@ class Reviewing:
     def undo(self, reviewer: str) -> Decision | None:
         """Take back this reviewer's latest decision; returns it, None where there is none."""
         with self.ledger() as ledger:
-            return self._switch(ledger.last(reviewer), Undo, reviewer)
+            return self._switch(ledger.undoable(reviewer), Undo, reviewer)
 
     def redo(self, reviewer: str) -> Decision | None:
         """Bring back what this reviewer took back last."""
         with self.ledger() as ledger:
-            return self._switch(ledger.next(reviewer), Redo, reviewer)
+            return self._switch(ledger.redoable(reviewer), Redo, reviewer)
 
     def _switch(self, target: Decision | None, action: Callable[[str], Undo | Redo], reviewer: str) -> Decision | None:
         if target is not None:

@@ -103,7 +103,7 @@ def progress(ledger: IndexedLog, done: int, total: int) -> str:
         f'<div class="bar" role="progressbar" aria-label="decided" aria-valuemin="0" aria-valuemax="{total}" '
         f'aria-valuenow="{done}"><i style="width:{share:.1f}%"></i></div>'
     )
-    counts, sum_of = ledger.counts, Counter[Verdict]()
+    counts, sum_of = ledger.verdict_counts, Counter[Verdict]()
     for own in counts.values():
         sum_of.update(own)
     said = _counted(sum(sum_of.values()), "decision") + " by " + _counted(len(counts), "reviewer")

@@ -16,17 +16,14 @@ from tevit.masks import json as segmentations
 from tevit.masks import ops as masks
 from tevit.review import (
     Decision,
+    LogState,
     apply,
     check_applicable,
     content_hash,
     correct,
     decide,
     from_line,
-    last_redoable,
-    last_undoable,
     parse_log,
-    standing,
-    tally,
     to_line,
 )
 from tevit.review import decisions as do
@@ -148,7 +145,7 @@ def test_apply_is_deterministic_pure_and_valid(tmp_path_factory, log):
 @settings(max_examples=60, deadline=None)
 @given(logs(), st.data())
 def test_undoing_everything_in_any_order_restores_the_labels(log, data):
-    undone = standing(log).undone
+    undone = LogState(log).undone
     left = [d for d in log if not isinstance(d.action, do.Undo | do.Redo) and d.id not in undone]
     order = data.draw(st.permutations(left))
     log = [*log, *(made(do.Undo(d.id)) for d in order)]
@@ -162,13 +159,31 @@ def test_undoing_everything_in_any_order_restores_the_labels(log, data):
 def test_redo_brings_back_what_undo_took(log):
     original = as_bytes(labels())
     once = correct(original, log, only_fitting=True).data
-    last = last_undoable(log, "ann")
+    last = LogState(log).undoable("ann")
     if last is not None:
         log = [*log, made(do.Undo(last.id), "ann")]
-        assert last_redoable(log, "ann") == last
+        assert LogState(log).redoable("ann") == last
         log = [*log, made(do.Redo(last.id), "ann")]
-        assert last_undoable(log, "ann") == last != last_redoable(log, "ann")
+        assert LogState(log).undoable("ann") == last != LogState(log).redoable("ann")
         assert correct(original, log, only_fitting=True).data == once
+
+
+def outcome(state: LogState) -> tuple:
+    logs = state.effective, state.disagreements, state.repeated
+    users = [(state.undoable(name), state.redoable(name)) for name in ("ann", "ben", "eve")]
+    counts = {name: +counts for name, counts in state.verdict_counts.items()}
+    return *logs, state.undone, state.dropped, state.faults, counts, users
+
+
+@settings(max_examples=150, deadline=None)
+@given(logs(), st.lists(st.booleans(), min_size=10, max_size=10))
+def test_an_incremental_state_equals_one_of_the_whole_log(log, reads):
+    state = LogState()
+    for place, decision in enumerate(log):
+        state.add([decision])
+        if reads[place]:  # results read in between must not change later ones
+            assert outcome(state) == outcome(LogState(log[: place + 1]))
+    assert outcome(state) == outcome(LogState(log))
 
 
 movers = st.one_of(
@@ -349,7 +364,7 @@ def test_a_double_id_and_a_wrong_length_do_not_fit():
 
 def test_reviewers_who_disagree_leave_the_label_until_it_is_resolved():
     keep, delete = made(do.Keep(), "ann", tracks=[15]), made(do.DeleteTrack(15), "ben")
-    found = standing([keep, delete]).disagreements
+    found = LogState([keep, delete]).disagreements
     assert len(found) == 1 and found[0].decisions == (keep, delete)
     said = "video 5: ann says 'label is right, track 15' (decision {}); ben says 'label is wrong, delete track 15'"
     assert str(found[0]).startswith(said.format(keep.id))
@@ -357,9 +372,9 @@ def test_reviewers_who_disagree_leave_the_label_until_it_is_resolved():
     for winner, loser, left in ((keep, delete, True), (delete, keep, False)):
         resolve = made(do.Resolve(winner.id, (loser.id,)), "eve")
         log = [keep, delete, resolve]
-        assert not standing(log).disagreements
+        assert not LogState(log).disagreements
         assert (track(apply(labels(), log), 15) is not None) == left
-        assert standing([*log, made(do.Undo(resolve.id), "eve")]).disagreements == found
+        assert LogState([*log, made(do.Undo(resolve.id), "eve")]).disagreements == found
     assert apply(labels(), [keep, delete, made(do.Resolve(None, (keep.id, delete.id)), "eve")]) == labels()
 
 
@@ -385,20 +400,20 @@ PAIRS: list[tuple[do.Action, do.Action, bool]] = [
 @pytest.mark.parametrize(("first", "second", "against"), PAIRS)
 def test_who_disagrees(first, second, against):
     log = [made(first, "ann"), made(second, "ben")]
-    assert bool(standing(log).disagreements) == against
-    assert not standing([made(first, "ann"), made(second, "ann")]).disagreements
-    assert not standing([log[0], log[1], made(do.Undo(log[0].id), "ann")]).disagreements
+    assert bool(LogState(log).disagreements) == against
+    assert not LogState([made(first, "ann"), made(second, "ann")]).disagreements
+    assert not LogState([log[0], log[1], made(do.Undo(log[0].id), "ann")]).disagreements
 
 
 def test_the_same_by_two_reviewers_is_done_once():
     log = [made(do.SwapIdentities(11, 12, 3), "ann"), made(do.SwapIdentities(12, 11, 3), "ben")]
-    assert apply(labels(), log) == apply(labels(), log[:1]) and standing(log).repeated == (log[1],)
+    assert apply(labels(), log) == apply(labels(), log[:1]) and LogState(log).repeated == (log[1],)
 
 
 def test_one_object_added_twice_is_a_disagreement():
     a, b, far = (to_mask(masks.encode(make.rectangle(*box))) for box in ((0, 0, 4, 4), (0, 0, 4, 5), (4, 6, 6, 9)))
     adds = [made(do.AddTrack(4, (m,) * LENGTH), who) for m, who in ((a, "ann"), (b, "ben"), (far, "eve"))]
-    assert standing(adds).disagreements[0].decisions == tuple(adds[:2])
+    assert LogState(adds).disagreements[0].decisions == tuple(adds[:2])
     assert len(apply(labels(), adds)["annotations"]) == 5
 
 
@@ -406,23 +421,21 @@ def test_a_prediction_that_one_adds_and_another_refuses():
     seen = PredictionRef("r.json", "a" * 64, 3)
     new = to_mask(masks.encode(make.rectangle(2, 2, 4, 4)))
     log = [made(do.Keep(), "ann", prediction=seen), made(do.AddTrack(4, (new,) * LENGTH), "ben", prediction=seen)]
-    assert standing(log).disagreements and apply(labels(), log) == labels()
+    assert LogState(log).disagreements and apply(labels(), log) == labels()
     unclear = made(do.Keep(), "eve", verdict="unclear", prediction=seen)
-    assert not standing([unclear, log[1]]).disagreements
+    assert not LogState([unclear, log[1]]).disagreements
 
 
 def test_a_change_of_mind_takes_back_ones_own_verdict():
     log = [made(do.Keep(), "ann", tracks=[15]), made(do.DeleteTrack(15), "ann"), made(do.DeleteTrack(15), "ben")]
-    assert not standing(log).disagreements and track(apply(labels(), log), 15) is None
+    assert not LogState(log).disagreements and track(apply(labels(), log), 15) is None
 
 
 def test_a_tally_leaves_out_what_is_undone():
     log = [made(do.Keep(), "ben"), made(do.DeleteTrack(11), "ann"), made(do.DeleteTrack(12), "ann")]
     log.append(made(do.Undo(log[1].id), "ann"))
-    assert tally(log) == {"ann": {"label is wrong": 1}, "ben": {"label is right": 1}} and list(tally(log)) == [
-        "ann",
-        "ben",
-    ]
+    counts = LogState(log).verdict_counts
+    assert counts == {"ann": {"label is wrong": 1}, "ben": {"label is right": 1}} and list(counts) == ["ann", "ben"]
 
 
 # --- lines

@@ -18,7 +18,7 @@ from app.tabs.review.log_state import IndexedLog, decision_key
 from app.tabs.review.session import Asked, Reviewing
 from tests.tevit.review.test_queue import corrections
 from tevit.io.ytvis import parse_dataset
-from tevit.review import correct, standing, tally
+from tevit.review import LogState, correct
 from tevit.review.decisions import (
     AddTrack,
     ChangeClass,
@@ -54,17 +54,18 @@ def switch(action: Undo | Redo, reviewer: str = "anna") -> Decision:
     return decide(HASH, 0, None, action, reviewer)
 
 
-def test_the_ledger_says_what_the_whole_log_says():
+def test_a_log_indexed_step_by_step_equals_the_state_of_the_whole_log():
     one, two, other = said(1), said(2), said(1, "ben", "label is right")
     log = [one, two, other, switch(Undo(two.id)), switch(Undo(two.id)), switch(Redo(two.id)), switch(Undo(one.id))]
     ledger = IndexedLog()
     for end in range(len(log)):
         ledger.add(log[end : end + 1])
-        assert {k: +v for k, v in ledger.counts.items()} == {k: +v for k, v in tally(log[: end + 1]).items()}
-        assert ledger.undone == standing(log[: end + 1]).undone
-        assert len(ledger.disagreements) == len(standing(log[: end + 1]).disagreements)
-    assert ledger.next("anna") == one and ledger.last("anna") == two and ledger.last("ben") == other
-    done = ledger.done(decision_key(one))
+        whole = LogState(log[: end + 1])
+        assert {k: +v for k, v in ledger.verdict_counts.items()} == {k: +v for k, v in whole.verdict_counts.items()}
+        assert ledger.undone == whole.undone
+        assert len(ledger.disagreements) == len(whole.disagreements)
+    assert ledger.redoable("anna") == one and ledger.undoable("anna") == two and ledger.undoable("ben") == other
+    done = ledger.status(decision_key(one))
     assert done is not None and done.reviewers == ("ben",)
 
 
@@ -75,7 +76,9 @@ def test_ten_thousand_decisions_cost_no_more_than_the_new_ones():
     begin = time.perf_counter()
     ledger.add([said(10_001)])
     assert (
-        ledger.done(decision_key(said(10_001))) is not None and len(ledger.disagreements) == 0 and ledger.last("anna")
+        ledger.status(decision_key(said(10_001))) is not None
+        and len(ledger.disagreements) == 0
+        and ledger.undoable("anna")
     )
     assert time.perf_counter() - begin < 0.5
 
@@ -160,12 +163,12 @@ def test_what_was_added_of_a_prediction_is_found_by_it(reviewing: Reviewing):
     reviewing.append(changed)
     with reviewing.ledger() as ledger:
         key = reviewing.key(asked)
-        assert ledger.added(key) == add and ledger.of(key) == (add, changed)
+        assert ledger.added_track(key) == add and ledger.of_key(key) == (add, changed)
         number = reviewing.now(1, ledger).made[add.id]
         assert next(t for t in reviewing.now(1, ledger).result.tracks if t.id == number).category_id == 3
     assert [reviewing.undo("anna"), reviewing.undo("anna")] == [changed, add]
     with reviewing.ledger() as ledger:
-        assert ledger.added(key) is None
+        assert ledger.added_track(key) is None
 
 
 def test_a_log_is_taken_as_far_as_it_fits(reviewing: Reviewing):

@@ -121,10 +121,10 @@ def _elsewhere(gt: Path, predictions: Sequence[Path], home: Path) -> dict:
 
 def _open(gt: Path, predictions: Sequence[Path]) -> dict:
     """In this process: everything that a page asks for, from opening on."""
-    from app.analysis import plots
     from app.analysis.filter import select
     from app.analysis.service import EvaluationService
     from app.projects.opening import open_project
+    from app.tabs.errors import views
 
     started = time.perf_counter()
     project = open_project(gt, None, predictions)
@@ -133,7 +133,8 @@ def _open(gt: Path, predictions: Sequence[Path]) -> dict:
     if now.comparison is None:
         raise ValueError(now.words)
     findings = now.comparison
-    _ = findings.figures, plots.above(findings), plots.below(findings, select(findings))
+    _ = views.error_types(findings), views.figures(findings), views.error_groups(findings)
+    _ = views.below(findings, select(findings), 0)
     opened = time.perf_counter() - started
     return {
         "open_seconds": opened,
@@ -145,9 +146,9 @@ def _open(gt: Path, predictions: Sequence[Path]) -> dict:
 
 
 def _parts(desk, findings) -> dict[str, list[float]]:
-    from app.analysis import plots
     from app.analysis.filter import Filter, select
     from app.analysis.matches import video_rows
+    from app.tabs.errors import views
     from tevit.evaluation.errors import Limits
 
     model = findings.models[0].name
@@ -162,16 +163,17 @@ def _parts(desk, findings) -> dict[str, list[float]]:
     def filtered(chosen: Filter) -> None:
         selection = select(findings, chosen)
         _ = [findings.row(index) for index in selection.rows[:50].tolist()]
-        plots.below(findings, selection)
+        views.below(findings, selection, 0)
 
     def moved(cutoff: float) -> None:
         at = desk.with_limits(findings, Limits(), cutoff)
         selection = select(at)
-        _ = at.figures, plots.types(at), plots.recall(at), plots.thresholds(at)
-        _ = plots.classes(at), plots.below(at, selection)
+        _ = at.figures, views.error_types(at), views.precision_recall(at), views.ap_by_threshold(at)
+        _ = views.ap_by_class(at), views.below(at, selection, 0)
 
     def rest(cutoff: float) -> None:
-        plots.above(desk.with_limits(findings, Limits(), cutoff))
+        at = desk.with_limits(findings, Limits(), cutoff)
+        _ = views.figures(at), views.error_groups(at)
 
     ids = [found.id for found in video_rows(findings.project, findings)[:: max(1, len(findings.video_places) // 10)]]
     works = {

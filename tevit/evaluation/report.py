@@ -1,231 +1,156 @@
 """The report on one model's errors as one HTML file that works offline."""
 
-import json
 import os
 from collections import Counter
-from html import escape
-from importlib.resources import files
-from pathlib import Path
+from dataclasses import asdict
+from typing import Any
 
 import numpy as np
 
+from tevit.evaluation import charts
 from tevit.evaluation.api import Evaluation
-from tevit.evaluation.curves import mean_of_known
 from tevit.evaluation.error_table import ErrorRecord, Errors
 from tevit.evaluation.errors import TYPES
-from tevit.evaluation.matching import IOU_THRESHOLDS
 from tevit.evaluation.oracle import Gap, Gaps
 from tevit.evaluation.tables import gain, heading, percent
 from tevit.io.files import atomic
+from tevit.rendering import render
 
-_WORST = 10  # of each kind
-_CLASSES = 60
+MAX_ERRORS = 10  # of each type, in the table of the most expensive ones
+FIGURE_NAMES = ("AP", "AP50", "AP75", "AR1", "AR10", "APs", "APm", "APl")
 MEANINGS = {
     "classification": "in place, wrong class",
     "spatial": "right class, near the object in most frames, masks too poor",
     "temporal": "right class, on the object in some frames only",
     "both": "wrong class and out of place",
-    "duplicate": "a better prediction has found the object already",
+    "duplicate": "a better prediction matches the object already",
     "background": "on nothing",
-    "missed": "truths that no prediction comes near",
+    "missed": "ground truth that no prediction comes near",
 }
 
 
 def write_report(path: str | os.PathLike, title: str, evaluation: Evaluation, errors: Errors, gaps: Gaps) -> None:
-    """Write the page; plotly's script, which draws the figures, goes into it."""
+    """Write the page; it contains plotly's script, which draws the figures."""
     from plotly.offline import get_plotlyjs
 
-    page = files("tevit").joinpath("templates/errors.html").read_text("utf-8")
-    parts = {
-        "title": escape(title),
-        "at": _at(errors),
-        "subtitle": escape(heading(evaluation)),
-        "cards": _cards(evaluation),
-        "types": _types_table(errors),
-        "worst": _worst_table(evaluation, errors),
-        "footer": escape(_footer(evaluation, errors)),
-        "data": json.dumps(page_data(evaluation, errors, gaps)).replace("<", "\\u003c"),
-        "plotly": get_plotlyjs(),
-    }
-    for name, text in parts.items():  # plotly's script comes last: what is in it is not looked through
-        page = page.replace(f"[[{name}]]", text)
+    limits, counts = errors.limits, Counter(record.type for record in errors.records)
+    footer = [
+        f"A prediction matches ground truth from IoU {limits.positive:g}.",
+        f"Below {limits.background:g} a prediction is on nothing.",
+        "The types are TIDE's and TIVE's; AP is the official one of YouTube-VIS.",
+        *(f"Note: {warning}." for warning in evaluation.warnings),
+    ]
+    page = render(
+        "errors.html",
+        title=title,
+        subtitle=heading(evaluation),
+        cards=[(name, percent(evaluation.figures[name])) for name in FIGURE_NAMES],
+        footer=" ".join(footer),
+        at=f"AP{round(100 * limits.positive)}",
+        colours=charts.TYPE_COLOURS,
+        types=[(type, MEANINGS[type], counts[type], gain(errors, errors.dap[type])) for type in TYPES],
+        worst=_worst(evaluation, errors),
+        data=page_data(evaluation, errors, gaps),
+        plotly=get_plotlyjs(),
+    )
     with atomic(path) as temporary:
-        Path(temporary).write_text(page, "utf-8")
+        temporary.write_text(page, "utf-8")
 
 
-def _at(errors: Errors) -> str:
-    """AP50, or what it is with another limit."""
-    return f"AP{round(100 * errors.limits.positive)}"
+def _worst(evaluation: Evaluation, errors: Errors) -> list[tuple[str, ...]]:
+    """The most expensive errors of each type: the cells of the table's rows."""
 
+    def name(id: int | None) -> str:
+        return "" if id is None else evaluation.names.get(id, str(id))
 
-def _cards(evaluation: Evaluation) -> str:
-    def card(name: str) -> str:
-        value = evaluation.figures[name]
-        words = ' class="words"' if value < 0 else ""
-        return f"<div><dt>{name}</dt><dd{words}>{percent(value)}</dd></div>"
-
-    return "".join(map(card, ("AP", "AP50", "AP75", "AR1", "AR10", "APs", "APm", "APl")))
-
-
-def _table(header: list[str], rows: list[list[str]], texts: set[int]) -> str:
-    """Cells are HTML; `texts`: columns that stand to the left."""
-
-    def line(cells: list[str], tag: str) -> str:
-        kinds = [' class="text"' if i in texts else "" for i in range(len(cells))]
-        return (
-            "<tr>" + "".join(f"<{tag}{kind}>{cell}</{tag}>" for kind, cell in zip(kinds, cells, strict=True)) + "</tr>"
-        )
-
-    body = "".join(line(row, "td") for row in rows)
-    return f"<table><thead>{line(header, 'th')}</thead><tbody>{body}</tbody></table>"
-
-
-def _dot(type: str) -> str:
-    return f'<span class="dot" style="background: var(--{type})"></span>{type}'
-
-
-def _types_table(errors: Errors) -> str:
-    counts = Counter(record.type for record in errors.records)
-    rows = [[_dot(type), MEANINGS[type], str(counts[type]), gain(errors, errors.dap[type])] for type in TYPES]
-    return _table(["kind", "what it is", "count", f"d{_at(errors)}"], rows, {0, 1})
-
-
-def _worst_table(evaluation: Evaluation, errors: Errors) -> str:
-    names = {video.id: video.name for video in evaluation.overlaps.inputs.videos}
+    videos = {video.id: video.name for video in evaluation.overlaps.inputs.videos}
     ranked = sorted((r for r in errors.records if r.share > 0), key=lambda record: -record.share)
-    worst = [record for type in TYPES for record in [r for r in ranked if r.type == type][:_WORST]]
-    worst.sort(key=lambda record: -record.share)
-    rows = [
-        [
-            _dot(record.type),
-            escape(names[record.video_id]),
-            _class(evaluation, record.truth_category_id),
-            _class(evaluation, record.category_id),
+    worst = [record for type in TYPES for record in [r for r in ranked if r.type == type][:MAX_ERRORS]]
+    return [
+        (
+            record.type,
+            videos[record.video_id],
+            name(record.truth_category_id),
+            name(record.category_id),
             "" if record.score is None else f"{record.score:.2f}",
             f"{record.iou:.2f}",
             "" if record.worst_frame is None else str(record.worst_frame),
             f"{100 * record.share:.2f}",
-        ]
-        for record in worst
+        )
+        for record in sorted(worst, key=lambda record: -record.share)
     ]
-    header = ["kind", "video", "truth", "prediction", "score", "IoU", "worst frame", "share"]
-    return _table(header, rows, {0, 1, 2, 3}) if rows else '<p class="note">There is nothing to mend.</p>'
 
 
-def _class(evaluation: Evaluation, id: int | None) -> str:
-    return "" if id is None else escape(evaluation.names.get(id, str(id)))
-
-
-def _footer(evaluation: Evaluation, errors: Errors) -> str:
-    limits = errors.limits
-    said = [
-        f"A truth counts as found from IoU {limits.positive:g}.",
-        f"Below {limits.background:g} a prediction is on nothing.",
-        "The kinds are TIDE's and TIVE's; AP is the official one of YouTube-VIS.",
-        *(f"Note: {warning}." for warning in evaluation.warnings),
-    ]
-    return " ".join(said)
-
-
-def page_data(evaluation: Evaluation, errors: Errors, gaps: Gaps) -> dict:
-    """What the page's figures show, ready for JSON; also of use for other views of the same."""
-    counts = Counter(record.type for record in errors.records)
-    precision = evaluation.curves.precision[..., 0, 2]
+def page_data(evaluation: Evaluation, errors: Errors, gaps: Gaps) -> dict[str, Any]:
+    """The data of the page's charts as of `tevit.evaluation.charts`, ready for JSON; None without ground truth."""
+    precision, names = evaluation.curves.precision[..., 0, 2], list(evaluation.names.values())
+    parts = {**gaps.by_length, **{"1 object" if n == "1" else f"{n} objects": p for n, p in gaps.by_instances.items()}}
+    known = errors.ap >= 0
+    curves = [{"name": name, **_recall(precision, k)} for k, name in enumerate(names)]
     return {
-        "known": errors.ap >= 0,
-        "types": [{"name": type, "dap": errors.dap[type], "count": counts[type]} for type in TYPES],
-        "gap": _gap(gaps.whole),
-        "parts": [
-            *({"name": name, **_gap(gap)} for name, gap in gaps.by_length.items()),
-            *({"name": _objects(name), **_gap(gap)} for name, gap in gaps.by_instances.items()),
-        ],
-        "thresholds": IOU_THRESHOLDS.round(2).tolist(),
-        "by_threshold": [mean_of_known(row) for row in precision],
-        **_recall(evaluation, precision),
-        "confusion": confusion(evaluation, errors),
+        "costs": asdict(charts.error_costs(errors.dap, errors.ap)) if known else None,
+        "gap": _gap(gaps.whole) if known else None,
+        "parts": [{"name": name, **_gap(gap)} for name, gap in parts.items() if gap.truths],
+        "thresholds": asdict(charts.ap_by_threshold(precision)) if known else None,
+        "recall": [curve for curve in curves if curve["at50"] is not None],
+        "mean": _recall(precision, None),
+        "confusion": _confusion(evaluation, errors),
         "scores": _scores(errors),
         "lengths": _lengths(evaluation, errors),
+        "colours": {**charts.TYPE_COLOURS, "model": charts.ACCENT},
     }
 
 
-def _objects(name: str) -> str:
-    return "1 object" if name == "1" else f"{name} objects"
+def _gap(gap: Gap) -> dict[str, Any]:
+    """AP and what perfect tracking, classes and masks would add, in points."""
+    return {"ap": round(100 * gap.ap, 3), "gaps": charts.oracle_gaps(gap).values}
 
 
-def _gap(gap: Gap) -> dict:
-    values = {name: getattr(gap, name) for name in ("ap", "tracking", "classification", "masks")}
-    return {"truths": gap.truths, **{name: value if gap.truths else None for name, value in values.items()}}
+def _recall(precision: np.ndarray, category: int | None) -> dict[str, Any]:
+    lines = {f"at{at}": charts.precision_by_recall(precision, k, category) for at, k in ((50, 0), (75, 5))}
+    return {name: line and asdict(line) for name, line in lines.items()}
 
 
-def _recall(evaluation: Evaluation, precision: np.ndarray) -> dict:
-    """precision: (T, R, K)."""
-    known = np.flatnonzero(precision[0, 0] > -1)
-    names = list(evaluation.names.values())
-    curves = [
-        {"name": names[k], "at50": precision[0, :, k].round(3).tolist(), "at75": precision[5, :, k].round(3).tolist()}
-        for k in known
-    ]
-    mean = precision[:, :, known].mean(axis=2) if len(known) else np.zeros(precision.shape[:2])
-    return {"recall": curves, "mean": {"at50": mean[0].round(3).tolist(), "at75": mean[5].round(3).tolist()}}
+def _confusion(evaluation: Evaluation, errors: Errors) -> dict[str, Any] | None:
+    """names: of the classes, "nothing" last. counts and shares as of `ConfusionMatrix`. None: no track counts."""
+
+    def classes(record: ErrorRecord) -> tuple[int | None, int | None] | None:
+        if record.kind == "prediction" and record.type in ("correct", "classification", "background"):
+            return record.truth_category_id if record.type != "background" else None, record.category_id
+        return (record.truth_category_id, None) if record.type == "missed" else None
+
+    places = {id: place for place, id in enumerate(evaluation.names)}
+    pairs = [[-1 if id is None else places[id] for id in pair] for r in errors.records if (pair := classes(r))]
+    truth, predicted = np.array(pairs, np.int64).reshape(-1, 2).T
+    matrix = charts.confusion_matrix(truth, predicted, len(places))
+    names = [*(list(evaluation.names.values())[place] for place in matrix.classes[:-1]), "nothing"]
+    return {"names": names, "counts": matrix.counts, "shares": matrix.shares} if pairs else None
 
 
-def confusion(evaluation: Evaluation, errors: Errors) -> dict:
-    """rows: class names of truths, columns: of predictions, "nothing" last in both; counts of tracks; shares of rows.
-
-    Of very many classes those that are mistaken most often are kept.
-    """
-    pairs = Counter(pair for record in errors.records if (pair := _confused(record)))
-    wrong = Counter(
-        id for (a, b), count in pairs.items() for id in (a, b) if a != b and id is not None for _ in range(count)
-    )
-    present = {id for pair in pairs for id in pair if id is not None}
-    kept = sorted(sorted(present, key=lambda id: (-wrong[id], id))[:_CLASSES])
-    ids = [*kept, None]
-    counts = np.array([[pairs[a, b] for b in ids] for a in ids])
-    names = [*(f"{evaluation.names.get(id, id)}" for id in kept), "nothing"]
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    rows = names if kept else []
-    return {"rows": rows, "columns": rows, "counts": counts.tolist(), "shares": shares.round(4).tolist()}
-
-
-def _confused(record: ErrorRecord) -> tuple[int | None, int | None] | None:
-    """The classes of truth and prediction, None for nothing; None where the record tells nothing about classes."""
-    if record.kind == "prediction" and record.type in ("correct", "classification"):
-        return record.truth_category_id, record.category_id
-    if record.type == "background":
-        return None, record.category_id
-    return (record.truth_category_id, None) if record.type == "missed" else None
-
-
-def _scores(errors: Errors) -> dict:
+def _scores(errors: Errors) -> dict[str, Any] | None:
+    """The histogram with the centres of its bins; None without predictions."""
     counted = [r for r in errors.records if r.kind == "prediction" and r.type != "ignored" and r.score is not None]
-    right = np.array([r.score for r in counted if r.type == "correct"], float)
-    wrong = np.array([r.score for r in counted if r.type != "correct"], float)
-    if not counted:
-        return {"middles": [], "width": 0, "right": [], "wrong": []}
-    every = np.concatenate([right, wrong])
-    edges = np.linspace(min(0.0, every.min()), max(1.0, every.max()), 26)
-    return {
-        "middles": ((edges[1:] + edges[:-1]) / 2).round(6).tolist(),
-        "width": float(edges[1] - edges[0]),
-        "right": np.histogram(right, edges)[0].tolist(),
-        "wrong": np.histogram(wrong, edges)[0].tolist(),
-    }
+    scores, wrong = np.array([r.score for r in counted], float), np.array([r.type != "correct" for r in counted], bool)
+    histogram = charts.score_histogram(scores, wrong, scores)
+    width = histogram.edges[1] - histogram.edges[0]
+    return {**asdict(histogram), "centres": histogram.centres, "width": width} if counted else None
 
 
-def _lengths(evaluation: Evaluation, errors: Errors) -> dict:
-    names = {video.id: video.name for video in evaluation.overlaps.inputs.videos}
-    table = evaluation.overlaps.inputs.ground_truth
-    frames = dict(zip(table.ids.tolist(), evaluation.overlaps.ground_truth_frames.tolist(), strict=True))
-    result = {type: {"x": [], "y": [], "text": []} for type in ("correct", "explained", "missed")}
-    for record in errors.records:
-        if record.kind == "truth" and record.type in result and record.truth_id in frames:
-            points = result[record.type]
-            points["x"].append(frames[record.truth_id])
-            points["y"].append(round(record.iou, 4))
-            points["text"].append(escape(f"{names[record.video_id]}, {_plain(evaluation, record)} {record.truth_id}"))
-    return result
-
-
-def _plain(evaluation: Evaluation, record: ErrorRecord) -> str:
-    return str(evaluation.names.get(record.truth_category_id or 0, record.truth_category_id))
+def _lengths(evaluation: Evaluation, errors: Errors) -> dict[str, Any]:
+    """Type -> points of ground truth with their descriptions."""
+    videos = {video.id: video.name for video in evaluation.overlaps.inputs.videos}
+    lengths = dict(
+        zip(
+            evaluation.overlaps.inputs.ground_truth.ids.tolist(),
+            evaluation.overlaps.ground_truth_frames.tolist(),
+            strict=True,
+        )
+    )
+    tracks = [r for r in errors.records if r.kind == "truth" and r.truth_id in lengths]
+    types, own = [r.type for r in tracks], np.array([lengths[r.truth_id] for r in tracks if r.truth_id is not None])
+    data = charts.iou_by_length(types, own, np.array([record.iou for record in tracks]))
+    text = [
+        f"{videos[r.video_id]}, {evaluation.names.get(r.truth_category_id or 0, r.truth_category_id)} {r.truth_id}"
+        for r in tracks
+    ]
+    return {type: {**asdict(points), "text": [text[row] for row in points.rows]} for type, points in data.items()}

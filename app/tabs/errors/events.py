@@ -3,15 +3,15 @@
 import asyncio
 import itertools
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import gradio as gr
 
 from app import deep_link as view
 from app.analysis.comparison import Comparison
 from app.analysis.filter import NONE, merged, without
-from app.analysis.plots import brushed
 from app.analysis.service import EvaluationTask
 from app.projects.project import Project
 from app.session import QUIET, TICK, Pages, Updates
@@ -31,6 +31,8 @@ from app.tabs.errors.routes import (
 )
 from app.workspace import Workspace
 
+BRUSHES: Mapping[str, Mapping[str, str]] = {"scores": {"x": "scores"}, "lengths": {"x": "lengths", "y": "ious"}}
+"""Plot -> axis -> the filter's range that selecting along it sets."""
 PAUSE = 0.1  # seconds in which a slider that is still moving says so
 
 
@@ -149,12 +151,14 @@ class _ErrorsTab:
         components, wanted = self.components, page.chosen.measure
         try:
             comparison = await asyncio.to_thread(self._comparison, page)
-            drawn = await asyncio.to_thread(lambda: self._views(page) | {components.kinds: panels.kinds(comparison)})
+            drawn = await asyncio.to_thread(
+                lambda: self._views(page) | {components.kinds: panels.error_types(comparison)}
+            )
             if page.chosen.measure == wanted:
                 yield drawn
             for part, draw in (
                 (components.figures, self._figures),
-                (components.lenses, lambda page: panels.lenses(comparison)),
+                (components.lenses, lambda page: panels.error_groups(comparison)),
             ):
                 if page.chosen.measure != wanted:
                     return
@@ -303,6 +307,17 @@ def _side(chosen: ViewSettings, said: Mapping) -> ViewSettings:
         raise ValueError(f"expected side 0 or 1, got {str(side)[:40]!r}")
     model = None if chosen.filter.model is None else chosen.names[side]
     return replace(chosen, side=int(side), filter=replace(chosen.filter, model=model))
+
+
+def brushed(plot: str, ranges: Mapping[str, Sequence[float]]) -> Mapping[str, Any]:
+    """What selecting a range in a plot adds to the filter: for `merged`.
+
+    ranges: "x" and perhaps "y" -> both ends. Raises: ValueError for a plot without such ranges.
+    """
+    axes = BRUSHES.get(plot, {})
+    if not axes or not any(axis in axes for axis in ranges):
+        raise ValueError(f"expected to brush one of {', '.join(BRUSHES)}, got {plot[:40]!r}")
+    return {axes[axis]: list(limits) for axis, limits in ranges.items() if axis in axes}
 
 
 def _brush(chosen: ViewSettings, said: Mapping) -> ViewSettings:

@@ -1,4 +1,4 @@
-"""The HTML of the tab Errors: figures, charts, filter and list. No gradio, no state.
+"""The HTML of the tab Errors: figures, charts, filter and list.
 
 Bars and the confusion matrix are buttons. Lines, histograms and scatter plots are drawn by plotly.js from the figure
 in `data-plot`; beside each stands a list of buttons or a table, for the keyboard and for screen readers.
@@ -9,16 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from app.analysis import plots
-from app.analysis.comparison import OUTCOME_WORDS, OUTCOMES, Comparison, ErrorRow, FigureRow
+from app.analysis.comparison import LENSES, OUTCOME_WORDS, OUTCOMES, Comparison, ErrorRow, FigureRow
 from app.analysis.filter import Selection, as_json, chips
-from app.analysis.plots import COLOURS, Figure
 from app.analysis.thumbnails import HEIGHT, WIDTH, filmstrip_frames
 from app.rendering import render
 from app.tabs.errors.routes import ViewSettings, to_query
+from tevit.evaluation import charts
 from tevit.evaluation.bootstrap import Interval
+from tevit.evaluation.charts import ACCENT, MODEL_COLOURS, TYPE_COLOURS, Bars, ConfusionMatrix, Histogram, Line, Points
+from tevit.evaluation.curves import LENGTHS
+from tevit.evaluation.error_table import ALL_TYPES
 
-ADDRESS = "studio/errors"  # without a slash before it: from wherever the page is served
+Chart = dict[str, Any]
+"""The values of `errors/chart.html`."""
+
+ADDRESS = "studio/errors"  # without a leading slash: relative to wherever the page is served
 NONE, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 _NOUNS = {"correct": "right", "explained": "explained by an error"}
 _SIDES = ("var(--accent)", "var(--faint)")
@@ -32,7 +37,7 @@ def progress(share: float, message: str) -> str:
 
 
 def sentence(message: str, again: bool = False) -> str:
-    """Why there is nothing to see. again: with a button that evaluates once more."""
+    """Why there is nothing to see. again: with a button that starts another evaluation."""
     return render("errors/state.html", kind="sentence", message=message, again=again)
 
 
@@ -41,237 +46,407 @@ def problem(message: str) -> str:
     return render("errors/state.html", kind="problem", message=message)
 
 
-# --- charts
+# --- kinds of charts
 
 
-def chart(kind: str, name: str, title: str, hint: str = "", **values: object) -> str:
-    """A figure with its title. kind: "bars", "plot", "matrix", "message" or "body"."""
-    return render("errors/chart.html", chart={"kind": kind, "name": name, "title": title, "hint": hint, **values})
+def draw(*shown: Chart) -> str:
+    """The HTML of charts, one after the other."""
+    return render("errors/charts.html", charts=shown)
 
 
-def bars(name: str, title: str, figure: Figure, hint: str = "", digits: int = 1) -> str:
-    """Horizontal bars, those of the models below each other for every name."""
-    series, several = figure["data"], len(figure["data"]) > 1
-    horizontal = series[0].get("orientation") == "h"
-    values = [trace["x" if horizontal else "y"] for trace in series]
-    largest = max((abs(value) for row in values for value in row if value is not None), default=0) or 1
+def bars(
+    name: str,
+    title: str,
+    series: Mapping[str, Bars],
+    filters: Sequence[Mapping[str, Any]] | None = None,
+    hint: str = "",
+    *,
+    by_model: bool = False,
+    colours: Sequence[str] | None = None,
+    digits: int = 1,
+) -> Chart:
+    """Horizontal bars, those of the models below each other for every name.
 
-    def bar(side: int, i: int, label: str) -> dict[str, Any]:
-        trace, value = series[side], values[side][i]
-        click = trace["customdata"][i] if trace.get("customdata") else None
-        colours = trace["marker"]["color"]
-        number = NONE if value is None else f"{value:.{digits}f}"
-        return {
-            "value": "" if value is None else value,
-            "side": "AB"[side % 2],
-            "number": number,
-            "words": f"{label}, {trace['name']}: {number}",
-            "part": 0 if value is None else max(0.0, value) / largest,
-            "colour": colours[i] if isinstance(colours, list) else _SIDES[side % 2],
-            # The only model is not named by a filter.
-            "filter": click and {k: v for k, v in click["filter"].items() if several or k != "model"},
-        }
+    series: model -> its bars; all have the same names. filters: what a click on the bars of each name adds to the
+    filter; by_model: together with the model. colours: of each name; None: of each model.
+    """
+    every = [value for own in series.values() for value in own.values if value is not None]
+    largest = max(map(abs, every), default=0) or 1
+    rows = []
+    for i, label in enumerate(next(iter(series.values())).names):
+        row = []
+        for side, (model, own) in enumerate(series.items()):
+            value, added = own.values[i], filters[i] if filters else None
+            number = NONE if value is None else f"{value:.{digits}f}"
+            row.append(
+                {
+                    "value": "" if value is None else value,
+                    "side": "AB"[side % 2],
+                    "number": number,
+                    "words": f"{label}, {model}: {number}",
+                    "part": 0 if value is None else max(0.0, value) / largest,
+                    "colour": colours[i] if colours else _SIDES[side % 2],
+                    # The only model is not named by a filter.
+                    "filter": {**added, "model": model} if added and by_model and len(series) > 1 else added,
+                }
+            )
+        rows.append((label, row))
+    return {"kind": "bars", "name": name, "title": title, "hint": hint, "models": len(series), "rows": rows}
 
-    names = series[0]["y" if horizontal else "x"]
-    rows = [(label, [bar(side, i, label) for side in range(len(series))]) for i, label in enumerate(names)]
-    return chart("bars", name, title, hint, models=len(series), rows=rows)
 
+def lines(
+    name: str,
+    title: str,
+    series: Sequence[tuple[str, int, Line, str]],
+    titles: tuple[str, str],
+    *,
+    digits: int = 2,
+    hint: str = "",
+    ranges: tuple[Sequence[float | None] | None, Sequence[float | None] | None] = (None, None),
+) -> Chart:
+    """Lines over one axis, and a table of some of their values.
 
-def lines(name: str, title: str, figure: Figure, digits: int = 2, hint: str = "") -> str:
-    """Lines over one axis, and a table of some of their values."""
-    series = [trace for trace in figure["data"] if any(value is not None for value in trace["y"])]
-    if not series:
-        return chart("message", name, title, message="There is no ground truth to measure by.")
-    step = _TABLE_STEP if len(series[0]["x"]) > 2 * _TABLE_STEP else 1
+    series: name, index of the model, line and dash ("solid", "dot", or "markers" with markers). titles, ranges: of x
+    and y.
+    """
+    shown = [own for own in series if any(value is not None for value in own[2].y)]
+    chart: Chart = {"name": name, "title": title, "hint": hint}
+    if not shown:
+        return chart | {"kind": "message", "message": "There is no ground truth to measure by."}
+    traces, xs = [], shown[0][2].x
+    for label, model, line, dash in shown:
+        colour, width = MODEL_COLOURS[model % len(MODEL_COLOURS)], 1.5 if dash == "dot" else 2.5
+        style = {"color": colour, "width": width, "dash": "dot" if dash == "dot" else "solid"}
+        mode = "lines+markers" if dash == "markers" else "lines"
+        traces.append({"type": "scatter", "mode": mode, "name": label, "x": line.x, "y": line.y, "line": style})
     rows = [
-        (f"{x:.2f}", [NONE if t["y"][i] is None else f"{t['y'][i]:.{digits}f}" for t in series])
-        for i, x in list(enumerate(series[0]["x"]))[::step]
+        (f"{xs[i]:.2f}", [NONE if line.y[i] is None else f"{line.y[i]:.{digits}f}" for _, _, line, _ in shown])
+        for i in range(0, len(xs), _TABLE_STEP if len(xs) > 2 * _TABLE_STEP else 1)
     ]
-    names, x = [trace["name"] for trace in series], figure["layout"]["xaxis"]["title"]["text"]
-    return chart("plot", name, title, hint, figure=figure, points=[], names=names, rows=rows, x=x)
+    figure = {"data": traces, "layout": _layout(titles, ranges)}
+    names = [own[0] for own in shown]
+    return chart | {"kind": "plot", "figure": figure, "points": [], "names": names, "rows": rows, "x": titles[0]}
 
 
 def histogram(
     name: str,
     title: str,
-    figure: Figure,
+    data: Histogram,
     hint: str = "",
     band: Sequence[float] | None = None,
     more: Mapping[str, Any] | None = None,
-) -> str:
-    """A stacked histogram. band: the chosen range. more: what every filter contains beside its range."""
-    series = figure["data"]
-    width = series[0]["width"]
-    points = []
-    for i, middle in enumerate(series[0]["x"]):
-        counts = [(place, trace["y"][i]) for place, trace in enumerate(series) if trace["y"][i]]
-        if counts:
-            words = ", ".join(f"{trace['y'][i]} {trace['name']}" for trace in series)
-            points.append(
-                {
-                    "words": f"score {middle - width / 2:.2f} to {middle + width / 2:.2f}: {words}",
-                    "at": [counts[0][0], i],
-                    "filter": {**(more or {}), **series[0]["customdata"][i]["filter"]},
-                }
-            )
-    return chart("plot", name, title, hint, figure=_marked(figure, band, None, more), points=points)
+) -> Chart:
+    """Stacked bars of right and wrong predictions by score.
+
+    band: the chosen range. more: what every filter contains beside its range.
+    """
+    bins = [{"scores": list(ends)} for ends in zip(data.edges, data.edges[1:], strict=False)]
+    traces = [
+        {
+            "type": "bar",
+            "name": label,
+            "x": data.centres,
+            "y": counts,
+            "width": data.edges[1] - data.edges[0],
+            "marker": {"color": TYPE_COLOURS[colour]},
+            "customdata": [{"filter": own} for own in bins],
+            "hovertemplate": "%{x}: %{y}<extra></extra>",
+        }
+        for label, counts, colour in (("right", data.right, "correct"), ("wrong", data.wrong, "background"))
+    ]
+    points = [
+        {
+            "words": f"score {own['scores'][0]:.2f} to {own['scores'][1]:.2f}: {right} right, {wrong} wrong",
+            "at": [0 if right else 1, i],
+            "filter": {**(more or {}), **own},
+        }
+        for i, (right, wrong, own) in enumerate(zip(data.right, data.wrong, bins, strict=True))
+        if right or wrong
+    ]
+    x_range = data.edges[0], data.edges[-1]
+    layout = _layout(("score", "predictions"), (x_range, None), brush="scores", bands=(band, None), more=more)
+    figure = {"data": traces, "layout": layout | {"barmode": "stack", "bargap": 0.06, "selectdirection": "h"}}
+    return {"kind": "plot", "name": name, "title": title, "hint": hint, "figure": figure, "points": points}
 
 
 def scatter(
     name: str,
     title: str,
-    figure: Figure,
+    data: Mapping[str, Points],
+    texts: Mapping[str, Sequence[tuple[str, str]]],
     hint: str = "",
     bands: tuple[Sequence[float] | None, Sequence[float] | None] = (None, None),
-) -> str:
-    """Points that open the error they stand for. bands: the chosen ranges along x and y."""
-    points = [
-        {"words": f"{text}, {trace['name']}\n{x} frames, IoU {y:.2f}", "at": [k, i], "row": custom["row"], "xy": (x, y)}
-        for k, trace in enumerate(figure["data"])
-        for i, (x, y, text, custom) in enumerate(
-            zip(trace["x"], trace["y"], trace["text"], trace["customdata"], strict=True)
+) -> Chart:
+    """Points that open the error they stand for.
+
+    texts: for each type, every point's description and the key of its row. bands: the chosen ranges along x and y.
+    """
+    chart: Chart = {"name": name, "title": title, "hint": hint}
+    traces, points = [], []
+    for k, (type, own) in enumerate(data.items()):
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "name": type,
+                "x": own.lengths,
+                "y": own.ious,
+                "text": [text for text, _ in texts[type]],
+                "customdata": [{"row": key} for _, key in texts[type]],
+                "marker": {"color": TYPE_COLOURS[type], "size": 7, "opacity": 0.7},
+                "cliponaxis": False,
+                "hovertemplate": "%{text}<br>%{x} frames, IoU %{y:.2f}<extra></extra>",
+            }
         )
-    ]
+        for i, (x, y, (text, key)) in enumerate(zip(own.lengths, own.ious, texts[type], strict=True)):
+            words = f"{text}, {type}\n{x} frames, IoU {y:.2f}"
+            points.append((x, y, {"words": words, "at": [k, i], "row": key, "filter": None}))
     if not points:
-        return chart("message", name, title, message="No ground truth is left by this filter.")
-    points.sort(key=lambda point: point["xy"])  # the order of the arrow keys
-    points = [{key: value for key, value in point.items() if key != "xy"} | {"filter": None} for point in points]
-    return chart("plot", name, title, hint, figure=_marked(figure, *bands), points=points)
+        return chart | {"kind": "message", "message": "No ground truth is left by this filter."}
+    points.sort(key=lambda point: point[:2])  # the order of the arrow keys
+    ranges = (0, 1.04 * points[-1][0]), (0, 1)
+    layout = _layout(("length in frames", "IoU"), ranges, brush="lengths", bands=bands)
+    figure = {"data": traces, "layout": layout | {"hovermode": "closest", "showlegend": len(traces) > 1}}
+    return chart | {"kind": "plot", "figure": figure, "points": [point for _, _, point in points]}
 
 
-def _marked(
-    figure: Figure,
-    x: Sequence[float] | None,
-    y: Sequence[float] | None,
+def _layout(
+    titles: tuple[str, str],
+    ranges: tuple[Sequence[float | None] | None, Sequence[float | None] | None],
+    brush: str = "",
+    bands: tuple[Sequence[float] | None, Sequence[float] | None] = (None, None),
     more: Mapping[str, Any] | None = None,
-) -> Figure:
-    """The figure with a rectangle over the chosen ranges, whose open ends reach the edge. more: see `histogram`."""
-    layout = figure["layout"]
-    shape: dict[str, Any] = {"type": "rect", "layer": "below", "line": {"width": 0}, "fillcolor": plots.ACCENT}
-    for axis, band in (("x", x), ("y", y)):
-        ends, reference = ((0, 1), "paper") if band is None else (band, axis)
-        low, high = ends if band is None else np.clip(ends, *layout[f"{axis}axis"]["range"]).tolist()
-        shape |= {f"{axis}0": low, f"{axis}1": high, f"{axis}ref": reference}
-    shapes = [shape | {"opacity": 0.16}] if x or y else []
-    meta = layout["meta"] | {"filter": dict(more or {})}
-    return figure | {"layout": layout | {"shapes": shapes, "selections": [], "meta": meta}}
+) -> dict[str, Any]:
+    """plotly's layout: transparent, so that it serves the light and the dark page; the script adds the theme's colours.
+
+    brush: what selecting a range does, a key of `events.BRUSHES`. bands: ranges under a rectangle, whose open ends
+    reach the edge. more: see `histogram`.
+    """
+    shape: dict[str, Any] = {"type": "rect", "layer": "below", "line": {"width": 0}, "fillcolor": ACCENT}
+    axes: dict[str, Any] = {}
+    for axis, title, limits, band in zip("xy", titles, ranges, bands, strict=True):
+        axes[f"{axis}axis"] = {"title": {"text": title, "standoff": 8}, "automargin": True}
+        if limits is not None:
+            axes[f"{axis}axis"]["range"] = list(limits)
+        low, high = (0, 1) if band is None else np.clip(band, *(limits or (None, None))).tolist()
+        shape |= {f"{axis}0": low, f"{axis}1": high, f"{axis}ref": "paper" if band is None else axis}
+    return {
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"size": 12},
+        "margin": {"l": 48, "r": 14, "t": 28, "b": 40},
+        **axes,
+        "showlegend": bool(brush),
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        "dragmode": "select" if brush else "zoom",
+        "hovermode": "x unified",
+        "meta": {"brush": brush, "filter": dict(more or {})},
+        "shapes": [shape | {"opacity": 0.16}] if any(bands) else [],
+        "selections": [],
+    }
 
 
-def matrix(name: str, title: str, figure: Figure, hint: str = "", more: Mapping[str, Any] | None = None) -> str:
-    """The confusion matrix: ground truth down, predictions across; cells with tracks are buttons."""
-    heat = figure["data"][0]
-    names, size = heat["y"], len(heat["y"])
+def matrix(
+    name: str,
+    title: str,
+    data: ConfusionMatrix,
+    names: Sequence[str],
+    hint: str = "",
+    more: Mapping[str, Any] | None = None,
+) -> Chart:
+    """The confusion matrix: ground truth down, predictions across; cells with tracks are buttons.
+
+    names: of its classes. more: what every filter contains beside the classes.
+    """
+    chart: Chart = {"name": name, "title": title, "hint": hint}
+    last = len(names) - 1
     cells = []
-    for row, column in ((r, c) for r in range(size) for c in range(size) if heat["text"][r][c]):
-        count = heat["text"][row][column]
-        noun = "track" if count == "1" else "tracks"
-        kind = "correct" if row == column else "background" if row == size - 1 else "classification"
+    for row, column in zip(*np.nonzero(data.counts), strict=True):
+        count = data.counts[row][column]
+        kind = "correct" if row == column else "background" if row == last else "classification"
+        words = f"truth {names[row]}, prediction {names[column]}: {count} {'track' if count == 1 else 'tracks'}"
         cells.append(
             {
-                "row": row,
-                "column": column,
+                "row": int(row),
+                "column": int(column),
                 "count": count,
-                "words": f"truth {names[row]}, prediction {heat['x'][column]}: {count} {noun}",
-                "share": heat["z"][row][column],
-                "colour": COLOURS["missed" if column == size - 1 else kind],
-                "filter": {**(more or {}), **heat["customdata"][row][column]["filter"]},
+                "words": words,
+                "share": data.shares[row][column],
+                "colour": TYPE_COLOURS["missed" if column == last else kind],
+                "filter": {**(more or {}), "classes": [data.classes[row], data.classes[column]]},
             }
         )
     if not cells:
-        return chart("message", name, title, hint, message="No track that this filter lets through counts here.")
-    return chart("matrix", name, title, hint, names=names, cells=cells, many=size > _MANY)
+        return chart | {"kind": "message", "message": "No track that this filter lets through counts here."}
+    return chart | {"kind": "matrix", "names": names, "cells": cells, "many": len(names) > _MANY}
 
 
 # --- figures
 
 
 def figures(comparison: Comparison, every: Comparison | None = None) -> str:
-    """The figures that no filter changes. every: all models, for the table; the plots are of A and B."""
-    models = every or comparison
-    table = render(
+    """The figures that no filter changes. every: all models, for the table; the charts are of A and B."""
+    table = every or comparison
+    return render(
         "errors/figures.html",
-        names=[model.name for model in models.models],
-        rows=[(row.name, _figure_cells(row)) for row in models.figures],
+        hint=f"95 % of {comparison.samples} samples of the videos",
+        names=[model.name for model in table.models],
+        rows=[(row.name, _figure_cells(row)) for row in table.figures],
+        curves=[precision_recall(comparison), ap_by_threshold(comparison), ap_by_class(comparison)],
+        parts=[ap_by_size(comparison), ap_by_length(comparison)],
     )
-    drawn = (
-        chart("body", "figures", "Figures", f"95 % of {comparison.samples} samples of the videos", body=table),
-        lines("recall", "Precision by recall", plots.recall(comparison), hint="dotted: IoU 0.75"),
-        lines("thresholds", "AP by IoU threshold", plots.thresholds(comparison), digits=1),
-        bars("classes", "AP by class", plots.classes(comparison)),
-        f'<div class="pair-of">{bars("sizes", "AP by size", plots.sizes(comparison), "tracks")}'
-        f"{bars('track lengths', 'AP by track length', plots.track_lengths(comparison), 'tracks')}</div>",
-    )
-    return "".join(drawn)
+
+
+def precision_recall(comparison: Comparison) -> Chart:
+    """Precision by recall at IoU 0.50 and 0.75, the mean of all classes."""
+    series = [
+        (f"{model.name}, IoU {at}", i, line, dash)
+        for i, model in enumerate(comparison.models)
+        for threshold, at, dash in ((0, "0.50", "solid"), (5, "0.75", "dot"))
+        if (line := charts.precision_by_recall(model.precision, threshold)) is not None
+    ]
+    titles, ranges = ("recall", "precision"), ((0, 1.01), (0, 1.03))
+    return lines("recall", "Precision by recall", series, titles, hint="dotted: IoU 0.75", ranges=ranges)
+
+
+def ap_by_threshold(comparison: Comparison) -> Chart:
+    """AP by IoU threshold."""
+    series = [(m.name, i, charts.ap_by_threshold(m.precision), "markers") for i, m in enumerate(comparison.models)]
+    titles, ranges = ("IoU threshold", "AP"), (None, (0, None))
+    return lines("thresholds", "AP by IoU threshold", series, titles, digits=1, ranges=ranges)
+
+
+def ap_by_class(comparison: Comparison) -> Chart:
+    """AP of every class that has ground truth, A's lowest first."""
+    first = comparison.models[0].per_class
+    places = {id: place for place, id in enumerate(comparison.categories)}
+    ids = sorted((id for id in first if first[id]["AP"] >= 0), key=lambda id: first[id]["AP"])
+    names = [comparison.class_name(places[id]) for id in ids]
+    series = {m.name: charts.ap_bars(names, [m.per_class[id]["AP"] for id in ids]) for m in comparison.models}
+    return bars("classes", "AP by class", series, [{"category": places[id]} for id in ids])
+
+
+def ap_by_size(comparison: Comparison) -> Chart:
+    """AP of small, medium and large tracks."""
+    parts = {m.name: dict(list(m.by_size.items())[1:]) for m in comparison.models}  # without that of all tracks
+    series = {name: charts.ap_by_part(own) for name, own in parts.items()}
+    return bars("sizes", "AP by size", series, hint="tracks")
+
+
+def ap_by_length(comparison: Comparison) -> Chart:
+    """AP of short, medium and long tracks."""
+    parts = comparison.models[0].by_length
+    filters = [
+        {"lengths": [low, None if np.isinf(high) else high]}
+        for name, (low, high) in LENGTHS.items()
+        if parts[name].truths
+    ]
+    series = {model.name: charts.ap_by_part(model.by_length) for model in comparison.models}
+    return bars("track lengths", "AP by track length", series, filters, "tracks")
 
 
 def _figure_cells(row: FigureRow) -> list[dict[str, Any]]:
     """Cells in the order of the columns: A, B, B - A, then each other model and its difference to A."""
+
+    def cell(value: float, spread: Interval | None, form: str, words: str = "", sure: bool = False) -> dict[str, Any]:
+        if spread is None:
+            return {"value": None, "number": NONE, "range": "", "title": "", "sure": False}
+        limits = f"{100 * spread.low:.1f} to {100 * spread.high:.1f}".replace("-", MINUS)
+        number = f"{100 * value:{form}}".replace("-", MINUS)
+        return {"value": repr(value), "number": number, "range": limits, "title": words, "sure": sure}
+
     values, changes = [], []
     for value, spread, change in zip(row.values, row.spreads, row.differences, strict=True):
-        cell = {"value": "-1", "number": NONE, "range": "", "title": "", "sure": False}
-        if value >= 0 and spread is not None:
-            cell |= {"value": repr(value), "number": f"{100 * value:.1f}", "range": _range(spread)}
-        values.append(cell)
-        gained = value - row.values[0]
-        cell = {"value": None, "number": NONE, "range": "", "title": "", "sure": False}
-        if change is not None:
-            cell |= {
-                "value": repr(gained),
-                "number": f"{100 * gained:+.1f}".replace("-", MINUS),
-                "range": _range(change),
-                "title": f"better than A in {change.better:.0%} of the samples",
-                "sure": change.low > 0 or change.high < 0,
-            }
-        changes.append(cell)
-    others = [cell for pair in zip(values[2:], changes[2:], strict=True) for cell in pair]
+        known = spread if value >= 0 else None
+        values.append(cell(value, known, ".1f") | ({} if known else {"value": "-1"}))
+        words = f"better than A in {change.better:.0%} of the samples" if change else ""
+        sure = change is not None and (change.low > 0 or change.high < 0)
+        changes.append(cell(value - row.values[0], change, "+.1f", words, sure))
+    others = [own for pair in zip(values[2:], changes[2:], strict=True) for own in pair]
     return [*values[:2], *changes[1:2], *others]
 
 
-def _range(spread: Interval) -> str:
-    return f"{100 * spread.low:.1f} to {100 * spread.high:.1f}".replace("-", MINUS)
-
-
-def kinds(comparison: Comparison) -> str:
+def error_types(comparison: Comparison) -> str:
     """What each type of error costs; and what became of A's tracks in B."""
-    hint = f"dAP{round(100 * comparison.limits.positive)}: AP gained by mending one type"
-    return bars("types", "Types of error", plots.types(comparison), hint) + outcomes(comparison)
+    series = {model.name: charts.error_costs(model.dap, model.ap) for model in comparison.models}
+    types = next(iter(series.values())).names
+    hint = f"dAP{round(100 * comparison.limits.positive)}: AP gained by fixing one type"
+    filters, colours = [{"types": [type]} for type in types], [TYPE_COLOURS[type] for type in types]
+    costs = bars("types", "Types of error", series, filters, hint, by_model=True, colours=colours)
+    return draw(costs, outcomes(comparison)) if len(comparison.models) > 1 else draw(costs)
 
 
-def lenses(comparison: Comparison) -> str:
+def error_groups(comparison: Comparison) -> str:
     """AP lost to tracking, classes and masks."""
-    return bars("lenses", "Oracle gaps", plots.lenses(comparison), "AP gained were it perfect")
+    series = {model.name: charts.oracle_gaps(model.gap) for model in comparison.models}
+    filters = [{"lens": group} for group in LENSES]
+    return draw(bars("lenses", "Oracle gaps", series, filters, "AP gained were it perfect", by_model=True))
 
 
-def outcomes(comparison: Comparison) -> str:
-    """Ground truth by what A and B make of it."""
-    if len(comparison.models) < 2:
-        return ""
+def outcomes(comparison: Comparison) -> Chart:
+    """Ground truth by its outcome in A and B."""
     t = comparison.table
-    counted = np.bincount(t.outcome[t.truth & (t.model == 0) & ~t.is_type("ignored")], minlength=len(OUTCOMES))
+    counts = np.bincount(t.outcome[t.truth & (t.model == 0) & ~t.is_type("ignored")], minlength=len(OUTCOMES))
     names = [name for name in OUTCOMES if name]
-    colours = {"fixed": COLOURS["correct"], "broken": COLOURS["missed"]}
-    trace = {
-        "name": "B after A",
-        "orientation": "h",
-        "y": [OUTCOME_WORDS[name] for name in names],
-        "x": [int(counted[OUTCOMES.index(name)]) for name in names],
-        "customdata": [{"filter": {"outcome": name}} for name in names],
-        "marker": {"color": [colours.get(name, "var(--faint)") for name in names]},
-    }
-    return bars("outcomes", "B after A", {"data": [trace]}, "tracks of the ground truth", digits=0)
-
-
-def below(comparison: Comparison, selection: Selection, side: int) -> str:
-    """The plots of what the filter lets through."""
-    drawn, f = plots.below(comparison, selection, side), selection.filter
-    several, name = len(comparison.models) > 1, comparison.models[side].name
-    model, more = (f", {name}", {"model": name}) if several else ("", {})
-    return "".join(
-        (
-            matrix("confusion", "Class confusion", drawn["confusion"], f"tracks{model}", more),
-            histogram("scores", "Scores", drawn["scores"], f"right and wrong{model}", f.scores, more),
-            scatter("lengths", "IoU by length", drawn["lengths"], f"ground truth{model}", (f.lengths, f.ious)),
+    series = {
+        "B after A": Bars(
+            tuple(OUTCOME_WORDS[name] for name in names), tuple(int(counts[OUTCOMES.index(name)]) for name in names)
         )
+    }
+    special = {"fixed": TYPE_COLOURS["correct"], "broken": TYPE_COLOURS["missed"]}
+    colours = [special.get(name, "var(--faint)") for name in names]
+    filters = [{"outcome": name} for name in names]
+    return bars("outcomes", "B after A", series, filters, "tracks of the ground truth", colours=colours, digits=0)
+
+
+# --- charts of the tracks that the filter lets through
+
+
+def confusion_matrix(comparison: Comparison, selection: Selection, model: int) -> ConfusionMatrix:
+    """Which classes are taken for which. model: its index."""
+    t = comparison.table
+    rows = selection.pool & t.confused & (t.model == model)
+    return charts.confusion_matrix(t.truth_class[rows], t.predicted_class[rows], len(comparison.categories))
+
+
+def score_histogram(comparison: Comparison, selection: Selection, model: int) -> Histogram:
+    """Right and wrong predictions by score. model: its index."""
+    t = comparison.table
+    every = (t.model == model) & ~t.truth
+    rows = every & selection.pool & ~t.is_type("ignored")
+    return charts.score_histogram(t.score[rows], t.error[rows], t.score[every])
+
+
+def iou_by_length(comparison: Comparison, selection: Selection, model: int) -> Chart:
+    """Ground truth by length and IoU; a click opens a track, selecting filters by both. model: its index."""
+    t, f = comparison.table, selection.filter
+    rows = np.flatnonzero(selection.pool & (t.model == model) & t.truth)
+    data = charts.iou_by_length(np.array(ALL_TYPES)[t.type[rows]], t.length[rows], t.iou[rows])
+    videos = comparison.overlaps.inputs.videos
+    texts = {}
+    for type, points in data.items():
+        texts[type] = [
+            (
+                f"{videos[t.video[row]].name}, {comparison.class_name(int(t.truth_class[row]))} {t.truth_id[row]}",
+                f"{model}t{t.truth_row[row]}",
+            )
+            for row in rows[list(points.rows)].tolist()
+        ]
+    hint = "ground truth" + (f", {comparison.models[model].name}" if len(comparison.models) > 1 else "")
+    return scatter("lengths", "IoU by length", data, texts, hint, (f.lengths, f.ious))
+
+
+def below(comparison: Comparison, selection: Selection, model: int) -> str:
+    """The charts of the tracks that the filter lets through. model: index of the one that is shown."""
+    several, name = len(comparison.models) > 1, comparison.models[model].name
+    suffix, more = (f", {name}", {"model": name}) if several else ("", {})
+    counts = confusion_matrix(comparison, selection, model)
+    names = [comparison.class_name(place) for place in counts.classes]
+    scores = score_histogram(comparison, selection, model)
+    return draw(
+        matrix("confusion", "Class confusion", counts, names, f"tracks{suffix}", more),
+        histogram("scores", "Scores", scores, f"right and wrong{suffix}", selection.filter.scores, more),
+        iou_by_length(comparison, selection, model),
     )
 
 
@@ -348,7 +523,7 @@ def _row(comparison: Comparison, index: int) -> dict[str, Any]:
         "type": _NOUNS.get(row.type, row.type),
         "classes": classes(row),
         "video": row.video,
-        "colour": COLOURS.get(row.type, "var(--faint)"),
+        "colour": TYPE_COLOURS.get(row.type, "var(--faint)"),
         "more": [words for words, shown in more.items() if shown],
         "numbers": list(numbers.items()),
         "pictures": pictures,

@@ -4,10 +4,12 @@ import csv
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields
+from html import unescape
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +17,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from app.analysis import plots
 from app.analysis.comparison import FIGURE_NAMES, LENSES, Comparison, matched_ground_truth
 from app.analysis.export import as_csv, as_json_text, report
 from app.analysis.filter import NONE, Filter, as_json, chips, from_json, merged, select, without
 from app.analysis.service import EvaluationService
 from app.projects.opening import open_project
+from app.tabs.errors import views
+from app.tabs.errors.events import brushed
 from tests.app import sets as made
 from tests.app.sets import ASIDE, AWAY, STILL
 from tevit.cli.main import main
@@ -121,53 +124,64 @@ def test_plots_show_what_the_report_shows(shapes):
     everything = select(shapes)
     for i, model in enumerate(shapes.models):
         page = page_data(model.evaluation, model.errors, model.gaps)
-        places, counts = plots.confusion_counts(shapes, everything, i)
-        names = [*(shapes.categories[list(shapes.categories)[p]] for p in places[:-1]), "nothing"]
-        assert (names, counts.tolist()) == (page["confusion"]["rows"], page["confusion"]["counts"])
-        bars = plots.scores(shapes, everything, i)["data"]
-        assert [bar["y"] for bar in bars] == [page["scores"]["right"], page["scores"]["wrong"]]
+        matrix = views.confusion_matrix(shapes, everything, i)
+        names = [*(shapes.categories[list(shapes.categories)[p]] for p in matrix.classes[:-1]), "nothing"]
+        assert (names, matrix.counts) == (page["confusion"]["names"], page["confusion"]["counts"])
+        scores = views.score_histogram(shapes, everything, i)
+        assert (scores.right, scores.wrong) == (page["scores"]["right"], page["scores"]["wrong"])
         dots = {
             trace["name"]: sorted(zip(trace["x"], trace["y"], strict=True))
-            for trace in plots.lengths(shapes, everything, i)["data"]
+            for trace in views.iou_by_length(shapes, everything, i)["figure"]["data"]
         }
         expected = {
-            name: sorted(zip(own["x"], own["y"], strict=True)) for name, own in page["lengths"].items() if own["x"]
+            name: sorted(zip(own["lengths"], own["ious"], strict=True)) for name, own in page["lengths"].items()
         }
         assert dots == expected
-        curve = plots.thresholds(shapes)["data"][i]["y"]
-        assert curve == pytest.approx([100 * value for value in page["by_threshold"]], abs=0.01)
-        mean = plots.recall(shapes)["data"][2 * i]["y"]
-        assert mean == pytest.approx(page["mean"]["at50"], abs=1e-3)
+        curve = views.ap_by_threshold(shapes)["figure"]["data"][i]["y"]
+        assert curve == pytest.approx(page["thresholds"]["y"], abs=0.01)
+        mean = views.precision_recall(shapes)["figure"]["data"][2 * i]["y"]
+        assert mean == pytest.approx(page["mean"]["at50"]["y"], abs=1e-3)
+
+
+def drawn(shapes: Comparison, model: int = 0) -> str:
+    """Everything with marks that filter."""
+    above = views.figures(shapes) + views.error_types(shapes) + views.error_groups(shapes)
+    return above + views.below(shapes, select(shapes), model)
+
+
+def figures_of(html: str) -> list[dict]:
+    return [json.loads(unescape(text)) for text in re.findall(r'data-plot="([^"]*)"', html)]
 
 
 def test_figures_are_plotly_figures_for_both_themes(shapes):
     import plotly.graph_objects as go
 
-    for name, figure in {**plots.above(shapes), **plots.below(shapes, select(shapes), 1)}.items():
-        assert json.dumps(figure), name
+    figures = figures_of(drawn(shapes, 1))
+    assert len(figures) == 4
+    for figure in figures:
         assert go.Figure(figure).to_dict()["data"] and figure["layout"]["paper_bgcolor"] == "rgba(0,0,0,0)"
 
 
 def test_every_bar_filters_and_every_chip_can_go(shapes):
-    clicks = [
-        point
-        for figure in (*plots.above(shapes).values(), *plots.below(shapes, select(shapes)).values())
+    html = drawn(shapes)
+    clicks = [json.loads(unescape(text)) for text in re.findall(r'data-filter="([^"]*)"', html)]
+    clicks += [
+        point["filter"]
+        for figure in figures_of(html)
         for trace in figure["data"]
-        for point in np.ravel(np.array(trace.get("customdata", []), object)).tolist()
-        if point and "filter" in point
+        for point in trace.get("customdata", [])
+        if "filter" in point
     ]
     assert len(clicks) > 50
     for click in clicks:
-        chosen = merged(NONE, plots.clicked(click))
+        chosen = merged(NONE, click)
         found = chips(shapes, chosen)
         assert found and all(chip.words for chip in found)
         select(shapes, chosen)
         for chip in found:
             chosen = without(chosen, chip.id)
         assert chosen == NONE
-        assert merged(merged(NONE, plots.clicked(click)), plots.clicked(click)) == NONE
-    with pytest.raises(ValueError, match="filters nothing"):
-        plots.clicked({"row": "0t1"})
+        assert merged(merged(NONE, click), click) == NONE
 
 
 def test_a_bar_shows_as_many_rows_as_it_counts(shapes):
@@ -177,13 +191,14 @@ def test_a_bar_shows_as_many_rows_as_it_counts(shapes):
             chosen = select(shapes, Filter(model=model.name, types=(type,)))
             assert chosen.share == pytest.approx(model.dap[type] if len(chosen.rows) else 0, abs=1e-9)
             assert (t.model[chosen.rows] == i).all()
-        places, counts = plots.confusion_counts(shapes, select(shapes), i)
-        for a, truth in enumerate(places):
-            for b, prediction in enumerate(places):
+        matrix = views.confusion_matrix(shapes, select(shapes), i)
+        for a, truth in enumerate(matrix.classes):
+            for b, prediction in enumerate(matrix.classes):
                 cell = select(shapes, Filter(model=model.name, classes=(truth, prediction)))
-                assert len(cell.rows) == counts[a, b]
-        for trace in plots.scores(shapes, select(shapes), i)["data"]:
-            assert sum(trace["y"]) == int(((t.model == i) & ~t.truth & (t.error == (trace["name"] == "wrong"))).sum())
+                assert len(cell.rows) == matrix.counts[a][b]
+        scores = views.score_histogram(shapes, select(shapes), i)
+        for counts, wrong in ((scores.right, False), (scores.wrong, True)):
+            assert sum(counts) == int(((t.model == i) & ~t.truth & (t.error == wrong)).sum())
 
 
 def test_rows_come_by_cost_and_are_found_again(shapes):
@@ -299,11 +314,11 @@ def test_filters_of_what_is_not_there_are_refused(shapes):
 
 
 def test_brushing_filters(shapes):
-    assert plots.brushed("lengths", {"x": [4, 9], "y": [0.2, 0.6]}) == {"lengths": [4, 9], "ious": [0.2, 0.6]}
-    chosen = merged(Filter(text="a"), plots.brushed("scores", {"x": [0.9, 0.1], "y": [0, 5]}))
+    assert brushed("lengths", {"x": [4, 9], "y": [0.2, 0.6]}) == {"lengths": [4, 9], "ious": [0.2, 0.6]}
+    chosen = merged(Filter(text="a"), brushed("scores", {"x": [0.9, 0.1], "y": [0, 5]}))
     assert chosen == Filter(text="a", scores=(0.1, 0.9))
     with pytest.raises(ValueError, match="expected to brush"):
-        plots.brushed("types", {"x": [0, 1]})
+        brushed("types", {"x": [0, 1]})
 
 
 def test_what_is_taken_home_is_the_list(shapes, tmp_path):
@@ -437,7 +452,7 @@ def test_a_mapping_of_classes_is_another_evaluation(tmp_path):
 
 def test_nothing_heavy_is_loaded_to_open_a_project():
     names = ["projects.project", "projects.videos", "deep_link"]
-    names += [f"analysis.{name}" for name in "service comparison filter plots export matches thumbnails".split()]
+    names += [f"analysis.{name}" for name in "service comparison filter export matches thumbnails".split()]
     code = "; ".join(f"import app.{name}" for name in names)
     heavy = ("torch", "plotly", "cv2", "av", "gradio", "scipy")
     done = subprocess.run(

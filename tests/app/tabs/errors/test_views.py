@@ -10,7 +10,6 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from app.analysis import plots
 from app.analysis.comparison import Comparison
 from app.analysis.filter import Filter, select
 from app.analysis.service import EvaluationService
@@ -109,9 +108,10 @@ def test_every_mark_filters_as_many_as_it_says(comparison: Comparison):
         said = json.loads(unescape(text))
         assert said["model"] == "a"
         assert len(select(comparison, Filter(model="a", classes=tuple(said["classes"]))).rows) == int(count)
-    for said in filters(panels.outcomes(comparison)):
+    outcomes = panels.draw(panels.outcomes(comparison))
+    for said in filters(outcomes):
         assert said["outcome"] in ("fixed", "broken", "both wrong", "both right")
-    said = re.findall(r'aria-label="([^"]*), B after A: (\d+)"', panels.outcomes(comparison))
+    said = re.findall(r'aria-label="([^"]*), B after A: (\d+)"', outcomes)
     assert said == [("fixed by B", "2"), ("broken by B", "1"), ("wrong in both", "1"), ("right in both", "0")]
 
 
@@ -144,7 +144,7 @@ def figures_of(html: str) -> list[dict]:
 
 
 def test_points_are_a_stop_of_the_keyboard_from_left_to_right(comparison: Comparison):
-    html = panels.scatter("lengths", "", plots.lengths(comparison, select(comparison), 0))
+    html = panels.draw(panels.iou_by_length(comparison, select(comparison), 0))
     (figure,) = figures_of(html)
     assert " data-rove" in html
     places = [json.loads(text) for text in re.findall(r'data-point="([^"]*)"', html)]
@@ -190,8 +190,8 @@ def test_every_model_has_its_figures_and_its_difference_to_a(workspace: Workspac
 
 
 def test_a_brushed_range_with_an_open_end_reaches_the_edge(comparison: Comparison):
-    figure = plots.lengths(comparison, select(comparison), 0)
-    (shown,) = figures_of(panels.scatter("lengths", "", figure, bands=((5, float("inf")), None)))
+    brushed = replace(select(comparison), filter=Filter(lengths=(5, float("inf"))))
+    (shown,) = figures_of(panels.draw(panels.iou_by_length(comparison, brushed, 0)))
     (shape,) = shown["layout"]["shapes"]
     assert shape["x0"] == 5 and shape["x1"] == shown["layout"]["xaxis"]["range"][1]
     assert (shape["y0"], shape["y1"], shape["yref"]) == (0, 1, "paper")

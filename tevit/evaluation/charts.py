@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tevit.evaluation.curves import RECALL_POINTS, Part, mean_of_known
+from tevit.evaluation.curves import RECALL_POINTS, BreakdownRow, mean_of_known
 from tevit.evaluation.errors import TYPES
 from tevit.evaluation.matching import IOU_THRESHOLDS
 from tevit.evaluation.oracle import Gap
@@ -97,7 +97,7 @@ def ap_bars(names: Sequence[str], aps: Sequence[float]) -> Bars:
     return Bars(tuple(names), tuple(None if value < 0 else round(100 * value, 2) for value in aps))
 
 
-def ap_by_part(parts: Mapping[str, Part]) -> Bars:
+def ap_by_part(parts: Mapping[str, BreakdownRow]) -> Bars:
     """AP of the parts of a data set that have ground truth, with the number of their tracks."""
     known = {f"{name} ({part.truths})": part.AP for name, part in parts.items() if part.truths}
     return ap_bars(list(known), list(known.values()))

@@ -139,13 +139,8 @@ def _scores(errors: Errors) -> dict[str, Any] | None:
 def _lengths(evaluation: Evaluation, errors: Errors) -> dict[str, Any]:
     """Type -> points of ground truth with their descriptions."""
     videos = {video.id: video.name for video in evaluation.overlaps.inputs.videos}
-    lengths = dict(
-        zip(
-            evaluation.overlaps.inputs.ground_truth.ids.tolist(),
-            evaluation.overlaps.ground_truth_frames.tolist(),
-            strict=True,
-        )
-    )
+    overlaps = evaluation.overlaps
+    lengths = dict(zip(overlaps.inputs.ground_truth.ids.tolist(), overlaps.ground_truth_frames.tolist(), strict=True))
     tracks = [r for r in errors.records if r.kind == "truth" and r.truth_id in lengths]
     types, own = [r.type for r in tracks], np.array([lengths[r.truth_id] for r in tracks if r.truth_id is not None])
     data = charts.iou_by_length(types, own, np.array([record.iou for record in tracks]))

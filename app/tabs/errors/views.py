@@ -228,7 +228,8 @@ def _layout(
         axes[f"{axis}axis"] = {"title": {"text": title, "standoff": 8}, "automargin": True}
         if limits is not None:
             axes[f"{axis}axis"]["range"] = list(limits)
-        low, high = (0, 1) if band is None else np.clip(band, *(limits or (None, None))).tolist()
+        lowest, highest = limits or (-np.inf, np.inf)
+        low, high = (0, 1) if band is None else np.clip(band, lowest, highest).tolist()
         shape |= {f"{axis}0": low, f"{axis}1": high, f"{axis}ref": "paper" if band is None else axis}
     return {
         "paper_bgcolor": "rgba(0,0,0,0)",
@@ -261,7 +262,7 @@ def matrix(
     chart: Chart = {"name": name, "title": title, "hint": hint}
     last = len(names) - 1
     cells = []
-    for row, column in zip(*np.nonzero(data.counts), strict=True):
+    for row, column in zip(*np.nonzero(np.array(data.counts)), strict=True):
         count = data.counts[row][column]
         kind = "correct" if row == column else "background" if row == last else "classification"
         words = f"truth {names[row]}, prediction {names[column]}: {count} {'track' if count == 1 else 'tracks'}"

@@ -1,9 +1,10 @@
-"""Decoding video files with PyAV: what is a video, when a frame is due, which way up it is, what colours it has.
+"""Decoding video files with PyAV: which stream is the video, presentation times, orientation and colours.
 
-`tevit.video.reader` is what the rest of the project uses; this is its half that knows the library.
+`tevit.video.reader` is the interface that the rest of the project uses.
 """
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,15 +17,15 @@ from av.stream import Disposition
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-# Demuxers that make a "video" of what is none, such as text as a terminal would show it.
+# Within half a level of the formula; the default is a level too dark on average and repeats chroma instead of blending.
+ACCURATE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
+# Demuxers that decode files that are no videos, such as text as a terminal would show it.
 _NOT_VIDEO = ("tty", "hls", "concat", "dash", "image2")
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
-# Within half a level of the formula; the default is a level too dark on average and repeats chroma instead of blending.
-_ACCURATE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 
 
 def open_container(path: Path) -> InputContainer:
-    """Open a file for reading. Only files can be touched, whatever a playlist inside may name.
+    """Open a file for reading. Only files can be accessed, whatever a playlist inside names.
 
     Raises: PermissionError; ValueError if the file is no video.
     """
@@ -42,9 +43,9 @@ def open_container(path: Path) -> InputContainer:
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """The first stream of moving pictures, set up to decode; a cover picture is none.
+    """The first video stream that is not a cover picture, set up to decode.
 
-    Raises: ValueError, telling sound without pictures from neither.
+    Raises: ValueError where there is none.
     """
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
@@ -59,7 +60,7 @@ def stated_span(container: InputContainer, stream: VideoStream) -> tuple[float, 
     """Start and end of the video in seconds of the file's own clock, as the file states them."""
     base = stream.time_base or Fraction(0)
     start = float((stream.start_time or 0) * base)
-    # Of a cut AVI the duration is what is left; its header still has the number of frames, which are its ticks.
+    # The duration of a cut AVI is that of the rest; its header still has the number of frames, which are its ticks.
     ticks = max(stream.duration or 0, stream.frames if container.format.name == "avi" else 0)
     if ticks:
         return start, start + float(ticks * base)
@@ -71,64 +72,56 @@ def stated_span(container: InputContainer, stream: VideoStream) -> tuple[float, 
 
 
 @dataclass
-class Report:
-    """What a pass over a file saw: frames decoded and damaged, and up to what second of any stream there was data."""
+class DecodeReport:
+    """One pass over a file. decoded, damaged, rescaled: numbers of frames. end: seconds, of the last data."""
 
     decoded: int = 0
     damaged: int = 0
+    rescaled: int = 0
     end: float = 0.0
 
-    def saw(self, packet: av.Packet) -> None:
-        """Note how far the file goes."""
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        if stamp is not None:
-            self.end = max(self.end, float((stamp + (packet.duration or 0)) * packet.time_base))
 
+def decode_frames(container: InputContainer, stream: VideoStream, report: DecodeReport) -> Iterator[av.VideoFrame]:
+    """All frames that can be decoded; the others are counted in `report`."""
 
-def decoded(container: InputContainer, stream: VideoStream, report: Report) -> Iterator[av.VideoFrame]:
-    """All frames that decode; what does not is counted and passed over."""
-    for packet in _until_broken(container.demux()):
-        report.saw(packet)
-        if packet.stream.index == stream.index:
-            yield from _decode(stream, packet, report)
-    yield from _decode(stream, None, report)
+    def packets() -> Iterator[av.Packet | None]:
+        with suppress(FFmpegError):
+            yield from container.demux()
+        yield None  # returns the frames that the decoder still has
 
-
-def _until_broken(packets: Iterator[av.Packet]) -> Iterator[av.Packet]:
-    try:
-        yield from packets
-    except FFmpegError:
-        return
-
-
-def _decode(stream: VideoStream, packet: av.Packet | None, report: Report) -> list[av.VideoFrame]:
-    try:
-        frames = stream.decode(packet)
-    except EOFError:  # flushed before
-        return []
-    except FFmpegError:
-        report.damaged += 1
-        return []
-    report.decoded += len(frames)
-    report.damaged += sum(frame.is_corrupt for frame in frames)
-    return frames
+    for packet in packets():
+        if packet is not None:
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is not None:
+                report.end = max(report.end, float((stamp + (packet.duration or 0)) * packet.time_base))
+            if packet.stream.index != stream.index:
+                continue
+        try:
+            frames = stream.decode(packet)
+        except EOFError:  # the decoder has no more
+            continue
+        except FFmpegError:
+            report.damaged += 1
+            continue
+        report.decoded += len(frames)
+        report.damaged += sum(frame.is_corrupt for frame in frames)
+        yield from frames
 
 
 class Clock:
-    """Seconds since the first frame, strictly increasing.
-
-    AVI stores no presentation times and what is made up for them is out of order with B-frames; the decoding time of
-    the packet that let a frame out is in order. A frame without any time comes one step after the one before.
-    """
+    """Presentation times in seconds since the first frame, strictly increasing."""
 
     def __init__(self, by_dts: bool, step: Fraction):
+        """by_dts: use decoding times. step: seconds from one frame to the next where a frame has no time."""
+        # AVI stores no presentation times, and those that FFmpeg computes are out of order with B-frames; the decoding
+        # time of the packet after which a frame was returned is in order.
         self._by_dts = by_dts
         self._step = step
         self._first: Fraction | None = None
         self._last = Fraction(0)
 
     def seconds(self, frame: av.VideoFrame) -> float:
-        """When this frame is due; called once for each frame, in order."""
+        """The frame's time. To be called once for each frame, in order."""
         stamp = frame.dts if self._by_dts else frame.pts
         now = stamp * frame.time_base if stamp is not None and frame.time_base else self._last + self._step
         if self._first is None:
@@ -140,44 +133,44 @@ class Clock:
 
 
 class ToRgb:
-    """Makes uint8 (H, W, 3), upright, of the frames of one stream, by each frame's own colour matrix and range.
+    """Converts the frames of one stream to upright uint8 RGB (H, W, 3), by each frame's colour matrix and range.
 
-    Where the matrix is not stated, players go by size, and so does this: BT.709 from 1280 pixels of width or more than
-    576 of height on, BT.601 below. An unstated range is the pixel format's: limited but for the `yuvj` ones. Which
-    way up is taken from the first frame.
+    A matrix that is not stated follows from the size, as in players: BT.709 from 1280 pixels of width or more than 576
+    of height on, BT.601 below. A range that is not stated is the pixel format's: limited, except for `yuvj` formats.
+    The orientation is that of the first frame.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, path: Path | None = None):
+        """path: named in errors."""
+        self._prefix = f"{path}: " if path else ""
         self._reformatter = VideoReformatter()
         self._matrix: tuple[int, int, int, int] | None = None
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
         """Raises: ValueError for a pixel format or matrix that cannot be converted."""
-        # Looking at a frame's side data ties it into a cycle: of every frame, memory would grow by hundreds of MB.
+        # Reading a frame's side data ties it into a reference cycle: for every frame, memory would grow by hundreds
+        # of MB.
         self._matrix = self._matrix or _display_matrix(frame)
         matrix = None
         if frame.colorspace == _UNSPECIFIED:
             matrix = Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else Colorspace.ITU601
         try:
-            picture = self._reformatter.reformat(frame, format="rgb24", src_colorspace=matrix, interpolation=_ACCURATE)
+            picture = self._reformatter.reformat(frame, format="rgb24", src_colorspace=matrix, interpolation=ACCURATE)
         except FFmpegError as error:
-            raise ValueError(f"pixels of format {frame.format.name} cannot be read ({error.strerror})") from None
-        return _upright(picture.to_ndarray(), self._matrix)
-
-
-def _upright(rgb: np.ndarray, matrix: tuple[int, int, int, int]) -> np.ndarray:
-    """Turn and mirror as the display matrix (a, b, c, d) says: x' = a x + c y, y' = b x + d y."""
-    a, b, c, d = matrix
-    if abs(b) + abs(c) > abs(a) + abs(d):
-        rgb, a, d = rgb.swapaxes(0, 1), c, b
-    return np.ascontiguousarray(rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
+            reason = f"pixels of format {frame.format.name} cannot be read ({error.strerror})"
+            raise ValueError(f"{self._prefix}{reason}") from None
+        rgb, (a, b, c, d) = picture.to_ndarray(), self._matrix
+        if abs(b) + abs(c) > abs(a) + abs(d):
+            rgb, a, d = rgb.swapaxes(0, 1), c, b
+        return np.ascontiguousarray(rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
 def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
-    # `frame.rotation` takes a mirrored frame for one turned by 180 degrees, hence the matrix itself.
+    """(a, b, c, d) of the frame's orientation: x' = a x + c y, y' = b x + d y."""
+    # `frame.rotation` describes a mirrored frame as one that is rotated by 180 degrees, hence the matrix itself.
     try:
         data = frame.side_data.get("DISPLAYMATRIX")
-    except ValueError:  # a frame carries side data of a kind that PyAV has no name for
+    except ValueError:  # the frame has side data of a kind that PyAV has no name for
         cos, sin = {0: (1, 0), 90: (0, 1), -90: (0, -1)}.get(frame.rotation, (-1, 0))
         return cos, -sin, sin, cos
     if data is None:

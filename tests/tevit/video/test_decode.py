@@ -16,7 +16,7 @@ from av.stream import Disposition
 
 from tests.oracle import crc
 from tests.pictures import COLORS, SIZE, bar, pictures, quadrants, times, write_images, write_video
-from tevit.video.decode import Clock, Report, decoded
+from tevit.video.decode import Clock, DecodeReport, decode_frames
 from tevit.video.reader import open_video
 from tevit.video.writer import VideoWriter
 
@@ -223,7 +223,14 @@ def test_a_read_error_ends_the_video_but_loses_no_frame(tmp_path):
             raise FFmpegError(5, "the disk failed")
 
     with av.open(str(path)) as container:
-        assert len(list(decoded(cast(InputContainer, Failing(container)), container.streams.video[0], Report()))) == 12
+        assert (
+            len(
+                list(
+                    decode_frames(cast(InputContainer, Failing(container)), container.streams.video[0], DecodeReport())
+                )
+            )
+            == 12
+        )
 
 
 def test_a_video_without_frames_is_told(tmp_path):

@@ -140,7 +140,7 @@ def plate_of(number: int, out: np.ndarray) -> tuple[int, int, int, int]:
 def test_a_label_is_whole_and_inside_wherever_the_mask_is(place):
     size_hw = (200, 300)
     top, left = place
-    whole = render._plate("giant panda 0.87", color(3), max(9, round(13 * 200 / 360)))
+    whole = render._label_image("giant panda 0.87", color(3), max(9, round(13 * 200 / 360)))
     out, _ = drawn(result_of([(3, 0.87, box(size_hw, top, left, top + 50, left + 50))], size_hw), contours=False)
     y1, x1, y2, x2 = plate_of(3, out)
     np.testing.assert_array_equal(out[y1:y2, x1:x2], whole)
@@ -157,10 +157,10 @@ def test_labels_do_not_cover_each_other():
 
 
 def test_labels_grow_with_the_picture_and_read_well():
-    heights = [render._plate("dog 0.93", (0, 0, 0), round(13 * side / 360)).shape[0] for side in (360, 720, 1080)]
+    heights = [render._label_image("dog 0.93", (0, 0, 0), round(13 * side / 360)).shape[0] for side in (360, 720, 1080)]
     assert heights[1] == pytest.approx(2 * heights[0], abs=3) and heights[2] == pytest.approx(3 * heights[0], abs=5)
     for rgb in PALETTE:
-        plate = render._plate("dog 0.93", rgb, 26).reshape(-1, 3).astype(float)
+        plate = render._label_image("dog 0.93", rgb, 26).reshape(-1, 3).astype(float)
         ink = plate[np.abs(plate - rgb).sum(1).argmax()]
         light, dark = sorted((seen_by("normal", tuple(c))[0] for c in (ink, rgb)), reverse=True)
         assert light - dark > 0.38, rgb

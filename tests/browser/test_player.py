@@ -310,9 +310,9 @@ def test_python_commands_filters_and_lays_out_panes(open_show: Open):
 
 
 OPEN = """async () => {
-  const show = host().show, began = performance.now();
+  const view = host().view, began = performance.now();
   host().unload();
-  await host().load(show);
+  await host().load(view);
   return performance.now() - began;
 }"""
 TIMES = """() => {

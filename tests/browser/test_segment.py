@@ -23,7 +23,7 @@ CANCEL_SECONDS = 3.0
 TOKEN = """() => {
   let at = document.querySelector('.player-host');
   while (!at.player) at = at.parentElement;
-  return at.player.show?.token;
+  return at.player.view?.token;
 }"""
 FILES = ("overlay.mp4", "results.json", "masks.zip", "tracks.csv", "submission.zip")
 

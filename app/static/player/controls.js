@@ -1,8 +1,12 @@
-// Buttons and keys of the player: every key means what a button means.
+// Buttons and keys of the player: every key has the effect of a button.
 
-import { make } from "./dom.js";
+import { createButton, createElement, setPressed, targetOf } from "./dom.js";
+import { formatTime } from "./times.js";
+
+/** @import { Player } from "./player.js" */
 
 const RATES = [0.1, 0.25, 0.5, 1, 1.5, 2, 4];
+const ZOOM_IN = 0.625, ZOOM_OUT = 1.6;
 const ICONS = {
   play: "M6 4l13 8-13 8z",
   pause: "M6 4h4v16H6zM14 4h4v16h-4z",
@@ -16,154 +20,186 @@ const KEYS = [
   ["[ ]", "previous, next frame where a track comes or goes"], ["1 – 9", "select a track"], ["esc", "select none"],
   ["m", "masks"], ["c", "contours"], ["l", "labels"], ["o", "loop"], ["+ − 0", "zoom the timeline, the whole of it"], ["?", "this list"],
 ];
+const FLAGS = /** @type {const} */ (["masks", "contours", "labels"]);
 
 export class Controls {
+  /** @param {Player} player */
   constructor(player) {
     this.player = player;
     this.muted = false;
-    this.play = button("Play", icon("play"), () => player.toggle());
-    this.time = make("span", { class: "player-time", "aria-live": "off" });
-    this.rate = select("Speed", RATES.map((rate) => [rate, `${rate}×`]), (value) => player.setRate(Number(value)));
+    this.play = iconButton("Play", icon("play"), () => player.toggle());
+    this.time = createElement("span", { class: "player-time", "aria-live": "off" });
+    this.rate = select("Speed", RATES.map((rate) => [String(rate), `${rate}×`]), (value) => player.setRate(Number(value)));
     this.rate.value = "1";
     this.loop = toggle("Loop", icon("loop"), () => player.setLoop(!player.loop));
-    this.sound = toggle("Sound", icon("sound"), () => this.mute(!this.muted));
-    this.looks = ["masks", "contours", "labels"].map((name) => [name, toggle(name[0].toUpperCase() + name.slice(1), null, () => player.set(name, !player.look[name]))]);
-    this.opacity = make("input", { type: "range", min: "0", max: "100", value: "50", "aria-label": "Opacity", title: "Opacity of the masks" });
-    this.opacity.addEventListener("input", () => player.set("opacity", this.opacity.value / 100));
-    this.by = select("Colour by", ["track", "class", "score"].map((it) => [it, `by ${it}`]), (value) => player.set("by", value));
-    this.clear = button("Clear range", "Clear range", () => player.choose());
-    this.help = this.dialog();
-    this.bar = make("div", { class: "controls", role: "toolbar", "aria-label": "Player" },
-      group(button("Previous frame", icon("back"), () => player.step(-1)), this.play, button("Next frame", icon("next"), () => player.step(1)), this.time),
+    this.sound = toggle("Sound", icon("sound"), () => this.setMuted(!this.muted));
+    this.flags = FLAGS.map((name) => {
+      const label = name[0].toUpperCase() + name.slice(1);
+      return /** @type {const} */ ([name, toggle(label, null, () => player.setStyle(name, !player.style[name]))]);
+    });
+    this.opacity = createElement("input", { type: "range", min: "0", max: "100", value: "50", "aria-label": "Opacity", title: "Opacity of the masks" });
+    this.opacity.addEventListener("input", () => player.setStyle("opacity", Number(this.opacity.value) / 100));
+    this.by = select("Colour by", ["track", "class", "score"].map((by) => [by, `by ${by}`]), (value) => player.setStyle("by", value));
+    this.clear = iconButton("Clear range", "Clear range", () => player.setRange(null));
+    this.help = createHelp();
+    this.bar = createElement("div", { class: "controls", role: "toolbar", "aria-label": "Player" },
+      group(iconButton("Previous frame", icon("back"), () => player.step(-1)), this.play, iconButton("Next frame", icon("next"), () => player.step(1)), this.time),
       group(this.rate, this.loop, this.sound, this.clear),
-      group(...this.looks.map(([, element]) => element), this.opacity, this.by),
-      group(button("Zoom out", "−", () => player.ready && player.lanes.zoom(1.6)), button("Zoom in", "+", () => player.ready && player.lanes.zoom(0.625)),
-        button("Keys", "?", () => this.help.showModal())));
-    document.addEventListener("keydown", (event) => this.key(event));
+      group(...this.flags.map(([, element]) => element), this.opacity, this.by),
+      group(iconButton("Zoom out", "−", () => player.ready && player.timeline.zoom(ZOOM_OUT)), iconButton("Zoom in", "+", () => player.ready && player.timeline.zoom(ZOOM_IN)),
+        iconButton("Keys", "?", () => this.help.showModal())));
+    document.addEventListener("keydown", (event) => this.onKey(event));
   }
 
-  dialog() {
-    const rows = KEYS.map(([keys, what]) => make("div", {}, make("dt", {}, ...keys.split(" ").map((key) => make("kbd", {}, key))), make("dd", {}, what)));
-    const close = button("Close", "Close", () => this.help.close());
-    return make("dialog", { class: "player-help", "aria-label": "Keys of the player" }, make("h2", {}, "Keys"), make("dl", {}, ...rows), close);
-  }
-
-  mute(flag) {
-    this.muted = flag;
-    this.player.source?.muted(flag);
+  /** @param {boolean} muted */
+  setMuted(muted) {
+    this.muted = muted;
+    this.player.stream?.setMuted(muted);
     this.update();
   }
 
-  /** How everything stands. */
+  /** Show the player's state. */
   update() {
-    const { player } = this, { state } = player.region?.dataset ?? {}, usable = state === "ready" || state === "playing";
-    const playing = state === "playing";
+    const { player } = this, { state } = player.region.dataset, playing = state === "playing", usable = state === "ready" || playing;
     if (this.play.getAttribute("aria-label") !== (playing ? "Pause" : "Play")) {
-      name(this.play, playing ? "Pause" : "Play");
+      setName(this.play, playing ? "Pause" : "Play");
       this.play.replaceChildren(icon(playing ? "pause" : "play"));
     }
-    for (const element of this.bar.querySelectorAll("button, input, select")) element.disabled = !usable && element.ariaLabel !== "Keys";
-    press(this.loop, player.loop);
-    press(this.sound, !this.muted);
-    for (const [what, element] of this.looks) press(element, player.look[what]);
+    for (const element of /** @type {NodeListOf<HTMLButtonElement>} */ (this.bar.querySelectorAll("button, input, select"))) {
+      element.disabled = !usable && element.ariaLabel !== "Keys";
+    }
+    setPressed(this.loop, player.loop);
+    setPressed(this.sound, !this.muted);
+    for (const [name, element] of this.flags) setPressed(element, player.style[name]);
     this.rate.value = String(player.rate);
-    this.by.value = player.look.by;
+    this.by.value = player.style.by;
     this.clear.hidden = !player.range;
-    this.moved();
+    this.updateTime();
   }
 
-  moved() {
-    const { player } = this;
-    if (!player.ready) return this.time.replaceChildren();
-    const { times, first } = player.show, last = times.length - 1 + first;
-    this.time.textContent = `${clock(times[player.frame] - times[0])}  frame ${player.frame + first} / ${last}`;
+  updateTime() {
+    const { view, frame } = this.player;
+    if (!view) return this.time.replaceChildren();
+    const { times, first } = view, last = times.length - 1 + first;
+    this.time.textContent = `${formatTime(times[frame] - times[0])}  frame ${frame + first} / ${last}`;
   }
 
-  /** Keys count while the player is seen and nobody writes. */
-  key(event) {
-    const { player } = this, { target } = event;
+  /**
+   * Keys are active while the player is visible and nothing is being typed.
+   * @param {KeyboardEvent} event
+   */
+  onKey(event) {
+    const { player } = this, target = targetOf(event);
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || !player.region.offsetParent || !player.ready) return;
-    if (target.closest?.("input:not([type=range]):not([type=checkbox]):not([type=radio]), textarea, [contenteditable=true], dialog[open]")) return;
-    const own = player.region.contains(target);
-    if (!own && target !== document.body && !target.matches?.("button, a, canvas, [role=tab]")) return;
-    const pressed = event.key === " " || event.key === "Enter";
+    if (target.closest("input:not([type=range]):not([type=checkbox]):not([type=radio]), textarea, [contenteditable=true], dialog[open]")) return;
+    if (!player.region.contains(target) && target !== document.body && !target.matches("button, a, canvas, [role=tab]")) return;
+    const presses = event.key === " " || event.key === "Enter";
     // A button that has just closed its dialog may still have the focus.
-    if (pressed && target.matches?.("button, select, a, [role=tab], summary") && target.checkVisibility()) return;
-    if (/^(Arrow|Home|End)/.test(event.key) && target.matches?.("select, input, [role=tab]")) return;
-    const act = this.action(event.key, event.shiftKey ? 10 : 1);
-    if (!act) return;
+    if (presses && target.matches("button, select, a, [role=tab], summary") && target.checkVisibility()) return;
+    if (/^(Arrow|Home|End)/.test(event.key) && target.matches("select, input, [role=tab]")) return;
+    const action = this.keyAction(event.key, event.shiftKey ? 10 : 1);
+    if (!action) return;
     event.preventDefault();
-    act();
+    action();
   }
 
-  action(key, step) {
-    const { player } = this, last = player.show.times.length - 1;
+  /**
+   * @param {string} key
+   * @param {number} step frames
+   * @returns {(() => unknown) | null}
+   */
+  keyAction(key, step) {
+    const { player } = this, { style, timeline } = player;
     if (/^[1-9]$/.test(key)) return () => player.selectNth(Number(key));
-    return {
-      " ": () => player.toggle(),
-      ArrowLeft: () => player.step(-step),
-      ArrowRight: () => player.step(step),
-      Home: () => player.seek(0),
-      End: () => player.seek(last),
-      "[": () => player.change(-1),
-      "]": () => player.change(1),
-      m: () => player.set("masks", !player.look.masks),
-      c: () => player.set("contours", !player.look.contours),
-      l: () => player.set("labels", !player.look.labels),
-      o: () => player.setLoop(!player.loop),
-      "+": () => player.lanes.zoom(0.625),
-      "-": () => player.lanes.zoom(1.6),
-      0: () => player.lanes.fit(),
-      Escape: player.selected ? () => player.select(null, null) : null,
-      "?": () => this.help.showModal(),
-    }[key];
+    switch (key) {
+      case " ": return () => player.toggle();
+      case "ArrowLeft": return () => player.step(-step);
+      case "ArrowRight": return () => player.step(step);
+      case "Home": return () => player.seek(0);
+      case "End": return () => player.seek(player.lastFrame);
+      case "[": return () => player.seekChange(-1);
+      case "]": return () => player.seekChange(1);
+      case "m": return () => player.setStyle("masks", !style.masks);
+      case "c": return () => player.setStyle("contours", !style.contours);
+      case "l": return () => player.setStyle("labels", !style.labels);
+      case "o": return () => player.setLoop(!player.loop);
+      case "+": return () => timeline.zoom(ZOOM_IN);
+      case "-": return () => timeline.zoom(ZOOM_OUT);
+      case "0": return () => timeline.showAll();
+      case "Escape": return player.selected ? () => player.select(null) : null;
+      case "?": return () => this.help.showModal();
+      default: return null;
+    }
   }
 }
 
-function clock(seconds) {
-  const minutes = Math.floor(seconds / 60);
-  return `${minutes}:${(seconds - 60 * minutes).toFixed(2).padStart(5, "0")}`;
+function createHelp() {
+  const rows = KEYS.map(([keys, effect]) => {
+    const names = keys.split(" ").map((key) => createElement("kbd", {}, key));
+    return createElement("div", {}, createElement("dt", {}, ...names), createElement("dd", {}, effect));
+  });
+  const close = iconButton("Close", "Close", () => dialog.close());
+  const dialog = createElement("dialog", { class: "player-help", "aria-label": "Keys of the player" },
+    createElement("h2", {}, "Keys"), createElement("dl", {}, ...rows), close);
+  return dialog;
 }
 
-function icon(which) {
-  const image = document.createElementNS("http://www.w3.org/2000/svg", "svg"), path = document.createElementNS(image.namespaceURI, "path");
+/** @param {keyof typeof ICONS} name */
+function icon(name) {
+  const image = document.createElementNS("http://www.w3.org/2000/svg", "svg"), path = document.createElementNS("http://www.w3.org/2000/svg", "path");
   for (const [key, value] of Object.entries({ viewBox: "0 0 24 24", width: "18", height: "18", "aria-hidden": "true" })) image.setAttribute(key, value);
-  path.setAttribute("d", ICONS[which]);
-  path.setAttribute("fill", which === "sound" ? "none" : "currentColor");
-  if (which === "sound") path.setAttribute("stroke", "currentColor"), path.setAttribute("stroke-width", "2");
+  path.setAttribute("d", ICONS[name]);
+  path.setAttribute("fill", name === "sound" ? "none" : "currentColor");
+  if (name === "sound") {
+    path.setAttribute("stroke", "currentColor");
+    path.setAttribute("stroke-width", "2");
+  }
   image.append(path);
   return image;
 }
 
-function name(element, text) {
-  element.setAttribute("aria-label", text);
-  element.title = text;
+/**
+ * @param {HTMLElement} element
+ * @param {string} name
+ */
+function setName(element, name) {
+  element.setAttribute("aria-label", name);
+  element.title = name;
 }
 
-function button(label, content, act) {
-  const made = make("button", { type: "button", class: "player-button" }, content);
-  name(made, label);
-  made.addEventListener("click", act);
-  return made;
+/**
+ * @param {string} name
+ * @param {Node | string} content
+ * @param {() => unknown} onClick
+ */
+function iconButton(name, content, onClick) {
+  return createButton(content, onClick, { class: "player-button", "aria-label": name, title: name });
 }
 
-function toggle(label, content, act) {
-  const made = button(label, content ?? label, act);
-  made.classList.add(content ? "icon-toggle" : "word-toggle");
-  press(made, false);
-  return made;
+/**
+ * @param {string} name
+ * @param {Node | null} image null: the name itself is shown
+ * @param {() => unknown} onClick
+ */
+function toggle(name, image, onClick) {
+  const button = iconButton(name, image ?? name, onClick);
+  button.classList.add(image ? "icon-toggle" : "word-toggle");
+  setPressed(button, false);
+  return button;
 }
 
-function press(element, on) {
-  element.setAttribute("aria-pressed", String(on));
+/**
+ * @param {string} name
+ * @param {string[][]} options value and text of each
+ * @param {(value: string) => void} onChange
+ */
+function select(name, options, onChange) {
+  const element = createElement("select", { "aria-label": name, title: name }, ...options.map(([value, text]) => createElement("option", { value }, text)));
+  element.addEventListener("change", () => onChange(element.value));
+  return element;
 }
 
-function select(label, options, act) {
-  const made = make("select", { "aria-label": label, title: label }, ...options.map(([value, text]) => make("option", { value }, text)));
-  made.addEventListener("change", () => act(made.value));
-  return made;
-}
-
+/** @param {...HTMLElement} elements */
 function group(...elements) {
-  return make("div", { class: "control-group" }, ...elements);
+  return createElement("div", { class: "control-group" }, ...elements);
 }

@@ -1,75 +1,99 @@
-// Masks as they come, chunk by chunk, and as they are drawn. Both are let go when newer ones take their place.
+// Masks as they are fetched, chunk by chunk, and as they are drawn.
 
-import { shape } from "./rle.js";
+import { LruCache } from "./lru.js";
+import { maskShape } from "./shapes.js";
 
-const CHUNKS = 6, SHAPE_BYTES = 48 << 20;
+/** @import { MaskTexts, Shape, View } from "./types.js" */
+/** @typedef {{ texts: MaskTexts | null, loaded: Promise<unknown> }} Chunk texts: null until they have arrived */
 
-export class Masks {
-  constructor(show, base) {
-    this.show = show;
+const CHUNKS = 6, SHAPE_BYTES = 48 << 20, ENTRY_BYTES = 200;
+
+export class MaskCache {
+  /**
+   * @param {View} view
+   * @param {string} base address of the view
+   */
+  constructor(view, base) {
+    this.view = view;
     this.url = `${base}/masks`;
-    this.chunks = new Map(); // chunk -> {layers, asked}: layers null until they are here
-    this.shapes = new Map();
-    this.bytes = 0;
+    /** @type {LruCache<number, Chunk>} */
+    this.chunks = new LruCache(CHUNKS);
+    /** @type {LruCache<string, { shape: Shape | null }>} */
+    this.shapes = new LruCache(SHAPE_BYTES, {
+      weigh: ({ shape }) => ENTRY_BYTES + (shape ? shape.bits.byteLength + shape.edge.byteLength : 0),
+    });
   }
 
-  of(frame) {
-    return this.chunks.get(Math.floor(frame / this.show.chunk));
-  }
-
+  /**
+   * Whether the masks of a frame have arrived.
+   * @param {number} frame
+   */
   has(frame) {
-    return Boolean(this.of(frame)?.layers);
+    return Boolean(this.chunks.peek(Math.floor(frame / this.view.chunk))?.texts);
   }
 
-  /** Resolves when the masks of `frame` are here; those after them are on their way. */
+  /**
+   * Resolves once the masks of `frame` have arrived; those of the next two chunks are requested as well.
+   * @param {number} frame
+   */
   async load(frame) {
-    const chunk = Math.floor(frame / this.show.chunk);
-    const last = Math.floor((this.show.times.length - 1) / this.show.chunk);
-    const wanted = this.fetch(chunk);
-    for (let next = chunk + 1; next <= Math.min(chunk + 2, last); next++) this.fetch(next);
-    await wanted.asked;
+    const chunk = Math.floor(frame / this.view.chunk);
+    const last = Math.floor((this.view.times.length - 1) / this.view.chunk);
+    const { loaded } = this.request(chunk);
+    for (let next = chunk + 1; next <= Math.min(chunk + 2, last); next++) this.request(next);
+    await loaded;
   }
 
-  fetch(chunk) {
-    const kept = this.chunks.get(chunk) ?? this.request(chunk);
-    this.chunks.delete(chunk);
-    this.chunks.set(chunk, kept);
-    for (const old of this.chunks.keys()) {
-      if (this.chunks.size <= CHUNKS) break;
-      this.chunks.delete(old);
-    }
-    return kept;
+  /**
+   * @param {number} index
+   * @returns {Chunk}
+   */
+  request(index) {
+    const known = this.chunks.get(index);
+    if (known) return known;
+    /** @type {Chunk} */
+    const chunk = { texts: null, loaded: this.fetch(index).then((texts) => (chunk.texts = texts)) };
+    chunk.loaded.catch(() => this.chunks.peek(index) === chunk && this.chunks.delete(index));
+    this.chunks.set(index, chunk);
+    return chunk;
   }
 
-  request(chunk) {
-    const made = { layers: null, asked: this.get(chunk).then((layers) => (made.layers = layers)) };
-    made.asked.catch(() => this.chunks.get(chunk) === made && this.chunks.delete(chunk));
-    return made;
+  /**
+   * @param {number} index
+   * @returns {Promise<MaskTexts>}
+   */
+  async fetch(index) {
+    const response = await fetch(`${this.url}/${index}?version=${this.view.version}`);
+    if (!response.ok) throw new Error(await response.text());
+    return (await response.json()).layers;
   }
 
-  async get(chunk) {
-    const answer = await fetch(`${this.url}/${chunk}?version=${this.show.version}`);
-    if (!answer.ok) throw new Error(await answer.text());
-    return (await answer.json()).layers;
+  /**
+   * COCO's compressed run lengths of a track, "" where it is absent or has not arrived.
+   * @param {number} layer
+   * @param {number} track
+   * @param {number} frame
+   */
+  text(layer, track, frame) {
+    const { chunk } = this.view;
+    return this.chunks.peek(Math.floor(frame / chunk))?.texts?.[layer]?.[track]?.[frame % chunk] ?? "";
   }
 
-  /** The shape of a track on a canvas, null where it is absent. */
+  /**
+   * The shape of a track on a canvas, null where it is absent.
+   * @param {number} layer
+   * @param {number} track
+   * @param {number} frame
+   * @param {number} width
+   * @param {number} height
+   */
   shape(layer, track, frame, width, height) {
     const key = `${layer}:${track}:${frame}:${width}:${height}`;
-    if (this.shapes.has(key)) return this.shapes.get(key);
-    const text = this.of(frame)?.layers?.[layer]?.[track]?.[frame % this.show.chunk];
-    const found = text ? shape(text, [this.show.height, this.show.width], width, height) : null;
-    this.shapes.set(key, found);
-    this.bytes += weight(found);
-    for (const [old, kept] of this.shapes) {
-      if (this.bytes <= SHAPE_BYTES || this.shapes.size === 1) break;
-      this.shapes.delete(old);
-      this.bytes -= weight(kept);
-    }
-    return found;
+    const known = this.shapes.get(key);
+    if (known) return known.shape;
+    const text = this.text(layer, track, frame);
+    const shape = text ? maskShape(text, [this.view.height, this.view.width], width, height) : null;
+    this.shapes.set(key, { shape });
+    return shape;
   }
-}
-
-function weight(found) {
-  return 200 + (found ? found.bits.byteLength + found.edge.byteLength : 0);
 }

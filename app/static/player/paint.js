@@ -1,58 +1,99 @@
-// One picture with its masks on one canvas: composed by pixels, so that whatever overlaps is blended once and exactly.
+// One picture with its masks on one canvas: composed by pixels, so that overlapping masks are blended once and exactly.
+
+import { context2d } from "./dom.js";
+
+/** @import { Item, MaskStyle, Rgb, Shape, SizeHW, Track, View } from "./types.js" */
+/** @typedef {{ x: number, y: number, w: number, h: number }} Box canvas pixels */
 
 const DASH = 7; // steps along an outline that a dash and a gap take
 const RAMP = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]; // viridis, for scores
+const WHITE = [255, 255, 255];
 
-export function colour(show, layer, track, by) {
+/**
+ * @param {Pick<View, "palette">} view
+ * @param {Track} track
+ * @param {string} by "track", "class" or "score"
+ * @returns {Rgb}
+ */
+export function trackColour({ palette }, track, by) {
   if (track.rgb) return track.rgb;
-  if (by === "score") return ramp(track.score);
-  const place = by === "class" ? track.category : track.id;
-  return show.palette[((place % show.palette.length) + show.palette.length) % show.palette.length];
+  if (by === "score") {
+    const place = Math.min(0.9999, Math.max(0, track.score)) * (RAMP.length - 1);
+    const low = Math.floor(place), part = place - low;
+    return RAMP[low].map((level, channel) => Math.round(level + (RAMP[low + 1][channel] - level) * part));
+  }
+  const index = by === "class" ? track.category : track.id;
+  return palette[((index % palette.length) + palette.length) % palette.length];
 }
 
-function ramp(score) {
-  const place = Math.min(0.9999, Math.max(0, score)) * (RAMP.length - 1);
-  const low = Math.floor(place), part = place - low;
-  return RAMP[low].map((level, c) => Math.round(level + (RAMP[low + 1][c] - level) * part));
-}
-
+/** @param {Rgb} rgb */
 export const css = ([r, g, b]) => `rgb(${r} ${g} ${b})`;
 
-export class Screen {
-  /** canvas: where it is seen. What is behind the masks and the masks are kept apart, so that either can change alone. */
+/**
+ * From the back to the front: ground truth, predictions by score, the selected ones.
+ * @template {{ selected: boolean, dashed: boolean, track: { score: number } }} T
+ * @param {T[]} items
+ */
+export function paintOrder(items) {
+  /** @param {T} item */
+  const rank = (item) => (item.selected ? 10 : 0) + (item.dashed ? 2 + item.track.score : 0);
+  return [...items].sort((a, b) => rank(a) - rank(b));
+}
+
+/** Picture and masks are kept apart, so that either can change alone. */
+export class PaneCanvas {
+  /** @param {HTMLCanvasElement} canvas */
   constructor(canvas) {
     this.canvas = canvas;
-    this.context = canvas.getContext("2d", { alpha: false });
-    this.behind = new OffscreenCanvas(1, 1);
-    this.over = new OffscreenCanvas(1, 1);
-    this.shown = []; // {shape, item} from the back to the front
+    this.context = context2d(canvas, { alpha: false });
+    this.picture = new OffscreenCanvas(1, 1);
+    this.masks = new OffscreenCanvas(1, 1);
+    this.image = new ImageData(1, 1); // the masks' pixels
+    this.pixels = new Uint32Array(this.image.data.buffer);
+    /** @type {Item[]} from the back to the front */
+    this.items = [];
+    /** @type {Box | null} the part of the pixels that was drawn on */
+    this.dirty = null;
   }
 
+  /**
+   * @param {number} width
+   * @param {number} height
+   */
   resize(width, height) {
-    for (const canvas of [this.canvas, this.behind, this.over]) Object.assign(canvas, { width, height });
+    for (const canvas of [this.canvas, this.picture, this.masks]) Object.assign(canvas, { width, height });
     this.image = new ImageData(width, height);
     this.pixels = new Uint32Array(this.image.data.buffer);
     this.dirty = null;
   }
 
-  /** shown: height and width of its upper left part that counts. */
-  picture(picture, [height, width]) {
-    const { behind } = this;
-    behind.getContext("2d", { alpha: false }).drawImage(picture, 0, 0, width, height, 0, 0, behind.width, behind.height);
+  /**
+   * @param {CanvasImageSource} picture
+   * @param {SizeHW} size of its upper left part that is displayed
+   */
+  setPicture(picture, [height, width]) {
+    const context = this.picture.getContext("2d", { alpha: false });
+    context?.drawImage(picture, 0, 0, width, height, 0, 0, this.picture.width, this.picture.height);
   }
 
-  /** items: {shape, rgb, dashed, lit, chosen, text} from the back to the front. */
-  compose(items, look) {
+  /**
+   * @param {Item[]} items from the back to the front
+   * @param {MaskStyle} style
+   */
+  compose(items, style) {
     this.clear();
-    this.shown = items;
+    this.items = items;
     for (const item of items) {
-      if (look.masks) fill(this.pixels, this.canvas.width, item, Math.min(1, look.opacity + (item.lit ? 0.25 : 0)));
+      if (style.masks) fillShape(this.pixels, this.canvas.width, item, Math.min(1, style.opacity + (item.highlighted ? 0.25 : 0)));
     }
     for (const item of items) {
-      if (look.contours || item.chosen || item.lit) this.contour(item);
+      if (style.contours || item.selected || item.highlighted) this.drawContour(item);
       this.dirty = union(this.dirty, item.shape);
     }
-    this.present(look.labels ? items : []);
+    if (this.dirty) this.putPixels(this.dirty);
+    this.context.drawImage(this.picture, 0, 0);
+    this.context.drawImage(this.masks, 0, 0);
+    drawLabels(this.context, style.labels ? items : []);
   }
 
   clear() {
@@ -62,23 +103,18 @@ export class Screen {
       const start = row * this.canvas.width + x;
       this.pixels.fill(0, start, start + w);
     }
-    this.blit(this.dirty);
+    this.putPixels(this.dirty);
     this.dirty = null;
   }
 
-  blit({ x, y, w, h }) {
-    this.over.getContext("2d").putImageData(this.image, 0, 0, x, y, w, h);
+  /** @param {Box} box */
+  putPixels({ x, y, w, h }) {
+    this.masks.getContext("2d")?.putImageData(this.image, 0, 0, x, y, w, h);
   }
 
-  present(labelled) {
-    if (this.dirty) this.blit(this.dirty);
-    this.context.drawImage(this.behind, 0, 0);
-    this.context.drawImage(this.over, 0, 0);
-    label(this.context, labelled);
-  }
-
-  contour({ shape, rgb, dashed, lit, chosen }) {
-    const line = pack(lit || chosen ? [255, 255, 255] : rgb, 255), { edge } = shape, { pixels } = this;
+  /** @param {Item} item */
+  drawContour({ shape: { edge }, rgb, dashed, highlighted, selected }) {
+    const line = pack(highlighted || selected ? WHITE : rgb, 255), { pixels } = this;
     for (let i = 0; i < edge.length; i += 2) {
       if (dashed && ((i / (2 * DASH)) & 1)) continue;
       pixels[edge[i]] = line;
@@ -86,18 +122,33 @@ export class Screen {
     }
   }
 
-  /** The items at a place of the canvas, the topmost first. */
-  at(x, y) {
-    return this.shown.filter(({ shape: s }) => {
-      const [dx, dy] = [Math.floor(x) - s.x, Math.floor(y) - s.y];
-      return dx >= 0 && dy >= 0 && dx < s.w && dy < s.h && s.bits[dy * s.w + dx];
+  /**
+   * The items at a canvas position, the topmost first.
+   * @param {number} x
+   * @param {number} y
+   */
+  itemsAt(x, y) {
+    return this.items.filter(({ shape }) => {
+      const dx = Math.floor(x) - shape.x, dy = Math.floor(y) - shape.y;
+      return dx >= 0 && dy >= 0 && dx < shape.w && dy < shape.h && shape.bits[dy * shape.w + dx];
     }).reverse();
   }
 }
 
+/**
+ * @param {Rgb} rgb
+ * @param {number} alpha 0 to 255
+ */
 const pack = ([r, g, b], alpha) => ((alpha << 24) | (b << 16) | (g << 8) | r) >>> 0;
 
-function fill(pixels, width, { shape, rgb }, opacity) {
+/**
+ * Blend a shape into pixels of `width` columns.
+ * @param {Uint32Array} pixels
+ * @param {number} width
+ * @param {{ shape: Shape, rgb: Rgb }} item
+ * @param {number} opacity 0 to 1
+ */
+export function fillShape(pixels, width, { shape, rgb }, opacity) {
   const alpha = Math.round(opacity * 255), plain = pack(rgb, alpha);
   for (let y = 0; y < shape.h; y++) {
     let from = y * shape.w, to = (y + shape.y) * width + shape.x;
@@ -107,32 +158,50 @@ function fill(pixels, width, { shape, rgb }, opacity) {
   }
 }
 
-/** A colour over a pixel that is there already; neither is multiplied by its alpha. */
+/**
+ * A colour over a pixel; alpha is not premultiplied.
+ * @param {number} below
+ * @param {Rgb} rgb
+ * @param {number} opacity 0 to 1
+ */
 function blend(below, rgb, opacity) {
   const under = ((below >>> 24) / 255) * (1 - opacity), alpha = opacity + under;
+  /** @param {number} over @param {number} shift */
   const mix = (over, shift) => Math.round((over * opacity + ((below >>> shift) & 255) * under) / alpha);
   return pack([mix(rgb[0], 0), mix(rgb[1], 8), mix(rgb[2], 16)], Math.round(alpha * 255));
 }
 
-function union(a, b) {
-  // An outline is drawn one pixel beyond its shape.
-  const x = Math.max(0, b.x - 1), y = Math.max(0, b.y - 1), right = b.x + b.w + 1, low = b.y + b.h + 1;
-  if (!a) return { x, y, w: right - x, h: low - y };
-  const left = Math.min(a.x, x), top = Math.min(a.y, y);
-  return { x: left, y: top, w: Math.max(a.x + a.w, right) - left, h: Math.max(a.y + a.h, low) - top };
+/**
+ * The box of both; an outline is drawn one pixel beyond its shape.
+ * @param {Box | null} box
+ * @param {Box} shape
+ * @returns {Box}
+ */
+function union(box, shape) {
+  const x = Math.max(0, shape.x - 1), y = Math.max(0, shape.y - 1), right = shape.x + shape.w + 1, bottom = shape.y + shape.h + 1;
+  if (!box) return { x, y, w: right - x, h: bottom - y };
+  const left = Math.min(box.x, x), top = Math.min(box.y, y);
+  return { x: left, y: top, w: Math.max(box.x + box.w, right) - left, h: Math.max(box.y + box.h, bottom) - top };
 }
 
-/** Above its shape where there is room; of two in one place the one in front keeps it. */
-function label(context, items) {
-  const size = Math.max(11, Math.round(Math.min(context.canvas.width, context.canvas.height) / 36)), taken = [];
+/**
+ * Each above its shape where there is room; where two overlap, the one in front keeps its place.
+ * @param {CanvasRenderingContext2D} context
+ * @param {Item[]} items
+ */
+function drawLabels(context, items) {
+  const { width, height } = context.canvas;
+  const size = Math.max(11, Math.round(Math.min(width, height) / 36));
+  /** @type {Box[]} */
+  const taken = [];
   context.font = `600 ${size}px system-ui, sans-serif`;
   context.textBaseline = "middle";
   for (const { shape, rgb, text } of [...items].reverse()) {
     const w = Math.ceil(context.measureText(text).width) + size, h = size + 6;
-    const x = Math.max(0, Math.min(shape.x, context.canvas.width - w));
+    const x = Math.max(0, Math.min(shape.x, width - w));
     let y = shape.y >= h ? shape.y - h : shape.y;
-    for (const t of taken) if (x < t.x + t.w && t.x < x + w && y < t.y + t.h && t.y < y + h) y = t.y + t.h;
-    if (y + h > context.canvas.height) continue;
+    for (const box of taken) if (x < box.x + box.w && box.x < x + w && y < box.y + box.h && box.y < y + h) y = box.y + box.h;
+    if (y + h > height) continue;
     taken.push({ x, y, w, h });
     context.fillStyle = css(rgb);
     context.fillRect(x, y, w, h);

@@ -1,269 +1,345 @@
 // The video player: pictures with masks, a timeline, controls and keys. `mount` is what the page calls.
 
 import { Controls } from "./controls.js";
-import { make } from "./dom.js";
-import { Lanes } from "./lanes.js";
-import { Masks } from "./masks.js";
-import { colour, Screen } from "./paint.js";
-import { openPictures } from "./pictures.js";
+import { createElement } from "./dom.js";
+import { openFrames } from "./frames.js";
+import { MaskCache } from "./masks.js";
+import { PaneCanvas, paintOrder, trackColour } from "./paint.js";
+import { clampFrame } from "./times.js";
+import { Timeline } from "./timeline.js";
 
-const WIDEST = 1920; // canvas pixels
-const QUIET = 150; // milliseconds in which the frame must not change before Python hears of it
+/** @import { Command, Emit, FrameRange, FrameStream, Item, MaskStyle, PaneData, Track, TrackFilter, TrackRef, View } from "./types.js" */
+/** @typedef {PaneData & { canvas: HTMLCanvasElement, figure: HTMLElement, painter: PaneCanvas }} Pane */
 
-/** root: address of the studio. tell(event): to Python. Returns the player. */
-export function mount(element, root, tell) {
+const MAX_WIDTH = 1920; // canvas pixels
+const DEBOUNCE = 150; // milliseconds without change before an event is sent to Python
+
+/**
+ * @param {HTMLElement} element to fill
+ * @param {string} root address of the studio
+ * @param {Emit} emit sends an event to Python
+ */
+export function mount(element, root, emit) {
   const sheet = `${root}/studio/player/player.css`;
-  if (!document.querySelector(`link[href="${sheet}"]`)) document.head.append(make("link", { rel: "stylesheet", href: sheet }));
-  return new Player(element, root, tell);
+  if (!document.querySelector(`link[href="${sheet}"]`)) document.head.append(createElement("link", { rel: "stylesheet", href: sheet }));
+  return new Player(element, root, emit);
 }
 
-class Player {
-  constructor(element, root, tell) {
+/** @param {number} layer @param {number} id */
+const keyOf = (layer, id) => `${layer}:${id}`;
+
+export class Player {
+  /**
+   * @param {HTMLElement} element
+   * @param {string} root
+   * @param {Emit} emit
+   */
+  constructor(element, root, emit) {
     this.root = root;
-    this.tell = tell;
-    this.look = { masks: true, contours: true, labels: true, opacity: 0.5, by: "track" };
+    this.emit = emit;
+    /** @type {View | null} */
+    this.view = null;
+    /** @type {MaskCache | null} */
+    this.masks = null;
+    /** @type {FrameStream | null} */
+    this.stream = null;
+    /** @type {MaskStyle} */
+    this.style = { masks: true, contours: true, labels: true, opacity: 0.5, by: "track" };
+    /** @type {Set<string>} keys of tracks that their eye hides */
     this.hidden = new Set();
-    this.shown = null; // per layer the ids that a filter leaves, null for all
+    /** @type {TrackFilter} */
+    this.shown = null;
+    /** @type {string | null} */
     this.selected = null;
-    this.partners = new Set(); // chosen together with what is selected
-    this.lit = null;
+    /** @type {Set<string>} keys of tracks that are selected together with it */
+    this.partners = new Set();
+    /** @type {string | null} the track under the pointer */
+    this.highlighted = null;
     this.frame = 0;
+    /** @type {number | null} the frame that a seek goes to */
+    this.wanted = null;
+    /** @type {FrameRange | null} */
+    this.range = null;
     this.rate = 1;
     this.loop = false;
     this.playing = false;
+    /** @type {Pane[]} */
     this.panes = [];
+    this.emitFrameLater = debounce(() => {
+      if (this.view && !this.playing) this.emit({ kind: "frame", frame: this.frame });
+    });
+    this.emitStyleLater = debounce(() => {
+      const { masks, opacity, contours, labels } = this.style;
+      if (this.view) this.emit({ kind: "look", frame: this.frame, opacity: masks ? opacity : 0, contours, labels });
+    });
+
     this.controls = new Controls(this);
-    const lanes = make("div", { class: "lanes" });
-    this.screens = make("div", { class: "screens" });
-    this.message = make("div", { class: "player-message" });
-    this.tip = make("div", { class: "tip", hidden: "" });
-    this.region = make("section", { class: "player", role: "region", "aria-label": "Video player", tabindex: "0" },
+    const lanes = createElement("div", { class: "lanes" });
+    this.screens = createElement("div", { class: "screens" });
+    this.message = createElement("div", { class: "player-message" });
+    this.tip = createElement("div", { class: "tip", hidden: "" });
+    this.region = createElement("section", { class: "player", role: "region", "aria-label": "Video player", tabindex: "0" },
       this.screens, this.controls.bar, lanes, this.tip, this.controls.help);
     this.screens.append(this.message);
     element.replaceChildren(this.region);
-    this.lanes = new Lanes(lanes, {
+    this.timeline = new Timeline(lanes, {
       seek: (frame) => this.seek(frame),
-      range: (first, last) => this.choose(first, last),
-      select: (layer, track) => this.select(layer, track, true),
-      hide: (key) => this.hide(key),
-      alone: (key) => this.alone(key),
+      range: (first, last) => this.setRange([first, last]),
+      select: (layer, track) => this.select([layer, track], true),
+      hide: (key) => this.toggleHidden(key),
+      isolate: (key) => this.isolate(key),
     });
     new ResizeObserver(() => this.fit()).observe(this.screens);
-    this.state("empty");
-    this.say("No video yet");
+    this.setState("empty");
+    this.showMessage("No video yet");
   }
 
-  state(name) {
-    this.region.dataset.state = name;
+  /** @param {"empty" | "loading" | "ready" | "playing"} state */
+  setState(state) {
+    this.region.dataset.state = state;
     this.controls.update();
   }
 
-  say(text) {
+  /** @param {string} text */
+  showMessage(text) {
     this.message.textContent = text;
     this.message.hidden = !text;
   }
 
   get ready() {
-    return this.show !== undefined && this.show !== null;
+    return this.view !== null;
   }
 
-  /** The frame that is shown, or that a seek under way goes to. */
+  get lastFrame() {
+    return this.view ? this.view.times.length - 1 : 0;
+  }
+
+  /** The current frame, or the one that a seek goes to. */
   get target() {
     return this.wanted ?? this.frame;
   }
 
-  /** A payload of app/player/component.py (`at`: the frame to begin with, `pair`: what is selected), or null for none. Another version of what is shown keeps frame and choices. */
-  async load(show) {
-    if (!show?.token) return this.unload();
-    const same = this.show?.token === show.token && this.show.times.length === show.times.length;
-    const form = (it) => JSON.stringify([it.panes, it.layout]);
-    const laidOut = same && form(this.show) === form(show);
-    const base = `${this.root}/studio/shows/${show.token}`;
-    this.show = show;
-    this.masks = new Masks(show, base);
-    if (!same) this.open(base);
-    if (!laidOut) this.layOut();
-    this.lanes.load(show, (layer, track) => colour(show, layer, track, this.look.by), same);
-    this.refreshLanes();
-    if (!same && show.pair) this.choosePair(show.pair.map((it) => this.key(...it)));
-    await this.attempt(laidOut ? this.refresh() : this.seek(same ? this.target : show.at ?? 0));
-    if (this.show === show && !this.playing) this.state("ready");
+  // --- loading
+
+  /**
+   * Show a view, or nothing. Another version of the current view keeps frame, selection and zoom.
+   * @param {View | null} view
+   */
+  async load(view) {
+    if (!view?.token) return this.unload();
+    const before = this.view;
+    const same = before?.token === view.token && before.times.length === view.times.length;
+    const sameLayout = same && JSON.stringify([before.panes, before.layout]) === JSON.stringify([view.panes, view.layout]);
+    const base = `${this.root}/studio/shows/${view.token}`;
+    if (!same) {
+      this.pause();
+      this.reset();
+      this.stream?.close();
+    }
+    this.view = view;
+    this.masks = new MaskCache(view, base);
+    if (!same) {
+      this.stream = openFrames(view, base, (picture, frame) => this.onPicture(picture, frame));
+      this.stream.setMuted(this.controls.muted);
+      this.setState("loading");
+      this.showMessage("");
+    }
+    if (!sameLayout) this.layOut(view);
+    this.timeline.load(view, (track) => trackColour(view, track, this.style.by), same);
+    this.updateTracks();
+    if (!same && view.pair) this.selectTracks(view.pair);
+    await this.attempt(sameLayout ? this.reloadMasks(this.masks) : this.seek(same ? this.target : view.at ?? 0));
+    if (this.view === view && !this.playing) this.setState("ready");
   }
 
-  open(base) {
-    this.pause();
-    this.forget();
-    this.source?.close();
-    this.source = openPictures(this.show, base, (picture, at) => this.drawn(picture, at));
-    this.source.muted(this.controls.muted);
-    this.state("loading");
-    this.say("");
-  }
-
-  /** New masks for the frame that is shown. */
-  async refresh() {
-    const { masks } = this;
+  /** New masks for the current frame. @param {MaskCache} masks */
+  async reloadMasks(masks) {
     await masks.load(this.frame);
     if (masks === this.masks) this.paint();
   }
 
-  /** What fails is said, unless something else is shown by then. */
+  /**
+   * Show the error of work that fails, unless another view is shown by then.
+   * @param {Promise<unknown>} work
+   */
   async attempt(work) {
-    const { show } = this;
+    const { view } = this;
     try {
       await work;
     } catch (error) {
-      if (this.show === show) this.say(error.message);
+      if (this.view === view) this.showMessage(error instanceof Error ? error.message : String(error));
     }
   }
 
   unload() {
-    this.source?.close();
-    this.source = this.show = null;
-    this.forget();
+    this.stream?.close();
+    this.stream = this.view = this.masks = null;
+    this.playing = false;
+    this.reset();
     this.screens.replaceChildren(this.message);
     this.panes = [];
-    this.lanes.clear();
+    this.timeline.clear();
     delete this.region.dataset.frame;
     this.region.dataset.tracks = "0";
-    this.state("empty");
-    this.say("No video yet");
+    this.setState("empty");
+    this.showMessage("No video yet");
   }
 
-  forget() {
+  reset() {
     this.hidden.clear();
-    this.selected = this.lit = null;
+    this.selected = this.highlighted = null;
     this.partners.clear();
     this.shown = null;
     this.range = null;
   }
 
-  layOut() {
-    this.panes = this.show.panes.map((pane) => {
-      const canvas = make("canvas", { role: "img", "aria-label": `${this.show.name} ${pane.name}`.trim() });
-      const figure = make("figure", { class: "pane" }, canvas, ...(pane.name ? [make("figcaption", {}, pane.name)] : []));
-      const made = { ...pane, canvas, figure, screen: new Screen(canvas) };
-      canvas.addEventListener("pointermove", (event) => this.hover(made, event));
-      canvas.addEventListener("pointerleave", () => this.light(null));
-      canvas.addEventListener("click", (event) => this.pick(made, event));
-      return made;
+  /** @param {View} view */
+  layOut(view) {
+    this.panes = view.panes.map((data) => {
+      const canvas = createElement("canvas", { role: "img", "aria-label": `${view.name} ${data.name}`.trim() });
+      const caption = data.name ? [createElement("figcaption", {}, data.name)] : [];
+      const pane = { ...data, canvas, figure: createElement("figure", { class: "pane" }, canvas, ...caption), painter: new PaneCanvas(canvas) };
+      canvas.addEventListener("pointermove", (event) => this.onHover(pane, event));
+      canvas.addEventListener("pointerleave", () => this.highlight(null));
+      canvas.addEventListener("click", (event) => this.onPick(pane, event));
+      return pane;
     });
-    const swipe = this.show.layout === "swipe" && this.panes.length > 1 ? [this.swipe()] : [];
-    this.screens.replaceChildren(...this.panes.map((pane) => pane.figure), ...swipe, this.message);
-    this.screens.dataset.layout = this.show.layout;
-    this.screens.style.setProperty("--panes", this.show.layout === "side" ? this.panes.length : 1);
+    const divider = view.layout === "swipe" && this.panes.length > 1 ? [this.createDivider()] : [];
+    this.screens.replaceChildren(...this.panes.map((pane) => pane.figure), ...divider, this.message);
+    this.screens.dataset.layout = view.layout;
+    this.screens.style.setProperty("--panes", String(view.layout === "side" ? this.panes.length : 1));
     this.fit();
   }
 
-  /** The line between two panes that lie over one another. */
-  swipe() {
-    const slider = make("input", { type: "range", min: "0", max: "100", value: "50", class: "swipe", "aria-label": "Swipe" });
+  /** The movable divider between two panes that lie on top of each other. */
+  createDivider() {
+    const slider = createElement("input", { type: "range", min: "0", max: "100", value: "50", class: "swipe", "aria-label": "Swipe" });
     const move = () => this.screens.style.setProperty("--swipe", `${slider.value}%`);
     slider.addEventListener("input", move);
     move();
     return slider;
   }
 
-  /** Canvases as large as they are seen. */
+  /** Canvases as large as they are displayed. */
   fit() {
+    if (!this.view) return;
+    const shape = (this.view.width * this.view.aspect) / this.view.height, rows = this.view.layout === "stacked" ? this.panes.length : 1;
+    const room = Math.max(160, Math.min(innerHeight * 0.64, innerHeight - 260)) / Math.min(2, rows);
     let changed = false;
-    for (const { canvas, figure, screen } of this.panes) {
-      const shape = (this.show.width * this.show.aspect) / this.show.height;
-      const wide = Math.min(figure.clientWidth, this.room() * shape);
-      const width = Math.max(16, Math.min(WIDEST, Math.round(wide * (devicePixelRatio || 1))));
+    for (const { canvas, figure, painter } of this.panes) {
+      const displayed = Math.min(figure.clientWidth, room * shape);
+      const width = Math.max(16, Math.min(MAX_WIDTH, Math.round(displayed * (devicePixelRatio || 1))));
       const height = Math.max(16, Math.round(width / shape));
-      canvas.style.width = `${wide}px`;
+      canvas.style.width = `${displayed}px`;
       if (canvas.width === width && canvas.height === height) continue;
-      screen.resize(width, height);
+      painter.resize(width, height);
       changed = true;
     }
     if (changed && this.region.dataset.frame !== undefined) this.seek(this.target);
   }
 
-  room() {
-    const rows = this.show.layout === "stacked" ? this.panes.length : 1;
-    return Math.max(160, Math.min(innerHeight * 0.64, innerHeight - 260)) / Math.min(2, rows);
-  }
+  // --- playing
 
-  // --- moving
-
+  /**
+   * Show a frame; errors are displayed.
+   * @param {number} frame
+   */
   seek(frame) {
-    return this.ready ? this.attempt(this.find(frame)) : Promise.resolve();
+    return this.attempt(this.seekExactly(frame));
   }
 
-  async find(frame) {
+  /** @param {number} frame */
+  async seekExactly(frame) {
+    const { view, masks, stream } = this;
+    if (!view || !masks || !stream) return;
     this.pause();
-    const wanted = Math.min(this.show.times.length - 1, Math.max(0, Math.round(frame)));
+    const wanted = clampFrame(frame, view.times.length);
     this.wanted = wanted;
-    await this.masks.load(wanted);
+    await masks.load(wanted);
     if (this.wanted !== wanted) return;
-    await this.source.seek(wanted);
-    this.mention();
+    await stream.seek(wanted);
+    this.emitFrameLater();
   }
 
+  /** @param {number} count frames */
   step(count) {
-    this.seek((this.region.dataset.state === "playing" ? this.frame : this.target) + count);
+    this.seek((this.playing ? this.frame : this.target) + count);
   }
 
-  /** A picture has come: it and its masks are drawn in one go. */
-  drawn(picture, frame) {
-    if (!this.masks.has(frame)) return this.attempt(this.stall(frame));
-    const { range } = this;
-    if (this.playing && this.loop && range && frame > range[1]) return this.attempt(this.again(range[0]));
+  /**
+   * Draw a picture that has arrived together with its masks.
+   * @param {CanvasImageSource} picture
+   * @param {number} frame
+   */
+  onPicture(picture, frame) {
+    const { view, masks, range } = this;
+    if (!view || !masks) return;
+    if (!masks.has(frame)) return void this.attempt(this.stall(frame));
+    if (this.playing && this.loop && range && frame > range[1]) return void this.attempt(this.restart(range[0]));
     this.frame = frame;
     if (this.playing) {
       this.wanted = frame;
-      this.attempt(this.masks.load(frame)); // those to come
+      this.attempt(masks.load(frame)); // and those of the next chunks
     }
-    for (const { screen } of this.panes) screen.picture(picture, this.show.shown);
+    for (const { painter } of this.panes) painter.setPicture(picture, view.shown);
     this.paint();
-    this.region.dataset.frame = frame;
-    this.lanes.moveTo(frame);
-    this.controls.moved();
+    this.region.dataset.frame = String(frame);
+    this.timeline.moveTo(frame);
+    this.controls.updateTime();
   }
 
-  /** While playing, masks that are late hold the video up: no frame is shown without its own. */
+  /**
+   * Playing waits for masks that are late: no frame is shown without its own.
+   * @param {number} frame
+   */
   async stall(frame) {
     const resume = this.playing;
-    this.source.pause();
-    await this.masks.load(frame);
-    await this.source.seek(frame);
-    if (resume && this.playing) this.roll();
+    await this.showPaused(frame);
+    if (resume && this.playing) this.run();
   }
 
   async play() {
-    if (!this.ready || this.playing) return;
-    const [first, last] = this.loop && this.range ? this.range : [0, this.show.times.length - 1];
+    if (!this.view || this.playing) return;
+    const [first, last] = this.loop && this.range ? this.range : [0, this.lastFrame];
     if (this.frame >= last || this.frame < first) await this.seek(first);
     this.playing = true;
-    this.state("playing");
-    this.roll();
+    this.setState("playing");
+    this.run();
   }
 
-  roll() {
-    this.attempt(this.source.play(this.rate, () => this.ended()));
+  run() {
+    if (this.stream) this.attempt(this.stream.play(this.rate, () => this.onEnd()));
   }
 
-  ended() {
-    if (this.loop) return this.attempt(this.again(this.range?.[0] ?? 0));
+  onEnd() {
+    if (this.loop) return this.attempt(this.restart(this.range?.[0] ?? 0));
     this.pause();
-    // What was too late to be drawn on the way: the end is the last frame.
-    this.seek(this.show.times.length - 1);
+    // The last frames may have been too late to be drawn while playing.
+    return this.seek(this.lastFrame);
   }
 
-  async again(frame) {
-    this.source.pause();
-    await this.masks.load(frame);
-    await this.source.seek(frame);
-    if (this.playing) this.roll();
+  /**
+   * Play on from another frame.
+   * @param {number} frame
+   */
+  async restart(frame) {
+    await this.showPaused(frame);
+    if (this.playing) this.run();
+  }
+
+  /** @param {number} frame */
+  async showPaused(frame) {
+    this.stream?.pause();
+    await this.masks?.load(frame);
+    await this.stream?.seek(frame);
   }
 
   pause() {
     if (!this.playing) return;
     this.playing = false;
-    this.source.pause();
-    this.state("ready");
-    this.mention();
+    this.stream?.pause();
+    this.setState("ready");
+    this.emitFrameLater();
   }
 
   toggle() {
@@ -271,205 +347,245 @@ class Player {
     else this.play();
   }
 
+  /** @param {number} rate */
   setRate(rate) {
     this.rate = rate;
     if (this.playing) {
-      this.source.pause();
-      this.roll();
+      this.stream?.pause();
+      this.run();
     }
     this.controls.update();
   }
 
-  setLoop(on) {
-    this.loop = on;
+  /** @param {boolean} loop */
+  setLoop(loop) {
+    this.loop = loop;
     this.controls.update();
   }
 
-  choose(first, last) {
-    this.range = first === undefined ? null : [first, last];
-    this.lanes.setRange(this.range);
+  /** @param {FrameRange | null} range */
+  setRange(range) {
+    this.range = range;
+    this.timeline.setRange(range);
     this.controls.update();
-    this.tell({ kind: "range", frame: this.frame, first: first ?? null, last: last ?? null });
+    this.emit({ kind: "range", frame: this.frame, first: range?.[0] ?? null, last: range?.[1] ?? null });
   }
 
-  /** The next (1) or the one before (-1) frame at which the selected track, or any, comes or goes. */
-  change(direction) {
-    if (!this.ready) return;
-    const tracks = this.selected ? [this.track(this.selected)] : [...this.visible()].map(([, , track]) => track);
-    const edges = tracks.flatMap((track) => track.seen.flat()).filter((at) => at < this.show.times.length);
-    const beyond = edges.filter((at) => (at - this.frame) * direction > 0);
+  /**
+   * Go to the next (1) or previous (-1) frame at which the selected track, or any visible one, appears or disappears.
+   * @param {1 | -1} direction
+   */
+  seekChange(direction) {
+    const tracks = this.selected ? [this.trackOf(this.selected)] : this.visibleTracks().map(({ track }) => track);
+    const edges = tracks.flatMap((track) => track?.seen.flat() ?? []).filter((frame) => frame <= this.lastFrame);
+    const beyond = edges.filter((frame) => (frame - this.frame) * direction > 0);
     if (beyond.length) this.seek(direction > 0 ? Math.min(...beyond) : Math.max(...beyond));
   }
 
   // --- tracks
 
-  key(layer, track) {
-    return `${layer}:${track}`;
+  /** @param {string} key */
+  trackOf(key) {
+    return this.allTracks().find((item) => item.key === key)?.track;
   }
 
-  track(key) {
-    const [layer, id] = key.split(":").map(Number);
-    return this.show.layers[layer].tracks.find((track) => track.id === id);
+  /** @returns {{ key: string, layer: number, track: Track }[]} */
+  allTracks() {
+    return this.view?.layers.flatMap(({ tracks }, layer) => tracks.map((track) => ({ key: keyOf(layer, track.id), layer, track }))) ?? [];
   }
 
-  /** [key, layer's place, track] of every track that filters and eyes leave. */
-  *visible() {
-    for (const [place, layer] of this.show.layers.entries()) {
-      for (const track of layer.tracks) {
-        const key = this.key(place, track.id);
-        if (!this.hidden.has(key) && !this.filtered(place, track.id)) yield [key, place, track];
-      }
-    }
+  /** All but those that are filtered or hidden. */
+  visibleTracks() {
+    return this.allTracks().filter(({ key, layer, track }) => !this.hidden.has(key) && !this.isFiltered(layer, track.id));
   }
 
-  filtered(place, id) {
-    const left = this.shown?.[place];
-    return Array.isArray(left) && !left.includes(id);
+  /**
+   * @param {number} layer
+   * @param {number} id
+   */
+  isFiltered(layer, id) {
+    const ids = this.shown?.[layer];
+    return Array.isArray(ids) && !ids.includes(id);
   }
 
-  /** What a filter leaves: for each layer the ids of its tracks, or null for all of them. */
+  /** @param {TrackFilter} shown */
   filter(shown) {
     this.shown = shown;
-    if (!this.ready) return;
-    this.refreshLanes();
+    if (this.view) this.refresh();
+  }
+
+  /** Timeline, canvases and controls after a change of tracks. */
+  refresh() {
+    this.updateTracks();
     this.paint();
   }
 
-  refreshLanes() {
-    const keys = this.show.layers.flatMap((layer, place) => layer.tracks.map((track) => [this.key(place, track.id), place, track.id]));
-    const out = new Set(keys.filter(([, place, id]) => this.filtered(place, id)).map(([key]) => key));
-    this.lanes.mark({ hidden: this.hidden, out, chosen: new Set([this.selected, ...this.partners]), lit: this.lit });
-    this.region.dataset.tracks = [...this.visible()].length;
+  updateTracks() {
+    const filtered = new Set(this.allTracks().filter(({ layer, track }) => this.isFiltered(layer, track.id)).map(({ key }) => key));
+    this.timeline.mark({ hidden: this.hidden, filtered, selected: new Set([this.selected, ...this.partners]), highlighted: this.highlighted });
+    this.region.dataset.tracks = String(this.visibleTracks().length);
     this.controls.update();
   }
 
-  hide(key) {
+  /** @param {string} key */
+  toggleHidden(key) {
     if (!this.hidden.delete(key)) this.hidden.add(key);
-    this.refreshLanes();
-    this.paint();
+    this.refresh();
   }
 
-  /** Only this track; once more: all. */
-  alone(key) {
-    const others = this.show.layers.flatMap((layer, place) => layer.tracks.map((track) => this.key(place, track.id))).filter((it) => it !== key);
-    const already = !this.hidden.has(key) && others.every((other) => this.hidden.has(other));
-    this.hidden = new Set(already ? [] : others);
-    this.refreshLanes();
-    this.paint();
+  /** Hide all other tracks; once more shows them again. @param {string} key */
+  isolate(key) {
+    const others = this.allTracks().map((item) => item.key).filter((other) => other !== key);
+    const isolated = !this.hidden.has(key) && others.every((other) => this.hidden.has(other));
+    this.hidden = new Set(isolated ? [] : others);
+    this.refresh();
   }
 
-  /** Select a track and send it to Python. Selecting what is selected lets go of it where `toggle`. */
-  select(layer, id, toggle = false) {
-    if (!this.ready) return;
-    const key = layer === null ? null : this.key(layer, id);
-    this.choosePair(toggle && key === this.selected ? [] : [key]);
-    const chosen = this.selected !== null;
-    this.tell({ kind: "track", frame: this.frame, layer: chosen ? layer : null, track: chosen ? id : null });
+  /**
+   * Select a track, or none, and send that to Python.
+   * @param {TrackRef | null} ref
+   * @param {boolean} toggle whether a selected track is deselected
+   */
+  select(ref, toggle = false) {
+    if (!this.view) return;
+    const deselect = ref === null || (toggle && keyOf(...ref) === this.selected);
+    this.selectTracks(deselect ? [] : [ref]);
+    const [layer, track] = deselect ? [null, null] : ref;
+    this.emit({ kind: "track", frame: this.frame, layer, track });
   }
 
-  /** Select the first and mark the others beside it, without sending anything to Python. */
-  choosePair([first, ...others]) {
+  /**
+   * Select the first track and mark the others with it; nothing is sent to Python.
+   * @param {TrackRef[]} refs
+   */
+  selectTracks(refs) {
+    const [first, ...others] = refs.map((ref) => keyOf(...ref));
     this.selected = first ?? null;
     this.partners = new Set(others);
-    this.refreshLanes();
-    if (first) this.lanes.reveal(first);
+    this.updateTracks();
+    if (first) this.timeline.reveal(first);
     this.paint();
   }
 
+  /** @param {number} number from 1 */
   selectNth(number) {
-    const found = [...this.visible()][number - 1];
-    if (found) this.select(found[1], found[2].id, true);
+    const item = this.visibleTracks()[number - 1];
+    if (item) this.select([item.layer, item.track.id], true);
   }
 
-  light(key) {
-    if (key === this.lit) return;
-    this.lit = key;
+  /** @param {string | null} key */
+  highlight(key) {
+    if (key === this.highlighted) return;
+    this.highlighted = key;
     this.tip.hidden = true;
-    this.refreshLanes();
-    this.paint();
+    this.refresh();
   }
 
-  hover(pane, event) {
-    const [top] = this.under(pane, event);
-    this.light(top ? top.key : null);
+  /**
+   * @param {Pane} pane
+   * @param {PointerEvent} event
+   */
+  onHover(pane, event) {
+    const [top] = itemsUnder(pane, event);
+    this.highlight(top ? top.key : null);
     if (!top) return;
     const box = this.region.getBoundingClientRect();
-    this.tip.textContent = top.about;
+    this.tip.textContent = top.description;
     this.tip.hidden = false;
     const x = Math.min(event.clientX - box.left + 14, box.width - this.tip.offsetWidth - 4);
     this.tip.style.transform = `translate(${x}px, ${event.clientY - box.top + 16}px)`;
   }
 
-  /** The topmost mask; where that is selected already, the one below it. */
-  pick(pane, event) {
-    const found = this.under(pane, event), place = found.findIndex((item) => item.key === this.selected);
-    const next = found[(place + 1) % found.length];
-    if (next) this.select(next.layer, next.track.id);
-    else if (this.selected) this.select(null, null);
+  /**
+   * Select the topmost mask, or the one below the selected one.
+   * @param {Pane} pane
+   * @param {MouseEvent} event
+   */
+  onPick(pane, event) {
+    const items = itemsUnder(pane, event), index = items.findIndex((item) => item.key === this.selected);
+    const next = items[(index + 1) % items.length];
+    if (next) this.select([next.layer, next.track.id]);
+    else if (this.selected) this.select(null);
     this.region.focus({ preventScroll: true });
-  }
-
-  under({ screen, canvas }, event) {
-    const box = canvas.getBoundingClientRect(), scale = canvas.width / box.width;
-    return screen.at((event.clientX - box.left) * scale, (event.clientY - box.top) * scale);
   }
 
   // --- drawing
 
-  set(name, value) {
-    this.look[name] = value;
+  /**
+   * @template {keyof MaskStyle} K
+   * @param {K} name
+   * @param {MaskStyle[K]} value
+   */
+  setStyle(name, value) {
+    this.style[name] = value;
     this.controls.update();
-    if (!this.ready) return;
-    if (name === "by") this.lanes.draw();
+    if (!this.view) return;
+    if (name === "by") this.timeline.draw();
     this.paint();
-    clearTimeout(this.looks);
-    this.looks = setTimeout(() => this.mentionLook(), QUIET);
+    this.emitStyleLater();
   }
 
   paint() {
-    if (!this.masks.has(this.frame)) return;
+    if (!this.masks?.has(this.frame)) return;
     for (const pane of this.panes) {
-      if (pane.canvas.width > 16) pane.screen.compose(this.items(pane), this.look);
+      if (pane.canvas.width > 16) pane.painter.compose(this.itemsOf(pane), this.style);
     }
     this.region.dataset.drawn = performance.now().toFixed(2);
   }
 
-  /** Ground truth at the back, the best prediction in front of all, but for the selected one. */
-  items(pane) {
-    const found = [], { width, height } = pane.canvas;
-    for (const [key, place, track] of this.visible()) {
-      if (!pane.layers.includes(place)) continue;
-      const layer = this.show.layers[place], shape = this.masks.shape(place, track.id, this.frame, width, height);
+  /** Masks of the current frame, from the back to the front. @param {Pane} pane */
+  itemsOf(pane) {
+    const { view, masks } = this, { width, height } = pane.canvas;
+    /** @type {Item[]} */
+    const items = [];
+    if (!view || !masks) return items;
+    for (const { key, layer: index, track } of this.visibleTracks()) {
+      if (!pane.layers.includes(index)) continue;
+      const layer = view.layers[index], shape = masks.shape(index, track.id, this.frame, width, height);
       if (!shape) continue;
       const text = layer.truth ? `${track.id} ${track.label}` : `${track.id} ${track.label} ${track.score.toFixed(2)}`;
-      const about = `${text} · ${layer.name}`, rgb = colour(this.show, layer, track, this.look.by);
-      found.push({ key, layer: place, track, shape, text, about, rgb, dashed: !layer.truth, lit: key === this.lit, chosen: key === this.selected || this.partners.has(key) });
+      items.push({
+        key, layer: index, track, shape, text,
+        description: `${text} · ${layer.name}`,
+        rgb: trackColour(view, track, this.style.by),
+        dashed: !layer.truth,
+        highlighted: key === this.highlighted,
+        selected: key === this.selected || this.partners.has(key),
+      });
     }
-    const rank = (item) => (item.chosen ? 10 : 0) + (item.dashed ? 2 + item.track.score : 0);
-    return found.sort((a, b) => rank(a) - rank(b));
+    return paintOrder(items);
   }
 
-  /** Python hears where the player rests, not every frame on the way. */
-  mention() {
-    clearTimeout(this.later);
-    this.later = setTimeout(() => {
-      if (this.ready && !this.playing) this.tell({ kind: "frame", frame: this.frame });
-    }, QUIET);
-  }
-
-  mentionLook() {
-    const { masks, opacity, contours, labels } = this.look;
-    if (this.ready) this.tell({ kind: "look", frame: this.frame, opacity: masks ? opacity : 0, contours, labels });
-  }
-
-  /** What Python asks for: {seek: frame}, {part: of the whole way}, {select: [layer, track] or null}, {pair: [[layer, track], …]}. */
+  /** @param {Command | null} command */
   applyCommand(command) {
-    if (!this.ready || !command) return;
-    if (Number.isInteger(command.seek)) this.seek(command.seek);
-    if (typeof command.part === "number") this.seek(Math.floor(command.part * this.show.times.length));
+    if (!this.view || !command) return;
+    if (Number.isInteger(command.seek)) this.seek(Number(command.seek));
+    if (typeof command.part === "number") this.seek(Math.floor(command.part * this.view.times.length));
     // Not sent back: Python has it already, and a late answer would undo what is selected in the meantime.
-    if (command.select === null) this.choosePair([]);
-    else if (Array.isArray(command.select)) this.choosePair([this.key(...command.select)]);
-    if (Array.isArray(command.pair)) this.choosePair(command.pair.map((it) => this.key(...it)));
+    if (command.select === null) this.selectTracks([]);
+    else if (Array.isArray(command.select)) this.selectTracks([command.select]);
+    if (Array.isArray(command.pair)) this.selectTracks(command.pair);
   }
+}
+
+/**
+ * The items under the pointer, the topmost first.
+ * @param {Pane} pane
+ * @param {MouseEvent} event
+ */
+function itemsUnder({ painter, canvas }, event) {
+  const box = canvas.getBoundingClientRect(), scale = canvas.width / box.width;
+  return painter.itemsAt((event.clientX - box.left) * scale, (event.clientY - box.top) * scale);
+}
+
+/**
+ * A function that runs `act` once nothing has called it for DEBOUNCE.
+ * @param {() => void} act
+ */
+function debounce(act) {
+  let timer = 0;
+  return () => {
+    clearTimeout(timer);
+    timer = window.setTimeout(act, DEBOUNCE);
+  };
 }

@@ -1,330 +1,398 @@
-// The question of the tab Review: answers by number, a note, save, undo. It sends what is done and shows what comes back.
+// The question of the tab Review: answers by number, a note, save, undo. It sends decisions and shows what Python returns.
 
-import { Brush } from "./brush.js";
-import { make } from "./dom.js";
+import { MaskEditor } from "./brush.js";
+import { createButton, createElement, setPressed, targetOf } from "./dom.js";
+import { readValue, writeValue } from "./storage.js";
 
-const LOOK = 4000; // milliseconds between looks at what others have decided
-const WAIT = 20000; // milliseconds after which an answer that never came does not hold the keys any more
-const KEYS = "1–9, 0 choose · enter saves · n p next, previous · ctrl-z undo, ctrl-shift-z redo · x original or corrected labels · / note · space and arrows as in the player";
+/** @import { Player } from "./player.js" */
+/** @import { Change, Choice, Emit, Question, TrackRef } from "./types.js" */
+/** @typedef {HTMLElement & { prompt?: ReviewPrompt }} PromptHost */
 
-/** host: element to fill. send(said): to Python. */
-export function mount(host, send) {
-  host.ask = new Ask(host, send); // for the queue, and for whoever looks into the page
-  return host.ask;
+const POLL = 4000; // milliseconds between checks for decisions of others
+const TIMEOUT = 20000; // milliseconds after which a missing response no longer blocks the keys
+const PLAYER_POLL = 50, PLAYER_POLLS = 600;
+const MAX_NOTE = "4000", MAX_NAME = "60"; // characters
+const HINT = "1–9, 0 choose · enter saves · n p next, previous · ctrl-z undo, ctrl-shift-z redo · x original or corrected labels · / note · space and arrows as in the player";
+const STEPS = [["Previous", "previous"], ["Next", "next"], ["Undo", "undo"], ["Redo", "redo"]];
+
+/**
+ * @param {PromptHost} host element to fill
+ * @param {Emit} emit sends an event to Python
+ */
+export function mount(host, emit) {
+  host.prompt = new ReviewPrompt(host, emit); // for the queue, and for tests
+  return host.prompt;
 }
 
-class Ask {
-  constructor(host, tell) {
-    this.tell = tell;
-    this.turn = 0;
-    this.value = null;
-    this.chosen = null; // {key} or {extra, label}
-    this.waiting = 0; // since when an answer is on its way
-    this.keys = []; // pressed meanwhile
-    this.brush = null;
-    this.build(host);
-    document.addEventListener("keydown", (event) => this.key(event), true);
-    // Enter saves; it must not press once more what the mouse has pressed last.
-    document.querySelector("#review").addEventListener("click", (event) => event.detail && event.target.closest("button")?.blur());
-    setInterval(() => this.look(), LOOK);
-  }
+/**
+ * Rows of the queue and of disagreements: a click goes to the item, or keeps a decision; the current row stays visible.
+ * @param {HTMLElement} element
+ */
+export function mountList(element) {
+  element.addEventListener("click", (event) => {
+    const row = targetOf(event).closest("[data-place]"), keep = targetOf(event).closest("[data-keep]");
+    const prompt = /** @type {PromptHost | null} */ (document.querySelector("#review-ask .ask-host"))?.prompt;
+    if (row instanceof HTMLElement) prompt?.send({ kind: "go", place: Number(row.dataset.place) });
+    if (keep instanceof HTMLElement) prompt?.send({ kind: "resolve", item: keep.dataset.keep });
+  });
+  new MutationObserver(() => {
+    const list = element.querySelector(".queue"), row = element.querySelector('.queue [aria-pressed="true"]');
+    if (!(list instanceof HTMLElement) || !(row instanceof HTMLElement)) return;
+    list.scrollTop = row.offsetTop - list.offsetTop - list.clientHeight / 3;
+  }).observe(element, { childList: true, subtree: true });
+}
 
-  build(host) {
-    this.where = make("p", { class: "hint ask-where" });
-    this.labels = make("div", { class: "ask-labels", role: "group", "aria-label": "Labels in the player", hidden: "" });
-    this.question = make("h2", { class: "ask-question", "aria-live": "polite" }, "…");
-    this.sides = make("dl", { class: "ask-sides" });
-    this.answers = make("div", { class: "ask-answers", role: "radiogroup", "aria-label": "Answers" });
-    this.more = make("div", { class: "ask-more" });
-    this.note = make("input", { type: "text", "aria-label": "Note", placeholder: "Note", maxlength: "4000" });
-    this.reviewer = make("input", { type: "text", "aria-label": "Reviewer", maxlength: "60", value: name() });
-    this.reviewer.addEventListener("change", () => keep("review-reviewer", this.reviewer.value.trim()));
-    this.said = make("p", { class: "ask-said", role: "status" });
-    this.save = button("Save decision", () => this.store(), "primary");
-    const steps = [["Previous", "previous"], ["Next", "next"], ["Undo", "undo"], ["Redo", "redo"]].map(([label, kind]) => button(label, () => this.send({ kind })));
-    this.body = make("div", { class: "ask", "aria-label": "Review" }, this.where, this.labels, this.question, this.sides, this.answers, this.more, this.note,
-      make("div", { class: "ask-buttons" }, this.save, ...steps), this.said,
-      make("label", { class: "ask-who" }, make("span", {}, "Reviewer"), this.reviewer), make("p", { class: "hint ask-keys" }, KEYS));
-    host.replaceChildren(this.body);
-    this.enable();
-  }
-
-  // --- what comes from Python
-
-  show(value) {
-    if (!value || value.turn <= this.turn) return;
-    const same = value.item !== undefined && this.value?.item === value.item && !value.moved;
-    this.turn = value.turn;
-    this.value = value;
-    if (value.said?.kind === "saved" && this.saving) keep(`review-mask:${this.saving}`, null);
-    this.saving = null;
-    this.tellSaid(value);
-    if (value.moved !== false || value.said?.kind) this.waiting = 0;
-    if (!same) this.draw(value);
-    else this.drawDecided(value);
-    this.drawLabels(value);
-    this.enable();
-    this.replay();
-  }
-
-  tellSaid({ said, item }) {
-    if (!said?.text && item !== undefined) return;
-    this.said.textContent = said?.text ?? "";
-    this.said.dataset.kind = said?.kind ?? "";
-    if (said?.kind === "error") this.keys = [];
-  }
-
-  draw(value) {
+class ReviewPrompt {
+  /**
+   * @param {HTMLElement} host
+   * @param {Emit} emit
+   */
+  constructor(host, emit) {
+    this.emit = emit;
+    /** @type {Question} */
+    this.question = { turn: 0 };
+    /** @type {Choice | null} */
     this.chosen = null;
-    this.brush?.close(false);
-    this.note.value = "";
-    this.question.textContent = value.question ?? value.words ?? "";
-    this.sides.replaceChildren(...(value.sides ?? []).flatMap(({ name, text }) => [make("dt", {}, name), make("dd", {}, text)]));
-    this.answers.replaceChildren(...(value.answers ?? []).map((answer) => this.answer(answer)));
-    this.more.replaceChildren(...this.others(value));
-    this.drawDecided(value);
-    if (this.draft()) this.correct();
-    if (document.activeElement?.closest?.(".ask-answers, .ask-more") || document.activeElement === this.note) document.activeElement.blur();
-  }
+    this.waiting = 0; // since when a response is pending, milliseconds; 0: none is
+    /** @type {(() => void)[]} actions of keys pressed while waiting */
+    this.pending = [];
+    /** @type {string | null | undefined} the item that is being saved */
+    this.saving = null;
+    /** @type {MaskEditor | null} */
+    this.editor = null;
 
-  drawDecided({ place, of, where, decided }) {
-    this.where.textContent = place ? `${place} of ${of} · ${where}` : "";
-    for (const words of decided ?? []) this.where.append(make("span", { class: "ask-decided" }, `✓ ${words}`));
-  }
+    this.place = createElement("p", { class: "hint ask-where" });
+    this.labels = createElement("div", { class: "ask-labels", role: "group", "aria-label": "Labels in the player", hidden: "" });
+    this.title = createElement("h2", { class: "ask-question", "aria-live": "polite" }, "…");
+    this.sides = createElement("dl", { class: "ask-sides" });
+    this.answers = createElement("div", { class: "ask-answers", role: "radiogroup", "aria-label": "Answers" });
+    this.more = createElement("div", { class: "ask-more" });
+    this.note = createElement("input", { type: "text", "aria-label": "Note", placeholder: "Note", maxlength: MAX_NOTE });
+    this.reviewer = createElement("input", { type: "text", "aria-label": "Reviewer", maxlength: MAX_NAME, value: reviewerName() });
+    this.reviewer.addEventListener("change", () => writeValue("review-reviewer", this.reviewer.value.trim()));
+    this.status = createElement("p", { class: "ask-said", role: "status" });
+    this.save = createButton("Save decision", () => this.saveDecision(), { class: "primary" });
+    const steps = STEPS.map(([label, kind]) => createButton(label, () => this.send({ kind })));
+    this.body = createElement("div", { class: "ask", "aria-label": "Review" }, this.place, this.labels, this.title, this.sides, this.answers, this.more, this.note,
+      createElement("div", { class: "ask-buttons" }, this.save, ...steps), this.status,
+      createElement("label", { class: "ask-who" }, createElement("span", {}, "Reviewer"), this.reviewer), createElement("p", { class: "hint ask-keys" }, HINT));
+    host.replaceChildren(this.body);
+    this.updateButtons();
 
-  /** Which labels the player shows, where decisions have changed some of this video. */
-  drawLabels({ labels, changes }) {
-    this.labels.hidden = !changes;
-    this.labels.replaceChildren(make("span", {}, `${changes} ${changes === 1 ? "change" : "changes"} in this video`), ...["original", "corrected"].map((name) => {
-      const made = button(name, () => this.value.labels !== name && this.send({ kind: "labels" }));
-      made.setAttribute("aria-pressed", String(name === labels));
-      return made;
-    }));
-  }
-
-  answer({ key, label }) {
-    const made = make("button", { type: "button", role: "radio", "aria-checked": "false", "data-key": key }, make("kbd", {}, key), ` ${label}`);
-    made.addEventListener("click", () => this.choose({ key }));
-    return made;
-  }
-
-  /** Answers that need more than a key: a class, a range of frames. Of a prediction that is no label yet: how it is added. */
-  others({ classes, own, isLabel, takes }) {
-    if (!own) return [];
-    const list = make("select", { "aria-label": isLabel ? "Change the class to" : "Add it as" }, make("option", { value: "" }, isLabel ? "change the class to …" : "add it as …"),
-      ...classes.map(([id, name]) => make("option", { value: String(id) }, name)));
-    list.addEventListener("change", () => list.value && this.choose({ extra: { do: "class", category: Number(list.value) }, label: list.selectedOptions[0].textContent }));
-    const labelled = [["Crowd", "Mark as crowd: the metric ignores it", () => ({ do: "crowd" })],
-      ["Split here", "From this frame on a track of its own", () => ({ do: "split", frame: this.player()?.frame })],
-      ["Delete range", "Delete the frames of the range that is chosen on the player's ruler", () => this.range("delete frames")]];
-    const range = [["Take range", "Take the prediction in the range that is chosen on the player's ruler", () => this.range("take frames")]];
-    const acts = [...(isLabel ? labelled : []), ...(takes || !isLabel ? range : [])];
-    const correct = button("Correct the mask", () => this.correct());
-    correct.title = "Brush, polygon and fill on the frame that is shown";
-    correct.dataset.extra = "Correct the mask";
-    return [correct, list, ...acts.map(([label, title, made]) => this.other(label, title, made))];
-  }
-
-  other(label, title, make_) {
-    const made = button(label, () => {
-      const extra = make_();
-      if (extra) this.choose({ extra, label });
+    document.addEventListener("keydown", (event) => this.onKey(event), true);
+    // Enter saves; it must not also press the button that was clicked last.
+    document.querySelector("#review")?.addEventListener("click", (event) => {
+      if (event instanceof MouseEvent && event.detail) targetOf(event).closest("button")?.blur();
     });
-    made.title = title;
-    made.dataset.extra = label;
-    return made;
+    setInterval(() => this.poll(), POLL);
   }
 
-  range(what) {
-    const player = this.player(), range = player?.range ?? (player?.ready ? [player.frame, player.frame] : null);
-    return range && { do: what, first: range[0], last: range[1] };
+  // --- display
+
+  /**
+   * Show a question from Python; an older one than the current is dropped.
+   * @param {Question | null} question
+   */
+  show(question) {
+    if (!question || question.turn <= this.question.turn) return;
+    const same = question.item !== undefined && this.question.item === question.item && !question.moved;
+    this.question = question;
+    const { said } = question;
+    if (said?.kind === "saved" && this.saving) writeValue(`review-mask:${this.saving}`, null);
+    this.saving = null;
+    if (said?.text || question.item === undefined) {
+      this.setStatus(said?.text ?? "", said?.kind ?? "");
+      if (said?.kind === "error") this.pending = [];
+    }
+    if (question.moved !== false || said?.kind) this.waiting = 0;
+    if (same) this.drawDecided(question);
+    else this.draw(question);
+    this.drawLabels(question);
+    this.updateButtons();
+    while (this.pending.length && !this.waiting) this.pending.shift()?.();
   }
 
-  player() {
-    return findPlayer();
+  /**
+   * @param {string} text
+   * @param {string} kind "error", "saved" or ""
+   */
+  setStatus(text, kind = "") {
+    this.status.textContent = text;
+    this.status.dataset.kind = kind;
   }
 
-  // --- a mask by hand
+  /** @param {Question} question */
+  draw(question) {
+    this.chosen = null;
+    this.editor?.close();
+    this.note.value = "";
+    this.title.textContent = question.question ?? question.words ?? "";
+    this.sides.replaceChildren(...(question.sides ?? []).flatMap(({ name, text }) => [createElement("dt", {}, name), createElement("dd", {}, text)]));
+    this.answers.replaceChildren(...(question.answers ?? []).map(({ key, label }) => {
+      const button = createButton(createElement("kbd", {}, key), () => this.choose({ key }), { role: "radio", "aria-checked": "false", "data-key": key });
+      button.append(` ${label}`);
+      return button;
+    }));
+    this.more.replaceChildren(...this.createChanges(question));
+    this.drawDecided(question);
+    if (this.readDraft()) this.correctMask();
+    const { activeElement } = document;
+    if (activeElement instanceof HTMLElement && (activeElement === this.note || activeElement.closest(".ask-answers, .ask-more"))) activeElement.blur();
+  }
 
-  /** A correction of this question's mask that was begun and not saved, here or before a reload. */
-  draft() {
+  /** @param {Question} question */
+  drawDecided({ place, of, where, decided }) {
+    this.place.textContent = place ? `${place} of ${of} · ${where}` : "";
+    for (const words of decided ?? []) this.place.append(createElement("span", { class: "ask-decided" }, `✓ ${words}`));
+  }
+
+  /** Which labels the player shows, where decisions have changed some of this video. @param {Question} question */
+  drawLabels({ labels, changes = 0 }) {
+    this.labels.hidden = !changes;
+    const buttons = ["original", "corrected"].map((name) => {
+      const button = createButton(name, () => this.question.labels !== name && this.send({ kind: "labels" }));
+      setPressed(button, name === labels);
+      return button;
+    });
+    this.labels.replaceChildren(createElement("span", {}, `${changes} ${changes === 1 ? "change" : "changes"} in this video`), ...buttons);
+  }
+
+  /**
+   * Changes that need more than a key: a mask, a class, a range of frames. isLabel: false where the question is about a
+   * prediction that would be added.
+   * @param {Question} question
+   */
+  createChanges({ classes = [], own, isLabel, takes }) {
+    if (!own) return [];
+    const list = createElement("select", { "aria-label": isLabel ? "Change the class to" : "Add it as" }, createElement("option", { value: "" }, isLabel ? "change the class to …" : "add it as …"),
+      ...classes.map(([id, name]) => createElement("option", { value: String(id) }, name)));
+    list.addEventListener("change", () => {
+      if (list.value) this.choose({ extra: { do: "class", category: Number(list.value) }, label: list.selectedOptions[0].textContent ?? "" });
+    });
+    const mask = createButton("Correct the mask", () => this.correctMask(),
+      { title: "Brush, polygon and fill on the frame that is shown", "data-extra": "Correct the mask" });
+    const label = [
+      this.createChange("Crowd", "Mark as crowd: the metric ignores it", () => ({ do: "crowd" })),
+      this.createChange("Split here", "From this frame on a track of its own", () => ({ do: "split", frame: findPlayer()?.frame })),
+      this.createChange("Delete range", "Delete the frames of the range that is chosen on the player's ruler", () => rangeChange("delete frames")),
+    ];
+    const take = this.createChange("Take range", "Take the prediction in the range that is chosen on the player's ruler", () => rangeChange("take frames"));
+    return [mask, list, ...(isLabel ? label : []), ...(takes || !isLabel ? [take] : [])];
+  }
+
+  /**
+   * @param {string} label
+   * @param {string} title
+   * @param {() => Change | null} create
+   */
+  createChange(label, title, create) {
+    return createButton(label, () => {
+      const extra = create();
+      if (extra) this.choose({ extra, label });
+    }, { title, "data-extra": label });
+  }
+
+  updateButtons() {
+    const usable = this.question.item !== undefined;
+    this.save.disabled = !usable || !this.chosen || Boolean(this.waiting);
+    const buttons = this.body.querySelectorAll(".ask-buttons button:not(.primary), .ask-answers button");
+    for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (buttons)) button.disabled = !usable;
+  }
+
+  // --- correcting a mask
+
+  /**
+   * An unsaved correction of this question's mask, from this page or from before a reload.
+   * @returns {Change | null}
+   */
+  readDraft() {
     try {
-      const found = JSON.parse(kept(`review-mask:${this.value.item}`));
-      return found && found.do === "mask" && String(found.size) === String(this.value.size) ? found : null;
+      const draft = JSON.parse(readValue(`review-mask:${this.question.item}`) ?? "null");
+      return draft && draft.do === "mask" && String(draft.size) === String(this.question.size) ? draft : null;
     } catch {
       return null;
     }
   }
 
-  /** Open the brush on the frame that is shown, or on the one that a draft is of. */
-  async correct() {
-    const { value } = this, draft = this.draft(), { own, taken, size } = value;
-    const player = await this.opened(value);
-    if (!player || this.value.item !== value.item) return;
-    if (draft) this.propose(draft);
+  /** Open the editor on the current frame, or on that of a draft. */
+  async correctMask() {
+    const { question } = this, { item, own, taken, size } = question, draft = this.readDraft();
+    const player = await this.waitForPlayer(question);
+    if (!player || this.question.item !== item || !size || !own) return;
+    if (draft) this.chooseMask(draft);
     const frame = draft?.frame ?? player.frame;
     await player.seek(frame);
-    const text = ([l, id]) => player.masks.of(frame)?.layers?.[l]?.[id]?.[frame % player.show.chunk] ?? "";
-    if (this.brush?.player !== player) this.brush = new Brush(player, { change: (counts) => this.corrected(counts), close: () => {} });
-    this.brush.open({ frame, size, counts: draft?.counts ?? text(own), predicted: taken ? text(taken) : "" });
+    /** @param {TrackRef} ref */
+    const text = ([layer, id]) => player.masks?.text(layer, id, frame) ?? "";
+    if (this.editor?.player !== player) this.editor = new MaskEditor(player, (counts) => this.onMaskEdited(counts));
+    this.editor.open({ frame, size, counts: draft?.counts ?? text(own), predicted: taken ? text(taken) : "" });
   }
 
-  /** The player, when it shows this question's video. */
-  async opened(value) {
-    for (let tries = 0; tries < 600 && this.value.item === value.item; tries++) {
-      const player = this.player(), { state, frame } = player?.region.dataset ?? {};
-      if (player?.show?.token === value.token && state === "ready" && frame !== undefined) return player;
-      await new Promise((done) => setTimeout(done, 50));
+  /**
+   * The player, once it shows this question's video; null where another question comes first.
+   * @param {Question} question
+   * @returns {Promise<Player | null>}
+   */
+  async waitForPlayer({ item, token }) {
+    for (let polls = 0; polls < PLAYER_POLLS && this.question.item === item; polls++) {
+      const player = findPlayer();
+      if (player) {
+        const { state, frame } = player.region.dataset;
+        if (player.view?.token === token && state === "ready" && frame !== undefined) return player;
+      }
+      await new Promise((resolve) => setTimeout(resolve, PLAYER_POLL));
     }
     return null;
   }
 
-  corrected(counts) {
-    const { size, item } = this.value, extra = { do: "mask", frame: this.brush.frame, size, counts };
-    const safe = keep(`review-mask:${item}`, JSON.stringify(extra));
-    this.propose(extra);
-    if (!safe) this.said.textContent = "this browser keeps nothing: a reload loses this correction unless it is saved";
+  /** @param {string} counts */
+  onMaskEdited(counts) {
+    const { size, item } = this.question, extra = { do: "mask", frame: this.editor?.frame, size, counts };
+    const stored = writeValue(`review-mask:${item}`, JSON.stringify(extra));
+    this.chooseMask(extra);
+    if (!stored) this.status.textContent = "this browser keeps nothing: a reload loses this correction unless it is saved";
   }
 
-  propose(extra) {
+  /** @param {Change} extra */
+  chooseMask(extra) {
     this.choose({ extra, label: "Correct the mask" });
   }
 
-  // --- what people do
+  // --- actions
 
-  choose(chosen) {
-    this.chosen = chosen;
-    for (const it of this.answers.children) it.setAttribute("aria-checked", String(it.dataset.key === chosen?.key));
-    for (const it of this.more.querySelectorAll("button")) it.setAttribute("aria-pressed", String(it.dataset.extra === chosen?.label));
-    this.said.textContent = chosen?.extra ? `chosen: ${describe(chosen.extra, chosen.label)}` : "";
-    this.said.dataset.kind = "";
-    this.enable();
+  /** @param {Choice | null} choice */
+  choose(choice) {
+    this.chosen = choice;
+    for (const button of this.answers.querySelectorAll("button")) button.setAttribute("aria-checked", String(button.dataset.key === choice?.key));
+    for (const button of this.more.querySelectorAll("button")) setPressed(button, button.dataset.extra === choice?.label);
+    this.setStatus(choice?.extra ? `chosen: ${describe(choice.extra, choice.label ?? "")}` : "");
+    this.updateButtons();
   }
 
-  store() {
+  saveDecision() {
     if (this.waiting) return;
     if (!this.chosen) {
-      this.said.textContent = "Choose an answer first: its number is its key.";
+      this.status.textContent = "Choose an answer first: its number is its key.";
       return;
     }
-    this.said.textContent = "saving …";
-    this.said.dataset.kind = "";
-    this.saving = this.value.item;
-    this.send({ kind: "save", item: this.value.item, note: this.note.value, ...this.chosen });
+    this.setStatus("saving …");
+    this.saving = this.question.item;
+    this.send({ kind: "save", item: this.question.item, note: this.note.value, ...this.chosen });
   }
 
-  send(said) {
-    if (this.waiting) return void this.keys.push(said);
-    this.waiting = performance.now();
-    this.enable();
-    this.tell({ reviewer: this.reviewer.value.trim(), ...said });
-  }
-
-  /** Others may have decided something. */
-  look() {
-    if (this.waiting && performance.now() - this.waiting > WAIT) {
-      this.waiting = 0;
-      this.said.textContent = "no answer from the studio: what is on its way may not be saved";
-      this.said.dataset.kind = "error";
-      this.enable();
+  /**
+   * Send an event to Python, once the response to the one before has arrived.
+   * @param {Record<string, unknown>} event
+   */
+  send(event) {
+    if (this.waiting) {
+      this.pending.push(() => this.send(event));
+      return;
     }
-    if (!this.waiting && this.value?.item !== undefined && this.body.offsetParent && document.visibilityState === "visible") this.tell({ kind: "look" });
+    this.waiting = performance.now();
+    this.updateButtons();
+    this.emit({ reviewer: this.reviewer.value.trim(), ...event });
   }
 
-  enable() {
-    const usable = this.value?.item !== undefined;
-    this.save.disabled = !usable || !this.chosen || Boolean(this.waiting);
-    for (const it of this.body.querySelectorAll(".ask-buttons button:not(.primary), .ask-answers button")) it.disabled = !usable;
+  /** Request decisions of others; give up on a response that does not arrive. */
+  poll() {
+    if (this.waiting && performance.now() - this.waiting > TIMEOUT) {
+      this.waiting = 0;
+      this.setStatus("no answer from the studio: what is on its way may not be saved", "error");
+      this.updateButtons();
+    }
+    if (!this.waiting && this.question.item !== undefined && this.body.offsetParent && document.visibilityState === "visible") this.emit({ kind: "look" });
   }
 
   // --- keys
 
-  /** Before the player, which has numbers of its own. What is typed while an answer is on its way waits for it. */
-  key(event) {
-    if (!this.body.offsetParent || document.querySelector("dialog[open]") || this.value?.item === undefined) return;
-    const { target } = event, act = this.brush?.keyed(event) ?? this.action(event, target);
-    if (!act) return;
+  /**
+   * Before the player, which also uses numbers. Keys pressed while waiting act once the response has arrived.
+   * @param {KeyboardEvent} event
+   */
+  onKey(event) {
+    if (!this.body.offsetParent || document.querySelector("dialog[open]") || this.question.item === undefined) return;
+    const action = this.editor?.keyAction(event) ?? this.keyAction(event, targetOf(event));
+    if (!action) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    if (this.waiting) this.keys.push(act);
-    else act();
+    if (this.waiting) this.pending.push(action);
+    else action();
   }
 
-  action(event, target) {
-    const held = event.ctrlKey || event.metaKey, key = event.key.toLowerCase();
-    const writing = target.matches?.("textarea, select, input:not([type=range]):not([type=checkbox]):not([type=radio])");
-    if (held && !event.altKey && (!writing || (target === this.note && !this.note.value))) {
+  /**
+   * @param {KeyboardEvent} event
+   * @param {HTMLElement | SVGElement} target
+   * @returns {(() => void) | null}
+   */
+  keyAction(event, target) {
+    const modified = event.ctrlKey || event.metaKey, key = event.key.toLowerCase();
+    const typing = target.matches("textarea, select, input:not([type=range]):not([type=checkbox]):not([type=radio])");
+    if (modified && !event.altKey && (!typing || (target === this.note && !this.note.value))) {
       if (key === "z") return () => this.send({ kind: event.shiftKey ? "redo" : "undo" });
       if (key === "y") return () => this.send({ kind: "redo" });
     }
-    if (held || event.altKey) return null;
+    if (modified || event.altKey) return null;
     if (key === "escape" && (target === this.note || target === this.reviewer)) return () => target.blur();
-    if (key === "enter" && (target === this.note || !(writing || this.presses(target)))) return () => this.store();
-    if (writing) return null;
-    const button = /^[0-9]$/.test(key) && this.value.answers.find((it) => it.key === key);
-    if (button) return () => this.has(key) && this.choose({ key });
-    if (/^[0-9]$/.test(key)) return () => {};
-    return { n: () => this.send({ kind: "next" }), p: () => this.send({ kind: "previous" }), x: () => this.send({ kind: "labels" }), "/": () => this.note.focus() }[key] ?? null;
-  }
-
-  has(key) {
-    return this.value.answers?.some((it) => it.key === key);
-  }
-
-  /** Whether Enter presses what has the focus, and that is no answer. */
-  presses(target) {
-    return target.matches?.("button:not([aria-selected=true]), a, summary, [role=option]") && !target.closest(".ask-answers, .ask-more");
-  }
-
-  replay() {
-    while (this.keys.length && !this.waiting) {
-      const next = this.keys.shift();
-      if (typeof next === "function") next();
-      else this.send(next);
+    if (key === "enter" && (target === this.note || !(typing || pressesOnEnter(target)))) return () => this.saveDecision();
+    if (typing) return null;
+    if (/^[0-9]$/.test(key)) return () => this.hasAnswer(key) && this.choose({ key });
+    switch (key) {
+      case "n": return () => this.send({ kind: "next" });
+      case "p": return () => this.send({ kind: "previous" });
+      case "x": return () => this.send({ kind: "labels" });
+      case "/": return () => this.note.focus();
+      default: return null;
     }
+  }
+
+  /** @param {string} key */
+  hasAnswer(key) {
+    return this.question.answers?.some((answer) => answer.key === key) ?? false;
   }
 }
 
+/** Whether Enter presses the focused element, and that is no answer. @param {Element} target */
+function pressesOnEnter(target) {
+  return target.matches("button:not([aria-selected=true]), a, summary, [role=option]") && !target.closest(".ask-answers, .ask-more");
+}
+
+/** @returns {Player | null} */
 function findPlayer() {
-  for (const it of document.querySelectorAll("#review-player, #review-player *")) if (it.player) return it.player;
+  for (const element of document.querySelectorAll("#review-player, #review-player *")) {
+    const { player } = /** @type {{ player?: Player }} */ (element);
+    if (player) return player;
+  }
   return null;
 }
 
-function describe(extra, label) {
-  if (extra.do === "class") return `change the class to ${label}`;
-  if (extra.first !== undefined) return `${extra.do}, ${extra.first} to ${extra.last}`;
-  return extra.frame === undefined ? label : `${label}, frame ${extra.frame}`;
+/**
+ * A change of the range that is selected in the player, or of its current frame.
+ * @param {string} kind
+ * @returns {Change | null}
+ */
+function rangeChange(kind) {
+  const player = findPlayer();
+  if (!player || (!player.range && !player.ready)) return null;
+  const [first, last] = player.range ?? [player.frame, player.frame];
+  return { do: kind, first, last };
 }
 
-/** Who reviews, as this browser knows them; a name of its own so that two browsers are two reviewers. */
-function name() {
-  const known = kept("review-reviewer");
+/**
+ * @param {Change} change
+ * @param {string} label
+ */
+function describe(change, label) {
+  if (change.do === "class") return `change the class to ${label}`;
+  if (change.first !== undefined) return `${change.do}, ${change.first} to ${change.last}`;
+  return change.frame === undefined ? label : `${label}, frame ${change.frame}`;
+}
+
+/** The reviewer's name in this browser; at first a random one, so that two browsers are two reviewers. */
+function reviewerName() {
+  const known = readValue("review-reviewer");
   if (known) return known;
-  const made = `reviewer ${Math.random().toString(36).slice(2, 6)}`;
-  keep("review-reviewer", made);
-  return made;
-}
-
-export function kept(key) {
-  try {
-    return localStorage.getItem(`tevit:${key}`);
-  } catch {
-    return null; // a browser that keeps nothing
-  }
-}
-
-export function keep(key, text) {
-  try {
-    if (text === null) localStorage.removeItem(`tevit:${key}`);
-    else localStorage.setItem(`tevit:${key}`, text);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-function button(label, act, style = "") {
-  const made = make("button", { type: "button", class: style }, label);
-  made.addEventListener("click", act);
-  return made;
+  const name = `reviewer ${Math.random().toString(36).slice(2, 6)}`;
+  writeValue("review-reviewer", name);
+  return name;
 }

@@ -15,23 +15,14 @@ FILES = ("corrected.json", "changes.csv", "report.html", "decisions.jsonl")
 _ASK = """
 const root = (window.gradio_config && window.gradio_config.root) || "";
 import(root + "/studio/player/review.js").then(({ mount }) => {
-  const ask = mount(element.querySelector(".ask-host"), (said) => trigger("select", said));
-  watch("value", () => ask.show(props.value));
-  ask.show(props.value);
+  const prompt = mount(element.querySelector(".ask-host"), (event) => trigger("select", event));
+  watch("value", () => prompt.show(props.value));
+  prompt.show(props.value);
 });
 """
 _CLICKS = """
-element.addEventListener("click", (event) => {
-  const row = event.target.closest("[data-place]"), keep = event.target.closest("[data-keep]");
-  const ask = document.querySelector("#review-ask .ask-host").ask;
-  if (row) ask.send({ kind: "go", place: Number(row.dataset.place) });
-  if (keep) ask.send({ kind: "resolve", item: keep.dataset.keep });
-});
-const observer = new MutationObserver(() => {
-  const list = element.querySelector(".queue"), here = element.querySelector('.queue [aria-pressed="true"]');
-  if (here) list.scrollTop = here.offsetTop - list.offsetTop - list.clientHeight / 3;
-});
-observer.observe(element, { childList: true, subtree: true });
+const root = (window.gradio_config && window.gradio_config.root) || "";
+import(root + "/studio/player/review.js").then(({ mountList }) => mountList(element));
 """
 
 

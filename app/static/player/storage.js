@@ -1,0 +1,25 @@
+// Values that this browser remembers, below the prefix "tevit:".
+
+/** @param {string} key */
+export function readValue(key) {
+  try {
+    return localStorage.getItem(`tevit:${key}`);
+  } catch {
+    return null; // storage is disabled
+  }
+}
+
+/**
+ * @param {string} key
+ * @param {string | null} text null: forget it
+ * @returns whether the browser has stored it
+ */
+export function writeValue(key, text) {
+  try {
+    if (text === null) localStorage.removeItem(`tevit:${key}`);
+    else localStorage.setItem(`tevit:${key}`, text);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,170 @@
+// The data that Python sends (app/player/component.py, app/tabs/review/page_state.py), and what modules share.
+
+export type Rgb = readonly number[];
+export type SizeHW = readonly [height: number, width: number];
+export type Point = [x: number, y: number];
+/** Indices of frames, both included. */
+export type FrameRange = [first: number, last: number];
+/** A track of a view: the index of its layer, and its id there. */
+export type TrackRef = [layer: number, id: number];
+
+export interface Track {
+  id: number;
+  category: number;
+  label: string;
+  score: number;
+  /** [start, stop) intervals of frames where it is present. */
+  seen: [number, number][];
+  rgb?: Rgb;
+  marks?: { frame: number; kind: "switch" | "fragment" }[];
+}
+
+export interface Layer {
+  name: string;
+  /** Whether it is ground truth. */
+  truth: boolean;
+  tracks: Track[];
+}
+
+export interface PaneData {
+  name: string;
+  /** Indices of layers. */
+  layers: number[];
+}
+
+export interface View {
+  token: string;
+  version: number;
+  name: string;
+  /** Pixels of the video; masks have this size. */
+  width: number;
+  height: number;
+  /** The upper left part of a picture that is displayed, pixels of the picture. */
+  shown: SizeHW;
+  /** Width to height of a pixel. */
+  aspect: number;
+  /** Index of the view's first frame in the whole video. */
+  first: number;
+  /** Presentation times, seconds, strictly increasing. */
+  times: number[];
+  /** When the last frame ends, seconds. */
+  end: number;
+  /** Whether there is a file that the browser plays. */
+  video: boolean;
+  /** Frames whose masks are fetched together. */
+  chunk: number;
+  palette: Rgb[];
+  layers: Layer[];
+  layout: "side" | "stacked" | "swipe";
+  panes: PaneData[];
+  /** The frame to begin with. */
+  at?: number;
+  /** The tracks to select. */
+  pair?: TrackRef[];
+}
+
+/** For each layer: track id -> COCO's compressed run lengths for each frame of a chunk, null where it is absent. */
+export type MaskTexts = Record<string, (string | null)[]>[];
+
+/** A mask as it is drawn on a canvas. */
+export interface Shape {
+  x: number;
+  y: number;
+  w: number;
+  h: number;
+  /** w * h bytes, row by row. */
+  bits: Uint8Array;
+  /** Pairs of canvas positions, inside and outside of each step along the outline; -1 beyond the canvas. */
+  edge: Int32Array;
+}
+
+/** A mask with everything that is drawn of it. */
+export interface Item {
+  key: string;
+  layer: number;
+  track: Track;
+  shape: Shape;
+  text: string;
+  description: string;
+  rgb: Rgb;
+  dashed: boolean;
+  highlighted: boolean;
+  selected: boolean;
+}
+
+export interface MaskStyle {
+  masks: boolean;
+  contours: boolean;
+  labels: boolean;
+  opacity: number;
+  by: string;
+}
+
+/** For each layer the ids of tracks that a filter keeps, null for all; null for no filter. */
+export type TrackFilter = (number[] | null)[] | null;
+
+/** What Python requests of the player. */
+export interface Command {
+  seek?: number;
+  /** Of the whole duration, 0 to 1. */
+  part?: number;
+  select?: TrackRef | null;
+  pair?: TrackRef[];
+}
+
+export type Emit = (event: Record<string, unknown>) => void;
+
+/** A picture source: draws each picture together with its own frame index. */
+export interface FrameStream {
+  /** Resolves once `frame` was drawn, or a later seek has replaced this one. */
+  seek(frame: number): Promise<void>;
+  /** Draws frame after frame until `pause` or the end. */
+  play(rate: number, onEnd: () => void): Promise<void>;
+  pause(): void;
+  setMuted(muted: boolean): void;
+  close(): void;
+}
+export type DrawFrame = (picture: CanvasImageSource, frame: number) => void;
+
+/** The question that the tab Review shows. */
+export interface Question {
+  turn: number;
+  item?: string;
+  place?: number;
+  of?: number;
+  question?: string;
+  words?: string;
+  where?: string;
+  sides?: { name: string; text: string }[];
+  answers?: { key: string; label: string }[];
+  decided?: string[];
+  token?: string;
+  size?: SizeHW;
+  isLabel?: boolean;
+  takes?: boolean;
+  classes?: [number, string][];
+  labels?: string;
+  changes?: number;
+  /** The track whose mask a correction begins with, and the prediction that it may take instead. */
+  own?: TrackRef | null;
+  taken?: TrackRef | null;
+  said?: { kind?: string; text?: string };
+  moved?: boolean;
+}
+
+/** A change of labels that needs more than the key of an answer. */
+export interface Change {
+  do: string;
+  category?: number;
+  frame?: number;
+  first?: number;
+  last?: number;
+  size?: SizeHW;
+  counts?: string;
+}
+/** The chosen answer: by its key, or a change. */
+export interface Choice {
+  key?: string;
+  extra?: Change;
+  label?: string;
+}

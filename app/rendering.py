@@ -77,3 +77,12 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def on_load(module: str, call: str) -> str:
+    """JavaScript for gradio's `js_on_load`. module: below `app/static`; call: statements that use its exports as
+    `module`, and the studio's address as `root`."""
+    return f"""
+const root = (window.gradio_config && window.gradio_config.root) || "";
+import(root + "/studio/{module}").then((module) => {{ {call} }});
+"""

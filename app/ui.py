@@ -21,7 +21,9 @@ from app.workspace import Workspace
 
 TITLE = "TeViT Studio"
 HERE = Path(__file__).resolve().parent
-STYLES = [HERE / "static" / f"{name}.css" for name in ("style", "datasets", "errors", "review")]
+STYLES = [
+    HERE / "static" / name for name in ("style.css", "datasets/datasets.css", "errors/errors.css", "review/review.css")
+]
 ICON = HERE.parent / "assets" / "icon.png"
 _TITLE = f"""<h1>{TITLE}</h1><button type="button" aria-label="Light or dark" title="Light or dark">◐</button>"""
 _THEME = """

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from app.rendering import on_load
 from tevit.results import Track, VideoResult
 
 if TYPE_CHECKING:
@@ -20,9 +21,7 @@ CHUNK = 32  # frames whose masks travel together
 
 # The element is mounted once: its template holds no value, so that gradio never rebuilds it.
 _MOUNT = """
-const root = (window.gradio_config && window.gradio_config.root) || "";
-import(root + "/studio/player/player.js").then(({ mount }) => {
-  const player = mount(element.querySelector(".player-host"), root, (event) => trigger("select", event));
+  const player = module.mount(element.querySelector(".player-host"), root, (event) => trigger("select", event));
   element.player = player; // for tests and other scripts of the page
   const filter = () => player.filter(props.shown);
   const load = async () => { const loaded = player.load(props.value || null); filter(); await loaded; };
@@ -30,7 +29,6 @@ import(root + "/studio/player/player.js").then(({ mount }) => {
   watch("shown", filter);
   watch("command", () => player.applyCommand(props.command));
   load();
-});
 """
 
 
@@ -126,7 +124,7 @@ def build_player(elem_id: str) -> "gr.HTML":
     return gr.HTML(
         None,
         html_template='<div class="player-host"></div>',
-        js_on_load=_MOUNT,
+        js_on_load=on_load("player/player.js", _MOUNT),
         apply_default_css=False,
         shown=None,
         command=None,

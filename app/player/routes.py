@@ -5,6 +5,7 @@ A token is unguessable and the only credential: whoever has a view's link may se
 
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from app.player.component import PlayerView
 
 STATIC = Path(__file__).parents[1] / "static"
-SCRIPTS = STATIC / "player"
+SCRIPT_FOLDERS = ("player", "errors", "review", "datasets")  # of STATIC; modules import each other by relative paths
 MAX_VIEWS = 256  # masks of a long video with many tracks take some 10 MB
 SCRIPT_TYPES = {".js": "text/javascript", ".css": "text/css"}
 DOWNLOADS = {
@@ -75,7 +76,7 @@ def routes(views: ViewRegistry) -> Sequence[BaseRoute]:
     responses = _Responses(views)
     view = "/studio/shows/{token}"
     return [
-        _route("/studio/player/{file}", responses.script),
+        *(_route(f"/studio/{folder}/{{file}}", partial(responses.script, folder)) for folder in SCRIPT_FOLDERS),
         _route(f"{view}/video.mp4", responses.video),
         _route(f"{view}/frames/{{index}}.jpg", responses.frame),
         _route(f"{view}/masks/{{chunk}}", responses.masks),
@@ -101,11 +102,11 @@ class _Responses:
     def __init__(self, views: ViewRegistry):
         self._views = views
 
-    def script(self, params: dict[str, str]) -> Response:
-        files = {file.name: file for file in SCRIPTS.iterdir() if file.suffix in SCRIPT_TYPES}
+    def script(self, folder: str, params: dict[str, str]) -> Response:
+        files = {file.name: file for file in (STATIC / folder).iterdir() if file.suffix in SCRIPT_TYPES}
         file = files.get(params["file"])
         if file is None:
-            raise _NotFoundError("The player has no such file.")
+            raise _NotFoundError(f"The {folder} has no such file.")
         return FileResponse(file, media_type=SCRIPT_TYPES[file.suffix], headers=_NO_CACHE)
 
     def video(self, params: dict[str, str]) -> Response:

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { drawPolygon, drawStroke, fillHole } from "../../app/static/player/drawing.js";
+import { drawPolygon, drawStroke, fillHole } from "../../app/static/review/drawing.js";
 
 /** @import { SizeHW } from "../../app/static/player/types.js" */
 

@@ -1,13 +1,12 @@
 """The components of the place `data set` in the page's head, and where they stand."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import gradio as gr
 
 from app.projects.partial import TRACKS
+from app.rendering import on_load
 
-_SCRIPT = Path(__file__).parents[2] / "static" / "datasets.js"
 # A data set is another document: what its tabs have opened goes with it. The address keeps tab and view.
 GO = """(query) => {
   if (!query) return;
@@ -48,8 +47,9 @@ class DatasetsComponents:
 
 def build_layout() -> DatasetsComponents:
     """Into the Blocks that is open."""
+    script = on_load("datasets/datasets.js", 'module.mount(element, (event) => trigger("select", event));')
     button = gr.Button("data set ▾", elem_id="datasets-button", size="sm", min_width=0)
-    heard = gr.HTML("", js_on_load=_SCRIPT.read_text(), elem_id="datasets-heard")
+    heard = gr.HTML("", js_on_load=script, elem_id="datasets-heard")
     with gr.Column(elem_id="datasets"):
         opened = gr.HTML(elem_id="datasets-open")
         said = gr.HTML(elem_id="datasets-said")

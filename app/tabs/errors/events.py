@@ -44,6 +44,7 @@ class ErrorsPage:
     project: Project
     chosen: ViewSettings
     whole: Comparison | None = None
+    turn: int = 0  # counts changes of what is chosen; answers carry it, so that the page drops one that arrives late
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -148,12 +149,11 @@ class _ErrorsTab:
     async def _anew(self, page: ErrorsPage) -> AsyncIterator[Updates]:
         """After thresholds or models were changed: the errors first, what takes longer after that. Where they are
         changed again meanwhile, whoever did that goes on."""
-        components, wanted = self.components, page.chosen.measure
+        components, wanted, turn = self.components, page.chosen.measure, page.turn
         try:
             comparison = await asyncio.to_thread(self._comparison, page)
-            drawn = await asyncio.to_thread(
-                lambda: self._views(page) | {components.kinds: panels.error_types(comparison)}
-            )
+            drawn = await asyncio.to_thread(self._views, page)
+            drawn |= {components.kinds: gr.HTML(await asyncio.to_thread(panels.error_types, comparison), turn=turn)}
             if page.chosen.measure == wanted:
                 yield drawn
             for part, draw in (
@@ -162,7 +162,7 @@ class _ErrorsTab:
             ):
                 if page.chosen.measure != wanted:
                     return
-                yield {part: await asyncio.to_thread(draw, page)}
+                yield {part: gr.HTML(await asyncio.to_thread(draw, page), turn=turn)}
         except ValueError as error:
             yield {components.state: panels.problem(str(error))}
 
@@ -177,14 +177,16 @@ class _ErrorsTab:
 
     def _views(self, page: ErrorsPage) -> Updates:
         """What follows the filter. Raises: ValueError."""
-        components, comparison, chosen = self.components, self._comparison(page), page.chosen
+        components, turn = self.components, page.turn
+        comparison, chosen = self._comparison(page), page.chosen
         selection = sorted_selection(comparison, chosen)
         side = panels.shown_side(comparison, chosen)
+        names = tuple(model.name for model in page.project.models)
         return {
-            components.bar: panels.bar(comparison, selection, chosen),
-            components.plots: panels.below(comparison, selection, side),
-            components.rows: panels.rows(comparison, selection, chosen),
-            components.address: to_address(page.project.id, chosen, tuple(model.name for model in page.project.models)),
+            components.bar: gr.HTML(panels.bar(comparison, selection, chosen), turn=turn),
+            components.plots: gr.HTML(panels.below(comparison, selection, side), turn=turn),
+            components.rows: gr.HTML(panels.rows(comparison, selection, chosen), turn=turn),
+            components.address: f"{turn}?{to_address(page.project.id, chosen, names)}",
         }
 
     # --- choices
@@ -217,6 +219,7 @@ class _ErrorsTab:
         try:
             with page.lock:
                 page.chosen = change(page.chosen)
+                page.turn += 1
         except (TypeError, ValueError) as error:
             yield {self.components.state: panels.problem(str(error))}
             return
@@ -248,6 +251,7 @@ class _ErrorsTab:
             before = page.chosen
             try:
                 page.chosen = change(before)
+                page.turn += 1
                 return self._views(page) if page.whole is not None else {self.components.rows: gr.skip()}
             except (IndexError, KeyError, TypeError, ValueError):
                 page.chosen = before

@@ -2,20 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from pathlib import Path
 
 import gradio as gr
 
+from app.rendering import on_load
 from app.tabs.errors.routes import ORDERS
 
 NOBODY = "(none)"  # in the place of B
-ADDRESS = """(query) => {
-  const address = new URL(location.href);
-  address.searchParams.delete("errors");
-  for (const [name, value] of new URLSearchParams(query)) address.searchParams.set(name, value);
-  history.replaceState(null, "", address);
-}"""
-_SCRIPT = Path(__file__).parents[2] / "static" / "errors.js"
+ADDRESS = "(answer) => window.tevitErrors.showAddress(answer)"
+# Answers to quick presses can arrive in another order: the page keeps the one of the highest turn.
+_NEWEST = '${{window.tevitErrors ? window.tevitErrors.newestAnswer("{elem_id}", turn, value) : value}}'
 
 
 @dataclass(frozen=True)
@@ -48,10 +44,17 @@ class ErrorsComponents:
 
 def build_layout() -> ErrorsComponents:
     """Into the Blocks that is open."""
-    script = _SCRIPT.read_text()
+    script = on_load("errors/errors.js", 'module.mount(element, root, (event) => trigger("select", event));')
 
     def place(elem_id: str) -> gr.HTML:
-        return gr.HTML("", js_on_load=script, apply_default_css=False, elem_id=elem_id)
+        return gr.HTML(
+            "",
+            html_template=_NEWEST.format(elem_id=elem_id),
+            js_on_load=script,
+            apply_default_css=False,
+            elem_id=elem_id,
+            turn=0,
+        )
 
     with gr.Column(elem_id="errors"):
         state, figures = place("errors-state"), place("errors-figures")

@@ -7,22 +7,16 @@ from typing import Any
 import gradio as gr
 
 from app.player.component import build_player
+from app.rendering import on_load
 from app.tabs.review import views as panels
 from app.tabs.review.session import WALK
 
 FILES = ("corrected.json", "changes.csv", "report.html", "decisions.jsonl")
 # Mounted once, as the player is: the template holds no value. Answers that are being saved outlast a new value.
-_ASK = """
-const root = (window.gradio_config && window.gradio_config.root) || "";
-import(root + "/studio/player/review.js").then(({ mount }) => {
-  const prompt = mount(element.querySelector(".ask-host"), (event) => trigger("select", event));
+_PROMPT = """
+  const prompt = module.mount(element.querySelector(".ask-host"), (event) => trigger("select", event));
   watch("value", () => prompt.show(props.value));
   prompt.show(props.value);
-});
-"""
-_CLICKS = """
-const root = (window.gradio_config && window.gradio_config.root) || "";
-import(root + "/studio/player/review.js").then(({ mountList }) => mountList(element));
 """
 
 
@@ -57,7 +51,8 @@ class ReviewComponents:
 def build_layout() -> ReviewComponents:
     """Into the Blocks that is open."""
     parts: dict[str, Any] = {}
-    clicks: dict[str, Any] = {"js_on_load": _CLICKS, "apply_default_css": False}
+    script = on_load("review/review.js", "module.mountList(element);")
+    clicks: dict[str, Any] = {"js_on_load": script, "apply_default_css": False}
     with gr.Column(elem_id="review"):
         parts["notices"] = gr.HTML(elem_id="review-notices")
         with gr.Row(elem_id="review-view", equal_height=False):
@@ -86,7 +81,13 @@ def sources(models: Sequence[str]) -> gr.Dropdown:
 
 def _ask() -> gr.HTML:
     host = '<div class="ask-host"></div>'
-    return gr.HTML(None, html_template=host, js_on_load=_ASK, apply_default_css=False, elem_id="review-ask")
+    return gr.HTML(
+        None,
+        html_template=host,
+        js_on_load=on_load("review/review.js", _PROMPT),
+        apply_default_css=False,
+        elem_id="review-ask",
+    )
 
 
 def _after() -> dict[str, Any]:

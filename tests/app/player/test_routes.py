@@ -124,9 +124,10 @@ def test_a_video_that_was_removed_is_one_sentence(site: Site, tmp_path: Path):
 
 
 def test_the_players_files_have_their_types(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(shows, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(shows, "STATIC", tmp_path)
+    (tmp_path / "player").mkdir()
     for name in ("player.js", "player.css", "notes.txt"):
-        (tmp_path / name).write_text(name)
+        (tmp_path / "player" / name).write_text(name)
     for name, kind in (("player.js", "text/javascript"), ("player.css", "text/css")):
         answer = site.client.get(f"/studio/player/{name}")
         assert (answer.status_code, answer.text, answer.headers["cache-control"]) == (200, name, "no-cache")

@@ -1,11 +1,11 @@
 // The question of the tab Review: answers by number, a note, save, undo. It sends decisions and shows what Python returns.
 
 import { MaskEditor } from "./brush.js";
-import { createButton, createElement, setPressed, targetOf } from "./dom.js";
+import { createButton, createElement, setPressed, targetOf } from "../player/dom.js";
 import { readValue, writeValue } from "./storage.js";
 
-/** @import { Player } from "./player.js" */
-/** @import { Change, Choice, Emit, Question, TrackRef } from "./types.js" */
+/** @import { Player } from "../player/player.js" */
+/** @import { Change, Choice, Emit, Question, TrackRef } from "../player/types.js" */
 /** @typedef {HTMLElement & { prompt?: ReviewPrompt }} PromptHost */
 
 const POLL = 4000; // milliseconds between checks for decisions of others

@@ -1,6 +1,6 @@
 // Drawing into a mask: one byte a pixel, row by row. Places are in pixels, the centre of the first one at (0.5, 0.5).
 
-/** @import { Point, SizeHW } from "./types.js" */
+/** @import { Point, SizeHW } from "../player/types.js" */
 
 /**
  * Set every pixel within `radius` of the line from a to b.

@@ -1,12 +1,12 @@
 // Correcting one frame's mask on the player's picture: brush, eraser, polygon, fill; zoom and pan. It works on the
 // video's own pixels, so that what is drawn is what is saved.
 
-import { context2d, createButton, createElement, setPressed, targetOf } from "./dom.js";
+import { context2d, createButton, createElement, setPressed, targetOf } from "../player/dom.js";
 import { drawPolygon, drawStroke, fillHole } from "./drawing.js";
-import { decodeMask, encodeMask } from "./rle.js";
+import { decodeMask, encodeMask } from "../player/rle.js";
 
-/** @import { Player, Pane } from "./player.js" */
-/** @import { Point, SizeHW } from "./types.js" */
+/** @import { Player, Pane } from "../player/player.js" */
+/** @import { Point, SizeHW } from "../player/types.js" */
 /** @typedef {[scale: number, x: number, y: number]} Zoom translation in CSS pixels */
 
 const TOOLS = [["brush", "Brush"], ["eraser", "Eraser"], ["polygon", "Polygon"], ["fill", "Fill"], ["pan", "Pan"]];

@@ -1,0 +1,42 @@
+// The place "data set" in the page's head opens and closes here; presses on buttons for the data set go to Python.
+
+import { targetOf } from "../player/dom.js";
+
+/** @import { Emit } from "../player/types.js" */
+
+/**
+ * @param {HTMLElement} element of the page that is open
+ * @param {Emit} emit sends an event to Python
+ */
+export function mount(element, emit) {
+  const isOpen = () => document.querySelector("#datasets")?.classList.contains("open") ?? false;
+  /** @param {boolean} open */
+  const setOpen = (open) => {
+    document.querySelector("#datasets")?.classList.toggle("open", open);
+    document.querySelector("#datasets-button")?.setAttribute("aria-expanded", String(open));
+  };
+
+  document.addEventListener("click", (event) => {
+    const target = targetOf(event);
+    if (!element.isConnected) return;
+    if (target.closest("#datasets-button")) return setOpen(!isOpen());
+    const button = target.closest("[data-dataset]"), link = target.closest("a[data-open]");
+    if (button instanceof HTMLElement && button.dataset.dataset) emit(JSON.parse(button.dataset.dataset));
+    if (link instanceof HTMLAnchorElement) link.href = withTab(link.href);
+    if (isOpen() && target.isConnected && !target.closest("#datasets, .options, [data-testid=toast-body]")) setOpen(false);
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key !== "Escape" || !element.isConnected || !isOpen()) return;
+    if (targetOf(event).closest("[role=listbox], input[aria-expanded=true]")) return;
+    setOpen(false);
+    const button = document.querySelector("#datasets-button");
+    if (button instanceof HTMLElement) button.focus();
+  });
+}
+
+/** An address that opens the tab that is open now. @param {string} href */
+function withTab(href) {
+  const tab = new URL(location.href).searchParams.get("tab"), address = new URL(href);
+  if (tab) address.searchParams.set("tab", tab);
+  return address.href;
+}

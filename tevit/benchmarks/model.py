@@ -7,8 +7,8 @@ variants of the model without an optimisation.
 import os
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -30,11 +30,14 @@ from tevit.benchmarks.record import (
     time_call,
 )
 from tevit.benchmarks.yardstick import Yardstick
-from tevit.checkpoint import save_model
-from tevit.configs import ModelConfig, published
+from tevit.checkpoint import load_model, save_model
+from tevit.configs import TEVIT_DEMO, ModelConfig, published
+from tevit.download import demo_path
 from tevit.inference.compiled import CompiledModel
 from tevit.inference.postprocess import Detections, to_tracks
-from tevit.inference.predictor import Predictor, load
+from tevit.inference.predictor import Predictor
+from tevit.inference.windows import WINDOW
+from tevit.model.cpu.packed import can_pack, pack
 from tevit.model.tevit import TeViT
 from tevit.video.transforms import Geometry, geometry
 
@@ -60,27 +63,57 @@ def random_clip(frames: int, size_hw: tuple[int, int], device: torch.device) -> 
     return BenchmarkClip(pixels.to(device), sizes)
 
 
-def load_seeded(name: str, device: str, dtype: str, compile: bool = False) -> Predictor:
-    """A predictor of a published architecture with random weights: no download, and as fast as with the real ones.
+@contextmanager
+def checkpoint_file(name: str, checkpoint: str | None = None) -> Iterator[Path]:
+    """The weights to measure: `checkpoint`, the demo model's, or random ones of a published model in a temporary file.
 
-    Raises: ValueError as `load`.
+    Random weights need no download and are as fast as the real ones.
+    Raises: ValueError for an unknown name.
     """
+    if checkpoint or name == TEVIT_DEMO.name:
+        yield Path(checkpoint or demo_path())
+        return
     config = published(name)
-    with torch.random.fork_rng([]), tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder:
-        torch.manual_seed(0)
+    with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder:
         file = Path(folder) / "seeded.safetensors"
-        save_model(file, TeViT(config, all_masks=False))
-        return load(file, device=device, dtype=dtype, model=name, compile=compile)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(0)
+            save_model(file, TeViT(config, all_masks=False))
+        yield file
 
 
-def measure(predictor: Predictor, clip: BenchmarkClip, rounds: int) -> Figures:
-    """All figures of one model on one clip, over `rounds`. The parts of a compiled model are measured uncompiled."""
+def load_variant(file: Path, predictor: Predictor, without: str) -> Predictor:
+    """A predictor as `predictor`, of the same file, that leaves out one of OPTIMISATIONS.
+
+    Raises: ValueError where `predictor` does not use it.
+    """
+    device, dtype = predictor.device, predictor.dtype
+    compiled = isinstance(predictor.model, CompiledModel)
+    if device.type != "cpu" or compiled or not can_pack(dtype) or (without == "winograd" and dtype != torch.float32):
+        how = f"on {device} in {str(dtype).removeprefix('torch.')}" + (", compiled" if compiled else "")
+        raise ValueError(f"--without {without}: expected a model that uses this optimisation, got one {how}")
+    model = load_model(file)
+    pack(model, WINDOW * model.config.queries, dtype, without=[without])
+    return Predictor(model, device, dtype)
+
+
+def measure(
+    predictor: Predictor,
+    clip: BenchmarkClip,
+    rounds: int,
+    variants: Mapping[str, Callable[[], Predictor]] | None = None,
+) -> Figures:
+    """All figures of one model on one clip, over `rounds`. The parts of a compiled model are measured uncompiled.
+
+    variants: by name, loads other predictors of the same model that are timed in the same rounds.
+    """
     device, eager = predictor.device, predictor.model
     if isinstance(eager, CompiledModel):
         eager = eager.plain
     in_parts = Predictor(eager, device, predictor.dtype)
     _predict(predictor, clip)
     memory = peak_memory(device)
+    others = {name: make() for name, make in (variants or {}).items()}  # loaded after the peak memory was read
     passes: list[dict[str, Timing]] = []
     own = str(predictor.dtype).removeprefix("torch.")
     dtypes = {"yardstick": own} | ({} if own == "float32" else {"float32 yardstick": "float32"})
@@ -89,13 +122,17 @@ def measure(predictor: Predictor, clip: BenchmarkClip, rounds: int) -> Figures:
         peaks = {name: make(device) for name, make in PEAKS.items()}
         functions: dict[str, Callable[[], Timing]] = {}
         functions["model"] = partial(time_call, partial(_predict, predictor, clip), device)
+        for name, other in others.items():
+            functions[name] = partial(time_call, partial(_predict, other, clip), device)
         for name, dtype in dtypes.items():
             functions[name] = processes.enter_context(Yardstick(frames, size_hw, device, dtype))
         functions["parts"] = lambda: time_call(lambda: passes.append(time_parts(in_parts, clip)), device)
         functions |= {name: partial(time_call, function, device) for name, (function, _) in peaks.items()}
         timings = interleave(functions, rounds)
     best = {name: gflop / min(timing.seconds for timing in timings[name]) for name, (_, gflop) in peaks.items()}
-    figures = _whole_figures(timings, frames) | _part_figures(predictor.config, clip, passes[1:], max(best.values()))
+    figures = _whole_figures(timings, frames, others) | _part_figures(
+        predictor.config, clip, passes[1:], max(best.values())
+    )
     figures |= {f"{name} peak, GFLOP/s": spread([value]) for name, value in best.items()}
     figures |= operator_shares(partial(_predict, predictor, clip), device)
     return figures | {"peak memory, MB": spread([memory])}
@@ -109,7 +146,7 @@ def _paste(predictor: Predictor, clip: BenchmarkClip, detections: Detections) ->
     return to_tracks(detections, clip.sizes.original_hw, dict(predictor.config.categories))
 
 
-def _whole_figures(timings: dict[str, list[Timing]], frames: int) -> Figures:
+def _whole_figures(timings: dict[str, list[Timing]], frames: int, variants: Collection[str]) -> Figures:
     model = timings["model"]
     figures = {
         "model, ms a frame": spread(1e3 * timing.seconds / frames for timing in model),
@@ -120,6 +157,11 @@ def _whole_figures(timings: dict[str, list[Timing]], frames: int) -> Figures:
         figures[f"{name}, ms a frame"] = spread(1e3 * timing.seconds / frames for timing in timings[name])
         figures[f"model / {name}"] = spread(a.seconds / b.seconds for a, b in turns)
         figures[f"model / {name}, time of a core"] = spread(a.processor / b.processor for a, b in turns)
+    for name in variants:
+        turns = list(zip(timings[name], model, strict=True))
+        figures[f"{name}, ms a frame"] = spread(1e3 * timing.seconds / frames for timing in timings[name])
+        figures[f"{name} / model"] = spread(a.seconds / b.seconds for a, b in turns)
+        figures[f"{name} / model, time of a core"] = spread(a.processor / b.processor for a, b in turns)
     return figures
 
 

@@ -17,6 +17,7 @@ Measure on this machine. The last line of model, video and memory is their resul
 
   tevit benchmark model                          the model alone, part by part, beside timm's PVTv2-B1 and the
                                                  machine's best; weights by seed, nothing is downloaded
+  tevit benchmark model --without packed         what the CPU's packed layers gain; also winograd
   tevit benchmark video dog.mp4                  from the file to results.json; without one a made-up video
   tevit benchmark memory --frames 1000           resident memory over the length of a video
   tevit benchmark --compare a.json b.json        two results of one kind side by side

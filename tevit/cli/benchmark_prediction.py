@@ -2,6 +2,7 @@
 
 import argparse
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,13 @@ def register(kinds) -> None:
     model.add_argument("--frames", type=int, default=5, metavar="T", help="of the clip (default 5)")
     model.add_argument("--size", type=size, default=(360, 640), help="of a frame, before padding (default 360x640)")
     model.add_argument("--rounds", type=int, default=5, help="of which the median counts (default 5)")
+    model.add_argument(
+        "--without",
+        action="append",
+        choices=("packed", "winograd"),
+        default=[],
+        help="on a CPU, time the model without this optimisation too, in the same rounds; may be given more than once",
+    )
     model.set_defaults(run=run_model)
     video = kinds.add_parser("video", help="from a video file to results.json, part by part")
     video.add_argument("source", nargs="?", metavar="SOURCE", help="video file or folder (default: a made-up video)")
@@ -54,10 +62,13 @@ def run_model(args: argparse.Namespace) -> int:
     from tevit.benchmarks.record import record, report
 
     _at_least_one(args, "frames", "rounds")
-    predictor = _predictor(args)
-    clip = model.random_clip(args.frames, args.size, predictor.device)
+    with model.checkpoint_file(args.model or DEFAULT_MODEL, args.checkpoint) as file:
+        predictor = _load(args, file)
+        clip = model.random_clip(args.frames, args.size, predictor.device)
+        variants = {f"without {name}": partial(model.load_variant, file, predictor, name) for name in args.without}
+        figures = model.measure(predictor, clip, args.rounds, variants)
     settings = _settings(args, "frames", "rounds") | {"input": _size(clip.sizes.padded_hw)}
-    report(record("model", predictor.device, settings, model.measure(predictor, clip, args.rounds)), args.out)
+    report(record("model", predictor.device, settings, figures), args.out)
     return 0
 
 
@@ -98,16 +109,16 @@ def run_memory(args: argparse.Namespace) -> int:
 
 
 def _predictor(args: argparse.Namespace) -> "Predictor":
-    """With weights by seed, but for a file's and the demo model's, which are here."""
-    from tevit.benchmarks.model import load_seeded
-    from tevit.configs import TEVIT_DEMO
+    from tevit.benchmarks.model import checkpoint_file
+
+    with checkpoint_file(args.model or DEFAULT_MODEL, args.checkpoint) as file:
+        return _load(args, file)
+
+
+def _load(args: argparse.Namespace, file: Path) -> "Predictor":
     from tevit.inference.predictor import load
 
-    name = args.model or DEFAULT_MODEL
-    options = {"device": args.device, "dtype": args.dtype, "compile": args.compile}
-    if args.checkpoint or name == TEVIT_DEMO.name:
-        return load(args.checkpoint or name, model=args.model, **options)
-    return load_seeded(name, **options)
+    return load(file, device=args.device, dtype=args.dtype, model=args.model, compile=args.compile)
 
 
 def _settings(args: argparse.Namespace, *names: str) -> dict:

@@ -1,6 +1,6 @@
-"""Painting a synthetic scene: anti-aliased pixels, and which object each pixel shows.
+"""Rendering of synthetic scenes: anti-aliased frames, and the visible object of each pixel.
 
-The arithmetic is + - * / and square roots in float32, so that every machine gets the same bytes (see scenes.py).
+The arithmetic is + - * / and square roots in float32, so that the bytes are the same on every machine (see scenes.py).
 """
 
 from collections.abc import Iterator
@@ -10,16 +10,16 @@ import numpy as np
 
 from tevit.synthetic.scenes import MARGIN, SIZE_HW, Backdrop, Rng, Scene, Shape
 
-_BORDER = 8.0  # pixels beyond an outline that a patch still covers: the shadow's softness
+_BORDER = 8.0  # pixels that a patch extends beyond the outline: width of the shadow's edge
 _SHADOW = (4, 3)  # down and right, pixels
 
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """The part of the picture around a shape.
+    """The rectangle of a frame around a shape.
 
-    top, left: its first pixel. x, y: float32 (h, w), place in the shape's own frame, in radii. distance: float32
-    (h, w), pixels to the outline, about; 0 and below is inside.
+    top, left: its first pixel. x, y: float32 (h, w), pixel coordinates relative to the unrotated shape, in radii.
+    distance: float32 (h, w), approximate pixels to the outline; 0 and below is inside.
     """
 
     top: int
@@ -30,46 +30,45 @@ class Patch:
 
     @property
     def inside(self) -> np.ndarray:
-        """bool (h, w): the pixels whose centres the shape covers."""
+        """bool (h, w): pixels whose centres the shape covers."""
         return self.distance <= 0
 
     @property
     def window(self) -> tuple[slice, slice]:
-        """Where the patch lies in the picture."""
+        """Rows and columns of the patch in the frame."""
         height, width = self.distance.shape
         return slice(self.top, self.top + height), slice(self.left, self.left + width)
 
 
 def patches(scene: Scene) -> list[list[Patch | None]]:
-    """Per frame, one patch a shape, from the back to the front; None where it is wholly outside the picture."""
+    """For each frame, the patch of each shape, from back to front; None where it is outside the frame."""
     return [[_patch(shape, t) for shape in scene.shapes] for t in range(scene.length)]
 
 
-def owners(frame: list[Patch | None]) -> np.ndarray:
-    """int8 (H, W): the shape that each pixel of a frame shows, -1 for the background."""
-    owner = np.full(SIZE_HW, -1, np.int8)
+def visible_shapes(frame: list[Patch | None]) -> np.ndarray:
+    """int8 (H, W): index of the shape visible at each pixel of a frame, -1 for the background."""
+    visible = np.full(SIZE_HW, -1, np.int8)
     for number, patch in enumerate(frame):
         if patch is not None:
-            owner[patch.window][patch.inside] = number
-    return owner
+            visible[patch.window][patch.inside] = number
+    return visible
 
 
 def frames(scene: Scene, outlines: list[list[Patch | None]]) -> Iterator[np.ndarray]:
-    """uint8 (H, W, 3) RGB, one frame after the other."""
+    """Render the frames, uint8 (H, W, 3) RGB. outlines: of `patches`."""
     canvas = _canvas(scene.backdrop)
     noise = Rng(scene.backdrop.key, 1)
     for t in range(scene.length):
         picture = _background(canvas, scene.backdrop, t)
         for shape, patch in zip(scene.shapes, outlines[t], strict=True):
             if patch is not None:
-                _cast_shadow(picture, patch)
                 _draw(picture, shape, patch, t)
         picture += (noise.grid(*SIZE_HW, 1) - 0.5) * 0.035
         yield np.clip(picture * 255 + 0.5, 0, 255).astype(np.uint8)
 
 
 def cos_sin(turns: float) -> tuple[float, float]:
-    """Cosine and sine of full turns by polynomials, to 1e-6."""
+    """Cosine and sine of an angle in full turns, by polynomials, to 1e-6."""
     quarter = int(np.floor(turns * 4 + 0.5))
     x = (turns - quarter / 4) * 6.283185307179586
     q = x * x
@@ -82,6 +81,7 @@ def cos_sin(turns: float) -> tuple[float, float]:
 
 
 def _patch(shape: Shape, t: int) -> Patch | None:
+    """The patch of a shape in frame t, None outside the frame."""
     cx, cy, radius = float(shape.centres[t, 0]), float(shape.centres[t, 1]), float(shape.radii[t])
     reach = radius * 1.1 + _BORDER
     top, left = max(int(np.floor(cy - reach)), 0), max(int(np.floor(cx - reach)), 0)
@@ -92,26 +92,34 @@ def _patch(shape: Shape, t: int) -> Patch | None:
     cos, sin = cos_sin(float(shape.turns[t]))
     x = (dx * cos + dy * sin) / (radius * shape.stretch)
     y = (dy * cos - dx * sin) / (radius / shape.stretch)
-    return Patch(top, left, x, y, _outline(shape.name, x, y) * radius)
+    return Patch(top, left, x, y, _signed_distance(shape.name, x, y) * radius)
 
 
 def _pixel_centres(start: int, stop: int) -> np.ndarray:
     return np.arange(start, stop, dtype=np.float32) + np.float32(0.5)
 
 
-def _outline(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """About the distance to the outline of a shape of radius 1, negative inside."""
+def _signed_distance(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Approximate distance to the outline of a shape of radius 1, negative inside: float32 (h, w)."""
     ax, ay = np.abs(x), np.abs(y)
     if name == "square":
         return np.maximum(ax, ay) - 0.82
     if name == "triangle":
         return np.maximum(y, 0.8660254 * ax - 0.5 * y) - 0.5
-    if name == "star":
-        return _star(ax, y)
+    if name == "star":  # inside at least four of a pentagram's five edges: the second largest of five distances
+        first = second = np.full_like(ax, -9.0)
+        for nx, ny in ((0.0, 1.0), (0.9510565, 0.3090170), (-0.9510565, 0.3090170), (0.5877853, -0.8090170)):
+            edge = nx * ax + ny * y
+            first, second = np.maximum(first, edge), np.maximum(second, np.minimum(first, edge))
+        edge = -0.5877853 * ax - 0.8090170 * y
+        second = np.maximum(second, np.minimum(first, edge))
+        return second - 0.36
     if name == "cross":
         return np.minimum(np.maximum(ax - 0.95, ay - 0.33), np.maximum(ax - 0.33, ay - 0.95))
-    if name == "heart":
-        return _heart(ax, y)
+    if name == "heart":  # a square on its corner and two discs on its upper edges
+        square = np.maximum(ax + y - 0.86, np.maximum(ax - y - 0.7, -ax - y - 0.7)) * 0.7071068
+        lobe_x, lobe_y = ax - 0.39, y + 0.307
+        return np.minimum(square, np.sqrt(lobe_x * lobe_x + lobe_y * lobe_y) - 0.55)
     distance = np.sqrt(x * x + y * y)
     if name == "ring":
         return np.abs(distance - 0.72) - 0.27
@@ -121,67 +129,45 @@ def _outline(name: str, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return distance - 1
 
 
-def _star(ax: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Inside at least four of a pentagram's five edges: the second largest of five distances."""
-    first = second = np.full_like(ax, -9.0)
-    for nx, ny in ((0.0, 1.0), (0.9510565, 0.3090170), (-0.9510565, 0.3090170), (0.5877853, -0.8090170)):
-        edge = nx * ax + ny * y
-        first, second = np.maximum(first, edge), np.maximum(second, np.minimum(first, edge))
-    edge = -0.5877853 * ax - 0.8090170 * y
-    second = np.maximum(second, np.minimum(first, edge))
-    return second - 0.36
-
-
-def _heart(ax: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A square on its corner and two discs on its upper edges."""
-    square = np.maximum(ax + y - 0.86, np.maximum(ax - y - 0.7, -ax - y - 0.7)) * 0.7071068
-    lobe_x, lobe_y = ax - 0.39, y + 0.307
-    return np.minimum(square, np.sqrt(lobe_x * lobe_x + lobe_y * lobe_y) - 0.55)
-
-
-# --- colour
+# --- appearance
 
 
 def _draw(picture: np.ndarray, shape: Shape, patch: Patch, t: int) -> None:
-    """Texture between the two colours, light from above left, a dark rim, edges mixed by how much they cover."""
-    first, second = (colour.astype(np.float32) for colour in shape.colours)
-    share = _texture(shape, patch)[..., None]
-    top, left = patch.top, patch.left
+    """Draw a shape in frame t into `picture`: shadow, two-coloured texture, light from above left, rim."""
     height, width = patch.distance.shape
+    down, right = _SHADOW
+    shadow = picture[patch.top + down :, patch.left + right :][:height, :width]
+    darkness = _smooth_step(0.5 - patch.distance[: shadow.shape[0], : shadow.shape[1]] / (2 * _BORDER))
+    shadow *= 1 - 0.38 * darkness[..., None]
+    first, second = (colour.astype(np.float32) for colour in shape.colours)
+    blend = _texture(shape, patch)[..., None]
     radius = float(shape.radii[t])
-    down = (_pixel_centres(top, top + height) - float(shape.centres[t, 1])) / radius
-    right = (_pixel_centres(left, left + width) - float(shape.centres[t, 0])) / radius
-    light = 0.95 - 0.13 * (down[:, None] + right[None])
+    y = (_pixel_centres(patch.top, patch.top + height) - float(shape.centres[t, 1])) / radius
+    x = (_pixel_centres(patch.left, patch.left + width) - float(shape.centres[t, 0])) / radius
+    light = 0.95 - 0.13 * (y[:, None] + x[None])
     rim = 0.5 + 0.5 * np.clip(-patch.distance - 0.8, 0, 1)
-    colour = (first + (second - first) * share) * (light * rim)[..., None]
+    colour = (first + (second - first) * blend) * (light * rim)[..., None]
     area = picture[patch.window]
     area += (colour - area) * np.clip(0.5 - patch.distance, 0, 1)[..., None]
 
 
 def _texture(shape: Shape, patch: Patch) -> np.ndarray:
-    """float32 (h, w) in [0, 1]."""
+    """Blend between a shape's two colours, float32 (h, w) in [0, 1]."""
     x, y = patch.x * shape.pitch, patch.y * shape.pitch
     if shape.texture == "stripes":
-        return _edge((_wave(x) - 0.5) * 2 + 0.5)
+        return _smooth_step((_wave(x) - 0.5) * 2 + 0.5)
     if shape.texture == "checks":
-        return _edge((_wave(x) - 0.5) * (_wave(y) - 0.5) * 8 + 0.5)
+        return _smooth_step((_wave(x) - 0.5) * (_wave(y) - 0.5) * 8 + 0.5)
     if shape.texture == "dots":
         a, b = _wave(x) - 1, _wave(y) - 1
-        return _edge(1.4 - 4 * (a * a + b * b))
+        return _smooth_step(1.4 - 4 * (a * a + b * b))
     if shape.texture == "ripples":
-        return _edge((_wave(np.sqrt(x * x + y * y)) - 0.5) * 2 + 0.5)
+        return _smooth_step((_wave(np.sqrt(x * x + y * y)) - 0.5) * 2 + 0.5)
     return np.clip(0.5 + 0.5 * patch.y, 0, 1)
 
 
-def _cast_shadow(picture: np.ndarray, patch: Patch) -> None:
-    down, right = _SHADOW
-    area = picture[patch.top + down :, patch.left + right :][: patch.distance.shape[0], : patch.distance.shape[1]]
-    dark = _edge(0.5 - patch.distance[: area.shape[0], : area.shape[1]] / (2 * _BORDER))
-    area *= 1 - 0.38 * dark[..., None]
-
-
 def _background(canvas: np.ndarray, backdrop: Backdrop, t: int) -> np.ndarray:
-    """float32 (H, W, 3): the canvas shifted by parts of a pixel, under a soft light."""
+    """float32 (H, W, 3): the canvas, shifted with subpixel precision, under a soft light."""
     x, y = MARGIN + float(backdrop.drift[t, 0]), MARGIN + float(backdrop.drift[t, 1])
     left, top = int(x), int(y)
     height, width = SIZE_HW
@@ -189,22 +175,22 @@ def _background(canvas: np.ndarray, backdrop: Backdrop, t: int) -> np.ndarray:
     part = part[:, :-1] + (part[:, 1:] - part[:, :-1]) * (x - left)
     part = part[:-1] + (part[1:] - part[:-1]) * (y - top)
     away = np.abs(_pixel_centres(0, width) / width - float(backdrop.light[t]))
-    return part * (0.84 + 0.28 * _edge(1 - away))[None, :, None]
+    return part * (0.84 + 0.28 * _smooth_step(1 - away))[None, :, None]
 
 
 def _canvas(backdrop: Backdrop) -> np.ndarray:
-    """float32 (H + 2 margin, W + 2 margin, 3), RGB in [0, 1]."""
+    """The background without light, float32 (H + 2 margin, W + 2 margin, 3), RGB in [0, 1]."""
     rng = Rng(backdrop.key, 0)
     height, width = SIZE_HW[0] + 2 * MARGIN, SIZE_HW[1] + 2 * MARGIN
     cloud, other = _noise(rng, height, width, 72), _noise(rng, height, width, 40)
     dark, middle, bright = (colour.astype(np.float32) for colour in backdrop.palette)
-    ground = dark + (middle - dark) * _edge(cloud * 2 - 0.5)[..., None]
+    ground = dark + (middle - dark) * _smooth_step(cloud * 2 - 0.5)[..., None]
     pattern = _pattern(backdrop, cloud, other)[..., None]
     return ground + (bright - ground) * (pattern * backdrop.strength)
 
 
 def _pattern(backdrop: Backdrop, cloud: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """float32 (h, w) in [0, 1]."""
+    """Blend towards the brightest colour, float32 (h, w) in [0, 1]. cloud, other: noise (h, w)."""
     height, width = cloud.shape
     y, x = _pixel_centres(0, height)[:, None], _pixel_centres(0, width)[None]
     cos, sin = cos_sin(backdrop.turn)
@@ -212,38 +198,39 @@ def _pattern(backdrop: Backdrop, cloud: np.ndarray, other: np.ndarray) -> np.nda
     if backdrop.kind == "stripes":
         return _wave(along + backdrop.warp * cloud)
     if backdrop.kind == "tiles":
-        return _edge((_wave(along) - 0.5) * (_wave(across) - 0.5) * 12 + 0.5)
+        return _smooth_step((_wave(along) - 0.5) * (_wave(across) - 0.5) * 12 + 0.5)
     if backdrop.kind == "pebbles":
         a = _wave(along + 0.4 * backdrop.warp * cloud) - 1
         b = _wave(across + 0.4 * backdrop.warp * other) - 1
-        return _edge(1.4 - 2.5 * (a * a + b * b))
-    return _edge(other * 2.4 - 0.7)
+        return _smooth_step(1.4 - 2.5 * (a * a + b * b))
+    return _smooth_step(other * 2.4 - 0.7)
 
 
 def _noise(rng: Rng, height: int, width: int, cell: int) -> np.ndarray:
-    """float32 (height, width) in [0, 1]: smooth noise of three scales, the largest `cell` pixels."""
+    """Smooth noise of three scales, the largest `cell` pixels: float32 (height, width) in [0, 1]."""
     total = np.zeros((height, width), np.float32)
     for weight, pitch in ((0.6, cell), (0.27, cell // 3), (0.13, cell // 8)):
         lattice = rng.grid(height // pitch + 2, width // pitch + 2)
-        row, v = _lattice_places(height, pitch)
-        column, u = _lattice_places(width, pitch)
+        row, v = _lattice_positions(height, pitch)
+        column, u = _lattice_positions(width, pitch)
         lines = lattice[:, column] + (lattice[:, column + 1] - lattice[:, column]) * u
         total += weight * (lines[row] + (lines[row + 1] - lines[row]) * v[:, None])
     return total
 
 
-def _lattice_places(count: int, pitch: int) -> tuple[np.ndarray, np.ndarray]:
+def _lattice_positions(count: int, pitch: int) -> tuple[np.ndarray, np.ndarray]:
+    """For each pixel, the lattice cell int (count,), and the interpolation weight of the next, float32 (count,)."""
     place = np.arange(count, dtype=np.float32) / np.float32(pitch)
     part = place - np.floor(place)
-    return np.floor(place).astype(int), _edge(part)
+    return np.floor(place).astype(int), _smooth_step(part)
 
 
 def _wave(x: np.ndarray) -> np.ndarray:
-    """A soft wave of period 1 in [0, 1]."""
-    return _edge(2 * np.abs(x - np.floor(x) - np.float32(0.5)))
+    """A smooth wave of period 1 between 0 and 1."""
+    return _smooth_step(2 * np.abs(x - np.floor(x) - np.float32(0.5)))
 
 
-def _edge(x: np.ndarray) -> np.ndarray:
-    """A soft step from 0 to 1."""
+def _smooth_step(x: np.ndarray) -> np.ndarray:
+    """A smooth step from 0 to 1."""
     part = np.clip(x, 0, 1)
     return part * part * (3 - 2 * part)

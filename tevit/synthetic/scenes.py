@@ -1,7 +1,7 @@
-"""What happens in a synthetic video: which shapes, where, when, in which colours. No pixel is drawn here.
+"""Random scenes of the synthetic data set: shapes, their paths over time, colours, background. Nothing is drawn here.
 
-Only + - * / touch the numbers, drawn with PCG64's uniform doubles: numpy's and the C library's sine differ between
-processors and systems in the last bit. The definition is frozen: the bundled model is trained on it.
+Values are uniform doubles of PCG64, combined by + - * / only, because the last bit of numpy's and the C library's sine
+differs between processors and systems. The definition is frozen: the bundled model is trained on it.
 """
 
 from collections.abc import Sequence
@@ -17,26 +17,26 @@ SIZE_HW = (192, 320)
 LENGTHS = (12, 36)
 INSTANCES = (2, 5)
 MARGIN = 40
-"""How far the background drifts at most, pixels."""
+"""Largest drift of the background, pixels."""
 
-# Radius of the disc that a shape of radius 1 holds, for those solid enough to hide another.
+# Radius of the largest disc inside a shape of radius 1, for the shapes that can hide another.
 _SOLID = {"disc": 1.0, "square": 0.82, "triangle": 0.5, "heart": 0.55}
 
 T = TypeVar("T")
 
 
 class Rng:
-    """Draws that are the same everywhere."""
+    """A random generator with the same numbers on every machine."""
 
     def __init__(self, *key: int):
         self._generator = np.random.Generator(np.random.PCG64(list(key)))
 
     def uniform(self, low: float, high: float) -> float:
-        """A number in [low, high)."""
+        """A float in [low, high)."""
         return low + (high - low) * float(self._generator.random())
 
-    def whole(self, low: int, high: int) -> int:
-        """A whole number from low to high, both possible."""
+    def integer(self, low: int, high: int) -> int:
+        """An integer from low to high, both included."""
         return low + int((high - low + 1) * float(self._generator.random()))
 
     def chance(self, probability: float) -> bool:
@@ -45,7 +45,7 @@ class Rng:
 
     def choice(self, items: Sequence[T]) -> T:
         """One of the items."""
-        return items[self.whole(0, len(items) - 1)]
+        return items[self.integer(0, len(items) - 1)]
 
     def grid(self, *shape: int) -> np.ndarray:
         """float32 numbers in [0, 1]."""
@@ -54,11 +54,11 @@ class Rng:
 
 @dataclass(frozen=True, eq=False)
 class Shape:
-    """One object of a scene, by its pose at T frames.
+    """One object of a scene and its pose in T frames.
 
-    name: its class. centres: (T, 2), x and y in pixels. radii: (T,), pixels. turns: (T,), full turns, clockwise.
-    stretch: its square is width to height. colours: (2, 3), RGB in [0, 1]. texture: one of TEXTURES, repeated `pitch`
-    times a radius.
+    name: class. centres: (T, 2), x and y in pixels. radii: (T,), pixels. turns: (T,), clockwise, in full turns.
+    stretch: square root of width over height. colours: (2, 3), RGB in [0, 1]. texture: one of TEXTURES. pitch: its
+    periods per radius.
     """
 
     name: str
@@ -73,9 +73,11 @@ class Shape:
 
 @dataclass(frozen=True, eq=False)
 class Backdrop:
-    """A background. kind: one of BACKDROPS. palette: (3, 3), RGB in [0, 1]. turn: of its pattern, in full turns.
-    warp: how wavy the pattern is. strength: of the pattern, 0 to 1. key: seeds its noise. drift: (T, 2), x and y in
-    pixels. light: (T,), where a soft light falls, in widths of the picture.
+    """A background.
+
+    kind: one of BACKDROPS. palette: (3, 3), RGB in [0, 1]. turn: rotation of the pattern in full turns. warp: amplitude
+    of its waves. strength: of the pattern, 0 to 1. key: seed of its noise. drift: (T, 2), x and y in pixels. light:
+    (T,), x of a soft light, in widths of the frame.
     """
 
     kind: str
@@ -90,7 +92,7 @@ class Backdrop:
 
 @dataclass(frozen=True, eq=False)
 class Scene:
-    """What a video shows: shapes from the back to the front, and what is behind them."""
+    """The shapes of a video, from back to front, and their background."""
 
     shapes: tuple[Shape, ...]
     backdrop: Backdrop
@@ -101,35 +103,27 @@ class Scene:
         return len(self.backdrop.light)
 
 
-def plan(seed: int, index: int, attempt: int) -> Scene:
-    """Draw a scene of 12 to 36 frames and 2 to 5 shapes.
+def random_scene(seed: int, index: int, attempt: int) -> Scene:
+    """A scene of 12 to 36 frames and 2 to 5 shapes.
 
-    Every video with an even index gets two shapes that cross, every third one that leaves and returns; whether these
-    happen as planned shows only in the pixels, hence `attempt`.
+    index: of the video; with an even index two shapes cross, with every third one shape leaves and returns. attempt:
+    another scene for the same video; whether the crossing and the return are visible shows only in the pixels.
     """
     rng = Rng(seed, index, attempt)
-    length, count = rng.whole(*LENGTHS), rng.whole(*INSTANCES)
+    length, count = rng.integer(*LENGTHS), rng.integer(*INSTANCES)
     hue = rng.uniform(0, 1)
-    shapes = [_coloured(rng, shape, hue) for shape in _cast(rng, index, length, count)]
-    if index % 2 == 0:
-        shapes = [*shapes[2:], _alike(rng, *shapes[:2]), shapes[1]]
-    return Scene(tuple(shapes), _backdrop(rng, hue, length))
-
-
-def _cast(rng: Rng, index: int, length: int, count: int) -> list[Shape]:
-    shapes = _crossing(rng, length) if index % 2 == 0 else []
+    shapes = _crossing_shapes(rng, length) if index % 2 == 0 else []
     if index % 3 == 0:
-        shapes.append(_shape(rng, _returning_path(rng, length)))
+        shapes.append(_random_shape(rng, _returning_path(rng, length)))
     while len(shapes) < count:
-        shapes.append(_shape(rng, _wandering_path(rng, length)))
-    return shapes
-
-
-def _alike(rng: Rng, back: Shape, front: Shape) -> Shape:
-    """Two that cross and are of one class are made nearly of one colour: they are hard to keep apart."""
-    if back.name != front.name:
-        return back
-    return replace(back, colours=_shaded(rng, front.colours[0]), texture=front.texture)
+        shapes.append(_random_shape(rng, _wandering_path(rng, length)))
+    shapes = [_with_colours(rng, shape, hue) for shape in shapes]
+    if index % 2 == 0:
+        back, front, *others = shapes
+        if back.name == front.name:  # similar colours make the two hard to tell apart
+            back = replace(back, colours=_texture_colours(rng, front.colours[0]), texture=front.texture)
+        shapes = [*others, back, front]
+    return Scene(tuple(shapes), _random_backdrop(rng, hue, length))
 
 
 # --- paths
@@ -150,16 +144,17 @@ def curve(times: Sequence[float], values: Sequence[Sequence[float]], length: int
     return straight + span * u * (1 - u) * (slopes[k] * (1 - u) - slopes[k + 1] * u)
 
 
-def _through_time(rng: Rng, low: float, high: float, length: int, middle: int, fixed: float | None) -> np.ndarray:
-    """(length,): a number that changes smoothly between low and high; `fixed` at frame `middle` if given."""
+def _smooth_values(rng: Rng, low: float, high: float, length: int, middle: int, fixed: float | None) -> np.ndarray:
+    """(length,): values that change smoothly between low and high; `fixed`, if given, at frame `middle`."""
     ends = [rng.uniform(low, high) for _ in range(3)]
     values = [[ends[0]], [ends[1] if fixed is None else fixed], [ends[2]]]
     return curve([0, middle, length - 1], values, length)[:, 0]
 
 
 def _wandering_path(rng: Rng, length: int) -> np.ndarray:
+    """(length, 2): through 2 to 4 random points, up to 8 pixels a frame."""
     height, width = SIZE_HW
-    knots = rng.whole(2, 4)
+    knots = rng.integer(2, 4)
     step = (length - 1) / (knots - 1)
     reach = min(8.0 * step, 130.0)
     points = [(rng.uniform(0.1, 0.9) * width, rng.uniform(0.12, 0.88) * height)]
@@ -171,7 +166,7 @@ def _wandering_path(rng: Rng, length: int) -> np.ndarray:
 
 
 def _returning_path(rng: Rng, length: int) -> np.ndarray:
-    """Inside at first, beyond the left or right edge for a while, back at another height."""
+    """(length, 2): inside, then beyond the left or right edge, then inside at another height."""
     height, width = SIZE_HW
     xs = [rng.uniform(30, 95), rng.uniform(-75, -60), rng.uniform(-75, -60), rng.uniform(30, 95)]
     if rng.chance(0.5):
@@ -183,8 +178,8 @@ def _returning_path(rng: Rng, length: int) -> np.ndarray:
     return curve(times, list(zip(xs, ys, strict=True)), length)
 
 
-def _crossing(rng: Rng, length: int) -> list[Shape]:
-    """Two shapes that meet at one point at one frame, where the second hides the first."""
+def _crossing_shapes(rng: Rng, length: int) -> list[Shape]:
+    """Two shapes, of which the second hides the first in one frame."""
     height, width = SIZE_HW
     front_name = rng.choice(tuple(_SOLID))
     back_name = front_name if rng.chance(0.4) else rng.choice(NAMES)
@@ -192,30 +187,31 @@ def _crossing(rng: Rng, length: int) -> list[Shape]:
     front_radius = rng.uniform(32, 40) if solid > 0.7 else rng.uniform(38, 46)
     back_radius = front_radius * solid * rng.uniform(0.8, 0.95)
     meet = (rng.uniform(0.3, 0.7) * width, rng.uniform(0.35, 0.65) * height)
-    when = rng.whole(length * 2 // 5, length * 3 // 5)
+    when = rng.integer(length * 2 // 5, length * 3 // 5)
     side = 1 if rng.chance(0.5) else -1
     shapes = []
     for name, radius, way in ((back_name, back_radius, side), (front_name, front_radius, -side)):
         path = _path_through(rng, meet, when, length, way)
-        shapes.append(_shape(rng, path, name, radius * _through_time(rng, 0.8, 1.15, length, when, 1.0)))
+        shapes.append(_random_shape(rng, path, name, radius * _smooth_values(rng, 0.8, 1.15, length, when, 1.0)))
     return [shapes[0], replace(shapes[1], stretch=1.0)]
 
 
 def _path_through(rng: Rng, meet: tuple[float, float], when: int, length: int, side: int) -> np.ndarray:
-    """From one side through `meet` at frame `when` to the other side."""
+    """(length, 2): from one side through `meet` at frame `when` to the other side. side: 1 from the left, -1."""
     before, after = min(9.0 * when, 120.0), min(9.0 * (length - 1 - when), 120.0)
     start = (meet[0] - side * before * rng.uniform(0.7, 1.0), meet[1] + rng.uniform(-45, 45))
     end = (meet[0] + side * after * rng.uniform(0.7, 1.0), meet[1] + rng.uniform(-45, 45))
     return curve([0, when, length - 1], [start, meet, end], length)
 
 
-# --- looks
+# --- appearance
 
 
-def _shape(rng: Rng, path: np.ndarray, name: str | None = None, radii: np.ndarray | None = None) -> Shape:
+def _random_shape(rng: Rng, path: np.ndarray, name: str | None = None, radii: np.ndarray | None = None) -> Shape:
+    """A shape without colours on a path (T, 2)."""
     length = len(path)
     if radii is None:
-        radii = rng.uniform(15, 36) * _through_time(rng, 0.75, 1.3, length, length // 2, None)
+        radii = rng.uniform(15, 36) * _smooth_values(rng, 0.75, 1.3, length, length // 2, None)
     return Shape(
         name=name or rng.choice(NAMES),
         centres=path,
@@ -228,43 +224,44 @@ def _shape(rng: Rng, path: np.ndarray, name: str | None = None, radii: np.ndarra
     )
 
 
-def _coloured(rng: Rng, shape: Shape, hue: float) -> Shape:
-    """The shape in colours that stand out from a background of this hue, most of the time."""
+def _with_colours(rng: Rng, shape: Shape, hue: float) -> Shape:
+    """The shape with colours that contrast with a background of this hue, in 85 % of cases."""
     away = rng.uniform(0.2, 0.8) if rng.chance(0.85) else rng.uniform(-0.08, 0.08)
     base = rgb(hue + away, rng.uniform(0.55, 0.95), rng.uniform(0.75, 1.0))
-    return replace(shape, colours=_shaded(rng, base))
+    return replace(shape, colours=_texture_colours(rng, base))
 
 
-def _shaded(rng: Rng, base: np.ndarray) -> np.ndarray:
-    """(2, 3): a colour, and a darker or lighter one to draw a texture with."""
+def _texture_colours(rng: Rng, base: np.ndarray) -> np.ndarray:
+    """(2, 3): a colour, and a darker or lighter one for the texture."""
     if rng.chance(0.5):
         return np.stack([base, base * rng.uniform(0.4, 0.7)])
     return np.stack([base, 1 - (1 - base) * rng.uniform(0.25, 0.55)])
 
 
-def _backdrop(rng: Rng, hue: float, length: int) -> Backdrop:
+def _random_backdrop(rng: Rng, hue: float, length: int) -> Backdrop:
+    """A background of this hue for `length` frames."""
     dark = rng.uniform(0.22, 0.5)
     palette = [
         rgb(hue, rng.uniform(0.25, 0.6), dark),
         rgb(hue + rng.uniform(-0.12, 0.12), rng.uniform(0.2, 0.5), dark + rng.uniform(0.15, 0.3)),
         rgb(hue + rng.uniform(-0.2, 0.2), rng.uniform(0.1, 0.45), dark + rng.uniform(0.25, 0.42)),
     ]
-    far = MARGIN - 2
-    places = [[rng.uniform(-far, far), rng.uniform(-far, far)] for _ in range(2)]
+    limit = MARGIN - 2
+    ends = [[rng.uniform(-limit, limit), rng.uniform(-limit, limit)] for _ in range(2)]
     return Backdrop(
         kind=rng.choice(BACKDROPS),
         palette=np.stack(palette),
         turn=rng.uniform(0, 1),
         warp=rng.uniform(0.3, 2.2),
         strength=rng.uniform(0.35, 0.8),
-        key=rng.whole(0, 2**31),
-        drift=curve([0, length - 1], places, length),
+        key=rng.integer(0, 2**31),
+        drift=curve([0, length - 1], ends, length),
         light=curve([0, length - 1], [[rng.uniform(-0.2, 1.2)], [rng.uniform(-0.2, 1.2)]], length)[:, 0],
     )
 
 
 def rgb(hue: float, saturation: float, value: float) -> np.ndarray:
-    """(3,): red, green and blue in [0, 1]; hue in full turns."""
+    """(3,): red, green and blue in [0, 1]. hue: full turns. saturation, value: 0 to 1."""
     wheel = hue + np.array([0.0, 2 / 3, 1 / 3])
     ramp = np.clip(np.abs((wheel - np.floor(wheel)) * 6 - 3) - 1, 0, 1)
     return value * (1 - saturation * (1 - ramp))

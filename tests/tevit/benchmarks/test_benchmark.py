@@ -37,6 +37,7 @@ def measured(tiny_model, folder: Path) -> tuple[str, dict]:
     checkpoint.save_model(folder / "tiny.safetensors", tiny_model)
     command = [sys.executable, "-m", "tevit", "benchmark", "model", "--checkpoint", str(folder / "tiny.safetensors")]
     command += ["--frames", "2", "--size", "64x96", "--rounds", "2", "--device", "cpu", "--out", str(folder / "a.json")]
+    command += ["--without", "packed", "--without", "winograd"]
     out = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     return out, json.loads((folder / "a.json").read_text())
 
@@ -56,6 +57,9 @@ def test_the_model_is_measured_beside_the_yardstick(measured):
         whole["low"] / yardstick["high"] <= figures["model / yardstick"]["median"] <= whole["high"] / yardstick["low"]
     )
     assert all(f"{name}, ms a frame" in figures for name in PARTS)
+    for name in ("without packed", "without winograd"):
+        ratio, variant = figures[f"{name} / model"]["median"], figures[f"{name}, ms a frame"]
+        assert variant["low"] / whole["high"] <= ratio <= variant["high"] / whole["low"]
     share = figures["backbone, GFLOP/s"]["low"] / max(figures[f"{name} peak, GFLOP/s"]["median"] for name in PEAKS)
     assert figures["backbone, % of the machine's peak"]["low"] == pytest.approx(100 * share, rel=0.01)
     operators = {name: value["median"] for name, value in figures.items() if name.endswith("% of operators")}
@@ -192,6 +196,10 @@ def test_two_results_side_by_side(measured, folder, capsys):
         (["--compare", "a.json", "list.json"], "list.json: expected what `tevit benchmark model, video or memory"),
         (["--compare", "a.json", "none.json"], "no such file: none.json"),
         (["model", "--frames", "0"], "--frames: expected at least 1, got 0"),
+        (
+            "model --checkpoint tiny.safetensors --size 64x96 --device cpu --dtype bfloat16 --without winograd".split(),
+            "--without winograd: expected a model that uses this optimisation, got one on cpu in bfloat16",
+        ),
         (["model", "--model", "tevit_r5"], "did you mean 'tevit_r50'"),
         (["model", "--checkpoint", "tiny.safetensors", "--size", "5x5000"], "scale: expected two bounds"),
         (["video", "none.mp4", "--model", "tevit_demo"], "no such file or folder: none.mp4"),

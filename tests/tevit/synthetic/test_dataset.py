@@ -1,4 +1,4 @@
-"""The synthetic data set: what it promises, and that its definition stays frozen."""
+"""The synthetic data set: its documented properties, and its frozen definition."""
 
 import json
 import math
@@ -15,6 +15,7 @@ from tevit.cli import main as cli
 from tevit.io.ytvis import open_dataset
 from tevit.masks import ops as masks
 from tevit.synthetic import dataset as shapes
+from tevit.synthetic import render
 from tevit.synthetic.label_errors import KINDS, corrupt
 from tevit.synthetic.render import cos_sin
 from tevit.synthetic.scenes import curve
@@ -50,7 +51,7 @@ def test_pixels_and_masks_are_frozen(key):
     assert (crc(*made.frames()), zlib.crc32(counts)) == FROZEN[key]
 
 
-def test_a_video_has_the_promised_form(twelve):
+def test_form_of_a_video(twelve):
     for made in twelve:
         result, frames = made.result, list(made.frames())
         assert frames[0].shape == (192, 320, 3) and frames[0].dtype == np.uint8
@@ -62,12 +63,12 @@ def test_a_video_has_the_promised_form(twelve):
     assert {track.category_id for made in twelve for track in made.result.tracks} == set(range(1, 9))
 
 
-def test_masks_are_exactly_the_pixels_that_a_shape_owns(twelve):
+def test_masks_are_exactly_the_visible_pixels(twelve):
     """No two masks share a pixel; without its shapes the picture differs inside the masks, and not far from them."""
     made = twelve[0]
     for t in range(made.result.length):
         assert union_count(made, t).max() <= 1
-    bare = shapes.painting.frames(made.scene, [[None] * len(made.scene.shapes)] * made.scene.length)
+    bare = render.frames(made.scene, [[None] * len(made.scene.shapes)] * made.scene.length)
     changed = (np.abs(next(made.frames()).astype(int) - next(bare)) > 40).any(-1)
     union = union_count(made, 0) > 0
     assert changed[union].mean() > 0.9
@@ -75,7 +76,7 @@ def test_masks_are_exactly_the_pixels_that_a_shape_owns(twelve):
 
 
 def union_count(made, t) -> np.ndarray:
-    """How many masks hold each pixel."""
+    """Number of masks that contain each pixel."""
     return np.sum([masks.decode(track.rles[t]) for track in made.result.tracks if track.rles[t]], axis=0)
 
 
@@ -89,13 +90,13 @@ def test_slivers_are_not_annotated(twelve):
     assert slivers > 0
 
 
-def test_crossings_and_returns_are_as_frequent_as_promised(twelve):
+def test_frequency_of_crossings_and_returns(twelve):
     assert np.mean([made.crossing for made in twelve]) >= 0.4
     assert np.mean([made.returning for made in twelve]) >= 0.2
 
 
 def test_a_crossing_and_a_return_show_in_the_tracks(twelve):
-    """Found again from the written masks alone, without what the generator knows."""
+    """Detected from the masks alone, without the generator's data."""
     crossings = returns = 0
     for made in twelve:
         areas = [track.areas for track in made.result.tracks]
@@ -106,12 +107,12 @@ def test_a_crossing_and_a_return_show_in_the_tracks(twelve):
     assert returns == sum(made.returning for made in twelve) >= 3
 
 
-def test_videos_do_not_depend_on_how_many_are_made(twelve):
+def test_videos_do_not_depend_on_their_number(twelve):
     assert crc(*shapes.video(5, 7).frames()) == crc(*twelve[7].frames())
     assert crc(*shapes.video(6, 7).frames()) != crc(*twelve[7].frames())
 
 
-def test_written_files_hold_what_was_made(folder):
+def test_written_files_equal_the_videos(folder):
     dataset = open_dataset(folder / "valid.json")
     assert len(dataset.videos) == 6
     made = shapes.video(1001, 2)
@@ -127,7 +128,7 @@ def test_written_files_hold_what_was_made(folder):
     assert list(dataset.categories.values()) == list(shapes.CATEGORIES.values())
 
 
-def test_label_errors_are_what_the_list_says_and_nothing_else(folder):
+def test_label_errors_equal_their_list(folder):
     right, wrong = open_dataset(folder / "valid.json"), open_dataset(folder / "valid_with_errors.json")
     errors = json.loads((folder / "label_errors.json").read_text())
     assert Counter(error["kind"] for error in errors) == Counter([*KINDS, *KINDS[:2]])
@@ -136,10 +137,10 @@ def test_label_errors_are_what_the_list_says_and_nothing_else(folder):
         before = {track.id: track for track in right.video(video_id).tracks}
         after = {track.id: track for track in wrong.video(video_id).tracks}
         differing = {id for id in before | after if not same(before.get(id), after.get(id))}
-        mine = [error for error in errors if error["video_id"] == video_id]
-        copied = {error["track_ids"][0] for error in mine if error["kind"] == "duplicate"}
-        assert differing == {id for error in mine for id in error["track_ids"]} - copied
-        for error in mine:
+        errors_here = [error for error in errors if error["video_id"] == video_id]
+        copied = {error["track_ids"][0] for error in errors_here if error["kind"] == "duplicate"}
+        assert differing == {id for error in errors_here for id in error["track_ids"]} - copied
+        for error in errors_here:
             check_error(error, before, after)
     assert len(named) == sum(len(error["track_ids"]) for error in errors)
 
@@ -171,7 +172,7 @@ def test_more_label_errors_than_tracks_are_refused(twelve):
         corrupt([twelve[1].result], 40, 0)
 
 
-def test_command_prints_the_shares_and_refuses_to_overwrite(tmp_path, capsys):
+def test_command_prints_shares_and_does_not_overwrite(tmp_path, capsys):
     command = ["shapes", str(tmp_path / "new"), "--videos", "3", "--seed", "2", "--split", "train"]
     assert cli.main(command) == 0
     story = capsys.readouterr().out
@@ -183,7 +184,7 @@ def test_command_prints_the_shares_and_refuses_to_overwrite(tmp_path, capsys):
     assert "got 0 videos" in capsys.readouterr().err
 
 
-def test_a_stopped_run_leaves_no_annotation_file_and_runs_again(tmp_path):
+def test_interrupted_run_leaves_no_annotation_file_and_can_be_repeated(tmp_path):
     def stop(stage, done, total):
         raise KeyboardInterrupt
 

@@ -21,7 +21,7 @@ if __name__ == "__main__":
 
 if TYPE_CHECKING:
     from app.projects.opening import AllowedFolders
-    from app.tabs.segment.models import Load, Predictor
+    from app.tabs.segment.models import Load, VideoPredictor
 
 LEFT_BEHIND_SECONDS = 7 * 24 * 3600  # a folder of a server that was killed goes after a week
 
@@ -82,14 +82,14 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
     # Both are read while gradio is imported. Its files belong into our folder, and nothing leaves the machine.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    from app.tabs.segment.gpu import lent
+    from app.tabs.segment.gpu import with_gpu
 
-    load = lent(load)  # before gradio: where GPUs are lent, this is what must be imported first
+    load = with_gpu(load)  # before gradio: where GPUs are lent, this is what must be imported first
     from app import ui
     from app.analysis.service import EvaluationService
     from app.analysis.thumbnails import ThumbnailCache
     from app.projects.opening import open_project
-    from app.tabs.segment.studio import open_studio, videos_of
+    from app.tabs.segment.run import dataset_videos, open_studio
     from app.workspace import Workspace
     from tevit.download import home
 
@@ -98,7 +98,7 @@ def _serve(args: argparse.Namespace, checkpoints: list[Path], folder: Path, load
     project = open_project(args.dataset, args.frames, args.predictions, args.project)
     workspace = Workspace(project, EvaluationService(), ThumbnailCache(), allowed)
     named = args.dataset or args.project
-    videos = videos_of(project) if named else []
+    videos = dataset_videos(project) if named else []
     studio = open_studio(folder, home() / "studio", load, checkpoints, grace, videos)
     try:
         ui.serve(ui.build(studio, workspace), studio, workspace, args.host, args.port, args.share)
@@ -118,7 +118,7 @@ def _allowed(args: argparse.Namespace) -> "AllowedFolders":
     return AllowedFolders.of([*args.allow, *here, *bundled])
 
 
-def _load(model: str) -> "Predictor":
+def _load(model: str) -> "VideoPredictor":
     from tevit.inference.predictor import load
 
     return load(model)

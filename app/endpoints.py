@@ -1,4 +1,4 @@
-"""What programs may ask of the studio through gradio's API: `/segment` and `/evaluate`."""
+"""The public endpoints of gradio's API: `/segment` and `/evaluate`."""
 
 import asyncio
 from functools import partial
@@ -7,26 +7,27 @@ from pathlib import Path
 import gradio as gr
 
 from app.player.proxy import VideoSource
-from app.session import TICK
 from app.storage.results import Settings
-from app.tabs.segment.choices import find
 from app.tabs.segment.exports import export
-from app.tabs.segment.run import Snapshot
-from app.tabs.segment.studio import Studio
+from app.tabs.segment.models import find_model
+from app.tabs.segment.run import Studio
+from app.workspace import TICK
+from tevit.cli.evaluate import as_object
 from tevit.configs import TEVIT_DEMO
+from tevit.evaluation import evaluate
 
 
 def build(studio: Studio) -> None:
-    """Into the Blocks that is open; nothing of it is seen. Gradio wants a component for every value."""
+    """Add the endpoints to the open Blocks. Gradio needs a component for every value; none of them is visible."""
     video, model = gr.File(visible=False, label="video"), gr.Textbox(TEVIT_DEMO.name, visible=False, label="model")
     score = gr.Number(0.0, visible=False, label="score_threshold")
     count = gr.Number(10, precision=0, visible=False, label="max_tracks")
     files = [gr.File(visible=False, label=name) for name in ("results.json", "overlay.mp4")]
     gt, results = (gr.File(visible=False, label=name) for name in ("gt", "results"))
-    figures, asked = gr.JSON(visible=False, label="figures"), gr.Button(visible=False)
-    calls = _Endpoints(studio)
-    asked.click(calls.segment, [video, model, score, count], files, api_name="segment", concurrency_limit=None)
-    asked.click(calls.evaluate, [gt, results], figures, api_name="evaluate", concurrency_limit=2)
+    figures, trigger = gr.JSON(visible=False, label="figures"), gr.Button(visible=False)
+    endpoints = _Endpoints(studio)
+    trigger.click(endpoints.segment, [video, model, score, count], files, api_name="segment", concurrency_limit=None)
+    trigger.click(endpoints.evaluate, [gt, results], figures, api_name="evaluate", concurrency_limit=2)
 
 
 class _Endpoints:
@@ -36,42 +37,32 @@ class _Endpoints:
     async def segment(
         self, video: str, model: str, score_threshold: float = 0.0, max_tracks: int = 10
     ) -> tuple[str, str]:
-        """Segment a video file. Waits in the same line as the pages do.
+        """Segment a video file, in the same queue as the pages.
 
         Returns results.json (YouTube-VIS) and overlay.mp4.
         """
+        worker = self._studio.worker
         try:
-            settings = Settings(find(model, self._studio.checkpoints).value, score_threshold, int(max_tracks))
+            settings = Settings(find_model(model, self._studio.checkpoints).value, score_threshold, int(max_tracks))
             source = VideoSource(Path(video).name, Path(video))
             await asyncio.to_thread(source.open)
-            return await self._through(self._studio.runs.submit(source, settings), source)
+            token = worker.submit(source, settings)
+            try:
+                while (now := worker.status(token)) is not None and not now.over:
+                    await asyncio.sleep(TICK)
+            finally:
+                worker.leave(token)  # a client that has disconnected needs no result
+            run = worker.find(token)
+            if now is None or now.result is None or now.state != "done" or run is None:
+                raise ValueError(now.message if now else "The run was not kept.")
+            write = partial(export, result=now.result, folder=run.folder, open_video=run.open_video)
+            results = await asyncio.to_thread(write, "results.json")
+            return str(results), str(await asyncio.to_thread(write, "overlay.mp4"))
         except (ValueError, OSError) as error:
             raise gr.Error(str(error).replace(str(video), Path(str(video)).name), print_exception=False) from error
 
-    async def _through(self, token: str, source: VideoSource) -> tuple[str, str]:
-        runs = self._studio.runs
-        try:
-            end = await self._end(token)
-        finally:
-            runs.leave(token)  # a program that has gone away wants no result
-        run = runs.find(token)
-        if end is None or end.result is None or end.state != "done" or run is None:
-            raise ValueError(end.sentence if end else "The run was not kept.")
-        made = []
-        for name in ("results.json", "overlay.mp4"):
-            made.append(await asyncio.to_thread(partial(export, name, end.result, run.folder, opened=run.opened)))
-        return str(made[0]), str(made[1])
-
-    async def _end(self, token: str) -> Snapshot | None:
-        while (now := self._studio.runs.snapshot(token)) is not None and not now.over:
-            await asyncio.sleep(TICK)
-        return now
-
     async def evaluate(self, gt: str, results: str) -> dict:
         """The official figures of a results.json on ground truth in YouTube-VIS form, as `tevit evaluate --json`."""
-        from tevit.cli.evaluate import as_object
-        from tevit.evaluation import evaluate
-
         try:
             return as_object(await asyncio.to_thread(evaluate, gt, results))
         except (ValueError, OSError) as error:

@@ -33,7 +33,7 @@ def _environment() -> Environment:
     )
     # Unlike jinja's `tojson` the text is escaped as any other, which suits attributes in double quotes.
     environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
-    environment.filters |= {"duration": duration, "counted": counted}
+    environment.filters |= {"duration": duration, "counted": counted, "pixels": pixels}
     return environment
 
 
@@ -65,6 +65,11 @@ def notices(sentences: Iterable[str]) -> str:
 def counted(number: int, unit: str) -> str:
     """`1 frame`, `67 frames`."""
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+
+def pixels(area: float) -> str:
+    """`361 px`, with thin spaces between thousands."""
+    return f"{area:,.0f} px".replace(",", "\N{NARROW NO-BREAK SPACE}")
 
 
 def duration(seconds: float) -> str:

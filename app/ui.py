@@ -15,8 +15,7 @@ from app.tabs.errors import events as errors
 from app.tabs.errors import routes as errors_routes
 from app.tabs.review import pages as review
 from app.tabs.segment import events as segment
-from app.tabs.segment.studio import Studio
-from app.tabs.segment.worker import KEEP_SECONDS
+from app.tabs.segment.run import KEEP_SECONDS, Studio
 from app.workspace import Workspace
 
 TITLE = "TeViT Studio"
@@ -77,18 +76,18 @@ def build(studio: Studio, workspace: Workspace) -> gr.Blocks:
     """Head and tabs, of one studio and the data sets that are open."""
     with _Page(title=TITLE, fill_width=True, delete_cache=(3600, KEEP_SECONDS)) as page:
         gr.HTML(_TITLE, js_on_load=_THEME, elem_id="title", apply_default_css=False)
-        datasets.build(page, workspace, Predictions(studio.runs), studio.checkpoints)
+        datasets.build(page, workspace, Predictions(studio.worker), studio.checkpoints)
         with gr.Tabs() as tabs:
             with gr.Tab("Segment", id="segment"):
                 segment.build(page, studio)
             with gr.Tab("Compare", id="compare") as tab:
                 jump = gr.Textbox(visible=False)
-                compare.build(page, tab, tabs, jump, workspace, studio.shows)
+                compare.build(page, tab, tabs, jump, workspace, studio.views)
             with gr.Tab("Errors", id="errors"):
                 picked = gr.Textbox(visible=False)
                 errors.build(page, workspace, jump, picked, tabs)
             with gr.Tab("Review", id="review") as tab:
-                review.build(page, tab, picked, workspace, studio.shows)
+                review.build(page, tab, picked, workspace, studio.views)
         endpoints.build(studio)
     return page
 
@@ -123,7 +122,7 @@ def serve(page: gr.Blocks, studio: Studio, workspace: Workspace, host: str, port
         css_paths=STYLES,
         pwa=True,
         favicon_path=ICON,
-        app_kwargs={"routes": [*errors_routes.routes(workspace), *routes(studio.shows)]},
+        app_kwargs={"routes": [*errors_routes.routes(workspace), *routes(studio.views)]},
     )
     print(f"{TITLE}: {public or url} (Ctrl-C ends it)", flush=True)
     page.block_thread()

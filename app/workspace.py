@@ -1,81 +1,153 @@
-"""The data sets that are open, with what is worked out of them; and which of them a page looks at."""
+"""The open data sets with everything computed of them, and what the event handlers of all tabs share.
 
+A page is identified by gradio's session hash. State of one page is held by `Pages`.
+"""
+
+import asyncio
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from html import escape
+from typing import Any, Generic, TypeVar
 
 import gradio as gr
+from cachetools import LRUCache
 
 from app.analysis.service import EvaluationService
 from app.analysis.thumbnails import ThumbnailCache
 from app.projects.opening import AllowedFolders, guess_frames, open_project, project_id, save, with_predictions
 from app.projects.project import Project
-from app.session import Pages
+from app.rendering import note, problem, progress
+from app.tasks import Task
 
-MOST_LOADED = 4  # data sets whose files stay in memory: some 200 MB each for 300 videos
+MAX_LOADED = 4  # data sets whose files stay in memory: some 200 MB each for 300 videos
+MAX_PAGES = 1000  # whose state a tab keeps
+TICK = 0.25  # seconds between two looks at a task
+TOAST_SECONDS = 5
+
+Updates = dict[Any, Any]
+"""Gradio's form: component -> its new value or properties."""
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
+"""Options of all events of the tabs: no progress display of gradio's, no public endpoint, no limit."""
+DOWNLOAD = """(address) => {
+  if (!address) return;
+  const root = (window.gradio_config && window.gradio_config.root) || "";
+  const link = Object.assign(document.createElement("a"), { href: root + address, download: "" });
+  document.body.append(link);
+  link.click();
+  link.remove();
+}"""
+"""JavaScript of a hidden Textbox that downloads the address it is given."""
+
+PageState = TypeVar("PageState")
+
+
+class Pages(Generic[PageState]):
+    """State of each open page; the least recently used is dropped first.
+
+    Held here, since gradio's own State keeps a connection open for every page. make: a page's initial state, from its
+    first request.
+    """
+
+    def __init__(self, make: Callable[[gr.Request], PageState]):
+        self._make = make
+        self._pages: LRUCache[str, PageState] = LRUCache(MAX_PAGES)
+        self._lock = threading.Lock()
+
+    def of(self, request: gr.Request) -> PageState:
+        """The state of the page that sent the request."""
+        name = str(request.session_hash)
+        with self._lock:
+            if name not in self._pages:
+                self._pages[name] = self._make(request)
+            return self._pages[name]
+
+
+def toast(message: str) -> gr.Error:
+    """To be raised after the panel shows the same message; the page stays as it is."""
+    # Gradio takes the text for HTML.
+    return gr.Error(escape(message, quote=False), duration=TOAST_SECONDS, print_exception=False)
+
+
+async def run_task(task: Task, panel: gr.HTML, cancel: gr.Button) -> AsyncIterator[Updates]:
+    """Run a task in a thread; the panel shows its progress, and its message where it does not succeed.
+
+    Raises: gr.Error where it was cancelled or has failed.
+    """
+    yield {cancel: gr.Button(interactive=True)}
+    running = asyncio.create_task(asyncio.to_thread(task.run))
+    while not task.over:
+        await asyncio.wait([running], timeout=TICK)
+        if not task.over:
+            yield {panel: progress(task.status()), cancel: gr.Button(interactive=True)}
+    end = task.status()
+    message = {"failed": problem, "cancelled": note}.get(end.state, lambda message: "")(end.message)
+    yield {panel: message, cancel: gr.Button(interactive=False)}
+    if end.state != "done":
+        raise toast(end.message)
 
 
 class Workspace:
-    """May be used from any thread; shared by all pages, so that who looks at one data set shares what is known of it.
+    """The open data sets, shared by all pages. Thread-safe.
 
-    first: what a page sees whose address names no data set. allowed: what pages may open.
+    first: shown to pages whose address names no data set. allowed: the folders that pages may open files from.
+    max_loaded: data sets whose files stay in memory.
     """
 
     def __init__(
-        self, first: Project, desk: EvaluationService, strips: ThumbnailCache, allowed: AllowedFolders | None = None
+        self,
+        first: Project,
+        evaluations: EvaluationService,
+        thumbnails: ThumbnailCache,
+        allowed: AllowedFolders | None = None,
+        max_loaded: int = MAX_LOADED,
     ):
-        self.evaluations, self.thumbnails, self.allowed = desk, strips, allowed or AllowedFolders()
+        self.evaluations, self.thumbnails, self.allowed = evaluations, thumbnails, allowed or AllowedFolders()
         self._first = first.id
         self._lock = threading.RLock()
-        self._changing = threading.RLock()  # held while files are read; never asked for under the other
+        self._changing = threading.RLock()  # held while files are read; never acquired under the other
         self._projects: dict[str, Project] = {first.id: first}
-        self._used: OrderedDict[str, None] = OrderedDict({first.id: None})
-        self._choice = Pages(self._asked).of  # its id
+        self._loaded: LRUCache[str, None] = LRUCache(max_loaded)
+        self._page_project = Pages(self._requested).of  # its id
 
     @property
     def first(self) -> Project:
-        """The one that was named when the studio was started."""
+        """The data set that was named when the studio was started."""
         return self.find(self._first)
 
     @property
     def projects(self) -> tuple[Project, ...]:
-        """All that are open, in the order in which they were opened."""
+        """All open data sets, in the order in which they were opened."""
         with self._lock:
             return tuple(self._projects.values())
 
     def find(self, id: str) -> Project:
-        """As it is now. Raises: LookupError for a data set that is not open."""
+        """The current version of a data set. Raises: LookupError where it is not open."""
         with self._lock:
             if id not in self._projects:
                 raise LookupError(f"the data set {id[:40]!r} is not open here")
-            self._used[id] = None
-            self._used.move_to_end(id)
-            while len(self._used) > MOST_LOADED:
-                oldest, _ = self._used.popitem(last=False)
-                self._projects[oldest] = replace(self._projects[oldest])  # without what it has read
+            if id not in self._loaded and len(self._loaded) >= self._loaded.maxsize:
+                oldest, _ = self._loaded.popitem()
+                self._projects[oldest] = replace(self._projects[oldest])  # without the files that it has read
+            self._loaded[id] = None
             return self._projects[id]
-
-    # --- of one page
 
     def of(self, request: gr.Request) -> Project:
         """The page's data set: the one that its address named when it was loaded, or the first."""
-        return self.find(self._choice(request))
+        return self.find(self._page_project(request))
 
-    def _asked(self, request: gr.Request) -> str:
-        return self._first if self.missing(request) else named(request) or self._first
+    def _requested(self, request: gr.Request) -> str:
+        return self._first if self.missing(request) else requested(request) or self._first
 
     def missing(self, request: gr.Request) -> str:
-        """The data set that the page's address names, where it is not open; else ""."""
-        wanted = named(request)
+        """The id of the data set in the page's address, where it is not open; else ""."""
+        id = requested(request)
         with self._lock:
-            return "" if wanted in self._projects else wanted
-
-    # --- of all
+            return "" if id in self._projects else id
 
     def change(self, id: str, change: Callable[[Project], Project]) -> Project:
-        """Put what becomes of a data set in its place; one after the other. Raises: what `change` raises."""
+        """Replace a data set by `change` of it; changes are applied one at a time. Raises: what `change` raises."""
         with self._changing:
             changed = change(self.find(id))
             with self._lock:
@@ -83,28 +155,28 @@ class Workspace:
                 return self.find(changed.id)
 
     def open(self, truth: str, frames: str = "", predictions: Sequence[str] = ()) -> Project:
-        """Open a data set from files that a page names, or add predictions to it where it is open already.
+        """Open a data set, or add predictions to it where it is open already.
 
-        truth: "": the predictions' own videos. frames: "": they are looked for. Raises: OSError, ValueError, one
-        sentence; also for what is not below the allowed folders.
+        truth: a file, or "" for the predictions' own videos. frames: a folder, or "" to look for one. Raises: OSError,
+        ValueError, one sentence; also for a path outside of the allowed folders.
         """
         file = self.allowed.file(truth) if truth else None
         folder = self.allowed.folder(frames) if frames else None
-        found = [self.allowed.file(path) for path in predictions]
+        files = [self.allowed.file(path) for path in predictions]
         with self._changing:
-            if file is not None and self._is_open(id := project_id(file)):
-                return self.change(id, lambda project: self._more(project, folder, found))
-            project = open_project(file, folder, found, allowed=self.allowed)
+            if file is not None:
+                id = project_id(file)
+                with self._lock:
+                    is_open = id in self._projects
+                if is_open:
+                    return self.change(id, lambda project: self._extended(project, folder, files))
+            project = open_project(file, folder, files, allowed=self.allowed)
             with self._lock:
                 self._projects.setdefault(project.id, project)
-            return self.change(project.id, partial(self._more, folder=None, predictions=[]))
+            return self.change(project.id, partial(self._extended, folder=None, predictions=[]))
 
-    def _is_open(self, id: str) -> bool:
-        with self._lock:
-            return id in self._projects
-
-    def _more(self, project: Project, folder, predictions: Sequence) -> Project:
-        """With frames where they were missing, and with more predictions."""
+    def _extended(self, project: Project, folder, predictions: Sequence) -> Project:
+        """The data set with frames where they were missing, and with more predictions."""
         if project.frames is None or not project.frames.is_dir():
             frames = folder or guess_frames(project.dataset, self.allowed.listing().folders)
             project = replace(project, frames=frames or project.frames, allowed=self.allowed)
@@ -112,6 +184,6 @@ class Workspace:
         return with_predictions(project, predictions) if predictions else project
 
 
-def named(request: gr.Request) -> str:
-    """The data set that a page's address names; "" where it names none."""
+def requested(request: gr.Request) -> str:
+    """The id of the data set in a page's address; "" where it names none."""
     return str(dict(request.query_params).get("data", ""))[:100]

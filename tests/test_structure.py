@@ -67,7 +67,6 @@ PAGES = {
     "events",
     "gpu",
     "layout",
-    "outcome",
     "pages",
     "session",
     "ui",
@@ -119,7 +118,7 @@ def test_public_names_survive_the_import_of_every_submodule():
         "from tevit.cli.main import parser; parser()",
         "import tevit.evaluation, tevit.io.ytvis",
         "import app.player.proxy, app.player.routes, app.player.component, app.storage.results",
-        "import app.tabs.segment.worker, app.tabs.segment.exports",
+        "import app.tabs.segment.run, app.tabs.segment.exports",
     ],
 )
 def test_nothing_heavy_before_it_is_needed(code):

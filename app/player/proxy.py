@@ -9,18 +9,17 @@ import os
 import secrets
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from app.projects.project import Project
+from app.tasks import Runner, Task
 from tevit.io.frames import find_frames
 from tevit.io.ytvis import FPS, VideoInfo
-from tevit.progress import Cancelled
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,9 +31,8 @@ MAX_SIDE = 1920  # pixels of a picture's long side: what screens show and decode
 JPEG_QUALITY = 85
 GREY = 96  # of 255: coloured masks are visible on it in the light and the dark theme
 MILLISECOND = Fraction(1, 1000)
+PREPARING = "preparing the video"
 KEEP_SECONDS = 24 * 3600  # how long a proxy stays after its last use
-
-State = Literal["waiting", "running", "done", "cancelled", "failed"]
 
 
 @dataclass(frozen=True)
@@ -293,6 +291,8 @@ def make_proxy(source: VideoSource, proxy: Path, progress: "Progress | None" = N
     """
     from tevit.video.writer import VideoWriter
 
+    report = progress or (lambda stage, done, total: None)
+    report(PREPARING, 0, None)
     video = source.open()
     frames = BrowserVideo(source.name, video.size_hw, (), pixel_aspect=float(video.pixel_aspect))
     if video.file_names:
@@ -306,113 +306,53 @@ def make_proxy(source: VideoSource, proxy: Path, progress: "Progress | None" = N
     with VideoWriter(proxy, size, fps=video.fps, audio_from=audio, clock=MILLISECOND) as writer:
         for frame in video.frames():
             times.append(writer.write(_scale(frame.rgb), frame.time))
-            if progress is not None:
-                progress("preparing", len(times), video.length)
+            report(PREPARING, len(times), video.length)
     return replace(frames, times=tuple(times), video=proxy, warnings=(*video.warnings, *writer.warnings))
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """How far a preparation is. done, total: frames (total None where unknown, and not exact). sentence: why it
-    failed."""
-
-    state: State
-    done: int
-    total: int | None
-    sentence: str
-    footage: BrowserVideo | None
-
-    @property
-    def over(self) -> bool:
-        """True once nothing more will change."""
-        return self.state in ("done", "cancelled", "failed")
-
-
-class ProxyTask:
-    """One source on its way to its footage. The preparer writes; pages look at `now` and may `cancel()`."""
-
-    def __init__(self, source: VideoSource):
-        self.source = source
-        self.now = Prepared("waiting", 0, None, "", None)  # replaced as a whole: readers need no lock
-        self._stop = threading.Event()
-
-    def cancel(self) -> None:
-        """Stop within a frame; nothing is kept."""
-        self._stop.set()
-        if self.now.state == "waiting":
-            self.now = replace(self.now, state="cancelled")
-
-    def work(self, proxy: Path) -> None:
-        """Make the footage; whatever goes wrong becomes a sentence."""
-        try:
-            self._note("opening", 0, None)
-            footage = make_proxy(self.source, proxy, self._note)
-            self.now = replace(self.now, state="done", footage=footage)
-        except Cancelled:
-            self.now = replace(self.now, state="cancelled")
-        except (ValueError, OSError, MemoryError) as error:
-            self._fail(self.source.redact(str(error)))
-        except Exception as error:
-            import logging
-
-            logging.getLogger(__name__).exception("preparing %s", self.source.name)
-            self._fail(f"{self.source.name}: unexpected {type(error).__name__}; the server's log says where.")
-
-    def _note(self, stage: str, done: int, total: int | None) -> None:
-        if self._stop.is_set():
-            raise Cancelled
-        self.now = Prepared("running", done, total, "", None)
-
-    def _fail(self, sentence: str) -> None:
-        self.now = replace(self.now, state="failed", sentence=sentence)
+ProxyTask = Task[BrowserVideo]
 
 
 class ProxyBuilder:
-    """Makes footage in threads of its own, beside the model. folder: for the proxies, whose names cannot be guessed."""
+    """Makes proxies in the background, beside the model. folder: for the files, whose names cannot be guessed."""
 
     def __init__(self, folder: Path, workers: int = 1):
         self.folder = folder
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="preparer")
-        self._known: dict[tuple, ProxyTask] = {}
-        self._going: list[ProxyTask] = []
+        self._runner = Runner(workers, "proxies")
+        self._tasks: dict[tuple, ProxyTask] = {}
         self._lock = threading.Lock()
 
     def start(self, source: VideoSource) -> ProxyTask:
-        """Begin, or give what goes on or was made of the same file before; poll the answer's `now`."""
+        """The task of a source, which is started unless it is under way or its proxy is there already."""
         key = _key(source)
         with self._lock:
             self._sweep()
-            known = self._known.get(key)
-            if known is not None and (not known.now.over or _touch(known.now.footage)):
-                return known
-            preparation = self._known[key] = ProxyTask(source)
-            self._going = [item for item in self._going if not item.now.over] + [preparation]
-            self._pool.submit(preparation.work, self.folder / f"{secrets.token_hex(16)}.mp4")
-        return preparation
+            task = self._tasks.get(key)
+            if task is not None and (not task.over or _touch(task.status().result)):
+                return task
+            proxy = self.folder / f"{secrets.token_hex(16)}.mp4"
+            task = Task(source.name, lambda progress: make_proxy(source, proxy, progress), hide=source.redact)
+            self._tasks[key] = task
+            return self._runner.submit(task)
 
     def last(self, source: VideoSource) -> ProxyTask:
-        """The same, but that one which failed is not begun again."""
+        """As `start`, but a failed task is not started again."""
         with self._lock:
-            known = self._known.get(_key(source))
-        return known if known is not None and known.now.state == "failed" else self.start(source)
+            task = self._tasks.get(_key(source))
+        return task if task is not None and task.status().state == "failed" else self.start(source)
 
     def close(self) -> None:
-        """Stop everything that goes on and wait for its end."""
-        with self._lock:
-            going = list(self._going)
-        for preparation in going:
-            preparation.cancel()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Cancel all tasks and wait until they have stopped."""
+        self._runner.close()
 
     def _sweep(self) -> None:
-        """Remove proxies that nobody has asked for for long, and failures."""
+        """Remove proxies that were not requested for KEEP_SECONDS, and tasks without a result."""
         oldest = time.time() - KEEP_SECONDS
         for file in self.folder.glob("*.mp4"):
             if file.stat().st_mtime < oldest:
                 file.unlink(missing_ok=True)
-        over = [key for key, item in self._known.items() if item.now.over and not _there(item.now.footage)]
-        for key in over:
-            del self._known[key]
+        for key in [key for key, task in self._tasks.items() if task.over and not _there(task.status().result)]:
+            del self._tasks[key]
 
 
 def _there(footage: BrowserVideo | None) -> bool:

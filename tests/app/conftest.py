@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from app.tabs.segment.estimates import Speeds
-from app.tabs.segment.models import Load
-from app.tabs.segment.worker import ModelWorker
+from app.tabs.segment.models import Load, Speeds
+from app.tabs.segment.run import ModelWorker
 from tests.app.fakes import make_video
 
 

@@ -190,7 +190,7 @@ def test_the_page_can_be_installed_under_our_icon(server: tuple[str, Callable[[]
 def test_the_folders_own_code_has_run(folder: Path, server: tuple[str, Callable[[], dict]]):
     """The last of these: it ends the server."""
     seen = server[1]()
-    assert {"app.ui", "app.tabs.segment.studio", "tevit.download"} <= seen["modules"].keys()
+    assert {"app.ui", "app.tabs.segment.run", "tevit.download"} <= seen["modules"].keys()
     for name, file in seen["modules"].items():
         assert file is None or Path(file).is_relative_to(folder), name
     assert seen["lent"] == 1, "ZeroGPU looks for what it is to lend to before the page is launched"

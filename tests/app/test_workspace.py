@@ -6,7 +6,6 @@ from typing import Any, cast
 
 import pytest
 
-from app import workspace as module
 from app.analysis.service import EvaluationService
 from app.analysis.thumbnails import ThumbnailCache
 from app.projects.opening import AllowedFolders, open_project, with_categories
@@ -76,10 +75,8 @@ def test_outside_of_the_allowed_folders_nothing_is_opened(workspace: Workspace):
     assert workspace.projects == (workspace.first,)
 
 
-def test_of_many_data_sets_the_oldest_lets_go_of_what_it_has_read(
-    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(module, "MOST_LOADED", 1)
+def test_of_many_data_sets_the_oldest_lets_go_of_what_it_has_read(workspace: Workspace):
+    workspace = Workspace(workspace.first, workspace.evaluations, workspace.thumbnails, workspace.allowed, max_loaded=1)
     first = workspace.first
     assert first.results
     opened(workspace)

@@ -33,5 +33,5 @@ def load(model: str) -> FakePredictor:
 
 if __name__ == "__main__":
     sys.addaudithook(tell_of_outside)
-    with patch("app.tabs.segment.studio.Studio.warm"):  # these models need no torch, which takes seconds to import
+    with patch("app.tabs.segment.run.Studio.warm"):  # these models need no torch, which takes seconds to import
         sys.exit(main(sys.argv[1:], load=load, grace=8.0))

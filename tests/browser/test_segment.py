@@ -112,12 +112,12 @@ def test_the_first_page_has_a_clip_to_try_and_fits_every_width(visit: Visit):
     page = visit(dark=True)
     expect(page).to_have_title("TeViT Studio")
     expect(page.get_by_role("tab", name="Segment")).to_be_visible()
-    expect(page.get_by_label("or a clip that is here")).to_have_value("crossing")
+    expect(page.get_by_label("Sample clips")).to_have_value("crossing")
     expect(player(page)).to_have_attribute("data-frame", "0")
     expect(page.locator("#estimate")).to_contain_text("GB")
     for name in ("Cancel", *FILES):
         expect(button(page, name)).to_be_disabled()
-    page.get_by_label("or a clip that is here").click()
+    page.get_by_label("Sample clips").click()
     page.get_by_role("option", name="crowd").click()
     expect(page.locator("#facts")).to_contain_text("31 frames")
     button(page, "Run").click()
@@ -302,7 +302,7 @@ def test_choices_after_the_run_need_no_other_run(stay: Stay, clips: dict[str, Pa
     run(page, clips["street"], "fast.pth")
     done(page)
     tracks(page, 2)
-    for label, strict, loose in (("At most", "1", "10"), ("Least frames", "11", "1")):
+    for label, strict, loose in (("Max tracks", "1", "10"), ("Min frames", "11", "1")):
         page.get_by_label(label).fill(strict)
         tracks(page, 1)
         expect(page.locator("#tracks")).to_contain_text("1 of 2 tracks in 18 frames")

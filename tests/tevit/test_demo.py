@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tevit
-from app.tabs.segment.choices import choices
+from app.tabs.segment.models import model_options
 from tevit import download
 from tevit.configs import CATEGORIES_2019, TEVIT_DEMO
 from tevit.io.ytvis import open_dataset, read_results
@@ -29,7 +29,7 @@ def test_it_is_found_and_small(tmp_path, monkeypatch):
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path))
     path = download.demo_path()
     assert path == ASSETS / "tevit_demo.safetensors" and path.stat().st_size < 20e6
-    assert choices([])[0].value == "tevit_demo", "without other weights the studio starts with it"
+    assert model_options([])[0].value == "tevit_demo", "without other weights the studio starts with it"
     assert dict(TEVIT_DEMO.categories) == shapes.CATEGORIES != CATEGORIES_2019
 
 

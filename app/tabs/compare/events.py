@@ -19,11 +19,10 @@ from app.player.component import Layer, Layout, Pane, PlayerView, payload, read_
 from app.player.proxy import dataset_frames
 from app.player.routes import ViewRegistry
 from app.projects.project import Project
-from app.session import QUIET, TICK, Pages, Updates, toast
 from app.tabs.compare import views as panels
 from app.tabs.compare.layout import ADDRESS, NONE, CompareComponents, build_layout
 from app.tabs.datasets.views import notices
-from app.workspace import Workspace
+from app.workspace import QUIET, TICK, Pages, Updates, Workspace, toast
 
 TRUTH = "Ground truth"
 TABS = ("segment", "compare", "errors", "review")

@@ -10,17 +10,16 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from app.panels import problem
 from app.projects.opening import with_categories, with_predictions
 from app.projects.partial import request as asked_for
 from app.projects.partial import unfinished
 from app.projects.project import Project
-from app.session import QUIET, TICK, Pages, Updates, toast
+from app.rendering import problem
 from app.tabs.datasets import views as panels
 from app.tabs.datasets.layout import GO, DatasetsComponents, build_layout
 from app.tabs.datasets.predicting import Predicting, Predictions
-from app.tabs.segment.choices import choices, find
-from app.workspace import Workspace
+from app.tabs.segment.models import find_model, model_options
+from app.workspace import QUIET, TICK, Pages, Updates, Workspace, toast
 
 MOST_TRACKS = 100
 
@@ -69,7 +68,7 @@ class _Place:
         """What there is to choose from, looked for anew at every press."""
         parts, workspace = self.parts, self.workspace
         found = await asyncio.to_thread(workspace.allowed.listing)
-        offered = choices(self.checkpoints)
+        offered = model_options(self.checkpoints)
         values = [choice.value for choice in offered]
         return {
             parts.opened: panels.opened(workspace.projects, workspace.of(request)),
@@ -120,7 +119,7 @@ class _Place:
         try:
             if tracks is None or not 1 <= tracks <= MOST_TRACKS:
                 raise ValueError(f"Tracks a video: expected 1 to {MOST_TRACKS}, got {tracks}.")
-            wanted = asked_for(project, find(model, self.checkpoints).value, int(tracks))
+            wanted = asked_for(project, find_model(model, self.checkpoints).value, int(tracks))
             self.predictions.start(project, wanted, partial(self._predicted, project.id))
         except (ValueError, OSError) as error:
             raise toast(str(error)) from error

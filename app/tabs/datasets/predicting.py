@@ -12,9 +12,8 @@ from pathlib import Path
 from app.player.proxy import PlaceholderFrames, dataset_frames
 from app.projects.partial import PartialPredictions, Request
 from app.projects.project import Project, format_ids
-from app.tabs.segment.models import Predictor
-from app.tabs.segment.run import ModelTask
-from app.tabs.segment.worker import ModelWorker
+from app.tabs.segment.models import ModelCache, VideoPredictor
+from app.tabs.segment.run import ModelTask, ModelWorker
 from tevit.inference.dataset import open_frames
 from tevit.results import VideoResult
 
@@ -27,8 +26,8 @@ class Predicting(ModelTask):
     total: videos of the data set. failed: id -> sentence.
     """
 
-    def __init__(self, project: Project, request: Request, finished: Callable[[Path], None]):
-        super().__init__(project.name, request.model)
+    def __init__(self, project: Project, request: Request, models: ModelCache, finished: Callable[[Path], None]):
+        super().__init__(project.name, request.model, models)
         self.project, self.request = project, request
         self.parts = PartialPredictions(project, request)
         self.failed: dict[int, str] = {}
@@ -37,6 +36,7 @@ class Predicting(ModelTask):
         self._lengths = {id: video.length for id, video in project.dataset.videos.items()}
         self._done = self.parts.finished & self._lengths.keys()
         self.total = len(self._lengths)
+        self._count()
 
     @property
     def done(self) -> int:
@@ -45,19 +45,19 @@ class Predicting(ModelTask):
 
     def begin(self) -> None:
         """The first turn loads the model, the others go on."""
-        if self.snapshot().stage:
+        if self.status().stage:
             self._say(0)
         else:
             super().begin()
 
-    def work(self, predictor: Predictor, relieve: Callable[[], None] = lambda: None) -> None:
+    def predict(self, predictor: VideoPredictor) -> None:
         """The next video; after the last one the file."""
         with self._at_work:
             left = self._left()
             if left:
                 self.parts.begin()
                 self._say(0)
-                self._video(left[0], predictor, relieve)
+                self._video(left[0], predictor)
             if len(left) <= 1:
                 self._end()
 
@@ -66,38 +66,38 @@ class Predicting(ModelTask):
         super().cancel()
         if self._at_work.acquire(blocking=False):
             self._at_work.release()
-            self.finish("cancelled", self.left())
+            self.finish("cancelled", self.cancel_message)
 
-    def left(self) -> str:
-        """How many are kept."""
-        return f"{self.done} of {self.total} videos are kept: the same again goes on there."
+    def _count(self) -> None:
+        self.cancel_message = f"{self.done} of {self.total} videos are kept: the same again goes on there."
 
     def _left(self) -> list[int]:
         return [id for id in self._lengths if id not in self._done and id not in self.failed]
 
     def _say(self, frames: int) -> None:
         over = sum(self._lengths[id] for id in (*self._done, *self.failed))
-        self.note(STAGE, over + frames, sum(self._lengths.values()))
+        self.progress(STAGE, over + frames, sum(self._lengths.values()))
 
-    def _video(self, id: int, predictor: Predictor, relieve: Callable[[], None]) -> None:
+    def _video(self, id: int, predictor: VideoPredictor) -> None:
         try:
-            result = self._predicted(id, predictor, relieve)
+            result = self._predicted(id, predictor)
         except (ValueError, OSError, MemoryError) as error:
             self.failed[id] = str(error) or "not enough memory"
             return
         self.parts.add(replace(result, video_id=id))
         self._done.add(id)
+        self._count()
         self._say(0)
 
-    def _predicted(self, id: int, predictor: Predictor, relieve: Callable[[], None]) -> VideoResult:
+    def _predicted(self, id: int, predictor: VideoPredictor) -> VideoResult:
         """Out of memory, once more when the other models are gone."""
         # Not within `except`: there the exception would hold the memory that is to be given back.
         with suppress(MemoryError):
             return self._pass(id, predictor)
-        relieve()
+        self.free_memory()
         return self._pass(id, predictor)
 
-    def _pass(self, id: int, predictor: Predictor) -> VideoResult:
+    def _pass(self, id: int, predictor: VideoPredictor) -> VideoResult:
         """In one pass, frames in the order of their names, as `tevit predict --dataset` and the original do it."""
         frames = dataset_frames(self.project, id)
         if isinstance(frames, PlaceholderFrames):
@@ -150,6 +150,6 @@ class Predictions:
             before = self._jobs.get(project.id)
             if before is not None and not before.over:
                 raise ValueError(f"{before.request.name} is predicting this data set already.")
-            job = self._jobs[project.id] = Predicting(project, request, finished)
+            job = self._jobs[project.id] = Predicting(project, request, self._runs.models, finished)
         self._runs.enter(job)
         return job

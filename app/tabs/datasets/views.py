@@ -6,9 +6,9 @@ from html import escape
 from typing import Any
 from urllib.parse import urlencode
 
-from app import panels
 from app.projects.partial import PartialPredictions
 from app.projects.project import CategoryMapping, Model, Project, category_mappings
+from app.rendering import progress
 from app.tabs.datasets.predicting import Predicting
 
 CLOSED = 'No folder is open to the page: start the studio with "--allow FOLDER" to open more data sets from here.'
@@ -88,10 +88,10 @@ def predicting(job: Predicting | None, ahead: int, kept: Iterable[PartialPredict
             f"{parts.request.name}: {len(parts.finished)} of {total} videos are kept, and can go on." for parts in kept
         ]
         return "".join(f'<p class="hint">{escape(text)}</p>' for text in said)
-    now = job.snapshot(ahead)
+    now = job.status(ahead)
     if now.state == "done":
         show = f'<a href="?{urlencode({"data": job.project.id})}" data-open>Show them</a>'
-        return f"{panels.progress(now)}{show}"
+        return f"{progress(now)}{show}"
     if now.over:
-        return panels.progress(now)
-    return f'<p class="hint">{escape(job.request.name)}: {job.done} of {job.total} videos</p>{panels.progress(now)}'
+        return progress(now)
+    return f'<p class="hint">{escape(job.request.name)}: {job.done} of {job.total} videos</p>{progress(now)}'

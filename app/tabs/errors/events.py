@@ -14,7 +14,6 @@ from app.analysis.comparison import Comparison
 from app.analysis.filter import NONE, merged, without
 from app.analysis.service import EvaluationTask
 from app.projects.project import Project
-from app.session import QUIET, TICK, Pages, Updates
 from app.tabs.datasets.views import notices
 from app.tabs.errors import views as panels
 from app.tabs.errors.layout import ADDRESS, NOBODY, ErrorsComponents, build_layout
@@ -29,7 +28,7 @@ from app.tabs.errors.routes import (
     to_address,
     to_query,
 )
-from app.workspace import Workspace
+from app.workspace import QUIET, TICK, Pages, Updates, Workspace
 
 BRUSHES: Mapping[str, Mapping[str, str]] = {"scores": {"x": "scores"}, "lengths": {"x": "lengths", "y": "ious"}}
 """Plot -> axis -> the filter's range that selecting along it sets."""

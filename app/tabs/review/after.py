@@ -11,11 +11,11 @@ from pathlib import Path
 import gradio as gr
 
 from app.player.routes import ViewRegistry
-from app.session import TICK, Pages, Updates, toast
 from app.tabs.review import exports as files
 from app.tabs.review import views as panels
 from app.tabs.review.layout import ReviewComponents
 from app.tabs.review.session import Reviewing
+from app.workspace import TICK, Pages, Updates, toast
 from tevit.progress import Cancelled
 from tevit.review.decisions import Decision
 

@@ -10,7 +10,6 @@ import gradio as gr
 from app.analysis.service import EvaluationService
 from app.player.component import payload
 from app.player.routes import ViewRegistry
-from app.session import TICK, Pages, Updates, toast
 from app.tabs.review import responses as answers
 from app.tabs.review import views as panels
 from app.tabs.review.from_errors import picked
@@ -19,6 +18,7 @@ from app.tabs.review.log_state import IndexedLog, decision_key
 from app.tabs.review.page_state import Looking, Page
 from app.tabs.review.responses import Said
 from app.tabs.review.session import WALK, Asked, Reviewing
+from app.workspace import TICK, Pages, Updates, toast
 from tevit.progress import Progress
 from tevit.review.decisions import AddTrack, Decision, Resolve, decide
 from tevit.review.queue import Answer

@@ -8,13 +8,11 @@ import gradio as gr
 
 from app.player.routes import ViewRegistry
 from app.projects.project import Model, Project
-from app.session import QUIET, Pages, Updates
 from app.tabs.review.after import After
 from app.tabs.review.events import Review
 from app.tabs.review.layout import FILES, ReviewComponents, build_layout, sources
 from app.tabs.review.session import Reviewing
-from app.tabs.segment.layout import DOWNLOAD
-from app.workspace import Workspace
+from app.workspace import DOWNLOAD, QUIET, Pages, Updates, Workspace
 
 MOST = 4  # data sets whose queues stay in memory
 

@@ -1,337 +1,435 @@
-"""The tab `Segment`: choose a video and a model, run, watch, cancel."""
+"""The tab `Segment`: choose a video and a model, run, watch, cancel; then select tracks and download files."""
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from html import escape
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from app import panels
-from app.player.component import payload
+from app.player.component import PlayerView, payload, read_event
 from app.player.proxy import ProxyTask, VideoSource
-from app.session import QUIET, TICK, Pages, Session, Updates, toast, work
+from app.rendering import hint, note, problem, progress
 from app.storage.results import Settings
-from app.tabs.segment.choices import Choice, choices, find
+from app.tabs.segment import views
+from app.tabs.segment.exports import NAMES, OverlayStyle, TrackFilter, export
 from app.tabs.segment.layout import ADDRESS, SegmentComponents, build_layout
-from app.tabs.segment.outcome import Outcome
-from app.tabs.segment.run import Snapshot
-from app.tabs.segment.studio import Studio
+from app.tabs.segment.models import ModelOption, find_model, model_options
+from app.tabs.segment.run import Studio
+from app.tasks import Task, TaskStatus
+from app.workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, run_task, toast
+from tevit.download import weights
+from tevit.results import VideoResult
 
-MOST_TRACKS = 100
-PATIENCE = 0.4  # seconds: what is prepared by then needs no first picture in between
+MAX_TRACKS = 100
+PATIENCE = 0.4  # seconds: a video that is prepared by then needs no poster frame in between
+NOTHING_WRITTEN = "Cancelled: nothing was written."
+
+
+@dataclass
+class Session:
+    """State of one page. source: the selected video, and proxy: the task that prepares it. token: of the run or stored
+    result that is shown. view: shown in the player. selected: a track's id. tasks: exports and downloads of weights."""
+
+    source: VideoSource | None = None
+    token: str = ""
+    proxy: ProxyTask | None = None
+    view: PlayerView | None = None
+    filter: TrackFilter = field(default_factory=TrackFilter)
+    style: OverlayStyle = field(default_factory=OverlayStyle)
+    selected: int | None = None
+    tasks: list[Task] = field(default_factory=list)
+    _size: tuple[VideoSource, tuple[int, int]] | None = None
+
+    def size_hw(self) -> tuple[int, int] | None:
+        """Of the selected video, which is opened once for it. Raises: ValueError, OSError."""
+        if self.source is not None and (self._size is None or self._size[0] is not self.source):
+            self._size = self.source, self.source.open().size_hw
+        return self._size[1] if self.source is not None and self._size is not None else None
+
+    @property
+    def result(self) -> VideoResult | None:
+        """All tracks of the view, unfiltered."""
+        return self.view.layers[0].result if self.view is not None and self.view.layers else None
+
+    def start(self, task: Task) -> Task:
+        """Remember a task, so that `Cancel` reaches it."""
+        self.tasks = [*(other for other in self.tasks if not other.over), task]
+        return task
 
 
 def build(page: gr.Blocks, studio: Studio) -> None:
-    """Lay the tab out in the Blocks that is open and tie its events."""
-    _Tab(build_layout([source.name for source in studio.clips]), studio).tie(page)
+    """Build the tab in the open Blocks and bind its events."""
+    _Segment(build_layout([source.name for source in studio.clips]), studio).bind(page)
 
 
-class _Tab:
-    """What happens on the page."""
+class _Segment:
+    """The tab's event handlers."""
 
-    def __init__(self, parts: SegmentComponents, studio: Studio):
-        self.parts = parts
+    def __init__(self, components: SegmentComponents, studio: Studio):
+        self.components = components
         self.studio = studio
         self._session = Pages(lambda request: Session()).of
-        self._outcome = Outcome(parts, studio, self._session)
 
-    def tie(self, page: gr.Blocks) -> None:
-        """Every event and what it may change; none is a public endpoint."""
-        parts, everything = self.parts, list(self.parts.all())
-        opened = page.load(self.offer, None, [parts.model, parts.advice, parts.get, parts.clip], **QUIET)
+    def bind(self, page: gr.Blocks) -> None:
+        """Every event and the components it may change; none is a public endpoint."""
+        c, everything = self.components, list(self.components.all())
+        opened = page.load(self.offer, None, [c.model, c.advice, c.get, c.clip], **QUIET)
         opened.then(self.begin, None, everything, **QUIET)
-        parts.video.change(self.look_at_file, parts.video, everything, trigger_mode="multiple", **QUIET)
-        parts.clip.input(self.look_at_clip, parts.clip, everything, trigger_mode="multiple", **QUIET)
-        self._tie_model()
-        inputs = [parts.model, parts.count, parts.first, parts.last]
-        started = parts.run.click(self.submit, inputs, [parts.token, parts.panel], **QUIET)
-        followed = started.success(self.follow, parts.token, everything, **QUIET)
-        # Not in the run's own last step: a press of Run before that has wholly ended is dropped.
+        c.video.change(self.select_file, c.video, everything, trigger_mode="multiple", **QUIET)
+        c.clip.input(self.select_clip, c.clip, everything, trigger_mode="multiple", **QUIET)
+        for component in (c.model, c.first, c.last):
+            component.change(self.advise, [c.model, c.first, c.last], [c.advice, c.get, c.estimate], **QUIET)
+        downloaded = c.get.click(self.get_weights, c.model, [c.panel, c.cancel], **QUIET)
+        downloaded.then(self.offer_again, c.model, [c.model, c.advice, c.get], **QUIET)
+        started = c.run.click(self.submit, [c.model, c.count, c.first, c.last], [c.token, c.panel], **QUIET)
+        followed = started.success(self.follow, c.token, everything, **QUIET)
+        # Not in the last step of the run's own event: a press of Run before that has ended is dropped.
         for after in (followed.success, followed.failure):
-            after(self.rest, None, everything, **QUIET)
-        parts.cancel.click(self.cancel, None, None, **QUIET)
-        parts.token.change(None, parts.token, None, js=ADDRESS)
-        self._outcome.tie()
+            after(self.show_final, None, everything, **QUIET)
+        c.cancel.click(self.cancel, None, None, **QUIET)
+        c.token.change(None, c.token, None, js=ADDRESS)
+        shown = [c.player, c.tracks, c.plot]
+        filters = [c.score, c.classes, c.max_tracks, c.min_frames]
+        for component in filters:
+            component.change(self.filter_tracks, filters, shown, trigger_mode="always_last", **QUIET)
+        c.player.select(self.on_player_event, None, [*shown, c.first, c.last], trigger_mode="multiple", **QUIET)
+        c.tracks.select(self.select_row, None, shown, trigger_mode="multiple", **QUIET)
+        c.plot.select(self.seek, None, c.player, trigger_mode="always_last", **QUIET)
+        for name, button in zip(NAMES, c.files, strict=True):
+            written = button.click(self._exporter(name), None, [c.panel, c.cancel, c.fetch], **QUIET)
+            written.success(None, c.fetch, None, js=DOWNLOAD)
 
-    def _tie_model(self) -> None:
-        parts = self.parts
-        outputs = [parts.advice, parts.get, parts.estimate]
-        parts.model.change(self.advise, [parts.model, parts.first, parts.last], outputs, **QUIET)
-        for bound in (parts.first, parts.last):
-            bound.change(self.advise, [parts.model, parts.first, parts.last], outputs, **QUIET)
-        fetched = parts.get.click(self.get_weights, parts.model, [parts.panel, parts.cancel], **QUIET)
-        fetched.then(self.offer_again, parts.model, [parts.model, parts.advice, parts.get], **QUIET)
-
-    # --- the page opens and closes
+    # --- the page opens
 
     def offer(self) -> tuple[Any, ...]:
-        """Fill the lists anew at every visit."""
+        """Fill the lists, anew at every visit."""
         self.studio.warm()
-        offered = choices(self.studio.checkpoints)
-        models = gr.Dropdown([(choice.label, choice.value) for choice in offered], value=offered[0].value)
-        return models, *_advice(offered[0]), gr.Dropdown(value=None)
+        return *self.offer_again(None), gr.Dropdown(value=None)
 
     def offer_again(self, model: str | None) -> tuple[Any, ...]:
-        """After weights have come."""
-        offered = choices(self.studio.checkpoints)
-        found = next((choice for choice in offered if choice.value == model), offered[0])
-        return gr.Dropdown([(choice.label, choice.value) for choice in offered], value=found.value), *_advice(found)
+        """Fill the list of models, after weights were downloaded too."""
+        options = model_options(self.studio.checkpoints)
+        selected = next((option for option in options if option.value == model), options[0])
+        values = [(option.label, option.value) for option in options]
+        return gr.Dropdown(values, value=selected.value), *_advice(selected)
 
     async def begin(self, request: gr.Request) -> AsyncIterator[Updates]:
-        """A link names a run or a stored result; without one a clip is there to try."""
+        """A link names a run or a stored result; without one the first sample clip is shown."""
+        c, session = self.components, self._session(request)
         token = str(dict(request.query_params).get("run", ""))
-        if token and self.studio.runs.join(token):
-            run = self.studio.runs.find(token)
-            self._session(request).source = run.source if run else None
-            yield {self.parts.token: token}
+        if token and self.studio.worker.join(token):
+            run = self.studio.worker.find(token)
+            session.source = run.source if run else None
+            yield {c.token: token}
             async for updates in self.follow(token, request):
                 yield updates
-            async for updates in self.rest(request):
+            async for updates in self.show_final(request):
                 yield updates
             return
-        problem = ""
+        message = ""
         if token:
-            updates, problem = self._stored(token, self._session(request))
-            yield updates
-        if self.studio.clips and (problem or not token):
-            yield {self.parts.clip: self.studio.clips[0].name}
-            async for updates in self._look(self.studio.clips[0], request):
+            try:
+                stored, view = self.studio.stored_view(token)
+                session.token = token
+                panel = note(f"{stored.name}, {stored.settings.model}. {stored.sentence}")
+                yield self._show(view, session) | {c.token: token, c.panel: panel}
+            except ValueError as error:
+                message = str(error)
+        if self.studio.clips and (message or not token):
+            yield {c.clip: self.studio.clips[0].name}
+            async for updates in self._open(self.studio.clips[0], session):
                 yield updates
-        yield {self.parts.panel: panels.problem(problem) if problem else gr.skip()}
+        # A generator that yields nothing would empty every component.
+        yield {c.panel: problem(message) if message else gr.skip()}
 
-    def _nothing(self) -> Updates:
-        """What yields nothing at all would empty every component."""
-        return {self.parts.panel: gr.skip()}
+    # --- selecting a video
 
-    def _stored(self, token: str, session: Session) -> tuple[Updates, str]:
-        """A result of before; or nothing, and what is wrong with the link."""
-        try:
-            stored, show = self.studio.stored(token)
-        except ValueError as error:
-            return self._nothing(), str(error)
-        session.token = token
-        said = panels.note(f"{stored.name}, {stored.settings.model}. {stored.sentence}")
-        return self._outcome.show(show, session) | {self.parts.token: token, self.parts.panel: said}, ""
-
-    # --- a video is chosen
-
-    async def look_at_file(self, path: str | None, request: gr.Request) -> AsyncIterator[Updates]:
-        """A dropped video; a bad file changes nothing."""
+    async def select_file(self, path: str | None, request: gr.Request) -> AsyncIterator[Updates]:
+        """A dropped video; an unreadable file changes nothing."""
         if path is None:
-            yield self._nothing()
+            yield {self.components.panel: gr.skip()}
             return
-        async for updates in self._look(VideoSource(Path(path).name, Path(path)), request):
-            yield updates | {self.parts.clip: gr.Dropdown(value=None)}
+        async for updates in self._open(VideoSource(Path(path).name, Path(path)), self._session(request)):
+            yield updates | {self.components.clip: gr.Dropdown(value=None)}
 
-    async def look_at_clip(self, name: str | None, request: gr.Request) -> AsyncIterator[Updates]:
-        """One of the clips that are here."""
+    async def select_clip(self, name: str | None, request: gr.Request) -> AsyncIterator[Updates]:
+        """A sample clip."""
         if name is None:
-            yield self._nothing()
+            yield {self.components.panel: gr.skip()}
             return
-        async for updates in self._look(self.studio.clip(name), request):
-            yield updates | {self.parts.video: None}
+        async for updates in self._open(self.studio.clip(name), self._session(request)):
+            yield updates | {self.components.video: None}
 
-    async def _look(self, source: VideoSource, request: gr.Request) -> AsyncIterator[Updates]:
-        """Facts at once; the player when the video is ready. Results of the one before go."""
-        parts, session = self.parts, self._session(request)
-        yield {parts.run: gr.Button(interactive=False)}
+    async def _open(self, source: VideoSource, session: Session) -> AsyncIterator[Updates]:
+        """Facts at once, the player when the proxy is ready. Results of the previous video are removed."""
+        c = self.components
+        yield {c.run: gr.Button(interactive=False)}
         try:
             video = await asyncio.to_thread(source.open)
         except (ValueError, OSError) as error:
-            sentence = source.redact(str(error))
-            yield {parts.panel: panels.problem(sentence), parts.run: gr.Button(interactive=session.looking is not None)}
-            raise toast(sentence) from error
-        session.source, session.token, session.selected, session.show = source, "", None, None
-        preparation = session.looking = self.studio.preparer.start(source)
-        yield self._cleared() | {
-            parts.facts: panels.facts(video.length, video.size_hw, video.fps, video.duration),
-            parts.first: gr.Number(value=0),
-            parts.last: gr.Number(value=video.length - 1 if video.length else None),
-            parts.run: gr.Button(interactive=True),
+            message = source.redact(str(error))
+            yield {c.panel: problem(message), c.run: gr.Button(interactive=session.proxy is not None)}
+            raise toast(message) from error
+        session.source, session.token, session.selected, session.view = source, "", None, None
+        proxy = session.proxy = self.studio.proxies.start(source)
+        yield {
+            c.token: "",
+            c.panel: "",
+            c.player: gr.HTML(value=None, shown=None),
+            c.tracks: hint(views.NO_TRACKS),
+            c.plot: "",
+            c.classes: gr.Dropdown([], value=[]),
+            **{button: gr.Button(interactive=False) for button in c.files},
+            c.facts: views.facts(video.length, video.size_hw, video.fps, video.duration),
+            c.first: gr.Number(value=0),
+            c.last: gr.Number(value=video.length - 1 if video.length else None),
+            c.run: gr.Button(interactive=True),
         }
+
+        def current() -> bool:
+            return session.proxy is proxy and not session.token  # no other video, no run
+
         await asyncio.sleep(PATIENCE)
-        if not preparation.now.over and not session.token:
-            first = payload(await asyncio.to_thread(self.studio.still, video))
-            if session.looking is preparation and not session.token:  # it may have taken long
-                yield {parts.player: first}
-        async for updates in self._prepared(preparation, session):
-            yield updates
-
-    async def _prepared(self, preparation: ProxyTask, session: Session) -> AsyncIterator[Updates]:
-        """How far it is; the last is what the player shows."""
-        parts, began = self.parts, time.monotonic()
-        while not preparation.now.over and session.looking is preparation and not session.token:
+        if not proxy.over and not session.token:
+            poster = payload(await asyncio.to_thread(self.studio.poster_view, video))
+            if current():
+                yield {c.player: poster}
+        while not proxy.over and current():
+            yield {c.panel: progress(proxy.status())}
             await asyncio.sleep(TICK)
-            now = preparation.now
-            if not session.token and session.looking is preparation:
-                yield {parts.panel: panels.preparing(now.done, now.total, time.monotonic() - began)}
-        now = preparation.now
-        if session.looking is not preparation or session.token:
+        end = proxy.status()
+        if not current():
             return
-        if now.footage is None:
-            yield {parts.panel: panels.problem(now.sentence)}
+        if end.result is None:
+            yield {c.panel: problem(end.message)}
             return
-        last = gr.Number(value=now.footage.length - 1)
-        said = panels.note(" ".join(now.footage.warnings)) if now.footage.warnings else ""
-        session.show = self.studio.bare(now.footage)
-        yield {parts.player: payload(session.show), parts.panel: said, parts.last: last}
+        session.view = self.studio.video_view(end.result)
+        panel = note(" ".join(end.result.warnings)) if end.result.warnings else ""
+        yield {c.player: payload(session.view), c.panel: panel, c.last: gr.Number(value=end.result.length - 1)}
 
-    # --- a model is chosen
+    # --- selecting a model
 
     def advise(
         self, model: str | None, first: float | None, last: float | None, request: gr.Request
     ) -> tuple[Any, Any, Any]:
-        """What to do where the chosen model cannot run yet, and what a run will take."""
-        found = [choice for choice in choices(self.studio.checkpoints) if choice.value == model]
-        if not found:
+        """Advice where the model cannot run yet, else an estimate of the run."""
+        option = next((item for item in model_options(self.studio.checkpoints) if item.value == model), None)
+        if option is None:
             return "", gr.Button(visible=False), ""
-        return *_advice(found[0]), self._estimate(found[0], self._session(request), first, last)
-
-    def _estimate(self, model: Choice, session: Session, first: float | None, last: float | None) -> str:
+        estimate = ""
         try:
-            size_hw = session.size_hw()
-            if size_hw is None or model.advice or last is None:
-                return ""
-            frames = max(1, int(last) - int(first or 0) + 1)
-            found = self.studio.runs.estimate(model.value, size_hw, frames)
+            size_hw = self._session(request).size_hw()
+            if size_hw is not None and not option.advice and last is not None:
+                frames = max(1, int(last) - int(first or 0) + 1)
+                estimate = views.estimate(self.studio.worker.speeds.estimate(option.value, size_hw, frames))
         except (ValueError, OSError):
-            return ""
-        return panels.estimate(found.seconds, found.gigabytes)
+            pass  # a video that cannot be read any more, or is too narrow: the run says so
+        return *_advice(option), estimate
 
     async def get_weights(self, model: str | None, request: gr.Request) -> AsyncIterator[Updates]:
         """Download a published model's weights."""
-        from tevit.download import weights
-
-        parts, stop = self.parts, self._session(request).stop
-        async for updates in work(parts.panel, parts.cancel, stop, lambda note: weights(str(model), note), "bytes"):
+        task = Task(str(model), partial(weights, str(model)), unit="bytes", cancel_message=NOTHING_WRITTEN)
+        async for updates in run_task(
+            self._session(request).start(task), self.components.panel, self.components.cancel
+        ):
             yield updates
 
-    # --- a run
+    # --- running
 
     async def submit(
-        self,
-        model: str | None,
-        count: float | None,
-        first: float | None,
-        last: float | None,
-        request: gr.Request,
+        self, model: str | None, count: float | None, first: float | None, last: float | None, request: gr.Request
     ) -> AsyncIterator[Updates]:
-        """Put the video in line, or go on with what a Cancel has left of the same; the run's token."""
-        session = self._session(request)
+        """Queue a run, or resume a cancelled one of the same settings; its token."""
+        session, worker = self._session(request), self.studio.worker
         try:
-            source, settings = self._wanted(session.source, model, count, first, last)
-            if not self.studio.runs.again(session.token, source, settings):
-                session.token = self.studio.runs.submit(source, settings)
+            if session.source is None:
+                raise ValueError("Drop a video first.")
+            if count is None or not 1 <= count <= MAX_TRACKS:
+                raise ValueError(f"Tracks to compute: expected 1 to {MAX_TRACKS}, got {count}.")
+            start, end = int(first or 0), None if last is None else int(last)
+            if start < 0 or (end is not None and end < start):
+                raise ValueError(f"Frames: expected the first one before the last, got {start} to {end}.")
+            name = find_model(model, self.studio.checkpoints).value
+            settings = Settings(name, 0.0, int(count), start, None if end is None else end + 1)
+            if not worker.resume(session.token, session.source, settings):
+                session.token = worker.submit(session.source, settings)
         except (ValueError, OSError) as error:
-            yield {self.parts.panel: panels.problem(str(error))}
+            yield {self.components.panel: problem(str(error))}
             raise toast(str(error)) from error
         session.selected = None
-        yield {self.parts.token: session.token}
-
-    def _wanted(
-        self,
-        source: VideoSource | None,
-        model: str | None,
-        count: float | None,
-        first: float | None,
-        last: float | None,
-    ) -> tuple[VideoSource, Settings]:
-        if source is None:
-            raise ValueError("Drop a video first.")
-        if count is None or not 1 <= count <= MOST_TRACKS:
-            raise ValueError(f"Tracks to compute: expected 1 to {MOST_TRACKS}, got {count}.")
-        begin, end = int(first or 0), None if last is None else int(last)
-        if begin < 0 or (end is not None and end < begin):
-            raise ValueError(f"Frames: expected the first one before the last, got {begin} to {end}.")
-        stop = None if end is None else end + 1
-        return source, Settings(find(model, self.studio.checkpoints).value, 0.0, int(count), begin, stop)
+        yield {self.components.token: session.token}
 
     async def follow(self, token: str, request: gr.Request) -> AsyncIterator[Updates]:
-        """Report until the run is over; tracks appear as they come. A page that closes leaves its run."""
-        try:
-            async for updates in self._reports(token, self._session(request)):
-                yield updates
-        finally:
-            self.studio.runs.leave(token)
-
-    async def _reports(self, token: str, session: Session) -> AsyncIterator[Updates]:
+        """Progress and tracks until the run is over. A page that is closed leaves its run."""
+        session, c = self._session(request), self.components
         session.token = token
-        yield self._going(True)
-        before: Snapshot | None = None
-        shown = None  # how many frames' tracks are on the page
-        while before is None or not before.over:
-            now = self.studio.runs.snapshot(token)
-            if now is None or session.token != token:
-                return
-            updates: Updates = {} if before == now else {self.parts.panel: panels.progress(now)}
-            if now.result is not None and now.result.length != shown and (show := self.studio.of_run(token)):
-                shown = show.version
-                updates |= self._outcome.show(show, session)
-            if updates:
-                yield updates
-            before = now
-            await asyncio.sleep(TICK)
-        if before.state == "failed":
-            raise toast(before.sentence)
+        before: TaskStatus[VideoResult] | None = None
+        shown = None  # number of frames whose tracks are on the page
+        try:
+            yield self._running(True)
+            while before is None or not before.over:
+                now = self.studio.worker.status(token)
+                if now is None or session.token != token:
+                    return
+                updates: Updates = {} if before == now else {c.panel: progress(now)}
+                if now.result is not None and now.result.length != shown and (view := self.studio.run_view(token)):
+                    shown = view.version
+                    updates |= self._show(view, session)
+                if updates:
+                    yield updates
+                before = now
+                await asyncio.sleep(TICK)
+            if before.state == "failed":
+                raise toast(before.message)
+        finally:
+            self.studio.worker.leave(token)
 
-    async def rest(self, request: gr.Request) -> AsyncIterator[Updates]:
-        """After a run, what it found once more: what the choice of its video still had to say may have come later; of a
-        long video the player may not be ready before."""
-        session, told, began = self._session(request), False, time.monotonic()
+    async def show_final(self, request: gr.Request) -> AsyncIterator[Updates]:
+        """The final tracks once more: events of the video's selection may have arrived later, and the proxy of a long
+        video may be ready only now."""
+        session, c, waited = self._session(request), self.components, False
         token = session.token
         while True:
-            now, pictures = self.studio.runs.snapshot(token), self.studio.pictures(token)
-            found = now is not None and now.over and now.result is not None and session.token == token
-            # One update with the buttons in it: a later one would overtake what is chosen once they can be pressed.
-            if now and found and (show := self.studio.of_run(token)):
-                said = {self.parts.panel: panels.progress(now)} if told else {}
-                yield self._outcome.show(show, session) | self._going(False) | said
+            now, proxy = self.studio.worker.status(token), self.studio.proxy_status(token)
+            finished = now is not None and now.over and now.result is not None and session.token == token
+            # One update with the buttons in it: a later one would overtake what is selected once they can be pressed.
+            if now and finished and (view := self.studio.run_view(token)):
+                panel = {c.panel: progress(now)} if waited else {}
+                yield self._show(view, session) | self._running(False) | panel
                 return
-            if not told:
-                yield self._going(False)
-                told = True
-            if not found or pictures is None:
+            if not waited:
+                yield self._running(False)
+                waited = True
+            if not finished or proxy is None:
                 return
-            if pictures.state == "failed":
-                yield {self.parts.panel: panels.problem(pictures.sentence)}
+            yield {c.panel: progress(proxy)}
+            if proxy.state == "failed":
                 return
-            yield {self.parts.panel: panels.preparing(pictures.done, pictures.total, time.monotonic() - began)}
             await asyncio.sleep(TICK)
 
-    def _going(self, going: bool) -> Updates:
-        """While a run goes on its video stays, and only Cancel can be pressed."""
-        parts = self.parts
+    def _running(self, running: bool) -> Updates:
+        """During a run the video cannot be changed, and only Cancel can be pressed."""
+        c = self.components
         return {
-            parts.video: gr.File(interactive=not going),
-            parts.clip: gr.Dropdown(interactive=not going),
-            parts.run: gr.Button(interactive=not going),
-            parts.cancel: gr.Button(interactive=going),
+            c.video: gr.File(interactive=not running),
+            c.clip: gr.Dropdown(interactive=not running),
+            c.run: gr.Button(interactive=not running),
+            c.cancel: gr.Button(interactive=running),
         }
 
     def cancel(self, request: gr.Request) -> None:
-        """Stop this page's run, export or download; what a run has done so far arrives where it is followed."""
+        """Cancel this page's run, exports and downloads."""
         session = self._session(request)
-        session.stop.set()
-        self.studio.runs.cancel(session.token)
+        for task in session.tasks:
+            task.cancel()
+        self.studio.worker.cancel(session.token)
 
-    def _cleared(self) -> Updates:
-        """The results taken away."""
-        parts = self.parts
-        return {
-            parts.token: "",
-            parts.panel: "",
-            parts.player: gr.HTML(value=None, shown=None),
-            parts.tracks: panels.NO_TRACKS,
-            parts.plot: panels.NO_PLOT,
-            parts.classes: gr.Dropdown([], value=[]),
-            **{button: gr.Button(interactive=False) for button in parts.files},
+    # --- results
+
+    def _show(self, view: PlayerView, session: Session) -> Updates:
+        """Show a view with tracks."""
+        c, result = self.components, view.layers[0].result
+        session.view = view
+        present = {track.category_id for track in result.tracks}
+        classes = [(name.replace("_", " "), id) for id, name in sorted(result.categories.items()) if id in present]
+        return self._filtered(session) | {
+            c.player: gr.HTML(value=payload(view), shown=_shown(session, result)),
+            c.classes: gr.Dropdown(classes),
+            **{button: gr.Button(interactive=True) for button in c.files},
         }
 
+    def _filtered(self, session: Session) -> Updates:
+        """Table and plots of the filtered tracks."""
+        if session.result is None:
+            return {self.components.plot: gr.skip()}
+        result = session.filter.apply(session.result)
+        return {
+            self.components.tracks: views.tracks(result, len(session.result.tracks), session.selected),
+            self.components.plot: views.plots(result, session.selected),
+        }
 
-def _advice(choice: Choice) -> tuple[str, Any]:
-    """The sentence, and the button that helps."""
-    sentence = f'<p class="hint">{escape(choice.advice)}</p>' if choice.advice else ""
-    return sentence, gr.Button(visible=bool(choice.advice))
+    def filter_tracks(
+        self,
+        score: float,
+        classes: list[int] | None,
+        max_tracks: float | None,
+        min_frames: float | None,
+        request: gr.Request,
+    ) -> Updates:
+        """Show other tracks, without another run."""
+        session = self._session(request)
+        ids = frozenset(classes) if classes else None
+        session.filter = TrackFilter(score, ids, max(1, int(max_tracks or 1)), max(1, int(min_frames or 1)))
+        updates = self._filtered(session)
+        if session.result is not None:
+            updates[self.components.player] = gr.HTML(shown=_shown(session, session.result))
+        return updates
+
+    def on_player_event(self, request: gr.Request, event: gr.EventData) -> Updates:
+        """A track, a range of frames or another style of drawing was selected in the player."""
+        c, session = self.components, self._session(request)
+        if (view := session.view) is not None:
+            action = read_event(event._data, view)
+            if action.kind == "look":
+                session.style = OverlayStyle(action.opacity, action.contours, action.labels)
+            if action.kind == "range":
+                if action.first is None or action.last is None:
+                    return {c.first: view.first, c.last: view.first + view.length - 1}
+                return {c.first: view.first + action.first, c.last: view.first + action.last}
+            if action.kind == "track":
+                session.selected = action.track
+                return self._filtered(session)
+        return {c.plot: gr.skip()}
+
+    def select_row(self, request: gr.Request, event: gr.EventData) -> Updates:
+        """A row of the table was pressed: select its track, or none where it was selected."""
+        session, track = self._session(request), _value(event, "track")
+        tracks = session.result.tracks if session.result else ()
+        if not isinstance(track, int) or track not in {item.id for item in tracks}:
+            return {self.components.plot: gr.skip()}
+        session.selected = None if track == session.selected else track
+        command = {"select": None if session.selected is None else [0, track], "at": time.monotonic()}
+        return self._filtered(session) | {self.components.player: gr.HTML(command=command)}
+
+    def seek(self, event: gr.EventData) -> Any:
+        """A plot was clicked at a part of its width, 0 to 1: show that frame."""
+        part = _value(event, "part")
+        if not isinstance(part, int | float) or not 0 <= part <= 1:
+            return gr.skip()
+        return gr.HTML(command={"part": float(part), "at": time.monotonic()})
+
+    def _exporter(self, name: str) -> Callable[..., AsyncIterator[Updates]]:
+        """The handler of a file's button."""
+
+        async def write(request: gr.Request) -> AsyncIterator[Updates]:
+            c, session = self.components, self._session(request)
+            token, folder = session.token, self.studio.views.folder(session.token)
+            if session.result is None or folder is None:
+                raise toast("This result is not kept any more: run it again.")
+            result, open_video = session.filter.apply(session.result), self.studio.video_opener(token)
+            work = partial(export, name, result, folder, open_video=open_video, style=session.style)
+            task = Task(name, lambda progress: work(progress=progress), cancel_message=NOTHING_WRITTEN)
+            async for updates in run_task(session.start(task), c.panel, c.cancel):
+                yield updates
+            yield {c.fetch: f"/studio/shows/{token}/files/{name}?{time.monotonic()}"}
+
+        return write
+
+
+def _shown(session: Session, result: VideoResult) -> list[list[int]]:
+    """The ids of the filtered tracks, as the player takes them: a list for each layer."""
+    return [[track.id for track in session.filter.apply(result).tracks]]
+
+
+def _value(event: gr.EventData, name: str) -> object:
+    """A field of an event of the browser, which may be anything."""
+    return event._data.get(name) if isinstance(event._data, dict) else None
+
+
+def _advice(option: ModelOption) -> tuple[str, Any]:
+    """The advice, and the button that downloads the weights."""
+    return hint(option.advice) if option.advice else "", gr.Button(visible=bool(option.advice))

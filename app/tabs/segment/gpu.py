@@ -1,7 +1,7 @@
-"""A GPU that is lent for one call at a time (ZeroGPU, through the package `spaces`): the model's work goes there.
+"""A GPU that is lent for one call at a time (ZeroGPU, through the package `spaces`): the model runs there.
 
-There a call runs in a process of its own, forked from this one, with only its arguments; models are loaded in that
-process, and what it yields comes back pickled: results of numpy arrays, never a tensor. Elsewhere nothing changes.
+Each call runs in a forked process that gets only its arguments and loads the models; what it yields is pickled: results
+of numpy arrays, never a tensor. Without the package nothing changes.
 """
 
 import importlib
@@ -10,42 +10,45 @@ from contextlib import closing
 from importlib.util import find_spec
 from typing import Any, ParamSpec, TypeVar
 
-from app.tabs.segment.models import Load, Models, Predictor
+from app.tabs.segment.models import Load, ModelCache, VideoPredictor
 from app.tabs.segment.run import LOADING
 from tevit.configs import MODELS
 from tevit.progress import Progress, ResumeState
 from tevit.results import VideoResult
 
-Asked = ParamSpec("Asked")
-Given = TypeVar("Given")
+Arguments = ParamSpec("Arguments")
+Item = TypeVar("Item")
 
-# Not measured there: a guess on the safe side, since what is asked for and not used is not charged.
-START = 20.0  # seconds until a model is on the GPU
-RATE = 15.0  # frames a second
-UNKNOWN = 1000  # frames of a video that does not say how many it has
-MOST = 120  # seconds that every visitor may ask for
+# Not measured there: generous guesses, since time that was requested and not used is not charged.
+START_SECONDS = 20.0  # until a model is on the GPU
+FRAMES_PER_SECOND = 15.0
+DEFAULT_FRAMES = 1000  # of a video that does not state its length
+MAX_SECONDS = 120  # that every visitor may request
 CAUGHT = (MemoryError, OSError, ValueError)
 
 
-def gpu(work: Callable[Asked, Iterator[Given]], seconds: Callable[Asked, int]) -> Callable[Asked, Iterator[Given]]:
-    """`work` with a GPU lent to every call, for as long as `seconds` says of its arguments; else `work` itself.
+def gpu(
+    work: Callable[Arguments, Iterator[Item]], seconds: Callable[Arguments, int]
+) -> Callable[Arguments, Iterator[Item]]:
+    """`work` with a GPU for each call, or `work` itself where `spaces` is not installed.
 
-    work: a generator function. To be called before the page is launched, and before anything touches CUDA.
+    work: a generator function. seconds: GPU time to request, from the same arguments. To be called before the page is
+    launched, and before anything initialises CUDA.
     """
-    found = find_spec("spaces")
-    if found is None or found.origin is None:  # none, or merely a folder of that name
+    spec = find_spec("spaces")
+    if spec is None or spec.origin is None:  # not installed, or merely a folder of that name
         return work
     return importlib.import_module("spaces").GPU(duration=seconds)(work)
 
 
 def duration(frames: int | None) -> int:
-    """Seconds to ask for, for a video of so many frames; None where that is unknown."""
-    return min(MOST, round(START + (UNKNOWN if frames is None else frames) / RATE))
+    """GPU seconds to request for a video of that length; None where it is unknown."""
+    return min(MAX_SECONDS, round(START_SECONDS + (DEFAULT_FRAMES if frames is None else frames) / FRAMES_PER_SECOND))
 
 
-def lent(load: Load) -> Load:
-    """`load`, or where GPUs are lent: predictors that work there, with models that `load` makes there."""
-    models = Models(load)  # filled in the process that has the GPU, which stays as long as it is in demand
+def with_gpu(load: Load) -> Load:
+    """`load`, or where GPUs are lent a loader of predictors that run there, with models that `load` loads there."""
+    models = ModelCache(load)  # filled in the process that has the GPU, which lives as long as it is in demand
 
     def segment(
         model: str, video: Any, window: int | None, max_tracks: int, score_threshold: float
@@ -53,27 +56,23 @@ def lent(load: Load) -> Load:
         options = {"window": window, "max_tracks": max_tracks, "score_threshold": score_threshold}
         try:
             predictor = models.get(model)
-            yield video.warnings  # none yet: it begins
+            yield video.warnings  # none yet: the start of the run
             yield from predictor.stream(video, **options, progress=None)
             yield video.warnings
             return
         except CAUGHT as error:
-            answer = _plain(error)
-        if isinstance(answer, MemoryError):
+            # The same sentence in an exception that can be pickled.
+            failure = next(kind for kind in CAUGHT if isinstance(error, kind))(str(error))
+        if isinstance(failure, MemoryError):
             models.keep_only(model)
-        yield answer  # as a value: of what is raised there only the class's name arrives
+        yield failure  # as a value: of a raised exception only the class's name arrives
 
-    there = gpu(segment, lambda model, video, window, max_tracks, score_threshold: duration(video.length))
-    return load if there is segment else lambda model: _Lent(_there_is(model), there)
-
-
-def _plain(error: Exception) -> Exception:
-    """The same sentence in an exception that can be pickled."""
-    return next(kind for kind in CAUGHT if isinstance(error, kind))(str(error))
+    remote = gpu(segment, lambda model, video, window, max_tracks, score_threshold: duration(video.length))
+    return load if remote is segment else lambda model: _RemotePredictor(_prepare(model), remote)
 
 
-def _there_is(model: str) -> str:
-    """Do here what needs no GPU: download the weights, import what every new process would import again."""
+def _prepare(model: str) -> str:
+    """Download the weights and import here what every new process would import again."""
     from tevit.download import weights
 
     if model in MODELS:
@@ -82,12 +81,12 @@ def _there_is(model: str) -> str:
     return model
 
 
-class _Lent(Predictor):
-    """Works wherever the GPU is."""
+class _RemotePredictor(VideoPredictor):
+    """Runs in the process that has the GPU."""
 
-    def __init__(self, model: str, there: Callable[..., Iterator[Any]]):
+    def __init__(self, model: str, remote: Callable[..., Iterator[Any]]):
         self._model = model
-        self._there = there
+        self._remote = remote
 
     def stream(
         self,
@@ -99,28 +98,28 @@ class _Lent(Predictor):
         progress: Progress | None,
         resume: ResumeState | None = None,
     ) -> Iterator[VideoResult]:
-        """As `Predictor.stream`, but `progress` hears of whole windows and `resume` gets nothing: it would lie
-        where the GPU is.
+        """As `Predictor.stream`, but `progress` is called once a window, and `resume` stays empty: its state would
+        be in the other process.
 
-        Raises: OSError too, with a sentence, where no GPU can be had or it was taken away.
+        Raises: also OSError with a sentence, where no GPU can be had or it was taken away.
         """
-        note = progress or (lambda stage, done, total: None)
-        note(LOADING, 0, None)  # also the stage in which a run that waits for a GPU can be cancelled at once
+        report = progress or (lambda stage, done, total: None)
+        report(LOADING, 0, None)  # in this stage a run that waits for a GPU can be cancelled at once
         done = 0
-        with closing(_answers(self._there(self._model, source, window, max_tracks, score_threshold))) as answers:
-            for answer in answers:
-                if isinstance(answer, Exception):
-                    raise answer
-                if isinstance(answer, VideoResult):
-                    done = answer.length
-                    yield answer
+        with closing(_receive(self._remote(self._model, source, window, max_tracks, score_threshold))) as items:
+            for item in items:
+                if isinstance(item, Exception):
+                    raise item
+                if isinstance(item, VideoResult):
+                    done = item.length
+                    yield item
                 else:
-                    source.warnings[:] = answer
-                note("segmenting", done, source.length and max(source.length, done))
+                    source.warnings[:] = item
+                report("segmenting", done, source.length and max(source.length, done))
 
 
-def _answers(stream: Iterator[Any]) -> Generator[Any]:
-    """What comes from the GPU; what ZeroGPU has to say against it as an OSError."""
+def _receive(stream: Iterator[Any]) -> Generator[Any]:
+    """The items of the remote call. Raises: OSError with ZeroGPU's own sentence."""
     try:
         yield from stream
     except Exception as error:

@@ -1,4 +1,4 @@
-"""The components of the tab `Segment`, and where they stand."""
+"""The components of the tab `Segment` and their arrangement."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -6,9 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from app import panels
 from app.player.component import build_player
+from app.rendering import hint
 from app.tabs.segment.exports import NAMES
+from app.tabs.segment.views import NO_FACTS, NO_TRACKS
 
 _ROWS = """
 element.addEventListener("click", (event) => {
@@ -24,14 +25,6 @@ element.addEventListener("click", (event) => {
   trigger("select", { part: Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)) });
 });
 """
-DOWNLOAD = """(address) => {
-  if (!address) return;
-  const root = (window.gradio_config && window.gradio_config.root) || "";
-  const link = Object.assign(document.createElement("a"), { href: root + address, download: "" });
-  document.body.append(link);
-  link.click();
-  link.remove();
-}"""
 ADDRESS = """(token) => {
   const address = new URL(location.href);
   if (token) address.searchParams.set("run", token);
@@ -42,7 +35,7 @@ ADDRESS = """(token) => {
 
 @dataclass(frozen=True)
 class SegmentComponents:
-    """token: of what is shown, in the page's address. fetch: address of the file that is to be downloaded."""
+    """token: of what is shown, in the page's address. fetch: address of the file to download."""
 
     video: gr.File
     clip: gr.Dropdown
@@ -61,8 +54,8 @@ class SegmentComponents:
     tracks: gr.HTML
     score: gr.Slider
     classes: gr.Dropdown
-    most: gr.Number
-    shortest: gr.Number
+    max_tracks: gr.Number
+    min_frames: gr.Number
     plot: gr.HTML
     files: tuple[gr.Button, ...]
     token: gr.Textbox
@@ -76,50 +69,49 @@ class SegmentComponents:
 
 
 def build_layout(clips: Sequence[str]) -> SegmentComponents:
-    """Into the Blocks that is open. clips: names of those that are here."""
+    """Build the components in the open Blocks. clips: names of the sample clips."""
     with gr.Row(elem_id="segment", equal_height=False):
         with gr.Column(elem_id="source"):
-            source = _source(clips)
+            source = _build_source(clips)
         with gr.Column(elem_id="screen"):
             player = build_player("player")
         with gr.Column(elem_id="results"):
-            found = _results()
+            results = _build_results()
     token, fetch = gr.Textbox(visible=False), gr.Textbox(visible=False)
-    return SegmentComponents(**source, player=player, **found, token=token, fetch=fetch)
+    return SegmentComponents(**source, player=player, **results, token=token, fetch=fetch)
 
 
-def _source(clips: Sequence[str]) -> dict[str, Any]:
-    parts: dict[str, Any] = {
+def _build_source(clips: Sequence[str]) -> dict[str, Any]:
+    components: dict[str, Any] = {
         "video": gr.File(label="Video", height=112, elem_id="video"),
-        "clip": gr.Dropdown(list(clips), label="or a clip that is here", value=None, elem_id="clip"),
-        "facts": gr.HTML(panels.NO_FACTS, elem_id="facts"),
+        "clip": gr.Dropdown(list(clips), label="Sample clips", value=None, elem_id="clip"),
+        "facts": gr.HTML(hint(NO_FACTS), elem_id="facts"),
     }
     with gr.Row(elem_classes="pair"):
-        parts["first"] = gr.Number(0, label="First frame", precision=0, minimum=0, min_width=90)
-        parts["last"] = gr.Number(None, label="Last frame", precision=0, minimum=0, min_width=90)
-    parts["model"] = gr.Dropdown([], label="Model", elem_id="model")
-    parts["advice"] = gr.HTML(elem_id="advice")
-    parts["get"] = gr.Button("Get weights", visible=False, size="md")
-    parts["count"] = gr.Number(20, label="Tracks to compute", precision=0)
-    parts["estimate"] = gr.HTML(elem_id="estimate")
+        components["first"] = gr.Number(0, label="First frame", precision=0, minimum=0, min_width=90)
+        components["last"] = gr.Number(None, label="Last frame", precision=0, minimum=0, min_width=90)
+    components["model"] = gr.Dropdown([], label="Model", elem_id="model")
+    components["advice"] = gr.HTML(elem_id="advice")
+    components["get"] = gr.Button("Get weights", visible=False, size="md")
+    components["count"] = gr.Number(20, label="Tracks to compute", precision=0)
+    components["estimate"] = gr.HTML(elem_id="estimate")
     with gr.Row(elem_id="buttons"):
-        parts["run"] = gr.Button("Run", variant="primary", interactive=False, min_width=80)
-        parts["cancel"] = gr.Button("Cancel", interactive=False, min_width=80)
-    parts["panel"] = gr.HTML(elem_id="panel")
-    return parts
+        components["run"] = gr.Button("Run", variant="primary", interactive=False, min_width=80)
+        components["cancel"] = gr.Button("Cancel", interactive=False, min_width=80)
+    components["panel"] = gr.HTML(elem_id="panel")
+    return components
 
 
-def _results() -> dict[str, Any]:
-    parts: dict[str, Any] = {
-        "tracks": gr.HTML(panels.NO_TRACKS, elem_id="tracks", js_on_load=_ROWS, apply_default_css=False)
-    }
+def _build_results() -> dict[str, Any]:
+    tracks = gr.HTML(hint(NO_TRACKS), elem_id="tracks", js_on_load=_ROWS, apply_default_css=False)
+    components: dict[str, Any] = {"tracks": tracks}
     with gr.Accordion("Which tracks", open=True, elem_id="choices"):
-        parts["score"] = gr.Slider(0, 1, 0, step=0.01, label="Lowest score")
-        parts["classes"] = gr.Dropdown([], label="Classes", multiselect=True, info="none chosen: all")
+        components["score"] = gr.Slider(0, 1, 0, step=0.01, label="Lowest score")
+        components["classes"] = gr.Dropdown([], label="Classes", multiselect=True, info="none chosen: all")
         with gr.Row(elem_classes="pair"):
-            parts["most"] = gr.Number(10, label="At most", precision=0, minimum=1, min_width=90)
-            parts["shortest"] = gr.Number(1, label="Least frames", precision=0, minimum=1, min_width=90)
-    parts["plot"] = gr.HTML(panels.NO_PLOT, elem_id="plots", js_on_load=_PLOTS, apply_default_css=False)
+            components["max_tracks"] = gr.Number(10, label="Max tracks", precision=0, minimum=1, min_width=90)
+            components["min_frames"] = gr.Number(1, label="Min frames", precision=0, minimum=1, min_width=90)
+    components["plot"] = gr.HTML("", elem_id="plots", js_on_load=_PLOTS, apply_default_css=False)
     with gr.Row(elem_id="downloads"):
-        parts["files"] = tuple(gr.Button(name, interactive=False, size="md", min_width=100) for name in NAMES)
-    return parts
+        components["files"] = tuple(gr.Button(name, interactive=False, size="md", min_width=100) for name in NAMES)
+    return components

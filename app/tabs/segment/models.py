@@ -1,22 +1,91 @@
-"""The models that are loaded: on first use, and they stay until there are too many or memory is short."""
+"""The models that can run: the options of the model lists, loaded models, and estimates of a run's time and memory."""
 
 import gc
+import json
 import sys
-from collections import OrderedDict
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from cachetools import LRUCache
+
+from tevit.configs import MODELS, TEVIT_DEMO, published
+from tevit.download import checkpoint_path, demo_path, home
+from tevit.io.files import atomic
 from tevit.io.json import free_memory as machine_memory
 from tevit.progress import Progress, ResumeState
 from tevit.results import VideoResult
 
-MOST = 3
-SPARE = 3_000_000_000  # bytes that must be free before another model comes: a run with windows takes about as much
+SUFFIXES = (".safetensors", ".pth")
+MAX_MODELS = 3  # loaded at once
+MIN_FREE_BYTES = 3_000_000_000  # before another model is loaded: a run with windows takes about as much
+
+# Fitted to the peak of a process that ran one window of random pictures in float32 on a CPU, in GB, with 20 tracks:
+# tevit_demo, 12, 24, 48 frames: 1.05, 1.17, 1.50; tevit_msgshift, 4, 12, 24: 2.10, 2.55, 3.57; tevit_r50, 8: 2.51;
+# tevit_swin_l_mst, 4, 8: 3.11, 3.60; tevit_demo with 24 frames of 1080x1920: 1.20. Of these it is at most 0.3 GB off.
+BASE_BYTES = 0.9e9  # Python with PyTorch, and the least that a pass needs
+BYTES_PER_PIXEL = 400  # of a window's frames as the network sees them
+MAX_WHOLE, WINDOW = 48, 24  # frames at once: all of a video up to 48, else 24, as in tevit.inference.predictor
+_DEFAULT_SCALE = (360, 640)  # of a checkpoint whose configuration is not known: that of most models
 
 
-class Predictor(Protocol):
-    """What is asked of a model here; tevit.inference.predictor.Predictor has it."""
+# --- the options of the model lists
+
+
+@dataclass(frozen=True)
+class ModelOption:
+    """value: argument of tevit.load. label: text in the list. advice: why it cannot run yet; "" where it can."""
+
+    value: str
+    label: str
+    advice: str = ""
+
+
+def model_options(checkpoints: Sequence[Path]) -> list[ModelOption]:
+    """All models that can be selected now, those that can run first. The checkpoints folder is read at every call.
+
+    checkpoints: files named at the start, first in the list.
+    """
+    options = []
+    for name, model in MODELS.items():
+        path = checkpoint_path(model)
+        how = f"get them with `tevit models --get {name}`, or put {path.name} into {path.parent}."
+        missing = ModelOption(name, f"{name} (no weights)", f"The weights of {name} are not on this machine: {how}")
+        options.append(ModelOption(name, f"{name} (AP {model.ap})") if path.is_file() else missing)
+    demo = ModelOption(TEVIT_DEMO.name, f"{TEVIT_DEMO.name} (shapes)")
+    if not (path := demo_path()).is_file():
+        how = f"put {path.name} into {path.parent}, or choose another model."
+        advice = f"The demo model is not in this installation: {how}"
+        demo = ModelOption(demo.value, f"{demo.value} (not here)", advice)
+    known = {path.resolve() for path in (*checkpoints, *map(checkpoint_path, MODELS.values()))}
+    folder = home() / "checkpoints"
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    others = [path for path in files if path.suffix in SUFFIXES and path.is_file() and path.resolve() not in known]
+    given, found = ([ModelOption(str(path), path.name) for path in paths] for paths in (checkpoints, others))
+    ready = [option for option in options if not option.advice]
+    missing = [option for option in (demo, *options) if option.advice]
+    return [*given, *ready, *found, *([] if demo.advice else [demo]), *missing]
+
+
+def find_model(value: str | None, checkpoints: Sequence[Path]) -> ModelOption:
+    """The option of a value. Raises: ValueError where it is not offered, or its weights are missing."""
+    if not value:
+        raise ValueError("Choose a model first.")
+    option = next((option for option in model_options(checkpoints) if option.value == value), None)
+    if option is None:
+        raise ValueError(f"{Path(value).name} is not here any more: choose another model.")
+    if option.advice:
+        raise ValueError(option.advice)
+    return option
+
+
+# --- loaded models
+
+
+class VideoPredictor(Protocol):
+    """The part of tevit.inference.predictor.Predictor that is used here."""
 
     def stream(
         self,
@@ -30,69 +99,117 @@ class Predictor(Protocol):
     ) -> Iterator[VideoResult]: ...
 
 
-Load = Callable[[str], Predictor]
+Load = Callable[[str], VideoPredictor]
 
 
-class Models:
-    """Loaded models, the least recently used out first. For one thread.
+class ModelCache:
+    """Loaded models; the least recently used are dropped first. For one thread.
 
-    most: kept at once. free: bytes that can still be had, None where that is unknown.
+    max_models: loaded at once. free: returns the available bytes, None where unknown.
     """
 
-    def __init__(self, load: Load, most: int = MOST, free: Callable[[], int | None] | None = None):
+    def __init__(self, load: Load, max_models: int = MAX_MODELS, free: Callable[[], int | None] | None = None):
         self._load = load
-        self._most = most
         self._free = free or free_memory
-        self._loaded: OrderedDict[tuple[str, int], Predictor] = OrderedDict()
+        self._models: LRUCache[tuple[str, int], VideoPredictor] = LRUCache(max_models)
 
-    def get(self, model: str) -> Predictor:
-        """Loaded on first use, and again when its file has changed.
-
-        Raises: what loading raises; the other models are not harmed.
-        """
+    def get(self, model: str) -> VideoPredictor:
+        """A model, loaded on first use and again after its file has changed. Raises: what loading raises."""
         path = Path(model)
         key = (model, path.stat().st_mtime_ns if path.is_file() else 0)
-        if key not in self._loaded:
-            self._make_room(model)
-            self._loaded[key] = self._load(model)
-        self._loaded.move_to_end(key)
-        return self._loaded[key]
+        if key not in self._models:
+            for other in [other for other in self._models if other[0] == model]:  # of a file that has changed
+                del self._models[other]
+            while self._models and (len(self._models) >= self._models.maxsize or self._memory_is_short()):
+                self._models.popitem()
+                _release_memory()
+            self._models[key] = self._load(model)
+        return self._models[key]
 
     def keep_only(self, model: str) -> None:
-        """Memory has run out while this one worked: let all others go."""
-        for key in [key for key in self._loaded if key[0] != model]:
-            del self._loaded[key]
-        _give_back()
+        """Drop all other models, after memory ran out while this one worked."""
+        for key in [key for key in self._models if key[0] != model]:
+            del self._models[key]
+        _release_memory()
 
-    def _make_room(self, model: str) -> None:
-        for key in [key for key in self._loaded if key[0] == model]:  # of a file that has changed
-            del self._loaded[key]
-        while self._loaded and (len(self._loaded) >= self._most or self._short()):
-            self._loaded.popitem(last=False)
-            _give_back()
-
-    def _short(self) -> bool:
+    def _memory_is_short(self) -> bool:
         free = self._free()
-        return free is not None and free < SPARE
+        return free is not None and free < MIN_FREE_BYTES
 
 
 def free_memory() -> int | None:
-    """Bytes that can be had: of the machine's memory and, where a GPU works, of the GPU's, whichever is less."""
-    known = [free for free in (machine_memory(), _gpu()) if free is not None]
+    """Available bytes: of the machine or, where one is in use, of the GPU, whichever is less. None where unknown."""
+    known = [free for free in (machine_memory(), _gpu_memory()) if free is not None]
     return min(known, default=None)
 
 
-def _gpu() -> int | None:
+def _gpu_memory() -> int | None:
     torch = sys.modules.get("torch")  # never the reason that it is imported
     if torch is None or not torch.cuda.is_initialized():
         return None
-    # What PyTorch holds without using it is as good as free.
-    held = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
-    return torch.cuda.mem_get_info()[0] + held
+    # Memory that PyTorch has reserved without using it is free for it.
+    unused = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+    return torch.cuda.mem_get_info()[0] + unused
 
 
-def _give_back() -> None:
+def _release_memory() -> None:
     gc.collect()
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+
+
+# --- estimates
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """seconds: None until this server has run the model once. gigabytes: of the whole process, approximate."""
+
+    seconds: float | None
+    gigabytes: float
+
+
+class Speeds:
+    """Measured frames per second of each model, stored in a JSON file."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._lock = threading.Lock()
+        try:
+            rates = json.loads(path.read_text())
+            self._rates = {str(name): float(rate) for name, rate in rates.items() if float(rate) > 0}
+        except (OSError, ValueError, TypeError, AttributeError):
+            self._rates = {}  # no file yet, or a broken one: measured again
+
+    def record(self, model: str, rate: float) -> None:
+        """Add a run's rate, frames per second; recent runs weigh most."""
+        name = Path(model).name
+        with self._lock:
+            self._rates[name] = (self._rates.get(name, rate) + rate) / 2
+            try:
+                with atomic(self._path) as part:
+                    part.write_text(json.dumps(self._rates))
+            except OSError:
+                pass  # a full disk is no reason to fail
+
+    def estimate(self, model: str, size_hw: tuple[int, int], frames: int) -> Estimate:
+        """Time and memory of a run. model: a published name or a checkpoint's path."""
+        rate = self._rates.get(Path(model).name)
+        return Estimate(frames / rate if rate else None, estimate_memory(model, size_hw, frames) / 1e9)
+
+
+def estimate_memory(model: str, size_hw: tuple[int, int], frames: int) -> float:
+    """Bytes that the process needs for a video of that size and length, approximately.
+
+    Raises: ValueError for frames too narrow for the model.
+    """
+    from tevit.video.transforms import geometry
+
+    known = model in (*MODELS, TEVIT_DEMO.name)
+    height, width = geometry(size_hw, published(model).scale if known else _DEFAULT_SCALE).padded_hw
+    if model in MODELS:
+        weights = MODELS[model].params_m[1] * 4e6
+    else:
+        weights = Path(model).stat().st_size if Path(model).is_file() else 16e6
+    return BASE_BYTES + weights + BYTES_PER_PIXEL * (frames if frames <= MAX_WHOLE else WINDOW) * height * width

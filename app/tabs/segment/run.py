@@ -1,195 +1,99 @@
-"""Work for a model on its way through it: what was asked, how far it is, what is done so far."""
+"""Running models: a `Run` of one video, the worker that executes runs in turn, and the `Studio` that one server has.
 
+A run is identified by an unguessable token: a reloaded page finds its run by it, and no page gets another's. Nothing
+here imports gradio or, before the first run, torch.
+"""
+
+import importlib
+import logging
+import secrets
+import shutil
 import sys
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from app.player.proxy import VideoSource
-from app.storage.results import Settings
-from app.tabs.segment.models import Predictor
+from app.player.component import Layer, PlayerView
+from app.player.proxy import BrowserVideo, PosterFrame, ProxyBuilder, VideoSource, dataset_frames
+from app.player.routes import ViewRegistry
+from app.projects.project import Project
+from app.storage.results import ResultStore, Settings, StoredResult
+from app.tabs.segment.models import MAX_MODELS, Load, ModelCache, Speeds, VideoPredictor
+from app.tasks import Runner, Task, TaskStatus
 from tevit.progress import Cancelled, ResumeState
 from tevit.results import VideoResult
 
 if TYPE_CHECKING:
     from tevit.video.reader import Video
 
+log = logging.getLogger(__name__)
+
 LOADING = "loading the model"
-FORETELL = 0.04  # part of the frames after which the time left is worth saying: the first ones are slower
-NOTHING_DONE = "It was cancelled before the first frames were done."
-# Frames at once, each tried where memory ran out with the one before; None is as the predictor chooses: 24, and all of
-# a short video. 24 comes again since by then the other models are gone.
+# Frames at once, each tried where memory ran out with the one before; None is the predictor's choice: 24, and all of a
+# short video. 24 comes again since by then the other models are gone.
 WINDOWS = (None, 24, 12, 6, 3)
-
-State = Literal["waiting", "running", "done", "cancelled", "failed"]
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """How far a run is at one moment.
-
-    ahead: runs before it in line. rate: frames a second in this stage; seconds_left: of this stage; None while unknown.
-    seconds: since it was submitted, until it was over. stopping: cancelled, and not yet over. sentence: why it failed,
-    or what there is to know of what it made. result: the tracks of the frames done so far, None before the first.
-    """
-
-    state: State
-    ahead: int
-    stage: str
-    done: int
-    total: int | None
-    rate: float | None
-    seconds_left: float | None
-    seconds: float
-    stopping: bool
-    sentence: str
-    result: VideoResult | None
-
-    @property
-    def over(self) -> bool:
-        """True once nothing more will change."""
-        return self.state in ("done", "cancelled", "failed")
+GRACE = 30.0  # seconds that a run continues without a page: enough for a reload or a short loss of connection
+KEEP_SECONDS = 24 * 3600  # how long a finished run and its files stay
+MIN_FRAMES = 12  # of a run whose speed is recorded
+CLIPS = Path(__file__).resolve().parents[3] / "assets" / "clips"
+PREDICTION = "Prediction"
 
 
-class Meter:
-    """Rate and time left of the stage that is under way."""
+class ModelTask(Task[VideoResult], ABC):
+    """Work that needs a model. model: a published name or a checkpoint's path. models: loads it."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic):
-        self.stage, self.done, self.total = "", 0, None
-        self._clock = clock
-        self._first = (0.0, 0)
-        self._last = 0.0
-
-    def __call__(self, stage: str, done: int, total: int | None) -> None:
-        now = self._clock()
-        if stage != self.stage or done < self.done:  # a stage that begins again has a rate of its own
-            self.stage, self._first = stage, (now, done)
-        self.done, self.total, self._last = done, total, now
-
-    @property
-    def rate(self) -> float | None:
-        """Frames a second since the stage began; None before the first is done."""
-        began, first = self._first
-        if self.done <= first or self._last <= began:
-            return None
-        return (self.done - first) / (self._last - began)
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Of this stage, counting down between reports; None while too little is done to foretell it."""
-        rate = self.rate
-        if rate is None or self.total is None or self.done - self._first[1] < FORETELL * self.total:
-            return None
-        return max(0.0, (self.total - self.done) / rate - (self._clock() - self._last))
-
-
-class ModelTask(ABC):
-    """The worker writes; pages read `snapshot()` and may `cancel()`. name: of what the model is to look at, for people.
-    model: a published name or a checkpoint's path."""
-
-    def __init__(self, name: str, model: str):
-        self.name = name
+    def __init__(
+        self, name: str, model: str, models: ModelCache, hide: Callable[[str], str] = str, cancel_message: str = ""
+    ):
+        super().__init__(name, hide=hide, cancel_message=cancel_message)
         self.model = model
-        self.context = copy_context()  # of the page's request: whose GPU time it is, where that is counted
-        self._state: State = "waiting"
-        self._sentence = ""
-        self._result: VideoResult | None = None
-        self._meter = Meter()
-        self._began = time.monotonic()
-        self._ended: float | None = None
-        self._stop = threading.Event()
-        self._lock = threading.Lock()
-
-    @property
-    def over(self) -> bool:
-        """True once it is done, cancelled or failed."""
-        return self._ended is not None
-
-    def snapshot(self, ahead: int = 0) -> Snapshot:
-        """How far it is now, with `ahead` runs before it in line."""
-        with self._lock:
-            return Snapshot(
-                state=self._state,
-                ahead=ahead,
-                stage=self._meter.stage,
-                done=self._meter.done,
-                total=self._meter.total,
-                rate=self._meter.rate,
-                seconds_left=self._meter.seconds_left,
-                seconds=(self._ended or time.monotonic()) - self._began,
-                stopping=self._stop.is_set() and self._ended is None,
-                sentence=self._sentence,
-                result=self._result,
-            )
+        self._models = models
 
     def cancel(self) -> None:
         """Stop within about a second and keep the frames that are done."""
-        self._stop.set()
-        # Loading a model cannot be stopped half way: the page need not wait for it, the worker ends it alone.
+        super().cancel()
+        # Loading a model cannot be interrupted: the page need not wait for it.
         if self._meter.stage in ("", LOADING):
-            self.finish("cancelled", self.left())
-
-    def finish(self, state: State, sentence: str = "") -> None:
-        """The first end counts; a later one changes nothing."""
-        with self._lock:
-            if self._ended is None:
-                self._state, self._sentence, self._ended = state, sentence, time.monotonic()
-
-    def note(self, stage: str, done: int, total: int | None) -> None:
-        """The progress callback of everything that works for this run.
-
-        Raises: Cancelled once the run was cancelled.
-        """
-        if self._stop.is_set():
-            raise Cancelled
-        with self._lock:
-            if self._ended is None:
-                self._state = "running"
-            self._meter(stage, done, total)
+            self.finish("cancelled", self.cancel_message)
 
     def begin(self) -> None:
-        """Its turn has come; the model is loaded next. Raises: Cancelled."""
-        self.note(LOADING, 0, None)
+        """Called at the start of each turn, before the model is loaded. Raises: Cancelled."""
+        self.progress(LOADING, 0, None)
+
+    def work(self) -> None:
+        """One turn: load the model and call `predict`."""
+        self.begin()
+        self.predict(self._models.get(self.model))
+
+    def free_memory(self) -> None:
+        """Drop all other models."""
+        self._models.keep_only(self.model)
 
     @abstractmethod
-    def work(self, predictor: Predictor, relieve: Callable[[], None] = lambda: None) -> None:
-        """Do it, or a part of it: what is not finished then has its next turn after all others that wait.
+    def predict(self, predictor: VideoPredictor) -> None:
+        """Do the work of one turn, and call `finish` in the last one.
 
-        relieve: gives memory back. Raises: Cancelled; ValueError, OSError, MemoryError with a sentence.
+        Raises: Cancelled; ValueError, OSError, MemoryError with a sentence.
         """
-
-    @abstractmethod
-    def left(self) -> str:
-        """What a Cancel leaves, a sentence."""
-
-    def plain(self, sentence: str) -> str:
-        """A sentence for people who need not know the server's folders."""
-        return sentence
 
 
 class Run(ModelTask):
-    """One video. token: names it, and cannot be guessed. folder: the run's own, for what is made of it later."""
+    """Segments one video. token: identifies it. folder: the run's own, for exported files."""
 
-    def __init__(self, token: str, source: VideoSource, settings: Settings, folder: Path):
-        super().__init__(source.name, settings.model)
-        self.token = token
-        self.source = source
-        self.settings = settings
-        self.folder = folder
+    def __init__(self, token: str, source: VideoSource, settings: Settings, folder: Path, models: ModelCache):
+        message = "It was cancelled before the first frames were done."
+        super().__init__(source.name, settings.model, models, source.redact, message)
+        self.token, self.source, self.settings, self.folder = token, source, settings, folder
         self._window: int | None = None
         self._resume = ResumeState()
 
-    def opened(self) -> "Video":
-        """The frames that were asked for, as a video of its own; for the worker, and to draw an overlay later.
-
-        Raises: ValueError, OSError where the source cannot be read (any more).
-        """
+    def open_video(self) -> "Video":
+        """The selected range of frames as a video. Raises: ValueError, OSError where the source cannot be read."""
         from tevit.video.reader import video_slice
 
         video, settings = self.source.open(), self.settings
@@ -197,74 +101,284 @@ class Run(ModelTask):
             return video
         return video_slice(video, settings.first, sys.maxsize if settings.stop is None else settings.stop)
 
-    def again(self) -> bool:
-        """After a Cancel: ready to go on behind the frames that are done; False where there are none."""
+    def resume(self) -> bool:
+        """After a cancel: back to the queued state, to continue after the finished frames. False where there are
+        none."""
         with self._lock:
             if self._state != "cancelled" or not self._resume.length:
                 return False
-            self._state, self._sentence, self._ended = "waiting", "", None
-            self._meter, self._began = Meter(), time.monotonic()
-            self._stop.clear()
+            self._reset()
             return True
 
-    def left(self) -> str:
-        """Frames that are done are kept by `work`: here there are none."""
-        return NOTHING_DONE
+    def publish(self, result: VideoResult) -> None:
+        """Show the tracks of the frames so far; a pass that began again does not replace a longer result."""
+        with self._lock:
+            if self._result is None or result.length >= self._result.length:
+                self._result = result
 
-    def plain(self, sentence: str) -> str:
-        """With the video's name in the place of its path."""
-        return self.source.redact(sentence)
-
-    def work(self, predictor: Predictor, relieve: Callable[[], None] = lambda: None) -> None:
-        """Segment; every window's tracks are shown as soon as they are there. relieve: gives memory back.
+    def predict(self, predictor: VideoPredictor) -> None:
+        """Segment with as many frames at once as memory allows; the tracks of each window are published.
 
         Raises: Cancelled before the first frames are done; ValueError, OSError, MemoryError with a sentence.
         """
-        video = self.opened()
-        cut = self._segment(predictor, video, relieve)
-        assert self._result is not None
-        said = [self._cut(video.length)] if cut else list(video.warnings)
-        if self._window is not None:
-            said.append(f"Memory was short: {self._window} frames at once were segmented, fewer than usual.")
-        if not cut:
-            self._resume = ResumeState()
-        self.finish("cancelled" if cut else "done", " ".join(said))
-
-    def _segment(self, predictor: Predictor, video: "Video", relieve: Callable[[], None]) -> bool:
-        """True where a Cancel cut it short. Out of memory, it goes on with fewer frames at once."""
+        video = self.open_video()
         for self._window in WINDOWS[:-1]:
-            # Not within `except`: there the exception would hold the memory that is to be given back.
+            # Not within `except`: there the exception would hold the memory that is to be freed.
             with suppress(MemoryError):
-                return self._pass(predictor, video)
-            relieve()
-        self._window = WINDOWS[-1]
-        return self._pass(predictor, video)
+                complete = self._stream(predictor, video)
+                break
+            self.free_memory()
+        else:
+            self._window = WINDOWS[-1]
+            complete = self._stream(predictor, video)
+        assert self._result is not None
+        messages = list(video.warnings)
+        if not complete:
+            total = f" of {video.length}" if video.length else ""
+            resume = ": Run resumes there" if self._resume.length else ""
+            messages = [f"The first {self._result.length}{total} frames are kept{resume}."]
+        if self._window is not None:
+            messages.append(f"Memory was short: {self._window} frames at once were segmented, fewer than usual.")
+        if complete:
+            self._resume = ResumeState()
+        self.finish("done" if complete else "cancelled", " ".join(messages))
 
-    def _pass(self, predictor: Predictor, video: "Video") -> bool:
-        wanted = self.settings
+    def _stream(self, predictor: VideoPredictor, video: "Video") -> bool:
+        """One pass over the video; False where a cancel ended it early."""
         try:
             for result in predictor.stream(
                 video,
                 window=self._window,
-                max_tracks=wanted.max_tracks,
-                score_threshold=wanted.score_threshold,
-                progress=self.note,
+                max_tracks=self.settings.max_tracks,
+                score_threshold=self.settings.score_threshold,
+                progress=self.progress,
                 resume=self._resume,
             ):
-                self._show(result)
+                self.publish(result)
         except Cancelled:
             if self._result is None:
                 raise
-            return True
-        return False
+            return False
+        return True
 
-    def _show(self, result: VideoResult) -> None:
-        with self._lock:
-            # A pass that began again does not take away what the one before has shown.
-            if self._result is None or result.length >= self._result.length:
-                self._result = result
 
-    def _cut(self, length: int | None) -> str:
-        assert self._result is not None
-        kept = f"The first {self._result.length}{f' of {length}' if length else ''} frames are kept"
-        return f"{kept}: Run goes on there." if self._resume.length else f"{kept}."
+class ModelWorker:
+    """The queue of model tasks, executed one at a time, and the folder that holds a folder for each run.
+
+    finished: called in the worker's thread with every run that has ended with a result. grace: seconds that a run
+    continues after its last page was closed.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        load: Load,
+        speeds: Speeds,
+        *,
+        finished: Callable[[Run], None] = lambda run: None,
+        grace: float = GRACE,
+        max_models: int = MAX_MODELS,
+    ):
+        self.folder, self.speeds = folder, speeds
+        self.models = ModelCache(load, max_models)
+        self._finished, self._grace = finished, grace
+        self._runs: dict[str, Run] = {}
+        self._runner = Runner(1, "model worker", self._after_turn)
+
+    def submit(self, source: VideoSource, settings: Settings) -> str:
+        """Append a run to the queue; returns its token. The calling page counts as its first.
+
+        Raises: OSError where the run's folder cannot be made.
+        """
+        self._sweep()
+        token = secrets.token_hex(16)
+        folder = self.folder / token
+        folder.mkdir(parents=True)
+        run = self._runs[token] = Run(token, source, settings, folder, self.models)
+        run.join()
+        self._runner.submit(run)
+        return token
+
+    def resume(self, token: str, source: VideoSource, settings: Settings) -> bool:
+        """Continue a cancelled run, provided that video and settings are the same; the calling page joins it. False
+        where there is nothing to continue."""
+        run = self._runs.get(token)
+        if run is None or (run.source, run.settings) != (source, settings) or not run.resume():
+            return False
+        run.join()
+        self._runner.submit(run)
+        return True
+
+    def enter(self, task: ModelTask) -> None:
+        """Append another task to the queue, which belongs to no page."""
+        self._runner.submit(task)
+
+    def ahead(self, task: ModelTask) -> int:
+        """Number of tasks before it in the queue."""
+        return self._runner.ahead(task)
+
+    def find(self, token: str) -> Run | None:
+        """The run of a token; None where it is unknown, or no longer kept."""
+        return self._runs.get(token)
+
+    def status(self, token: str) -> TaskStatus[VideoResult] | None:
+        """Progress of a run; None where it is unknown."""
+        run = self._runs.get(token)
+        return None if run is None else run.status(self.ahead(run))
+
+    def cancel(self, token: str) -> None:
+        """Cancel a run, unless it is over or unknown."""
+        if run := self._runs.get(token):
+            run.cancel()
+
+    def join(self, token: str) -> bool:
+        """A page opens a run; False where it is unknown."""
+        run = self._runs.get(token)
+        if run is not None:
+            run.join()
+        return run is not None
+
+    def leave(self, token: str) -> None:
+        """A page was closed. After the last one the run is cancelled when the time of grace has passed."""
+        if run := self._runs.get(token):
+            run.leave(self._grace)
+
+    def close(self) -> None:
+        """Cancel everything and remove the files."""
+        self._runner.close()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _after_turn(self, run: Task) -> None:
+        end = run.status()
+        if not isinstance(run, Run) or end.result is None:
+            return
+        if end.state == "done" and end.rate and end.result.length >= MIN_FRAMES:
+            self.speeds.record(run.settings.model, end.rate)
+        self._finished(run)
+
+    def _sweep(self) -> None:
+        """Remove runs that ended long ago, with their files."""
+        oldest = time.time() - KEEP_SECONDS
+        for folder in self.folder.glob("*/"):
+            run = self._runs.get(folder.name)
+            if folder.stat().st_mtime < oldest and (run is None or run.over):
+                self._runs.pop(folder.name, None)
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True, eq=False)
+class Studio:
+    """What all pages of one server share. Thread-safe.
+
+    folder: the server's own, removed at its end. checkpoints: named at the start. clips: sample clips, and the videos
+    of the data set that was named at the start.
+    """
+
+    folder: Path
+    worker: ModelWorker
+    views: ViewRegistry
+    proxies: ProxyBuilder
+    results: ResultStore
+    checkpoints: Sequence[Path]
+    clips: tuple[VideoSource, ...]
+
+    def clip(self, name: str) -> VideoSource:
+        """A sample clip by its name. Raises: ValueError for any other name."""
+        for source in self.clips:
+            if source.name == name:
+                return source
+        raise ValueError(f"expected one of {', '.join(source.name for source in self.clips)}, got {name[:80]!r}")
+
+    def warm(self) -> None:
+        """Import in the background what the first run needs."""
+        if "torch" not in sys.modules:
+            threading.Thread(target=importlib.import_module, args=["tevit.inference.predictor"], daemon=True).start()
+
+    def poster_view(self, video: "Video") -> PlayerView:
+        """A view of the first frame, until the proxy is there. Raises: ValueError, OSError."""
+        return self._put(PlayerView(secrets.token_hex(16), PosterFrame.from_video(video), 0, 1, ()))
+
+    def video_view(self, frames: BrowserVideo) -> PlayerView:
+        """A view without tracks."""
+        return self._put(PlayerView(secrets.token_hex(16), frames, 0, frames.length, ()))
+
+    def _put(self, view: PlayerView, folder: Path | None = None) -> PlayerView:
+        self.views.put(view, folder)
+        return view
+
+    def proxy_status(self, token: str) -> TaskStatus[BrowserVideo] | None:
+        """Progress of the proxy of a run's video; None where there is no such run."""
+        run = self.worker.find(token)
+        return None if run is None else self.proxies.last(run.source).status()
+
+    def run_view(self, token: str) -> PlayerView | None:
+        """A view of a run with the tracks so far; None until the proxy is there."""
+        run, proxy = self.worker.find(token), self.proxy_status(token)
+        if run is None or proxy is None or proxy.result is None:
+            return None
+        frames, result = proxy.result, run.status().result
+        first, stop = run.settings.first, min(run.settings.stop or frames.length, frames.length)
+        layers = () if result is None else (Layer(PREDICTION, False, result),)
+        version = 0 if result is None else result.length
+        return self._put(PlayerView(token, frames, first, max(1, stop - first), layers, version), run.folder)
+
+    def stored_view(self, token: str) -> tuple[StoredResult, PlayerView]:
+        """A stored result and its view. Raises: ValueError, one sentence, where there is none."""
+        stored = self.results.open(token)
+        folder = self.folder / "stored" / token
+        folder.mkdir(parents=True, exist_ok=True)
+        layers = (Layer(PREDICTION, False, stored.result),)
+        view = PlayerView(token, stored.footage, stored.settings.first, stored.result.length, layers)
+        return stored, self._put(view, folder)
+
+    def video_opener(self, token: str) -> "Callable[[], Video]":
+        """Opens the frames of a result. Raises: ValueError where it is no longer kept."""
+        run = self.worker.find(token)
+        if run is not None:
+            return run.open_video
+        from tevit.video.reader import video_slice
+
+        stored = self.results.open(token)
+        first = stored.settings.first
+        return lambda: video_slice(stored.footage.open(), first, first + stored.result.length)
+
+    def close(self) -> None:
+        """Stop all background work."""
+        self.worker.close()
+        self.proxies.close()
+
+
+def open_studio(
+    folder: Path, home: Path, load: Load, checkpoints: Sequence[Path], grace: float, videos: Sequence[VideoSource] = ()
+) -> Studio:
+    """folder: the server's own. home: of results and speeds, which stay. grace: seconds, see `ModelWorker`. videos: of
+    the data set that was named at the start."""
+    proxies, results = ProxyBuilder(folder / "footage"), ResultStore(home / "results")
+    proxies.folder.mkdir(parents=True, exist_ok=True)
+
+    def save(run: Run) -> None:
+        """Store a result once its proxy is there."""
+        frames, end = proxies.start(run.source).wait().result, run.status()
+        if frames is None or end.result is None:
+            return
+        try:
+            results.save(run.token, run.source.name, run.settings, frames, end.result, end.message)
+        except OSError as error:
+            log.warning("the result of %s is not stored: %s", run.source.name, error)
+
+    def finished(run: Run) -> None:
+        threading.Thread(target=save, args=[run], daemon=True).start()  # the model need not wait for it
+
+    worker = ModelWorker(folder / "runs", load, Speeds(home / "speeds.json"), finished=finished, grace=grace)
+    clips = [VideoSource(path.stem, path) for path in sorted(CLIPS.glob("*.mp4"))]
+    return Studio(folder, worker, ViewRegistry(), proxies, results, checkpoints, (*clips, *videos))
+
+
+def dataset_videos(project: Project) -> list[VideoSource]:
+    """The videos of a data set whose frames are all present."""
+    sources = []
+    for video in project.dataset.videos.values():
+        frames = dataset_frames(project, video.id)
+        if isinstance(frames, BrowserVideo) and frames.files:
+            sources.append(VideoSource(f"{video.name} ({Path(project.name).name})", files=frames.files))
+    return sources

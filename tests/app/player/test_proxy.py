@@ -12,6 +12,7 @@ import pytest
 
 from app.player import proxy as footage
 from app.player.proxy import BrowserVideo, ProxyBuilder, ProxyTask, VideoSource, make_proxy, shown_size
+from app.tasks import Task
 from tests.app.fakes import make_video
 from tests.pictures import SIZE, bar, onsets, pictures, quadrants, write_images, write_video
 from tevit.progress import Cancelled
@@ -181,7 +182,7 @@ def preparer(tmp_path: Path) -> Iterator[ProxyBuilder]:
 
 def ended(preparation: ProxyTask) -> ProxyTask:
     start = time.monotonic()
-    while not preparation.now.over:
+    while not preparation.over:
         assert time.monotonic() - start < 20
         time.sleep(0.005)
     return preparation
@@ -189,12 +190,10 @@ def ended(preparation: ProxyTask) -> ProxyTask:
 
 def test_it_prepares_and_says_how_far(preparer: ProxyBuilder, clip: Path, monkeypatch: pytest.MonkeyPatch):
     told = []
-    note = ProxyTask._note
-    monkeypatch.setattr(
-        ProxyTask, "_note", lambda self, *step: (note(self, *step), told.append((self.now.done, self.now.total)))
-    )
-    now = ended(preparer.start(VideoSource("clip", clip))).now
-    assert now.state == "done" and now.footage is not None and now.footage.length == 18
+    report = Task.progress
+    monkeypatch.setattr(Task, "progress", lambda self, *step: (report(self, *step), told.append(step[1:])))
+    now = preparer.start(VideoSource("clip", clip)).wait(20)
+    assert now.state == "done" and now.result is not None and now.result.length == 18
     assert told == [(0, None), *((done, 18) for done in range(1, 19))]
 
 
@@ -202,12 +201,13 @@ def test_the_same_file_is_prepared_once_until_it_changes(preparer: ProxyBuilder,
     clip = make_video(tmp_path / "clip.mp4")
     first = ended(preparer.start(VideoSource("clip", clip)))
     assert preparer.start(VideoSource("clip", clip)) is first
-    assert first.now.footage is not None and first.now.footage.video is not None
+    shown = first.status().result
+    assert shown is not None and shown.video is not None
     make_video(clip, frames=5)
-    other = ended(preparer.start(VideoSource("clip", clip))).now.footage
+    other = ended(preparer.start(VideoSource("clip", clip))).status().result
     assert other is not None and other.length == 5
-    first.now.footage.video.unlink()
-    assert ended(preparer.start(VideoSource("clip", clip))).now.state == "done"
+    shown.video.unlink()
+    assert ended(preparer.start(VideoSource("clip", clip))).status().state == "done"
 
 
 def test_what_goes_on_is_given_again_and_what_failed_is_begun_anew_by_choice_alone(
@@ -216,7 +216,7 @@ def test_what_goes_on_is_given_again_and_what_failed_is_begun_anew_by_choice_alo
     long = VideoSource("long", make_video(tmp_path / "long.mp4", frames=200))
     going = preparer.start(long)
     assert preparer.start(long) is preparer.last(long) is going
-    assert ended(going).now.state == "done" and preparer.last(long) is going
+    assert ended(going).status().state == "done" and preparer.last(long) is going
     words = tmp_path / "words.mp4"
     words.write_text("not a video\n" * 20)
     failed = ended(preparer.start(VideoSource("words.mp4", words)))
@@ -230,25 +230,25 @@ def test_cancel_stops_one_and_the_next_goes_on(preparer: ProxyBuilder, tmp_path:
     waiting = preparer.start(VideoSource("other", long))
     last = preparer.start(VideoSource("clip", make_video(tmp_path / "clip.mp4")))
     waiting.cancel()
-    assert waiting.now.state == "cancelled"
+    assert waiting.status().state == "cancelled"
     first.cancel()
-    assert ended(first).now.state == "cancelled" and ended(last).now.state == "done"
+    assert ended(first).status().state == "cancelled" and ended(last).status().state == "done"
     assert len(list(preparer.folder.iterdir())) == 1
 
 
 def test_a_failure_is_one_sentence_without_the_servers_folders(preparer: ProxyBuilder, tmp_path: Path):
     words = tmp_path / "words.mp4"
     words.write_text("not a video\n" * 20)
-    now = ended(preparer.start(VideoSource("words.mp4", words))).now
-    assert now.state == "failed" and now.sentence.startswith("words.mp4: not a") and str(tmp_path) not in now.sentence
-    now = ended(preparer.start(VideoSource("gone.mp4", tmp_path / "gone.mp4"))).now
-    assert now.sentence == "no such file or folder: gone.mp4"
+    now = ended(preparer.start(VideoSource("words.mp4", words))).status()
+    assert now.state == "failed" and now.message.startswith("words.mp4: not a") and str(tmp_path) not in now.message
+    now = ended(preparer.start(VideoSource("gone.mp4", tmp_path / "gone.mp4"))).status()
+    assert now.message == "no such file or folder: gone.mp4"
 
 
 def test_proxies_that_nobody_asked_for_leave_the_disk(
     preparer: ProxyBuilder, clip: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    shown = ended(preparer.start(VideoSource("clip", clip))).now.footage
+    shown = ended(preparer.start(VideoSource("clip", clip))).status().result
     assert shown is not None and shown.video is not None
     monkeypatch.setattr(footage, "KEEP_SECONDS", -60)
     preparer.start(VideoSource("other", clip))

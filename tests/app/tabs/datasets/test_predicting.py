@@ -15,7 +15,7 @@ from app.projects.partial import PartialPredictions, Request, request, unfinishe
 from app.projects.project import Project
 from app.storage.results import Settings
 from app.tabs.datasets.predicting import Predicting, Predictions
-from app.tabs.segment.worker import ModelWorker
+from app.tabs.segment.run import ModelWorker
 from tests.app import sets as made
 from tests.app.fakes import FakePredictor
 from tevit.io.ytvis import read_results
@@ -54,11 +54,11 @@ Open = Callable[..., ModelWorker]
 def test_all_videos_become_one_file_and_a_model_of_the_project(project: Project, open_runs: Open):
     predictions, added = Predictions(open_runs(lambda model: FakePredictor())), []
     job = over(predictions.start(project, request(project, MODEL), added.append))
-    assert (job.snapshot().state, job.done, job.failed) == ("done", VIDEOS, {}), job.snapshot().sentence
+    assert (job.status().state, job.done, job.failed) == ("done", VIDEOS, {}), job.status().message
     assert added == [project.folder / "predictions" / "fake.json"] and not job.parts.folder.exists()
     found = read_results(added[0])
     assert [prediction.video_id for prediction in found.predictions] == [1, 1, 2, 2, 3, 3, 4, 4]
-    assert job.snapshot().done == VIDEOS * made.FRAMES
+    assert job.status().done == VIDEOS * made.FRAMES
     with_model = with_predictions(project, added)
     assert [model.name for model in with_model.models] == ["fake"] and len(with_model.predictions(0, 3).tracks) == 2
     assert project.truth is not None
@@ -77,9 +77,9 @@ def test_cancelled_and_asked_again_gives_the_same_file(project: Project, open_ru
     with pytest.raises(ValueError, match="fake is predicting this data set already"):
         slow.start(project, asked, files.append)
     job.cancel()
-    assert over(job).snapshot().state == "cancelled" and not job.parts.target.exists()
+    assert over(job).status().state == "cancelled" and not job.parts.target.exists()
     kept = {file.name: file.stat().st_mtime_ns for file in job.parts.folder.glob("[0-9]*.json")}
-    assert len(kept) >= 2 and f"{len(kept)} of 4 videos are kept" in job.snapshot().sentence
+    assert len(kept) >= 2 and f"{len(kept)} of 4 videos are kept" in job.status().message
     assert [(parts.request, len(parts.finished)) for parts in unfinished(project)] == [(asked, len(kept))]
     # A server that was started anew: another worker, other objects.
     resumed = Predictions(open_runs(lambda model: FakePredictor())).start(project, asked, files.append)
@@ -102,9 +102,9 @@ def test_another_request_shares_nothing(project: Project, tmp_path: Path):
 def test_others_have_their_turn_between_two_videos(project: Project, open_runs: Open, clip: Path):
     runs = open_runs(lambda model: FakePredictor(seconds=0.005))
     job = Predictions(runs).start(project, request(project, MODEL), lambda path: None)
-    until(lambda: job.snapshot().stage == "predicting")
+    until(lambda: job.status().stage == "predicting")
     token = runs.submit(VideoSource("clip", clip), Settings(MODEL))
-    until(lambda: (now := runs.snapshot(token)) is not None and now.over)
+    until(lambda: (now := runs.status(token)) is not None and now.over)
     assert not job.over and job.done < VIDEOS
     assert over(job).done == VIDEOS
 
@@ -114,8 +114,8 @@ def test_a_video_that_fails_is_named_and_tried_anew(project: Project, open_runs:
     hidden.rename(hidden.with_name("gone"))
     predictions = Predictions(open_runs(lambda model: FakePredictor()))
     job = over(predictions.start(project, request(project, MODEL), lambda path: None))
-    end = job.snapshot()
-    assert end.state == "done" and "1 of 4 videos failed (ids 2)" in end.sentence and "v2" in end.sentence
+    end = job.status()
+    assert end.state == "done" and "1 of 4 videos failed (ids 2)" in end.message and "v2" in end.message
     assert {entry["video_id"] for entry in json.loads(job.parts.target.read_text())} == {1, 3, 4}
     hidden.with_name("gone").rename(hidden)
     again = predictions.start(project, request(project, MODEL), lambda path: None)
@@ -128,7 +128,7 @@ def test_without_frames_or_with_a_broken_model_nothing_is_made(project: Project,
 
     predictions = Predictions(open_runs(load))
     job = over(predictions.start(project, request(project, MODEL), lambda path: None))
-    assert (job.snapshot().state, job.snapshot().sentence) == ("failed", "broken.pth: not a checkpoint")
+    assert (job.status().state, job.status().message) == ("failed", "broken.pth: not a checkpoint")
     bare = open_project(made.truth(tmp_path, "other.json", 3))
     with pytest.raises(ValueError, match="needs the frames"):
         predictions.start(bare, request(bare, MODEL), lambda path: None)

@@ -11,7 +11,7 @@ import pytest
 
 from app.player import routes as shows
 from app.player.proxy import VideoSource, make_proxy
-from app.tabs.segment.exports import NAMES, Choices, OverlayStyle, chosen, export
+from app.tabs.segment.exports import NAMES, OverlayStyle, TrackFilter, export
 from tests.app.fakes import make_video, walking_squares
 from tests.pictures import pictures, write_video
 from tevit.masks import ops as masks
@@ -33,21 +33,21 @@ def nothing() -> Video:
 
 
 def ids(result: VideoResult, **choices) -> list[int]:
-    return [track.id for track in chosen(result, Choices(**choices)).tracks]
+    return [track.id for track in TrackFilter(**choices).apply(result).tracks]
 
 
 def test_tracks_are_chosen_by_score_class_length_and_number(result: VideoResult):
     assert ids(result) == [1, 2]
-    assert ids(result, score=0.41) == [1, 2] and ids(result, score=0.42) == [1]
+    assert ids(result, min_score=0.41) == [1, 2] and ids(result, min_score=0.42) == [1]
     assert ids(result, classes=frozenset({1})) == [2] and ids(result, classes=frozenset()) == []
-    assert ids(result, shortest=10) == [1, 2] and ids(result, shortest=11) == [1]
-    assert ids(result, most=1) == [1]
-    assert ids(replace(result, tracks=result.tracks[::-1]), most=1) == [1], "the best, wherever it stands"
+    assert ids(result, min_frames=10) == [1, 2] and ids(result, min_frames=11) == [1]
+    assert ids(result, max_tracks=1) == [1]
+    assert ids(replace(result, tracks=result.tracks[::-1]), max_tracks=1) == [1], "the best, wherever it stands"
     assert ids(replace(result, tracks=result.tracks[::-1])) == [2, 1], "in the order in which they stood"
 
 
 def test_choosing_keeps_everything_else(result: VideoResult):
-    some = chosen(result, Choices(score=0.5))
+    some = TrackFilter(min_score=0.5).apply(result)
     assert len(result.tracks) == 2 and some.tracks[0] is result.tracks[0]
     assert replace(some, tracks=()).__dict__ == replace(result, tracks=()).__dict__
 
@@ -55,10 +55,10 @@ def test_choosing_keeps_everything_else(result: VideoResult):
 @pytest.mark.parametrize(
     ("make_it", "sentence"),
     [
-        (lambda: Choices(score=1.5), "score threshold: expected a number from 0 to 1, got 1.5"),
-        (lambda: Choices(score=float("nan")), "score threshold: expected a number from 0 to 1, got nan"),
-        (lambda: Choices(most=0), "tracks at most: expected 1 or more, got 0"),
-        (lambda: Choices(shortest=-1), "shortest track: expected 0 frames or more, got -1"),
+        (lambda: TrackFilter(min_score=1.5), "score threshold: expected a number from 0 to 1, got 1.5"),
+        (lambda: TrackFilter(min_score=float("nan")), "score threshold: expected a number from 0 to 1, got nan"),
+        (lambda: TrackFilter(max_tracks=0), "tracks at most: expected 1 or more, got 0"),
+        (lambda: TrackFilter(min_frames=-1), "shortest track: expected 0 frames or more, got -1"),
         (lambda: OverlayStyle(opacity=2), "opacity: expected a number from 0 to 1, got 2"),
     ],
 )
@@ -69,16 +69,16 @@ def test_wrong_choices_are_one_sentence(make_it, sentence: str):
 
 
 def test_results_and_the_submission_hold_the_same(result: VideoResult, tmp_path: Path):
-    some = chosen(result, Choices(score=0.5))
-    objects = json.loads(export("results.json", some, tmp_path, opened=nothing).read_text())
+    some = TrackFilter(min_score=0.5).apply(result)
+    objects = json.loads(export("results.json", some, tmp_path, open_video=nothing).read_text())
     assert [(item["category_id"], len(item["segmentations"])) for item in objects] == [(2, LENGTH)]
-    with zipfile.ZipFile(export("submission.zip", some, tmp_path, opened=nothing)) as archive:
+    with zipfile.ZipFile(export("submission.zip", some, tmp_path, open_video=nothing)) as archive:
         assert archive.namelist() == ["results.json"] and json.loads(archive.read("results.json")) == objects
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "submission.zip"]
 
 
 def test_the_table_has_a_row_for_each_frame_of_the_chosen_tracks(result: VideoResult, tmp_path: Path):
-    path = export("tracks.csv", chosen(result, Choices(classes=frozenset({1}))), tmp_path, opened=nothing)
+    path = export("tracks.csv", TrackFilter(classes=frozenset({1})).apply(result), tmp_path, open_video=nothing)
     rows = list(csv.DictReader(path.open()))
     assert [int(row["frame"]) for row in rows] == [*range(5), *range(10, 15)]
     assert {(row["track"], row["category"]) for row in rows} == {("2", "person")}
@@ -86,7 +86,7 @@ def test_the_table_has_a_row_for_each_frame_of_the_chosen_tracks(result: VideoRe
 
 def test_masks_are_pictures_one_a_frame_in_which_a_track_is_seen(result: VideoResult, tmp_path: Path):
     named = replace(result, categories={1: "../giant panda/", 2: "dog"})
-    with zipfile.ZipFile(export("masks.zip", named, tmp_path, opened=nothing)) as archive:
+    with zipfile.ZipFile(export("masks.zip", named, tmp_path, open_video=nothing)) as archive:
         names = archive.namelist()
         assert names[:LENGTH] == [f"001-dog/{frame:05d}.png" for frame in range(LENGTH)]
         seen = [*range(5), *range(10, 15)]
@@ -100,14 +100,14 @@ def test_masks_are_pictures_one_a_frame_in_which_a_track_is_seen(result: VideoRe
 
 def test_the_overlay_shows_the_chosen_tracks_alone(result: VideoResult, clip: Path, tmp_path: Path):
     told = []
-    some = chosen(result, Choices(score=0.5))
+    some = TrackFilter(min_score=0.5).apply(result)
     look = OverlayStyle(opacity=1, contours=False, labels=False)
     path = export(
         "overlay.mp4",
         some,
         tmp_path,
-        opened=lambda: open_video(clip),
-        look=look,
+        open_video=lambda: open_video(clip),
+        style=look,
         progress=lambda *step: told.append(step),
     )
     shown = [frame.rgb.astype(int) for frame in open_video(path).frames()]
@@ -126,8 +126,8 @@ def test_an_overlay_of_a_part_with_and_without_sound(tmp_path: Path):
             "overlay.mp4",
             result,
             tmp_path,
-            opened=lambda: video_slice(open_video(clip), 4, 10),
-            look=OverlayStyle(sound=sound),
+            open_video=lambda: video_slice(open_video(clip), 4, 10),
+            style=OverlayStyle(sound=sound),
         )
         made = open_video(opened)
         assert (made.length, made.has_audio) == (6, sound)
@@ -141,7 +141,7 @@ def test_an_overlay_can_be_drawn_on_the_footage_of_a_source_that_is_gone(tmp_pat
     footage = replace(make_proxy(source, tmp_path / "proxy.mp4"), size_hw=(95, 159))
     clip.unlink()
     result = walking_squares("clip", smaller.size_hw, list(footage.times), 10, 0.0)
-    path = export("overlay.mp4", result, tmp_path, opened=footage.open)
+    path = export("overlay.mp4", result, tmp_path, open_video=footage.open)
     assert open_video(path).length == LENGTH
 
 
@@ -154,19 +154,19 @@ def test_a_stopped_export_leaves_what_was_there(name: str, result: VideoResult, 
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        export(name, result, tmp_path, opened=lambda: open_video(clip), progress=stop)
+        export(name, result, tmp_path, open_video=lambda: open_video(clip), progress=stop)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "an earlier one")]
 
 
 def test_what_is_made_can_be_downloaded_and_nothing_else_is_made(result: VideoResult, tmp_path: Path):
     assert set(NAMES) <= set(shows.DOWNLOADS)
     with pytest.raises(ValueError, match=r"expected one of overlay\.mp4, results\.json, .*, got '\.\./x'"):
-        export("../x", result, tmp_path, opened=nothing)
+        export("../x", result, tmp_path, open_video=nothing)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_result_without_tracks_makes_files_without_tracks(result: VideoResult, tmp_path: Path):
-    none = chosen(result, Choices(classes=frozenset()))
-    assert json.loads(export("results.json", none, tmp_path, opened=nothing).read_text()) == []
-    with zipfile.ZipFile(io.BytesIO(export("masks.zip", none, tmp_path, opened=nothing).read_bytes())) as archive:
+    none = TrackFilter(classes=frozenset()).apply(result)
+    assert json.loads(export("results.json", none, tmp_path, open_video=nothing).read_text()) == []
+    with zipfile.ZipFile(io.BytesIO(export("masks.zip", none, tmp_path, open_video=nothing).read_bytes())) as archive:
         assert archive.namelist() == []

@@ -13,10 +13,11 @@ import pytest
 from app.player.proxy import VideoSource
 from app.storage.results import Settings
 from app.tabs.segment import gpu
-from app.tabs.segment.run import Snapshot
-from app.tabs.segment.worker import ModelWorker
+from app.tabs.segment.run import ModelWorker
+from app.tasks import TaskStatus
 from tests.app.fakes import WINDOW, FakePredictor
-from tests.app.tabs.segment.test_worker import FAST, at, ended, until
+from tests.app.tabs.segment.test_run import FAST, at, ended, until
+from tevit.results import VideoResult
 
 Open = Callable[..., ModelWorker]
 VISITOR: ContextVar[str] = ContextVar("visitor", default="nobody")
@@ -27,7 +28,7 @@ def spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The stand-in, on the path as a package would be."""
     shutil.copy(Path(__file__).parents[2] / "fake_spaces.py", tmp_path / "spaces.py")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(gpu, "_there_is", str)  # no weights, and no seconds for torch
+    monkeypatch.setattr(gpu, "_prepare", str)  # no weights, and no seconds for torch
     yield importlib.import_module("spaces")
     del sys.modules["spaces"]
 
@@ -37,7 +38,7 @@ def source(clip: Path) -> VideoSource:
     return VideoSource("clip.mp4", clip)
 
 
-def run(runs: ModelWorker, source: VideoSource, settings: Settings = FAST) -> Snapshot:
+def run(runs: ModelWorker, source: VideoSource, settings: Settings = FAST) -> TaskStatus[VideoResult]:
     return ended(runs, runs.submit(source, settings))
 
 
@@ -45,7 +46,7 @@ def test_without_the_package_nothing_changes():
     def load(model: str) -> FakePredictor:
         return FakePredictor()
 
-    assert gpu.lent(load) is load
+    assert gpu.with_gpu(load) is load
 
 
 def test_a_folder_of_its_name_is_not_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -65,49 +66,49 @@ def test_where_the_package_lends_nothing_nothing_changes(spaces: Any, monkeypatc
     def load(model: str) -> FakePredictor:
         return FakePredictor()
 
-    assert gpu.lent(load) is load
+    assert gpu.with_gpu(load) is load
 
 
 def test_a_run_goes_where_the_gpu_is(open_runs: Open, source: VideoSource, spaces: Any):
-    runs = open_runs(gpu.lent(lambda model: FakePredictor()))
+    runs = open_runs(gpu.with_gpu(lambda model: FakePredictor()))
     end = run(runs, source, Settings("fast", first=2, score_threshold=0.5))
-    assert (end.state, end.sentence, end.stage, end.done, end.total) == ("done", "", "segmenting", 16, 16)
+    assert (end.state, end.message, end.stage, end.done, end.total) == ("done", "", "segmenting", 16, 16)
     assert end.result is not None and end.result.length == 16 and len(end.result.tracks) == 1
     assert spaces.asked == [gpu.duration(16)]
 
 
 def test_longer_videos_ask_for_more_up_to_what_everybody_may_have():
     seconds = [gpu.duration(frames) for frames in (1, 300, 1200, 100_000)]
-    assert seconds == sorted(seconds) and seconds[0] < seconds[1] < seconds[2] < seconds[3] == gpu.MOST
-    assert 20 <= gpu.duration(None) <= gpu.MOST
+    assert seconds == sorted(seconds) and seconds[0] < seconds[1] < seconds[2] < seconds[3] == gpu.MAX_SECONDS
+    assert 20 <= gpu.duration(None) <= gpu.MAX_SECONDS
 
 
 @pytest.mark.parametrize("error", [ValueError("frame 3 is odd"), FileNotFoundError("no such file: x.pth")])
 def test_what_fails_there_says_so_here(open_runs: Open, source: VideoSource, spaces: Any, error: Exception):
-    runs = open_runs(gpu.lent(lambda model: FakePredictor(fails_at=8, error=error)))
+    runs = open_runs(gpu.with_gpu(lambda model: FakePredictor(fails_at=8, error=error)))
     end = run(runs, source)
-    assert (end.state, end.sentence) == ("failed", str(error))
+    assert (end.state, end.message) == ("failed", str(error))
     assert end.result is not None and end.result.length == WINDOW, "what was done is kept"
 
 
 def test_out_of_memory_there_lowers_the_window(open_runs: Open, source: VideoSource, spaces: Any):
-    runs = open_runs(gpu.lent(lambda model: FakePredictor(fits=12)))
+    runs = open_runs(gpu.with_gpu(lambda model: FakePredictor(fits=12)))
     end = run(runs, source)
-    assert end.state == "done" and end.sentence.startswith("Memory was short: 12 frames at once")
+    assert end.state == "done" and end.message.startswith("Memory was short: 12 frames at once")
     assert len(spaces.asked) == 3
 
 
 def test_a_refusal_is_a_sentence(open_runs: Open, source: VideoSource, spaces: Any):
-    runs = open_runs(gpu.lent(lambda model: FakePredictor()))
+    runs = open_runs(gpu.with_gpu(lambda model: FakePredictor()))
     importlib.import_module("gradio.exceptions")  # takes longer than a run is waited for
     spaces.refuses.append("You have exceeded your quota")
     end = run(runs, source)
-    assert (end.state, end.sentence) == ("failed", "ZeroGPU: You have exceeded your quota")
+    assert (end.state, end.message) == ("failed", "ZeroGPU: You have exceeded your quota")
     assert run(runs, source).state == "done", "the next one is not harmed"
 
 
 def test_a_cancelled_run_keeps_its_windows(open_runs: Open, source: VideoSource, spaces: Any):
-    runs = open_runs(gpu.lent(lambda model: FakePredictor(seconds=0.05)))
+    runs = open_runs(gpu.with_gpu(lambda model: FakePredictor(seconds=0.05)))
     token = runs.submit(source, FAST)
     until(lambda: at(runs, token).result)
     runs.cancel(token)
@@ -122,6 +123,6 @@ def test_the_call_is_made_for_the_visitor_who_asked(open_runs: Open, source: Vid
         seen.append(VISITOR.get())
         return FakePredictor()
 
-    runs = open_runs(gpu.lent(load))
+    runs = open_runs(gpu.with_gpu(load))
     VISITOR.set("somebody")
     assert run(runs, source).state == "done" and seen == ["somebody"]

@@ -4,9 +4,18 @@ from pathlib import Path
 import pytest
 
 from app.tabs.segment import models
-from app.tabs.segment.estimates import memory
-from app.tabs.segment.models import SPARE, Models, free_memory
+from app.tabs.segment.models import (
+    MIN_FREE_BYTES,
+    ModelCache,
+    ModelOption,
+    Speeds,
+    estimate_memory,
+    find_model,
+    free_memory,
+    model_options,
+)
 from tests.app.fakes import FakePredictor
+from tevit.configs import MODELS
 
 
 def loader(loads: list[str], **options):
@@ -14,7 +23,7 @@ def loader(loads: list[str], **options):
         loads.append(model)
         return FakePredictor()
 
-    return Models(load, **options)
+    return ModelCache(load, **options)
 
 
 def test_a_model_loads_once_until_its_file_changes(tmp_path: Path):
@@ -30,7 +39,7 @@ def test_a_model_loads_once_until_its_file_changes(tmp_path: Path):
 
 def test_the_least_recently_used_goes_where_there_are_too_many():
     loads: list[str] = []
-    loaded = loader(loads, most=2, free=lambda: None)
+    loaded = loader(loads, max_models=2, free=lambda: None)
     for model in "abacb":
         loaded.get(model)
     assert loads == ["a", "b", "c", "b"]
@@ -38,14 +47,14 @@ def test_the_least_recently_used_goes_where_there_are_too_many():
 
 def test_all_others_go_while_memory_is_short():
     loads: list[str] = []
-    free = [SPARE]
-    loaded = loader(loads, most=9, free=lambda: free[0])
+    free = [MIN_FREE_BYTES]
+    loaded = loader(loads, max_models=9, free=lambda: free[0])
     for model in "abc":
         loaded.get(model)
-    free[0] = SPARE - 1
+    free[0] = MIN_FREE_BYTES - 1
     loaded.get("c")
     loaded.get("d")
-    free[0] = SPARE
+    free[0] = MIN_FREE_BYTES
     for model in "dabc":
         loaded.get(model)
     assert loads == ["a", "b", "c", "d", "a", "b", "c"]
@@ -69,10 +78,10 @@ def test_free_memory_is_what_the_machine_says(monkeypatch: pytest.MonkeyPatch):
     free = free_memory()
     assert free is None or 1e6 < free < 1e14
     monkeypatch.setattr(models, "machine_memory", lambda: 8)
-    monkeypatch.setattr(models, "_gpu", lambda: 5)
+    monkeypatch.setattr(models, "_gpu_memory", lambda: 5)
     assert free_memory() == 5
     monkeypatch.setattr(models, "machine_memory", lambda: None)
-    monkeypatch.setattr(models, "_gpu", lambda: None)
+    monkeypatch.setattr(models, "_gpu_memory", lambda: None)
     assert free_memory() is None
 
 
@@ -92,15 +101,90 @@ def test_free_memory_is_what_the_machine_says(monkeypatch: pytest.MonkeyPatch):
     ],
 )
 def test_the_estimate_of_memory_is_near_what_was_measured(model: str, size_hw: tuple, frames: int, measured: float):
-    assert memory(model, size_hw, frames) / 1e9 == pytest.approx(measured, abs=0.35)
+    assert estimate_memory(model, size_hw, frames) / 1e9 == pytest.approx(measured, abs=0.35)
 
 
 def test_long_videos_take_no_more_than_a_window():
-    assert memory("tevit_demo", (360, 640), 49) == memory("tevit_demo", (360, 640), 3000)
-    assert memory("tevit_demo", (360, 640), 49) < memory("tevit_demo", (360, 640), 48)
+    assert estimate_memory("tevit_demo", (360, 640), 49) == estimate_memory("tevit_demo", (360, 640), 3000)
+    assert estimate_memory("tevit_demo", (360, 640), 49) < estimate_memory("tevit_demo", (360, 640), 48)
 
 
 def test_a_checkpoint_file_counts_with_its_size(tmp_path: Path):
     (tmp_path / "mine.pth").write_bytes(bytes(5_000_000))
     size = (360, 640)
-    assert memory(str(tmp_path / "mine.pth"), size, 9) - memory(str(tmp_path / "gone.pth"), size, 9) == 5e6 - 16e6
+    assert (
+        estimate_memory(str(tmp_path / "mine.pth"), size, 9) - estimate_memory(str(tmp_path / "gone.pth"), size, 9)
+        == 5e6 - 16e6
+    )
+
+
+# --- the options of the model lists
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder of checkpoints."""
+    monkeypatch.setenv("TEVIT_HOME", str(tmp_path))
+    (tmp_path / "checkpoints").mkdir()
+    return tmp_path / "checkpoints"
+
+
+def test_without_weights_every_published_model_says_what_to_do(checkpoints: Path):
+    offered = model_options([])
+    assert [choice.value for choice in offered] == ["tevit_demo", *MODELS]
+    assert offered[0] == ModelOption("tevit_demo", "tevit_demo (shapes)")
+    assert all(choice.label.endswith("(no weights)") for choice in offered[1:])
+    assert "`tevit models --get tevit_r50`" in offered[3].advice and str(checkpoints) in offered[3].advice
+    with pytest.raises(ValueError, match="weights of tevit_r50 are not on this machine"):
+        find_model("tevit_r50", [])
+
+
+def test_what_can_run_comes_first(checkpoints: Path, tmp_path: Path):
+    given = tmp_path / "mine.pth"
+    for path in (given, checkpoints / MODELS["tevit_r50"].file_name, checkpoints / "other.safetensors"):
+        path.touch()
+    for name in ("notes.txt", "half.pth.part"):
+        (checkpoints / name).touch()
+    offered = model_options([given])
+    assert offered[:3] == [
+        ModelOption(str(given), "mine.pth"),
+        ModelOption("tevit_r50", "tevit_r50 (AP 42.1)"),
+        ModelOption(str(checkpoints / "other.safetensors"), "other.safetensors"),
+    ]
+    assert offered[3].value == "tevit_demo"
+    assert len(offered) == 3 + len(MODELS) and all(choice.advice for choice in offered[4:])
+
+
+def test_a_given_file_in_the_folder_is_listed_once(checkpoints: Path):
+    (checkpoints / "mine.pth").touch()
+    labels = [choice.label for choice in model_options([checkpoints / "mine.pth"])]
+    assert labels.count("mine.pth") == 1
+
+
+def test_only_what_is_offered_can_be_chosen(checkpoints: Path, tmp_path: Path):
+    (tmp_path / "secret.pth").touch()
+    with pytest.raises(ValueError, match=r"^secret\.pth is not here any more"):
+        find_model(str(tmp_path / "secret.pth"), [])
+    with pytest.raises(ValueError, match="Choose a model first"):
+        find_model(None, [])
+    assert find_model(str(tmp_path / "secret.pth"), [tmp_path / "secret.pth"]).label == "secret.pth"
+
+
+def test_a_folder_that_is_not_there_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TEVIT_HOME", str(tmp_path / "nowhere"))
+    assert len(model_options([])) == 1 + len(MODELS)
+
+
+# --- speeds
+
+
+def test_speeds_survive_a_restart_and_a_broken_file(tmp_path: Path):
+    file = tmp_path / "home" / "speeds.json"
+    Speeds(file).record("/some/where/mine.pth", 4.0)
+    speeds = Speeds(file)
+    assert speeds.estimate("/else/where/mine.pth", (360, 640), 100).seconds == 25
+    speeds.record("mine.pth", 8.0)
+    assert Speeds(file).estimate("mine.pth", (360, 640), 60).seconds == 10
+    for broken in ("", "[1]", '{"mine.pth": "fast"}', '{"mine.pth": -1}'):
+        file.write_text(broken)
+        assert Speeds(file).estimate("mine.pth", (360, 640), 60).seconds is None

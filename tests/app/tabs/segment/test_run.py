@@ -9,11 +9,10 @@ import pytest
 
 from app.player.proxy import VideoSource
 from app.storage.results import Settings
-from app.tabs.segment import worker as jobs
-from app.tabs.segment.estimates import Speeds
-from app.tabs.segment.run import LOADING, Meter, Run, Snapshot
-from app.tabs.segment.worker import ModelWorker
+from app.tabs.segment.run import KEEP_SECONDS, LOADING, ModelWorker, Run
+from app.tasks import TaskStatus
 from tests.app.fakes import WINDOW, FakePredictor, make_video
+from tevit.results import VideoResult
 
 Open = Callable[..., ModelWorker]
 FAST = Settings("fast")
@@ -28,13 +27,13 @@ def until(wanted: Callable[[], object], seconds: float = 10.0) -> float:
     return time.monotonic() - start
 
 
-def at(runs: ModelWorker, token: str) -> Snapshot:
-    now = runs.snapshot(token)
+def at(runs: ModelWorker, token: str) -> TaskStatus[VideoResult]:
+    now = runs.status(token)
     assert now is not None
     return now
 
 
-def ended(runs: ModelWorker, token: str) -> Snapshot:
+def ended(runs: ModelWorker, token: str) -> TaskStatus[VideoResult]:
     until(lambda: at(runs, token).over)
     return at(runs, token)
 
@@ -47,7 +46,7 @@ def source(clip: Path) -> VideoSource:
 def test_a_run_gives_the_tracks_of_all_frames(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor())
     end = ended(runs, runs.submit(source, FAST))
-    assert (end.state, end.sentence) == ("done", "")
+    assert (end.state, end.message) == ("done", "")
     assert end.result is not None and end.result.length == 18 and len(end.result.tracks) == 2
 
 
@@ -69,13 +68,13 @@ def test_a_range_of_frames_can_be_chosen(
     assert end.result is not None and (end.state, end.total, end.result.length) == ("done", length, length)
     assert end.result.times[0] == 0
     run = runs.find(token)
-    assert run is not None and len(list(run.opened().frames())) == length
+    assert run is not None and len(list(run.open_video().frames())) == length
 
 
 def test_a_range_beyond_the_end_says_how_many_frames_there_are(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor())
     end = ended(runs, runs.submit(source, Settings("fast", first=18, stop=20)))
-    assert (end.state, end.sentence) == ("failed", "clip: expected a frame 18, but the video holds 18 frames")
+    assert (end.state, end.message) == ("failed", "clip: expected a frame 18, but the video holds 18 frames")
 
 
 def test_tracks_are_shown_while_the_rest_is_computed(open_runs: Open, source: VideoSource):
@@ -104,7 +103,7 @@ def test_cancel_keeps_the_windows_that_are_done(open_runs: Open, source: VideoSo
     assert at(runs, token).stopping
     assert until(lambda: at(runs, token).over) < 2
     end = at(runs, token)
-    assert (end.state, end.sentence) == ("cancelled", "The first 6 of 18 frames are kept: Run goes on there.")
+    assert (end.state, end.message) == ("cancelled", "The first 6 of 18 frames are kept: Run resumes there.")
     assert end.result is not None and end.result.length == WINDOW
 
 
@@ -112,20 +111,20 @@ def test_the_same_again_goes_on_behind_what_a_cancel_has_kept(open_runs: Open, s
     model = FakePredictor(0.05)
     runs = open_runs(lambda name: model)
     token = runs.submit(source, FAST)
-    assert not runs.again(token, source, FAST)
+    assert not runs.resume(token, source, FAST)
     until(lambda: at(runs, token).done > WINDOW)
     runs.cancel(token)
     until(lambda: at(runs, token).over)
     model.seen = 0
-    assert not runs.again(token, source, replace(FAST, max_tracks=3)) and not runs.again("another", source, FAST)
-    assert runs.again(token, source, FAST)
+    assert not runs.resume(token, source, replace(FAST, max_tracks=3)) and not runs.resume("another", source, FAST)
+    assert runs.resume(token, source, FAST)
     shown = at(runs, token).result
     assert shown is not None and shown.length == WINDOW  # it stays
     until(lambda: at(runs, token).over)
     end = at(runs, token)
-    assert (end.state, end.sentence) == ("done", "") and end.result is not None and end.result.length == 18
+    assert (end.state, end.message) == ("done", "") and end.result is not None and end.result.length == 18
     assert model.seen == 18 - WINDOW
-    assert not runs.again(token, source, FAST)
+    assert not runs.resume(token, source, FAST)
 
 
 def test_cancel_before_the_first_window_leaves_nothing(open_runs: Open, source: VideoSource):
@@ -134,7 +133,7 @@ def test_cancel_before_the_first_window_leaves_nothing(open_runs: Open, source: 
     until(lambda: at(runs, token).done == 1)
     runs.cancel(token)
     end = ended(runs, token)
-    assert (end.state, end.result) == ("cancelled", None) and "before the first frames" in end.sentence
+    assert (end.state, end.result) == ("cancelled", None) and "before the first frames" in end.message
 
 
 def test_cancel_while_a_model_loads_does_not_wait_for_it(open_runs: Open, source: VideoSource):
@@ -168,7 +167,7 @@ def test_one_works_and_the_others_wait_in_line(open_runs: Open, source: VideoSou
     runs = open_runs(lambda model: Counting(0.01))
     line = [runs.submit(source, Settings(name)) for name in "abc"]
     assert [at(runs, token).ahead for token in line[1:]] == [1, 2]
-    assert at(runs, line[2]).state == "waiting"
+    assert at(runs, line[2]).state == "queued"
     assert [ended(runs, token).state for token in line] == ["done"] * 3
     assert most == [1, 1, 1]
 
@@ -187,7 +186,7 @@ def test_a_run_is_found_by_its_token_alone(open_runs: Open, source: VideoSource)
     runs = open_runs(lambda model: FakePredictor(0.01))
     mine, other = runs.submit(source, FAST), runs.submit(source, FAST)
     assert mine != other and all(len(token) == 32 for token in (mine, other))
-    assert runs.snapshot("") is None and runs.find("nobody") is None and not runs.join("nobody")
+    assert runs.status("") is None and runs.find("nobody") is None and not runs.join("nobody")
     runs.cancel("nobody")
     runs.leave("nobody")
     runs.cancel(mine)
@@ -235,7 +234,7 @@ def test_out_of_memory_halves_the_window_and_says_so(open_runs: Open, source: Vi
     runs = open_runs(lambda model: predictor)
     end = ended(runs, runs.submit(source, FAST))
     assert predictor.windows == [None, 24, 12, 6]
-    assert (end.state, end.sentence) == (
+    assert (end.state, end.message) == (
         "done",
         "Memory was short: 6 frames at once were segmented, fewer than usual.",
     )
@@ -247,7 +246,7 @@ def test_what_fits_in_no_window_fails_with_the_models_sentence(open_runs: Open, 
     runs = open_runs(lambda model: predictor)
     end = ended(runs, runs.submit(source, FAST))
     assert predictor.windows[-1] == 3
-    assert (end.state, end.sentence) == ("failed", "out of memory with 3 frames at once")
+    assert (end.state, end.message) == ("failed", "out of memory with 3 frames at once")
 
 
 def test_a_pass_that_begins_again_takes_nothing_away(open_runs: Open, source: VideoSource):
@@ -292,14 +291,14 @@ def test_an_expected_error_is_its_sentence_without_the_servers_folders(
 ):
     runs = open_runs(lambda model: FakePredictor(fails_at=2, error=error(f"{source.path}: something is wrong")))
     end = ended(runs, runs.submit(source, FAST))
-    assert (end.state, end.sentence, end.result) == ("failed", "clip.mp4: something is wrong", None)
+    assert (end.state, end.message, end.result) == ("failed", "clip.mp4: something is wrong", None)
 
 
 def test_an_unexpected_error_ends_one_run_and_not_the_worker(open_runs: Open, source: VideoSource):
     models = {"bad": FakePredictor(fails_at=2, error=RuntimeError("index out of bounds")), "good": FakePredictor()}
     runs = open_runs(models.__getitem__)
     end = ended(runs, runs.submit(source, Settings("bad")))
-    assert (end.state, end.sentence) == ("failed", "clip.mp4: unexpected RuntimeError; the server's log says where.")
+    assert (end.state, end.message) == ("failed", "clip.mp4: unexpected RuntimeError; the server's log says where.")
     assert ended(runs, runs.submit(source, Settings("good"))).state == "done"
 
 
@@ -309,7 +308,7 @@ def test_a_cut_off_video_says_how_much_of_it_there_was(open_runs: Open, tmp_path
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     runs = open_runs(lambda model: FakePredictor())
     end = ended(runs, runs.submit(VideoSource("cut.mkv", cut), FAST))
-    assert end.state == "done" and "cut.mkv is cut off" in end.sentence
+    assert end.state == "done" and "cut.mkv is cut off" in end.message
 
 
 # --- what is left afterwards
@@ -319,7 +318,7 @@ def test_finished_runs_are_handed_on_and_a_mistake_there_does_no_harm(open_runs:
     told: list[tuple[str, str]] = []
 
     def finished(run: Run) -> None:
-        told.append((run.token, run.snapshot().state))
+        told.append((run.token, run.status().state))
         raise RuntimeError("a mistake of ours")
 
     models = {"good": FakePredictor(), "bad": FakePredictor(fails_at=2, error=ValueError("no"))}
@@ -332,10 +331,10 @@ def test_finished_runs_are_handed_on_and_a_mistake_there_does_no_harm(open_runs:
 
 def test_a_run_is_measured_for_the_next_estimate(open_runs: Open, source: VideoSource):
     runs = open_runs(lambda model: FakePredictor(0.01))
-    assert runs.estimate("tevit_demo", (96, 160), 100).seconds is None
+    assert runs.speeds.estimate("tevit_demo", (96, 160), 100).seconds is None
     ended(runs, runs.submit(source, Settings("tevit_demo")))
-    until(lambda: runs.estimate("tevit_demo", (96, 160), 100).seconds)
-    seconds = runs.estimate("tevit_demo", (96, 160), 100).seconds
+    until(lambda: runs.speeds.estimate("tevit_demo", (96, 160), 100).seconds)
+    seconds = runs.speeds.estimate("tevit_demo", (96, 160), 100).seconds
     assert seconds is not None and 0.9 < seconds < 20
 
 
@@ -343,7 +342,7 @@ def test_old_runs_leave_the_disk_and_close_leaves_nothing(open_runs: Open, sourc
     runs = open_runs(lambda model: FakePredictor())
     old = runs.submit(source, FAST)
     ended(runs, old)
-    long_ago = time.time() - jobs.KEEP_SECONDS - 60
+    long_ago = time.time() - KEEP_SECONDS - 60
     os.utime(runs.folder / old, (long_ago, long_ago))
     new = runs.submit(source, FAST)
     ended(runs, new)
@@ -359,41 +358,3 @@ def test_close_stops_the_run_that_goes_on(open_runs: Open, source: VideoSource):
     start = time.monotonic()
     runs.close()
     assert time.monotonic() - start < 2 and at(runs, token).over
-
-
-def test_the_meter_counts_down_between_reports():
-    now = [100.0]
-    meter = Meter(lambda: now[0])
-    meter("segmenting", 0, 40)
-    assert meter.rate is None and meter.seconds_left is None
-    now[0] = 105.0
-    meter("segmenting", 10, 40)
-    assert meter.rate == 2.0 and meter.seconds_left == 15.0
-    now[0] = 109.0
-    assert meter.seconds_left == 11.0
-    now[0] = 200.0
-    assert meter.seconds_left == 0.0
-    meter("segmenting", 0, 40)
-    now[0] = 201.0
-    meter("segmenting", 4, 40)
-    assert meter.rate == 4.0, "a stage that begins again is measured anew"
-    meter("another", 5, 1000)
-    now[0] = 202.0
-    meter("another", 35, 1000)
-    assert meter.rate == 30.0 and meter.seconds_left is None
-    meter("stage", 5, None)
-    now[0] = 203.0
-    meter("stage", 9, None)
-    assert meter.rate == 4.0 and meter.seconds_left is None
-
-
-def test_speeds_survive_a_restart_and_a_broken_file(tmp_path: Path):
-    file = tmp_path / "home" / "speeds.json"
-    Speeds(file).note("/some/where/mine.pth", 4.0)
-    speeds = Speeds(file)
-    assert speeds.estimate("/else/where/mine.pth", (360, 640), 100).seconds == 25
-    speeds.note("mine.pth", 8.0)
-    assert Speeds(file).estimate("mine.pth", (360, 640), 60).seconds == 10
-    for broken in ("", "[1]", '{"mine.pth": "fast"}', '{"mine.pth": -1}'):
-        file.write_text(broken)
-        assert Speeds(file).estimate("mine.pth", (360, 640), 60).seconds is None

@@ -9,6 +9,7 @@ from tevit.io.ytvis import Annotation, Dataset
 from tevit.masks import ops as masks
 from tevit.results import Track
 from tevit.review.decisions import Decision, TrackRef, tracks_of
+from tevit.review.log import class_name
 
 COLUMNS = (
     *("video_id", "video", "annotation_id", "change", "class_before", "class_after", "crowd_before", "crowd_after"),
@@ -85,19 +86,16 @@ def table_rows(changes: Iterable[Change], dataset: Dataset) -> Iterable[list[obj
         return "; ".join(dict.fromkeys(text for text in texts if text))
 
     for c in changes:
+        sides = (c.before, c.after)
         first, last = (c.frames[0], c.frames[-1]) if c.frames else ("", "")
         yield [
             *(c.video_id, dataset.videos[c.video_id].name, c.annotation_id, c.kind),
-            *(class_name(dataset, c.before), class_name(dataset, c.after)),
-            *("" if track is None else int(track.iscrowd) for track in (c.before, c.after)),
+            *(
+                "" if track is None else class_name(dataset.categories, track.category_id)
+                for track in (c.before, c.after)
+            ),
+            *("" if track is None else int(track.iscrowd) for track in sides),
             *(len(c.frames), first, last, f"{c.iou:.4f}"),
             *(joined(d.reviewer for d in c.decisions), joined(d.id for d in c.decisions)),
             joined(d.note for d in c.decisions),
         ]
-
-
-def class_name(dataset: Dataset, track: Track | None) -> str:
-    """The name of a track's class, "" for no track."""
-    if track is None:
-        return ""
-    return dataset.categories.get(track.category_id, f"class {track.category_id}").replace("_", " ")

@@ -303,9 +303,13 @@ def summary(decision: Decision, names: Mapping[int, str] | None = None) -> str:
         words = f"track {' and '.join(map(str, decision.tracks))}" if decision.tracks else ""
     else:
         values = {key: getattr(action, key) for key in action.__struct_fields__}
-        category = values.get("category_id", 0)
-        values["class"] = (names or {}).get(category, f"class {category}").replace("_", " ")
+        values["class"] = class_name(names or {}, values.get("category_id", 0))
         values["last"] = values.get("last", values.get("first", 0) + len(values.get("masks", ())) - 1)
         values["drop"] = " and ".join(values.get("drop", ()))
         words = _PHRASES[type(action)].format_map(values)
     return ", ".join(part for part in (decision.verdict, words) if part)
+
+
+def class_name(names: Mapping[int, str], id: int) -> str:
+    """The name of a category as people read it."""
+    return names.get(id, f"class {id}").replace("_", " ")

@@ -16,9 +16,9 @@ from tevit.io.ytvis import FPS, Dataset, open_dataset
 from tevit.rendering import render
 from tevit.results import VideoResult
 from tevit.review.apply import Corrected
-from tevit.review.changes import COLUMNS, Change, class_name, find_changes, table_rows
+from tevit.review.changes import COLUMNS, Change, find_changes, table_rows
 from tevit.review.decisions import VERDICTS, Decision
-from tevit.review.log import LogState, summary
+from tevit.review.log import LogState, class_name, summary
 
 FIGURES = ("AP", "AP50", "AP75", "AR1", "AR10")
 _MAX_PICTURES = 400  # more make the page too large to open
@@ -148,21 +148,22 @@ def _page(
 def _change_values(dataset: Dataset, change: Change, pictures: "ChangePictures") -> dict[str, object]:
     """What the page shows of one change."""
     before, after = change.before, change.after
+    names = [track and class_name(dataset.categories, track.category_id) for track in (before, after)]
     words = []
     if before is None or after is None:
-        words.append(f"{class_name(dataset, before or after)}, {_plural(len(change.frames), 'frame')}")
+        words.append(f"{names[0] or names[1]}, {_plural(len(change.frames), 'frame')}")
     else:
         if before.category_id != after.category_id:
-            words.append(f"from {class_name(dataset, before)} to {class_name(dataset, after)}")
+            words.append(f"from {names[0]} to {names[1]}")
         if change.frames:
             words.append(f"masks of {_plural(len(change.frames), 'frame')}, IoU {change.iou:.2f}")
         if before.iscrowd != after.iscrowd:
             words.append("now a crowd" if after.iscrowd else "no crowd")
-    uris = zip(("before", "after"), pictures.pair(change), (before, after), strict=True)
+    sides = zip(("before", "after"), pictures.pair(change), names, strict=True)
     return {
         "title": f"Track {change.annotation_id} {change.kind}: {'; '.join(words)}",
         "place": f"{dataset.videos[change.video_id].name}, frame {change.frame}",
-        "sides": [(side, uri, class_name(dataset, track) or "no label") for side, uri, track in uris],
+        "sides": [(side, uri, name or "no label") for side, uri, name in sides],
         "decisions": [
             f"{d.reviewer}: {summary(d, dataset.categories)}{f': {d.note}' if d.note else ''}" for d in change.decisions
         ],

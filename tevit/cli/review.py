@@ -1,4 +1,4 @@
-"""`tevit review`: what to look at in the labels, and the labels with a log of decisions applied."""
+"""`tevit review`: disagreements of labels and predictions, and the labels with a log of decisions applied."""
 
 import argparse
 import json
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tevit.review import Corrected, Decision
-    from tevit.review.report import ReviewReport
 
 DESCRIPTION = """\
 Review labels with a model's help; the studio's tab Review makes the log, these work on it without the page.
@@ -33,12 +32,17 @@ def register(commands) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parts = parser.add_subparsers(dest="part", metavar="PART", required=True)
-    _add_queue(parts)
-    check = _on_log(parts, "check", "what of a log does not fit, and what reviewers disagree about", _check)
+    queue = parts.add_parser("queue", help="disagreements, the most likely label errors first")
+    queue.add_argument("gt", type=Path, metavar="GT", help="labels, JSON in YouTube-VIS form")
+    queue.add_argument("results", type=Path, metavar="RESULTS", help="a model's results.json or its zip")
+    queue.add_argument("--limit", type=int, default=30, metavar="N", help="so many at most, 0: all (default 30)")
+    queue.add_argument("--json", action="store_true", help="print a list with all that is known of each")
+    queue.set_defaults(run=_queue)
+    check = _log_command(parts, "check", "what of a log does not fit, and what reviewers disagree about", _check)
     check.add_argument("--json", action="store_true", help="print it as JSON")
-    apply = _on_log(parts, "apply", "write the corrected labels", _apply)
+    apply = _log_command(parts, "apply", "write the corrected labels", _apply)
     apply.add_argument("--out", required=True, type=Path, metavar="FILE", help="the file to write")
-    report = _on_log(parts, "report", "write the corrected labels and what changed", _report)
+    report = _log_command(parts, "report", "write the corrected labels and what changed", _report)
     add = report.add_argument
     add("--out", required=True, type=Path, metavar="DIR", help="folder for corrected.json, changes.csv, report.html")
     add("--frames", type=Path, metavar="ROOT", help="root of the frames, for pictures (without: masks on grey)")
@@ -48,16 +52,7 @@ def register(commands) -> None:
         part.add_argument("--json", action="store_true", help="print what was done as JSON")
 
 
-def _add_queue(parts) -> None:
-    queue = parts.add_parser("queue", help="disagreements, the most likely label errors first")
-    queue.add_argument("gt", type=Path, metavar="GT", help="labels, JSON in YouTube-VIS form")
-    queue.add_argument("results", type=Path, metavar="RESULTS", help="a model's results.json or its zip")
-    queue.add_argument("--limit", type=int, default=30, metavar="N", help="so many at most, 0: all (default 30)")
-    queue.add_argument("--json", action="store_true", help="print a list with all that is known of each")
-    queue.set_defaults(run=_queue)
-
-
-def _on_log(parts, name: str, help: str, run) -> argparse.ArgumentParser:
+def _log_command(parts, name: str, help: str, run) -> argparse.ArgumentParser:
     part = parts.add_parser(name, help=help)
     part.add_argument("log", type=Path, metavar="LOG", help="decisions, JSON lines")
     part.add_argument("gt", type=Path, metavar="GT", help="the labels that were reviewed")
@@ -87,28 +82,29 @@ def _queue(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
+    from tevit.io import json as jsonfile
     from tevit.review import LogState, check_applicable, other_versions, read_log
     from tevit.review.decisions import to_line
 
-    log, data = read_log(args.log), _labels(args.gt)
+    log, data = read_log(args.log), jsonfile.read(args.gt)
     others = other_versions(log, data)
-    bad = [found for found in check_applicable(log, data) if not found.applicable]
+    bad = [item for item in check_applicable(log, data) if not item.applicable]
     disagreements = LogState(log).disagreements
     if args.json:
         content = {
             "decisions": len(log),
             "other_versions": others,
-            "unfit": [{"decision": json.loads(to_line(found.decision)), "reason": found.reason} for found in bad],
-            "disagreements": [[d.id for d in found.decisions] for found in disagreements],
+            "unfit": [{"decision": json.loads(to_line(item.decision)), "reason": item.reason} for item in bad],
+            "disagreements": [[d.id for d in item.decisions] for item in disagreements],
         }
         print(json.dumps(content))
     else:
         for version, count in others.items():
             print(f"{count} of {len(log)} decisions were made for another version of the labels ({version[:12]}…)")
-        for found in bad:
-            print(f"does not fit: {found}")
-        for found in disagreements:
-            print(f"disagreement: {found}")
+        for item in bad:
+            print(f"does not fit: {item}")
+        for item in disagreements:
+            print(f"disagreement: {item}")
         print(f"{args.log}: {len(log)} decisions, {len(log) - len(bad)} fit, {len(disagreements)} disagreements")
     return int(bool(others or bad or disagreements))
 
@@ -121,70 +117,53 @@ def _apply(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({**_summary(log, corrected), "file": str(args.out)}))
     else:
-        print(f"{args.out}: {_story(log, corrected)}")
-    return _code(corrected)
+        print(f"{args.out}: {len(corrected.applied)} of {len(log)} decisions applied")
+    return int(bool(corrected.left_out or corrected.disagreements))
 
 
 def _report(args: argparse.Namespace) -> int:
     from tevit.review.report import write_report
 
     log, corrected = _corrected(args)
-    made = write_report(args.out, args.gt, log, corrected, frames=args.frames, predictions=args.predictions)
-    for sentence in made.missing:
+    report = write_report(args.out, args.gt, log, corrected, frames=args.frames, predictions=args.predictions)
+    for sentence in report.missing:
         print(f"tevit: {sentence}", file=sys.stderr)
     if args.json:
-        print(json.dumps({**_summary(log, corrected), **_of_report(made)}))
-        return _code(corrected)
-    print(f"{args.gt}: {_story(log, corrected)}; {_differ(len(made.changes))}")
-    for model in made.models:
-        before, after = (100 * value for value in model.figures()["AP"])
-        print(f"{model.name}: AP {before:.1f} by the original labels, {after:.1f} by the corrected ones")
-    print(f"Written: {made.page}, changes.csv, corrected.json")
-    return _code(corrected)
-
-
-def _labels(path: Path) -> bytes:
-    from tevit.io import json as jsonfile
-
-    return jsonfile.read(path)
+        content = {
+            "files": [str(report.page), str(report.table), str(report.corrected)],
+            "changes": len(report.changes),
+            "models": {model.name: dict(model.figures()) for model in report.models},
+        }
+        print(json.dumps(_summary(log, corrected) | content))
+    else:
+        count = len(report.changes)
+        differ = "1 track differs" if count == 1 else f"{count} tracks differ"
+        print(f"{args.gt}: {len(corrected.applied)} of {len(log)} decisions applied; {differ}")
+        for model in report.models:
+            before, after = (100 * value for value in model.figures()["AP"])
+            print(f"{model.name}: AP {before:.1f} by the original labels, {after:.1f} by the corrected ones")
+        print(f"Written: {report.page}, changes.csv, corrected.json")
+    return int(bool(corrected.left_out or corrected.disagreements))
 
 
 def _corrected(args: argparse.Namespace) -> "tuple[list[Decision], Corrected]":
+    """The log and the corrected labels; what was left out is printed on standard error."""
+    from tevit.io import json as jsonfile
     from tevit.review import correct, read_log
 
     log = read_log(args.log)
-    corrected = correct(_labels(args.gt), log, only_fitting=args.only_fitting)
-    for found in corrected.left_out:
-        print(f"tevit: left out: {found}", file=sys.stderr)
-    for found in corrected.disagreements:
-        print(f"tevit: reviewers disagree, the label stays as it was: {found}", file=sys.stderr)
+    corrected = correct(jsonfile.read(args.gt), log, only_fitting=args.only_fitting)
+    for item in corrected.left_out:
+        print(f"tevit: left out: {item}", file=sys.stderr)
+    for item in corrected.disagreements:
+        print(f"tevit: reviewers disagree, the label stays as it was: {item}", file=sys.stderr)
     return log, corrected
-
-
-def _story(log: "list[Decision]", corrected: "Corrected") -> str:
-    return f"{len(corrected.applied)} of {len(log)} decisions applied"
-
-
-def _differ(count: int) -> str:
-    return "1 track differs" if count == 1 else f"{count} tracks differ"
 
 
 def _summary(log: "list[Decision]", corrected: "Corrected") -> dict:
     return {
         "decisions": len(log),
         "applied": len(corrected.applied),
-        "left_out": [{"id": found.decision.id, "reason": found.reason} for found in corrected.left_out],
-        "disagreements": [[d.id for d in found.decisions] for found in corrected.disagreements],
+        "left_out": [{"id": item.decision.id, "reason": item.reason} for item in corrected.left_out],
+        "disagreements": [[d.id for d in item.decisions] for item in corrected.disagreements],
     }
-
-
-def _of_report(made: "ReviewReport") -> dict:
-    return {
-        "files": [str(made.page), str(made.table), str(made.corrected)],
-        "changes": len(made.changes),
-        "models": {model.name: dict(model.figures()) for model in made.models},
-    }
-
-
-def _code(corrected: "Corrected") -> int:
-    return int(bool(corrected.left_out or corrected.disagreements))

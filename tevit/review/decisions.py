@@ -1,4 +1,4 @@
-"""What a reviewer decided, as small typed records: one decision a line of JSON, checked as it is read or made."""
+"""Decisions of reviewers as typed records: one line of JSON each, checked when read or created."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from tevit.results import RLE
 Verdict = Literal["label is right", "label is wrong", "both wrong", "unclear"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 TrackRef = int | str
-"""A track of the labels: an annotation's id, or the id of the decision that made it (added it or split it off)."""
+"""A track of the labels: an annotation's id, or the id of the decision that created it (added it or split it off)."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -33,7 +33,7 @@ class Mask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def rle(self) -> RLE:
-        """The same as the library has it."""
+        """The same as the library represents it."""
         return {"size": list(self.size), "counts": self.counts.encode()}
 
 
@@ -46,7 +46,7 @@ class Keep(_Action, frozen=True, tag="keep"):
 
 
 class AcceptMasks(_Action, frozen=True, tag="accept masks"):
-    """From frame `first` on, one mask a frame in place of the track's own; null: the object is not seen there."""
+    """From frame `first` on, one mask a frame replaces the track's own; null: the object is not visible there."""
 
     track: TrackRef
     first: int
@@ -70,13 +70,13 @@ class AddTrack(_Action, frozen=True, tag="add track"):
 
 
 class DeleteTrack(_Action, frozen=True, tag="delete track"):
-    """The annotation goes."""
+    """Remove the annotation."""
 
     track: TrackRef
 
 
 class DeleteFrames(_Action, frozen=True, tag="delete frames"):
-    """The track is not seen from frame `first` to `last`, both included."""
+    """Remove the masks from frame `first` to `last`, both included."""
 
     track: TrackRef
     first: int
@@ -87,7 +87,7 @@ class DeleteFrames(_Action, frozen=True, tag="delete frames"):
 
 
 class ChangeClass(_Action, frozen=True, tag="change class"):
-    """Another category."""
+    """Give the track another category."""
 
     track: TrackRef
     category_id: int
@@ -104,7 +104,7 @@ class MergeTracks(_Action, frozen=True, tag="merge tracks"):
 
 
 class SplitTrack(_Action, frozen=True, tag="split track"):
-    """Frames from `at` on become a track of their own, named by this decision's id."""
+    """Frames from `at` on become a new track, referenced by this decision's id."""
 
     track: TrackRef
     at: int
@@ -139,20 +139,20 @@ class ReplaceMask(_Action, frozen=True, tag="replace mask"):
 
 
 class MarkCrowd(_Action, frozen=True, tag="mark crowd"):
-    """The track is a crowd, which the metric ignores; or is none after all."""
+    """Mark the track as a crowd, which the metric ignores, or remove the mark."""
 
     track: TrackRef
     crowd: bool = True
 
 
 class Undo(_Action, frozen=True, tag="undo"):
-    """An earlier decision does not count any more."""
+    """Cancel an earlier decision."""
 
     decision: str
 
 
 class Redo(_Action, frozen=True, tag="redo"):
-    """An undone decision counts again."""
+    """Restore an undone decision."""
 
     decision: str
 
@@ -186,7 +186,7 @@ Action = (
 )
 ABOUT_DECISIONS = (Undo, Redo, Resolve)
 TRACK_CREATING = (AddTrack, SplitTrack)
-"""Actions that make a track, which is then named by the decision's id."""
+"""Actions that create a track, which is then referenced by the decision's id."""
 
 
 class PredictionRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -206,9 +206,9 @@ class PredictionRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One decision of one reviewer.
 
-    id: unique in the log. dataset: `content_hash` of the labels that the reviewer saw. tracks, prediction: what was
-    looked at. frames: first and last frame looked at, None for all. verdict: None for undo, redo and resolve only.
-    time: ISO 8601, UTC. Raises: ValueError for what contradicts itself.
+    id: unique in the log. dataset: `content_hash` of the labels that the reviewer saw. tracks, prediction: its subject.
+    frames: first and last frame concerned, None for all. verdict: None for undo, redo and resolve only. time: ISO 8601,
+    UTC. Raises: ValueError where the values contradict each other.
     """
 
     id: str
@@ -224,7 +224,14 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     time: str
 
     def __post_init__(self) -> None:
-        _check_texts(self)
+        if not _ID.fullmatch(self.id):
+            raise ValueError(f"expected an id of up to 64 letters, digits, - and _, got {self.id[:70]!r}")
+        if not _HASH.fullmatch(self.dataset):
+            raise ValueError(f"expected dataset as a SHA-256, 64 hexadecimal digits, got {self.dataset[:70]!r}")
+        if not self.reviewer.strip():
+            raise ValueError("expected a reviewer's name, got none")
+        if not _is_utc(self.time):
+            raise ValueError(f"expected a time in ISO 8601 and UTC like 2026-01-31T12:00:00Z, got {self.time[:40]!r}")
         if self.frames is not None:
             _check_range(*self.frames)
         if isinstance(self.action, ABOUT_DECISIONS) != (self.verdict is None):
@@ -235,7 +242,7 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 def name_of(action: Action) -> str:
-    """What the action is called in the log: "delete track"."""
+    """The action's name in the log, such as "delete track"."""
     return str(type(action).__struct_config__.tag)
 
 
@@ -251,7 +258,7 @@ def decide(
     frames: tuple[int, int] | None = None,
     note: str = "",
 ) -> Decision:
-    """A decision made now: with a new id and the present time."""
+    """A decision with a new id and the current time."""
     return Decision(
         id=secrets.token_hex(8),
         dataset=dataset,
@@ -273,7 +280,7 @@ def tracks_of(action: Action) -> tuple[TrackRef, ...]:
 
 
 def to_mask(rle: RLE | None) -> Mask | None:
-    """A mask of the library as decisions carry it."""
+    """A mask of the library in the form of decisions."""
     if rle is None:
         return None
     height, width = rle["size"]
@@ -281,7 +288,7 @@ def to_mask(rle: RLE | None) -> Mask | None:
 
 
 def to_line(decision: Decision) -> str:
-    """One line of JSON, without its end; the same decision always gives the same text."""
+    """One line of JSON without line break; equal decisions give equal text."""
     return msgspec.json.encode(decision).decode()
 
 
@@ -291,7 +298,7 @@ def from_line(line: bytes | str, where: str) -> Decision:
 
 
 def read_log(path: str | os.PathLike) -> list[Decision]:
-    """All decisions of a JSON lines file, in their order; empty lines are passed over.
+    """All decisions of a JSON lines file, in order; empty lines are skipped.
 
     Raises: OSError; ValueError with one sentence for each faulty line (the first ten of them).
     """
@@ -299,23 +306,23 @@ def read_log(path: str | os.PathLike) -> list[Decision]:
 
 
 def parse_log(data: bytes, name: str) -> list[Decision]:
-    """The same of bytes. name: how messages call them."""
-    found: dict[str, Decision] = {}
+    """The same from bytes. name: of the file, for messages."""
+    decisions: dict[str, Decision] = {}
     faults = []
     for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if not line.strip():
             continue
         try:
             decision = from_line(line, f"{name}, line {number}")
-            if decision.id in found:
+            if decision.id in decisions:
                 raise ValueError(f"{name}, line {number}: there is a decision {decision.id} before")
-            found[decision.id] = decision
+            decisions[decision.id] = decision
         except ValueError as error:
             faults.append(str(error))
     if faults:
         more = [f"and {len(faults) - 10} more faulty lines"] if len(faults) > 10 else []
         raise ValueError("\n".join(faults[:10] + more))
-    return list(found.values())
+    return list(decisions.values())
 
 
 def write_log(path: str | os.PathLike, log: Iterable[Decision]) -> None:
@@ -327,32 +334,23 @@ def write_log(path: str | os.PathLike, log: Iterable[Decision]) -> None:
 # --- checks
 
 
-def _check_texts(decision: Decision) -> None:
-    if not _ID.fullmatch(decision.id):
-        raise ValueError(f"expected an id of up to 64 letters, digits, - and _, got {decision.id[:70]!r}")
-    if not _HASH.fullmatch(decision.dataset):
-        raise ValueError(f"expected dataset as a SHA-256, 64 hexadecimal digits, got {decision.dataset[:70]!r}")
-    if not decision.reviewer.strip():
-        raise ValueError("expected a reviewer's name, got none")
-    if not _UTC.fullmatch(decision.time) or not _is_time(decision.time):
-        raise ValueError(f"expected a time in ISO 8601 and UTC like 2026-01-31T12:00:00Z, got {decision.time[:40]!r}")
-
-
-def _is_time(text: str) -> bool:
+def _is_utc(text: str) -> bool:
+    if not _UTC.fullmatch(text):
+        return False
     try:
         datetime.fromisoformat(text)
-        return True
-    except ValueError:
+    except ValueError:  # such as 30 February
         return False
+    return True
 
 
-def _check_masks(found: Sequence[Mask | None]) -> None:
-    if not found:
+def _check_masks(masks: Sequence[Mask | None]) -> None:
+    if not masks:
         raise ValueError("expected masks for one frame at least, got none")
-    present = [(frame, mask) for frame, mask in enumerate(found) if mask is not None]
+    present = [(frame, mask) for frame, mask in enumerate(masks) if mask is not None]
     checked = rle.check_texts([mask.counts for _, mask in present], [mask.size for _, mask in present])
     for i, fault in checked.faults.items():
-        raise ValueError(f"mask {present[i][0] + 1} of {len(found)}: {fault}")
+        raise ValueError(f"mask {present[i][0] + 1} of {len(masks)}: {fault}")
 
 
 def _check_frame(frame: int) -> None:

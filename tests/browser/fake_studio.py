@@ -1,11 +1,17 @@
 """The studio with a model that needs no weights: `python -m tests.browser.fake_studio`, from the checkout."""
 
+import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
+
+import gradio as gr
 
 from app.app import main
 from tests.app.fakes import FakePredictor
+
+LATE = 2.0
 
 
 def tell_of_outside(event: str, arguments: tuple) -> None:
@@ -31,7 +37,21 @@ def load(model: str) -> FakePredictor:
     return FakePredictor(seconds={"slow": 0.15}.get(behaviour, 0.01))
 
 
+postprocess = gr.Blocks.postprocess_data
+
+
+async def postprocess_late(page: gr.Blocks, block_fn: Any, predictions: Any, state: Any) -> list:
+    """The answer to a press on the class heart alone is sent LATE seconds late, after those to later presses."""
+    answer = await postprocess(page, block_fn, predictions, state)
+    text = str(answer)
+    if "Remove: class heart" in text and "Remove: missed" not in text:
+        await asyncio.sleep(LATE)
+    return answer
+
+
 if __name__ == "__main__":
     sys.addaudithook(tell_of_outside)
-    with patch("app.tabs.segment.run.Studio.warm"):  # these models need no torch, which takes seconds to import
+    # These models need no torch, which takes seconds to import.
+    warm = patch("app.tabs.segment.run.Studio.warm")
+    with warm, patch.object(gr.Blocks, "postprocess_data", postprocess_late):
         sys.exit(main(sys.argv[1:], load=load, grace=8.0))

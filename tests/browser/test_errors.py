@@ -16,6 +16,7 @@ from app.analysis.service import EvaluationService
 from app.projects.opening import bundled
 from app.projects.project import Project
 from tests.browser.conftest import Studio
+from tests.browser.fake_studio import LATE
 from tests.browser.test_compare import chosen, lane, matches, player
 from tests.browser.watched import watched
 from tevit.cli.main import main
@@ -126,6 +127,21 @@ def test_from_bar_to_chip_to_list_and_back(page: Page, comparison: Comparison):
     expect(bar(page, "types", f"missed, {B}")).to_have_attribute("aria-pressed", "false")
     chip(page, B).click()
     count(page, f"{every} errors")
+
+
+def test_an_answer_that_is_late_does_not_replace_a_newer_one(page: Page, comparison: Comparison):
+    """The server of the tests sends the answer to the first press LATE seconds late."""
+    bar(page, "classes", f"heart, {B}").click()
+    bar(page, "types", f"missed, {B}").click()
+    expect(chip(page, "missed")).to_be_visible()
+    place = list(comparison.categories.values()).index("heart")
+    left = len(select(comparison, Filter(model=B, types=("missed",), category=place)).rows)
+    for _ in range(2):
+        count(page, re.compile(f"^{left} of"))
+        expect(chip(page, "missed")).to_be_visible()
+        expect(chip(page, "class heart")).to_be_visible()
+        page.wait_for_timeout(1000 * LATE)
+    assert "missed" in address(page)["errors"][0]
 
 
 def test_outcomes_lenses_and_cells_filter(page: Page, comparison: Comparison):

@@ -451,7 +451,7 @@ def test_a_mapping_of_classes_is_another_evaluation(tmp_path):
 
 
 def test_nothing_heavy_is_loaded_to_open_a_project():
-    names = ["projects.project", "projects.videos", "deep_link"]
+    names = ["projects.project", "projects.opening", "deep_link"]
     names += [f"analysis.{name}" for name in "service comparison filter export matches thumbnails".split()]
     code = "; ".join(f"import app.{name}" for name in names)
     heavy = ("torch", "plotly", "cv2", "av", "gradio", "scipy")

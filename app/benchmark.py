@@ -130,9 +130,9 @@ def _open(gt: Path, predictions: Sequence[Path]) -> dict:
     project = open_project(gt, None, predictions)
     desk = EvaluationService()
     now = desk.open(project).wait()
-    if now.comparison is None:
-        raise ValueError(now.words)
-    findings = now.comparison
+    if now.result is None:
+        raise ValueError(now.message)
+    findings = now.result
     _ = views.error_types(findings), views.figures(findings), views.error_groups(findings)
     _ = views.below(findings, select(findings), 0)
     opened = time.perf_counter() - started

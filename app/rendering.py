@@ -3,14 +3,14 @@
 Values are escaped unless a template marks them `safe`.
 """
 
-import json
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 
 from app.tasks import TaskStatus
+from tevit.rendering import environment
 
 
 def render(name: str, /, **values: object) -> str:
@@ -24,17 +24,9 @@ def render(name: str, /, **values: object) -> str:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # Unlike jinja's `tojson` the text is escaped as any other, which suits attributes in double quotes.
-    environment.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
-    environment.filters |= {"duration": duration, "counted": counted, "pixels": pixels}
-    return environment
+    result = environment(Path(__file__).with_name("templates"))
+    result.filters |= {"duration": duration, "counted": counted, "pixels": pixels}
+    return result
 
 
 def progress(task: TaskStatus) -> str:

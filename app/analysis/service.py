@@ -7,16 +7,18 @@ import hashlib
 import json
 import logging
 import os
+import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import fields
+from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import IO
 
 import msgspec
 import numpy as np
@@ -31,6 +33,7 @@ from app.analysis.comparison import (
     StoredEvaluation,
 )
 from app.projects.project import Model, Project, map_categories
+from app.tasks import Runner, Task
 from tevit.download import home
 from tevit.evaluation.api import accumulate
 from tevit.evaluation.bootstrap import draw_weights, resample
@@ -43,12 +46,12 @@ from tevit.evaluation.overlaps import Overlaps, compute_overlaps
 from tevit.evaluation.parallel import usable_cores
 from tevit.io.files import atomic
 from tevit.io.ytvis import read_results
-from tevit.progress import Cancelled
+from tevit.progress import Cancelled, Progress
 
 log = logging.getLogger(__name__)
 
 FORMAT = 2  # of the stored file and of what its numbers mean: files of another format are computed again
-LIMIT = 2_000_000_000  # bytes of kept evaluations
+LIMIT = 2_000_000_000  # bytes of cache files
 MAX_OPEN = 6  # evaluations in memory: about 10 MB each for 300 videos
 MAX_COMPARISONS = 8  # sets of limits
 
@@ -146,254 +149,162 @@ def load(path: str | os.PathLike) -> StoredEvaluation:
         raise ValueError(f"{path}: not a stored evaluation: {error}") from error
 
 
-# --- in the background
-
-EvaluationState = Literal["running", "done", "cancelled", "failed", "nothing"]
-
-
-@dataclass(frozen=True)
-class EvaluationProgress:
-    """How far an opening is. state: "nothing" where there is nothing to measure by. share: done, of 1. words: what is
-    going on, what failed, or what is missing. comparison: where it is done."""
-
-    state: EvaluationState
-    share: float
-    words: str
-    comparison: Comparison | None = None
-
-    @property
-    def over(self) -> bool:
-        """Nothing more will come."""
-        return self.state != "running"
-
-
-class EvaluationTask:
-    """One project's evaluation under way, or done. May be used from any thread; several pages may watch it."""
-
-    def __init__(self, service: "EvaluationService", project: Project):
-        self._desk, self._project = service, project
-        self._lock = threading.Lock()
-        self._shares: dict[str, tuple[float, str]] = {}
-        self._now = EvaluationProgress("running", 0.0, "opening")
-        self._watchers = 0
-        self._stop = threading.Event()
-        self._over = threading.Event()
-
-    @property
-    def now(self) -> EvaluationProgress:
-        """How far it is."""
-        return self._now
-
-    def wait(self, seconds: float | None = None) -> EvaluationProgress:
-        """Until it is over, or so long."""
-        self._over.wait(seconds)
-        return self._now
-
-    def join(self) -> None:
-        """One more page watches."""
-        with self._lock:
-            self._watchers += 1
-
-    def leave(self) -> None:
-        """A page no longer watches; without any watcher the task is cancelled."""
-        with self._lock:
-            self._watchers -= 1
-            last = self._watchers <= 0
-        if last:
-            self.cancel()
-
-    def cancel(self) -> None:
-        """Stop the work, for everybody; what is done stays."""
-        if not self._over.is_set():
-            self._stop.set()
-
-    @property
-    def stopping(self) -> bool:
-        """Whether it was cancelled, or will be in a moment."""
-        return self._stop.is_set()
-
-    def run(self) -> None:
-        """Do the work, in the caller's thread."""
-        try:
-            self._now = self._work()
-        except Cancelled:
-            self._now = EvaluationProgress("cancelled", self._now.share, "cancelled")
-        except (OSError, ValueError, MemoryError) as error:
-            self._now = EvaluationProgress("failed", self._now.share, str(error) or "not enough memory")
-        except Exception:
-            log.exception("evaluating %s failed", self._project.name)
-            self._now = EvaluationProgress(
-                "failed", self._now.share, "The evaluation failed; the server's log says why."
-            )
-        finally:
-            self._over.set()
-
-    def _work(self) -> EvaluationProgress:
-        project = self._project
-        if not project.has_truth or not project.models:
-            return EvaluationProgress("nothing", 1.0, lacks(project))
-        processes = max(1, usable_cores() // len(project.models))
-        with ThreadPoolExecutor(min(usable_cores(), len(project.models))) as pool:
-            jobs = [pool.submit(self._model, model, processes) for model in project.models]
-            import_module("scipy.optimize")  # half a second, which else the first move of the cut-off takes
-            try:
-                kept = [job.result() for job in jobs]
-            except BaseException:
-                self._stop.set()  # one that failed ends the others
-                raise
-        models = [ModelAnalysis.of(model.name, found) for model, found in zip(project.models, kept, strict=True)]
-        return EvaluationProgress("done", 1.0, "", Comparison(project, tuple(models)))
-
-    def _model(self, model: Model, processes: int) -> StoredEvaluation:
-        def report(stage: str, share: float) -> None:
-            if self._stop.is_set():
-                raise Cancelled
-            self._tell(model.name, stage, share)
-
-        found = self._desk.kept(self._project, model, processes, report)
-        self._tell(model.name, "done", 1.0)
-        return found
-
-    def _tell(self, name: str, stage: str, share: float) -> None:
-        with self._lock:
-            self._shares[name] = share, f"{name}: {stage}"
-            shares = [found for found, _ in self._shares.values()]
-            words = min(self._shares.values())[1]
-            if not self._over.is_set():
-                self._now = EvaluationProgress("running", sum(shares) / len(self._project.models), words)
-
-
-def lacks(project: Project) -> str:
-    """What a project without errors to show is missing."""
-    if not project.models:
-        return "Errors need predictions: name a model's results."
-    return "Errors need ground truth: name a data set with annotations."
+# --- evaluations of all pages
 
 
 class EvaluationService:
-    """All evaluations of this server. folder: where they are kept; by default below $TEVIT_HOME. inside: work in this
-    process instead of another one, for tests."""
+    """All evaluations of this server; several pages may share one.
 
-    def __init__(self, folder: Path | None = None, limit: int = LIMIT, inside: bool = False):
+    folder: of the cache files; by default below $TEVIT_HOME. limit: bytes of cache files. in_process: evaluate in this
+    process instead of a subprocess, for tests.
+    """
+
+    def __init__(self, folder: Path | None = None, limit: int = LIMIT, in_process: bool = False):
         self.folder = folder or home() / "cache" / "findings"
-        self._limit, self._inside = limit, inside
+        self._limit, self._in_process = limit, in_process
+        self._runner = Runner(workers=MAX_OPEN, name="evaluation")
         self._lock = threading.Lock()
-        self._openings: dict[tuple, EvaluationTask] = {}
-        self._open: LRUCache[str, StoredEvaluation] = LRUCache(MAX_OPEN)
+        self._tasks: dict[tuple, Task[Comparison]] = {}
+        self._stored: LRUCache[str, StoredEvaluation] = LRUCache(MAX_OPEN)
         self._comparisons: LRUCache[tuple, Comparison] = LRUCache(MAX_COMPARISONS)
-        self._working: dict[str, threading.Lock] = {}
+        self._path_locks: dict[str, threading.Lock] = {}
 
-    def open(self, project: Project) -> EvaluationTask:
-        """Begin, or join what goes on or is done already."""
+    def open(self, project: Project) -> Task[Comparison]:
+        """Start a project's evaluation, or join the one that runs or is done. The caller `leave`s the task.
+
+        Without ground truth or models the task is done, without a result, and its message says what is missing.
+        """
         key = (str(project.folder), *(self.path(project, model).name for model in project.models))
         with self._lock:
-            opening = self._openings.get(key)
-            fresh = opening is None or opening.stopping or opening.now.state == "failed"
+            task = self._tasks.get(key)
+            fresh = task is None or task.stopping or task.status().state == "failed"
             if fresh:
-                opening = self._openings[key] = EvaluationTask(self, project)
-                self._forget()
-        assert opening is not None
-        opening.join()
-        if fresh:
-            threading.Thread(target=opening.run, name="evaluation", daemon=True).start()
-        return opening
+                task = Task(project.name, partial(self._evaluate, project), unit="share", cancel_message="cancelled")
+                self._tasks[key] = task
+                over = [key for key, other in self._tasks.items() if other.over]
+                for old in over[: max(0, len(over) - MAX_OPEN)]:
+                    del self._tasks[old]
+        assert task is not None
+        task.join()
+        if not project.models:
+            task.finish("done", "Errors need predictions: name a model's results.")
+        elif not project.has_truth:
+            task.finish("done", "Errors need ground truth: name a data set with annotations.")
+        elif fresh:
+            task.progress("opening", 0, 1)
+            self._runner.submit(task)
+        return task
+
+    def _evaluate(self, project: Project, progress: Progress) -> Comparison:
+        """All models at the same time. Raises: what `load_or_evaluate` raises."""
+        shares: dict[str, tuple[float, str]] = {}
+        lock, failed = threading.Lock(), threading.Event()
+        processes = max(1, usable_cores() // len(project.models))
+
+        def evaluate(model: Model) -> StoredEvaluation:
+            def report(stage: str, share: float) -> None:
+                if failed.is_set():
+                    raise Cancelled
+                with lock:
+                    shares[model.name] = share, f"{model.name}: {stage}"
+                    done = sum(share for share, _ in shares.values()) / len(project.models)
+                    progress(min(shares.values())[1], round(1000 * done), 1000)
+
+            stored = self.load_or_evaluate(project, model, processes, report)
+            report("done", 1.0)
+            return stored
+
+        with ThreadPoolExecutor(min(usable_cores(), len(project.models))) as pool:
+            jobs = [pool.submit(evaluate, model) for model in project.models]
+            import_module("scipy.optimize")  # half a second, which else the first move of the score threshold takes
+            try:
+                stored = [job.result() for job in jobs]
+            except BaseException:
+                failed.set()  # ends the others
+                raise
+        models = [ModelAnalysis.of(model.name, own) for model, own in zip(project.models, stored, strict=True)]
+        return Comparison(project, tuple(models))
 
     def with_limits(self, comparison: Comparison, limits: Limits, cutoff: float) -> Comparison:
-        """At other limits, the same object for everybody who asks for the same. Raises: ValueError."""
+        """At other limits; the same object for every caller with the same arguments. Raises: ValueError."""
         at = limits, cutoff
         key = (str(comparison.project.folder), *(id(m.stored) for m in comparison.models), *at)
         with self._lock:
             if key in self._comparisons:
                 return self._comparisons[key]
-            # What another choice of models has worked out already. Cache's own lookup, since LRUCache's would count
-            # every comparison that is looked through as used.
+            # What another choice of models has computed already. Cache's own lookup, since LRUCache's would count every
+            # comparison that is looked through as used.
             comparisons = [Cache.__getitem__(self._comparisons, other) for other in self._comparisons]
-            known = {
-                id(m.stored): m
-                for found in comparisons
-                for m in found.models
-                if (m.limits, m.cutoff) == (limits, cutoff)
-            }
-        found = comparison.with_limits(limits, cutoff, known)
+            computed = {id(m.stored): m for other in comparisons for m in other.models if at == (m.limits, m.cutoff)}
+        result = comparison.with_limits(limits, cutoff, computed)
         with self._lock:
-            self._comparisons[key] = found
-        return found
+            self._comparisons[key] = result
+        return result
 
     def close(self) -> None:
-        """Stop everything."""
-        with self._lock:
-            openings = list(self._openings.values())
-        for opening in openings:
-            opening.cancel()
-        for opening in openings:
-            opening.wait(5)
-
-    def _forget(self) -> None:
-        over = [key for key, opening in self._openings.items() if opening.now.over]
-        for key in over[: max(0, len(over) - MAX_OPEN)]:
-            del self._openings[key]
+        """Cancel all evaluations."""
+        self._runner.close()
 
     def path(self, project: Project, model: Model) -> Path:
-        """Where a model's evaluation is kept."""
+        """The cache file of a model's evaluation."""
         truth = project.truth.sha256 if project.truth else ""
         classes = sorted((model.categories or {}).items()) if model.categories is not None else None
         text = json.dumps([FORMAT, truth, model.file.sha256, classes])
         return self.folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.npz"
 
-    def kept(self, project: Project, model: Model, processes: int, report: ProgressCallback) -> StoredEvaluation:
-        """A model's evaluation, from memory, from disk, or made. report(stage, share): may raise to stop.
+    def load_or_evaluate(
+        self, project: Project, model: Model, processes: int, report: ProgressCallback
+    ) -> StoredEvaluation:
+        """A model's evaluation, from memory, from disk, or computed. report(stage, share): may raise to stop.
 
         Raises: OSError, ValueError; and what `report` raises.
         """
         assert project.truth is not None
         path = self.path(project, model)
         with self._lock:
-            turn = self._working.setdefault(path.name, threading.Lock())
-        while not turn.acquire(timeout=0.1):
+            path_lock = self._path_locks.setdefault(path.name, threading.Lock())
+        while not path_lock.acquire(timeout=0.1):
             report("waiting", 0.0)
         try:
-            found = self._recall(path)
-            if found is None:
-                order = EvaluationRequest(project.truth.path, model.file.path, model.categories, str(path), processes)
-                (evaluate_here if self._inside else evaluate_in_subprocess)(order, report)
-                found = load(path)
-                self._make_room(path)
+            stored = self._recall(path)
+            if stored is None:
+                request = EvaluationRequest(project.truth.path, model.file.path, model.categories, str(path), processes)
+                (evaluate_here if self._in_process else evaluate_in_subprocess)(request, report)
+                stored = load(path)
+                self._evict(path)
             with self._lock:
-                self._open[path.name] = found
-            return found
+                self._stored[path.name] = stored
+            return stored
         finally:
-            turn.release()
+            path_lock.release()
 
     def _recall(self, path: Path) -> StoredEvaluation | None:
+        """From memory or disk; None where it is in neither or the file is damaged."""
         with self._lock:
-            if path.name in self._open:
-                return self._open[path.name]
+            if path.name in self._stored:
+                return self._stored[path.name]
         try:
-            found = load(path)
+            stored = load(path)
             path.touch()
-            return found
+            return stored
         except OSError:
             return None
         except ValueError as error:
             log.warning("%s", error)
             return None
 
-    def _make_room(self, newest: Path) -> None:
-        """The least recently used go until the limit is kept."""
-        files = sorted(_kept(self.folder), key=lambda file: file[1].st_mtime)
+    def _evict(self, newest: Path) -> None:
+        """Delete the least recently used files until the rest is within the limit."""
+        files: list[tuple[Path, os.stat_result]] = []
+        for file in self.folder.glob("[!.]*.npz"):  # names of unfinished files begin with a dot
+            with suppress(FileNotFoundError):  # another process may have deleted it meanwhile
+                files.append((file, file.stat()))
         size = sum(stat.st_size for _, stat in files)
-        for file, stat in files:
+        for file, stat in sorted(files, key=lambda file: file[1].st_mtime):
             if size <= self._limit or file == newest:
                 return
             size -= stat.st_size
             file.unlink(missing_ok=True)
-
-
-def _kept(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Whole files: names of those being written begin with a dot. Others may take one away meanwhile."""
-    for file in folder.glob("[!.]*.npz"):
-        with suppress(FileNotFoundError):
-            yield file, file.stat()
 
 
 # --- the process of an evaluation
@@ -404,25 +315,29 @@ _WEIGHTS = {"reading": (0.0, 0.05), "measuring masks": (0.05, 0.5)}
 
 
 def _share(stage: str, done: int, total: int) -> float:
-    """Of the whole work: masks take half of it."""
+    """Of the whole evaluation, in [0, 1]: masks take half of it."""
     start, width = _WEIGHTS.get(stage, (0.5, 0.5))
     return start + width * done / max(total, 1)
 
 
-def evaluate_here(order: EvaluationRequest, report: ProgressCallback) -> None:
-    evaluate_into(order, lambda stage, done, total: report(stage, _share(stage, done, total)))
+def evaluate_here(request: EvaluationRequest, report: ProgressCallback) -> None:
+    """Evaluate in this process. Raises: see `evaluate_into`."""
+    evaluate_into(request, lambda stage, done, total: report(stage, _share(stage, done, total)))
 
 
-def evaluate_in_subprocess(order: EvaluationRequest, report: ProgressCallback) -> None:
-    """Raises: ValueError with the process's own sentence."""
+def evaluate_in_subprocess(request: EvaluationRequest, report: ProgressCallback) -> None:
+    """Evaluate in a process of its own: pages stay responsive, cancelling ends it, its memory is freed.
+
+    Raises: ValueError with the process's own sentence; and what `report` raises.
+    """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", f"{__package__}.service"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
         assert process.stdin is not None and process.stdout is not None
         try:
-            process.stdin.write(msgspec.json.encode(order))
+            process.stdin.write(msgspec.json.encode(request))
             process.stdin.close()
-            error = _listen(process, report)
+            error = _forward(process.stdout, report)
         except BaseException:
             process.kill()
             raise
@@ -430,31 +345,27 @@ def evaluate_in_subprocess(order: EvaluationRequest, report: ProgressCallback) -
         raise ValueError(error or f"the evaluation ended with code {process.returncode}")
 
 
-def _listen(process: "subprocess.Popen[bytes]", report: ProgressCallback) -> str:
-    """Forward progress events; returns the error message or "". `report` is called often, so that it can stop."""
-    assert process.stdout is not None
-    last = threading.Event()
-    lines: list[bytes] = []
-    stream = process.stdout
+def _forward(stream: IO[bytes], report: ProgressCallback) -> str:
+    """Forward the process's progress; returns its error message or ""."""
+    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
     def read() -> None:
         for line in stream:
-            lines.append(line)
-        last.set()
+            lines.put(line)
+        lines.put(b"")
 
     threading.Thread(target=read, daemon=True).start()
-    seen, stage, share = 0, "starting", 0.0
+    stage, share = "starting", 0.0
     while True:
-        over = last.wait(0.05)
-        for line in lines[seen:]:
-            seen += 1
-            said = json.loads(line)
-            if "error" in said:
-                return str(said["error"])
-            stage, share = said["stage"], _share(said["stage"], said["done"], said["total"])
-        report(stage, share)
-        if over and seen == len(lines):
-            return ""
+        with suppress(queue.Empty):
+            line = lines.get(timeout=0.05)
+            if not line:
+                return ""
+            event = json.loads(line)
+            if "error" in event:
+                return str(event["error"])
+            stage, share = event["stage"], _share(event["stage"], event["done"], event["total"])
+        report(stage, share)  # often, also without a new line, so that it can stop
 
 
 def main() -> int:

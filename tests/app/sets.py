@@ -46,7 +46,7 @@ def predictions(folder: Path, name: str, tracks: list[tuple[int, int, float, lis
 
 def evaluated(project: Project, folder: Path) -> Comparison:
     """In this process."""
-    now = EvaluationService(folder, inside=True).open(project).wait(60)
-    assert now.state == "done", now.words
-    assert now.comparison is not None
-    return now.comparison
+    now = EvaluationService(folder, in_process=True).open(project).wait(60)
+    assert now.state == "done", now.message
+    assert now.result is not None
+    return now.result

@@ -6,7 +6,7 @@ from html import unescape
 
 import pytest
 
-from app.rendering import duration, note, problem, progress, render
+from app.rendering import duration, note, notices, problem, progress
 from app.tabs.compare import views
 from app.tasks import TaskStatus
 from tests.app.markup import read
@@ -16,14 +16,14 @@ RUNNING = TaskStatus("running", "segmenting", 34, 67, rate=1.24, seconds_left=26
 
 def test_names_and_messages_are_escaped():
     name = '<img src=x onerror="alert(1)">&'
-    html = views.evaluating(f"{name}: reading", 0.5)
+    html = progress(TaskStatus("running", f"{name}: reading", 500, 1000, "share"))
     assert "<img" not in html and "&lt;img" in html and "50 %" in html
     assert "<img" not in views.matches(name, [], None)
-    assert "<img" not in views.notices([name])
+    assert "<img" not in notices([name])
 
 
 def test_json_in_an_attribute_survives_escaping():
-    html = render("compare/notices.html", sentences=[json.dumps({"a": '"<b>'})])
+    html = notices([json.dumps({"a": '"<b>'})])
     assert json.loads(unescape(html.split(">")[1].split("</p")[0])) == {"a": '"<b>'}
 
 

@@ -26,7 +26,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     made.predictions(here, "other.json", [(9, 1, 0.8, STILL)])
     first = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "b.json", [(1, 1, 0.9, STILL)])])
     return Workspace(
-        first, EvaluationService(tmp_path / "findings", inside=True), ThumbnailCache(), AllowedFolders.of([here])
+        first, EvaluationService(tmp_path / "findings", in_process=True), ThumbnailCache(), AllowedFolders.of([here])
     )
 
 
@@ -86,7 +86,7 @@ def test_of_many_data_sets_the_oldest_lets_go_of_what_it_has_read(workspace: Wor
 
 def test_two_pages_share_the_evaluation(workspace: Workspace):
     one, two = (workspace.evaluations.open(workspace.of(asks(page))) for page in ("one", "two"))
-    assert one is two and one.wait(60).comparison is not None
+    assert one is two and one.wait(60).result is not None
 
 
 def test_a_mapping_by_name_is_offered_with_a_button_and_can_be_undone(workspace: Workspace, tmp_path: Path):

@@ -58,7 +58,7 @@ def project(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="module")
 def comparison(page: Page, studio: Studio, project: Project) -> Comparison:
     """What the server has worked out, read from where it keeps it: it is there once the page shows it."""
-    found = EvaluationService(studio.home / "cache" / "findings", inside=True).open(project).wait(60).comparison
+    found = EvaluationService(studio.home / "cache" / "findings", in_process=True).open(project).wait(60).result
     assert found is not None
     return found
 

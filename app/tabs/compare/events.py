@@ -19,6 +19,8 @@ from app.player.component import Layer, Layout, Pane, PlayerView, payload, read_
 from app.player.proxy import dataset_frames
 from app.player.routes import ViewRegistry
 from app.projects.project import Project
+from app.rendering import notices as marked
+from app.rendering import progress
 from app.tabs.compare import views as panels
 from app.tabs.compare.layout import ADDRESS, NONE, CompareComponents, build_layout
 from app.tabs.datasets.views import notices
@@ -89,7 +91,7 @@ class _CompareTab:
         try:
             view = from_query(urlencode(items))
         except ValueError as error:
-            return gr.skip(), panels.notices([str(error)])
+            return gr.skip(), marked([str(error)])
         page = self._page(request)
         page.view = page.view if view.video is None else view
         wanted = named or ("compare" if view.video is not None else "errors" if dict(items).get("errors") else "")
@@ -132,18 +134,18 @@ class _CompareTab:
             page.view, page.key = _valid(page.project, view), None
             yield await asyncio.to_thread(self._shown, page)
         except (ValueError, OSError) as error:
-            yield {self.components.notices: panels.notices([str(error)])}
+            yield {self.components.notices: marked([str(error)])}
             raise toast(str(error)) from error
         opening = self.workspace.evaluations.open(page.project)
         try:
-            while not opening.now.over:
-                yield {self.components.matches: panels.evaluating(opening.now.words, opening.now.share)}
+            while not (now := opening.status()).over:
+                yield {self.components.matches: progress(now)}
                 await asyncio.sleep(TICK)
         finally:
             opening.leave()
-        page.comparison = opening.now.comparison
+        page.comparison = now.result
         if page.comparison is None:
-            yield {self.components.matches: panels.notices([opening.now.words])}
+            yield {self.components.matches: marked([now.message])}
             return
         yield await asyncio.to_thread(self._measured, page)
 
@@ -387,7 +389,7 @@ def _keys(page: ComparePage, line: MatchRow) -> list[list[int]]:
 def _notices(page: ComparePage) -> str:
     """What there is to know; also that a link is for another data set."""
     missing = f"This link is for the data set {page.missing}, which is not open here: open it under “data set”."
-    return panels.notices([missing] if page.missing else []) + notices(page.project)
+    return marked([missing] if page.missing else []) + notices(page.project)
 
 
 def _valid(project: Project, view: View) -> View:

@@ -19,16 +19,6 @@ def label(row: VideoRow, model: int = 0) -> str:
     return ", ".join(words)
 
 
-def notices(sentences: Sequence[str]) -> str:
-    """What is missing or odd about the files."""
-    return render("compare/notices.html", sentences=sentences)
-
-
-def evaluating(message: str, share: float) -> str:
-    """How far an evaluation is. share: in [0, 1]."""
-    return render("compare/evaluating.html", message=message, share=share)
-
-
 def matches(name: str, lines: Sequence[MatchRow], selected: str | None) -> str:
     """A row for each match, missed truth and prediction without a truth; a row is a button with its key."""
     errors = sum(line.type not in ("correct", "ignored") for line in lines)

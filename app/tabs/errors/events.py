@@ -12,8 +12,8 @@ import gradio as gr
 from app import deep_link as view
 from app.analysis.comparison import Comparison
 from app.analysis.filter import NONE, merged, without
-from app.analysis.service import EvaluationTask
 from app.projects.project import Project
+from app.rendering import problem
 from app.tabs.datasets.views import notices
 from app.tabs.errors import views as panels
 from app.tabs.errors.layout import ADDRESS, NOBODY, ErrorsComponents, build_layout
@@ -28,6 +28,7 @@ from app.tabs.errors.routes import (
     to_address,
     to_query,
 )
+from app.tasks import Task
 from app.workspace import QUIET, TICK, Pages, Updates, Workspace
 
 BRUSHES: Mapping[str, Mapping[str, str]] = {"scores": {"x": "scores"}, "lengths": {"x": "lengths", "y": "ious"}}
@@ -101,20 +102,20 @@ class _ErrorsTab:
         finally:
             opening.leave()
 
-    async def _evaluating(self, opening: EvaluationTask) -> AsyncIterator[Updates]:
-        """How far it is."""
-        while not (now := opening.now).over:
-            yield {self.components.state: panels.progress(now.share, now.words)}
+    async def _evaluating(self, task: Task[Comparison]) -> AsyncIterator[Updates]:
+        """Show the progress until it is over."""
+        while not (now := task.status()).over:
+            yield {self.components.state: panels.progress(now)}
             await asyncio.sleep(TICK)
 
-    async def _evaluated(self, opening: EvaluationTask, page: ErrorsPage) -> AsyncIterator[Updates]:
-        now, components = opening.now, self.components
-        if now.comparison is None:
+    async def _evaluated(self, task: Task[Comparison], page: ErrorsPage) -> AsyncIterator[Updates]:
+        now, components = task.status(), self.components
+        if now.result is None:
             failed = now.state == "failed"
-            said = panels.problem(now.words) if failed else panels.sentence(now.words, now.state == "cancelled")
-            yield {components.state: said}
+            message = problem(now.message) if failed else panels.sentence(now.message, now.state == "cancelled")
+            yield {components.state: message}
             return
-        page.whole = now.comparison
+        page.whole = now.result
         if not await asyncio.to_thread(self._fits, page):
             page.chosen = from_address("", [model.name for model in page.project.models])
         async for updates in self._anew(page):
@@ -163,7 +164,7 @@ class _ErrorsTab:
                     return
                 yield {part: gr.HTML(await asyncio.to_thread(draw, page), turn=turn)}
         except ValueError as error:
-            yield {components.state: panels.problem(str(error))}
+            yield {components.state: problem(str(error))}
 
     def _comparison(self, page: ErrorsPage) -> Comparison:
         assert page.whole is not None
@@ -220,7 +221,7 @@ class _ErrorsTab:
                 page.chosen = change(page.chosen)
                 page.turn += 1
         except (TypeError, ValueError) as error:
-            yield {self.components.state: panels.problem(str(error))}
+            yield {self.components.state: problem(str(error))}
             return
         mine = page.chosen
         await asyncio.sleep(PAUSE)

@@ -203,7 +203,7 @@ def _content(workspace: Workspace, project: Project, name: str, query: str) -> s
     chosen = from_query(query)
     opening = workspace.evaluations.open(project)
     try:
-        whole = opening.wait(_PATIENCE).comparison
+        whole = opening.wait(_PATIENCE).result
     finally:
         opening.leave()
     if whole is None:

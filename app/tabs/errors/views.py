@@ -14,6 +14,7 @@ from app.analysis.filter import Selection, as_json, chips
 from app.analysis.thumbnails import HEIGHT, WIDTH, filmstrip_frames
 from app.rendering import render
 from app.tabs.errors.routes import ViewSettings, to_query
+from app.tasks import TaskStatus
 from tevit.evaluation import charts
 from tevit.evaluation.bootstrap import Interval
 from tevit.evaluation.charts import ACCENT, MODEL_COLOURS, TYPE_COLOURS, Bars, ConfusionMatrix, Histogram, Line, Points
@@ -31,19 +32,14 @@ _MANY = 16  # classes: from here on the cells of the confusion matrix are too sm
 _TABLE_STEP = 10  # of the points of a line, every tenth stands in its table
 
 
-def progress(share: float, message: str) -> str:
-    """How far the evaluation is. share: in [0, 1]."""
-    return render("errors/state.html", kind="progress", percent=round(100 * share), message=message)
+def progress(task: TaskStatus) -> str:
+    """The state of an evaluation that runs."""
+    return render("errors/state.html", kind="progress", task=task)
 
 
 def sentence(message: str, again: bool = False) -> str:
     """Why there is nothing to see. again: with a button that starts another evaluation."""
     return render("errors/state.html", kind="sentence", message=message, again=again)
-
-
-def problem(message: str) -> str:
-    """What failed."""
-    return render("errors/state.html", kind="problem", message=message)
 
 
 # --- kinds of charts

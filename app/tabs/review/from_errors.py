@@ -19,9 +19,9 @@ def picked(desk: EvaluationService, reviewing: Reviewing, query: str) -> tuple[t
         now = opening.wait(PATIENCE)
     finally:
         opening.leave()
-    if now.comparison is None:
-        raise ValueError(f"The list of errors is not there: {now.words}")
-    findings = selected_models(desk, now.comparison, chosen)
+    if now.result is None:
+        raise ValueError(f"The list of errors is not there: {now.message}")
+    findings = selected_models(desk, now.result, chosen)
     questions = reviewing.listed(findings, sorted_selection(findings, chosen).rows.tolist())
     words = ", ".join(chip.words for chip in chips(findings, chosen.filter)) or "all"
     return questions, f"Errors: {words}"

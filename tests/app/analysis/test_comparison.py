@@ -44,8 +44,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def shapes(home: Path) -> Comparison:
     """The bundled set, worked out in other processes as in the studio."""
     now = EvaluationService().open(open_project()).wait(120)
-    assert now.state == "done" and now.comparison is not None, now.words
-    return now.comparison
+    assert now.state == "done" and now.result is not None, now.message
+    return now.result
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict | list:
@@ -343,25 +343,25 @@ def test_what_is_kept_is_shared_and_not_made_twice(tmp_path, monkeypatch):
     gt = made.truth(tmp_path)
     a = made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL), (1, 2, 0.8, ASIDE), (2, 1, 0.5, AWAY)])
     project = open_project(gt, None, [a], tmp_path / "project")
-    service = EvaluationService(tmp_path / "kept", inside=True)
+    service = EvaluationService(tmp_path / "kept", in_process=True)
     first, second = service.open(project), service.open(project)
-    assert first is second and first.wait(30).comparison is not None
+    assert first is second and first.wait(30).result is not None
     monkeypatch.setattr("app.analysis.service.evaluate_here", lambda *_: pytest.fail("made twice"))
-    again = EvaluationService(tmp_path / "kept", inside=True).open(open_project(folder=tmp_path / "project")).wait(30)
-    assert again.comparison is not None and first.now.comparison is not None
-    assert again.comparison.figures == first.now.comparison.figures
-    assert [again.comparison.row(i) for i in range(6)] == [first.now.comparison.row(i) for i in range(6)]
+    reopened = open_project(folder=tmp_path / "project")
+    again = EvaluationService(tmp_path / "kept", in_process=True).open(reopened).wait(30).result
+    computed = first.status().result
+    assert again is not None and computed is not None
+    assert again.figures == computed.figures
+    assert [again.row(i) for i in range(6)] == [computed.row(i) for i in range(6)]
     limits = Limits(positive=0.2)
-    assert service.with_limits(first.now.comparison, limits, 0.1) is service.with_limits(
-        first.now.comparison, limits, 0.1
-    )
+    assert service.with_limits(computed, limits, 0.1) is service.with_limits(computed, limits, 0.1)
 
 
 def test_the_limits_used_last_stay_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr("app.analysis.service.MAX_COMPARISONS", 2)
     project = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
-    service = EvaluationService(tmp_path / "kept", inside=True)
-    whole = service.open(project).wait(30).comparison
+    service = EvaluationService(tmp_path / "kept", in_process=True)
+    whole = service.open(project).wait(30).result
     assert whole is not None
     first, second = (service.with_limits(whole, Limits(positive=at), 0.0) for at in (0.2, 0.3))
     assert service.with_limits(whole, Limits(positive=0.2), 0.0) is first
@@ -379,7 +379,7 @@ def test_a_broken_file_in_the_cache_is_made_anew(tmp_path):
 
 
 def test_the_oldest_go_where_too_much_is_kept(tmp_path):
-    service = EvaluationService(tmp_path / "kept", limit=1, inside=True)
+    service = EvaluationService(tmp_path / "kept", limit=1, in_process=True)
     for score in (0.1, 0.2):
         a = made.predictions(tmp_path, "a.json", [(1, 1, score, STILL)])
         assert service.open(open_project(made.truth(tmp_path), None, [a])).wait(30).state == "done"
@@ -393,7 +393,7 @@ def test_making_room_leaves_alone_what_another_is_writing_or_has_taken_away(tmp_
     writing.write_bytes(b"half")
     gone.symlink_to(tmp_path / "nowhere")  # listed, but no longer there when its size is asked for
     project = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
-    assert EvaluationService(kept, limit=1, inside=True).open(project).wait(30).state == "done"
+    assert EvaluationService(kept, limit=1, in_process=True).open(project).wait(30).state == "done"
     assert writing.exists() and gone.is_symlink()
 
 
@@ -406,7 +406,7 @@ def test_what_fails_is_one_sentence_and_may_be_tried_again(tmp_path):
     service = EvaluationService(tmp_path / "kept")
     opening = service.open(project)
     now = opening.wait(60)
-    assert now.state == "failed" and "prediction 1 (video 1), frame 3" in now.words
+    assert now.state == "failed" and "prediction 1 (video 1), frame 3" in now.message
     assert service.open(project) is not opening
     service.close()
 
@@ -420,11 +420,11 @@ def test_work_stops_when_the_last_page_leaves(tmp_path, monkeypatch):
             turns.append(report("measuring masks", 0.1) or 0)
 
     monkeypatch.setattr("app.analysis.service.evaluate_here", endless)
-    service = EvaluationService(tmp_path / "kept", inside=True)
+    service = EvaluationService(tmp_path / "kept", in_process=True)
     opening = service.open(project)
     assert service.open(project) is opening
     opening.leave()
-    assert opening.wait(0.1).state == "running" and opening.now.words == "a: measuring masks"
+    assert opening.wait(0.1).state == "running" and opening.status().stage == "a: measuring masks"
     opening.leave()
     assert opening.wait(10).state == "cancelled" and turns
     assert service.open(project) is not opening
@@ -435,8 +435,8 @@ def test_work_stops_when_the_last_page_leaves(tmp_path, monkeypatch):
 def test_errors_say_what_they_lack(tmp_path, what):
     a = made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])
     project = open_project(predictions=[a]) if what == "ground truth" else open_project(made.truth(tmp_path))
-    now = EvaluationService(tmp_path / "kept", inside=True).open(project).wait(10)
-    assert now.state == "nothing" and now.words.startswith(f"Errors need {what}")
+    now = EvaluationService(tmp_path / "kept", in_process=True).open(project).wait(10)
+    assert (now.state, now.result) == ("done", None) and now.message.startswith(f"Errors need {what}")
 
 
 def test_a_mapping_of_classes_is_another_evaluation(tmp_path):

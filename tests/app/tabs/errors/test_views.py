@@ -40,14 +40,14 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     b = [(1, 1, 0.9, sets.STILL), (1, 2, 0.6, sets.AWAY), (2, 2, 0.7, sets.STILL)]
     files = [sets.predictions(folder, "a.json", a), sets.predictions(folder, "<b>.json", b)]
     project = open_project(sets.truth(folder), None, files, folder / "project")
-    return Workspace(project, EvaluationService(folder / "findings", inside=True), ThumbnailCache())
+    return Workspace(project, EvaluationService(folder / "findings", in_process=True), ThumbnailCache())
 
 
 @pytest.fixture(scope="module")
 def comparison(workspace: Workspace) -> Comparison:
     now = workspace.evaluations.open(workspace.first).wait(60)
-    assert now.comparison is not None
-    return now.comparison
+    assert now.result is not None
+    return now.result
 
 
 @pytest.fixture(scope="module")

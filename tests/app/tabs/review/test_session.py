@@ -183,7 +183,7 @@ def test_a_log_is_taken_as_far_as_it_fits(reviewing: Reviewing):
 
 
 def test_the_list_of_errors_is_a_queue(reviewing: Reviewing, tmp_path: Path):
-    desk = EvaluationService(tmp_path / "findings", inside=True)
+    desk = EvaluationService(tmp_path / "findings", in_process=True)
     types = ("background", "classification", "correct")
     query = to_query(ViewSettings(filter=Filter(types=types), order="score"))
     queue, words = picked(desk, reviewing, query)

@@ -1,1 +1,1 @@
-"""What the studio keeps on disk: results of runs, and the review log on SQLite."""
+"""What the studio keeps on disk: results of runs under their tokens, and the review log of a project on SQLite."""

@@ -328,7 +328,7 @@ class Studio:
         folder = self.folder / "stored" / token
         folder.mkdir(parents=True, exist_ok=True)
         layers = (Layer(PREDICTION, False, stored.result),)
-        view = PlayerView(token, stored.footage, stored.settings.first, stored.result.length, layers)
+        view = PlayerView(token, stored.frames, stored.settings.first, stored.result.length, layers)
         return stored, self._put(view, folder)
 
     def video_opener(self, token: str) -> "Callable[[], Video]":
@@ -340,7 +340,7 @@ class Studio:
 
         stored = self.results.open(token)
         first = stored.settings.first
-        return lambda: video_slice(stored.footage.open(), first, first + stored.result.length)
+        return lambda: video_slice(stored.frames.open(), first, first + stored.result.length)
 
     def close(self) -> None:
         """Stop all background work."""

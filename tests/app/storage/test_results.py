@@ -20,8 +20,8 @@ SETTINGS = Settings("/some/where/mine.pth", 0.1, 20, first=4, stop=14)
 
 
 @pytest.fixture(scope="module")
-def footage(tmp_path_factory: pytest.TempPathFactory) -> BrowserVideo:
-    folder = tmp_path_factory.mktemp("footage")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> BrowserVideo:
+    folder = tmp_path_factory.mktemp("source")
     return make_proxy(VideoSource("clip.mp4", make_video(folder / "clip.mp4")), folder / "proxy.mp4")
 
 
@@ -52,19 +52,19 @@ def same(one: VideoResult, other: VideoResult) -> bool:
     return facts[0] == facts[1]
 
 
-def test_a_result_opens_again_after_a_restart_as_it_was(
-    results: ResultStore, footage: BrowserVideo, result: VideoResult, tmp_path: Path
+def test_a_result_opens_unchanged_after_a_restart(
+    results: ResultStore, frames: BrowserVideo, result: VideoResult, tmp_path: Path
 ):
     before = time.time()
-    results.save(TOKENS[1], "my clip", SETTINGS, footage, result, "It is so.")
+    results.save(TOKENS[1], "my clip", SETTINGS, frames, result, "It is so.")
     again = ResultStore(tmp_path / "results").open(TOKENS[1])
     assert same(again.result, result)
     assert again.settings == replace(SETTINGS, model="mine.pth"), "no folder of the server"
     assert (again.token, again.name, again.sentence) == (TOKENS[1], "my clip", "It is so.")
     assert before <= again.created <= time.time()
-    assert again.footage.times == footage.times and again.footage.size_hw == footage.size_hw
-    assert again.footage.picture(3) == footage.picture(3)
-    assert len(list(again.footage.open().frames())) == 18
+    assert again.frames.times == frames.times and again.frames.size_hw == frames.size_hw
+    assert again.frames.picture(3) == frames.picture(3)
+    assert len(list(again.frames.open().frames())) == 18
 
 
 def test_it_does_not_need_the_footage_that_it_was_made_of(results: ResultStore, result: VideoResult, tmp_path: Path):
@@ -74,7 +74,7 @@ def test_it_does_not_need_the_footage_that_it_was_made_of(results: ResultStore, 
     assert own.video is not None
     own.video.unlink()
     clip.unlink()
-    assert results.open(TOKENS[1]).footage.picture(17)
+    assert results.open(TOKENS[1]).frames.picture(17)
 
 
 def test_images_stay_where_they_are(results: ResultStore, tmp_path: Path):
@@ -85,14 +85,14 @@ def test_images_stay_where_they_are(results: ResultStore, tmp_path: Path):
     )
     results.save(TOKENS[1], "frames", Settings("m"), own, found)
     again = results.open(TOKENS[1])
-    assert same(again.result, found) and again.footage.picture(2) == (folder / "2.jpg").read_bytes()
+    assert same(again.result, found) and again.frames.picture(2) == (folder / "2.jpg").read_bytes()
     (folder / "1.jpg").unlink()
     with pytest.raises(ValueError, match=f"{TOKENS[1]} cannot be opened: its pictures are not where they were"):
         results.open(TOKENS[1])
 
 
 @pytest.mark.parametrize("token", ["", "..", "../x", "a" * 31, "A" * 32, TOKENS[1] + "\n", TOKENS[1]])
-def test_what_is_not_there_is_one_sentence(results: ResultStore, token: str):
+def test_an_unknown_token_is_one_sentence(results: ResultStore, token: str):
     with pytest.raises(ValueError, match=r"^There is no such stored result, or not any more\.$"):
         results.open(token)
 
@@ -126,10 +126,10 @@ def edit(old: str, new: str) -> Callable[[Path], None]:
         (PROXY, Path.unlink, "footage.mp4: No such file or directory"),
     ],
 )
-def test_what_was_changed_is_one_sentence_and_not_in_the_list(
-    results: ResultStore, footage: BrowserVideo, result: VideoResult, name: str, damage: Callable, reason: str, caplog
+def test_a_changed_result_is_one_sentence(
+    results: ResultStore, frames: BrowserVideo, result: VideoResult, name: str, damage: Callable, reason: str
 ):
-    own = replace(footage, video=shutil.copy(footage.video or "", results.folder.parent / "own.mp4"))
+    own = replace(frames, video=shutil.copy(frames.video or "", results.folder.parent / "own.mp4"))
     for token in TOKENS[:2]:
         results.save(token, "clip", SETTINGS, own, result)
     file = results.folder / TOKENS[1] / name
@@ -141,40 +141,29 @@ def test_what_was_changed_is_one_sentence_and_not_in_the_list(
     sentence = str(error.value)
     assert sentence.startswith(f"The stored result {TOKENS[1]} cannot be opened: {reason}")
     assert sentence.endswith(".") and str(results.folder) not in sentence and "\n" not in sentence
-    assert [entry.token for entry in results.entries()] == [TOKENS[0]]
-    assert f"{TOKENS[1]} is left out: {reason}" in caplog.text
+    assert results.open(TOKENS[0]).token == TOKENS[0]
 
 
-def test_the_operators_list_has_the_newest_first(results: ResultStore, footage: BrowserVideo, result: VideoResult):
-    assert results.entries() == []
-    for token, name in zip(TOKENS[:3], "cab", strict=True):
-        results.save(token, name, SETTINGS, footage, result)
-    found = results.entries()
-    assert [entry.name for entry in found] == ["b", "a", "c"]
-    assert (found[0].token, found[0].model, found[0].tracks, found[0].frames) == (TOKENS[2], "mine.pth", 2, 10)
-    assert footage.video is not None and found[0].size > footage.video.stat().st_size
-
-
-def test_a_result_that_is_stored_again_replaces_the_one_before(
-    results: ResultStore, footage: BrowserVideo, result: VideoResult
+def test_a_result_stored_again_replaces_the_earlier_one(
+    results: ResultStore, frames: BrowserVideo, result: VideoResult
 ):
-    results.save(TOKENS[1], "clip", SETTINGS, footage, replace(result, tracks=result.tracks[:1]))
-    results.save(TOKENS[1], "clip", SETTINGS, footage, result)
-    assert len(results.open(TOKENS[1]).result.tracks) == 2 and len(results.entries()) == 1
+    results.save(TOKENS[1], "clip", SETTINGS, frames, replace(result, tracks=result.tracks[:1]))
+    results.save(TOKENS[1], "clip", SETTINGS, frames, result)
+    assert len(results.open(TOKENS[1]).result.tracks) == 2 and stored(results) == [TOKENS[1]]
 
 
-def test_a_failure_half_way_leaves_nothing(
-    results: ResultStore, footage: BrowserVideo, result: VideoResult, monkeypatch: pytest.MonkeyPatch
+def test_a_failed_save_leaves_nothing(
+    results: ResultStore, frames: BrowserVideo, result: VideoResult, monkeypatch: pytest.MonkeyPatch
 ):
     def full(*_) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("app.storage.results._sha256", full)
     with pytest.raises(OSError, match="No space left"):
-        results.save(TOKENS[1], "clip", SETTINGS, footage, result)
+        results.save(TOKENS[1], "clip", SETTINGS, frames, result)
     assert list(results.folder.iterdir()) == []
     with pytest.raises(ValueError, match="There is no such stored result"):
-        results.save("../x", "clip", SETTINGS, footage, result)
+        results.save("../x", "clip", SETTINGS, frames, result)
 
 
 # --- the limit
@@ -184,41 +173,40 @@ def stored(results: ResultStore) -> list[str]:
     return sorted(folder.name for folder in results.folder.iterdir())
 
 
-def keep(results: ResultStore, token: str, footage: BrowserVideo, result: VideoResult, age: float) -> None:
-    results.save(token, "clip", SETTINGS, footage, result)
+def save_aged(results: ResultStore, token: str, frames: BrowserVideo, result: VideoResult, age: float) -> None:
+    results.save(token, "clip", SETTINGS, frames, result)
     written = time.time() - age
     os.utime(results.folder / token, (written, written))
 
 
-def test_the_oldest_goes_and_never_the_one_in_use(tmp_path: Path, footage: BrowserVideo, result: VideoResult):
+def test_the_oldest_is_removed_but_not_one_in_use(tmp_path: Path, frames: BrowserVideo, result: VideoResult):
     measured = ResultStore(tmp_path / "one")
-    measured.save(TOKENS[0], "clip", SETTINGS, footage, result)
-    results = ResultStore(tmp_path / "results", limit=int(2.5 * measured.entries()[0].size))
-    keep(results, TOKENS[1], footage, result, age=300)
-    keep(results, TOKENS[2], footage, result, age=200)
-    looking = results.open(TOKENS[1])
-    keep(results, TOKENS[3], footage, result, age=100)
-    assert stored(results) == [TOKENS[1], TOKENS[3]], "the oldest is being looked at, the next one goes"
-    assert looking.footage.picture(0)
-    del looking
+    measured.save(TOKENS[0], "clip", SETTINGS, frames, result)
+    size = sum(file.stat().st_size for file in (measured.folder / TOKENS[0]).iterdir())
+    results = ResultStore(tmp_path / "results", limit=int(2.5 * size))
+    save_aged(results, TOKENS[1], frames, result, age=300)
+    save_aged(results, TOKENS[2], frames, result, age=200)
+    in_use = results.open(TOKENS[1])
+    save_aged(results, TOKENS[3], frames, result, age=100)
+    assert stored(results) == [TOKENS[1], TOKENS[3]], "the oldest is in use, so the next one is removed"
+    assert in_use.frames.picture(0)
+    del in_use
     gc.collect()
-    keep(results, TOKENS[4], footage, result, age=0)
+    save_aged(results, TOKENS[4], frames, result, age=0)
     assert stored(results) == [TOKENS[3], TOKENS[4]]
 
 
-def test_a_result_larger_than_the_limit_stays_alone(tmp_path: Path, footage: BrowserVideo, result: VideoResult):
+def test_a_result_larger_than_the_limit_stays_alone(tmp_path: Path, frames: BrowserVideo, result: VideoResult):
     results = ResultStore(tmp_path / "results", limit=10)
-    keep(results, TOKENS[1], footage, result, age=100)
-    keep(results, TOKENS[2], footage, result, age=0)
+    save_aged(results, TOKENS[1], frames, result, age=100)
+    save_aged(results, TOKENS[2], frames, result, age=0)
     assert stored(results) == [TOKENS[2]]
 
 
-def test_what_a_killed_server_left_half_written_goes_after_a_day(
-    results: ResultStore, footage: BrowserVideo, result: VideoResult
-):
+def test_half_written_folders_are_removed_after_a_day(results: ResultStore, frames: BrowserVideo, result: VideoResult):
     for name, age in ((".old", 25 * 3600), (".new", 60)):
         (results.folder / name).mkdir(parents=True)
         written = time.time() - age
         os.utime(results.folder / name, (written, written))
-    results.save(TOKENS[1], "clip", SETTINGS, footage, result)
+    results.save(TOKENS[1], "clip", SETTINGS, frames, result)
     assert stored(results) == [".new", TOKENS[1]]

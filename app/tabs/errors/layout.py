@@ -1,4 +1,4 @@
-"""The components of the tab `Errors`, and where they stand."""
+"""The components of the tab `Errors` and their layout."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -8,7 +8,7 @@ import gradio as gr
 from app.rendering import on_load
 from app.tabs.errors.routes import ORDERS
 
-NOBODY = "(none)"  # in the place of B
+NO_MODEL = "(none)"  # chosen as B
 ADDRESS = "(answer) => window.tevitErrors.showAddress(answer)"
 # Answers to quick presses can arrive in another order: the page keeps the one of the highest turn.
 _NEWEST = '${{window.tevitErrors ? window.tevitErrors.newestAnswer("{elem_id}", turn, value) : value}}'
@@ -16,8 +16,8 @@ _NEWEST = '${{window.tevitErrors ? window.tevitErrors.newestAnswer("{elem_id}", 
 
 @dataclass(frozen=True)
 class ErrorsComponents:
-    """state: progress, and sentences. The others are filled when the evaluation is there. address: what was chosen, as
-    a query, in the page's address."""
+    """state: progress and messages. types, groups: the charts of errors by type and by oracle gap. The others are
+    filled after the evaluation. address: the settings as a query, for the page's address."""
 
     state: gr.HTML
     figures: gr.HTML
@@ -27,8 +27,8 @@ class ErrorsComponents:
     positive: gr.Slider
     background: gr.Slider
     cutoff: gr.Slider
-    kinds: gr.HTML
-    lenses: gr.HTML
+    types: gr.HTML
+    groups: gr.HTML
     bar: gr.HTML
     plots: gr.HTML
     ordering: gr.Row
@@ -37,13 +37,13 @@ class ErrorsComponents:
     rows: gr.HTML
     address: gr.Textbox
 
-    def heard(self) -> Iterator[gr.HTML]:
-        """Those whose marks can be pressed."""
+    def html(self) -> Iterator[gr.HTML]:
+        """Those with buttons of their own."""
         yield from (getattr(self, item.name) for item in fields(self) if isinstance(getattr(self, item.name), gr.HTML))
 
 
 def build_layout() -> ErrorsComponents:
-    """Into the Blocks that is open."""
+    """Create the components in the Blocks that is open."""
     script = on_load("errors/errors.js", 'module.mount(element, root, (event) => trigger("select", event));')
 
     def place(elem_id: str) -> gr.HTML:
@@ -60,12 +60,12 @@ def build_layout() -> ErrorsComponents:
         state, figures = place("errors-state"), place("errors-figures")
         with gr.Row(elem_id="errors-controls", visible=False) as controls:
             a = gr.Dropdown([], label="A", visible=False)
-            b = gr.Dropdown([NOBODY], value=NOBODY, label="B", visible=False)
+            b = gr.Dropdown([NO_MODEL], value=NO_MODEL, label="B", visible=False)
             positive = gr.Slider(0.1, 1, 0.5, step=0.05, label="Match IoU ≥")
             background = gr.Slider(0.05, 0.5, 0.1, step=0.05, label="Background IoU")
             cutoff = gr.Slider(0, 1, 0, step=0.01, label="Lowest score")
         with gr.Row(elem_id="errors-kinds"):
-            kinds, lenses = place("errors-types"), place("errors-lenses")
+            types, groups = place("errors-types"), place("errors-lenses")
         bar, plots = place("errors-bar"), place("errors-plots")
         with gr.Row(elem_id="errors-order", visible=False) as ordering:
             search = gr.Textbox(label="Search", placeholder="video, type or class", max_lines=1)
@@ -81,8 +81,8 @@ def build_layout() -> ErrorsComponents:
         positive=positive,
         background=background,
         cutoff=cutoff,
-        kinds=kinds,
-        lenses=lenses,
+        types=types,
+        groups=groups,
         bar=bar,
         plots=plots,
         ordering=ordering,

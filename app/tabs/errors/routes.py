@@ -1,6 +1,6 @@
-"""What the tab `Errors` fetches: pictures of filmstrips, and files that are made when they are asked for.
+"""The addresses of the tab `Errors`: a page's settings as a query; the routes of thumbnails, files and plotly.js.
 
-An address says everything that its answer depends on, so that nothing is kept for it.
+An address holds everything that its answer depends on, so that the server stores nothing for it.
 """
 
 import json
@@ -19,10 +19,9 @@ from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from app.analysis import export
-from app.analysis.comparison import DEFAULT, Comparison, TrackTable
+from app.analysis.comparison import DEFAULT, Comparison
 from app.analysis.filter import NONE, Filter, Selection, as_json, from_json, select
 from app.analysis.service import EvaluationService
-from app.projects.project import Project
 from app.workspace import Workspace
 from tevit.evaluation.errors import Limits
 
@@ -34,13 +33,13 @@ ORDERS: Mapping[str, str] = {
     "length": "length, longest first",
     "video": "video",
 }
-_LONGEST = 20_000  # characters of a query
+_MAX_QUERY = 20_000  # characters
 
 
 @dataclass(frozen=True)
 class ViewSettings:
-    """names: of A and perhaps B. cutoff: the least score that counts. order: of ORDERS. shown: rows of the list.
-    side: whose plots are shown where the filter names no model."""
+    """The settings of one page. names: of A and perhaps B. cutoff: the lowest score that counts. order: of ORDERS.
+    shown: rows of the list. side: the model of the plots where the filter names none, 0: A, 1: B."""
 
     names: tuple[str, ...] = ()
     limits: Limits = DEFAULT
@@ -51,112 +50,110 @@ class ViewSettings:
     side: int = 0
 
     @property
-    def measure(self) -> tuple[tuple[str, ...], Limits, float]:
-        """What everything has to be worked out anew for."""
+    def evaluation(self) -> tuple[tuple[str, ...], Limits, float]:
+        """The part whose change requires everything to be computed again."""
         return self.names, self.limits, self.cutoff
 
-    def filtered(self, chosen: Filter) -> "ViewSettings":
-        """By another filter; the list begins anew."""
-        return replace(self, filter=chosen, shown=PAGE)
+    def with_filter(self, filter: Filter) -> "ViewSettings":
+        """With another filter; the list starts from the top."""
+        return replace(self, filter=filter, shown=PAGE)
 
-    def moved(self, positive: float, background: float, cutoff: float) -> "ViewSettings":
-        """At other thresholds; from above the positive one the background's comes down. Raises: ValueError."""
+    def with_limits(self, positive: float, background: float, cutoff: float) -> "ViewSettings":
+        """At other limits; background is at most positive. Raises: ValueError."""
         if not all(map(math.isfinite, (positive, background, cutoff))):
             raise ValueError(f"expected three numbers, got {positive}, {background}, {cutoff}")
         limits = replace(self.limits, positive=float(positive), background=float(min(background, positive)))
         return replace(self, limits=limits, cutoff=float(cutoff), shown=PAGE)
 
 
-def selected_models(service: EvaluationService, whole: Comparison, chosen: ViewSettings) -> Comparison:
-    """The models that are compared, at the chosen thresholds; everybody who asks for the same shares it.
-
-    Raises: ValueError.
-    """
-    names = chosen.names or tuple(model.name for model in whole.models)
-    return service.with_limits(whole.select_models(names), chosen.limits, chosen.cutoff)
+def selected_models(service: EvaluationService, evaluated: Comparison, settings: ViewSettings) -> Comparison:
+    """The compared models at the settings' limits; the same object for the same settings. Raises: ValueError."""
+    names = settings.names or tuple(model.name for model in evaluated.models)
+    return service.with_limits(evaluated.select_models(names), settings.limits, settings.cutoff)
 
 
-def all_models(service: EvaluationService, whole: Comparison, chosen: ViewSettings) -> Comparison:
-    """All models at the chosen thresholds, A and B first. Raises: ValueError."""
-    others = [model.name for model in whole.models if model.name not in chosen.names]
-    return selected_models(service, whole, replace(chosen, names=(*chosen.names, *others)))
+def all_models(service: EvaluationService, evaluated: Comparison, settings: ViewSettings) -> Comparison:
+    """All models at the settings' limits, A and B first. Raises: ValueError."""
+    others = [model.name for model in evaluated.models if model.name not in settings.names]
+    return selected_models(service, evaluated, replace(settings, names=(*settings.names, *others)))
 
 
-def sorted_selection(comparison: Comparison, chosen: ViewSettings) -> Selection:
-    """What the filter lets through, in the chosen order. Raises: ValueError."""
-    selection = select(comparison, chosen.filter)
-    t = comparison.table
+def sorted_selection(comparison: Comparison, settings: ViewSettings) -> Selection:
+    """The rows that pass the filter, in the settings' order; equal ones by cost. Raises: ValueError."""
+    selection, t = select(comparison, settings.filter), comparison.table
+    keys = {"score": -np.nan_to_num(t.score, nan=-np.inf), "iou": t.iou, "length": -t.length, "video": t.video}
     rows = selection.rows
-    keys = _keys(t, rows)
-    return selection if chosen.order == "cost" else replace(selection, rows=rows[keys[chosen.order]])
+    if settings.order == "cost":
+        return selection
+    return replace(selection, rows=rows[np.argsort(keys[settings.order][rows], kind="stable")])
 
 
-def _keys(t: TrackTable, rows: np.ndarray) -> Mapping[str, np.ndarray]:
-    """Stable: equal ones stay in the order of their cost."""
-    return {
-        "score": np.argsort(-np.nan_to_num(t.score[rows], nan=-np.inf), kind="stable"),
-        "iou": np.argsort(t.iou[rows], kind="stable"),
-        "length": np.argsort(-t.length[rows], kind="stable"),
-        "video": np.argsort(t.video[rows], kind="stable"),
-    }
-
-
-def to_query(chosen: ViewSettings) -> str:
+def to_query(settings: ViewSettings) -> str:
     """Everything that the content of a file depends on."""
-    said: list[tuple[str, object]] = [("model", name) for name in chosen.names]
-    said += [("positive", chosen.limits.positive), ("background", chosen.limits.background)]
-    said += [("cutoff", chosen.cutoff), ("order", chosen.order), ("side", chosen.side)]
-    return urlencode([*said, ("filter", json.dumps(as_json(chosen.filter)))])
+    items: list[tuple[str, object]] = [("model", name) for name in settings.names]
+    items += [("positive", settings.limits.positive), ("background", settings.limits.background)]
+    items += [("cutoff", settings.cutoff), ("order", settings.order), ("side", settings.side)]
+    return urlencode([*items, ("filter", json.dumps(as_json(settings.filter)))])
 
 
-def to_address(project: str, chosen: ViewSettings, names: Sequence[str]) -> str:
-    """The page's address, as a query: data set, and what is not as by default. names: of all models."""
+def to_address(project: str, settings: ViewSettings, names: Sequence[str]) -> str:
+    """The page's address as a query: data set, and settings that are not the default. names: of all models."""
     default = parse_qsl(to_query(ViewSettings(tuple(names[:2]))))
-    others = chosen.names != tuple(names[:2])
-    said = [pair for pair in parse_qsl(to_query(chosen)) if (others if pair[0] == "model" else pair not in default)]
-    return urlencode({"data": project} | ({"errors": urlencode(said)} if said else {}))
+    others = settings.names != tuple(names[:2])
+    items = [pair for pair in parse_qsl(to_query(settings)) if (others if pair[0] == "model" else pair not in default)]
+    return urlencode({"data": project} | ({"errors": urlencode(items)} if items else {}))
 
 
 def from_address(query: str, names: Sequence[str]) -> ViewSettings:
-    """What a link's part `errors` says; what it does not say, or what makes no sense, is as by default."""
+    """The settings of a link's part `errors`; what is missing or invalid is the default. names: of all models."""
     default = ViewSettings(tuple(names[:2]))
     try:
-        chosen = from_query(query)
-        known = bool(chosen.names) and set(chosen.names) <= set(names)
-        return replace(chosen, names=tuple(dict.fromkeys(chosen.names))[:2] if known else default.names)
+        settings = from_query(query)
+        known = bool(settings.names) and set(settings.names) <= set(names)
+        return replace(settings, names=tuple(dict.fromkeys(settings.names))[:2] if known else default.names)
     except (KeyError, TypeError, ValueError):
         return default
 
 
 def from_query(query: str) -> ViewSettings:
-    """Raises: ValueError for what is no such query."""
-    if len(query) > _LONGEST:
+    """Raises: ValueError for an invalid query."""
+    if len(query) > _MAX_QUERY:
         raise ValueError("expected a shorter query")
-    said = parse_qs(query, max_num_fields=50)
-    one = {name: values[-1] for name, values in said.items()}
-    order, side = one.get("order", "cost"), one.get("side", "0")
+    values = parse_qs(query, max_num_fields=50)
+    last = {name: own[-1] for name, own in values.items()}
+    order, side = last.get("order", "cost"), last.get("side", "0")
     if order not in ORDERS or side not in ("0", "1"):
         raise ValueError(f"expected an order that there is and a side 0 or 1, got {order[:40]!r} and {side[:40]!r}")
-    chosen = ViewSettings(tuple(said.get("model", ())), filter=from_json(json.loads(one.get("filter", "{}"))))
-    numbers = (one.get("positive", "0.5"), one.get("background", "0.1"), one.get("cutoff", "0"))
-    return replace(chosen, order=order, side=int(side)).moved(*map(float, numbers))
+    settings = ViewSettings(tuple(values.get("model", ())), filter=from_json(json.loads(last.get("filter", "{}"))))
+    numbers = (last.get("positive", "0.5"), last.get("background", "0.1"), last.get("cutoff", "0"))
+    return replace(settings, order=order, side=int(side)).with_limits(*map(float, numbers))
 
 
 # --- routes
 
-_LASTING = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
-_FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-_KINDS = {"errors.csv": "text/csv", "errors.json": "application/json", "report.html": "text/html"}
-_PICTURE = "/studio/errors/{project}/picture/{model}/{video}/{truth}/{prediction}/{frame}.jpg"
-_PATIENCE = 60.0  # seconds that a file waits for an evaluation to end
+_CACHED = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
+_NOT_CACHED = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+_FILES = {"errors.csv": "text/csv", "errors.json": "application/json", "report.html": "text/html"}
+_THUMBNAIL = "/studio/errors/{project}/picture/{model}/{video}/{truth}/{prediction}/{frame}.jpg"
+_TIMEOUT = 60.0  # seconds that a file waits for an evaluation to end
 
 
 def routes(workspace: Workspace) -> list[BaseRoute]:
-    """For the server."""
+    """The routes of the tab."""
+
+    def route(path: str, answer: Callable[[Workspace, Request], Response]) -> Route:
+        async def endpoint(request: Request) -> Response:
+            try:
+                return await run_in_threadpool(answer, workspace, request)
+            except (IndexError, LookupError, OSError, ValueError):  # their sentences may name folders of the server
+                return PlainTextResponse("There is no such file, or not any more.", 404, _NOT_CACHED)
+
+        return Route(path, endpoint, methods=["GET"])
+
     return [
         Route("/studio/errors/plotly.min.js", _plotly, methods=["GET"]),
-        _route(_PICTURE, lambda request: _picture(workspace, request)),
-        _route("/studio/errors/{project}/{name}", lambda request: _file(workspace, request)),
+        route(_THUMBNAIL, _thumbnail),
+        route("/studio/errors/{project}/{name}", _file),
     ]
 
 
@@ -165,70 +162,47 @@ def _plotly(request: Request) -> Response:
     package = find_spec("plotly")
     assert package is not None and package.origin is not None
     file = Path(package.origin).parent / "package_data" / "plotly.min.js"
-    return FileResponse(file, media_type="text/javascript", headers=_LASTING)
+    return FileResponse(file, media_type="text/javascript", headers=_CACHED)
 
 
-def _route(path: str, answer: Callable[[Request], Response]) -> Route:
-    async def endpoint(request: Request) -> Response:
-        try:
-            return await run_in_threadpool(answer, request)
-        except (IndexError, LookupError, OSError, ValueError):  # their sentences may name folders of the server
-            return PlainTextResponse("There is no such file, or not any more.", 404, _FRESH)
+def _thumbnail(workspace: Workspace, request: Request) -> Response:
+    def whole(text: str) -> int:
+        digits = text.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit() and len(digits) < 16):
+            raise ValueError(f"expected a whole number, got {text[:40]!r}")
+        return int(text)
 
-    return Route(path, endpoint, methods=["GET"])
-
-
-def _picture(workspace: Workspace, request: Request) -> Response:
-    asked = request.path_params
-    project = workspace.find(asked["project"])
-    model = [model.file.sha256[:12] for model in project.models].index(asked["model"])
-    sides, frame = (_id(asked["truth"]), _id(asked["prediction"])), _whole(asked["frame"])
+    path = request.path_params
+    project = workspace.find(path["project"])
+    model = [model.file.sha256[:12] for model in project.models].index(path["model"])
+    truth, prediction = (None if path[side] == "-" else whole(path[side]) for side in ("truth", "prediction"))
+    frame = whole(path["frame"])
     if frame < 0:
         raise IndexError(frame)
-    picture = workspace.thumbnails.cut(project, model, _whole(asked["video"]), sides, frame)
-    return Response(picture, media_type="image/jpeg", headers=_LASTING)
+    jpeg = workspace.thumbnails.cut(project, model, whole(path["video"]), (truth, prediction), frame)
+    return Response(jpeg, media_type="image/jpeg", headers=_CACHED)
 
 
 def _file(workspace: Workspace, request: Request) -> Response:
     name = request.path_params["name"]
-    project = workspace.find(request.path_params["project"])
-    if name not in _KINDS:
+    project, settings = workspace.find(request.path_params["project"]), from_query(request.url.query)
+    if name not in _FILES:
         raise LookupError(name)
-    content = _content(workspace, project, name, request.url.query)
-    headers = _FRESH | {"Content-Disposition": f'attachment; filename="{name}"'}
-    return Response(content, media_type=_KINDS[name], headers=headers)
-
-
-def _content(workspace: Workspace, project: Project, name: str, query: str) -> str:
-    chosen = from_query(query)
-    opening = workspace.evaluations.open(project)
+    task = workspace.evaluations.open(project)
     try:
-        whole = opening.wait(_PATIENCE).result
+        evaluated = task.wait(_TIMEOUT).result
     finally:
-        opening.leave()
-    if whole is None:
+        task.leave()
+    if evaluated is None:
         raise LookupError(name)
-    comparison = selected_models(workspace.evaluations, whole, chosen)
+    comparison = selected_models(workspace.evaluations, evaluated, settings)
     if name == "report.html":
-        return _report(comparison, min(chosen.side, len(comparison.models) - 1))
-    write = export.as_csv if name == "errors.csv" else export.as_json_text
-    return write(comparison, sorted_selection(comparison, chosen))
-
-
-def _report(comparison: Comparison, side: int) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "report.html"
-        export.report(comparison, path, side)
-        return path.read_text()
-
-
-def _id(text: str) -> int | None:
-    return None if text == "-" else _whole(text)
-
-
-def _whole(text: str) -> int:
-    """Raises: ValueError for what is no plain whole number."""
-    digits = text.removeprefix("-")
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 16):
-        raise ValueError(f"expected a whole number, got {text[:40]!r}")
-    return int(text)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            export.report(comparison, path, min(settings.side, len(comparison.models) - 1))
+            content = path.read_text()
+    else:
+        write = export.as_csv if name == "errors.csv" else export.as_json_text
+        content = write(comparison, sorted_selection(comparison, settings))
+    headers = _NOT_CACHED | {"Content-Disposition": f'attachment; filename="{name}"'}
+    return Response(content, media_type=_FILES[name], headers=headers)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from app.analysis.comparison import LENSES, OUTCOME_WORDS, OUTCOMES, Comparison, ErrorRow, FigureRow
+from app.analysis.comparison import LENSES, OUTCOME_WORDS, OUTCOMES, Comparison, FigureRow
 from app.analysis.filter import Selection, as_json, chips
 from app.analysis.thumbnails import HEIGHT, WIDTH, filmstrip_frames
 from app.rendering import render
@@ -451,7 +451,7 @@ def below(comparison: Comparison, selection: Selection, model: int) -> str:
 
 
 def bar(comparison: Comparison, selection: Selection, settings: ViewSettings) -> str:
-    """Chips, the count, whose plots are shown, downloads."""
+    """The filter as chips, the count, the model whose charts are shown, downloads."""
     return render(
         "errors/bar.html",
         filter=as_json(selection.filter),
@@ -467,7 +467,7 @@ def bar(comparison: Comparison, selection: Selection, settings: ViewSettings) ->
 
 
 def count(comparison: Comparison, selection: Selection) -> str:
-    """How many of how many errors."""
+    """The number of errors that pass the filter."""
     rows = selection.rows
     wrong = int(comparison.table.error[rows].sum())
     words = f"{wrong} of {selection.every} errors" if wrong < selection.every else f"{wrong} errors"
@@ -475,7 +475,7 @@ def count(comparison: Comparison, selection: Selection) -> str:
 
 
 def shown_side(comparison: Comparison, settings: ViewSettings) -> int:
-    """Whose plots are shown: the filter's model's, where it names one."""
+    """Index of the model whose charts are shown: the filter's, where it names one."""
     names = [model.name for model in comparison.models]
     model = settings.filter.model
     return names.index(model) if model in names else min(settings.side, len(names) - 1)
@@ -485,23 +485,20 @@ def shown_side(comparison: Comparison, settings: ViewSettings) -> int:
 
 
 def rows(comparison: Comparison, selection: Selection, settings: ViewSettings) -> str:
-    """The errors, and a button for more of them."""
-    shown = selection.rows[: settings.shown].tolist()
-    items = [_row(comparison, index) for index in shown]
-    left = len(selection.rows) - len(shown)
-    return render("errors/rows.html", rows=items, left=left, width=WIDTH, height=HEIGHT)
+    """The list of errors, and a button for more of them."""
+    items = [_row(comparison, index) for index in selection.rows[: settings.shown].tolist()]
+    return render("errors/rows.html", rows=items, left=len(selection.rows) - len(items), width=WIDTH, height=HEIGHT)
 
 
 def _row(comparison: Comparison, index: int) -> dict[str, Any]:
     row, project = comparison.row(index), comparison.project
     sides = "/".join("-" if id is None else str(id) for id in (row.truth_id, row.prediction_id))
     model = project.models[project.model_index(row.model)].file.sha256[:12]
-    base = f"{ADDRESS}/{project.id}/picture/{model}/{row.video_id}/{sides}"
     pictures = []
     for picture in filmstrip_frames(comparison, index):
-        iou = "" if picture.iou is None else f", IoU {picture.iou:.2f}"
-        words = f"frame {picture.frame}{iou}{', ' + picture.role if picture.role else ''}"
-        address = f"{base}/{picture.frame}.jpg"
+        iou = None if picture.iou is None else f"IoU {picture.iou:.2f}"
+        words = ", ".join(filter(None, [f"frame {picture.frame}", iou, picture.role]))
+        address = f"{ADDRESS}/{project.id}/picture/{model}/{row.video_id}/{sides}/{picture.frame}.jpg"
         pictures.append({"role": picture.role, "frame": picture.frame, "words": words, "address": address})
     more = {
         row.model: len(comparison.models) > 1,
@@ -509,26 +506,21 @@ def _row(comparison: Comparison, index: int) -> dict[str, Any]:
         "fragmented": row.fragmentation,
         row.outcome: bool(row.outcome),
     }
-    numbers = {
-        "score": NONE if row.score is None else f"{row.score:.2f}",
-        "IoU": f"{row.iou:.2f}",
-        "frames": str(row.length),
-        "cost": f"{100 * row.share:.2f}",
-    }
+    classes = row.truth_class or ""
+    if row.truth_class != row.predicted_class:
+        classes = f"{row.truth_class or 'nothing'} → {row.predicted_class or 'nothing'}"
     return {
         "key": row.key,
         "type": _NOUNS.get(row.type, row.type),
-        "classes": classes(row),
+        "classes": classes,
         "video": row.video,
         "colour": TYPE_COLOURS.get(row.type, "var(--faint)"),
         "more": [words for words, shown in more.items() if shown],
-        "numbers": list(numbers.items()),
+        "numbers": [
+            ("score", NONE if row.score is None else f"{row.score:.2f}"),
+            ("IoU", f"{row.iou:.2f}"),
+            ("frames", str(row.length)),
+            ("cost", f"{100 * row.share:.2f}"),
+        ],
         "pictures": pictures,
     }
-
-
-def classes(row: ErrorRow) -> str:
-    """`dog → cat`, `nothing → cat`, `dog → nothing`, or the one class of both."""
-    if row.truth_class == row.predicted_class:
-        return row.truth_class or ""
-    return f"{row.truth_class or 'nothing'} → {row.predicted_class or 'nothing'}"

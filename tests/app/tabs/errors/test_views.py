@@ -60,8 +60,8 @@ NAMES = ("a", "<b>")
 
 def test_a_query_says_all_that_a_file_depends_on():
     chosen = ViewSettings(NAMES, filter=Filter(types=("missed",), scores=(0.2, 1.0)), order="iou", side=1)
-    assert from_query(to_query(chosen.moved(0.6, 0.2, 0.3))) == chosen.moved(0.6, 0.2, 0.3)
-    assert chosen.moved(0.3, 0.4, 0).limits.background == 0.3
+    assert from_query(to_query(chosen.with_limits(0.6, 0.2, 0.3))) == chosen.with_limits(0.6, 0.2, 0.3)
+    assert chosen.with_limits(0.3, 0.4, 0).limits.background == 0.3
 
 
 @pytest.mark.parametrize("query", ["order=size", "side=2", "positive=nan", "filter=1", "filter={", "x" * 30_000])
@@ -79,7 +79,7 @@ def test_every_order_holds_the_same_rows(comparison: Comparison):
 
 
 def test_the_same_choice_is_the_same_object_for_everybody(workspace: Workspace, comparison: Comparison):
-    chosen = ViewSettings(NAMES).moved(0.6, 0.1, 0.2)
+    chosen = ViewSettings(NAMES).with_limits(0.6, 0.1, 0.2)
     assert selected_models(workspace.evaluations, comparison, chosen) is selected_models(
         workspace.evaluations, comparison, chosen
     )
@@ -172,7 +172,7 @@ def test_plotly_is_served_from_here(client: TestClient):
 def test_the_address_says_what_is_not_as_by_default():
     names = (*NAMES, "c")
     assert to_address("ab", ViewSettings(NAMES), names) == "data=ab"
-    chosen = ViewSettings(("<b>", "c"), filter=Filter(types=("missed",)), order="iou").moved(0.5, 0.1, 0.3)
+    chosen = ViewSettings(("<b>", "c"), filter=Filter(types=("missed",)), order="iou").with_limits(0.5, 0.1, 0.3)
     said = dict(parse_qsl(to_address("ab", chosen, names)))
     assert from_address(said["errors"], names) == chosen and "positive" not in said["errors"]
     for wrong in ("order=size", "filter={", "model=gone", "cutoff=nan"):
@@ -180,7 +180,7 @@ def test_the_address_says_what_is_not_as_by_default():
 
 
 def test_every_model_has_its_figures_and_its_difference_to_a(workspace: Workspace, comparison: Comparison):
-    chosen = ViewSettings(NAMES[1:]).moved(0.5, 0.1, 0.2)
+    chosen = ViewSettings(NAMES[1:]).with_limits(0.5, 0.1, 0.2)
     both = all_models(workspace.evaluations, comparison, chosen)
     assert [model.name for model in both.models] == [NAMES[1], NAMES[0]]
     assert both.models[0] is selected_models(workspace.evaluations, comparison, chosen).models[0], "worked out once"

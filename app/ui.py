@@ -17,13 +17,14 @@ from app.tabs.review import pages as review
 from app.tabs.segment import events as segment
 from app.tabs.segment.run import KEEP_SECONDS, Studio
 from app.workspace import Workspace
+from tevit.download import assets_folder
 
 TITLE = "TeViT Studio"
 HERE = Path(__file__).resolve().parent
 STYLES = [
     HERE / "static" / name for name in ("style.css", "datasets/datasets.css", "errors/errors.css", "review/review.css")
 ]
-ICON = HERE.parent / "assets" / "icon.png"
+ICON = assets_folder() / "icon.png"
 _TITLE = f"""<h1>{TITLE}</h1><button type="button" aria-label="Light or dark" title="Light or dark">◐</button>"""
 _THEME = """
 element.querySelector("button").addEventListener("click", () => {

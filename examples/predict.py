@@ -6,15 +6,13 @@ Prints each track and writes results.json (YouTube-VIS form) and an overlay vide
 import sys
 
 import tevit
-from tevit.progress import TerminalProgress
-from tevit.video.reader import open_video
 
 
 def main(source: str, model: str = "tevit_msgshift") -> None:
     predictor = tevit.load(model)
-    video = open_video(source)
-    with TerminalProgress() as progress:
-        result = predictor(video, max_tracks=10, progress=progress)
+    options = tevit.PredictOptions(max_tracks=10)
+    result = predictor(source, options, progress=print_progress)
+    print(file=sys.stderr)
     for track in result.tracks:
         seen = result.times[track.present]
         span = f"{seen[0]:.2f}-{seen[-1]:.2f} s" if len(seen) else "never seen"
@@ -22,7 +20,11 @@ def main(source: str, model: str = "tevit_msgshift") -> None:
             f"{track.id:3d} {result.categories[track.category_id]:15s} {track.score:.2f} {len(seen):4d} frames, {span}"
         )
     tevit.write_results("results.json", [result])
-    tevit.write_overlay(video, result, "overlay.mp4")
+    tevit.write_overlay(source, result, "overlay.mp4")
+
+
+def print_progress(stage: str, done: int, total: int | None) -> None:
+    print(f"\r{stage}: {done} of {total or 'unknown'} frames", end="", file=sys.stderr)
 
 
 if __name__ == "__main__":

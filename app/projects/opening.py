@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from app.projects.project import File, Model, Notice, Project, format_ids
-from tevit.download import home
+from tevit.download import assets_folder, home
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
 from tevit.io.frames import find_frames
@@ -24,7 +24,7 @@ from tevit.io.ytvis import Dataset
 
 META, BACKUPS, VERSION = "project.json", "backups", 1
 PREDICTIONS = "predictions"  # in the project's folder: predictions made in the studio
-BUNDLED = Path(__file__).resolve().parents[2] / "assets" / "shapes"
+BUNDLED = assets_folder() / "shapes"
 MAX_ENTRIES = 20_000  # of folders that are listed, so that a large disk does not keep a page waiting
 _PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 

@@ -36,9 +36,13 @@ def test_it_is_found_and_small(tmp_path, monkeypatch):
 def test_an_installed_package_carries_it():
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert download.demo_path().name in setup["package-data"]["tevit.assets"]
-    assert setup["package-dir"] == {"tevit.assets": "assets"}
-    folders = {path.parent.relative_to(ROOT) for path in (ROOT / "tevit").rglob("*.py")}
-    assert {".".join(folder.parts) for folder in folders} | {"tevit.assets"} == set(setup["packages"])
+    names = {"tevit_studio": "app", "tevit_train": "train"}
+    assert setup["package-dir"] == {"tevit.assets": "assets", **names}
+    packages = {"tevit.assets"}
+    for name, top in {"tevit": "tevit", **names}.items():
+        folders = {path.parent.relative_to(ROOT / top) for path in (ROOT / top).rglob("*.py")}
+        packages |= {".".join((name, *folder.parts)) for folder in folders}
+    assert packages == set(setup["packages"])
 
 
 def test_its_predictions_are_the_ones_beside_it(predictor):

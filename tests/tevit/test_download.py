@@ -1,4 +1,4 @@
-"""Downloading against a local server: whole, resumed, changed, broken off, absent, wrong."""
+"""Downloads from a local server: whole, resumed, changed, interrupted, missing, wrong."""
 
 import hashlib
 import threading
@@ -16,7 +16,7 @@ MODEL = replace(MODELS["tevit_r50"], sha256=hashlib.sha256(CONTENT).hexdigest())
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `content` at /file, ranges too; `cut` sends so many bytes of an answer and hangs up."""
+    """Serves `content` at /file, with ranges; closes the connection after `cut` bytes of a response."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -29,11 +29,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         assert isinstance(server, Server)
-        wanted = self.headers.get("Range")
-        server.ranges.append(wanted)
+        requested = self.headers.get("Range")
+        server.ranges.append(requested)
         if self.path != "/file":
             return self.send_error(404)
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        start = int(requested.removeprefix("bytes=").rstrip("-")) if requested else 0
         if self.headers.get("If-Range", server.etag) != server.etag:
             start = 0
         if start >= len(server.content):
@@ -67,17 +67,17 @@ def home(tmp_path, monkeypatch):
 
 
 def test_whole_file_with_progress_and_hash(server, home):
-    seen = []
-    path = download.download(MODEL, lambda *args: seen.append(args), url=server.url)
+    calls = []
+    path = download.download(MODEL, lambda *args: calls.append(args), url=server.url)
     assert path == home / "checkpoints" / "tevit_r50.pth" and path.read_bytes() == CONTENT
-    assert seen[-1] == ("downloading tevit_r50.pth", len(CONTENT), len(CONTENT))
+    assert calls[-1] == ("downloading tevit_r50.pth", len(CONTENT), len(CONTENT))
     assert sorted(item.name for item in path.parent.iterdir()) == ["tevit_r50.pth", "tevit_r50.pth.sha256"]
     assert str(MODEL.sha256) in (path.parent / "tevit_r50.pth.sha256").read_text()
     download.download(MODEL, url=server.url)
-    assert len(server.ranges) == 1  # it was there
+    assert len(server.ranges) == 1  # it exists already
 
 
-def test_broken_off_then_resumed(server, home):
+def test_interrupted_then_resumed(server, home):
     server.cut = 1_000_000
     with pytest.raises(ConnectionError, match=f"broke off: expected {len(CONTENT)} bytes, got 1000000"):
         download.download(MODEL, url=server.url)
@@ -87,7 +87,7 @@ def test_broken_off_then_resumed(server, home):
     assert server.ranges == [None, "bytes=1000000-"]
 
 
-def test_stopped_then_resumed(server):
+def test_cancelled_then_resumed(server):
     def stop(stage, done, total):
         raise Cancelled
 
@@ -97,7 +97,7 @@ def test_stopped_then_resumed(server):
     assert server.ranges[1] is not None
 
 
-def test_a_file_that_changed_meanwhile_is_fetched_anew(server):
+def test_changed_file_is_downloaded_again(server):
     server.cut, server.content, server.etag = 1_000_000, CONTENT[::-1], '"zero"'
     with pytest.raises(ConnectionError):
         download.download(MODEL, url=server.url)
@@ -105,14 +105,14 @@ def test_a_file_that_changed_meanwhile_is_fetched_anew(server):
     assert download.download(MODEL, url=server.url).read_bytes() == CONTENT
 
 
-def test_a_part_that_is_whole_already_is_taken(server, home):
+def test_complete_part_is_used(server, home):
     part = home / "checkpoints" / "tevit_r50.pth.part"
     part.parent.mkdir()
     part.write_bytes(CONTENT)
     assert download.download(MODEL, url=server.url).read_bytes() == CONTENT
 
 
-def test_a_part_longer_than_the_file_is_dropped(server, home):
+def test_part_longer_than_the_file_is_removed(server, home):
     part = home / "checkpoints" / "tevit_r50.pth.part"
     part.parent.mkdir()
     part.write_bytes(CONTENT + b"more")
@@ -121,14 +121,14 @@ def test_a_part_longer_than_the_file_is_dropped(server, home):
     assert download.download(MODEL, url=server.url).read_bytes() == CONTENT
 
 
-def test_wrong_content_is_not_kept(server, home):
+def test_wrong_content_is_removed(server, home):
     server.content = CONTENT[:-1] + b"!"
     with pytest.raises(ValueError, match=f"expected SHA-256 {MODEL.sha256}, got"):
         download.download(MODEL, url=server.url)
     assert list((home / "checkpoints").iterdir()) == []
 
 
-def test_no_such_file_and_no_network_are_one_sentence_each(server, home):
+def test_missing_file_and_network_raise_one_sentence(server, home):
     with pytest.raises(ConnectionError, match=r"cannot get .*/none: the server answers 404"):
         download.download(MODEL, url=server.url.replace("/file", "/none"))
     port = server.server_address[1]
@@ -139,7 +139,7 @@ def test_no_such_file_and_no_network_are_one_sentence_each(server, home):
     assert "\n" not in str(caught.value)
 
 
-def test_published_urls_are_those_of_the_release():
+def test_published_urls():
     base = "https://github.com/hustvl/Storage/releases/download/v1.1.0/"
     assert {model.url for model in MODELS.values()} == {
         base + name

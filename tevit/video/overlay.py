@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tevit.masks import ops as masks
 from tevit.progress import Progress
 from tevit.results import RLE, Track, VideoResult
-from tevit.video.reader import Video
+from tevit.video.reader import Video, open_video
 from tevit.video.writer import VideoWriter
 
 # Greedily the colour farthest from the previous ones in OKLab, as seen with normal vision and with protanopia,
@@ -178,7 +178,7 @@ class _BackgroundWriter:
 
 
 def write_overlay(
-    video: Video,
+    source: str | os.PathLike | Video,
     result: VideoResult | Iterable[VideoResult],
     path: str | os.PathLike,
     *,
@@ -189,14 +189,16 @@ def write_overlay(
     labels: bool = True,
     sound: bool = True,
 ) -> None:
-    """Decode the video again, draw the tracks and write an mp4 with the original's times and audio.
+    """Decode a video again, draw the tracks and write an mp4 with the original's times and audio.
 
-    result: of the video, or of consecutive segments of it, in order; the file ends, with its audio, where they end.
+    source: a video file, a folder of images, or an opened `Video`. result: of the video, or of consecutive segments
+    of it, in order; the file ends, with its audio, where they end.
     sound: False leaves out the audio; the other options are those of `overlay`. Problems with the audio are added to
     `video.warnings`.
 
     Raises: what `Video.frames`, `VideoWriter` and `progress` raise; no file is written then.
     """
+    video = source if isinstance(source, Video) else open_video(source)
     segments, total = ([result], result.length) if isinstance(result, VideoResult) else (result, video.length)
     frames = video.frames()
     first = next(frames, None)  # before the writer opens: `video.start` is known only after it

@@ -25,6 +25,7 @@ from app.projects.project import Project
 from app.storage.results import ResultStore, Settings, StoredResult
 from app.tabs.segment.models import MAX_MODELS, Load, ModelCache, Speeds, VideoPredictor
 from app.tasks import Runner, Task, TaskStatus
+from tevit.download import assets_folder
 from tevit.progress import Cancelled, ResumeState
 from tevit.results import VideoResult
 
@@ -40,7 +41,7 @@ WINDOWS = (None, 24, 12, 6, 3)
 GRACE = 30.0  # seconds that a run continues without a page: enough for a reload or a short loss of connection
 KEEP_SECONDS = 24 * 3600  # how long a finished run and its files stay
 MIN_FRAMES = 12  # of a run whose speed is recorded
-CLIPS = Path(__file__).resolve().parents[3] / "assets" / "clips"
+CLIPS = assets_folder() / "clips"
 PREDICTION = "Prediction"
 
 

@@ -1,4 +1,4 @@
-"""The studio's icon: three masks in the colours of tracks, each before the next. python examples/make_icon.py"""
+"""Draw the studio's icon, three overlapping masks in the colours of tracks: python assets/make/icon.py"""
 
 from pathlib import Path
 
@@ -6,11 +6,11 @@ from PIL import Image, ImageDraw
 
 from tevit.video.overlay import PALETTE
 
-ICON = Path(__file__).parents[1] / "assets" / "icon.png"
-SIDE, FINER = 512, 4  # drawn larger and made smaller: smooth edges
-GROUND = (24, 24, 27)
+ICON = Path(__file__).parents[1] / "icon.png"
+SIDE, SCALE = 512, 4  # drawn larger and scaled down: smooth edges
+BACKGROUND = (24, 24, 27)
 BLUE, RED, YELLOW = PALETTE[0], PALETTE[8], PALETTE[1]
-# A colour, the mask's left, top, right and bottom, and how round it is; of 512.
+# Colour; left, top, right, bottom and corner radius, in 512ths of the side.
 MASKS = (
     (YELLOW, (214, 58, 446, 290), 82),
     (RED, (58, 134, 290, 366), 116),
@@ -19,13 +19,13 @@ MASKS = (
 
 
 def main() -> None:
-    side = SIDE * FINER
+    side = SIDE * SCALE
     icon = Image.new("RGBA", (side, side))
-    ImageDraw.Draw(icon).rounded_rectangle((0, 0, side - 1, side - 1), 112 * FINER, GROUND)
+    ImageDraw.Draw(icon).rounded_rectangle((0, 0, side - 1, side - 1), 112 * SCALE, BACKGROUND)
     for colour, box, radius in MASKS:
         layer = Image.new("RGBA", icon.size)
-        place, width = [edge * FINER for edge in box], 17 * FINER
-        ImageDraw.Draw(layer).rounded_rectangle(place, radius * FINER, (*colour, 165), (*colour, 255), width)
+        corners, width = [edge * SCALE for edge in box], 17 * SCALE
+        ImageDraw.Draw(layer).rounded_rectangle(corners, radius * SCALE, (*colour, 165), (*colour, 255), width)
         icon = Image.alpha_composite(icon, layer)
     small = icon.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
     small.quantize(128, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(ICON, optimize=True)

@@ -1,9 +1,9 @@
-"""How everything in assets/ came about: python examples/make_assets.py RUN EARLIER
+"""Regenerate the demo checkpoint, clips and data set in assets/: python assets/make/assets.py RUN EARLIER
 
-RUN: a finished `python -m train demo`. EARLIER: the checkpoint that the second predictions are by, as
+RUN: folder of a finished `python -m train demo`. EARLIER: the checkpoint of the second predictions, for example
 runs/demo/checkpoints/1000.
-Made: the lean checkpoint, three sample clips, and a labelled validation set with errors in a copy of its labels and the
-predictions of both checkpoints. Nothing of it is in the training data, whose seed is 1.
+Writes the checkpoint for inference, three sample clips, and a validation set with a second annotation file that has
+label errors, and the predictions of both checkpoints. None of it is in the training data, whose seed is 1.
 """
 
 import shutil
@@ -15,11 +15,11 @@ from pathlib import Path
 from tevit.synthetic import dataset as shapes
 from tevit.video.writer import VideoWriter
 
-ASSETS = Path(__file__).parents[1] / "assets"
+ASSETS = Path(__file__).parents[1]
 CHECKPOINT, SET = ASSETS / "tevit_demo.safetensors", ASSETS / "shapes"
 SET_SEED, SET_VIDEOS, LABEL_ERRORS = 2001, 20, 12
 CLIP_SEED = 3001
-CLIPS = {"crossing": 0, "return": 3, "crowd": 4}  # name -> index of the video; every second has a crossing
+CLIPS = {"crossing": 0, "return": 3, "crowd": 4}  # name -> index of the video; even ones have a crossing
 
 
 def main(run: Path, earlier: Path) -> None:

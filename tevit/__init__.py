@@ -1,8 +1,8 @@
 """Video instance segmentation with TeViT: the public API.
 
 load(name_or_file) gives a Predictor; predictor(video, PredictOptions(...)) a VideoResult of Tracks.
-evaluate(ground_truth, results) gives the official YouTube-VIS metric. open_dataset and read_results open annotations and predictions in YouTube-VIS JSON;
-write_results and write_overlay write them. MODELS: the published models by name.
+evaluate(ground_truth, results) gives the official YouTube-VIS metric. open_dataset and read_results open annotations
+and predictions in YouTube-VIS JSON; write_results and write_overlay write them. MODELS: the published models by name.
 """
 
 from importlib import import_module

@@ -1,7 +1,7 @@
-"""Weights on disk: the original implementation's files and our own, read safely and strictly, and written.
+"""Reading and writing of checkpoints: the original implementation's and our own; strict, and without running code.
 
-An original `.pth` holds `state_dict` beside the trainer's baggage; ours is a `.safetensors` whose header holds the
-model's configuration, so that a file explains itself.
+An original `.pth` contains `state_dict` and data of its trainer; ours is a `.safetensors` with the model's
+configuration in its header.
 """
 
 import json
@@ -24,51 +24,50 @@ from tevit.configs import QUERYINST_PVT, TEVIT_MSGSHIFT, TEVIT_R50, TEVIT_SWIN_L
 from tevit.io.files import atomic
 from tevit.model.tevit import TeViT
 
-HEADER = "tevit"  # the entry of a safetensors header that holds our configuration
+HEADER = "tevit"  # key of the configuration in a safetensors header
 
 
 @dataclass(frozen=True)
 class InitReport:
-    """What a starting point filled and what it did not: our keys."""
+    """Our keys that a starting point filled, that it lacks, and that have another shape in it."""
 
     loaded: tuple[str, ...]
     missing: tuple[str, ...]
     reshaped: tuple[str, ...]
 
     def __str__(self) -> str:
-        return (
-            f"{len(self.loaded)} of {len(self.loaded) + len(self.missing) + len(self.reshaped)} tensors loaded; "
-            f"not in the file: {_listed(self.missing)}; of another shape: {_listed(self.reshaped)}"
-        )
+        missing, reshaped = (", ".join(keys) or "none" for keys in (self.missing, self.reshaped))
+        total = len(self.loaded) + len(self.missing) + len(self.reshaped)
+        return f"{len(self.loaded)} of {total} tensors loaded; not in the file: {missing}; of another shape: {reshaped}"
 
 
 def load_model(path: str | os.PathLike, *, expected: ModelConfig | None = None, all_masks: bool = False) -> TeViT:
-    """A model with the weights of `path`, in eval mode on the CPU.
+    """A model with the weights of a checkpoint, in eval mode on the CPU.
 
-    path: an original `.pth` (architecture inferred from its keys) or our `.safetensors` (architecture in the file).
-    expected: a configuration that the file must have the architecture of. all_masks: keep the mask heads of all
-    stages, which training needs and inference does not.
-    Raises: FileNotFoundError; ValueError where the file is no checkpoint, tries to run code, is of another model or
-    class count, or lacks or exceeds the model's keys.
+    path: an original `.pth` (architecture inferred from its keys) or our `.safetensors` (architecture in its header).
+    expected: configuration whose architecture the file must have. all_masks: keep the mask heads of all stages, which
+    training needs and inference does not.
+    Raises: FileNotFoundError; ValueError where the file is not a checkpoint, would run code, is of another model or
+    class count, or has missing or unknown keys.
     """
     config, state = read_checkpoint(path)
     if expected is not None:
-        config = checked(path, config, expected)
+        config = match_expected(path, config, expected)
     if config.name == QUERYINST_PVT.name:
         raise ValueError(f"{path}: this is the COCO QueryInst, a starting point for training, not a model of videos")
     model = empty_model(config, all_masks=all_masks)
-    wanted = model.state_dict()
-    missing = sorted(wanted.keys() - state.keys())
+    keys = model.state_dict().keys()
+    missing = sorted(keys - state.keys())
     if missing:
         raise ValueError(
-            f"{path}: lacks {len(missing)} of {len(wanted)} tensors, first {missing[0]!r}; train on a full one"
+            f"{path}: lacks {len(missing)} of {len(keys)} tensors, first {missing[0]!r}; train on a full one"
         )
-    model.load_state_dict({key: state[key] for key in wanted}, assign=True)
+    model.load_state_dict({key: state[key] for key in keys}, assign=True)
     return model.eval()
 
 
 def read_checkpoint(path: str | os.PathLike) -> tuple[ModelConfig, State]:
-    """Configuration and state dict (our keys) of either kind of file; every tensor checked against the architecture.
+    """Configuration and state dict (our keys) of either kind of file; every tensor's shape is checked.
 
     Raises: as `load_model`.
     """
@@ -81,14 +80,14 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[ModelConfig, State]:
 
 
 def empty_model(config: ModelConfig, *, all_masks: bool) -> TeViT:
-    """A model whose parameters are not filled (they lie on the meta device): load a state dict with assign=True."""
+    """A model with parameters on the meta device; load a state dict into it with assign=True."""
     with torch.device("meta"):
         model = TeViT(config, all_masks=all_masks)
     return model.requires_grad_(False)
 
 
 def save_model(path: str | os.PathLike, model: TeViT) -> None:
-    """Write a model as `.safetensors` with its configuration in the header (all mask heads that it has)."""
+    """Write a model as `.safetensors` with its configuration in the header and all mask heads that it has."""
     save_state(path, model.config, dict(model.state_dict()))
 
 
@@ -102,7 +101,7 @@ def save_state(path: str | os.PathLike, config: ModelConfig, state: State) -> No
 def save_original(path: str | os.PathLike, config: ModelConfig, state: State) -> None:
     """Write a state dict with our keys in the original implementation's layout; atomic.
 
-    Raises: ValueError where mask heads were dropped, which the original needs.
+    Raises: ValueError where mask heads are missing, which the original needs.
     """
     missing = sorted(empty_model(config, all_masks=True).state_dict().keys() - state.keys())
     if missing:
@@ -115,25 +114,25 @@ def save_original(path: str | os.PathLike, config: ModelConfig, state: State) ->
 
 
 def inference_state(state: State, stages: int) -> State:
-    """The state dict without the mask heads that inference never uses: all but the last stage's."""
+    """The state dict without the mask heads that inference does not use: all but the last stage's."""
     unused = tuple(f"stages.{index}.mask." for index in range(stages - 1))
     return {key: value for key, value in state.items() if not key.startswith(unused)}
 
 
 def load_initial(model: TeViT, path: str | os.PathLike) -> InitReport:
-    """Fill a model from a starting point of another kind or class count: what fits by name and shape is loaded.
+    """Initialise a model from a checkpoint of another kind or class count: tensors of the same name and shape.
 
-    Returns: what was and what was not filled; the latter keeps its initial values.
+    Returns: the keys that were and were not loaded; the latter keep their initial values.
     Raises: as `load_model` for an unreadable file; ValueError where nothing fits.
     """
-    _, given = read_checkpoint(path)
-    wanted = model.state_dict()
-    fitting = {key: given[key] for key in wanted if key in given and given[key].shape == wanted[key].shape}
+    _, state = read_checkpoint(path)
+    own = model.state_dict()
+    fitting = {key: state[key] for key in own if key in state and state[key].shape == own[key].shape}
     if not fitting:
-        raise ValueError(f"{path}: none of its {len(given)} tensors fits {model.config.name}")
+        raise ValueError(f"{path}: none of its {len(state)} tensors fits {model.config.name}")
     model.load_state_dict(fitting, strict=False)
-    missing = tuple(key for key in wanted if key not in given)
-    reshaped = tuple(key for key in wanted if key in given and key not in fitting)
+    missing = tuple(key for key in own if key not in state)
+    reshaped = tuple(key for key in own if key in state and key not in fitting)
     return InitReport(tuple(fitting), missing, reshaped)
 
 
@@ -141,7 +140,7 @@ def _read_safetensors(path: Path) -> tuple[ModelConfig, State]:
     try:
         with safe_open(path, framework="pt") as file:
             header = (file.metadata() or {}).get(HEADER)
-            # Copies: what lies in the file itself would be gone, and this process with it, when that is written over.
+            # Copies, because memory-mapped tensors crash the process when the file is overwritten.
             state = {key: file.get_tensor(key).clone() for key in file.keys()}
     except SafetensorError as error:
         raise ValueError(f"{path}: not a whole safetensors file ({error})") from error
@@ -149,9 +148,9 @@ def _read_safetensors(path: Path) -> tuple[ModelConfig, State]:
         raise ValueError(f"{path}: expected the model's configuration in its header under {HEADER!r}, found none")
     config = config_from_json(json.loads(header))
     shapes = empty_model(config, all_masks=True).state_dict()
-    needed = inference_state(shapes, config.stages)
-    for key in sorted(needed.keys() - state.keys()) + sorted(state.keys() - shapes.keys()):
-        raise ValueError(f"{path}: {'lacks' if key in needed else 'has the unknown'} tensor {key!r} ({config.name})")
+    required = inference_state(shapes, config.stages)
+    for key in sorted(required.keys() - state.keys()) + sorted(state.keys() - shapes.keys()):
+        raise ValueError(f"{path}: {'lacks' if key in required else 'has the unknown'} tensor {key!r} ({config.name})")
     for key, value in state.items():
         if value.shape != shapes[key].shape:
             raise ValueError(f"{path}: {key}: expected shape {tuple(shapes[key].shape)}, got {tuple(value.shape)}")
@@ -159,7 +158,7 @@ def _read_safetensors(path: Path) -> tuple[ModelConfig, State]:
 
 
 def _read_original(path: Path) -> tuple[ModelConfig, State]:
-    content = _unpickled(path)
+    content = _unpickle(path)
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path}: expected a checkpoint with a `state_dict` of tensors, found none")
@@ -173,9 +172,9 @@ def _read_original(path: Path) -> tuple[ModelConfig, State]:
         raise ValueError(f"{path}: not a whole {config.name}: {error}") from error
 
 
-def _unpickled(path: Path) -> Any:
-    """The content of a `.pth`, read without running anything that it holds."""
-    scalar = np.float32(0).__reduce__()[0]  # numpy 1 and 2 keep it in different places
+def _unpickle(path: Path) -> Any:
+    """The content of a `.pth`, read without running code. Raises: ValueError."""
+    scalar = np.float32(0).__reduce__()[0]  # its module differs between numpy 1 and 2
     harmless: list[Any] = [np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8", "i4", "i8"))]
     harmless += [(scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")]
     try:
@@ -193,60 +192,50 @@ def _unpickled(path: Path) -> Any:
 def infer_config(state: Mapping[str, Tensor], meta: Mapping[str, Any], path: str | os.PathLike) -> ModelConfig:
     """The architecture of an original state dict, from its keys and shapes.
 
-    meta: the file's `meta`; its `CLASSES` names the classes where they are not the 40 of YouTube-VIS 2019.
-    Raises: ValueError where the keys are of no known model, or the class count is unexplained.
+    meta: the file's `meta`; its `CLASSES` names the classes where their number is not the published model's.
+    Raises: ValueError where the keys are of no known model, or the classes are not named.
     """
-    base = _base_config(state)
+    markers = {
+        "backbone.msg_tokens": TEVIT_MSGSHIFT,
+        "backbone.layers.0.0.projection.weight": QUERYINST_PVT,
+        "backbone.conv1.weight": TEVIT_R50,
+        "backbone.patch_embed.projection.weight": TEVIT_SWIN_L_MST,
+    }
+    base = next((config for key, config in markers.items() if key in state), None)
     logits = state.get("roi_head.bbox_head.0.fc_cls.weight")
     queries = state.get("rpn_head.init_proposal_bboxes.weight")
     if base is None or logits is None or queries is None:
         first = next(iter(state))
         raise ValueError(f"{path}: expected the keys of a TeViT or QueryInst checkpoint, found others, first {first!r}")
-    return replace(base, queries=len(queries), categories=_categories(base, len(logits), meta, path))
-
-
-def _base_config(state: Mapping[str, Tensor]) -> ModelConfig | None:
-    if "backbone.msg_tokens" in state:
-        return TEVIT_MSGSHIFT
-    if "backbone.layers.0.0.projection.weight" in state:
-        return QUERYINST_PVT
-    if "backbone.conv1.weight" in state:
-        return TEVIT_R50
-    return TEVIT_SWIN_L_MST if "backbone.patch_embed.projection.weight" in state else None
-
-
-def _categories(
-    base: ModelConfig, count: int, meta: Mapping[str, Any], path: str | os.PathLike
-) -> tuple[tuple[int, str], ...]:
+    base, count, names = replace(base, queries=len(queries)), len(logits), meta.get("CLASSES")
     if count == base.num_classes:
-        return base.categories
-    names = meta.get("CLASSES")
+        return base
     if isinstance(names, tuple | list) and len(names) == count:
-        return tuple((index + 1, str(name)) for index, name in enumerate(names))
+        return replace(base, categories=tuple((index, str(name)) for index, name in enumerate(names, 1)))
     raise ValueError(
         f"{path}: expected {base.num_classes} classes ({base.name}), got {count}, and the file does not name them"
     )
 
 
-def checked(path: str | os.PathLike, config: ModelConfig, expected: ModelConfig) -> ModelConfig:
-    """The file's configuration under the name and with the test scale of `expected`.
+def match_expected(path: str | os.PathLike, config: ModelConfig, expected: ModelConfig) -> ModelConfig:
+    """The file's configuration with the name and the test scale of `expected`.
 
     Raises: ValueError where the architectures differ.
     """
     if config.backbone != expected.backbone:
         raise ValueError(f"{path}: expected {expected.name}, got the architecture of {config.name}")
-    for what, got, wanted in (
+    for name, value, expected_value in (
         ("classes", config.num_classes, expected.num_classes),
         ("queries", config.queries, expected.queries),
         ("stages", config.stages, expected.stages),
     ):
-        if got != wanted:
-            raise ValueError(f"{path}: expected {wanted} {what} ({expected.name}), got {got}")
+        if value != expected_value:
+            raise ValueError(f"{path}: expected {expected_value} {name} ({expected.name}), got {value}")
     return replace(config, name=expected.name, scale=expected.scale)
 
 
 def config_from_json(content: Mapping[str, Any]) -> ModelConfig:
-    """The inverse of `dataclasses.asdict` for a configuration that went through JSON.
+    """The configuration of `dataclasses.asdict` after conversion to JSON and back.
 
     Raises: ValueError where a field is missing or unknown.
     """
@@ -259,7 +248,3 @@ def config_from_json(content: Mapping[str, Any]) -> ModelConfig:
         return ModelConfig(**{**{key: tuples(value) for key, value in content.items()}, "backbone": backbone})
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"not a model configuration of this version: {error}") from error
-
-
-def _listed(keys: tuple[str, ...]) -> str:
-    return ", ".join(keys) if keys else "none"

@@ -1,4 +1,4 @@
-"""The original implementation's state dict and ours: the same numbers under other names.
+"""Conversion between the original implementation's state dict and ours.
 
 `from_original` and `to_original` are pure and inverse to each other. Source: hustvl/TeViT (mmdetection 2.21), the
 keys of its released checkpoints.
@@ -11,7 +11,7 @@ from torch import Tensor
 
 State = dict[str, Tensor]
 
-# (our key, the original's), as regular expressions for the whole key; the first that fits is taken.
+# (our key, the original's), as regular expressions of the whole key; the first match counts.
 HEAD_NAMES: tuple[tuple[str, str], ...] = (
     (r"query_boxes", r"rpn_head.init_proposal_bboxes.weight"),
     (r"query_features", r"rpn_head.init_proposal_features.weight"),
@@ -66,9 +66,9 @@ SWIN_NAMES: tuple[tuple[str, str], ...] = (
 )
 BACKBONE_NAMES = {"pvt_v2": PVT_NAMES, "swin": SWIN_NAMES, "resnet50": ((r"(.*)", r"\1"),)}
 
-# What the original stores but what follows from the architecture alone.
+# Keys of the original that follow from the architecture.
 DERIVED = re.compile(r"relative_position_index$")
-# What a checkpoint may lack: it only counts training steps.
+# Keys that a checkpoint may lack: they count training steps.
 COUNTER = "num_batches_tracked"
 
 
@@ -85,9 +85,9 @@ def original_name(key: str, backbone_kind: str) -> str:
 
 
 def from_original(state: State, backbone_kind: str, ours: State) -> State:
-    """Our state dict out of the original's; every key must be used and every tensor fit.
+    """Our state dict from the original's; every key must be used and every shape equal.
 
-    state: the original's. ours: our model's, of which the names and shapes are read (may lie on the meta device).
+    state: the original's. ours: our model's, for names and shapes (may be on the meta device).
     Raises: ValueError naming the keys that are missing or left over, or the first whose shape differs.
     """
     left = _split_attention({key: value for key, value in state.items() if not DERIVED.search(key)}, backbone_kind)
@@ -95,29 +95,32 @@ def from_original(state: State, backbone_kind: str, ours: State) -> State:
     for name in names.values():
         if name.endswith(COUNTER):
             left.setdefault(name, torch.zeros((), dtype=torch.long))
-    _check_names(set(names.values()), set(left))
+    missing, unknown = sorted(set(names.values()) - left.keys()), sorted(left.keys() - set(names.values()))
+    if missing or unknown:
+        faults = [
+            f"{len(keys)} keys {fault}, first {keys[0]!r}"
+            for keys, fault in ((missing, "are missing"), (unknown, "are left over"))
+            if keys
+        ]
+        raise ValueError(f"expected {len(set(names.values()))} keys, got {len(left)}: " + "; ".join(faults))
     return {key: _from_layout(key, left[name], ours[key]) for key, name in names.items()}
 
 
 def to_original(state: State, backbone_kind: str) -> State:
-    """The original's state dict out of ours (all but what follows from the architecture alone)."""
-    out = {original_name(key, backbone_kind): _to_layout(key, value) for key, value in state.items()}
-    return _join_attention(out)
-
-
-def _check_names(wanted: set[str], given: set[str]) -> None:
-    missing, unknown = sorted(wanted - given), sorted(given - wanted)
-    if missing or unknown:
-        parts = [
-            f"{len(keys)} keys {what}, first {keys[0]!r}"
-            for keys, what in ((missing, "are missing"), (unknown, "are left over"))
-            if keys
-        ]
-        raise ValueError(f"expected {len(wanted)} keys, got {len(given)}: " + "; ".join(parts))
+    """The original's state dict from ours, without the keys that follow from the architecture."""
+    named = {original_name(key, backbone_kind): _to_layout(key, value) for key, value in state.items()}
+    out: State = {}
+    for key, value in named.items():
+        match = re.fullmatch(r"(backbone\..*\.attn)\.(q|kv)\.(weight|bias)", key)
+        if match is None:
+            out[key] = value
+        elif match[2] == "q":  # PVT's joint projection of queries, keys and values
+            out[f"{match[1]}.in_proj_{match[3]}"] = torch.cat([value, named[f"{match[1]}.kv.{match[3]}"]])
+    return out
 
 
 def _split_attention(state: State, backbone_kind: str) -> State:
-    """PVT's joint `in_proj` of queries, keys and values becomes `q` and `kv`."""
+    """Split PVT's joint `in_proj` of queries, keys and values into `q` and `kv`."""
     if backbone_kind != "pvt_v2":
         return dict(state)
     out: State = {}
@@ -131,23 +134,13 @@ def _split_attention(state: State, backbone_kind: str) -> State:
     return out
 
 
-def _join_attention(state: State) -> State:
-    out: State = {}
-    for key, value in state.items():
-        match = re.fullmatch(r"(backbone\..*\.attn)\.(q|kv)\.(weight|bias)", key)
-        if match is None:
-            out[key] = value
-        elif match[2] == "q":
-            out[f"{match[1]}.in_proj_{match[3]}"] = torch.cat([value, state[f"{match[1]}.kv.{match[3]}"]])
-    return out
-
-
-def _is_merging(key: str) -> bool:
+def _is_patch_merging(key: str) -> bool:
     return re.fullmatch(r"backbone\.layers\.\d\.downsample\.(norm|reduction)\..*", key) is not None
 
 
 def _from_layout(key: str, value: Tensor, like: Tensor) -> Tensor:
-    if _is_merging(key):  # the original orders the 4C inputs (C, dy, dx), timm (dx, dy, C)
+    """A tensor of the original in our layout. key: ours. like: our tensor, for its shape. Raises: ValueError."""
+    if _is_patch_merging(key):  # the order of the 4C inputs is (C, dy, dx), timm's (dx, dy, C)
         value = value.unflatten(-1, (-1, 2, 2)).transpose(-3, -1).flatten(-3)
     if value.dim() == 4 and like.dim() == 2 and value.shape[2:] == (1, 1):  # a 1x1 convolution as a linear layer
         value = value.flatten(1)
@@ -157,7 +150,8 @@ def _from_layout(key: str, value: Tensor, like: Tensor) -> Tensor:
 
 
 def _to_layout(key: str, value: Tensor) -> Tensor:
-    if _is_merging(key):
+    """Our tensor in the layout of the original. key: ours."""
+    if _is_patch_merging(key):
         return value.unflatten(-1, (2, 2, -1)).transpose(-3, -1).flatten(-3)
     if re.fullmatch(r"backbone\.stages\.\d\.blocks\..*\.mlp\.fc[12]\.weight", key):
         return value[:, :, None, None]

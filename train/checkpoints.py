@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tevit.checkpoint import checked, read_checkpoint, save_state
+from tevit.checkpoint import match_expected, read_checkpoint, save_state
 from tevit.configs import ModelConfig
 
 WEIGHTS, TRAINING = "model.safetensors", "training.safetensors"
@@ -110,7 +110,7 @@ def restore(saved: TrainingCheckpoint, model: nn.Module, config: ModelConfig, op
     Raises: ValueError where the checkpoint is of another architecture.
     """
     saved_config, state = read_checkpoint(saved.path / WEIGHTS)
-    checked(saved.path / WEIGHTS, saved_config, config)
+    match_expected(saved.path / WEIGHTS, saved_config, config)
     model.load_state_dict(state)
     named = dict(model.named_parameters())
     moments: dict[str, dict[str, Tensor]] = {}

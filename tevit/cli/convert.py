@@ -35,11 +35,11 @@ def run(args: argparse.Namespace) -> int:
 
 def convert(source: Path, target: Path, model: str | None, inference: bool) -> dict[str, Any]:
     """Read, check and write; returns what was done. Errors as for `checkpoint.read_checkpoint`."""
-    from tevit.checkpoint import checked, inference_state, read_checkpoint, save_original, save_state
+    from tevit.checkpoint import inference_state, match_expected, read_checkpoint, save_original, save_state
     from tevit.configs import published
 
     config, state = read_checkpoint(source)
-    config = checked(source, config, published(model)) if model else config
+    config = match_expected(source, config, published(model)) if model else config
     kept = inference_state(state, config.stages) if inference else state
     if target.suffix == ".pth":
         save_original(target, config, kept)

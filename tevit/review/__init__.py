@@ -1,4 +1,6 @@
-"""Is the model wrong, or the label? Decisions as data: a log of them, and the corrected labels as a function of it."""
+"""Review of labels with a model's help: a log of decisions, and the corrected labels as a function of it.
+
+Beside the functions here: `queue` (what to review first, with likely answers) and `report` (what a review changed)."""
 
 from tevit.review.apply import Applicability, Corrected, apply, check_applicable, correct, other_versions
 from tevit.review.decisions import Decision, decide, from_line, parse_log, read_log, to_line, write_log

@@ -168,23 +168,11 @@ class Resolve(_Action, frozen=True, tag="resolve"):
             raise ValueError("expected decisions to drop, and none of them kept")
 
 
-Action = (
-    Keep
-    | AcceptMasks
-    | AddTrack
-    | DeleteTrack
-    | DeleteFrames
-    | ChangeClass
-    | MergeTracks
-    | SplitTrack
-    | SwapIdentities
-    | ReplaceMask
-    | MarkCrowd
-    | Undo
-    | Redo
-    | Resolve
-)
-ABOUT_DECISIONS = (Undo, Redo, Resolve)
+MaskAction = AcceptMasks | DeleteFrames | MergeTracks | SplitTrack | SwapIdentities | ReplaceMask
+TrackAction = AddTrack | DeleteTrack | ChangeClass | MarkCrowd
+LogAction = Undo | Redo | Resolve
+"""Actions on decisions instead of labels."""
+Action = Keep | MaskAction | TrackAction | LogAction
 TRACK_CREATING = (AddTrack, SplitTrack)
 """Actions that create a track, which is then referenced by the decision's id."""
 
@@ -234,8 +222,8 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise ValueError(f"expected a time in ISO 8601 and UTC like 2026-01-31T12:00:00Z, got {self.time[:40]!r}")
         if self.frames is not None:
             _check_range(*self.frames)
-        if isinstance(self.action, ABOUT_DECISIONS) != (self.verdict is None):
-            expected = "no verdict" if isinstance(self.action, ABOUT_DECISIONS) else "a verdict"
+        if isinstance(self.action, LogAction) != (self.verdict is None):
+            expected = "no verdict" if isinstance(self.action, LogAction) else "a verdict"
             raise ValueError(f"expected {expected} with {name_of(self.action)!r}, got {self.verdict!r}")
         if self.verdict in ("label is right", "unclear") and not isinstance(self.action, Keep):
             raise ValueError(f"expected the action 'keep' where {self.verdict!r}, got {name_of(self.action)!r}")

@@ -46,7 +46,6 @@ class _VideoFields(msgspec.Struct):
 
 class _CategoryFields(msgspec.Struct):
     id: int
-    name: object = None
 
 
 def content_hash(original: Original) -> str:

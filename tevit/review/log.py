@@ -10,7 +10,6 @@ import msgspec
 
 from tevit.masks import ops as masks
 from tevit.review.decisions import (
-    ABOUT_DECISIONS,
     AcceptMasks,
     AddTrack,
     ChangeClass,
@@ -18,6 +17,7 @@ from tevit.review.decisions import (
     DeleteFrames,
     DeleteTrack,
     Keep,
+    LogAction,
     MarkCrowd,
     MergeTracks,
     Redo,
@@ -129,7 +129,7 @@ class LogState:
         self.dropped = dropped
 
     def _is_active(self, d: Decision) -> bool:
-        return not isinstance(d.action, ABOUT_DECISIONS) and d.id not in self.undone and d.id not in self.dropped
+        return not isinstance(d.action, LogAction) and d.id not in self.undone and d.id not in self.dropped
 
     # --- results
 
@@ -160,24 +160,25 @@ class LogState:
         return tuple(found)
 
     @property
-    def repeated(self) -> tuple[Decision, ...]:
-        """Decisions that do the same as another reviewer's earlier one, which alone is applied."""
-        held = {d.id for group in self.disagreements for d in group.decisions}
-        first: dict[bytes, str] = {}
-        return tuple(
-            d
-            for d in self.log
-            if self._is_active(d)
-            and d.id not in held
-            and not isinstance(d.action, Keep)
-            and first.setdefault(_content(d), d.reviewer) != d.reviewer
-        )
-
-    @property
     def effective(self) -> tuple[Decision, ...]:
         """Decisions that count, in the log's order: active, not in a disagreement and not repeated."""
-        left_out = {d.id for group in self.disagreements for d in group.decisions} | {d.id for d in self.repeated}
-        return tuple(d for d in self.log if self._is_active(d) and d.id not in left_out)
+        return self._partition()[0]
+
+    @property
+    def repeated(self) -> tuple[Decision, ...]:
+        """Decisions that do the same as another reviewer's earlier one, which alone is applied."""
+        return self._partition()[1]
+
+    def _partition(self) -> tuple[tuple[Decision, ...], tuple[Decision, ...]]:
+        """effective, repeated."""
+        held = {d.id for group in self.disagreements for d in group.decisions}
+        first: dict[bytes, str] = {}  # content -> reviewer
+        effective, repeated = [], []
+        for d in self.log:
+            if self._is_active(d) and d.id not in held:
+                again = not isinstance(d.action, Keep) and first.setdefault(_content(d), d.reviewer) != d.reviewer
+                (repeated if again else effective).append(d)
+        return tuple(effective), tuple(repeated)
 
     @property
     def verdict_counts(self) -> Mapping[str, Counter[Verdict]]:

@@ -28,7 +28,7 @@ from tevit.review.decisions import (
     to_mask,
 )
 from tevit.review.log import class_name
-from tevit.review.suspicion import COVERS, Suspicion, suspicions, video_evidence
+from tevit.review.suspicion import COVERS, Suspicion, VideoEvidence, suspicions
 
 _MODEL_ERROR = 0.05  # lower priorities are for errors that are likely the model's own
 
@@ -135,7 +135,7 @@ def _all_suspicions(overlaps: Overlaps, errors: Errors) -> Iterator[tuple[int, S
     recall = float((best >= COVERS).mean()) if len(best) else 0.0
     for pairs in overlaps.pairs:
         video = overlaps.inputs.videos[pairs.video].id
-        yield from ((video, s) for s in suspicions(video_evidence(overlaps, pairs, usual_score, recall)))
+        yield from ((video, s) for s in suspicions(VideoEvidence(overlaps, pairs, usual_score, recall)))
 
 
 class ItemBuilder:

@@ -34,7 +34,6 @@ class Suspicion:
     same: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
 class VideoEvidence:
     """What suspicions about one video are computed from. d and g: positions of predictions and labels in `pairs`.
 
@@ -43,17 +42,20 @@ class VideoEvidence:
     predictions: the predictions' masks. recall: fraction of all labels that some prediction covers.
     """
 
-    pairs: VideoPairs
-    trust: np.ndarray
-    classes_d: np.ndarray
-    classes_g: np.ndarray
-    crowd: np.ndarray
-    ious: np.ndarray
-    frame_ious: np.ndarray
-    labels: Spans
-    later: Spans
-    predictions: Spans
-    recall: float
+    def __init__(self, overlaps: Overlaps, pairs: VideoPairs, usual_score: float, recall: float):
+        """usual_score: the median score of correct predictions."""
+        truths, predictions = overlaps.inputs.ground_truth, overlaps.inputs.predictions
+        scores = np.maximum(predictions.scores[pairs.predictions], 0)
+        self.pairs, self.recall = pairs, recall
+        self.trust = scores / np.maximum(scores + usual_score, 1e-9)
+        self.classes_d = predictions.categories[pairs.predictions]
+        self.classes_g, self.crowd = truths.categories[pairs.ground_truth], truths.crowd[pairs.ground_truth]
+        self.ious, self.frame_ious = pairs.ious(), pairs.frame_ious()
+        masks_g, masks_d = truths.masks(pairs.ground_truth.tolist()), predictions.masks(pairs.predictions.tolist())
+        later = [m._replace(length=m.length + 1, frames=m.frames + 1) for m in masks_g]
+        length, stride = extent([*later, *masks_d])
+        self.labels, self.later = spans(masks_g, length, stride), spans(later, length, stride)
+        self.predictions = spans(masks_d, length, stride)
 
     def suspicion(
         self, kind: str, priority: float, labels: Sequence[int], d: int, frame: int | np.integer, at: int = -1
@@ -62,28 +64,6 @@ class VideoEvidence:
         rows = tuple(int(self.pairs.ground_truth[g]) for g in labels)
         row = int(self.pairs.predictions[d]) if d >= 0 else -1
         return Suspicion(kind, float(np.clip(priority, 0, 1)), rows, row, int(frame), at)
-
-
-def video_evidence(overlaps: Overlaps, pairs: VideoPairs, usual_score: float, recall: float) -> VideoEvidence:
-    """usual_score: the median score of correct predictions. recall: see `VideoEvidence`."""
-    truths, predictions = overlaps.inputs.ground_truth, overlaps.inputs.predictions
-    scores = np.maximum(predictions.scores[pairs.predictions], 0)
-    masks_t, masks_p = truths.masks(pairs.ground_truth.tolist()), predictions.masks(pairs.predictions.tolist())
-    later = [m._replace(length=m.length + 1, frames=m.frames + 1) for m in masks_t]
-    length, stride = extent([*later, *masks_p])
-    return VideoEvidence(
-        pairs=pairs,
-        trust=scores / np.maximum(scores + usual_score, 1e-9),
-        classes_d=predictions.categories[pairs.predictions],
-        classes_g=truths.categories[pairs.ground_truth],
-        crowd=truths.crowd[pairs.ground_truth],
-        ious=pairs.ious(),
-        frame_ious=pairs.frame_ious(),
-        labels=spans(masks_t, length, stride),
-        later=spans(later, length, stride),
-        predictions=spans(masks_p, length, stride),
-        recall=recall,
-    )
 
 
 def suspicions(evidence: VideoEvidence) -> Iterator[Suspicion]:

@@ -58,7 +58,7 @@ HASH = content_hash(labels())
 def made(action: do.Action, reviewer: str = "ann", verdict: Any = "label is wrong", **more: Any) -> Decision:
     if isinstance(action, do.Keep) and verdict == "label is wrong":
         verdict = "label is right"
-    if isinstance(action, do.ABOUT_DECISIONS):
+    if isinstance(action, do.LogAction):
         verdict = None
     return decide(HASH, more.pop("video", 5), verdict, action, reviewer, **more)
 

@@ -27,7 +27,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> BrowserVideo:
 
 @pytest.fixture
 def result() -> VideoResult:
-    """Ten frames; ids, boxes and times that results.json does not hold."""
+    """Ten frames, with ids, boxes and times that results.json cannot store."""
     found = walking_squares("clip", (96, 160), [frame / 7 for frame in range(10)], 10, 0.0)
     tracks = tuple(replace(track, id=track.id + 6, boxes_xyxy=track.boxes_xyxy + 0.3) for track in found.tracks)
     scores = np.array([0.1, np.nan, *[0.7] * 8], np.float32)
@@ -67,7 +67,7 @@ def test_a_result_opens_unchanged_after_a_restart(
     assert len(list(again.frames.open().frames())) == 18
 
 
-def test_it_does_not_need_the_footage_that_it_was_made_of(results: ResultStore, result: VideoResult, tmp_path: Path):
+def test_a_result_does_not_need_its_source(results: ResultStore, result: VideoResult, tmp_path: Path):
     clip = make_video(tmp_path / "clip.mp4")
     own = make_proxy(VideoSource("clip", clip), tmp_path / "proxy.mp4")
     results.save(TOKENS[1], "clip", SETTINGS, own, result)

@@ -1,4 +1,4 @@
-"""The log on disk: durable, append-only, shared, and honest about damage."""
+"""The log on disk: durable, append-only, shared between processes; damage is reported."""
 
 import json
 import sqlite3
@@ -51,7 +51,7 @@ def aside(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("review.damaged-*.sqlite"))
 
 
-def test_what_was_appended_is_there_when_opened_again(tmp_path):
+def test_appended_decisions_are_there_after_reopening(tmp_path):
     store = filled(tmp_path / "new" / "project", 3)
     assert [d.id for d in store.decisions()] == ["d1", "d2", "d3"] and store.count() == 3
     store.close()
@@ -68,7 +68,7 @@ def test_the_same_decision_twice_is_one_and_another_of_its_id_is_refused(tmp_pat
     assert store.decisions() == (decision(1), decision(2))
 
 
-def test_it_is_durable_by_its_settings(tmp_path):
+def test_settings_for_durability(tmp_path):
     store = ReviewStore(tmp_path)
     assert store._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert store._db.execute("PRAGMA synchronous").fetchone() == (2,)
@@ -95,7 +95,7 @@ def test_export_import_export_is_the_identity(tmp_path):
     assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
 
 
-def test_an_import_is_whole_or_not_at_all(tmp_path):
+def test_an_import_is_all_or_nothing(tmp_path):
     store = filled(tmp_path, 2)
     lines = [to_line(decision(7)), '{"id": 3}', to_line(decision(8))]
     (tmp_path / "log.jsonl").write_text("\n".join(lines))
@@ -124,7 +124,7 @@ def test_a_backup_is_a_log_of_its_own(tmp_path, capsys):
     assert not [name for name in (tmp_path / BACKUPS).iterdir() if name.suffix != ".sqlite"]
 
 
-def test_a_backup_of_nothing_or_of_what_is_damaged_is_none(tmp_path, capsys):
+def test_no_backup_of_a_missing_or_damaged_log(tmp_path, capsys):
     assert main(["backup", str(tmp_path)]) == 2
     assert "has no review.sqlite" in capsys.readouterr().err and not (tmp_path / NAME).exists()
     filled(tmp_path, 3).close()
@@ -136,7 +136,7 @@ def test_a_backup_of_nothing_or_of_what_is_damaged_is_none(tmp_path, capsys):
     assert not list((tmp_path / BACKUPS).iterdir())
 
 
-def test_a_backup_while_another_process_writes_is_whole(tmp_path):
+def test_a_backup_while_another_process_writes_is_intact(tmp_path):
     store = filled(tmp_path, 1)
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(lambda: [store.append(decision(n, note="x" * 2000)) for n in range(2, 120)])
@@ -147,7 +147,7 @@ def test_a_backup_while_another_process_writes_is_whole(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("sql", "kept", "sentence"),
+    ("sql", "intact", "sentence"),
     [
         ("UPDATE decisions SET line = replace(line, 'ann', 'eve') WHERE seq = 3", 5, "was changed by something else"),
         ("DELETE FROM decisions WHERE seq = 6", 5, "is cut off: it has 5 decisions of 6"),
@@ -155,19 +155,19 @@ def test_a_backup_while_another_process_writes_is_whole(tmp_path):
         ("DELETE FROM head", 6, "is cut off: it has 6 decisions of more"),
     ],
 )
-def test_an_edited_log_is_told_and_kept_aside(tmp_path, sql, kept, sentence):
+def test_an_edited_log_is_reported_and_set_aside(tmp_path, sql, intact, sentence):
     filled(tmp_path, 6).close()
     edit(tmp_path, sql)
     store = ReviewStore(tmp_path)
     assert len(store.notices) == 1 and sentence in store.notices[0]
-    assert f"the {kept} decisions that are whole were taken over" in store.notices[0]
+    assert f"the {intact} decisions that are whole were taken over" in store.notices[0]
     assert aside(tmp_path)[0] in store.notices[0]
-    assert store.count() == kept and store.append(decision(50)) == kept + 1
+    assert store.count() == intact and store.append(decision(50)) == intact + 1
     store.close()
     assert not ReviewStore(tmp_path).notices
 
 
-def test_a_cut_off_file_is_kept_aside(tmp_path):
+def test_a_truncated_file_is_set_aside(tmp_path):
     store = ReviewStore(tmp_path)
     for number in range(1, 200):
         store.append(decision(number, note="x" * 300))
@@ -182,14 +182,14 @@ def test_a_cut_off_file_is_kept_aside(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"not a database at all" * 300, b"short"])
-def test_what_is_no_database_is_kept_aside(tmp_path, content):
+def test_a_file_that_is_no_database_is_set_aside(tmp_path, content):
     (tmp_path / NAME).write_bytes(content)
     store = ReviewStore(tmp_path)
     assert store.notices and store.append(decision(1)) == 1
     assert (tmp_path / aside(tmp_path)[0]).read_bytes() == content
 
 
-def test_somebody_elses_database_is_kept_aside(tmp_path):
+def test_a_database_of_another_program_is_set_aside(tmp_path):
     edit(tmp_path, "CREATE TABLE recipes (soup TEXT)")
     assert "is no review log" in ReviewStore(tmp_path).notices[0]
 
@@ -207,7 +207,7 @@ def test_migrations_run_once_and_newer_versions_are_refused(tmp_path, monkeypatc
         ReviewStore(tmp_path)
 
 
-def test_a_full_disk_saves_nothing_by_halves(tmp_path):
+def test_a_full_disk_saves_nothing(tmp_path):
     store = filled(tmp_path, 3)
     pages = store._db.execute("PRAGMA page_count").fetchone()[0]
     store._db.execute(f"PRAGMA max_page_count = {pages + 2}")
@@ -218,16 +218,16 @@ def test_a_full_disk_saves_nothing_by_halves(tmp_path):
     assert [d.id for d in ReviewStore(tmp_path).decisions()] == ["d1", "d2", "d3", "d5"]
 
 
-def test_a_folder_that_cannot_be_written_means_memory(tmp_path):
+def test_a_folder_that_is_not_writable_means_memory(tmp_path):
     (tmp_path / "file").write_text("no folder")
     for folder in (Path("/proc/no/such"), tmp_path / "file" / "project"):
         store = ReviewStore(folder)
-        assert store.in_memory and "are kept in memory only" in store.notices[0]
+        assert store.in_memory and "are intact in memory only" in store.notices[0]
         assert store.append(decision(1)) == 1 and store.decisions() == (decision(1),)
     assert store.export(tmp_path / "log.jsonl") == 1
 
 
-NOBODY = """
+UNPRIVILEGED = """
 import os, sys
 from app.storage.review_log import ReviewStore
 folder = sys.argv[1]
@@ -253,7 +253,7 @@ def test_a_read_only_folder_is_read_into_memory(tmp_path):
     (folder / NAME).chmod(0o444)
     folder.chmod(0o555)
     try:
-        done = run(NOBODY, str(folder))
+        done = run(UNPRIVILEGED, str(folder))
     finally:
         folder.chmod(0o755)
     assert done.stdout.split() == ["True", "3"], done.stderr
@@ -265,7 +265,7 @@ import os, random, select, signal, sys, time
 from app.storage.review_log import ReviewStore
 from tests.app.storage.test_review_log import decision
 folder, times = sys.argv[1], int(sys.argv[2])
-rng, told, number = random.Random(5), [], 0
+rng, acknowledged, number = random.Random(5), [], 0
 for round in range(times):
     reader, writer = os.pipe()
     child = os.fork()
@@ -281,20 +281,22 @@ for round in range(times):
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     with os.fdopen(reader) as pipe:
-        told += pipe.read().split()
+        acknowledged += pipe.read().split()
 store = ReviewStore(folder)
-found = [d.id for d in store.decisions()]
-missing = set(told) - set(found)
-print(len(told), len(missing), len(found) - len(told), len(store.notices))
+ids = [d.id for d in store.decisions()]
+missing = set(acknowledged) - set(ids)
+print(len(acknowledged), len(missing), len(ids) - len(acknowledged), len(store.notices))
 """
 
 
-def test_killed_a_hundred_times_nothing_acknowledged_is_lost(tmp_path):
+def test_no_acknowledged_decision_is_lost_when_killed_a_hundred_times(tmp_path):
     started = time.perf_counter()
     done = run(KILLED, str(tmp_path), "100")
-    told, missing, unheard, notices = map(int, done.stdout.split()) if done.stdout else pytest.fail(done.stderr)
-    assert missing == 0 and notices == 0 and told > 50
-    assert 0 <= unheard <= 100  # on the disk, but killed before it could say so
+    acknowledged, missing, unacknowledged, notices = (
+        map(int, done.stdout.split()) if done.stdout else pytest.fail(done.stderr)
+    )
+    assert missing == 0 and notices == 0 and acknowledged > 50
+    assert 0 <= unacknowledged <= 100  # on the disk, but killed before the acknowledgement
     assert time.perf_counter() - started < 45
 
 
@@ -310,7 +312,7 @@ def test_ten_thousand_decisions_stay_fast(tmp_path):
     assert (time.perf_counter() - started) / 20 < 0.25
 
 
-def test_nothing_but_the_standard_library_is_behind_it():
+def test_nothing_heavy_is_imported():
     names = ("torch", "gradio", "av", "cv2")
     code = f"import app.storage.review_log, sys; print([name for name in {names} if name in sys.modules])"
     assert run(code).stdout.strip() == "[]"

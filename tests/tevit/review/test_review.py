@@ -1,4 +1,4 @@
-"""Decisions as data: what a log comes to, and the labels that it makes."""
+"""Decisions, the state of a log, and the corrected labels."""
 
 import copy
 import json
@@ -55,7 +55,7 @@ def as_bytes(content: object) -> bytes:
 HASH = content_hash(labels())
 
 
-def made(action: do.Action, reviewer: str = "ann", verdict: Any = "label is wrong", **more: Any) -> Decision:
+def decision(action: do.Action, reviewer: str = "ann", verdict: Any = "label is wrong", **more: Any) -> Decision:
     if isinstance(action, do.Keep) and verdict == "label is wrong":
         verdict = "label is right"
     if isinstance(action, do.LogAction):
@@ -68,17 +68,17 @@ def track(content: dict, id: int) -> dict | None:
 
 
 def pixels(content: dict, video: int = 5) -> np.ndarray:
-    """bool (T, H, W): what any track of the video shows."""
-    found = np.zeros((LENGTH, *SIZE), bool)
+    """bool (T, H, W): the union of all tracks of the video."""
+    union = np.zeros((LENGTH, *SIZE), bool)
     for annotation in content["annotations"]:
         if annotation["video_id"] == video:
             for t, segmentation in enumerate(annotation["segmentations"]):
                 rle = segmentations.from_json(segmentation, SIZE)
-                found[t] |= masks.decode(rle).astype(bool) if rle else False
-    return found
+                union[t] |= masks.decode(rle).astype(bool) if rle else False
+    return union
 
 
-# --- made up logs
+# --- random logs
 
 mask = st.integers(0, 2**54 - 1).map(
     lambda bits: to_mask(masks.encode(np.array([bits >> i & 1 for i in range(54)], bool).reshape(SIZE)))
@@ -89,12 +89,12 @@ two = st.tuples(ref, ref).filter(lambda pair: pair[0] != pair[1])
 edits = st.one_of(
     st.just(do.Keep()),
     st.builds(
-        lambda track, first, found: do.AcceptMasks(track, first, tuple(found)),
+        lambda track, first, new: do.AcceptMasks(track, first, tuple(new)),
         ref,
         frame,
         st.lists(st.none() | mask, min_size=1, max_size=3),
     ),
-    st.builds(lambda id, found: do.AddTrack(id, (found,) * LENGTH), st.sampled_from([4, 2, 9]), mask),
+    st.builds(lambda id, mask: do.AddTrack(id, (mask,) * LENGTH), st.sampled_from([4, 2, 9]), mask),
     st.builds(do.DeleteTrack, ref),
     st.builds(lambda track, a, b: do.DeleteFrames(track, min(a, b), max(a, b)), ref, frame, frame),
     st.builds(do.ChangeClass, ref, st.sampled_from([4, 2, 9])),
@@ -109,10 +109,10 @@ edits = st.one_of(
 @st.composite
 def logs(draw: st.DrawFn, edit: st.SearchStrategy = edits) -> list[Decision]:
     """Decisions of three reviewers, with undo, redo and resolve among them."""
-    found: list[Decision] = []
+    log: list[Decision] = []
     for _ in range(draw(st.integers(0, 10))):
         reviewer = draw(st.sampled_from(["ann", "ben", "eve"]))
-        earlier = st.sampled_from([d.id for d in found]) if found else st.just("none")
+        earlier = st.sampled_from([d.id for d in log]) if log else st.just("none")
         kind = draw(st.sampled_from(["edit"] * 6 + ["undo", "redo", "resolve"]))
         action = {
             "edit": edit,
@@ -120,8 +120,8 @@ def logs(draw: st.DrawFn, edit: st.SearchStrategy = edits) -> list[Decision]:
             "redo": st.builds(do.Redo, earlier),
             "resolve": st.builds(lambda id: do.Resolve(None, (id,)), earlier),
         }[kind]
-        found.append(made(draw(action), reviewer))
-    return found
+        log.append(decision(draw(action), reviewer))
+    return log
 
 
 @settings(max_examples=100, deadline=None)
@@ -136,8 +136,8 @@ def test_apply_is_deterministic_pure_and_valid(tmp_path_factory, log):
     assert json.loads(second.data) == json.loads(msgspec.json.encode(first))
     path = tmp_path_factory.mktemp("review") / "corrected.json"
     path.write_bytes(second.data)
-    found = [fault for fault in validate(path).faults if fault.id != 11]  # 11's own areas contradict its masks
-    assert not found
+    # The areas of annotation 11 contradict its masks already in the original.
+    assert not [fault for fault in validate(path).faults if fault.id != 11]
     ids = [a["id"] for a in first["annotations"]]
     assert len(set(ids)) == len(ids)
 
@@ -148,7 +148,7 @@ def test_undoing_everything_in_any_order_restores_the_labels(log, data):
     undone = LogState(log).undone
     left = [d for d in log if not isinstance(d.action, do.Undo | do.Redo) and d.id not in undone]
     order = data.draw(st.permutations(left))
-    log = [*log, *(made(do.Undo(d.id)) for d in order)]
+    log = [*log, *(decision(do.Undo(d.id)) for d in order)]
     original = as_bytes(labels())
     assert correct(original, log, only_fitting=True).data == original
     assert apply(labels(), log, only_fitting=True) == labels()
@@ -156,14 +156,14 @@ def test_undoing_everything_in_any_order_restores_the_labels(log, data):
 
 @settings(max_examples=30, deadline=None)
 @given(logs())
-def test_redo_brings_back_what_undo_took(log):
+def test_redo_restores_what_undo_cancelled(log):
     original = as_bytes(labels())
     once = correct(original, log, only_fitting=True).data
     last = LogState(log).undoable("ann")
     if last is not None:
-        log = [*log, made(do.Undo(last.id), "ann")]
+        log = [*log, decision(do.Undo(last.id), "ann")]
         assert LogState(log).redoable("ann") == last
-        log = [*log, made(do.Redo(last.id), "ann")]
+        log = [*log, decision(do.Redo(last.id), "ann")]
         assert LogState(log).undoable("ann") == last != LogState(log).redoable("ann")
         assert correct(original, log, only_fitting=True).data == once
 
@@ -179,8 +179,8 @@ def outcome(state: LogState) -> tuple:
 @given(logs(), st.lists(st.booleans(), min_size=10, max_size=10))
 def test_an_incremental_state_equals_one_of_the_whole_log(log, reads):
     state = LogState()
-    for place, decision in enumerate(log):
-        state.add([decision])
+    for place, d in enumerate(log):
+        state.add([d])
         if reads[place]:  # results read in between must not change later ones
             assert outcome(state) == outcome(LogState(log[: place + 1]))
     assert outcome(state) == outcome(LogState(log))
@@ -210,15 +210,15 @@ def test_lines_are_read_as_they_were_written(log):
 # --- each action
 
 
-def test_an_empty_log_gives_the_very_bytes():
+def test_an_empty_log_gives_the_original_bytes():
     data = as_bytes(labels())
     assert correct(data, []).data == data and apply(labels(), []) == labels()
-    assert correct(data, [made(do.Keep(), tracks=[11])]).data == data
+    assert correct(data, [decision(do.Keep(), tracks=[11])]).data == data
 
 
-def test_what_nobody_touches_stays_as_it_stands():
+def test_untouched_annotations_stay_byte_for_byte():
     data = as_bytes(labels())
-    corrected = correct(data, [made(do.ChangeClass(15, 4))]).data
+    corrected = correct(data, [decision(do.ChangeClass(15, 4))]).data
     content, original = json.loads(corrected), labels()
     original["annotations"][2]["category_id"] = 4
     assert content == original and list(content) == list(original)
@@ -226,20 +226,20 @@ def test_what_nobody_touches_stays_as_it_stands():
 
 
 def test_areas_and_boxes_of_touched_tracks_are_those_of_their_masks():
-    content = apply(labels(), [made(do.DeleteFrames(11, 4, 4))])
+    content = apply(labels(), [decision(do.DeleteFrames(11, 4, 4))])
     changed = track(content, 11)
     assert changed and changed["areas"] == [9, 9, None, 12, None] and changed["mine"] == {"deep": [1.0, 2]}
     assert changed["bboxes"][3] == [6.0, 0.0, 2.0, 6.0] and changed["bboxes"][4] is None
     assert changed["segmentations"][:4] == labels()["annotations"][0]["segmentations"][:4]
 
 
-def test_accepting_adding_and_replacing_put_masks_in():
+def test_accept_add_and_replace_set_masks():
     new = to_mask(masks.encode(make.rectangle(2, 2, 4, 4)))
     assert new
     log = [
-        made(do.AcceptMasks(12, 0, (new, None))),
-        made(do.AddTrack(4, (None, new, new, None, None))),
-        made(do.ReplaceMask(15, 2, new)),
+        decision(do.AcceptMasks(12, 0, (new, None))),
+        decision(do.AddTrack(4, (None, new, new, None, None))),
+        decision(do.ReplaceMask(15, 2, new)),
     ]
     content = apply(labels(), log)
     assert (track(content, 12) or {})["areas"] == [4, None, 12, 1, 1]
@@ -249,39 +249,41 @@ def test_accepting_adding_and_replacing_put_masks_in():
     assert (added["height"], added["width"], added["length"]) == (6, 9, 5)
 
 
-def test_splitting_and_merging_again_gives_the_masks_back():
-    split = made(do.SplitTrack(12, 3))
+def test_merging_a_split_track_restores_its_masks():
+    split = decision(do.SplitTrack(12, 3))
     content = apply(labels(), [split])
     assert (track(content, 12) or {})["areas"] == [None, 12, 12, None, None]
     assert (track(content, 16) or {})["areas"] == [None, None, None, 1, 1]
-    content = apply(labels(), [split, made(do.MergeTracks(12, split.id))])
+    content = apply(labels(), [split, decision(do.MergeTracks(12, split.id))])
     assert track(content, 12) == {**labels()["annotations"][1], "areas": [None, 12, 12, 1, 1]}
     assert track(content, 16) is None
 
 
 def test_swapping_from_a_frame_on():
-    content = apply(labels(), [made(do.SwapIdentities(11, 12, 3))])
+    content = apply(labels(), [decision(do.SwapIdentities(11, 12, 3))])
     one, two = labels()["annotations"][:2]
     assert (track(content, 11) or {})["segmentations"] == one["segmentations"][:3] + two["segmentations"][3:]
     assert (track(content, 12) or {})["segmentations"] == two["segmentations"][:3] + one["segmentations"][3:]
 
 
 def test_deleting_and_marking():
-    content = apply(labels(), [made(do.DeleteTrack(11)), made(do.MarkCrowd(12)), made(do.DeleteFrames(15, 0, 4))])
+    content = apply(
+        labels(), [decision(do.DeleteTrack(11)), decision(do.MarkCrowd(12)), decision(do.DeleteFrames(15, 0, 4))]
+    )
     assert [a["id"] for a in content["annotations"]] == [12, 3]  # 15 has no mask left
     assert (track(content, 12) or {})["iscrowd"] == 1
 
 
-def test_ids_of_new_tracks_do_not_move_when_others_are_undone():
+def test_ids_of_new_tracks_do_not_change_when_others_are_undone():
     new = to_mask(masks.encode(make.rectangle(2, 2, 4, 4)))
-    first, second = (made(do.AddTrack(4, (new,) * LENGTH)) for _ in range(2))
+    first, second = (decision(do.AddTrack(4, (new,) * LENGTH)) for _ in range(2))
     assert apply(labels(), [first, second])["annotations"][-1]["id"] == 17
-    content = apply(labels(), [first, second, made(do.Undo(first.id))])
+    content = apply(labels(), [first, second, decision(do.Undo(first.id))])
     assert [a["id"] for a in content["annotations"]][3:] == [3, 17]
 
 
 @pytest.mark.parametrize("annotations", [[], None, "none"])
-def test_labels_can_begin_with_nothing(annotations, tmp_path):
+def test_labels_without_annotations(annotations, tmp_path):
     content = labels() | {"annotations": annotations}
     if annotations == "none":
         del content["annotations"]
@@ -291,13 +293,13 @@ def test_labels_can_begin_with_nothing(annotations, tmp_path):
     log.append(decide(other, 5, "label is wrong", do.ChangeClass(log[0].id, 2), "ann"))
     path = tmp_path / "new.json"
     path.write_bytes(correct(as_bytes(content), log).data)
-    made = json.loads(path.read_bytes())
-    assert [(a["id"], a["category_id"]) for a in made["annotations"]] == [(1, 2)]
+    corrected = json.loads(path.read_bytes())
+    assert [(a["id"], a["category_id"]) for a in corrected["annotations"]] == [(1, 2)]
     assert not validate(path).faults
     assert correct(as_bytes(content), []).data == as_bytes(content)
 
 
-# --- what does not fit
+# --- decisions that are not applicable
 
 WRONG: list[tuple[do.Action, int, str]] = [
     (do.DeleteTrack(99), 5, "there is no annotation 99"),
@@ -319,17 +321,17 @@ WRONG: list[tuple[do.Action, int, str]] = [
 
 
 @pytest.mark.parametrize(("action", "video", "sentence"), WRONG)
-def test_what_does_not_fit_is_said_and_refused(action, video, sentence):
-    good, bad = made(do.DeleteTrack(15)), made(action, video=video)
-    assert [found.reason for found in check_applicable([good, bad], labels())] == ["", sentence]
+def test_inapplicable_decisions_are_reported_and_refused(action, video, sentence):
+    good, bad = decision(do.DeleteTrack(15)), decision(action, video=video)
+    assert [item.reason for item in check_applicable([good, bad], labels())] == ["", sentence]
     with pytest.raises(ValueError, match="1 of 2 decisions do not fit the labels") as error:
         apply(labels(), [good, bad])
     assert sentence in str(error.value)
     assert track(apply(labels(), [good, bad], only_fitting=True), 15) is None
 
 
-def test_a_log_for_another_version_is_refused_until_asked_for_what_fits():
-    log = [made(do.DeleteTrack(15)), made(do.DeleteTrack(12))]
+def test_a_log_for_another_version_is_refused_unless_only_fitting():
+    log = [decision(do.DeleteTrack(15)), decision(do.DeleteTrack(12))]
     other = labels()
     other["annotations"] = [a for a in other["annotations"] if a["id"] != 12]
     with pytest.raises(ValueError, match=r"2 of 2 decisions were made for another version .* 1 of all 2 fit"):
@@ -345,16 +347,14 @@ def test_the_hash_is_of_the_content_not_of_its_spelling():
     assert content_hash(other) != HASH
 
 
-def test_a_double_id_and_a_wrong_length_do_not_fit():
+def test_duplicate_ids_and_wrong_lengths_are_inapplicable():
     content = labels()
     content["annotations"][1]["id"] = 11
     content["annotations"][2]["segmentations"].pop()
-    reasons = [
-        found.reason
-        for found in check_applicable([made(do.DeleteTrack(11)), made(do.SwapIdentities(15, 11, 1))], content)
-    ]
+    log = [decision(do.DeleteTrack(11)), decision(do.SwapIdentities(15, 11, 1))]
+    reasons = [item.reason for item in check_applicable(log, content)]
     assert reasons[0] == "more than one annotation has the id 11"
-    assert check_applicable([made(do.DeleteFrames(15, 0, 0))], content)[0].reason == (
+    assert check_applicable([decision(do.DeleteFrames(15, 0, 0))], content)[0].reason == (
         "the track has 4 segmentations, expected 5, one a frame of its video"
     )
 
@@ -362,25 +362,25 @@ def test_a_double_id_and_a_wrong_length_do_not_fit():
 # --- several reviewers
 
 
-def test_reviewers_who_disagree_leave_the_label_until_it_is_resolved():
-    keep, delete = made(do.Keep(), "ann", tracks=[15]), made(do.DeleteTrack(15), "ben")
-    found = LogState([keep, delete]).disagreements
-    assert len(found) == 1 and found[0].decisions == (keep, delete)
-    said = "video 5: ann says 'label is right, track 15' (decision {}); ben says 'label is wrong, delete track 15'"
-    assert str(found[0]).startswith(said.format(keep.id))
+def test_a_disagreement_leaves_the_label_until_it_is_resolved():
+    keep, delete = decision(do.Keep(), "ann", tracks=[15]), decision(do.DeleteTrack(15), "ben")
+    disagreements = LogState([keep, delete]).disagreements
+    assert len(disagreements) == 1 and disagreements[0].decisions == (keep, delete)
+    expected = "video 5: ann says 'label is right, track 15' (decision {}); ben says 'label is wrong, delete track 15'"
+    assert str(disagreements[0]).startswith(expected.format(keep.id))
     assert apply(labels(), [keep, delete]) == labels()
     for winner, loser, left in ((keep, delete, True), (delete, keep, False)):
-        resolve = made(do.Resolve(winner.id, (loser.id,)), "eve")
+        resolve = decision(do.Resolve(winner.id, (loser.id,)), "eve")
         log = [keep, delete, resolve]
         assert not LogState(log).disagreements
         assert (track(apply(labels(), log), 15) is not None) == left
-        assert LogState([*log, made(do.Undo(resolve.id), "eve")]).disagreements == found
-    assert apply(labels(), [keep, delete, made(do.Resolve(None, (keep.id, delete.id)), "eve")]) == labels()
+        assert LogState([*log, decision(do.Undo(resolve.id), "eve")]).disagreements == disagreements
+    assert apply(labels(), [keep, delete, decision(do.Resolve(None, (keep.id, delete.id)), "eve")]) == labels()
 
 
-def test_the_later_resolve_has_the_last_word():
-    one, two = made(do.ChangeClass(11, 2), "ann"), made(do.ChangeClass(11, 7), "ben")
-    log = [one, two, made(do.Resolve(one.id, (two.id,)), "ann"), made(do.Resolve(two.id, (one.id,)), "ben")]
+def test_the_last_resolve_counts():
+    one, two = decision(do.ChangeClass(11, 2), "ann"), decision(do.ChangeClass(11, 7), "ben")
+    log = [one, two, decision(do.Resolve(one.id, (two.id,)), "ann"), decision(do.Resolve(two.id, (one.id,)), "ben")]
     assert (track(apply(labels(), log), 11) or {})["category_id"] == 7
 
 
@@ -397,50 +397,57 @@ PAIRS: list[tuple[do.Action, do.Action, bool]] = [
 ]
 
 
-@pytest.mark.parametrize(("first", "second", "against"), PAIRS)
-def test_who_disagrees(first, second, against):
-    log = [made(first, "ann"), made(second, "ben")]
-    assert bool(LogState(log).disagreements) == against
-    assert not LogState([made(first, "ann"), made(second, "ann")]).disagreements
-    assert not LogState([log[0], log[1], made(do.Undo(log[0].id), "ann")]).disagreements
+@pytest.mark.parametrize(("first", "second", "opposed"), PAIRS)
+def test_which_actions_disagree(first, second, opposed):
+    log = [decision(first, "ann"), decision(second, "ben")]
+    assert bool(LogState(log).disagreements) == opposed
+    assert not LogState([decision(first, "ann"), decision(second, "ann")]).disagreements
+    assert not LogState([log[0], log[1], decision(do.Undo(log[0].id), "ann")]).disagreements
 
 
-def test_the_same_by_two_reviewers_is_done_once():
-    log = [made(do.SwapIdentities(11, 12, 3), "ann"), made(do.SwapIdentities(12, 11, 3), "ben")]
+def test_the_same_action_of_two_reviewers_is_applied_once():
+    log = [decision(do.SwapIdentities(11, 12, 3), "ann"), decision(do.SwapIdentities(12, 11, 3), "ben")]
     assert apply(labels(), log) == apply(labels(), log[:1]) and LogState(log).repeated == (log[1],)
 
 
 def test_one_object_added_twice_is_a_disagreement():
     a, b, far = (to_mask(masks.encode(make.rectangle(*box))) for box in ((0, 0, 4, 4), (0, 0, 4, 5), (4, 6, 6, 9)))
-    adds = [made(do.AddTrack(4, (m,) * LENGTH), who) for m, who in ((a, "ann"), (b, "ben"), (far, "eve"))]
+    adds = [decision(do.AddTrack(4, (m,) * LENGTH), who) for m, who in ((a, "ann"), (b, "ben"), (far, "eve"))]
     assert LogState(adds).disagreements[0].decisions == tuple(adds[:2])
     assert len(apply(labels(), adds)["annotations"]) == 5
 
 
-def test_a_prediction_that_one_adds_and_another_refuses():
+def test_adding_and_refusing_a_prediction_disagree():
     seen = PredictionRef("r.json", "a" * 64, 3)
     new = to_mask(masks.encode(make.rectangle(2, 2, 4, 4)))
-    log = [made(do.Keep(), "ann", prediction=seen), made(do.AddTrack(4, (new,) * LENGTH), "ben", prediction=seen)]
+    log = [
+        decision(do.Keep(), "ann", prediction=seen),
+        decision(do.AddTrack(4, (new,) * LENGTH), "ben", prediction=seen),
+    ]
     assert LogState(log).disagreements and apply(labels(), log) == labels()
-    unclear = made(do.Keep(), "eve", verdict="unclear", prediction=seen)
+    unclear = decision(do.Keep(), "eve", verdict="unclear", prediction=seen)
     assert not LogState([unclear, log[1]]).disagreements
 
 
-def test_a_change_of_mind_takes_back_ones_own_verdict():
-    log = [made(do.Keep(), "ann", tracks=[15]), made(do.DeleteTrack(15), "ann"), made(do.DeleteTrack(15), "ben")]
+def test_a_later_decision_revokes_ones_own_keep():
+    log = [
+        decision(do.Keep(), "ann", tracks=[15]),
+        decision(do.DeleteTrack(15), "ann"),
+        decision(do.DeleteTrack(15), "ben"),
+    ]
     assert not LogState(log).disagreements and track(apply(labels(), log), 15) is None
 
 
-def test_a_tally_leaves_out_what_is_undone():
-    log = [made(do.Keep(), "ben"), made(do.DeleteTrack(11), "ann"), made(do.DeleteTrack(12), "ann")]
-    log.append(made(do.Undo(log[1].id), "ann"))
+def test_verdict_counts_exclude_undone_decisions():
+    log = [decision(do.Keep(), "ben"), decision(do.DeleteTrack(11), "ann"), decision(do.DeleteTrack(12), "ann")]
+    log.append(decision(do.Undo(log[1].id), "ann"))
     counts = LogState(log).verdict_counts
     assert counts == {"ann": {"label is wrong": 1}, "ben": {"label is right": 1}} and list(counts) == ["ann", "ben"]
 
 
 # --- lines
 
-GOOD = json.loads(to_line(made(do.DeleteTrack(11))))
+GOOD = json.loads(to_line(decision(do.DeleteTrack(11))))
 
 
 @pytest.mark.parametrize(
@@ -491,21 +498,22 @@ def test_a_faulty_line_is_one_sentence(change, sentence):
     assert sentence in str(error.value) and "\n" not in str(error.value)
 
 
-def test_all_faulty_lines_are_told():
+def test_all_faulty_lines_are_reported():
     with pytest.raises(ValueError) as error:
-        parse_log(b"\n".join([b"{", b"", to_line(made(do.DeleteTrack(1))).encode(), b"[]"] + [b"x"] * 20), "log")
-    told = str(error.value).split("\n")
-    assert len(told) == 11 and told[0].startswith("log, line 1: malformed JSON") and told[1].startswith("log, line 4:")
-    assert told[-1] == "and 12 more faulty lines"
+        parse_log(b"\n".join([b"{", b"", to_line(decision(do.DeleteTrack(1))).encode(), b"[]"] + [b"x"] * 20), "log")
+    lines = str(error.value).split("\n")
+    assert len(lines) == 11 and lines[1].startswith("log, line 4:")
+    assert lines[0].startswith("log, line 1: malformed JSON")
+    assert lines[-1] == "and 12 more faulty lines"
 
 
 def test_a_cut_off_line_is_a_fault():
-    line = to_line(made(do.DeleteTrack(1)))
+    line = to_line(decision(do.DeleteTrack(1)))
     with pytest.raises(ValueError, match="here: malformed JSON"):
         from_line(line[:-5], "here")
 
 
-def test_every_action_has_words():
+def test_every_action_has_a_summary():
     mask = Mask((1, 1), "01")
     actions = [
         do.Keep(), do.AcceptMasks(1, 2, (mask, None)), do.AddTrack(4, (mask,)), do.DeleteTrack(1),
@@ -513,7 +521,7 @@ def test_every_action_has_words():
         do.SwapIdentities(1, 2, 3), do.ReplaceMask(1, 2, mask), do.MarkCrowd(1), do.Undo("x"), do.Redo("x"),
         do.Resolve(None, ("x", "y")),
     ]  # fmt: skip
-    words = [summary(made(action), {2: "earless_seal"}) for action in actions]
+    words = [summary(decision(action), {2: "earless_seal"}) for action in actions]
     assert words[1] == "label is wrong, take other masks for track 1, frames 2 to 3"
     assert words[5] == "label is wrong, change the class of track 1 to earless seal"
     assert all(words) and not any("{" in text for text in words)

@@ -80,6 +80,13 @@ def on_load(module: str, call: str) -> str:
     """JavaScript for gradio's `js_on_load`. module: below `app/static`; call: statements that use its exports as
     `module`, and the studio's address as `root`."""
     return f"""
-const root = (window.gradio_config && window.gradio_config.root) || "";
+const root = window.gradio_config?.root ?? "";
 import(root + "/studio/{module}").then((module) => {{ {call} }});
 """
+
+
+def on_change(module: str, function: str) -> str:
+    """JavaScript for the `js` of a gradio event: a function of a module below `app/static`, called with the value."""
+    return (
+        f'(value) => import(`${{window.gradio_config?.root ?? ""}}/studio/{module}`).then((m) => m.{function}(value))'
+    )

@@ -8,6 +8,7 @@ from gradio.themes import Base
 
 from app import endpoints
 from app.player.routes import routes
+from app.rendering import on_load
 from app.tabs.compare import events as compare
 from app.tabs.datasets import events as datasets
 from app.tabs.datasets.predicting import Predictions
@@ -22,31 +23,11 @@ from tevit.download import assets_folder
 TITLE = "TeViT Studio"
 HERE = Path(__file__).resolve().parent
 STYLES = [
-    HERE / "static" / name for name in ("style.css", "datasets/datasets.css", "errors/errors.css", "review/review.css")
+    HERE / "static" / name
+    for name in ("style.css", "player/player.css", "datasets/datasets.css", "errors/errors.css", "review/review.css")
 ]
 ICON = assets_folder() / "icon.png"
 _TITLE = f"""<h1>{TITLE}</h1><button type="button" aria-label="Light or dark" title="Light or dark">◐</button>"""
-_THEME = """
-element.querySelector("button").addEventListener("click", () => {
-  const dark = document.body.classList.toggle("dark");
-  const address = new URL(location.href);
-  address.searchParams.set("__theme", dark ? "dark" : "light");
-  history.replaceState(null, "", address);
-});
-// The address names the tab: a reload, another data set or a link opens it again.
-let tab = "";
-new MutationObserver(() => {
-  const chosen = document.querySelector("[role=tab][aria-selected=true]");
-  const name = chosen ? chosen.textContent.trim().toLowerCase() : "";
-  if (!name || name === tab) return;
-  if (tab) {
-    const address = new URL(location.href);
-    address.searchParams.set("tab", name);
-    history.replaceState(null, "", address);
-  }
-  tab = name;
-}).observe(document.body, { subtree: true, childList: true, attributeFilter: ["aria-selected"] });
-"""
 FONT = ("system-ui", "sans-serif")
 MONO = ("ui-monospace", "monospace")
 
@@ -76,7 +57,12 @@ class _Page(gr.Blocks):
 def build(studio: Studio, workspace: Workspace) -> gr.Blocks:
     """Head and tabs, of one studio and the data sets that are open."""
     with _Page(title=TITLE, fill_width=True, delete_cache=(3600, KEEP_SECONDS)) as page:
-        gr.HTML(_TITLE, js_on_load=_THEME, elem_id="title", apply_default_css=False)
+        gr.HTML(
+            _TITLE,
+            js_on_load=on_load("page/page.js", "module.mountTitle(element);"),
+            elem_id="title",
+            apply_default_css=False,
+        )
         datasets.build(page, workspace, Predictions(studio.worker), studio.checkpoints)
         with gr.Tabs() as tabs:
             with gr.Tab("Segment", id="segment"):

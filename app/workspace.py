@@ -18,7 +18,7 @@ from app.analysis.service import EvaluationService
 from app.analysis.thumbnails import ThumbnailCache
 from app.projects.opening import AllowedFolders, guess_frames, open_project, project_id, save, with_predictions
 from app.projects.project import Project
-from app.rendering import note, problem, progress
+from app.rendering import note, on_change, problem, progress
 from app.tasks import Task
 
 MAX_LOADED = 4  # data sets whose files stay in memory: some 200 MB each for 300 videos
@@ -30,14 +30,7 @@ Updates = dict[Any, Any]
 """Gradio's form: component -> its new value or properties."""
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": None}
 """Options of all events of the tabs: no progress display of gradio's, no public endpoint, no limit."""
-DOWNLOAD = """(address) => {
-  if (!address) return;
-  const root = (window.gradio_config && window.gradio_config.root) || "";
-  const link = Object.assign(document.createElement("a"), { href: root + address, download: "" });
-  document.body.append(link);
-  link.click();
-  link.remove();
-}"""
+DOWNLOAD = on_change("page/page.js", "download")
 """JavaScript of a hidden Textbox that downloads the address it is given."""
 
 PageState = TypeVar("PageState")

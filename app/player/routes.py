@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from app.player.component import PlayerView
 
 STATIC = Path(__file__).parents[1] / "static"
-SCRIPT_FOLDERS = ("player", "errors", "review", "datasets")  # of STATIC; modules import each other by relative paths
+SCRIPT_FOLDERS = (
+    "page",
+    "player",
+    "segment",
+    "compare",
+    "errors",
+    "review",
+    "datasets",
+)  # of STATIC; modules import each other by relative paths
 MAX_VIEWS = 256  # masks of a long video with many tracks take some 10 MB
 SCRIPT_TYPES = {".js": "text/javascript", ".css": "text/css"}
 DOWNLOADS = {

@@ -13,11 +13,14 @@ import numpy as np
 from app.player.component import Layer, Pane, PlayerView, build_player, payload, read_event
 from app.player.proxy import VideoSource, make_proxy
 from app.player.routes import ViewRegistry, routes
+from tests.browser.servers import ROOT
 from tests.pictures import BITS, PLAIN_HW, numbered, numbered_mask, write_images, write_video
 from tevit.masks import ops as masks
 from tevit.results import RLE, Track, VideoResult
 
 FRAMES = 150
+STATIC = ROOT / "app" / "static"
+STYLES = [STATIC / "style.css", STATIC / "player" / "player.css"]
 CATEGORIES = {1: "person", 2: "dog", 3: "number"}
 
 
@@ -136,7 +139,9 @@ def serve(folder: Path) -> None:
         gr.Button("Only 2").click(lambda: gr.HTML(shown=[[], [2]]), None, player)
         player.select(heard, None, list(said.values()), show_progress="hidden", trigger_mode="multiple")
         page.load(opened, None, player, show_progress="hidden")
-    _, url, _ = page.launch(prevent_thread_lock=True, quiet=True, app_kwargs={"routes": routes(shows)})
+    _, url, _ = page.launch(
+        prevent_thread_lock=True, quiet=True, css_paths=STYLES, app_kwargs={"routes": routes(shows)}
+    )
     print(url, flush=True)
     page.block_thread()
 

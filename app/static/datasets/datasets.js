@@ -40,3 +40,21 @@ function withTab(href) {
   if (tab) address.searchParams.set("tab", tab);
   return address.href;
 }
+
+const KEPT_PARAMETERS = ["tab", "run", "__theme"];
+
+/**
+ * Load the page of a data set. Another one than before is another document: what its tabs have opened is dropped from
+ * the address.
+ * @param {string} query
+ */
+export function openDataset(query) {
+  if (!query) return;
+  const address = new URL(location.href), parameters = new URLSearchParams(query);
+  if (parameters.get("data") !== address.searchParams.get("data")) {
+    for (const name of [...address.searchParams.keys()]) if (!KEPT_PARAMETERS.includes(name)) address.searchParams.delete(name);
+  }
+  for (const [name, value] of parameters) address.searchParams.set(name, value);
+  address.searchParams.delete("t"); // makes equal queries different, so that gradio reports a change
+  location.assign(address);
+}

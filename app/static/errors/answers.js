@@ -1,5 +1,7 @@
 // The server numbers its answers to what is pressed; one that arrives after a newer one is dropped.
 
+import { updateAddress } from "../page/page.js";
+
 /** @type {Map<string, { turn: number, value: unknown }>} */
 const newest = new Map();
 
@@ -24,8 +26,8 @@ export function newestAnswer(part, turn, value) {
  */
 export function showAddress(answer) {
   const [turn, query] = answer.split("?");
-  const address = new URL(location.href);
-  address.searchParams.delete("errors");
-  for (const [name, value] of new URLSearchParams(newestAnswer("address", Number(turn), query))) address.searchParams.set(name, value);
-  history.replaceState(null, "", address);
+  updateAddress((parameters) => {
+    parameters.delete("errors");
+    for (const [name, value] of new URLSearchParams(newestAnswer("address", Number(turn), query))) parameters.set(name, value);
+  });
 }

@@ -1,7 +1,7 @@
 // The parts of the tab Errors: presses, selections and keys go to Python, whose answer replaces the parts.
 
 import { targetOf } from "../player/dom.js";
-import { newestAnswer, showAddress } from "./answers.js";
+import { newestAnswer } from "./answers.js";
 import { Plots } from "./plots.js";
 
 /** @import { Emit } from "../player/types.js" */
@@ -15,7 +15,7 @@ const ARROWS = new Map([["ArrowRight", 1], ["ArrowDown", 1], ["ArrowLeft", -1], 
  * @param {Emit} emit sends an event to Python
  */
 export function mount(element, root, emit) {
-  window.tevitErrors = { newestAnswer, showAddress };
+  window.tevitErrors = { newestAnswer };
   new Part(element, root, emit);
 }
 

@@ -1,6 +1,6 @@
 // What is used of plotly.js, and what the page shares.
 
-import type { newestAnswer, showAddress } from "./answers.js";
+import type { newestAnswer } from "./answers.js";
 
 export interface Figure {
   data: object[];
@@ -39,6 +39,7 @@ declare global {
     Plotly?: Plotly;
     tevitPlotly?: Promise<Plotly>;
     /** For gradio's templates, which cannot import modules. */
-    tevitErrors?: { newestAnswer: typeof newestAnswer; showAddress: typeof showAddress };
+    tevitErrors?: { newestAnswer: typeof newestAnswer };
+    gradio_config?: { root?: string };
   }
 }

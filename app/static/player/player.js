@@ -20,8 +20,6 @@ const DEBOUNCE = 150; // milliseconds without change before an event is sent to 
  * @param {Emit} emit sends an event to Python
  */
 export function mount(element, root, emit) {
-  const sheet = `${root}/studio/player/player.css`;
-  if (!document.querySelector(`link[href="${sheet}"]`)) document.head.append(createElement("link", { rel: "stylesheet", href: sheet }));
   return new Player(element, root, emit);
 }
 

@@ -212,7 +212,7 @@ export class Timeline {
   drawRuler(width, offset) {
     const context = sizedContext(this.ruler, width, RULER_HEIGHT), style = getComputedStyle(this.ruler);
     if (this.range) {
-      context.fillStyle = style.getPropertyValue("--player-range");
+      context.fillStyle = style.getPropertyValue("--range");
       const left = this.x(this.range[0], width), right = this.x(this.range[1] + 1, width);
       context.fillRect(left, 0, Math.max(2, right - left), RULER_HEIGHT);
     }

@@ -9,39 +9,13 @@ import gradio as gr
 from app.analysis.matches import VIDEO_ORDERS
 from app.deep_link import LAYOUTS
 from app.player.component import build_player
+from app.rendering import on_change, on_load
 from app.tabs.compare import views as compare_panels
 
 NONE = "(none)"  # where only one model is wanted
-_CLICKS = """
-element.addEventListener("click", (event) => {
-  const row = event.target.closest("[data-key]"), picture = event.target.closest("[data-frame]");
-  const plot = event.target.closest("svg");
-  if (row) trigger("select", { key: row.dataset.key });
-  else if (picture) trigger("select", { frame: Number(picture.dataset.frame) });
-  else if (plot) {
-    const box = plot.getBoundingClientRect();
-    trigger("select", { part: Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)) });
-  }
-});
-"""
-_KEYS = """
-document.addEventListener("keydown", (event) => {
-  const name = { n: "Next video", p: "Previous video" }[event.key], tab = document.querySelector("#compare");
-  if (!name || event.ctrlKey || event.metaKey || event.altKey || !tab.offsetParent) return;
-  const writing = "input:not([type=radio]):not([type=range]), textarea, dialog[open]";
-  if (event.target.closest && event.target.closest(writing)) return;
-  const button = [...tab.querySelectorAll("button")].find((it) => it.textContent.trim() === name);
-  if (button) button.click();
-});
-"""
-ADDRESS = """(query) => {
-  const address = new URL(location.href);
-  for (const name of ["data", "video", "frame", "model", "truth", "prediction", "side", "layout"]) {
-    address.searchParams.delete(name);
-  }
-  for (const [name, value] of new URLSearchParams(query)) address.searchParams.append(name, value);
-  history.replaceState(null, "", address);
-}"""
+_CLICKS = on_load("compare/compare.js", 'module.mountMatches(element, (event) => trigger("select", event));')
+_KEYS = on_load("compare/compare.js", "module.mountKeys();")
+ADDRESS = on_change("compare/compare.js", "showAddress")
 
 
 @dataclass(frozen=True)

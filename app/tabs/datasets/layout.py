@@ -5,21 +5,9 @@ from dataclasses import dataclass
 import gradio as gr
 
 from app.projects.partial import TRACKS
-from app.rendering import on_load
+from app.rendering import on_change, on_load
 
-# A data set is another document: what its tabs have opened goes with it. The address keeps tab and view.
-GO = """(query) => {
-  if (!query) return;
-  const address = new URL(location.href), wanted = new URLSearchParams(query);
-  if (wanted.get("data") !== address.searchParams.get("data")) {
-    for (const name of [...address.searchParams.keys()]) {
-      if (!["tab", "run", "__theme"].includes(name)) address.searchParams.delete(name);
-    }
-  }
-  for (const [name, value] of wanted) address.searchParams.set(name, value);
-  address.searchParams.delete("t");
-  location.assign(address);
-}"""
+GO = on_change("datasets/datasets.js", "openDataset")
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from dataclasses import dataclass, fields
 
 import gradio as gr
 
-from app.rendering import on_load
+from app.rendering import on_change, on_load
 from app.tabs.errors.routes import ORDERS
 
 NO_MODEL = "(none)"  # chosen as B
-ADDRESS = "(answer) => window.tevitErrors.showAddress(answer)"
+ADDRESS = on_change("errors/answers.js", "showAddress")
 # Answers to quick presses can arrive in another order: the page keeps the one of the highest turn.
 _NEWEST = '${{window.tevitErrors ? window.tevitErrors.newestAnswer("{elem_id}", turn, value) : value}}'
 

@@ -7,30 +7,13 @@ from typing import Any
 import gradio as gr
 
 from app.player.component import build_player
-from app.rendering import hint
+from app.rendering import hint, on_change, on_load
 from app.tabs.segment.exports import NAMES
 from app.tabs.segment.views import NO_FACTS, NO_TRACKS
 
-_ROWS = """
-element.addEventListener("click", (event) => {
-  const row = event.target.closest("[data-track]");
-  if (row) trigger("select", { track: Number(row.dataset.track) });
-});
-"""
-_PLOTS = """
-element.addEventListener("click", (event) => {
-  const plot = event.target.closest("svg");
-  if (!plot) return;
-  const box = plot.getBoundingClientRect();
-  trigger("select", { part: Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)) });
-});
-"""
-ADDRESS = """(token) => {
-  const address = new URL(location.href);
-  if (token) address.searchParams.set("run", token);
-  else address.searchParams.delete("run");
-  history.replaceState(null, "", address);
-}"""
+_ROWS = on_load("segment/segment.js", 'module.mountTracks(element, (event) => trigger("select", event));')
+_PLOTS = on_load("segment/segment.js", 'module.mountPlot(element, (event) => trigger("select", event));')
+ADDRESS = on_change("segment/segment.js", "showAddress")
 
 
 @dataclass(frozen=True)

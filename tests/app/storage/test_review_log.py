@@ -222,7 +222,7 @@ def test_a_folder_that_is_not_writable_means_memory(tmp_path):
     (tmp_path / "file").write_text("no folder")
     for folder in (Path("/proc/no/such"), tmp_path / "file" / "project"):
         store = ReviewStore(folder)
-        assert store.in_memory and "are intact in memory only" in store.notices[0]
+        assert store.in_memory and "are kept in memory only" in store.notices[0]
         assert store.append(decision(1)) == 1 and store.decisions() == (decision(1),)
     assert store.export(tmp_path / "log.jsonl") == 1
 

@@ -1,6 +1,6 @@
-"""`python -m app.benchmark findings`: how fast a data set opens, a filter and a video answer, in what memory.
+"""`python -m app.benchmark findings`: time and memory to open a data set, to filter its errors and to open a video.
 
-Every opening is a process of its own, as after a start of the server; what it keeps lies in a folder of its own.
+Each opening runs in a process of its own, as after a start of the server, with a cache of its own.
 """
 
 import argparse
@@ -12,10 +12,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from app.analysis.comparison import Comparison
+    from app.analysis.service import EvaluationService
 
 GOALS = {
     "first_open_seconds": 20.0,
@@ -27,8 +32,8 @@ GOALS = {
     "video_seconds": 1.0,
     "megabytes": 2000.0,
 }
-"""What the studio promises on two cores for 300 videos, 40 classes and 10 predictions a video. A cut-off moves in two
-steps: the figures, the list and most plots; then the rest, which is the second lens, sizes and lengths."""
+"""Of the studio on two cores, for 300 videos, 40 classes and 10 predictions a video. A score cut-off is applied in two
+steps: figures, list and most charts; then the oracle gaps, and the charts by size and by length."""
 _PARTS = [name for name in GOALS if name.endswith("seconds") and "open" not in name]
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,10 +42,10 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="app.benchmark", description=__doc__)
     top.add_argument("what", choices=["findings", "open"], help="findings: everything; open: used by it")
-    top.add_argument("--videos", type=int, default=300, help="of the made-up data set (default 300)")
+    top.add_argument("--videos", type=int, default=300, help="of the synthetic data set (default 300)")
     top.add_argument("--dataset", type=Path, metavar="JSON", help="your own ground truth instead")
     top.add_argument("--predictions", type=Path, metavar="JSON", action="append", default=[], help="repeatable")
-    top.add_argument("--models", type=int, default=1, help="so many made-up models (default 1)")
+    top.add_argument("--models", type=int, default=1, help="number of synthetic models (default 1)")
     top.add_argument("--out", type=Path, metavar="JSON", help="write the result there, too")
     return top
 
@@ -52,7 +57,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(_open(args.dataset, args.predictions)))
         return 0
     with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder:
-        gt, predictions = _files(args, Path(folder))
+        gt, predictions = args.dataset, args.predictions
+        if not gt:
+            from tevit.synthetic.results import write_sets
+
+            print(f"making a data set of {args.videos} videos", file=sys.stderr)
+            gt, results = write_sets(Path(folder), args.videos)
+            predictions = [results, *(_write_variant(results, index) for index in range(1, args.models))]
         result = _measure(gt, predictions, Path(folder) / "home")
     print(json.dumps(result, indent=2))
     if args.out:
@@ -63,18 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(not all(result["met"].values()))
 
 
-def _files(args: argparse.Namespace, folder: Path) -> tuple[Path, list[Path]]:
-    if args.dataset:
-        return args.dataset, args.predictions
-    from tevit.synthetic.results import write_sets
-
-    print(f"making a data set of {args.videos} videos", file=sys.stderr)
-    gt, results = write_sets(folder, args.videos)
-    return gt, [results, *(_other(results, index) for index in range(1, args.models))]
-
-
-def _other(results: Path, index: int) -> Path:
-    """Another model: the same tracks with other scores, a tenth of them gone."""
+def _write_variant(results: Path, index: int) -> Path:
+    """Another model: the same tracks with other scores, a tenth of them removed."""
     import numpy as np
 
     rng = np.random.default_rng(index)
@@ -87,7 +88,14 @@ def _other(results: Path, index: int) -> Path:
 
 
 def _measure(gt: Path, predictions: Sequence[Path], home: Path) -> dict:
-    first, second = (_elsewhere(gt, predictions, home) for _ in range(2))
+    paths = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "TEVIT_HOME": str(home), "PYTHONPATH": paths}
+    command = [sys.executable, "-m", "app.benchmark", "open", "--dataset", str(gt)]
+    command += [word for path in predictions for word in ("--predictions", str(path))]
+    first, second = (
+        json.loads(subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout)
+        for _ in range(2)
+    )
     best = {
         "first_open_seconds": first["open_seconds"],
         "second_open_seconds": second["open_seconds"],
@@ -110,17 +118,8 @@ def _measure(gt: Path, predictions: Sequence[Path], home: Path) -> dict:
     }
 
 
-def _elsewhere(gt: Path, predictions: Sequence[Path], home: Path) -> dict:
-    paths = os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "TEVIT_HOME": str(home), "PYTHONPATH": paths}
-    command = [sys.executable, "-m", "app.benchmark", "open", "--dataset", str(gt)]
-    command += [word for path in predictions for word in ("--predictions", str(path))]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True)
-    return json.loads(done.stdout)
-
-
 def _open(gt: Path, predictions: Sequence[Path]) -> dict:
-    """In this process: everything that a page asks for, from opening on."""
+    """Measure in this process: everything that a page needs, from opening the data set on."""
     from app.analysis.filter import select
     from app.analysis.service import EvaluationService
     from app.projects.opening import open_project
@@ -128,65 +127,64 @@ def _open(gt: Path, predictions: Sequence[Path]) -> dict:
 
     started = time.perf_counter()
     project = open_project(gt, None, predictions)
-    desk = EvaluationService()
-    now = desk.open(project).wait()
-    if now.result is None:
-        raise ValueError(now.message)
-    findings = now.result
-    _ = views.error_types(findings), views.figures(findings), views.error_groups(findings)
-    _ = views.below(findings, select(findings), 0)
-    opened = time.perf_counter() - started
+    service = EvaluationService()
+    end = service.open(project).wait()
+    if end.result is None:
+        raise ValueError(end.message)
+    comparison = end.result
+    _ = views.error_types(comparison), views.figures(comparison), views.error_groups(comparison)
+    _ = views.below(comparison, select(comparison), 0)
+    seconds = time.perf_counter() - started
     return {
-        "open_seconds": opened,
-        **_parts(desk, findings),
+        "open_seconds": seconds,
+        **_parts(service, comparison),
         "videos": len(project.dataset.videos),
         "tracks": sum(len(results.predictions) for results in project.results),
         "megabytes": _megabytes(),
     }
 
 
-def _parts(desk, findings) -> dict[str, list[float]]:
+def _parts(service: "EvaluationService", comparison: "Comparison") -> dict[str, list[float]]:
+    """Seconds of each part of the work, wall clock and processor, of its slowest example."""
     from app.analysis.filter import Filter, select
     from app.analysis.matches import video_rows
     from app.tabs.errors import views
     from tevit.evaluation.errors import Limits
 
-    model = findings.models[0].name
+    def apply_filter(chosen: Filter) -> None:
+        selection = select(comparison, chosen)
+        _ = [comparison.row(index) for index in selection.rows[:50].tolist()]
+        views.below(comparison, selection, 0)
+
+    def apply_cutoff(cutoff: float) -> None:
+        at = service.with_limits(comparison, Limits(), cutoff)
+        _ = at.figures, views.error_types(at), views.precision_recall(at), views.ap_by_threshold(at)
+        _ = views.ap_by_class(at), views.below(at, select(at), 0)
+
+    def apply_cutoff_rest(cutoff: float) -> None:
+        at = service.with_limits(comparison, Limits(), cutoff)
+        _ = views.figures(at), views.error_groups(at)
+
     filters = [
         Filter(),
-        Filter(model=model, types=("classification",)),
+        Filter(model=comparison.models[0].name, types=("classification",)),
         Filter(text="class 1"),
         Filter(lens="tracking", scores=(0.5, 1.0)),
         Filter(ious=(0.1, 0.6), lengths=(10, 30)),
     ]
-
-    def filtered(chosen: Filter) -> None:
-        selection = select(findings, chosen)
-        _ = [findings.row(index) for index in selection.rows[:50].tolist()]
-        views.below(findings, selection, 0)
-
-    def moved(cutoff: float) -> None:
-        at = desk.with_limits(findings, Limits(), cutoff)
-        selection = select(at)
-        _ = at.figures, views.error_types(at), views.precision_recall(at), views.ap_by_threshold(at)
-        _ = views.ap_by_class(at), views.below(at, selection, 0)
-
-    def rest(cutoff: float) -> None:
-        at = desk.with_limits(findings, Limits(), cutoff)
-        _ = views.figures(at), views.error_groups(at)
-
-    ids = [found.id for found in video_rows(findings.project, findings)[:: max(1, len(findings.video_places) // 10)]]
-    works = {
-        "filter_seconds": [partial(filtered, chosen) for chosen in filters],
-        "limits_seconds": [partial(desk.with_limits, findings, Limits(positive=at), 0.0) for at in (0.6, 0.75, 0.4)],
-        "cutoff_seconds": [partial(moved, cutoff) for cutoff in (0.2, 0.5)],
-        "cutoff_rest_seconds": [partial(rest, cutoff) for cutoff in (0.2, 0.5)],
-        "video_seconds": [partial(_show, findings, id) for id in ids],
+    limits = [Limits(positive=iou) for iou in (0.6, 0.75, 0.4)]
+    rows = video_rows(comparison.project, comparison)
+    videos = [row.id for row in rows[:: max(1, len(comparison.video_places) // 10)]]
+    return {
+        "filter_seconds": _slowest(partial(apply_filter, chosen) for chosen in filters),
+        "limits_seconds": _slowest(partial(service.with_limits, comparison, limit, 0.0) for limit in limits),
+        "cutoff_seconds": _slowest(partial(apply_cutoff, cutoff) for cutoff in (0.2, 0.5)),
+        "cutoff_rest_seconds": _slowest(partial(apply_cutoff_rest, cutoff) for cutoff in (0.2, 0.5)),
+        "video_seconds": _slowest(partial(_open_video, comparison, id) for id in videos),
     }
-    return {name: _worst(*own) for name, own in works.items()}
 
 
-def _show(findings, video: int) -> None:
+def _open_video(comparison: "Comparison", video: int) -> None:
     """Everything that opening a video takes: tracks, table, marks, difference, the first masks and pictures."""
     from app.analysis.filter import Filter, select
     from app.analysis.matches import lines, marks
@@ -194,32 +192,33 @@ def _show(findings, video: int) -> None:
     from app.player.component import Layer, PlayerView, mask_chunk, payload
     from app.player.proxy import dataset_frames
 
-    project = findings.project
-    layers = [Layer("ground truth", True, project.ground_truth(video))]
-    for index, model in enumerate(findings.models):
+    project = comparison.project
+    truth = project.ground_truth(video)
+    layers = [Layer("ground truth", True, truth)] if truth else []
+    for index, model in enumerate(comparison.models):
         layers.append(Layer(model.name, False, project.predictions(project.model_index(model.name), video)))
-        _ = lines(findings, index, video), marks(findings, index, video)
+        _ = lines(comparison, index, video), marks(comparison, index, video)
     differences(project, 0, video)
     frames = dataset_frames(project, video)
     view = PlayerView("0", frames, 0, len(frames.times), tuple(layers))
     _ = payload(view), mask_chunk(view, 0), frames.picture(0)
-    for index in select(findings, Filter(video=video)).rows[:1].tolist():
-        strips = ThumbnailCache()
-        _ = [strips.picture(findings, index, picture.frame) for picture in filmstrip_frames(findings, index)]
+    for index in select(comparison, Filter(video=video)).rows[:1].tolist():
+        cache = ThumbnailCache()
+        _ = [cache.picture(comparison, index, picture.frame) for picture in filmstrip_frames(comparison, index)]
 
 
-def _worst(*works: Callable[[], object]) -> list[float]:
-    """Wall clock and processor time, seconds, of the slowest; the second tells what a busy machine's first hides."""
-    found = []
+def _slowest(works: Iterable[Callable[[], object]]) -> list[float]:
+    """Wall clock and processor time of the slowest, seconds. Processor time is less affected by a busy machine."""
+    times = []
     for work in works:
-        started, busy = time.perf_counter(), time.process_time()
+        started, processor = time.perf_counter(), time.process_time()
         work()
-        found.append([time.perf_counter() - started, time.process_time() - busy])
-    return max(found)
+        times.append([time.perf_counter() - started, time.process_time() - processor])
+    return max(times)
 
 
 def _megabytes() -> float:
-    """The most that this process and any that it waited for held at once, each by itself, added up."""
+    """Peak memory of this process plus that of its largest subprocess."""
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
     own, others = (resource.getrusage(who).ru_maxrss / unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return own + others

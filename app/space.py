@@ -10,17 +10,16 @@ import shutil
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("tevit", "app", "assets")
 IGNORED = ("__pycache__", "*.pyc", ".*")
-LEFT_OUT = ("app/space.py", "app/benchmark.py")  # of use in a checkout alone
+OMITTED = ("app/space.py", "app/benchmark.py")  # of use in a checkout alone
 # What ZeroGPU has; each torchvision belongs to one torch, 0.23 to 2.8 and 0.26 to 2.11.
-THERE = {"torch": "torch>=2.8,<2.12", "torchvision": "torchvision>=0.23,<0.27"}
+ZERO_GPU = {"torch": "torch>=2.8,<2.12", "torchvision": "torchvision>=0.23,<0.27"}
 # The Hub takes binary files and those above 10 MB by way of its large file storage.
 LARGE = ("*.safetensors", "*.mp4", "*.jpg", "*.png")
 TEXT = """
@@ -54,38 +53,54 @@ def main(argv: Sequence[str] | None = None) -> int:
 def make(out: Path, name: str) -> None:
     """Write the whole folder or nothing.
 
-    Raises: ValueError for a name of several lines, a folder that holds something, an installed gradio that the project
-    does not work with; OSError where nothing can be written.
+    Raises: ValueError for a name of several lines, a folder that is not empty, an installed gradio that the project
+    excludes; OSError where nothing can be written.
     """
-    _check(out, name)
+    if not name.strip() or not name.isprintable():
+        raise ValueError(f"--name: expected one line of text, got {name!r}")
+    if any(out.resolve().is_relative_to(ROOT / folder) for folder in FOLDERS):
+        raise ValueError(f"{out} lies in what is to be copied: name a folder elsewhere")
+    if out.is_dir() and any(out.iterdir()):
+        raise ValueError(f"{out} is not empty: name a new folder")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out} is a file: name a new folder")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     front = front_matter((ROOT / "README.md").read_text("utf-8"), name, gradio(project))
-    with _beside(out) as part:
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as temporary:
+        part = Path(temporary) / "space"
+        part.mkdir()
         for folder in FOLDERS:
             shutil.copytree(ROOT / folder, part / folder, ignore=shutil.ignore_patterns(*IGNORED))
-        for file in LEFT_OUT:
+        for file in OMITTED:
             (part / file).unlink()
         shutil.copy(ROOT / "LICENSE", part)
-        _write(part / "README.md", front + TEXT.format(name=name))
-        _write(part / "requirements.txt", "".join(f"{line}\n" for line in requirements(project["dependencies"])))
-        _write(part / ".gitattributes", "".join(f"{kind} filter=lfs diff=lfs merge=lfs -text\n" for kind in LARGE))
+        texts = {
+            "README.md": front + TEXT.format(name=name),
+            "requirements.txt": "".join(f"{line}\n" for line in requirements(project["dependencies"])),
+            ".gitattributes": "".join(f"{pattern} filter=lfs diff=lfs merge=lfs -text\n" for pattern in LARGE),
+        }
+        for file, text in texts.items():
+            (part / file).write_text(text, encoding="utf-8", newline="\n")
+        os.replace(part, out)
 
 
 def front_matter(readme: str, name: str, sdk_version: str) -> str:
-    """The README's own lines between the dashes, of this name and gradio."""
-    front, found = re.subn(r"(?m)^title: .*", lambda _: f"title: {_quoted(name)}", readme.split("---\n", 2)[1])
-    front, also = re.subn(r"(?m)^sdk_version: .*", f"sdk_version: {sdk_version}", front)
-    assert (found, also) == (1, 1), "README.md has lost its front matter"
+    """The front matter of the README with this title and gradio version."""
+    title = "'" + name.replace("'", "''") + "'"  # a YAML string
+    front, titles = re.subn(r"(?m)^title: .*", lambda _: f"title: {title}", readme.split("---\n", 2)[1])
+    front, versions = re.subn(r"(?m)^sdk_version: .*", f"sdk_version: {sdk_version}", front)
+    assert (titles, versions) == (1, 1), "README.md has lost its front matter"
     return f"---\n{front}---\n"
 
 
 def requirements(dependencies: Iterable[str]) -> list[str]:
-    """What is installed there: torch as ZeroGPU has it, no gradio (it comes with the Space), and `spaces`."""
-    return [THERE.get(_package(line), line) for line in dependencies] + ["spaces"]
+    """The Space's requirements: torch as ZeroGPU has it, `spaces`, and no gradio, which is part of a Space."""
+    return [ZERO_GPU.get(_package(line), line) for line in dependencies] + ["spaces"]
 
 
 def gradio(project: dict) -> str:
-    """The version that is installed, which the Space is to have. Raises: ValueError where the project excludes it."""
+    """The installed version, for the Space. Raises: ValueError where the project excludes it."""
     from packaging.requirements import Requirement
 
     wanted = next(line for line in project["optional-dependencies"]["app"] if _package(line) == "gradio")
@@ -97,37 +112,6 @@ def gradio(project: dict) -> str:
 
 def _package(requirement: str) -> str:
     return re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower()
-
-
-def _quoted(name: str) -> str:
-    """As a YAML string, whatever stands in it."""
-    return "'" + name.replace("'", "''") + "'"
-
-
-def _check(out: Path, name: str) -> None:
-    if not name.strip() or not name.isprintable():
-        raise ValueError(f"--name: expected one line of text, got {name!r}")
-    if any(out.resolve().is_relative_to(ROOT / folder) for folder in FOLDERS):
-        raise ValueError(f"{out} lies in what is to be copied: name a folder elsewhere")
-    if out.is_dir() and any(out.iterdir()):
-        raise ValueError(f"{out} is not empty: name a new folder")
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"{out} is a file: name a new folder")
-
-
-@contextmanager
-def _beside(out: Path) -> Iterator[Path]:
-    """A new folder beside `out` that takes its place at the end, and is gone after an exception."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{out.name}-", dir=out.parent) as folder:
-        part = Path(folder) / "space"
-        part.mkdir()
-        yield part
-        os.replace(part, out)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":

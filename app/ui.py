@@ -1,4 +1,4 @@
-"""The page: title and tabs, and how it is served."""
+"""The page: its title and tabs, composed and served."""
 
 from pathlib import Path
 
@@ -28,15 +28,13 @@ STYLES = [
 ]
 ICON = assets_folder() / "icon.png"
 _TITLE = f"""<h1>{TITLE}</h1><button type="button" aria-label="Light or dark" title="Light or dark">◐</button>"""
-FONT = ("system-ui", "sans-serif")
-MONO = ("ui-monospace", "monospace")
 
 
 class _Page(gr.Blocks):
-    """Gradio's, but that every answer of a generator is whole.
+    """Blocks whose generators send complete updates instead of differences.
 
-    Gradio sends what an answer has changed of the one before, and the page changes that one in place: where several
-    arrive before the page looks at the first, all of them are the last, and what only the others said is lost.
+    The page applies gradio's differences in place: where several arrive before it renders the first, all become the
+    last, and what only the earlier ones changed is lost.
     """
 
     def handle_streaming_diffs(
@@ -48,14 +46,14 @@ class _Page(gr.Blocks):
         final: bool,
         simple_format: bool = False,
     ) -> list:
-        """In gradio's form a difference that replaces all of the answer before."""
+        """A difference, in gradio's form, that replaces the whole previous value."""
         first = run not in self.pending_diff_streams.get(session_hash, {})
         whole = super().handle_streaming_diffs(block_fn, data, session_hash, run, final, simple_format=True)
         return whole if first or final or simple_format else [[["replace", [], value]] for value in whole]
 
 
 def build(studio: Studio, workspace: Workspace) -> gr.Blocks:
-    """Head and tabs, of one studio and the data sets that are open."""
+    """The page of one studio and its open data sets."""
     with _Page(title=TITLE, fill_width=True, delete_cache=(3600, KEEP_SECONDS)) as page:
         gr.HTML(
             _TITLE,
@@ -79,22 +77,16 @@ def build(studio: Studio, workspace: Workspace) -> gr.Blocks:
     return page
 
 
-def _theme() -> Base:
-    """Greys and one blue, dark enough for white letters; the fonts that the machine has."""
-    theme = Base(primary_hue="blue", neutral_hue="zinc", font=FONT, font_mono=MONO)
-    return theme.set(
+def serve(page: gr.Blocks, studio: Studio, workspace: Workspace, host: str, port: int | None, share: bool) -> None:
+    """Serve until Ctrl-C. Raises: OSError where the port is taken."""
+    # Greys and one blue, dark enough for white letters; fonts of the system.
+    fonts = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}
+    theme = Base(primary_hue="blue", neutral_hue="zinc", **fonts).set(
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
         button_primary_background_fill_dark="*primary_600",
         button_primary_background_fill_hover_dark="*primary_500",
     )
-
-
-def serve(page: gr.Blocks, studio: Studio, workspace: Workspace, host: str, port: int | None, share: bool) -> None:
-    """Serve until Ctrl-C.
-
-    Raises: OSError where the port cannot be had.
-    """
     _, url, public = page.queue(default_concurrency_limit=None).launch(
         server_name=host,
         server_port=port,
@@ -105,7 +97,7 @@ def serve(page: gr.Blocks, studio: Studio, workspace: Workspace, host: str, port
         run_history=False,
         enable_monitoring=False,
         ssr_mode=False,
-        theme=_theme(),
+        theme=theme,
         css_paths=STYLES,
         pwa=True,
         favicon_path=ICON,

@@ -113,10 +113,10 @@ def test_folders_that_a_killed_server_left_go_after_a_week(tmp_path: Path, monke
     old, fresh, results = (tmp_path / "studio" / name for name in ("old", "fresh", "results"))
     for folder in (old, fresh, results):
         folder.mkdir(parents=True)
-    long_ago = time.time() - app.LEFT_BEHIND_SECONDS - 60
+    long_ago = time.time() - app.STALE_SECONDS - 60
     for folder in (old, results):
         os.utime(folder, (long_ago, long_ago))
-    with app.own_folder() as own:
+    with app.server_folder() as own:
         assert own.parent == tmp_path / "studio" and not old.exists() and fresh.exists()
         assert results.exists(), "stored results have a limit of their own"
     assert not own.exists()

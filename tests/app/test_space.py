@@ -113,7 +113,7 @@ def test_what_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(space, "requirements", full)
     monkeypatch.setattr(space, "FOLDERS", ("assets/clips",))
-    monkeypatch.setattr(space, "LEFT_OUT", ())
+    monkeypatch.setattr(space, "OMITTED", ())
     assert space.main([str(tmp_path / "new")]) == 2 and listed(tmp_path) == []
 
 

@@ -80,8 +80,8 @@ def build(studio: Studio, workspace: Workspace) -> gr.Blocks:
 def serve(page: gr.Blocks, studio: Studio, workspace: Workspace, host: str, port: int | None, share: bool) -> None:
     """Serve until Ctrl-C. Raises: OSError where the port is taken."""
     # Greys and one blue, dark enough for white letters; fonts of the system.
-    fonts = {"font": ("system-ui", "sans-serif"), "font_mono": ("ui-monospace", "monospace")}
-    theme = Base(primary_hue="blue", neutral_hue="zinc", **fonts).set(
+    font, mono = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
+    theme = Base(primary_hue="blue", neutral_hue="zinc", font=font, font_mono=mono).set(
         button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700",
         button_primary_background_fill_dark="*primary_600",

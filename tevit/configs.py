@@ -59,7 +59,7 @@ class BackboneConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """All that is needed to build a model and to read its answers.
+    """The architecture of a model and its classes.
 
     categories: (id, name) in the order of the class logits. queries: object queries a clip. stages: refinement
     stages. channels, heads, ffn_channels: of the query attention. dynamic_channels: inner width of the dynamic
@@ -87,9 +87,9 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """A checkpoint of the authors': where it lies and the figures they give for it on YouTube-VIS 2019 (in per cent).
+    """A released checkpoint: its file, and the metrics that the authors state for it on YouTube-VIS 2019 (in per cent).
 
-    params_m: parameters in millions, trainable and all. sha256: None, since the authors publish none.
+    params_m: parameters in millions, trainable and all. sha256: None, because the authors publish none.
     """
 
     config: ModelConfig
@@ -104,7 +104,7 @@ class PublishedModel:
 
     @property
     def url(self) -> str:
-        """Where the weights are downloaded from."""
+        """Address of the weights."""
         return RELEASE + self.file_name
 
 
@@ -172,9 +172,6 @@ MODELS: Mapping[str, PublishedModel] = MappingProxyType(
 )
 """The published models by name."""
 
-QUERYINST_PVT_COCO = "queryinst_pvtv2-b1_fpn_mstrain_480-800_3x_coco.pth"
-"""File name, in the same release, of the COCO-pretrained QueryInst from which training starts."""
-
 QUERYINST_PVT = replace(
     TEVIT_MSGSHIFT,
     name="queryinst_pvtv2b1_coco",
@@ -183,8 +180,9 @@ QUERYINST_PVT = replace(
     time_attention=False,
     scale=(800, 1333),
 )
-"""The COCO QueryInst from which training starts: pictures, not videos."""
-
+"""The COCO-pretrained QueryInst (images, not videos) from which training starts; in the release its file is
+queryinst_pvtv2-b1_fpn_mstrain_480-800_3x_coco.pth.
+"""
 
 TEVIT_DEMO = ModelConfig(
     name="tevit_demo",
@@ -208,13 +206,13 @@ TEVIT_DEMO = ModelConfig(
     time_attention=True,
     scale=(128, 214),
 )
-"""The small model that comes with the studio; trained by `python -m train demo` on the data of `tevit shapes`."""
+"""The small model that is part of the package; trained by `python -m train demo` on the data of `tevit shapes`."""
 
 
 def published(name: str) -> ModelConfig:
     """The configuration of a published model or of the demo model.
 
-    Raises: ValueError that offers the nearest name.
+    Raises: ValueError that suggests the nearest name.
     """
     configs = {**{known: model.config for known, model in MODELS.items()}, TEVIT_DEMO.name: TEVIT_DEMO}
     if name in configs:

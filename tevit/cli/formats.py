@@ -54,7 +54,13 @@ def run(args: argparse.Namespace) -> int:
     like = open_dataset(args.like) if args.like else None
     results, notes = convert.read(args.source, gt, like)
     with TerminalProgress(unit="video") as progress:
-        written = convert.write(args.out, args.to, _report_progress(results, progress))
+
+        def with_progress() -> "Iterator[VideoResult]":
+            for done, result in enumerate(results, 1):
+                yield result
+                progress("converting", done, None)
+
+        written = convert.write(args.out, args.to, with_progress())
     if args.json:
         summary = {"written": list(map(str, written)), "cannot_hold": convert.CANNOT_HOLD[args.to], "notes": notes}
         print(json.dumps(summary, indent=2, ensure_ascii=False))
@@ -65,9 +71,3 @@ def run(args: argparse.Namespace) -> int:
     for note in notes:
         print(f"  note: {note}", file=sys.stderr)
     return 0
-
-
-def _report_progress(results: "Iterator[VideoResult]", progress: TerminalProgress) -> "Iterator[VideoResult]":
-    for done, result in enumerate(results, 1):
-        yield result
-        progress("converting", done, None)

@@ -1,13 +1,12 @@
-"""The console script `tevit`: one subcommand a job; the module of the same name says what each takes."""
+"""The console script `tevit`; each subcommand is a module of the same name in this package."""
 
 import argparse
-import gc
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-# In the order of `tevit --help`. A module offers `register(commands)`; it imports nothing heavy before it runs.
+# In the order of `tevit --help`. Each module has `register(commands)` and imports heavy packages when run.
 COMMANDS: tuple[str, ...] = (
     "predict",
     "models",
@@ -35,12 +34,14 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; returns its exit code. What a user can get wrong is one sentence on standard error and code 2.
+    """Run one command; returns its exit code. A user's error is one sentence on standard error and code 2.
 
-    Set TEVIT_TRACEBACK=1 to see where such an error comes from.
+    With TEVIT_TRACEBACK=1 in the environment such an error is raised.
     """
-    given = (sys.argv[1:] if argv is None else argv)[:1]
-    top = parser(given if given and given[0] in COMMANDS else COMMANDS)  # what another command imports costs time
+    arguments = (sys.argv[1:] if argv is None else argv)[:1]
+    top = parser(
+        arguments if arguments and arguments[0] in COMMANDS else COMMANDS
+    )  # importing all commands takes longer
     args = top.parse_args(argv)
     if args.version:
         from importlib.metadata import version
@@ -52,14 +53,12 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     try:
         code = args.run(args)
-        sys.stdout.flush()  # here, where a reader that is gone can still be told from other errors
-        if argv is None and "torch" not in sys.modules:
-            gc.freeze()  # the process ends: without a last search for garbage, which takes 20 ms and only torch misses
+        sys.stdout.flush()  # here, so that a closed pipe is not taken for another error
         return code
     except KeyboardInterrupt:
         print("tevit: stopped; nothing half-written is left", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read the answer, `head` for one, has enough of it
+    except BrokenPipeError:  # the reader of the output, such as `head`, has ended
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except (ValueError, OSError, MemoryError) as error:

@@ -30,28 +30,22 @@ def register(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Exit code 0; errors are raised."""
+    """Write the data set and print its counts; returns 0."""
     from dataclasses import asdict
 
     from tevit.progress import TerminalProgress
     from tevit.synthetic import dataset as shapes
 
     with TerminalProgress("video", quiet=True if args.json else None) as progress:
-        made = shapes.write(args.out, args.videos, args.seed, args.split, args.label_errors, progress)
-    print(json.dumps(asdict(made)) if args.json else _story(made, args.out / f"{args.split}.json"))
+        summary = shapes.write(args.out, args.videos, args.seed, args.split, args.label_errors, progress)
+    if args.json:
+        print(json.dumps(asdict(summary)))
+        return 0
+    file = args.out / f"{args.split}.json"
+    crossings, returns = (100 * count / summary.videos for count in (summary.crossings, summary.returns))
+    print(f"{file}: {summary.videos} videos, {summary.frames} frames, {summary.tracks} tracks")
+    print(f"an object hidden by 80 % or more in a crossing: {summary.crossings} videos ({crossings:.0f} %)")
+    print(f"an object that returns after an absence: {summary.returns} videos ({returns:.0f} %)")
+    if summary.label_errors:
+        print(f"{file.stem}_with_errors.json: {summary.label_errors} wrong tracks, named in label_errors.json")
     return 0
-
-
-def _story(made, file: Path) -> str:
-    lines = [
-        f"{file}: {made.videos} videos, {made.frames} frames, {made.tracks} tracks",
-        f"an object hidden by 80 % or more in a crossing: {made.crossings} videos ({_percent(made.crossings, made)})",
-        f"an object that returns after an absence: {made.returns} videos ({_percent(made.returns, made)})",
-    ]
-    if made.label_errors:
-        lines.append(f"{file.stem}_with_errors.json: {made.label_errors} wrong tracks, named in label_errors.json")
-    return "\n".join(lines)
-
-
-def _percent(count: int, made) -> str:
-    return f"{100 * count / made.videos:.0f} %"

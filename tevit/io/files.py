@@ -1,6 +1,7 @@
 """Atomic writes: a crash or Ctrl-C never leaves an incomplete file."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,8 +13,6 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
 
     The parent folder is created. An existing file is replaced only by a complete new one.
     """
-    import tempfile  # late: reading alone does not need it
-
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent)

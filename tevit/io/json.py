@@ -1,8 +1,10 @@
 """Typed reading of JSON files that may be large or malformed; errors state the place."""
 
 import json
+import logging
 import os
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ def read(path: str | os.PathLike, member: str | None = None) -> bytes:
 
     Raises: ValueError for an empty file, an archive without the member, or one too large for the free memory.
     """
-    if member is not None and _is_zip(path):
+    if member is not None and zipfile.is_zipfile(path):
         data = _read_member(path, member)
     else:
         _check_memory(path, os.path.getsize(path))
@@ -31,18 +33,7 @@ def read(path: str | os.PathLike, member: str | None = None) -> bytes:
     return data
 
 
-def _is_zip(path: str | os.PathLike) -> bool:
-    with open(path, "rb") as file:
-        if file.read(2) != b"PK":
-            return False
-    import zipfile  # late: not needed for JSON files, and it takes as long to import as a small file to read
-
-    return zipfile.is_zipfile(path)
-
-
 def _read_member(path: str | os.PathLike, member: str) -> bytes:
-    import zipfile
-
     with zipfile.ZipFile(path) as archive:
         files = [info for info in archive.infolist() if not info.is_dir()]
         named = [info for info in files if Path(info.filename).name == member] or files
@@ -68,8 +59,6 @@ def _check_memory(path: str | os.PathLike, size: int) -> None:
     message = f"{path} has {size / 1e9:.1f} GB: reading it needs about {memory_needed(size) / 1e9:.1f} GB of memory"
     if free is not None and memory_needed(size) > free:
         raise ValueError(f"{message}, but {free / 1e9:.1f} GB are free")
-    import logging  # late, as zipfile
-
     logging.getLogger(__name__).warning(message)
 
 

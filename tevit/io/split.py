@@ -35,7 +35,11 @@ def choose(dataset: Dataset, share: float, seed: int) -> set[int]:
     room = {False: total - round(share * total), True: round(share * total)}
     if not 0 < share < 1 or min(room.values()) < 1:
         raise ValueError(f"expected a share that leaves videos on both sides, got {share} of {total} videos")
-    labels = _labels(dataset)
+    labels: dict[int, set[_Label]] = {video: set() for video in dataset.videos}
+    for annotation in dataset.annotations:
+        if annotation.video_id in labels:
+            labels[annotation.video_id].add(annotation.category_id)
+    labels = {video: of_video or {None} for video, of_video in labels.items()}
     remaining = Counter(label for of_video in labels.values() for label in of_video)
     shares = ((False, 1 - share), (True, share))
     desired = {side: {label: part * remaining[label] for label in remaining} for side, part in shares}
@@ -55,15 +59,6 @@ def choose(dataset: Dataset, share: float, seed: int) -> set[int]:
                     desired[side][label] -= 1
                     remaining[label] -= 1
     return {video for video, side in chosen.items() if side}
-
-
-def _labels(dataset: Dataset) -> dict[int, set[_Label]]:
-    """The categories of each video's annotations; {None} where it has none."""
-    labels: dict[int, set[_Label]] = {video: set() for video in dataset.videos}
-    for annotation in dataset.annotations:
-        if annotation.video_id in labels:
-            labels[annotation.video_id].add(annotation.category_id)
-    return {video: of_video or {None} for video, of_video in labels.items()}
 
 
 def named(dataset: Dataset, names: Sequence[str]) -> set[int]:
@@ -114,16 +109,13 @@ def _part(content: _Fields, chosen: set[int], side: bool) -> Iterator[bytes]:
         before = b",\n"
         if key in ("videos", "annotations") and bytes(raw) != b"null":
             items = msgspec.json.decode(raw, type=list[msgspec.Raw])
-            of_side = [bytes(item) for item in items if (_video_of(item) in chosen) == side]
+            refs = [msgspec.json.decode(item, type=_VideoRef) for item in items]
+            ids = [ref.id if ref.video_id is None else ref.video_id for ref in refs]
+            of_side = [bytes(item) for item, id in zip(items, ids, strict=True) if (id in chosen) == side]
             yield b"[" + b",\n".join(of_side) + b"]"
         else:
             yield bytes(raw)
     yield b"}\n"
-
-
-def _video_of(item: msgspec.Raw) -> int:
-    ref = msgspec.json.decode(item, type=_VideoRef)
-    return ref.id if ref.video_id is None else ref.video_id
 
 
 def counts(dataset: Dataset, chosen: set[int]) -> dict[int, tuple[int, int]]:

@@ -228,7 +228,12 @@ def _submission(
         video = entry.get("video_id")
         if not entry.removed:
             if gt is None:
-                _compare(entry, first.setdefault(video, entry.extent))
+                expected, extent = first.setdefault(video, entry.extent), entry.extent
+                as_first = "as in the video's first prediction"
+                if extent.length != expected.length:
+                    entry.add(f"expected {expected.length} segmentations {as_first}, got {extent.length}")
+                if extent.size_hw and expected.size_hw and extent.size_hw != expected.size_hw:
+                    entry.add(f"expected masks of {expected.size_hw} {as_first}, got {extent.size_hw}")
             classes[video, entry.get("category_id")] += 1
             out_of_range += not 0 <= entry.get("score") <= 1
         report.add_entry("prediction", entry, place, video)
@@ -246,15 +251,6 @@ def _submission(
         report.notes.append(
             f"predictions that do not count: {ignored} (of a class in a video, only the best {_MAX_PREDICTIONS} do)"
         )
-
-
-def _compare(entry: _Entry, first: _Expected) -> None:
-    """Without ground truth: compare with the first prediction for the same video."""
-    size_hw, length = entry.extent
-    if length != first.length:
-        entry.add(f"expected {first.length} segmentations as in the video's first prediction, got {length}")
-    if size_hw and first.size_hw and size_hw != first.size_hw:
-        entry.add(f"expected masks of {first.size_hw} as in the video's first prediction, got {size_hw}")
 
 
 def _check_prediction(
@@ -317,14 +313,7 @@ def _check_masks(entry: _Entry, expected: _Expected, text_only: bool) -> _Repair
             entry.add(f"expected compressed run-length text, got {form}", "compressed", frame)
             replaced[frame] = track.rles[frame]
     rles = [replaced.get(frame, rle) for frame, rle in enumerate(track.rles)]
-    return _replace_masks(entry, raw, rles, replaced, expected.length)
-
-
-def _replace_masks(
-    entry: _Entry, raw: bytes, rles: list[RLE | None], replaced: dict[int, RLE | None], length: int | None
-) -> _RepairedMasks:
-    if length is None:
-        length = len(rles)
+    length = len(rles) if expected.length is None else expected.length
     if len(rles) != length:
         _add_wrong_length(entry, "segmentations", len(rles), length)
     if replaced or len(rles) != length:
@@ -353,6 +342,7 @@ def _resize(items: list, length: int, filling: object) -> list:
 
 
 def _has_lists(content: _Fields, report: ValidationReport) -> bool:
+    """Whether a file has the lists of a data set; adds a fault for each that is missing."""
     for key in ("videos", "categories"):
         if not bytes(content.get(key, b"")).startswith(b"["):
             report.add_file_fault(f"expected a list {key}; neither a data set nor a submission")
@@ -452,7 +442,8 @@ def _annotations(
     items = msgspec.json.decode(raw, type=list[msgspec.Raw])
     expected = {entry.get("id"): entry.extent for entry in videos if not entry.removed}
     known = {entry.get("id") for entry in categories if not entry.removed}
-    next_id = max((id for id in map(_id_of, items) if type(id) is int), default=0) + 1
+    ids = (_Entry(item).get("id") for item in items)
+    next_id = max((id for id in ids if type(id) is int), default=0) + 1
     used: set[int] = set()
     masks = empty = 0
     for place, item in enumerate(items, 1):
@@ -470,17 +461,6 @@ def _annotations(
         report.notes.append(
             f"annotations without a mask in any frame: {empty} (the official metric counts them as missed)"
         )
-
-
-class _WithId(msgspec.Struct):
-    id: object = None
-
-
-def _id_of(item: msgspec.Raw) -> object:
-    try:
-        return msgspec.json.decode(item, type=_WithId).id
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
 
 
 def _check_id(entry: _Entry, used: set[int], next_id: int) -> bool:
@@ -512,8 +492,17 @@ def _check_annotation(raw: msgspec.Raw, videos: Mapping[int, _Expected], categor
     repaired = _check_masks(entry, expected, text_only=False)
     if repaired is not None:
         computed = boxes.to_json(ops.to_boxes_xyxy(repaired.rles))
-        _check_per_frame(entry, "areas", "the area", repaired.dropped, repaired.areas.tolist(), _is_area)
-        _check_per_frame(entry, "bboxes", "the box", repaired.dropped, computed, _is_box)
+        _check_per_frame(
+            entry, "areas", "the area", repaired.dropped, repaired.areas.tolist(), lambda x: _is_number(x) and x > 0
+        )
+        _check_per_frame(
+            entry,
+            "bboxes",
+            "the box",
+            repaired.dropped,
+            computed,
+            lambda x: isinstance(x, list) and len(x) == 4 and all(map(_is_number, x)) and min(x[2:]) > 0,
+        )
     return entry
 
 
@@ -548,14 +537,6 @@ def _check_per_frame(
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_area(value: Any) -> bool:
-    return _is_number(value) and value > 0
-
-
-def _is_box(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 4 and all(map(_is_number, value)) and min(value[2:]) > 0
 
 
 def _check_frames(videos: list[_Entry], root: Path, report: ValidationReport, progress: Progress) -> None:

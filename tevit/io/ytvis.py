@@ -5,6 +5,7 @@ results are a list of predictions. The file's bytes are kept in memory.
 """
 
 import os
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -281,8 +282,6 @@ def submitted(video_id: int, track: Track, absent: RLE) -> dict:
 
 def write_zip(path: str | os.PathLike, results_json: str | os.PathLike) -> None:
     """Pack a results.json into the submission zip, as its only member, in no folder."""
-    import zipfile
-
     with atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.write(results_json, RESULTS_NAME)
 

@@ -186,9 +186,3 @@ def track_iou(a: Sequence[RLE | None], b: Sequence[RLE | None]) -> float:
     """Intersection over union, each summed over the frames that both tracks have; 0 where there is no pixel."""
     intersection, union = overlaps([a], [b])
     return float(intersection.sum() / union.sum()) if union.any() else 0.0
-
-
-def frame_ious(a: Sequence[RLE | None], b: Sequence[RLE | None]) -> np.ndarray:
-    """float64 (T,): IoU per frame, NaN where neither has a pixel (or their sizes differ)."""
-    intersection, union = overlaps([a], [b])
-    return np.divide(intersection[0, 0], union[0, 0], out=np.full(union.shape[2], np.nan), where=union[0, 0] > 0)

@@ -311,7 +311,8 @@ def _literal_overlap(a: np.ndarray | None, b: np.ndarray | None) -> tuple[int, i
 
 def test_frame_ious():
     square, bar = masks.encode(rectangle(0, 0, 2, 2)), masks.encode(rectangle(0, 1, 2, 3))
-    ious = masks.frame_ious([square, None, None, square], [bar, bar, None, square, square])
+    common, union = masks.overlaps([[square, None, None, square]], [[bar, bar, None, square, square]])
+    ious = np.divide(common[0, 0], union[0, 0], out=np.full(5, np.nan), where=union[0, 0] > 0)
     assert ious[[0, 1, 3]].tolist() == [2 / 6, 0, 1]
     assert np.isnan(ious[[2, 4]]).all()
 

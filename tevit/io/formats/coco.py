@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -32,26 +31,16 @@ def write(path: str | os.PathLike, results: Iterable[VideoResult]) -> None:
         for result in results:
             merge_categories(categories, result.categories)
             first = len(images) + 1
-            images.extend(_images(result, first))
+            (height, width), video = result.size_hw, result.video_id
+            for frame, name in enumerate(frame_names(result)):
+                image = {"id": first + frame, "file_name": name, "height": height, "width": width}
+                images.append(image | {"video_id": video, "frame_id": frame})
             for annotation in _annotations(result, first):
                 count += 1
                 file.write((b",\n" if count > 1 else b"\n") + jsonfile.encode({"id": count} | annotation))
         names = [{"id": id, "name": name, "supercategory": "object"} for id, name in categories.items()]
         file.write(b'],\n"images":' + jsonfile.encode(images))
         file.write(b',\n"categories":' + jsonfile.encode(names) + b"}\n")
-
-
-def _images(result: VideoResult, first: int) -> Iterator[dict]:
-    height, width = result.size_hw
-    for frame, name in enumerate(frame_names(result)):
-        yield {
-            "id": first + frame,
-            "file_name": name,
-            "height": height,
-            "width": width,
-            "video_id": result.video_id,
-            "frame_id": frame,
-        }
 
 
 def _annotations(result: VideoResult, first: int) -> Iterator[dict]:
@@ -96,12 +85,6 @@ class _CocoFile(msgspec.Struct):
     images: list[_CocoImage]
     categories: list[Category]
     annotations: list[_CocoAnnotation] = []
-
-
-class _MaskInFrame(NamedTuple):
-    rle: RLE
-    box_xyxy: np.ndarray
-    area: float
 
 
 def read(path: str | os.PathLike) -> tuple[Iterator[VideoResult], list[str]]:
@@ -175,33 +158,24 @@ def _track(
     path: str | os.PathLike, id: int, group: list[_CocoAnnotation], info: VideoInfo, frames: dict[int, int]
 ) -> Track:
     first = group[0]
-    masks_by_frame: dict[int, _MaskInFrame] = {}
+    rles: list[RLE | None] = [None] * info.length
+    boxes, areas = np.full((info.length, 4), np.nan, np.float32), np.zeros(info.length)
     for annotation in group:
         frame = frames[annotation.image_id]
         if annotation.category_id != first.category_id:
             both = f"{first.category_id} and {annotation.category_id}"
             raise ValueError(f"{path}: track {id} of video {info.id}: expected one category, got {both}")
-        if frame in masks_by_frame:
+        if rles[frame] is not None:
             raise ValueError(
                 f"{path}: track {id} of video {info.id}: expected one annotation in frame {frame}, got two"
             )
-        if (entry := _frame(path, annotation, info)) is not None:
-            masks_by_frame[frame] = entry
-    boxes, areas = np.full((info.length, 4), np.nan, np.float32), np.zeros(info.length)
-    for frame, entry in masks_by_frame.items():
-        boxes[frame], areas[frame] = entry.box_xyxy, entry.area
-    rles = tuple(masks_by_frame[t].rle if t in masks_by_frame else None for t in range(info.length))
-    return Track(id, first.category_id, first.score, rles, boxes, areas, bool(first.iscrowd))
-
-
-def _frame(path: str | os.PathLike, annotation: _CocoAnnotation, info: VideoInfo) -> _MaskInFrame | None:
-    try:
-        rle = segmentations.from_json(msgspec.json.decode(annotation.segmentation), info.size_hw)
-    except ValueError as error:
-        raise ValueError(f"{path}: annotation {annotation.id}: {error}") from None
-    if rle is None:
-        return None
-    box = masks.to_box_xyxy(rle)
-    if annotation.bbox is not None:
-        box = xywh_to_xyxy(np.array(annotation.bbox)).astype(np.float32)
-    return _MaskInFrame(rle, box, float(masks.areas([rle])[0]) if annotation.area is None else annotation.area)
+        try:
+            rle = segmentations.from_json(msgspec.json.decode(annotation.segmentation), info.size_hw)
+        except ValueError as error:
+            raise ValueError(f"{path}: annotation {annotation.id}: {error}") from None
+        if rle is None:
+            continue
+        rles[frame] = rle
+        boxes[frame] = masks.to_box_xyxy(rle) if annotation.bbox is None else xywh_to_xyxy(np.array(annotation.bbox))
+        areas[frame] = masks.areas([rle])[0] if annotation.area is None else annotation.area
+    return Track(id, first.category_id, first.score, tuple(rles), boxes, areas, bool(first.iscrowd))

@@ -4,7 +4,7 @@ import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import msgspec
 
@@ -14,7 +14,6 @@ from tevit.io.formats import coco, cvat
 from tevit.results import VideoResult
 
 Format = Literal["ytvis", "coco", "cvat"]
-FORMATS: tuple[Format, ...] = get_args(Format)
 
 CANNOT_HOLD: dict[Format, tuple[str, ...]] = {
     "ytvis": ("scores, where predictions are written as a data set",),

@@ -10,9 +10,9 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import NamedTuple
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
@@ -82,19 +82,17 @@ def _images(result: VideoResult, first: int) -> Iterator[str]:
         yield f'<image id="{first + frame}" name={quoteattr(name)} width="{width}" height="{height}">\n'
         for track in result.tracks:
             if (rle := track.rles[frame]) is not None:
-                yield _mask_element(rle, track, result.categories[track.category_id])
+                label, crowd = quoteattr(result.categories[track.category_id]), int(track.iscrowd)
+                left, top, right, bottom = (int(edge) for edge in masks.to_box_xyxy(rle))
+                runs = ", ".join(map(str, run_lengths(masks.decode_within(rle, (left, top, right, bottom))).tolist()))
+                yield (
+                    f'<mask label={label} source="manual" occluded="0" rle="{runs}" left="{left}" top="{top}" '
+                    f'width="{right - left}" height="{bottom - top}" z_order="0">'
+                )
+                for name, value in zip((TRACK, CROWD, SCORE), (track.id, crowd, track.score), strict=True):
+                    yield f'<attribute name="{name}">{value}</attribute>'
+                yield "</mask>\n"
         yield "</image>\n"
-
-
-def _mask_element(rle: RLE, track: Track, label: str) -> str:
-    left, top, right, bottom = (int(edge) for edge in masks.to_box_xyxy(rle))
-    runs = run_lengths(masks.decode_within(rle, (left, top, right, bottom)))
-    values = {TRACK: track.id, CROWD: int(track.iscrowd), SCORE: track.score}
-    attributes = "".join(f'<attribute name="{name}">{value}</attribute>' for name, value in values.items())
-    return (
-        f'<mask label={quoteattr(label)} source="manual" occluded="0" rle="{", ".join(map(str, runs.tolist()))}" '
-        f'left="{left}" top="{top}" width="{right - left}" height="{bottom - top}" z_order="0">{attributes}</mask>\n'
-    )
 
 
 def run_lengths(mask: np.ndarray) -> np.ndarray:
@@ -137,7 +135,13 @@ def read(path: str | os.PathLike, like: Dataset | None = None) -> tuple[Iterator
     """
     content = _parse(path)
     if like is None:
-        videos = _by_folder(content.images)
+        folders: dict[str, list[_CvatImage]] = {}
+        for image in sorted(content.images, key=lambda image: image.id):
+            folders.setdefault(str(PurePosixPath(image.name).parent), []).append(image)
+        videos = [
+            VideoInfo(id, group[0].size_hw[1], group[0].size_hw[0], len(group), tuple(image.name for image in group))
+            for id, group in enumerate(folders.values(), 1)
+        ]
         categories = dict(enumerate(content.labels, 1))
     else:
         videos = like.videos.values()
@@ -154,20 +158,14 @@ def read(path: str | os.PathLike, like: Dataset | None = None) -> tuple[Iterator
     return (_video(path, info, images, categories) for info in videos), content.notes
 
 
-def _by_folder(images: list[_CvatImage]) -> list[VideoInfo]:
-    folders: dict[str, list[_CvatImage]] = {}
-    for image in sorted(images, key=lambda image: image.id):
-        folders.setdefault(str(PurePosixPath(image.name).parent), []).append(image)
-    return [
-        VideoInfo(id, group[0].size_hw[1], group[0].size_hw[0], len(group), tuple(image.name for image in group))
-        for id, group in enumerate(folders.values(), 1)
-    ]
-
-
 def _parse(path: str | os.PathLike) -> _CvatFile:
     content, left_out = _CvatFile([], [], []), Counter[str]()
     try:
-        with _opened(path) as file:
+        with ExitStack() as stack:
+            if zipfile.is_zipfile(path):
+                file = stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open(MEMBER))
+            else:
+                file = stack.enter_context(open(path, "rb"))
             for _, element in ElementTree.iterparse(file):
                 if element.tag == "label" and element.findtext("name"):
                     content.labels.append(element.findtext("name", ""))
@@ -190,16 +188,6 @@ def _parse(path: str | os.PathLike) -> _CvatFile:
     return content
 
 
-@contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[IO[bytes]]:
-    if not zipfile.is_zipfile(path):
-        with open(path, "rb") as file:
-            yield file
-        return
-    with zipfile.ZipFile(path) as archive, archive.open(MEMBER) as file:
-        yield file
-
-
 def _image(element: ElementTree.Element, path: str | os.PathLike, left_out: Counter[str]) -> _CvatImage:
     name = element.get("name", "")
     where = f"{path}, image {name!r}"
@@ -214,15 +202,10 @@ def _image(element: ElementTree.Element, path: str | os.PathLike, left_out: Coun
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         if rle is not None:
-            shapes.append(_shape(child, rle))
+            values = {item.get("name"): (item.text or "").strip() for item in child.iter("attribute")}
+            crowd, score = values.get(CROWD, "").lower() in ("1", "true"), float(values.get(SCORE) or 1)
+            shapes.append(_CvatMask(child.get("label", ""), rle, values.get(TRACK) or None, crowd, score))
     return _CvatImage(id, name, (height, width), shapes)
-
-
-def _shape(element: ElementTree.Element, rle: RLE) -> _CvatMask:
-    values = {child.get("name"): (child.text or "").strip() for child in element.iter("attribute")}
-    crowd = values.get(CROWD, "").lower() in ("1", "true")
-    score = float(values.get(SCORE) or 1)
-    return _CvatMask(element.get("label", ""), rle, values.get(TRACK) or None, crowd, score)
 
 
 def _whole(element: ElementTree.Element, key: str, where: str) -> int:

@@ -328,7 +328,10 @@ class ProxyBuilder:
         with self._lock:
             self._sweep()
             task = self._tasks.get(key)
-            if task is not None and (not task.over or _touch(task.status().result)):
+            frames = task.status().result if task is not None else None
+            if task is not None and (not task.over or _exists(frames)):
+                if frames is not None and frames.video is not None:
+                    frames.video.touch()  # used now
                 return task
             proxy = self.folder / f"{secrets.token_hex(16)}.mp4"
             task = Task(source.name, lambda progress: make_proxy(source, proxy, progress), hide=source.redact)
@@ -351,21 +354,13 @@ class ProxyBuilder:
         for file in self.folder.glob("*.mp4"):
             if file.stat().st_mtime < oldest:
                 file.unlink(missing_ok=True)
-        for key in [key for key, task in self._tasks.items() if task.over and not _there(task.status().result)]:
+        for key in [key for key, task in self._tasks.items() if task.over and not _exists(task.status().result)]:
             del self._tasks[key]
 
 
-def _there(footage: BrowserVideo | None) -> bool:
-    return footage is not None and (footage.video is None or footage.video.is_file())
-
-
-def _touch(footage: BrowserVideo | None) -> bool:
-    """Count as asked for now; False where it is gone."""
-    if not _there(footage):
-        return False
-    if footage is not None and footage.video is not None:
-        footage.video.touch()
-    return True
+def _exists(frames: BrowserVideo | None) -> bool:
+    """Whether a task has a result whose files are still on disk."""
+    return frames is not None and (frames.video is None or frames.video.is_file())
 
 
 def _key(source: VideoSource) -> tuple:

@@ -1,4 +1,4 @@
-"""What the player is given, and that nothing is taken from it that it cannot have said."""
+"""The payload of the player, and the check of its events."""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -15,36 +15,36 @@ from tests.app.fakes import walking_squares
 TIMES = [frame / 10 for frame in range(40)]
 
 
-def show(first: int = 0, length: int = 40) -> PlayerView:
-    footage = replace(PosterFrame("clip.mp4", (96, 160), b""), times=tuple(TIMES))
+def view(first: int = 0, length: int = 40) -> PlayerView:
+    frames = replace(PosterFrame("clip.mp4", (96, 160), b""), times=tuple(TIMES))
     result = walking_squares("clip", (96, 160), TIMES[:length], 10, 0.0)
     truth = replace(result, tracks=result.tracks[:1])
     layers = (
         Layer("Ground truth", True, truth, marks={1: [{"frame": 3, "kind": "switch"}]}),
         Layer("A", False, result),
     )
-    return PlayerView("token", footage, first, length, layers)
+    return PlayerView("token", frames, first, length, layers)
 
 
-def test_the_payload_says_when_and_where_but_holds_no_mask():
-    said = payload(show(5, 20), [Pane("left", (0,)), Pane("right", (1,))], "swipe")
-    assert (said["width"], said["height"], said["first"], len(said["times"])) == (160, 96, 5, 20)
-    assert said["times"][0] == 0.5 and said["end"] == 2.5, "the next frame of the footage ends the last one"
-    assert payload(show())["end"] == pytest.approx(4.0), "a mean interval after the last frame"
-    assert [pane["layers"] for pane in said["panes"]] == [[0], [1]] and said["layout"] == "swipe"
-    assert payload(show())["panes"] == [{"name": "", "layers": [0, 1]}]
-    truth, found = said["layers"]
+def test_the_payload_has_times_and_intervals_but_no_masks():
+    data = payload(view(5, 20), [Pane("left", (0,)), Pane("right", (1,))], "swipe")
+    assert (data["width"], data["height"], data["first"], len(data["times"])) == (160, 96, 5, 20)
+    assert data["times"][0] == 0.5 and data["end"] == 2.5, "the next frame of the video ends the last one"
+    assert payload(view())["end"] == pytest.approx(4.0), "a mean interval after the last frame"
+    assert [pane["layers"] for pane in data["panes"]] == [[0], [1]] and data["layout"] == "swipe"
+    assert payload(view())["panes"] == [{"name": "", "layers": [0, 1]}]
+    truth, prediction = data["layers"]
     assert truth["tracks"][0]["marks"] == [{"frame": 3, "kind": "switch"}]
-    assert [track["seen"] for track in found["tracks"]] == [[[0, 20]], [[0, 5], [10, 15]]]
-    assert "counts" not in str(said)
+    assert [track["seen"] for track in prediction["tracks"]] == [[[0, 20]], [[0, 5], [10, 15]]]
+    assert "counts" not in str(data)
 
 
-def test_masks_come_in_chunks_and_absent_ones_as_null():
-    whole = show()
-    parts = [mask_chunk(whole, chunk)["layers"][1]["2"] for chunk in (0, 1)]
-    assert [len(part) for part in parts] == [CHUNK, 40 - CHUNK]
+def test_masks_are_sent_in_chunks_with_null_where_absent():
+    whole = view()
+    texts = [mask_chunk(whole, chunk)["layers"][1]["2"] for chunk in (0, 1)]
+    assert [len(chunk) for chunk in texts] == [CHUNK, 40 - CHUNK]
     rles = whole.layers[1].result.tracks[1].rles
-    assert [*parts[0], *parts[1]] == [None if rle is None else rle["counts"].decode() for rle in rles]
+    assert [*texts[0], *texts[1]] == [None if rle is None else rle["counts"].decode() for rle in rles]
     for chunk in (-1, 2):
         with pytest.raises(IndexError):
             mask_chunk(whole, chunk)
@@ -52,13 +52,13 @@ def test_masks_come_in_chunks_and_absent_ones_as_null():
 
 @given(st.lists(st.booleans(), max_size=30))
 def test_intervals_cover_what_is_present(present: list[bool]):
-    found = intervals(np.array(present, bool))
-    covered = [any(first <= frame < stop for first, stop in found) for frame in range(len(present))]
-    assert covered == present and all(a[1] < b[0] for a, b in pairwise(found))
+    spans = intervals(np.array(present, bool))
+    covered = [any(first <= frame < stop for first, stop in spans) for frame in range(len(present))]
+    assert covered == present and all(a[1] < b[0] for a, b in pairwise(spans))
 
 
 @pytest.mark.parametrize(
-    ("said", "event"),
+    ("data", "event"),
     [
         ({"kind": "frame", "frame": 3}, Event("frame", 3)),
         ({"kind": "track", "frame": 3, "layer": 1, "track": 2}, Event("track", 3, 1, 2)),
@@ -71,12 +71,12 @@ def test_intervals_cover_what_is_present(present: list[bool]):
         ),
     ],
 )
-def test_what_the_player_says_is_read(said: dict, event: Event):
-    assert read_event(said, show()) == event
+def test_valid_events_are_read(data: dict, event: Event):
+    assert read_event(data, view()) == event
 
 
 @pytest.mark.parametrize(
-    ("said", "sentence"),
+    ("data", "sentence"),
     [
         (None, "frame from 0 to 39, got 'None'"),
         ({"kind": "frame", "frame": 40}, "frame from 0 to 39, got '40'"),
@@ -91,7 +91,7 @@ def test_what_the_player_says_is_read(said: dict, event: Event):
         ({"kind": "look", "frame": 0, "opacity": 1, "contours": 1, "labels": True}, "two flags"),
     ],
 )
-def test_anything_else_is_refused(said: object, sentence: str):
+def test_invalid_events_are_rejected(data: object, sentence: str):
     with pytest.raises(ValueError) as caught:
-        read_event(said, show())
+        read_event(data, view())
     assert sentence in str(caught.value)

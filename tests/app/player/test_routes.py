@@ -6,7 +6,7 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.player import component as player
-from app.player import routes as shows
+from app.player import routes as player_routes
 from app.player.component import Layer, PlayerView
 from app.player.proxy import BrowserVideo, VideoSource, make_proxy
 from app.player.routes import ViewRegistry, routes
@@ -19,37 +19,37 @@ FRAMES = 40
 @dataclass(frozen=True)
 class Site:
     client: TestClient
-    shows: ViewRegistry
-    footage: BrowserVideo
+    views: ViewRegistry
+    frames: BrowserVideo
     folder: Path
 
     def get(self, path: str, **headers: str):
         return self.client.get(f"/studio/shows/{path}", headers={key.title(): value for key, value in headers.items()})
 
 
-def show_of(footage: BrowserVideo, token: str, first: int = 0) -> PlayerView:
-    times = list(footage.times[first:])
-    result = walking_squares("clip", footage.size_hw, times, 10, 0.0)
-    return PlayerView(token, footage, first, len(times), (Layer("model", False, result),))
+def view_of(frames: BrowserVideo, token: str, first: int = 0) -> PlayerView:
+    times = list(frames.times[first:])
+    result = walking_squares("clip", frames.size_hw, times, 10, 0.0)
+    return PlayerView(token, frames, first, len(times), (Layer("model", False, result),))
 
 
 @pytest.fixture(scope="module")
-def footage(tmp_path_factory: pytest.TempPathFactory) -> BrowserVideo:
-    folder = tmp_path_factory.mktemp("footage")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> BrowserVideo:
+    folder = tmp_path_factory.mktemp("frames")
     return make_proxy(VideoSource("clip", make_video(folder / "clip.mp4", FRAMES)), folder / "proxy.mp4")
 
 
 @pytest.fixture
-def site(tmp_path: Path, footage: BrowserVideo) -> Site:
+def site(tmp_path: Path, frames: BrowserVideo) -> Site:
     registry = ViewRegistry()
-    registry.put(show_of(footage, TOKEN), tmp_path / "run")
+    registry.put(view_of(frames, TOKEN), tmp_path / "run")
     (tmp_path / "run").mkdir()
-    return Site(TestClient(Starlette(routes=list(routes(registry)))), registry, footage, tmp_path / "run")
+    return Site(TestClient(Starlette(routes=list(routes(registry)))), registry, frames, tmp_path / "run")
 
 
-def test_the_video_comes_whole_or_in_ranges(site: Site):
-    assert site.footage.video is not None
-    data = site.footage.video.read_bytes()
+def test_the_video_is_sent_whole_or_in_ranges(site: Site):
+    assert site.frames.video is not None
+    data = site.frames.video.read_bytes()
     whole = site.get(f"{TOKEN}/video.mp4")
     assert (whole.status_code, whole.content, whole.headers["content-type"]) == (200, data, "video/mp4")
     assert whole.headers["accept-ranges"] == "bytes"
@@ -58,19 +58,19 @@ def test_the_video_comes_whole_or_in_ranges(site: Site):
     assert some.headers["content-range"] == f"bytes 100-199/{len(data)}"
 
 
-def test_frames_are_those_of_the_footage(site: Site):
+def test_frames_are_those_of_the_source(site: Site):
     for index in (0, 17, FRAMES - 1):
         answer = site.get(f"{TOKEN}/frames/{index}.jpg")
         assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
-        assert answer.content == site.footage.picture(index)
+        assert answer.content == site.frames.picture(index)
 
 
-def test_masks_come_in_chunks(site: Site):
-    show = site.shows.get(TOKEN)
-    assert show is not None
+def test_masks_are_sent_in_chunks(site: Site):
+    view = site.views.get(TOKEN)
+    assert view is not None
     for chunk in (0, 1):
         answer = site.get(f"{TOKEN}/masks/{chunk}")
-        assert answer.status_code == 200 and answer.json() == player.mask_chunk(show, chunk)
+        assert answer.status_code == 200 and answer.json() == player.mask_chunk(view, chunk)
         assert answer.headers["cache-control"] == "no-cache", "more tracks come while a run goes on"
 
 
@@ -93,7 +93,7 @@ def test_masks_come_in_chunks(site: Site):
         ("../player/..%2fplayer.py", None),
     ],
 )
-def test_what_is_not_there_is_one_sentence(site: Site, path: str, sentence: str | None):
+def test_missing_files_give_one_sentence(site: Site, path: str, sentence: str | None):
     (site.folder / "secret.txt").write_text("secret")
     (site.folder.parent / "secret.txt").write_text("secret")
     answer = site.get(path)
@@ -108,23 +108,23 @@ def test_downloads_are_attachments_under_their_names(site: Site):
     assert answer.headers["content-disposition"] == 'attachment; filename="tracks.csv"'
 
 
-def test_a_show_of_pictures_has_no_video_and_one_without_a_folder_no_files(site: Site):
+def test_a_view_of_images_has_no_video_and_one_without_a_folder_no_files(site: Site):
     images = BrowserVideo("set", (96, 160), (0.0,), files=(Path("gone.jpg"),))
-    site.shows.put(show_of(images, "images"))
+    site.views.put(view_of(images, "images"))
     assert site.get("images/video.mp4").text == "This show consists of pictures: there is no video."
     assert site.get("images/files/results.json").status_code == 404
     gone = site.get("images/frames/0.jpg")
     assert (gone.status_code, gone.text) == (404, "This file cannot be read any more.")
 
 
-def test_a_video_that_was_removed_is_one_sentence(site: Site, tmp_path: Path):
-    site.shows.put(show_of(BrowserVideo("gone", (96, 160), (0.0,), tmp_path / "gone.mp4"), "gone"))
+def test_a_removed_video_gives_one_sentence(site: Site, tmp_path: Path):
+    site.views.put(view_of(BrowserVideo("gone", (96, 160), (0.0,), tmp_path / "gone.mp4"), "gone"))
     assert site.get("gone/video.mp4").text == "The video is not here any more: open it again."
     assert site.get("gone/frames/0.jpg").text == "This file cannot be read any more."
 
 
-def test_the_players_files_have_their_types(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(shows, "STATIC", tmp_path)
+def test_scripts_have_their_media_types(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(player_routes, "STATIC", tmp_path)
     (tmp_path / "player").mkdir()
     for name in ("player.js", "player.css", "notes.txt"):
         (tmp_path / "player" / name).write_text(name)
@@ -136,15 +136,15 @@ def test_the_players_files_have_their_types(site: Site, tmp_path: Path, monkeypa
         assert site.client.get(f"/studio/player/{name}").status_code == 404
 
 
-def test_the_least_recently_used_show_goes_first(footage: BrowserVideo):
+def test_the_least_recently_used_view_is_dropped_first(frames: BrowserVideo):
     registry = ViewRegistry(max_views=2)
     for token in ("a", "b"):
-        registry.put(show_of(footage, token))
+        registry.put(view_of(frames, token))
     assert registry.get("a") is not None
-    registry.put(show_of(footage, "c"))
+    registry.put(view_of(frames, "c"))
     assert registry.get("b") is None and registry.get("a") is not None
-    again = show_of(footage, "a", first=3)
-    registry.put(again)
-    assert registry.get("a") is again and registry.get("c") is not None
+    replacement = view_of(frames, "a", first=3)
+    registry.put(replacement)
+    assert registry.get("a") is replacement and registry.get("c") is not None
     registry.drop("a")
     assert registry.get("a") is None

@@ -46,7 +46,7 @@ class Part {
     /** @type {HTMLElement | null} */
     this.tip = null;
 
-    element.addEventListener("click", (event) => this.press(closest(event, "[data-say]")));
+    element.addEventListener("click", (event) => this.press(closest(event, "[data-event]")));
     element.addEventListener("focusin", (event) => this.onFocus(event));
     element.addEventListener("focusout", (event) => {
       if (event.relatedTarget instanceof Node && !element.contains(event.relatedTarget)) this.focused = null;
@@ -84,7 +84,7 @@ class Part {
 
   /** @param {HTMLElement | null} button */
   press(button) {
-    if (button?.dataset.say) this.emit(JSON.parse(button.dataset.say));
+    if (button?.dataset.event) this.emit(JSON.parse(button.dataset.event));
   }
 
   onReplaced() {
@@ -106,8 +106,8 @@ class Part {
 
   /** The filter is stated in one place; the pressed state of all parts follows it. */
   markFilters() {
-    const bar = this.tab.querySelector("[data-named]");
-    const filter = bar instanceof HTMLElement ? JSON.parse(bar.dataset.named ?? "{}") : {};
+    const bar = this.tab.querySelector("[data-active-filter]");
+    const filter = bar instanceof HTMLElement ? JSON.parse(bar.dataset.activeFilter ?? "{}") : {};
     for (const button of /** @type {NodeListOf<HTMLElement>} */ (this.tab.querySelectorAll("[data-filter]"))) {
       const own = JSON.parse(button.dataset.filter ?? "{}");
       const pressed = String(Object.keys(own).every((name) => JSON.stringify(own[name]) === JSON.stringify(filter[name])));
@@ -119,14 +119,14 @@ class Part {
 
   /** @param {FocusEvent} event */
   onFocus(event) {
-    const item = closest(event, "[data-row], [data-say]"), row = closest(event, "[data-row]");
+    const item = closest(event, "[data-row], [data-event]"), row = closest(event, "[data-row]");
     this.focused = item && identify(item);
     if (row && row !== this.currentRow()) this.chooseRow(row, false);
   }
 
   restoreFocus() {
     if (!this.focused || document.activeElement !== document.body) return;
-    const items = /** @type {HTMLElement[]} */ ([...this.element.querySelectorAll("[data-row], [data-say]")]);
+    const items = /** @type {HTMLElement[]} */ ([...this.element.querySelectorAll("[data-row], [data-event]")]);
     items.find((item) => identify(item) === this.focused)?.focus({ preventScroll: true });
   }
 
@@ -134,7 +134,7 @@ class Part {
   addTabStops() {
     for (const plot of this.element.querySelectorAll("[data-rove]")) {
       if (plot.querySelector("[tabindex]")) continue;
-      plot.querySelectorAll("[data-say]").forEach((button, i) => button.setAttribute("tabindex", i ? "-1" : "0"));
+      plot.querySelectorAll("[data-event]").forEach((button, i) => button.setAttribute("tabindex", i ? "-1" : "0"));
     }
   }
 
@@ -144,7 +144,7 @@ class Part {
    * @param {string} key
    */
   moveWithin(plot, from, key) {
-    const buttons = /** @type {HTMLElement[]} */ ([...plot.querySelectorAll("[data-say]")]);
+    const buttons = /** @type {HTMLElement[]} */ ([...plot.querySelectorAll("[data-event]")]);
     const next = buttons[buttons.findIndex((button) => button === from) + (ARROWS.get(key) ?? NaN)];
     if (!next) return;
     for (const button of buttons) button.tabIndex = button === next ? 0 : -1;
@@ -195,7 +195,7 @@ class Part {
     // Not the element itself: with display: contents it has no offsetParent.
     if (event.ctrlKey || event.metaKey || event.altKey || !this.tab.offsetParent) return;
     const target = targetOf(event), inside = this.element.contains(target);
-    const item = inside ? closest(event, "[data-say]:not(button)") : null, plot = inside ? closest(event, "[data-rove]") : null;
+    const item = inside ? closest(event, "[data-event]:not(button)") : null, plot = inside ? closest(event, "[data-rove]") : null;
     if (item && [" ", "Enter"].includes(event.key)) {
       event.preventDefault();
       return this.press(item);
@@ -238,5 +238,5 @@ class Part {
 
 /** @param {HTMLElement} item */
 function identify(item) {
-  return item.dataset.row ?? item.dataset.say ?? null;
+  return item.dataset.row ?? item.dataset.event ?? null;
 }

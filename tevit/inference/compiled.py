@@ -1,6 +1,6 @@
-"""A model that runs compiled by `torch.compile`, on CUDA replayed as graphs: one program for each size of a clip.
+"""A model compiled by `torch.compile`, on CUDA as graphs: one program for each clip size.
 
-Worth its time where many clips are of one size: the first of each size waits, up to minutes, for its program.
+Worth its time where many clips have one size: compiling for a size takes up to minutes.
 """
 
 from collections.abc import Callable
@@ -12,65 +12,60 @@ from torch import Tensor
 from tevit.inference.postprocess import ClipModel
 from tevit.model.tevit import StageOutput
 
-MOST_SIZES = 8  # of (T, H, W) that get programs of their own; as many as PyTorch keeps of one function
+MAX_SIZES = 8  # of (T, H, W) with programs of their own; as many as PyTorch keeps of one function
 
-Answer = TypeVar("Answer")
+_Output = TypeVar("_Output")
 
 
 class CompiledModel:
-    """A ClipModel that says the same as `model`, to rounding. Where the compiler fails, and for sizes beyond the first
-    MOST_SIZES, the model runs as it is.
+    """A ClipModel with the outputs of `model`, up to rounding.
 
-    plain: the model. failed: why the compiler is no longer asked; empty while it works.
+    Where the compiler fails, and for sizes beyond the first MAX_SIZES, the model runs uncompiled.
+    plain: the uncompiled model. failure: the compiler's error as a sentence; empty without one.
     """
 
     def __init__(self, model: ClipModel, device: torch.device, backend: str | Callable[..., Any] = "inductor"):
         """backend: of `torch.compile`."""
         self.config = model.config
-        self.failed = ""
+        self.failure = ""
         self.plain = model
         self._graphs = device.type == "cuda" and backend == "inductor"
         options: dict[str, Any] = {"backend": backend, "dynamic": False}
         options |= {"mode": "reduce-overhead"} if self._graphs else {}
-        self._last = torch.compile(self._last_stage, **options)
+        self._last_stage = torch.compile(lambda frames, sizes_hw: model(frames, sizes_hw)[-1], **options)
         self._masks = torch.compile(model.mask_logits, **options)
         self._sizes: set[tuple[int, ...]] = set()
-        self._compiled = False  # whether the clip at hand runs so
+        self._compiled = False  # whether the current clip runs compiled
 
-    def waits(self, frames: int, size_hw: tuple[int, int]) -> bool:
-        """Whether a clip of this size has to wait for its program."""
-        return not self.failed and (frames, *size_hw) not in self._sizes and len(self._sizes) < MOST_SIZES
+    def must_compile(self, frames: int, size_hw: tuple[int, int]) -> bool:
+        """Whether the next clip of this size is compiled first."""
+        return not self.failure and (frames, *size_hw) not in self._sizes and len(self._sizes) < MAX_SIZES
 
     def __call__(self, frames: Tensor, sizes_hw: Tensor, chunk: int | None = None) -> list[StageOutput]:
-        """As `TeViT.forward`, but of the last stage alone and, where it runs compiled, without chunks."""
+        """As `TeViT.forward`, but only the last stage's output and, where it runs compiled, without chunks."""
         size = frames.shape[1], *frames.shape[3:]
-        if self.waits(frames.shape[1], (frames.shape[3], frames.shape[4])):
+        if self.must_compile(frames.shape[1], (frames.shape[3], frames.shape[4])):
             self._sizes.add(size)
-        self._compiled = not self.failed and size in self._sizes
+        self._compiled = not self.failure and size in self._sizes
         if self._graphs:
-            torch.compiler.cudagraph_mark_step_begin()  # what the clip before gave may be written over
-        return [self._run(lambda: self._last(frames, sizes_hw), lambda: self.plain(frames, sizes_hw, chunk)[-1])]
+            torch.compiler.cudagraph_mark_step_begin()  # the previous clip's outputs may be overwritten
+        output = self._run(lambda: self._last_stage(frames, sizes_hw), lambda: self.plain(frames, sizes_hw, chunk)[-1])
+        return [output]
 
     def mask_logits(self, output: StageOutput, rows: Tensor, labels: Tensor, stage: int = -1) -> Tensor:
-        """As `TeViT.mask_logits`, of the clip that came last."""
-        given = output, rows, labels, stage
-        return self._run(lambda: self._masks(*given), lambda: self.plain.mask_logits(*given))
+        """As `TeViT.mask_logits`, of the last clip."""
+        arguments = output, rows, labels, stage
+        return self._run(lambda: self._masks(*arguments), lambda: self.plain.mask_logits(*arguments))
 
-    def _last_stage(self, frames: Tensor, sizes_hw: Tensor) -> StageOutput:
-        return self.plain(frames, sizes_hw)[-1]
-
-    def _run(self, compiled: Callable[[], Answer], plain: Callable[[], Answer]) -> Answer:
+    def _run(self, compiled: Callable[[], _Output], plain: Callable[[], _Output]) -> _Output:
         if self._compiled:
-            from torch._dynamo.exc import TorchDynamoException  # seconds, for who never compiles
+            from torch._dynamo.exc import TorchDynamoException  # takes seconds to import
 
             try:
                 return compiled()
             except TorchDynamoException as error:
-                self._give_up(error)
+                self._compiled = False
+                cause = getattr(error, "inner_exception", error)
+                reason = f"{type(cause).__name__}: {next(iter(str(cause).splitlines()), '')}"
+                self.failure = f"compiling failed ({reason}): the model runs as it is, not compiled"
         return plain()
-
-    def _give_up(self, error: Exception) -> None:
-        self._compiled = False
-        cause = getattr(error, "inner_exception", error)
-        first = next(iter(str(cause).splitlines()), "")
-        self.failed = f"compiling failed ({type(cause).__name__}: {first}): the model runs as it is, not compiled"

@@ -53,17 +53,15 @@ def load(
     if dtype not in DTYPES:
         raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
     expected = published(model) if model else None
-    if isinstance(name_or_file, str) and not _is_file_name(name_or_file):
-        expected = published(name_or_file)
-        name_or_file = weights(name_or_file, progress)
+    if isinstance(name_or_file, str):
+        path = Path(name_or_file)
+        if path.suffix not in (".pth", ".pt", ".safetensors") and os.sep not in name_or_file and not path.is_file():
+            expected = published(name_or_file)
+            name_or_file = weights(name_or_file, progress)
     loaded = load_model(name_or_file, expected=expected)
     if target.type == "cpu" and can_pack(DTYPES[dtype]) and not compile:
         pack(loaded.eval(), WINDOW * loaded.config.queries, DTYPES[dtype])
     return Predictor(loaded, target, DTYPES[dtype], compile=compile)
-
-
-def _is_file_name(name: str) -> bool:
-    return Path(name).suffix in (".pth", ".pt", ".safetensors") or os.sep in name or Path(name).is_file()
 
 
 def _device(name: str) -> torch.device:
@@ -112,8 +110,8 @@ class Predictor:
     @property
     def warnings(self) -> tuple[str, ...]:
         """One sentence for each requested feature that is not in use."""
-        failed = self.model.failed if isinstance(self.model, CompiledModel) else ""
-        return (failed,) if failed else ()
+        failure = self.model.failure if isinstance(self.model, CompiledModel) else ""
+        return (failure,) if failure else ()
 
     def __call__(
         self,
@@ -170,16 +168,15 @@ class Predictor:
         resume: `TrackAssociator.dump` after the last window of an interrupted pass.
         Yields: the window, and the associator with the best tracks so far; where threads overlap, one window late.
         """
-        window = options.window
         sizes = geometry(video.size_hw, options.size or self.config.scale)
-        association = replace(association, overlap=min(association.overlap, (window or WINDOW) - 1))
+        association = replace(association, overlap=min(association.overlap, (options.window or WINDOW) - 1))
         associator = TrackAssociator(association, options.max_tracks)
         if resume is not None:
             associator.load(resume)
-        frames = network_inputs(video, sizes, associator, window or WINDOW, options.cuts and window != 0, progress)
+        frames = network_inputs(video, sizes, associator, options, progress)
         detections = self._detect_windows(frames, video, sizes, associator, options, progress)
         with ThreadPoolExecutor(1, "masks") as thread, closing(detections) as clips:
-            pending: Callable[[], WindowResult] | None = None  # the window before, whose masks a thread encodes
+            pending: Callable[[], WindowResult] | None = None  # the previous window, whose masks a thread encodes
             try:
                 for clip in clips:
                     if pending:
@@ -191,7 +188,7 @@ class Predictor:
                         pending = thread.submit(encode).result
                     else:
                         yield encode(), associator
-            except Exception:  # a Cancelled, for example: the window before is complete
+            except Exception:  # a Cancelled, for example: the previous window is complete
                 if pending:
                     yield pending(), associator
                 raise
@@ -214,7 +211,7 @@ class Predictor:
                 done, first = associator.length, window[0].index
                 older = [InputFrame(index, 0.0, keyframes[index]) for index in sorted(keyframes) if index < first]
                 clip = [*older, *window]
-                wait = isinstance(self.model, CompiledModel) and self.model.waits(len(clip), sizes.padded_hw)
+                wait = isinstance(self.model, CompiledModel) and self.model.must_compile(len(clip), sizes.padded_hw)
                 stage = "compiling" if wait else "segmenting"
                 with _layer_progress(self.model, progress, stage, done, window[-1].index + 1, video.length):
                     detections = self._detect([frame.pixels for frame in clip], sizes, options.max_tracks)

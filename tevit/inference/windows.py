@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from tevit.inference.association import ONE_PASS, TrackAssociator
+from tevit.inference.options import PredictOptions
 from tevit.progress import Progress
 from tevit.video.reader import Frame, Video
 from tevit.video.transforms import Geometry, preprocess
@@ -31,13 +32,11 @@ class InputFrame:
 
 
 def network_inputs(
-    video: Video, sizes: Geometry, associator: TrackAssociator, window: int, cuts: bool, progress: Progress | None
+    video: Video, sizes: Geometry, associator: TrackAssociator, options: PredictOptions, progress: Progress | None
 ) -> Generator[InputFrame]:
-    """All frames; of a resumed video the keyframes and those from one window before the first new frame on.
-
-    cuts: detect hard cuts.
-    """
-    first, keyframes = associator.length - window, set(associator.keyframes)
+    """All frames; of a resumed video the keyframes and those from one window before the first new frame on."""
+    first, keyframes = associator.length - (options.window or WINDOW), set(associator.keyframes)
+    cuts = options.cuts and options.window != 0
     for frame, cut in mark_cuts(video.frames()) if cuts else zip(video.frames(), repeat(False), strict=False):
         if frame.index >= first or frame.index in keyframes:
             yield InputFrame(frame.index, frame.time, preprocess(frame.rgb, sizes), cut)

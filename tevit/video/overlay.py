@@ -202,14 +202,9 @@ def write_overlay(
     segments, total = ([result], result.length) if isinstance(result, VideoResult) else (result, video.length)
     frames = video.frames()
     first = next(frames, None)  # before the writer opens: `video.start` is known only after it
-    writer = VideoWriter(
-        path,
-        video.size_hw,
-        fps=video.fps,
-        audio_from=video.path if sound and video.has_audio else None,
-        audio_start=video.start,
-        pixel_aspect=video.pixel_aspect,
-    )
+    audio, aspect = video.path if sound and video.has_audio else None, video.pixel_aspect
+    options = {"fps": video.fps, "audio_from": audio, "audio_start": video.start, "pixel_aspect": aspect}
+    writer = VideoWriter(path, video.size_hw, **options)
     with writer, _BackgroundWriter(writer) as background:
         places = ((segment, index) for segment in segments for index in range(segment.length))
         for frame in frames if first is None else chain([first], frames):

@@ -38,7 +38,7 @@ def broken(*_: Any) -> Any:
 
 
 def test_the_answers_are_the_same_and_further_sizes_run_as_they_are(tiny_model, monkeypatch):
-    monkeypatch.setattr(compiled, "MOST_SIZES", 1)
+    monkeypatch.setattr(compiled, "MAX_SIZES", 1)
     graphs = []
 
     def counting(graph: Any, inputs: Any) -> Any:
@@ -46,11 +46,11 @@ def test_the_answers_are_the_same_and_further_sizes_run_as_they_are(tiny_model, 
         return graph.forward
 
     model = CompiledModel(tiny_model, CPU, counting)
-    assert model.waits(2, (64, 96))
+    assert model.must_compile(2, (64, 96))
     for length in (2, 3, 2):
         same(model, tiny_model, length)
     assert len(graphs) == 2, "the stages are one program, the masks another: nothing in between asks the host"
-    assert not model.waits(2, (64, 96)) and not model.waits(3, (64, 96)) and not model.failed
+    assert not model.must_compile(2, (64, 96)) and not model.must_compile(3, (64, 96)) and not model.failure
 
 
 def test_without_a_compiler_a_video_is_segmented_all_the_same(tmp_path):
@@ -70,4 +70,4 @@ def test_without_a_compiler_a_video_is_segmented_all_the_same(tmp_path):
 def test_with_the_compiler_itself(tiny_model):
     model = CompiledModel(tiny_model, CPU)
     same(model, tiny_model, 3)
-    assert not model.failed
+    assert not model.failure

@@ -208,13 +208,16 @@ TEVIT_DEMO = ModelConfig(
 )
 """The small model that is part of the package; trained by `python -m train demo` on the data of `tevit shapes`."""
 
+BUNDLED_MODELS: Mapping[str, ModelConfig] = MappingProxyType({TEVIT_DEMO.name: TEVIT_DEMO})
+"""Models whose weights are part of the package, by name."""
+
 
 def published(name: str) -> ModelConfig:
     """The configuration of a published model or of the demo model.
 
     Raises: ValueError that suggests the nearest name.
     """
-    configs = {**{known: model.config for known, model in MODELS.items()}, TEVIT_DEMO.name: TEVIT_DEMO}
+    configs = {**{known: model.config for known, model in MODELS.items()}, **BUNDLED_MODELS}
     if name in configs:
         return configs[name]
     near = get_close_matches(name, configs, n=1, cutoff=0)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from platformdirs import user_cache_dir
 
-from tevit.configs import MODELS, TEVIT_DEMO, PublishedModel
+from tevit.configs import BUNDLED_MODELS, MODELS, PublishedModel
 from tevit.progress import Progress
 
 BLOCK = 1 << 20
@@ -31,9 +31,9 @@ def assets_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "assets"
 
 
-def demo_path() -> Path:
-    """Path of the demo model's weights."""
-    return assets_folder() / f"{TEVIT_DEMO.name}.safetensors"
+def bundled_path(name: str) -> Path:
+    """Path of the weights of a bundled model."""
+    return assets_folder() / f"{name}.safetensors"
 
 
 def checkpoint_path(model: PublishedModel) -> Path:
@@ -43,7 +43,7 @@ def checkpoint_path(model: PublishedModel) -> Path:
 
 def weights(name: str, progress: Progress | None = None) -> Path:
     """Path of the weights of a model, by its name; downloaded where missing, see `download`."""
-    return demo_path() if name == TEVIT_DEMO.name else download(MODELS[name], progress)
+    return bundled_path(name) if name in BUNDLED_MODELS else download(MODELS[name], progress)
 
 
 def download(model: PublishedModel, progress: Progress | None = None, *, url: str | None = None) -> Path:

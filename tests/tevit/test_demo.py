@@ -27,7 +27,7 @@ def predictor():
 
 def test_it_is_found_and_small(tmp_path, monkeypatch):
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path))
-    path = download.demo_path()
+    path = download.bundled_path(TEVIT_DEMO.name)
     assert path == ASSETS / "tevit_demo.safetensors" and path.stat().st_size < 20e6
     assert model_options([])[0].value == "tevit_demo", "without other weights the studio starts with it"
     assert dict(TEVIT_DEMO.categories) == shapes.CATEGORIES != CATEGORIES_2019
@@ -35,7 +35,7 @@ def test_it_is_found_and_small(tmp_path, monkeypatch):
 
 def test_an_installed_package_carries_it():
     setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    assert download.demo_path().name in setup["package-data"]["tevit.assets"]
+    assert download.bundled_path(TEVIT_DEMO.name).name in setup["package-data"]["tevit.assets"]
     names = {"tevit_studio": "app", "tevit_train": "train"}
     assert setup["package-dir"] == {"tevit.assets": "assets", **names}
     packages = {"tevit.assets"}

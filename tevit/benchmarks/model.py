@@ -31,8 +31,8 @@ from tevit.benchmarks.record import (
 )
 from tevit.benchmarks.yardstick import Yardstick
 from tevit.checkpoint import load_model, save_model
-from tevit.configs import TEVIT_DEMO, ModelConfig, published
-from tevit.download import demo_path
+from tevit.configs import BUNDLED_MODELS, ModelConfig, published
+from tevit.download import bundled_path
 from tevit.inference.compiled import CompiledModel
 from tevit.inference.postprocess import Detections, to_tracks
 from tevit.inference.predictor import Predictor
@@ -70,8 +70,8 @@ def checkpoint_file(name: str, checkpoint: str | None = None) -> Iterator[Path]:
     Random weights need no download and are as fast as the real ones.
     Raises: ValueError for an unknown name.
     """
-    if checkpoint or name == TEVIT_DEMO.name:
-        yield Path(checkpoint or demo_path())
+    if checkpoint or name in BUNDLED_MODELS:
+        yield Path(checkpoint or bundled_path(name))
         return
     config = published(name)
     with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder:

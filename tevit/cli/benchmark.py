@@ -1,4 +1,4 @@
-"""`tevit benchmark`: how fast and with how much memory this machine does it, beside a yardstick of the same run."""
+"""`tevit benchmark`: time and memory of prediction and evaluation on this machine, beside yardsticks."""
 
 import argparse
 import json
@@ -8,9 +8,15 @@ import sys
 import tempfile
 import time
 from datetime import date
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tevit.cli import benchmark_prediction as prediction
+from tevit.cli.predict import DEFAULT_MODEL, add_device_options, size
+from tevit.progress import TerminalProgress
+
+if TYPE_CHECKING:
+    from tevit.inference.predictor import Predictor
 
 DESCRIPTION = """\
 Measure on this machine. The last line of model, video and memory is their result as JSON; --out writes it to a file.
@@ -27,6 +33,7 @@ Measure on this machine. The last line of model, video and memory is their resul
 
 evaluate runs each program as a whole process, its start included; there the best of several rounds counts.
 """
+MARKS = (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 2000, 5000, 10000)  # frames at which memory is reported
 _YARDSTICK = "import json, sys; [json.load(open(path)) for path in sys.argv[1:]]"
 
 
@@ -48,11 +55,11 @@ def register(commands) -> None:
     evaluate.add_argument("--rounds", type=int, default=5, help="of which the best counts (default 5)")
     evaluate.add_argument("--out", type=Path, metavar="JSON", help="write the result there, too")
     evaluate.set_defaults(run=run_evaluate)
-    prediction.register(kinds)
+    _register_prediction(kinds)
 
 
 def run_compare(args: argparse.Namespace) -> int:
-    """Print two results side by side."""
+    """`tevit benchmark --compare`."""
     if args.compare is None:
         raise ValueError("expected what to measure (model, video, memory, evaluate), or --compare with two results")
     from tevit.benchmarks.record import compare
@@ -62,14 +69,23 @@ def run_compare(args: argparse.Namespace) -> int:
 
 
 def run_evaluate(args: argparse.Namespace) -> int:
-    """Measure `tevit evaluate`."""
+    """`tevit benchmark evaluate`."""
     if (args.gt is None) != (args.results is None):
         raise ValueError("expected both --gt and --results, or neither")
     if args.rounds < 1 or args.videos < 1:
         raise ValueError(f"expected at least 1 round and 1 video, got {args.rounds} and {args.videos}")
     with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder:
-        result = _measure(args.rounds, *_files(args, Path(folder)))
-    print(_text(result))
+        gt, results = args.gt, args.results
+        if not gt:
+            from tevit.synthetic.results import write_sets
+
+            print(f"making a data set of {args.videos} videos", file=sys.stderr)
+            gt, results = write_sets(Path(folder), args.videos)
+        result = _measure_evaluate(args.rounds, gt, results)
+    print(f"{result['machine']}; {result['megabytes_of_json']} MB of JSON, best of {result['rounds']}\n")
+    for name, best in result["best"].items():
+        cpu = f"{best['cpu_seconds']:7.2f} s of a core"
+        print(f"{name:25s} {best['seconds']:7.2f} s  {cpu}  {best['megabytes']:6.0f} MB")
     if args.out:
         from tevit.io.files import atomic
 
@@ -78,17 +94,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _files(args: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
-    if args.gt:
-        return args.gt, args.results
-    from tevit.synthetic.results import write_sets
-
-    print(f"making a data set of {args.videos} videos", file=sys.stderr)
-    return write_sets(folder, args.videos)
-
-
-def _measure(rounds: int, gt: Path, results: Path) -> dict:
-    """The two programs take turns, so that what else the machine does meets both."""
+def _measure_evaluate(rounds: int, gt: Path, results: Path) -> dict:
+    """The two programs run in turns, so that other load on the machine affects both."""
     programs = {
         "tevit evaluate": [sys.executable, "-m", "tevit", "evaluate", str(gt), str(results), "--json"],
         "json.load of both files": [sys.executable, "-c", _YARDSTICK, str(gt), str(results)],
@@ -97,23 +104,15 @@ def _measure(rounds: int, gt: Path, results: Path) -> dict:
     for _ in range(rounds):
         for name, command in programs.items():
             runs[name].append(_run(command))
-    best = {
-        name: dict(
-            zip(
-                ("seconds", "cpu_seconds", "megabytes"),
-                (min(column) for column in zip(*found, strict=True)),
-                strict=True,
-            )
-        )
-        for name, found in runs.items()
-    }
+    columns = ("seconds", "cpu_seconds", "megabytes")
+    best = {name: [round(min(column), 3) for column in zip(*rows, strict=True)] for name, rows in runs.items()}
     system = f"{platform.system()} {platform.machine()}"
     return {
         "date": date.today().isoformat(),
         "machine": f"{system}, {os.cpu_count()} cores, Python {platform.python_version()}",
         "megabytes_of_json": round((gt.stat().st_size + results.stat().st_size) / 1e6, 1),
         "rounds": rounds,
-        "best": {name: {key: round(value, 3) for key, value in found.items()} for name, found in best.items()},
+        "best": {name: dict(zip(columns, values, strict=True)) for name, values in best.items()},
     }
 
 
@@ -130,10 +129,123 @@ def _run(command: list[str]) -> tuple[float, float, float]:
     return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / (1024 if sys.platform != "darwin" else 1 << 20)
 
 
-def _text(result: dict) -> str:
-    lines = [f"{result['machine']}; {result['megabytes_of_json']} MB of JSON, best of {result['rounds']}", ""]
-    lines += [
-        f"{name:25s} {found['seconds']:7.2f} s  {found['cpu_seconds']:7.2f} s of a core  {found['megabytes']:6.0f} MB"
-        for name, found in result["best"].items()
-    ]
-    return "\n".join(lines)
+# --- prediction
+
+
+def _register_prediction(kinds) -> None:
+    model = kinds.add_parser("model", help="the model alone, part by part, beside timm's PVTv2-B1")
+    _add_model(model)
+    model.add_argument("--frames", type=int, default=5, metavar="T", help="of the clip (default 5)")
+    model.add_argument("--size", type=size, default=(360, 640), help="of a frame, before padding (default 360x640)")
+    model.add_argument("--rounds", type=int, default=5, help="of which the median counts (default 5)")
+    model.add_argument(
+        "--without",
+        action="append",
+        choices=("packed", "winograd"),
+        default=[],
+        help="on a CPU, time the model without this optimisation too, in the same rounds; may be given more than once",
+    )
+    model.set_defaults(run=run_model)
+    video = kinds.add_parser("video", help="from a video file to results.json, part by part")
+    video.add_argument("source", nargs="?", metavar="SOURCE", help="video file or folder (default: a made-up video)")
+    _add_model(video)
+    video.add_argument("--frames", type=int, default=96, help="of the made-up video (default 96)")
+    video.add_argument("--size", type=size, default=(720, 1280), help="of its frames (default 720x1280)")
+    video.add_argument("--window", type=int, metavar="T", help="frames at once, as for tevit predict")
+    video.add_argument("--rounds", type=int, default=3, help="of which the median counts (default 3)")
+    video.set_defaults(run=run_video)
+    memory = kinds.add_parser("memory", help="resident memory over the length of a video")
+    _add_model(memory)
+    memory.add_argument("--frames", type=int, default=1000, help="of the made-up video (default 1000)")
+    memory.add_argument("--size", type=size, default=(192, 320), help="of its frames (default 192x320)")
+    memory.add_argument("--window", type=int, metavar="T", help="frames at once, as for tevit predict")
+    memory.set_defaults(run=run_memory)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--model", metavar="NAME", help=f"published model, its weights by seed (default {DEFAULT_MODEL})")
+    add("--checkpoint", metavar="FILE", help="your weights: an original .pth or a .safetensors")
+    add_device_options(add)
+    add("--out", type=Path, metavar="JSON", help="write the result there, too")
+
+
+def run_model(args: argparse.Namespace) -> int:
+    """`tevit benchmark model`."""
+    from tevit.benchmarks import model
+    from tevit.benchmarks.record import record, report
+
+    _at_least_one(args, "frames", "rounds")
+    with model.checkpoint_file(args.model or DEFAULT_MODEL, args.checkpoint) as file:
+        predictor = _load(args, file)
+        clip = model.random_clip(args.frames, args.size, predictor.device)
+        variants = {f"without {name}": partial(model.load_variant, file, predictor, name) for name in args.without}
+        figures = model.measure(predictor, clip, args.rounds, variants)
+    settings = _settings(args, "frames", "rounds") | {"input": _size(clip.sizes.padded_hw)}
+    report(record("model", predictor.device, settings, figures), args.out)
+    return 0
+
+
+def run_video(args: argparse.Namespace) -> int:
+    """`tevit benchmark video`."""
+    from tevit.benchmarks import video
+    from tevit.benchmarks.record import record, report
+    from tevit.video.reader import open_video
+
+    _at_least_one(args, "frames", "rounds")
+    with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder:
+        source = args.source or video.write_synthetic_video(Path(folder) / "made-up.mp4", args.frames, args.size)
+        opened = open_video(source)
+        predictor = _predictor(args)
+        figures = video.measure(predictor, opened, args.rounds, args.window)
+    about = {"video": opened.name, "frames": opened.length, "size": _size(opened.size_hw)}
+    settings = _settings(args, "window", "rounds") | about
+    report(record("video", predictor.device, settings, figures), args.out)
+    return 0
+
+
+def run_memory(args: argparse.Namespace) -> int:
+    """`tevit benchmark memory`."""
+    from tevit.benchmarks import video as benchmark
+    from tevit.benchmarks.record import record, report
+    from tevit.video.reader import open_video
+
+    if args.frames <= benchmark.SETTLED:
+        raise ValueError(f"--frames: expected more than {benchmark.SETTLED}, got {args.frames}")
+    with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder, TerminalProgress() as progress:
+        video = open_video(benchmark.write_synthetic_video(Path(folder) / "made-up.mp4", args.frames, args.size))
+        predictor = _predictor(args)
+        samples, seconds = benchmark.sample_memory(predictor, video, args.window, progress)
+    settings = _settings(args, "frames", "window") | {"size": _size(args.size)}
+    figures = benchmark.memory_figures(samples, seconds, MARKS)
+    report(record("memory", predictor.device, settings, figures), args.out)
+    return 0
+
+
+def _predictor(args: argparse.Namespace) -> "Predictor":
+    from tevit.benchmarks.model import checkpoint_file
+
+    with checkpoint_file(args.model or DEFAULT_MODEL, args.checkpoint) as file:
+        return _load(args, file)
+
+
+def _load(args: argparse.Namespace, file: Path) -> "Predictor":
+    from tevit.inference.predictor import load
+
+    return load(file, device=args.device, dtype=args.dtype, model=args.model, compile=args.compile)
+
+
+def _settings(args: argparse.Namespace, *names: str) -> dict:
+    weights = Path(args.checkpoint).name if args.checkpoint else args.model or DEFAULT_MODEL
+    compiled = {"compile": True} if args.compile else {}
+    return {"model": weights, "dtype": args.dtype} | compiled | {name: getattr(args, name) for name in names}
+
+
+def _at_least_one(args: argparse.Namespace, *names: str) -> None:
+    for name in names:
+        if getattr(args, name) < 1:
+            raise ValueError(f"--{name}: expected at least 1, got {getattr(args, name)}")
+
+
+def _size(size_hw: tuple[int, int]) -> str:
+    return f"{size_hw[0]}x{size_hw[1]}"

@@ -1,11 +1,11 @@
-"""`tevit models`: the published models, where their weights lie, and getting them."""
+"""`tevit models`: the published models, the paths of their weights, and downloading them."""
 
 import argparse
 import json
 from typing import Any
 
-from tevit.configs import MODELS, TEVIT_DEMO, PublishedModel, published
-from tevit.download import checkpoint_path, demo_path, weights
+from tevit.configs import BUNDLED_MODELS, MODELS, PublishedModel, published
+from tevit.download import bundled_path, checkpoint_path, weights
 from tevit.progress import TerminalProgress
 
 
@@ -24,16 +24,12 @@ def register(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Exit code 0; errors are raised."""
     for name in args.get:
-        _get(name)
+        published(name)  # raises an error for an unknown name before anything is downloaded
+        with TerminalProgress("B") as progress:
+            weights(name, progress)
     rows = [_row(name, model) for name, model in MODELS.items()]
     print(json.dumps(rows, indent=2) if args.json else _table(rows))
     return 0
-
-
-def _get(name: str) -> None:
-    published(name)  # a name that is none is said before anything is fetched
-    with TerminalProgress("B") as progress:
-        weights(name, progress)
 
 
 def _row(name: str, model: PublishedModel) -> dict[str, Any]:
@@ -58,15 +54,15 @@ def _row(name: str, model: PublishedModel) -> dict[str, Any]:
 
 def _table(rows: list[dict[str, Any]]) -> str:
     columns = ("name", "backbone", "queries", "params_m", "AP", "AP50", "AP75", "AR1", "AR10", "present")
-    heads = {"params_m": "params (M)", "present": "weights here"}
+    heads, words = {"params_m": "params (M)", "present": "weights here"}, {True: "yes", False: "no"}
     cells = [[heads.get(column, column) for column in columns]]
-    cells += [[_cell(row[column]) for column in columns] for row in rows]
+    cells += [
+        [words[value] if isinstance(value := row[column], bool) else str(value) for column in columns] for row in rows
+    ]
     widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     folder = rows[0]["weights"].rpartition("/")[0] or rows[0]["weights"]
-    where = f"Weights lie in {folder}; `tevit models --get NAME` fetches them."
-    return "\n".join([*lines, "", where, f"{TEVIT_DEMO.name}, for shapes, comes with the package: {demo_path()}."])
-
-
-def _cell(value: Any) -> str:
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    lines += ["", f"Weights lie in {folder}; `tevit models --get NAME` fetches them."]
+    return "\n".join(
+        [*lines, *(f"{name}, for shapes, comes with the package: {bundled_path(name)}." for name in BUNDLED_MODELS)]
+    )

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from cachetools import LRUCache
 
 from tevit.configs import MODELS, TEVIT_DEMO, published
-from tevit.download import checkpoint_path, demo_path, home
+from tevit.download import bundled_path, checkpoint_path, home
 from tevit.io.files import atomic
 from tevit.io.json import free_memory as machine_memory
 from tevit.progress import Progress, ResumeState
@@ -55,7 +55,7 @@ def model_options(checkpoints: Sequence[Path]) -> list[ModelOption]:
         missing = ModelOption(name, f"{name} (no weights)", f"The weights of {name} are not on this machine: {how}")
         options.append(ModelOption(name, f"{name} (AP {model.ap})") if path.is_file() else missing)
     demo = ModelOption(TEVIT_DEMO.name, f"{TEVIT_DEMO.name} (shapes)")
-    if not (path := demo_path()).is_file():
+    if not (path := bundled_path(TEVIT_DEMO.name)).is_file():
         how = f"put {path.name} into {path.parent}, or choose another model."
         advice = f"The demo model is not in this installation: {how}"
         demo = ModelOption(demo.value, f"{demo.value} (not here)", advice)

@@ -22,7 +22,7 @@ import numpy as np
 from app.player.proxy import BrowserVideo
 from tevit.io import json as jsonfile
 from tevit.io.ytvis import RESULTS_NAME, VideoInfo, read_results, write_results
-from tevit.results import VideoResult
+from tevit.results import Track, VideoResult
 
 LIMIT = 5_000_000_000  # bytes
 META, PROXY = "meta.json", "footage.mp4"
@@ -193,16 +193,6 @@ def _write(
             os.link(frames.video, folder / PROXY)  # shares the disk space
         except OSError:
             shutil.copyfile(frames.video, folder / PROXY)
-    tracks = []
-    for track in result.tracks:
-        boxes: list[_Box | None] = [
-            None if any(map(math.isnan, row)) else (row[0], row[1], row[2], row[3])
-            for row in track.boxes_xyxy.astype(float).tolist()
-        ]
-        scores = None
-        if track.frame_scores is not None:
-            scores = [None if math.isnan(score) else score for score in track.frame_scores.tolist()]
-        tracks.append(_TrackMeta(track.id, boxes, scores))
     meta = _ResultMeta(
         version=VERSION,
         name=name,
@@ -224,10 +214,21 @@ def _write(
         times=result.times.tolist(),
         file_names=list(result.file_names),
         categories=dict(result.categories),
-        tracks=tracks,
+        tracks=[_track_meta(track) for track in result.tracks],
         sha256=_sha256(folder / RESULTS_NAME),
     )
     (folder / META).write_bytes(jsonfile.encode(meta))
+
+
+def _track_meta(track: Track) -> _TrackMeta:
+    boxes: list[_Box | None] = [
+        None if any(map(math.isnan, row)) else (row[0], row[1], row[2], row[3])
+        for row in track.boxes_xyxy.astype(float).tolist()
+    ]
+    scores = None
+    if track.frame_scores is not None:
+        scores = [None if math.isnan(score) else score for score in track.frame_scores.tolist()]
+    return _TrackMeta(track.id, boxes, scores)
 
 
 def _read(folder: Path) -> StoredResult:

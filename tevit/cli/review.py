@@ -19,7 +19,7 @@ Review labels with a model's help; the studio's tab Review makes the log, these 
   tevit review report LOG.jsonl GT --out DIR                 what changed: corrected.json, changes.csv, report.html
 
 The original is never written. Where reviewers disagree and nobody has resolved it, the label stays as it was.
-Exit code 1: something of the log was left out, and it was said what.
+Exit code 1: decisions were left out; each is named in the output.
 """
 
 

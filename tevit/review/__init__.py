@@ -1,6 +1,7 @@
 """Review of labels with a model's help: a log of decisions, and the corrected labels as a function of it.
 
-Beside the functions here: `queue` (what to review first, with likely answers) and `report` (what a review changed)."""
+`queue` lists disagreements with likely answers, `report` writes the changes and their effect on AP.
+"""
 
 from tevit.review.apply import Applicability, Corrected, apply, check_applicable, correct, other_versions
 from tevit.review.decisions import Decision, decide, from_line, parse_log, read_log, to_line, write_log

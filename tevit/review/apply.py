@@ -55,6 +55,11 @@ class Corrected:
     disagreements: tuple[Disagreement, ...]
     new_ids: Mapping[str, int]
 
+    def not_applied(self) -> list[str]:
+        """A sentence for each disagreement and each decision that was left out."""
+        sentences = [f"Reviewers disagree, the label is as it was: {item}" for item in self.disagreements]
+        return sentences + [f"Left out: {item}" for item in self.left_out]
+
 
 def apply(original: Original, log: Sequence[Decision], *, only_fitting: bool = False) -> dict[str, Any]:
     """The corrected labels as an object; the original object is not changed.
@@ -71,7 +76,7 @@ def apply(original: Original, log: Sequence[Decision], *, only_fitting: bool = F
 
 
 def correct(original: bytes, log: Sequence[Decision], *, only_fitting: bool = False) -> Corrected:
-    """The same on the file's bytes, and what was left out. Annotations that no decision touches are copied as bytes.
+    """The same on the file's bytes, with the decisions left out. Untouched annotations are copied as bytes.
 
     Raises: as `apply`.
     """

@@ -1,4 +1,4 @@
-"""Annotations of a data set while decisions are applied: what no decision touches stays byte for byte as it is."""
+"""Annotations of a data set while decisions are applied: untouched ones stay byte for byte as they are."""
 
 import hashlib
 from collections import Counter

@@ -42,8 +42,8 @@ class Disagreement:
     decisions: tuple[Decision, ...]
 
     def __str__(self) -> str:
-        said = "; ".join(f"{d.reviewer} says {summary(d)!r} (decision {d.id})" for d in self.decisions)
-        return f"video {self.video_id}: {said}"
+        sides = "; ".join(f"{d.reviewer} says {summary(d)!r} (decision {d.id})" for d in self.decisions)
+        return f"video {self.video_id}: {sides}"
 
 
 class _Claim(NamedTuple):
@@ -146,7 +146,7 @@ class LogState:
         for a, b in (pair for pairs in self._opposed.values() for pair in pairs):
             joined[a].add(b)
             joined[b].add(a)
-        found: list[Disagreement] = []
+        disagreements: list[Disagreement] = []
         done: set[str] = set()
         for id in sorted(joined, key=self._positions.__getitem__):
             if id not in done:
@@ -156,8 +156,8 @@ class LogState:
                     new = set().union(*(joined[x] for x in new)) - group
                 done |= group
                 decisions = tuple(self.log[place] for place in sorted(self._positions[x] for x in group))
-                found.append(Disagreement(decisions[0].video_id, decisions))
-        return tuple(found)
+                disagreements.append(Disagreement(decisions[0].video_id, decisions))
+        return tuple(disagreements)
 
     @property
     def effective(self) -> tuple[Decision, ...]:
@@ -205,7 +205,7 @@ class LogState:
 
 
 def _claims(d: Decision) -> Iterator[tuple[object, _Claim]]:
-    """The objects that a decision is about, each with what it states: tracks of a video, or predictions of a file."""
+    """The objects that a decision is about, each with its claim: tracks of a video, or predictions of a file."""
     match d.action:
         case Keep():
             if d.verdict == "unclear":  # contradicts nothing

@@ -47,10 +47,15 @@ class ModelComparison:
         }
         return {name: pair for name, pair in pairs.items() if abs(pair[0] - pair[1]) > 5e-7}
 
+    def rows(self) -> list[tuple[str, float, float]]:
+        """Figures and classes as rows of a table: name, before, after."""
+        figures = {**self.figures(), **{f"AP of {name}": pair for name, pair in self.classes().items()}}
+        return [(name, *pair) for name, pair in figures.items()]
+
 
 @dataclass(frozen=True, eq=False)
 class ReviewReport:
-    """Files that were written, and what they contain. missing: why pictures have no frame behind the mask."""
+    """Files that were written, and their contents. missing: why pictures have no frame behind the mask."""
 
     corrected: Path
     table: Path
@@ -128,18 +133,15 @@ def _page(
     if pictures.missing:
         more = " …" if len(pictures.missing) > 3 else ""
         footer += f" Without frames, on grey: {'; '.join(pictures.missing[:3])}{more}."
-    tables = [{"name": m.name, "rows": [*_rows(m.figures(), ""), *_rows(m.classes(), "AP of ")]} for m in models]
-    not_applied = [f"Reviewers disagree, the label is as it was: {d}" for d in corrected.disagreements]
-    not_applied += [f"Left out: {item}" for item in corrected.left_out]
     return render(
         "review.html",
         title=f"Review of {name}",
         subtitle=f"{subtitle}.",
         cards=cards,
-        models=tables,
+        models=[{"name": model.name, "rows": model.rows()} for model in models],
         verdicts=VERDICTS,
         reviewers=LogState(log).verdict_counts,
-        not_applied=not_applied,
+        not_applied=corrected.not_applied(),
         changes=shown,
         footer=footer,
     )
@@ -170,10 +172,6 @@ def _change_values(dataset: Dataset, change: Change, pictures: "ChangePictures")
     }
 
 
-def _rows(figures: Mapping[str, tuple[float, float]], prefix: str) -> list[tuple[str, float, float]]:
-    return [(f"{prefix}{name}", *pair) for name, pair in figures.items()]
-
-
 def _plural(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
@@ -188,7 +186,7 @@ class ChangePictures:
 
     def pair(self, change: Change) -> tuple[str, str]:
         """The track before and after, as data URIs of JPEG."""
-        import cv2  # here: a log without changes does not need it
+        import cv2  # late: a log without changes does not need it
 
         from tevit.video.overlay import overlay
 

@@ -152,7 +152,7 @@ def _swapped_identities(e: VideoEvidence) -> Iterator[Suspicion]:
 
 
 def _follower_gains(e: VideoEvidence, a: int, b: int) -> tuple[np.ndarray, np.ndarray]:
-    """For a swap at each frame: what the most trusted follower of each label gains in IoU; the better follower, or -1.
+    """For a swap at each frame: the IoU that the most trusted follower of each label gains; the better follower, or -1.
 
     Returns float64 and int64 (T,).
     """

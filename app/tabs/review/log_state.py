@@ -59,8 +59,8 @@ class IndexedLog(LogState):
 
     def status(self, key: Key) -> SubjectStatus | None:
         """What was decided on a subject and is not undone; None for nothing."""
-        found = self.of_key(key)
-        return SubjectStatus(found[-1], tuple(dict.fromkeys(d.reviewer for d in found))) if found else None
+        decisions = self.of_key(key)
+        return SubjectStatus(decisions[-1], tuple(dict.fromkeys(d.reviewer for d in decisions))) if decisions else None
 
     def of_key(self, key: Key) -> tuple[Decision, ...]:
         """All decisions on a subject that are not undone."""
@@ -71,7 +71,7 @@ class IndexedLog(LogState):
         return tuple(self._by_video.get(video, ()))
 
     def added_track(self, key: Key) -> Decision | None:
-        """The decision that made the key's prediction a label, unless it is undone."""
+        """The decision that added the key's prediction as a label, unless it is undone."""
         return next((d for d in reversed(self.of_key(key)) if isinstance(d.action, AddTrack)), None)
 
     @property

@@ -30,7 +30,7 @@ ICON = assets_folder() / "icon.png"
 _TITLE = f"""<h1>{TITLE}</h1><button type="button" aria-label="Light or dark" title="Light or dark">◐</button>"""
 
 
-class _Page(gr.Blocks):
+class StudioBlocks(gr.Blocks):
     """Blocks whose generators send complete updates instead of differences.
 
     The page applies gradio's differences in place: where several arrive before it renders the first, all become the
@@ -54,7 +54,7 @@ class _Page(gr.Blocks):
 
 def build(studio: Studio, workspace: Workspace) -> gr.Blocks:
     """The page of one studio and its open data sets."""
-    with _Page(title=TITLE, fill_width=True, delete_cache=(3600, KEEP_SECONDS)) as page:
+    with StudioBlocks(title=TITLE, fill_width=True, delete_cache=(3600, KEEP_SECONDS)) as page:
         gr.HTML(
             _TITLE,
             js_on_load=on_load("page/page.js", "module.mountTitle(element);"),

@@ -102,7 +102,8 @@ class Workspace:
         self._changing = threading.RLock()  # held while files are read; never acquired under the other
         self._projects: dict[str, Project] = {first.id: first}
         self._loaded: LRUCache[str, None] = LRUCache(max_loaded)
-        self._page_project = Pages(self._requested).of  # its id
+        # The id of each page's data set.
+        self._of_page = Pages(lambda request: requested(request) if not self.missing(request) else "").of
 
     @property
     def first(self) -> Project:
@@ -128,10 +129,7 @@ class Workspace:
 
     def of(self, request: gr.Request) -> Project:
         """The page's data set: the one that its address named when it was loaded, or the first."""
-        return self.find(self._page_project(request))
-
-    def _requested(self, request: gr.Request) -> str:
-        return self._first if self.missing(request) else requested(request) or self._first
+        return self.find(self._of_page(request) or self._first)
 
     def missing(self, request: gr.Request) -> str:
         """The id of the data set in the page's address, where it is not open; else ""."""
@@ -157,12 +155,8 @@ class Workspace:
         folder = self.allowed.folder(frames) if frames else None
         files = [self.allowed.file(path) for path in predictions]
         with self._changing:
-            if file is not None:
-                id = project_id(file)
-                with self._lock:
-                    is_open = id in self._projects
-                if is_open:
-                    return self.change(id, lambda project: self._extended(project, folder, files))
+            if file is not None and (id := project_id(file)) in self._projects:
+                return self.change(id, lambda project: self._extended(project, folder, files))
             project = open_project(file, folder, files, allowed=self.allowed)
             with self._lock:
                 self._projects.setdefault(project.id, project)

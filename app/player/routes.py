@@ -54,10 +54,11 @@ class ViewRegistry:
         self._views: LRUCache[str, tuple[PlayerView, Path | None]] = LRUCache(max_views)
         self._lock = threading.Lock()
 
-    def put(self, view: "PlayerView", folder: Path | None = None) -> None:
-        """Add a view, or replace the one under its token. folder: of its downloads."""
+    def put(self, view: "PlayerView", folder: Path | None = None) -> "PlayerView":
+        """Add a view, or replace the one under its token; returns it. folder: of its downloads."""
         with self._lock:
             self._views[view.token] = view, folder
+        return view
 
     def get(self, token: str) -> "PlayerView | None":
         """The view of a token; None where there is none (any more)."""

@@ -43,13 +43,6 @@ class Predicting(ModelTask):
         """Videos that are finished."""
         return len(self._done)
 
-    def begin(self) -> None:
-        """The first turn loads the model, the others go on."""
-        if self.status().stage:
-            self._say(0)
-        else:
-            super().begin()
-
     def predict(self, predictor: VideoPredictor) -> None:
         """The next video; after the last one the file."""
         with self._at_work:
@@ -94,7 +87,7 @@ class Predicting(ModelTask):
         # Not within `except`: there the exception would hold the memory that is to be given back.
         with suppress(MemoryError):
             return self._pass(id, predictor)
-        self.free_memory()
+        self.models.keep_only(self.model)
         return self._pass(id, predictor)
 
     def _pass(self, id: int, predictor: VideoPredictor) -> VideoResult:
@@ -140,7 +133,7 @@ class Predictions:
 
     def ahead(self, job: Predicting) -> int:
         """How many are before it in line."""
-        return self._runs.ahead(job)
+        return self._runs.runner.ahead(job)
 
     def start(self, project: Project, request: Request, finished: Callable[[Path], None]) -> Predicting:
         """Put it in line. Raises: ValueError where one of this data set goes on, or there is nothing to look at."""
@@ -151,5 +144,5 @@ class Predictions:
             if before is not None and not before.over:
                 raise ValueError(f"{before.request.name} is predicting this data set already.")
             job = self._jobs[project.id] = Predicting(project, request, self._runs.models, finished)
-        self._runs.enter(job)
+        self._runs.runner.submit(job)
         return job

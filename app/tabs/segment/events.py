@@ -63,10 +63,10 @@ class Session:
 
 def build(page: gr.Blocks, studio: Studio) -> None:
     """Build the tab in the open Blocks and bind its events."""
-    _Segment(build_layout([source.name for source in studio.clips]), studio).bind(page)
+    _SegmentEvents(build_layout([source.name for source in studio.clips]), studio).bind(page)
 
 
-class _Segment:
+class _SegmentEvents:
     """The tab's event handlers."""
 
     def __init__(self, components: SegmentComponents, studio: Studio):
@@ -190,14 +190,21 @@ class _Segment:
             c.run: gr.Button(interactive=True),
         }
 
-        def current() -> bool:
-            return session.proxy is proxy and not session.token  # no other video, no run
-
         await asyncio.sleep(PATIENCE)
         if not proxy.over and not session.token:
             poster = payload(await asyncio.to_thread(self.studio.poster_view, video))
-            if current():
+            if session.proxy is proxy and not session.token:
                 yield {c.player: poster}
+        async for updates in self._follow_proxy(proxy, session):
+            yield updates
+
+    async def _follow_proxy(self, proxy: ProxyTask, session: Session) -> AsyncIterator[Updates]:
+        """Progress, then the video in the player; nothing once another video is selected or a run begins."""
+        c = self.components
+
+        def current() -> bool:
+            return session.proxy is proxy and not session.token
+
         while not proxy.over and current():
             yield {c.panel: progress(proxy.status())}
             await asyncio.sleep(TICK)

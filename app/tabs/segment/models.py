@@ -120,7 +120,10 @@ class ModelCache:
         if key not in self._models:
             for other in [other for other in self._models if other[0] == model]:  # of a file that has changed
                 del self._models[other]
-            while self._models and (len(self._models) >= self._models.maxsize or self._memory_is_short()):
+            while self._models and (
+                len(self._models) >= self._models.maxsize
+                or ((free := self._free()) is not None and free < MIN_FREE_BYTES)
+            ):
                 self._models.popitem()
                 _release_memory()
             self._models[key] = self._load(model)
@@ -131,10 +134,6 @@ class ModelCache:
         for key in [key for key in self._models if key[0] != model]:
             del self._models[key]
         _release_memory()
-
-    def _memory_is_short(self) -> bool:
-        free = self._free()
-        return free is not None and free < MIN_FREE_BYTES
 
 
 def free_memory() -> int | None:

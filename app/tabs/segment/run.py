@@ -52,8 +52,7 @@ class ModelTask(Task[VideoResult], ABC):
         self, name: str, model: str, models: ModelCache, hide: Callable[[str], str] = str, cancel_message: str = ""
     ):
         super().__init__(name, hide=hide, cancel_message=cancel_message)
-        self.model = model
-        self._models = models
+        self.model, self.models = model, models
 
     def cancel(self) -> None:
         """Stop within about a second and keep the frames that are done."""
@@ -62,18 +61,11 @@ class ModelTask(Task[VideoResult], ABC):
         if self._meter.stage in ("", LOADING):
             self.finish("cancelled", self.cancel_message)
 
-    def begin(self) -> None:
-        """Called at the start of each turn, before the model is loaded. Raises: Cancelled."""
-        self.progress(LOADING, 0, None)
-
     def work(self) -> None:
-        """One turn: load the model and call `predict`."""
-        self.begin()
-        self.predict(self._models.get(self.model))
-
-    def free_memory(self) -> None:
-        """Drop all other models."""
-        self._models.keep_only(self.model)
+        """One turn: load the model, unless it is loaded, and call `predict`."""
+        if not self._meter.stage:
+            self.progress(LOADING, 0, None)
+        self.predict(self.models.get(self.model))
 
     @abstractmethod
     def predict(self, predictor: VideoPredictor) -> None:
@@ -128,7 +120,7 @@ class Run(ModelTask):
             with suppress(MemoryError):
                 complete = self._stream(predictor, video)
                 break
-            self.free_memory()
+            self.models.keep_only(self.model)
         else:
             self._window = WINDOWS[-1]
             complete = self._stream(predictor, video)
@@ -166,8 +158,8 @@ class Run(ModelTask):
 class ModelWorker:
     """The queue of model tasks, executed one at a time, and the folder that holds a folder for each run.
 
-    finished: called in the worker's thread with every run that has ended with a result. grace: seconds that a run
-    continues after its last page was closed.
+    Tasks that belong to no page are submitted to its `runner`. finished: called in the worker's thread with every run
+    that has ended with a result. grace: seconds that a run continues after its last page was closed.
     """
 
     def __init__(
@@ -184,7 +176,7 @@ class ModelWorker:
         self.models = ModelCache(load, max_models)
         self._finished, self._grace = finished, grace
         self._runs: dict[str, Run] = {}
-        self._runner = Runner(1, "model worker", self._after_turn)
+        self.runner = Runner(1, "model worker", self._after_turn)
 
     def submit(self, source: VideoSource, settings: Settings) -> str:
         """Append a run to the queue; returns its token. The calling page counts as its first.
@@ -197,7 +189,7 @@ class ModelWorker:
         folder.mkdir(parents=True)
         run = self._runs[token] = Run(token, source, settings, folder, self.models)
         run.join()
-        self._runner.submit(run)
+        self.runner.submit(run)
         return token
 
     def resume(self, token: str, source: VideoSource, settings: Settings) -> bool:
@@ -207,16 +199,8 @@ class ModelWorker:
         if run is None or (run.source, run.settings) != (source, settings) or not run.resume():
             return False
         run.join()
-        self._runner.submit(run)
+        self.runner.submit(run)
         return True
-
-    def enter(self, task: ModelTask) -> None:
-        """Append another task to the queue, which belongs to no page."""
-        self._runner.submit(task)
-
-    def ahead(self, task: ModelTask) -> int:
-        """Number of tasks before it in the queue."""
-        return self._runner.ahead(task)
 
     def find(self, token: str) -> Run | None:
         """The run of a token; None where it is unknown, or no longer kept."""
@@ -225,7 +209,7 @@ class ModelWorker:
     def status(self, token: str) -> TaskStatus[VideoResult] | None:
         """Progress of a run; None where it is unknown."""
         run = self._runs.get(token)
-        return None if run is None else run.status(self.ahead(run))
+        return None if run is None else run.status(self.runner.ahead(run))
 
     def cancel(self, token: str) -> None:
         """Cancel a run, unless it is over or unknown."""
@@ -246,7 +230,7 @@ class ModelWorker:
 
     def close(self) -> None:
         """Cancel everything and remove the files."""
-        self._runner.close()
+        self.runner.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _after_turn(self, run: Task) -> None:
@@ -297,15 +281,11 @@ class Studio:
 
     def poster_view(self, video: "Video") -> PlayerView:
         """A view of the first frame, until the proxy is there. Raises: ValueError, OSError."""
-        return self._put(PlayerView(secrets.token_hex(16), PosterFrame.from_video(video), 0, 1, ()))
+        return self.video_view(PosterFrame.from_video(video))
 
-    def video_view(self, frames: BrowserVideo) -> PlayerView:
+    def video_view(self, frames: BrowserVideo | PosterFrame) -> PlayerView:
         """A view without tracks."""
-        return self._put(PlayerView(secrets.token_hex(16), frames, 0, frames.length, ()))
-
-    def _put(self, view: PlayerView, folder: Path | None = None) -> PlayerView:
-        self.views.put(view, folder)
-        return view
+        return self.views.put(PlayerView(secrets.token_hex(16), frames, 0, len(frames.times), ()))
 
     def proxy_status(self, token: str) -> TaskStatus[BrowserVideo] | None:
         """Progress of the proxy of a run's video; None where there is no such run."""
@@ -321,7 +301,7 @@ class Studio:
         first, stop = run.settings.first, min(run.settings.stop or frames.length, frames.length)
         layers = () if result is None else (Layer(PREDICTION, False, result),)
         version = 0 if result is None else result.length
-        return self._put(PlayerView(token, frames, first, max(1, stop - first), layers, version), run.folder)
+        return self.views.put(PlayerView(token, frames, first, max(1, stop - first), layers, version), run.folder)
 
     def stored_view(self, token: str) -> tuple[StoredResult, PlayerView]:
         """A stored result and its view. Raises: ValueError, one sentence, where there is none."""
@@ -330,7 +310,7 @@ class Studio:
         folder.mkdir(parents=True, exist_ok=True)
         layers = (Layer(PREDICTION, False, stored.result),)
         view = PlayerView(token, stored.frames, stored.settings.first, stored.result.length, layers)
-        return stored, self._put(view, folder)
+        return stored, self.views.put(view, folder)
 
     def video_opener(self, token: str) -> "Callable[[], Video]":
         """Opens the frames of a result. Raises: ValueError where it is no longer kept."""

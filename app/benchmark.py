@@ -153,7 +153,7 @@ def _parts(service: "EvaluationService", comparison: "Comparison") -> dict[str, 
 
     def apply_filter(chosen: Filter) -> None:
         selection = select(comparison, chosen)
-        _ = [comparison.row(index) for index in selection.rows[:50].tolist()]
+        _ = [comparison.table.record(index) for index in selection.rows[:50].tolist()]
         views.below(comparison, selection, 0)
 
     def apply_cutoff(cutoff: float) -> None:
@@ -187,7 +187,7 @@ def _parts(service: "EvaluationService", comparison: "Comparison") -> dict[str, 
 def _open_video(comparison: "Comparison", video: int) -> None:
     """Everything that opening a video takes: tracks, table, marks, difference, the first masks and pictures."""
     from app.analysis.filter import Filter, select
-    from app.analysis.matches import lines, marks
+    from app.analysis.matches import match_rows, timeline_marks
     from app.analysis.thumbnails import ThumbnailCache, differences, filmstrip_frames
     from app.player.component import Layer, PlayerView, mask_chunk, payload
     from app.player.proxy import dataset_frames
@@ -197,7 +197,7 @@ def _open_video(comparison: "Comparison", video: int) -> None:
     layers = [Layer("ground truth", True, truth)] if truth else []
     for index, model in enumerate(comparison.models):
         layers.append(Layer(model.name, False, project.predictions(project.model_index(model.name), video)))
-        _ = lines(comparison, index, video), marks(comparison, index, video)
+        _ = match_rows(comparison, index, video), timeline_marks(comparison, index, video)
     differences(project, 0, video)
     frames = dataset_frames(project, video)
     view = PlayerView("0", frames, 0, len(frames.times), tuple(layers))

@@ -1,27 +1,36 @@
-"""Which rows are shown: a filter is a value that every plot, chip and search box makes a new one of."""
+"""The rows of the error table that a filter selects, and their export as CSV, JSON and HTML report.
 
+A filter is a value: charts, chips and the search box make new ones of it.
+"""
+
+import csv
+import io
+import json
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
-from app.analysis.comparison import LENSES, OUTCOME_WORDS, OUTCOMES, Comparison, TrackTable
-from tevit.evaluation.error_table import ALL_TYPES
+from app.analysis.comparison import Comparison
+from tevit.evaluation.error_table import ERROR_GROUPS, OUTCOME_WORDS, OUTCOMES, ErrorTable
+from tevit.evaluation.errors import ALL_TYPES
+from tevit.evaluation.report import write_report
 
 Range = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Everything that is named must hold; a filter of nothing shows all errors.
+    """Rows must meet every condition; without conditions all errors are selected.
 
-    model: a model's name. types: any of these, others than errors too. lens: of LENSES. flags: "switch", "fragment".
-    category: position of a class that is the truth's or the prediction's. classes: positions of the truth's and the
-    prediction's class, -1 for nothing: the rows that the confusion matrix counts. scores, ious, lengths: both ends
-    belong to them; what has no score is in no range of scores. video: its id. outcome: "fixed", "broken",
-    "both wrong", "both right". text: all its words are somewhere in video, type or classes.
+    model: a model's name. types: any of ALL_TYPES. lens: of ERROR_GROUPS. flags: "switch", "fragment". category:
+    position of a class, of the ground truth or the prediction. classes: positions of the ground truth's and the
+    prediction's class, -1 for nothing: the rows that the confusion matrix counts. scores, ious, lengths: ranges, both
+    ends included; rows without score are in no range of scores. video: its id. outcome: of OUTCOMES. text: all its
+    words occur in video, type or classes.
     """
 
     model: str | None = None
@@ -43,7 +52,7 @@ NONE = Filter()
 
 @dataclass(frozen=True)
 class Chip:
-    """One part of a filter that can be removed. id: for `without`. words: what it shows."""
+    """One condition of a filter as a removable chip. id: see `without`. words: its text."""
 
     id: str
     words: str
@@ -51,9 +60,9 @@ class Chip:
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """rows: int64 (n,), of the table, highest ΔAP first: the list. pool: bool (N,), what the plots show: the same
-    and, unless types are named, what is right, too. every: how many errors there are without a filter. share: of the AP
-    lost, what the rows stand for; of several models together."""
+    """rows: int64 (n,), of the table, highest ΔAP first: the list. pool: bool (N,), what the charts show: the same and,
+    unless types are named, correct tracks too. every: errors without any filter. share: of the AP lost, the sum over
+    the rows; of several models together."""
 
     filter: Filter
     rows: np.ndarray
@@ -62,26 +71,29 @@ class Selection:
     share: float
 
 
-def select(comparison: Comparison, chosen: Filter = NONE) -> Selection:
-    """The rows that a filter shows. Raises: ValueError for a model or a video that is not there."""
+def select(comparison: Comparison, filter: Filter = NONE) -> Selection:
+    """The rows that a filter selects. Raises: ValueError for an unknown model or video."""
     t = comparison.table
-    pool = _pool(comparison, t, chosen)
-    narrow = chosen.types or chosen.classes is not None or chosen.lens is not None or chosen.flags
+    pool = _pool(comparison, t, filter)
+    narrow = filter.types or filter.classes is not None or filter.lens is not None or filter.flags
     shown = pool if narrow else pool & t.error
     rows = t.order[shown[t.order]]
-    return Selection(chosen, rows, pool, int(t.error.sum()), float(t.share[rows].sum()))
+    return Selection(filter, rows, pool, int(t.error.sum()), float(t.share[rows].sum()))
 
 
-def _pool(comparison: Comparison, t: TrackTable, f: Filter) -> np.ndarray:
-    keep = ~t.is_type("ignored") if "ignored" not in f.types else np.ones(len(t.model), bool)
+def _pool(comparison: Comparison, t: ErrorTable, f: Filter) -> np.ndarray:
+    keep = ~t.is_type("ignored") if "ignored" not in f.types else np.ones(len(t), bool)
     if f.model is not None:
-        keep &= t.model == _model(comparison, f.model)
+        names = [model.name for model in comparison.models]
+        if f.model not in names:
+            raise ValueError(f"filter: expected one of the models {', '.join(names)}, got {f.model[:80]!r}")
+        keep &= t.model == names.index(f.model)
     if f.types:
         keep &= t.is_type(*f.types)
     if f.lens is not None:
-        keep &= t.seen_through(f.lens)
+        keep &= t.in_group(f.lens)
     for flag in f.flags:
-        keep &= t.switch if flag == "switch" else t.broken
+        keep &= t.identity_switch if flag == "switch" else t.fragmentation
     if f.category is not None:
         keep &= (t.truth_class == f.category) | (t.predicted_class == f.category)
     if f.classes is not None:
@@ -94,15 +106,8 @@ def _pool(comparison: Comparison, t: TrackTable, f: Filter) -> np.ndarray:
     if f.outcome is not None:
         keep &= t.outcome == OUTCOMES.index(f.outcome)
     for word in f.text.casefold().split():
-        keep &= np.fromiter((word in words for words in t.words), bool, len(t.words))
+        keep &= np.fromiter((word in words for words in t.words), bool, len(t))
     return keep
-
-
-def _model(comparison: Comparison, name: str) -> int:
-    names = [model.name for model in comparison.models]
-    if name not in names:
-        raise ValueError(f"filter: expected one of the models {', '.join(names)}, got {name[:80]!r}")
-    return names.index(name)
 
 
 def _video(comparison: Comparison, id: int) -> int:
@@ -115,85 +120,76 @@ def _video(comparison: Comparison, id: int) -> int:
 # --- chips
 
 
-def chips(comparison: Comparison, chosen: Filter) -> list[Chip]:
-    """The parts of a filter in words, in a fixed order."""
-    f, found = chosen, []
+def chips(comparison: Comparison, filter: Filter) -> list[Chip]:
+    """The conditions of a filter in words, in a fixed order."""
+    f, result = filter, []
     if f.model is not None:
-        found.append(Chip("model", f.model))
-    found += [Chip(f"types:{type}", type) for type in f.types]
+        result.append(Chip("model", f.model))
+    result += [Chip(f"types:{type}", type) for type in f.types]
     if f.lens is not None:
-        found.append(Chip("lens", {"masks": "masks and misses"}.get(f.lens, f.lens)))
-    found += [Chip(f"flags:{flag}", {"switch": "identity switch"}.get(flag, flag)) for flag in f.flags]
+        result.append(Chip("lens", {"masks": "masks and misses"}.get(f.lens, f.lens)))
+    result += [Chip(f"flags:{flag}", {"switch": "identity switch"}.get(flag, flag)) for flag in f.flags]
     if f.category is not None:
-        found.append(Chip("category", f"class {comparison.class_name(f.category)}"))
+        result.append(Chip("category", f"class {comparison.class_name(f.category)}"))
     if f.classes is not None:
         truth, prediction = map(comparison.class_name, f.classes)
-        found.append(Chip("classes", f"{truth} taken for {prediction}" if truth != prediction else f"{truth}, right"))
-    ranges = {"scores": ("score", f.scores), "ious": ("IoU", f.ious), "lengths": ("frames", f.lengths)}
-    found += [Chip(id, _range(what, limits)) for id, (what, limits) in ranges.items() if limits is not None]
+        result.append(Chip("classes", f"{truth} taken for {prediction}" if truth != prediction else f"{truth}, right"))
+    for id, name, limits in (("scores", "score", f.scores), ("ious", "IoU", f.ious), ("lengths", "frames", f.lengths)):
+        if limits is not None:
+            low, high = limits
+            bound = f"≥ {low:.4g}" if math.isinf(high) else f"≤ {high:.4g}"
+            inside = f"{low:.4g} to {high:.4g}"
+            result.append(Chip(id, f"{name} {bound if math.isinf(low) or math.isinf(high) else inside}"))
     if f.video is not None:
-        found.append(Chip("video", f"video {_video_name(comparison, f.video)}"))
+        result.append(Chip("video", f"video {comparison.overlaps.inputs.videos[_video(comparison, f.video)].name}"))
     if f.outcome is not None:
-        found.append(Chip("outcome", OUTCOME_WORDS[f.outcome]))
-    return [*found, Chip("text", f"“{f.text.strip()}”")] if f.text.strip() else found
+        result.append(Chip("outcome", OUTCOME_WORDS[f.outcome]))
+    return [*result, Chip("text", f"“{f.text.strip()}”")] if f.text.strip() else result
 
 
-def _range(what: str, limits: Range) -> str:
-    low, high = limits
-    if math.isinf(high):
-        return f"{what} ≥ {low:.4g}"
-    return f"{what} ≤ {high:.4g}" if math.isinf(low) else f"{what} {low:.4g} to {high:.4g}"
-
-
-def _video_name(comparison: Comparison, id: int) -> str:
-    return comparison.overlaps.inputs.videos[_video(comparison, id)].name
-
-
-def without(chosen: Filter, chip: str) -> Filter:
+def without(filter: Filter, chip: str) -> Filter:
     """The filter without one of its chips; unchanged where it has no such chip."""
-    name, _, part = chip.partition(":")
+    name, _, item = chip.partition(":")
     if name not in {field.name for field in fields(Filter)}:
-        return chosen
-    value = getattr(chosen, name)
+        return filter
+    value = getattr(filter, name)
     if isinstance(value, tuple) and name in ("types", "flags"):
-        return replace(chosen, **{name: tuple(item for item in value if item != part)})
-    return replace(chosen, **{name: getattr(NONE, name)})
+        return replace(filter, **{name: tuple(other for other in value if other != item)})
+    return replace(filter, **{name: getattr(NONE, name)})
 
 
-# --- what the browser says
+# --- JSON, as the browser sends it
 
 
-def as_json(chosen: Filter) -> dict[str, Any]:
-    """Only what is named; open ends of ranges are null."""
-    said = {field.name: getattr(chosen, field.name) for field in fields(Filter)}
-    named = {name: value for name, value in said.items() if value != getattr(NONE, name)}
-    return {name: _plain(value) for name, value in named.items()}
+def as_json(filter: Filter) -> dict[str, Any]:
+    """Only the conditions that are set; open ends of ranges are null."""
+
+    def plain(value: object) -> object:
+        if isinstance(value, tuple):
+            return [None if isinstance(item, float) and math.isinf(item) else item for item in value]
+        return value
+
+    values = {field.name: getattr(filter, field.name) for field in fields(Filter)}
+    return {name: plain(value) for name, value in values.items() if value != getattr(NONE, name)}
 
 
-def _plain(value: object) -> object:
-    if isinstance(value, tuple):
-        return [None if isinstance(item, float) and math.isinf(item) else item for item in value]
-    return value
+def from_json(content: object) -> Filter:
+    """A filter that was sent. Raises: ValueError where it is none."""
+    if not isinstance(content, Mapping):
+        raise ValueError(f"filter: expected an object, got {str(content)[:40]!r}")
+    unknown = [str(name)[:40] for name in content if name not in _READ]
+    if unknown:
+        raise ValueError(f"filter: expected some of {', '.join(_READ)}, got {unknown[0]!r}")
+    return Filter(**{name: _READ[name](value, name) for name, value in content.items() if value is not None})
 
 
-def from_json(said: object) -> Filter:
-    """A filter that somebody sent. Raises: ValueError for what is none."""
-    if not isinstance(said, Mapping):
-        raise ValueError(f"filter: expected an object, got {str(said)[:40]!r}")
-    strange = [str(name)[:40] for name in said if name not in _READ]
-    if strange:
-        raise ValueError(f"filter: expected some of {', '.join(_READ)}, got {strange[0]!r}")
-    return Filter(**{name: _READ[name](value, name) for name, value in said.items() if value is not None})
-
-
-def merged(chosen: Filter, said: object) -> Filter:
-    """What a click or a brush adds: the parts that it names take the place of the filter's, and a part that is there
-    already goes, so that a second click undoes the first. Raises: ValueError."""
-    added = from_json(said)
+def merged(filter: Filter, content: object) -> Filter:
+    """The filter after a click or a brush: conditions that `content` names are replaced; if the filter has them all
+    already they are removed, so that a second click undoes the first. Raises: ValueError."""
+    added = from_json(content)
     names = [field.name for field in fields(Filter) if getattr(added, field.name) != getattr(NONE, field.name)]
-    if names and all(getattr(added, name) == getattr(chosen, name) for name in names):
-        return replace(chosen, **{name: getattr(NONE, name) for name in names})
-    return replace(chosen, **{name: getattr(added, name) for name in names})
+    source = NONE if names and all(getattr(added, name) == getattr(filter, name) for name in names) else added
+    return replace(filter, **{name: getattr(source, name) for name in names})
 
 
 def _text(value: object, name: str) -> str:
@@ -202,7 +198,7 @@ def _text(value: object, name: str) -> str:
     return value
 
 
-def _one_of(known: Sequence[str]):
+def _one_of(known: Sequence[str]) -> Callable[[object, str], str]:
     def read(value: object, name: str) -> str:
         if value not in known:
             raise ValueError(f"filter: expected {name} to be one of {', '.join(known)}, got {str(value)[:40]!r}")
@@ -211,7 +207,7 @@ def _one_of(known: Sequence[str]):
     return read
 
 
-def _some_of(known: Sequence[str]):
+def _some_of(known: Sequence[str]) -> Callable[[object, str], tuple[str, ...]]:
     def read(value: object, name: str) -> tuple[str, ...]:
         if not isinstance(value, list | tuple) or any(item not in known for item in value):
             raise ValueError(f"filter: expected {name} to be some of {', '.join(known)}, got {str(value)[:40]!r}")
@@ -243,10 +239,10 @@ def _limits(value: object, name: str) -> Range:
     return float(min(ends)), float(max(ends))
 
 
-_READ = {
+_READ: Mapping[str, Callable[[object, str], Any]] = {
     "model": _text,
     "types": _some_of(ALL_TYPES),
-    "lens": _one_of(tuple(LENSES)),
+    "lens": _one_of(tuple(ERROR_GROUPS)),
     "flags": _some_of(("switch", "fragment")),
     "category": _whole,
     "classes": _pair,
@@ -257,3 +253,46 @@ _READ = {
     "outcome": _one_of(tuple(OUTCOME_WORDS)),
     "text": _text,
 }
+
+
+# --- exports
+
+
+def as_csv(comparison: Comparison, selection: Selection) -> str:
+    """The rows as of `ErrorTable.to_dict`, highest ΔAP first; empty cells for missing values."""
+
+    def cell(value: object) -> object:
+        if isinstance(value, bool):
+            return int(value)
+        # Text that a spreadsheet would take for a formula is quoted.
+        return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
+
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    columns = comparison.table.to_dict(selection.rows)
+    writer.writerow(columns)
+    writer.writerows([cell(value) for value in row] for row in zip(*columns.values(), strict=True))
+    return file.getvalue()
+
+
+def as_json_text(comparison: Comparison, selection: Selection) -> str:
+    """The rows as of `ErrorTable.to_dict`, an object each, with the filter that selected them."""
+    columns = comparison.table.to_dict(selection.rows)
+    content = {
+        "data_set": comparison.project.name,
+        "models": [model.name for model in comparison.models],
+        "limits": asdict(comparison.limits),
+        "cutoff": comparison.cutoff,
+        "filter": as_json(selection.filter),
+        "errors": [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)],
+    }
+    return json.dumps(content, ensure_ascii=False, indent=1)
+
+
+def report(comparison: Comparison, path: str | os.PathLike, model: int = 0) -> None:
+    """One model's report at the comparison's limits as one HTML file, the same as `tevit errors --out` writes.
+
+    Raises: OSError where it cannot be written.
+    """
+    analysis = comparison.models[model]
+    write_report(path, f"Errors of {analysis.name}", analysis.evaluation, analysis.errors, analysis.gaps)

@@ -1,5 +1,5 @@
-"""One video of an evaluation: which truth goes with which prediction, frame by frame, and where identities change; and
-the list of all videos with their figures."""
+"""One video of an evaluation: which ground truth is matched to which prediction, frame by frame, and where identities
+switch; the difference of masks; and the list of all videos with their figures."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from app.analysis.comparison import Comparison, ErrorRow, ModelAnalysis
+from app.analysis.comparison import Comparison
 from app.projects.project import Project
-from tevit.evaluation.errors import coverage, resumptions
-from tevit.evaluation.overlaps import VideoPairs
+from tevit.evaluation.error_table import ErrorRecord
+from tevit.evaluation.errors import best_covering, coverage, resumptions
 from tevit.masks import ops as masks
 from tevit.masks.rle import decode_texts
 from tevit.results import RLE, Track, VideoResult
@@ -22,73 +22,26 @@ Marks = Mapping[int, list[dict]]
 """Track id -> [{"frame": f, "kind": "switch" | "fragment"}], in the order of frames."""
 
 
-@dataclass(frozen=True)
-class MatchRow:
-    """A row of the table of matches.
+def match_rows(comparison: Comparison, model: int, video_id: int) -> list[tuple[ErrorRecord, bool]]:
+    """The tracks of a video, and whether a prediction is matched to ground truth or explains it.
 
-    key: as of `ErrorRow`. type: of the prediction, "missed" where there is none. matched: the prediction matches or
-    explains the truth; else only one of the two is there, or the truth is matched to another prediction.
-    """
-
-    key: str
-    matched: bool
-    type: str
-    truth_id: int | None
-    prediction_id: int | None
-    truth_class: str | None
-    predicted_class: str | None
-    iou: float
-    score: float | None
-    share: float
-    worst: int | None
-    identity_switch: bool
-    fragmentation: bool
-    outcome: str
-
-
-def lines(comparison: Comparison, model: int, video_id: int) -> list[MatchRow]:
-    """Matches first, by falling score, then truths that were missed, then the other predictions.
-
-    Raises: ValueError for a video that is not there.
+    Matches come first, by falling score, then missed ground truth, then the other predictions.
+    Raises: ValueError for an unknown video.
     """
     t = comparison.table
-    here = np.flatnonzero((t.model == model) & (t.video == _place(comparison, video_id)))
-    of_truths = here[t.truth[here]]
-    partner = dict(zip(t.prediction_row[of_truths].tolist(), of_truths.tolist(), strict=True))
-    of_predictions = here[~t.truth[here]]
-    matched, others = [], []
-    for index in of_predictions.tolist():
-        truth = partner.get(int(t.prediction_row[index]))
-        (others if truth is None else matched).append(_line(comparison.row(index), truth is not None))
-    alone = [index for index in of_truths.tolist() if t.prediction_row[index] < 0]
-    missed = [_line(comparison.row(index), False) for index in alone]
-    return [*sorted(matched, key=_by_score), *missed, *sorted(others, key=_by_score)]
+    rows = np.flatnonzero((t.model == model) & (t.video == _video_place(comparison, video_id)))
+    of_truths, of_predictions = rows[t.truth[rows]], rows[~t.truth[rows]]
+    with_truth = np.isin(t.prediction_row[of_predictions], t.prediction_row[of_truths])
+    missed = of_truths[t.prediction_row[of_truths] < 0]
+
+    def records(rows: np.ndarray, matched: bool = False) -> list[tuple[ErrorRecord, bool]]:
+        own = sorted(map(t.record, rows.tolist()), key=lambda record: -(record.score or 0))
+        return [(record, matched) for record in own]
+
+    return [*records(of_predictions[with_truth], True), *records(missed), *records(of_predictions[~with_truth])]
 
 
-def _by_score(line: MatchRow) -> float:
-    return -(line.score or 0)
-
-
-def _line(found: ErrorRow, matched: bool) -> MatchRow:
-    return MatchRow(
-        key=found.key,
-        matched=matched,
-        type=found.type,
-        truth_id=found.truth_id,
-        prediction_id=found.prediction_id,
-        truth_class=found.truth_class,
-        predicted_class=found.predicted_class,
-        iou=found.iou,
-        score=found.score,
-        share=found.share,
-        worst=found.worst,
-        identity_switch=found.identity_switch,
-        fragmentation=found.fragmentation,
-        outcome=found.outcome,
-    )
-
-
-def _place(comparison: Comparison, video_id: int) -> int:
+def _video_place(comparison: Comparison, video_id: int) -> int:
     place = comparison.video_places.get(video_id)
     if place is None:
         raise ValueError(f"{comparison.project.name} has no video {video_id}")
@@ -99,9 +52,9 @@ def _place(comparison: Comparison, video_id: int) -> int:
 
 
 @dataclass(frozen=True)
-class Curve:
-    """IoU in every frame of the video, in [0, 1], None where neither track is there. worst, median, best: frames, None
-    where there is none. Of a track alone it is the highest with any of the other side."""
+class IouCurve:
+    """IoU in every frame of the video, in [0, 1], None where neither track is present; of a track alone the highest
+    with any of the other side. worst, median, best: frames, None where there is none."""
 
     ious: tuple[float | None, ...]
     worst: int | None
@@ -110,118 +63,84 @@ class Curve:
 
     @property
     def frames(self) -> tuple[int, ...]:
-        """Where either track is there."""
+        """Those in which either track is present."""
         return tuple(frame for frame, iou in enumerate(self.ious) if iou is not None)
 
 
-def curve(comparison: Comparison, model: int, video_id: int, truth_id: int | None, prediction_id: int | None) -> Curve:
-    """Of a pair, or of a track alone. Raises: ValueError for a video or a track that is not there."""
-    found, place = comparison.models[model], _place(comparison, video_id)
-    pairs = found.overlaps.pairs[place]
-    g = _position(found.overlaps.inputs.ground_truth.ids[pairs.ground_truth], truth_id, "annotation")
-    d = _position(found.overlaps.inputs.predictions.ids[pairs.predictions], prediction_id, "prediction")
-    ious, seen = _frame_ious(pairs, d, g)
-    length = comparison.overlaps.inputs.videos[place].length
-    return _curve(ious[:length], seen[:length], length)
+def iou_curve(
+    comparison: Comparison, model: int, video_id: int, truth_id: int | None, prediction_id: int | None
+) -> IouCurve:
+    """Of a pair, or of a track alone. Raises: ValueError for an unknown video or track."""
 
+    def position(ids: np.ndarray, id: int | None, kind: str) -> int | None:
+        positions = np.flatnonzero(ids == id)
+        if id is not None and not len(positions):
+            raise ValueError(f"this video has no {kind} {id} at this cut-off")
+        return None if id is None else int(positions[0])
 
-def _position(ids: np.ndarray, id: int | None, what: str) -> int | None:
-    if id is None:
-        return None
-    found = np.flatnonzero(ids == id)
-    if not len(found):
-        raise ValueError(f"this video has no {what} {id} at this cut-off")
-    return int(found[0])
-
-
-def _frame_ious(pairs: VideoPairs, d: int | None, g: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """IoU, float32 (T,), and bool (T,), where either is there."""
-    ious = pairs.frame_ious()
-    seen = np.zeros(ious.shape[2], bool)
-    if d is not None:
-        seen |= pairs.prediction_areas[d] > 0
-    if g is not None:
-        seen |= pairs.truth_areas[g] > 0
-    chosen = ious[slice(None) if d is None else [d]][:, slice(None) if g is None else [g]]
-    return chosen.max(axis=(0, 1), initial=0), seen
-
-
-def _curve(ious: np.ndarray, seen: np.ndarray, length: int) -> Curve:
-    values = [round(iou, 4) if there else None for iou, there in zip(ious.tolist(), seen.tolist(), strict=True)]
+    overlaps, place = comparison.models[model].overlaps, _video_place(comparison, video_id)
+    pairs, inputs = overlaps.pairs[place], overlaps.inputs
+    g = position(inputs.ground_truth.ids[pairs.ground_truth], truth_id, "annotation")
+    d = position(inputs.predictions.ids[pairs.predictions], prediction_id, "prediction")
+    length = inputs.videos[place].length
+    present, ious = (values[:length] for values in pairs.track_ious(d, g))
+    values = [round(iou, 4) if known else None for iou, known in zip(ious.tolist(), present.tolist(), strict=True)]
     values += [None] * (length - len(values))
-    frames = np.flatnonzero(seen)
+    frames = np.flatnonzero(present)
     if not len(frames):
-        return Curve(tuple(values), None, None, None)
+        return IouCurve(tuple(values), None, None, None)
     order = frames[np.argsort(ious[frames].round(6), kind="stable")].tolist()
     best = int(frames[np.argmax(ious[frames])])
-    return Curve(tuple(values), order[0], order[(len(order) - 1) // 2], best)
+    return IouCurve(tuple(values), order[0], order[(len(order) - 1) // 2], best)
 
 
-def frames_of(comparison: Comparison, index: int) -> Curve:
+def row_curve(comparison: Comparison, index: int) -> IouCurve:
     """The curve of a row of the table."""
-    found = comparison.row(index)
-    return curve(comparison, int(comparison.table.model[index]), found.video_id, found.truth_id, found.prediction_id)
-
-
-# --- marks on the lanes
-
-
-def marks(comparison: Comparison, model: int, video_id: int) -> tuple[Marks, Marks]:
-    """Of the truths and of one model's predictions, for their lanes.
-
-    On a truth: where another prediction takes over, and where it is covered again after a gap. On a prediction: where
-    it takes a truth over, and where it covers its own truth again. Raises: ValueError.
-    """
-    found = comparison.models[model]
-    pairs = found.overlaps.pairs[_place(comparison, video_id)]
-    ious = pairs.frame_ious()
-    covered, (again, again_by) = coverage(pairs, ious, found.limits.cover), resumptions(pairs, ious, found.limits.cover)
-    truths = {id: _marks(covered.switches[g], again[g]) for g, id in enumerate(_ids_t(found, pairs))}
-    predictions = {}
-    own = _own_truths(found, pairs)
-    for d, id in enumerate(_ids_p(found, pairs)):
-        taken = [
-            f for g, switches in enumerate(covered.switches) for f in switches if _takes(ious, pairs, d, g, f, found)
-        ]
-        g = own[d]
-        predictions[id] = _marks(taken, [] if g is None else again_by[d][g])
-    return _some(truths), _some(predictions)
-
-
-def _ids_t(found: ModelAnalysis, pairs: VideoPairs) -> list[int]:
-    return found.overlaps.inputs.ground_truth.ids[pairs.ground_truth].tolist()
-
-
-def _ids_p(found: ModelAnalysis, pairs: VideoPairs) -> list[int]:
-    return found.overlaps.inputs.predictions.ids[pairs.predictions].tolist()
-
-
-def _takes(ious: np.ndarray, pairs: VideoPairs, d: int, g: int, frame: int, found: ModelAnalysis) -> bool:
-    """Whether this prediction covers the truth best there, as `coverage` counts."""
-    covers = (ious[:, g, frame] >= found.limits.cover) & (pairs.common[:, g, frame] > 0)
-    return bool(covers[d]) and int(np.argmax(np.where(covers, ious[:, g, frame], -1))) == d
-
-
-def _own_truths(found: ModelAnalysis, pairs: VideoPairs) -> list[int | None]:
-    """The position of the truth that each prediction is about."""
-    columns = found.columns
-    about = dict(
-        zip(columns.predictions[~columns.truth].tolist(), columns.truths[~columns.truth].tolist(), strict=True)
+    record = comparison.table.record(index)
+    return iou_curve(
+        comparison, int(comparison.table.model[index]), record.video_id, record.truth_id, record.prediction_id
     )
+
+
+def timeline_marks(comparison: Comparison, model: int, video_id: int) -> tuple[Marks, Marks]:
+    """Marks on the timelines of the ground truth and of one model's predictions.
+
+    On ground truth: where another prediction covers it best, and where it is covered again after a gap. On a
+    prediction: where it begins to cover a track best, and where it covers its own ground truth again. Raises:
+    ValueError.
+    """
+
+    def as_marks(tracks: Sequence[tuple[int, Sequence[int], Sequence[int]]]) -> Marks:
+        result = {}
+        for id, switches, fragments in tracks:
+            found = [*((frame, "switch") for frame in switches), *((frame, "fragment") for frame in fragments)]
+            if found:
+                result[id] = [{"frame": int(frame), "kind": kind} for frame, kind in sorted(found)]
+        return result
+
+    analysis = comparison.models[model]
+    pairs, inputs = analysis.overlaps.pairs[_video_place(comparison, video_id)], analysis.overlaps.inputs
+    cover = analysis.limits.cover
+    ious = pairs.frame_ious()
+    switches, (again, again_by) = coverage(pairs, ious, cover).switches, resumptions(pairs, ious, cover)
+    begun: list[list[int]] = [[] for _ in pairs.predictions]
+    for g, frames in enumerate(switches):
+        covered, best = best_covering((ious[:, g] >= cover) & (pairs.intersection[:, g] > 0), ious[:, g])
+        for frame in frames:
+            begun[int(best[np.searchsorted(covered, frame)])].append(frame)
+    table, predicted = analysis.table, ~analysis.table.truth
+    truth_of = dict(zip(table.prediction_row[predicted].tolist(), table.truth_row[predicted].tolist(), strict=True))
     places = {row: g for g, row in enumerate(pairs.ground_truth.tolist())}
-    return [places.get(about.get(row, -1)) for row in pairs.predictions.tolist()]
+    own = [places.get(truth_of.get(row, -1)) for row in pairs.predictions.tolist()]
+    resumed = [[] if g is None else again_by[d][g] for d, g in enumerate(own)]
+    ids_t, ids_p = inputs.ground_truth.ids[pairs.ground_truth], inputs.predictions.ids[pairs.predictions]
+    return (
+        as_marks(list(zip(ids_t.tolist(), switches, again, strict=True))),
+        as_marks(list(zip(ids_p.tolist(), begun, resumed, strict=True))),
+    )
 
 
-def _marks(switches: Sequence[int], fragments: Sequence[int]) -> list[dict]:
-    found = [*((frame, "switch") for frame in switches), *((frame, "fragment") for frame in fragments)]
-    return [{"frame": int(frame), "kind": kind} for frame, kind in sorted(found)]
-
-
-def _some(found: dict[int, list[dict]]) -> dict[int, list[dict]]:
-    return {id: own for id, own in found.items() if own}
-
-
-def above(result: VideoResult, cutoff: float) -> VideoResult:
+def tracks_above(result: VideoResult, cutoff: float) -> VideoResult:
     """The tracks of at least this score."""
     return replace(result, tracks=tuple(track for track in result.tracks if track.score >= cutoff))
 
@@ -231,80 +150,69 @@ def above(result: VideoResult, cutoff: float) -> VideoResult:
 KINDS = {1: "agreed", 2: "missed", 3: "invented"}
 """Track id, and category id, of each kind of pixels -> its name."""
 COLOURS = {"agreed": (59, 174, 109), "missed": (217, 74, 112), "invented": (227, 160, 32)}
-"""RGB, told apart by colour-blind people too: their brightness differs."""
+"""RGB, distinguishable by colour-blind people too: their brightness differs."""
 
 
 def difference(
     truth: VideoResult, prediction: VideoResult, truth_id: int | None = None, prediction_id: int | None = None
 ) -> VideoResult:
-    """Pixels of both, of the truth alone, of the prediction alone: tracks 1, 2, 3 of the classes KINDS.
+    """Pixels of both, of the ground truth alone, of the prediction alone: tracks 1, 2, 3 of the classes KINDS.
 
-    truth_id, prediction_id: of one track each; None: all of that side together (crowds are left out). What is nowhere
-    there is left out. Raises: ValueError for a track that is not there, or videos of different sizes or lengths.
+    truth_id, prediction_id: of one track each; None: all of that side together (crowds are left out). Empty kinds are
+    left out. Raises: ValueError for an unknown track, or videos of different sizes or lengths.
     """
     if (truth.size_hw, truth.length) != (prediction.size_hw, prediction.length):
         raise ValueError(
             f"expected both sides of {truth.size_hw} and {truth.length} frames, got {prediction.size_hw} and "
             f"{prediction.length}"
         )
-    a, b = (
-        _together(_chosen(truth, truth_id), truth.length),
-        _together(_chosen(prediction, prediction_id), truth.length),
-    )
-    kinds = (_both(a, b), _both(a, _complements(b)), _both(b, _complements(a)))
-    tracks = [_track(id, rles) for id, rles in zip(KINDS, kinds, strict=True) if any(rles)]
+    a, b = _side_union(truth, truth_id), _side_union(prediction, prediction_id)
+    kinds = _intersect(a, b), _intersect(a, _complement(b)), _intersect(b, _complement(a))
+    tracks = []
+    for id, kind in zip(KINDS, kinds, strict=True):
+        if any(kind):
+            tracks.append(Track(id, id, 1.0, tuple(kind), masks.to_boxes_xyxy(kind), masks.areas(kind)))
     return replace(truth, categories=KINDS, tracks=tuple(tracks))
 
 
-def _chosen(result: VideoResult, id: int | None) -> list[Track]:
-    found = [track for track in result.tracks if (not track.iscrowd if id is None else track.id == id)]
-    if id is not None and not found:
+def _side_union(result: VideoResult, id: int | None) -> list[RLE | None]:
+    """The union of the chosen tracks' masks in each frame."""
+    tracks = [track for track in result.tracks if (not track.iscrowd if id is None else track.id == id)]
+    if id is not None and not tracks:
         raise ValueError(f"video {result.name!r} has no track {id}")
-    return found
+    frames = ([rle for track in tracks if (rle := track.rles[f]) is not None] for f in range(result.length))
+    return [masks.union(rles) if rles else None for rles in frames]
 
 
-def _together(tracks: Sequence[Track], length: int) -> list[RLE | None]:
-    found = []
-    for frame in range(length):
-        here = [rle for track in tracks if (rle := track.rles[frame]) is not None]
-        found.append(masks.union(here) if here else None)
-    return found
-
-
-def _both(a: Sequence[RLE | None], b: Sequence[RLE | bool | None]) -> list[RLE | None]:
+def _intersect(a: Sequence[RLE | None], b: Sequence[RLE | bool | None]) -> list[RLE | None]:
     """The common pixels in each frame; True in b: everything."""
-    found: list[RLE | None] = []
+    result: list[RLE | None] = []
     for one, other in zip(a, b, strict=True):
         if one is None or other is None or other is False:
-            found.append(None)
+            result.append(None)
         else:
-            found.append(one if isinstance(other, bool) else masks.coco.merge([one, other], intersect=True))
-    areas = masks.areas(found)
-    return [rle if area else None for rle, area in zip(found, areas.tolist(), strict=True)]
+            result.append(one if isinstance(other, bool) else masks.coco.merge([one, other], intersect=True))
+    areas = masks.areas(result)
+    return [rle if area else None for rle, area in zip(result, areas.tolist(), strict=True)]
 
 
-def _complements(rles: Sequence[RLE | None]) -> list[RLE | bool]:
+def _complement(rles: Sequence[RLE | None]) -> list[RLE | bool]:
     """Everything but the mask in each frame, on the run lengths; True where there is none."""
-    there = [rle for rle in rles if rle is not None]
-    if not there:
+
+    def complement(runs: np.ndarray) -> np.ndarray:
+        runs = runs[:-1] if runs[-1] == 0 else runs
+        return (runs[1:] if runs[0] == 0 else np.concatenate([[0], runs])).astype(np.uint32)
+
+    known = [rle for rle in rles if rle is not None]
+    if not known:
         return [True] * len(rles)
-    pixels = np.array([rle["size"][0] * rle["size"][1] for rle in there], np.int64)
-    decoded = decode_texts([rle["counts"] for rle in there], pixels)
-    parts = (decoded.lengths[start:stop].ravel() for start, stop in zip(decoded.first, decoded.first[1:], strict=False))
-    plain = [{"size": rle["size"], "counts": _flipped(runs)} for rle, runs in zip(there, parts, strict=True)]
-    height, width = there[0]["size"]
-    made = iter(masks.coco.frPyObjects(plain, height, width))
-    return [True if rle is None else next(made) for rle in rles]
-
-
-def _flipped(runs: np.ndarray) -> np.ndarray:
-    """Run lengths of the complement, uint32: foreground first, so that a leading 0 goes or comes."""
-    runs = runs[:-1] if runs[-1] == 0 else runs
-    return (runs[1:] if runs[0] == 0 else np.concatenate([[0], runs])).astype(np.uint32)
-
-
-def _track(id: int, rles: list[RLE | None]) -> Track:
-    return Track(id, id, 1.0, tuple(rles), masks.to_boxes_xyxy(rles), masks.areas(rles))
+    pixels = np.array([rle["size"][0] * rle["size"][1] for rle in known], np.int64)
+    decoded = decode_texts([rle["counts"] for rle in known], pixels)
+    runs = (decoded.lengths[start:stop].ravel() for start, stop in zip(decoded.first, decoded.first[1:], strict=False))
+    plain = [{"size": rle["size"], "counts": complement(own)} for rle, own in zip(known, runs, strict=True)]
+    height, width = known[0]["size"]
+    complements = iter(masks.coco.frPyObjects(plain, height, width))
+    return [True if rle is None else next(complements) for rle in rles]
 
 
 # --- the list of videos

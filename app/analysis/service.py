@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import fields
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -38,7 +37,7 @@ from tevit.download import home
 from tevit.evaluation.api import accumulate
 from tevit.evaluation.bootstrap import draw_weights, resample
 from tevit.evaluation.cache import pack, unpack
-from tevit.evaluation.error_table import Columns, columns, geometry
+from tevit.evaluation.error_table import STORED_COLUMNS, build_table, table_of, track_geometry
 from tevit.evaluation.errors import Limits, find_costs
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.oracle import find_gaps
@@ -99,7 +98,7 @@ def _arrays(overlaps: Overlaps, report: StageCallback) -> dict[str, np.ndarray]:
     report("kinds of errors", 2, _STEPS)
     limits = Limits()
     costs = find_costs(overlaps, limits)
-    table = columns(overlaps, costs, geometry(overlaps, limits.cover))
+    table = build_table(overlaps, costs, track_geometry(overlaps, limits.cover))
     report("tracking, classes, masks", 3, _STEPS)
     gaps = find_gaps(overlaps)
     report("by length and by video", 4, _STEPS)
@@ -109,7 +108,7 @@ def _arrays(overlaps: Overlaps, report: StageCallback) -> dict[str, np.ndarray]:
         per_class={id: dict(figures) for id, figures in evaluation.per_class.items()},
         ap=costs.ap,
         dap=dict(costs.dap),
-        mended=costs.mended,
+        mended=costs.oracle_ap,
         gap=gaps.whole,
         gaps_by_length=dict(gaps.by_length),
         gaps_by_instances=dict(gaps.by_instances),
@@ -124,7 +123,7 @@ def _arrays(overlaps: Overlaps, report: StageCallback) -> dict[str, np.ndarray]:
         "summary": np.frombuffer(msgspec.json.encode(summary), np.uint8),
         "precision": evaluation.curves.precision[..., 2],
         **{f"samples.{name}": values for name, values in samples.items()},
-        **{f"columns.{field.name}": getattr(table, field.name) for field in fields(Columns)},
+        **{f"errors.{name}": getattr(table, name) for name in STORED_COLUMNS},
         **{f"overlaps.{name}": array for name, array in pack(overlaps).items()},
     }
 
@@ -141,8 +140,9 @@ def load(path: str | os.PathLike) -> StoredEvaluation:
         summary = msgspec.json.decode(arrays["summary"].tobytes(), type=EvaluationSummary)
         if summary.format != FORMAT:
             raise ValueError(f"expected format {FORMAT}, got {summary.format}")
-        columns = Columns(**part("columns."))
-        return StoredEvaluation(summary, unpack(part("overlaps.")), columns, arrays["precision"], part("samples."))
+        overlaps = unpack(part("overlaps."))
+        table = table_of(overlaps, part("errors."), Limits().cover)
+        return StoredEvaluation(summary, overlaps, table, arrays["precision"], part("samples."))
     except OSError:
         raise
     except Exception as error:  # a file cut short fails in many ways

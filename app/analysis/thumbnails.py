@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cachetools import LRUCache
 
 from app.analysis.comparison import Comparison
-from app.analysis.matches import COLOURS, difference, frames_of
+from app.analysis.matches import COLOURS, difference, row_curve, tracks_above
 from app.player.component import FrameSource
 from app.player.proxy import dataset_frames
 from app.projects.project import Project
@@ -56,7 +56,7 @@ class ThumbnailCache:
 
         Raises: IndexError for a frame that is not there; ValueError, OSError where files cannot be read.
         """
-        found, project = comparison.row(index), comparison.project
+        found, project = comparison.table.record(index), comparison.project
         sides = found.truth_id, found.prediction_id
         return self.cut(project, project.model_index(found.model), found.video_id, sides, frame)
 
@@ -98,7 +98,7 @@ class ThumbnailCache:
 
 def filmstrip_frames(comparison: Comparison, index: int, most: int = FRAMES) -> list[Thumbnail]:
     """Which frames tell a row's story: worst, median and best, and some between, in the order of time."""
-    found = frames_of(comparison, index)
+    found = row_curve(comparison, index)
     named = {found.best: "best", found.median: "median", found.worst: "worst"}
     named.pop(None, None)
     frames = [frame for frame in named if frame is not None]
@@ -171,7 +171,5 @@ def _painted(picture: "np.ndarray", sides: Sequence[RLE | None], size_hw: tuple[
 
 def differences(project: Project, model: int, video_id: int, cutoff: float = 0.0) -> VideoResult | None:
     """The difference of a whole video, see `app.analysis.matches`; None without ground truth. Raises: ValueError."""
-    from app.analysis.matches import above
-
     truth = project.ground_truth(video_id)
-    return None if truth is None else difference(truth, above(project.predictions(model, video_id), cutoff))
+    return None if truth is None else difference(truth, tracks_above(project.predictions(model, video_id), cutoff))

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
-from app.analysis.comparison import Comparison, ErrorRow
+from app.analysis.comparison import Comparison
 from app.analysis.filter import Filter, select
 from app.analysis.service import EvaluationService
 from app.projects.opening import bundled
@@ -20,6 +20,7 @@ from tests.browser.fake_studio import LATE
 from tests.browser.test_compare import chosen, lane, matches, player
 from tests.browser.watched import watched
 from tevit.cli.main import main
+from tevit.evaluation.error_table import ErrorRecord
 
 pytestmark = pytest.mark.browser
 
@@ -194,7 +195,7 @@ def test_the_whole_walk_and_its_links_in_another_browser(page: Page, users: USER
     page.keyboard.press("k")
     expect(rows(page).nth(1)).to_be_focused()
     expect(rows(page).nth(1)).to_have_attribute("aria-current", "true")
-    shown = comparison.row(int(listed.rows[1]))
+    shown = comparison.table.record(int(listed.rows[1]))
     page.keyboard.press("Enter")
     expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
     in_compare(page, shown)
@@ -213,10 +214,10 @@ def test_the_whole_walk_and_its_links_in_another_browser(page: Page, users: USER
         expect(bar(other, "types", f"missed, {B}")).to_have_attribute("aria-pressed", "true")
 
 
-def in_compare(page: Page, shown: ErrorRow) -> None:
+def in_compare(page: Page, shown: ErrorRecord) -> None:
     """The error's pair is selected, at its worst frame."""
     expect(matches(page).first).to_be_visible(timeout=60_000)
-    expect(player(page)).to_have_attribute("data-frame", str(shown.worst))
+    expect(player(page)).to_have_attribute("data-frame", str(shown.worst_frame))
     expect(lane(page, "Ground truth", f"{shown.truth_id} {shown.truth_class}")).to_have_attribute(
         "aria-pressed", "true"
     )

@@ -1,7 +1,6 @@
 """`tevit errors`: what kinds of errors a model makes, what each costs, and a report of them."""
 
 import argparse
-import csv
 import json
 import sys
 from collections import Counter
@@ -9,11 +8,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tevit.cli.evaluate import Patient, processes
+from tevit.cli.evaluate import DelayedProgress, layout, processes
 
 if TYPE_CHECKING:
     from tevit.evaluation import Evaluation
-    from tevit.evaluation.error_table import ErrorRecord, Errors
+    from tevit.evaluation.error_table import Errors
     from tevit.evaluation.oracle import Gaps
 
 DESCRIPTION = """\
@@ -47,20 +46,19 @@ def register(commands) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Always 0: what cannot be evaluated is an error."""
+    """Returns 0; errors are raised."""
     from tevit.evaluation.api import accumulate
-    from tevit.evaluation.error_table import find_errors
+    from tevit.evaluation.error_table import analyse_errors
     from tevit.evaluation.errors import Limits
     from tevit.evaluation.inputs import read_inputs
     from tevit.evaluation.oracle import find_gaps
     from tevit.evaluation.overlaps import compute_overlaps
 
     limits = Limits(positive=args.positive, background=args.background)
-    with Patient() as progress:
-        measured = compute_overlaps(
-            read_inputs(args.gt, args.results), progress=progress, all_pairs=True, processes=processes()
-        )
-    evaluation, errors, gaps = accumulate(measured), find_errors(measured, limits), find_gaps(measured)
+    with DelayedProgress() as progress:
+        inputs = read_inputs(args.gt, args.results)
+        overlaps = compute_overlaps(inputs, progress=progress, all_pairs=True, processes=processes())
+    evaluation, errors, gaps = accumulate(overlaps), analyse_errors(overlaps, limits), find_gaps(overlaps)
     for warning in evaluation.warnings:
         print(f"tevit: {args.results}: {warning}", file=sys.stderr)
     summary = _summary(evaluation, errors, gaps)
@@ -78,10 +76,10 @@ def _summary(evaluation: "Evaluation", errors: "Errors", gaps: "Gaps") -> dict:
         "limits": asdict(errors.limits),
         "ap": errors.ap,
         "dap": dict(errors.dap),
-        "mended": errors.mended,
-        "counts": {f"{kind}s": dict(sorted(found.items())) for kind, found in counts.items()},
-        "identity_switches": sum(r.identity_switch for r in errors.records if r.kind == "truth"),
-        "fragmentations": sum(r.fragmentation for r in errors.records if r.kind == "truth"),
+        "mended": errors.oracle_ap,
+        "counts": {f"{kind}s": dict(sorted(own.items())) for kind, own in counts.items()},
+        "identity_switches": sum(r.identity_switch for r in errors.records if r.truth),
+        "fragmentations": sum(r.fragmentation for r in errors.records if r.truth),
         "gaps": {
             "all": asdict(gaps.whole),
             "by_length": {name: asdict(gap) for name, gap in gaps.by_length.items()},
@@ -95,42 +93,37 @@ def _write(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors",
     from tevit.io.files import atomic
 
     with atomic(args.out / "errors.json") as path:
-        content = {
-            "gt": str(args.gt),
-            "results": str(args.results),
-            **summary,
-            "records": list(map(asdict, errors.records)),
-        }
+        sources = {"gt": str(args.gt), "results": str(args.results)}
+        content = {**sources, **summary, "records": errors.table.to_json()}
         path.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
     with atomic(args.out / "errors.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(_COLUMNS)
-        writer.writerows(_row(evaluation, record) for record in errors.records)
+        errors.table.write_csv(file)
     write_report(args.out / "report.html", f"Errors of {args.results.name}", evaluation, errors, gaps)
 
 
-_COLUMNS = (
-    "kind", "type", "video_id", "video", "truth_id", "prediction_id", "truth_class", "class", "score", "iou", "share",
-    "identity_switch", "fragmentation", "first_frame", "last_frame", "frames", "worst_frame",
-)  # fmt: skip
-
-
-def _row(evaluation: "Evaluation", record: "ErrorRecord") -> list:
-    names = {video.id: video.name for video in evaluation.overlaps.inputs.videos}
-    frames = record.frames
-    classes = [id and evaluation.names.get(id, id) for id in (record.truth_category_id, record.category_id)]
-    return [
-        record.kind, record.type, record.video_id, names[record.video_id], record.truth_id, record.prediction_id,
-        *classes, record.score, round(record.iou, 6), round(record.share, 9), int(record.identity_switch),
-        int(record.fragmentation), *((frames[0], frames[-1]) if frames else (None, None)), len(frames),
-        record.worst_frame,
-    ]  # fmt: skip
-
-
 def _text(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors", gaps: "Gaps") -> str:
-    from tevit.evaluation import tables
+    from tevit.evaluation.curves import NOTHING, percent
+    from tevit.evaluation.errors import TYPES
 
-    said = [f"{args.results}: {tables.heading(evaluation)}", tables.error_types(errors), tables.gaps(gaps)]
+    metric, counts = f"AP{round(100 * errors.limits.positive)}", Counter(r.type for r in errors.records)
+    rows = [[type, str(counts[type]), errors.gain(type)] for type in TYPES]
+    truths = [record for record in errors.records if record.truth]
+    of_truths = Counter(record.type for record in truths)
+    parts = {"all": gaps.whole, **gaps.by_length, **{f"objects: {k}": gap for k, gap in gaps.by_instances.items()}}
+    gap_rows = []
+    for name, gap in parts.items():
+        gains = [f"{100 * value:+.1f}" for value in (gap.tracking, gap.classification, gap.masks)]
+        if gap.truths or name == "all":
+            gap_rows.append([name, str(gap.truths), *([percent(gap.ap), *gains] if gap.truths else [NOTHING] * 4)])
+    paragraphs = [
+        f"{args.results}: {evaluation.heading}",
+        layout([f"{metric} {percent(errors.ap)}", "count", f"d{metric}"], rows),
+        f"{of_truths['correct']} truths found, {of_truths['explained']} explained by an error, "
+        f"{of_truths['missed']} missed\n"
+        f"{sum(r.identity_switch for r in truths)} truths with an identity switch, "
+        f"{sum(r.fragmentation for r in truths)} with a gap",
+        layout(["", "tracks", "AP", "tracking", "classes", "masks, misses"], gap_rows),
+    ]
     if args.out:
-        said.append(f"Written: {args.out / 'report.html'}, errors.json, errors.csv")
-    return "\n\n".join(said)
+        paragraphs.append(f"Written: {args.out / 'report.html'}, errors.json, errors.csv")
+    return "\n\n".join(paragraphs)

@@ -4,12 +4,15 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from tevit.evaluation import Evaluation
-    from tevit.evaluation.bootstrap import Samples
+    from tevit.evaluation.bootstrap import Interval, Samples
+    from tevit.evaluation.curves import BreakdownRow
     from tevit.progress import Progress
 
 DESCRIPTION = """\
@@ -19,7 +22,22 @@ Evaluate any model's results.json (or its submission zip) as the official evalua
   tevit evaluate valid.json results.json --per-class --json     the same for a program, in [0, 1], -1: no ground truth
   tevit evaluate valid.json a.json b.json --bootstrap 1000      two models: is one better, or is it chance?
 """
-_PATIENCE = 2.0
+MEANINGS = {
+    "AP": "mean over IoU 0.50 to 0.95",
+    "AP50": "at IoU 0.50",
+    "AP75": "at IoU 0.75",
+    "APs": "tracks below 128² pixels",
+    "APm": "128² to 256²",
+    "APl": "above 256²",
+    "AR1": "recall, 1 prediction a video and class",
+    "AR10": "recall, 10 predictions",
+    "AR100": "recall, 100 predictions",
+    "ARs": "recall, tracks below 128² pixels",
+    "ARm": "recall, 128² to 256²",
+    "ARl": "recall, above 256²",
+}
+CLASS_COLUMNS = ("AP", "AP50", "AP75", "AR1", "AR10")
+_BAR_AFTER = 2.0  # seconds
 
 
 def register(commands) -> None:
@@ -51,46 +69,49 @@ def _samples(text: str) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Always 0: what cannot be evaluated is an error."""
+    """Returns 0; errors are raised."""
     from tevit.evaluation import evaluate
     from tevit.io.ytvis import open_dataset
 
     dataset = open_dataset(args.gt)
-    with Patient() as progress:
-        found = [
+    with DelayedProgress() as progress:
+        evaluations = [
             evaluate(dataset, path, agnostic=args.agnostic, progress=progress, processes=processes())
             for path in args.results
         ]
-        samples = _bootstrap(found, args, progress) if args.bootstrap else []
-    for path, evaluation in zip(args.results, found, strict=True):
+        samples: list[Samples] = []
+        if args.bootstrap:
+            from tevit.evaluation.bootstrap import draw_weights, resample
+
+            # The same samples of videos for every model, so that differences are paired.
+            weights = draw_weights(len(evaluations[0].overlaps.inputs.videos), args.bootstrap, args.seed)
+            samples = [resample(e.overlaps, e.matches, weights, progress) for e in evaluations]
+    for path, evaluation in zip(args.results, evaluations, strict=True):
         for warning in evaluation.warnings:
             print(f"tevit: {path}: {warning}", file=sys.stderr)
-    if args.json:
-        print(_as_json(args, found, samples))
-    else:
-        _print(args, found, samples)
+    print(_as_json(args, evaluations, samples) if args.json else _as_text(args, evaluations, samples))
     return 0
 
 
 def processes() -> int:
-    """How many to share the work among: more than four save nothing that a person would notice."""
+    """How many processes share the work: more than four save no noticeable time."""
     from tevit.evaluation.parallel import usable_cores
 
     return min(4, usable_cores())
 
 
-class Patient:
-    """A progress bar that shows only once the work has taken long; importing it takes a while, too."""
+class DelayedProgress:
+    """A progress bar that is shown only if the work takes long; importing it takes a while, too."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._bar: Progress | None = None
 
-    def __enter__(self) -> "Patient":
+    def __enter__(self) -> "DelayedProgress":
         return self
 
     def __call__(self, stage: str, done: int, total: int | None) -> None:
-        if self._bar is None and time.monotonic() - self._started > _PATIENCE:
+        if self._bar is None and time.monotonic() - self._started > _BAR_AFTER:
             from tevit.progress import TerminalProgress
 
             self._bar = self._close = TerminalProgress(unit="step")
@@ -102,95 +123,70 @@ class Patient:
             self._close.__exit__(*exc)
 
 
-def _bootstrap(found: "list[Evaluation]", args: argparse.Namespace, progress: "Progress") -> "list[Samples]":
-    """The same samples of videos for every model, so that differences are paired."""
-    from tevit.evaluation.bootstrap import draw_weights, resample
-
-    weights = draw_weights(len(found[0].overlaps.inputs.videos), args.bootstrap, args.seed)
-    return [resample(evaluation.overlaps, evaluation.matches, weights, progress) for evaluation in found]
-
-
-def _as_json(args: argparse.Namespace, found: "list[Evaluation]", samples: "list[Samples]") -> str:
-    objects = [_object(args, evaluation) for evaluation in found]
-    for item, path in zip(objects, args.results if len(objects) > 1 else (), strict=False):
-        item["file"] = str(path)
-    for item, extra in zip(objects, _spreads_as_json(args, found, samples) if samples else (), strict=False):
-        item["bootstrap"] = extra
-    return json.dumps(objects if len(objects) > 1 else objects[0], ensure_ascii=False)
+# --- JSON
 
 
 def as_object(evaluation: "Evaluation") -> dict:
     """What `--json` prints without further options: the twelve figures, and five for every class id (as text)."""
-    columns = ("AP", "AP50", "AP75", "AR1", "AR10")
     item: dict = dict(evaluation.figures)
     item["per_class"] = {
-        str(id): {"name": name, **{column: evaluation.per_class[id][column] for column in columns}}
+        str(id): {"name": name, **{column: evaluation.per_class[id][column] for column in CLASS_COLUMNS}}
         for id, name in evaluation.names.items()
     }
     return item
 
 
-def _object(args: argparse.Namespace, evaluation: "Evaluation") -> dict:
-    from dataclasses import asdict
-
-    item = as_object(evaluation)
-    parts = {"size": evaluation.by_size, "length": evaluation.by_length, "video": evaluation.by_video}
-    for what, ask in parts.items():
-        if getattr(args, f"per_{what}"):
-            item[f"per_{what}"] = {str(name): asdict(part) for name, part in ask().items()}
-    return item
-
-
-def _spreads_as_json(args: argparse.Namespace, found: "list[Evaluation]", samples: "list[Samples]") -> list[dict]:
-    from dataclasses import asdict
-
-    from tevit.evaluation.bootstrap import differences, intervals
-
+def _as_json(args: argparse.Namespace, evaluations: "list[Evaluation]", samples: "list[Samples]") -> str:
     items = []
-    for evaluation, own in zip(found, samples, strict=False):
-        spread = intervals(evaluation.figures, own)
-        item: dict = {"samples": args.bootstrap, "seed": args.seed}
-        item["intervals"] = {name: found and [found.low, found.high] for name, found in spread.items()}
-        if items:
-            more = differences(evaluation.figures, own, found[0].figures, samples[0])
-            item["difference_to_first"] = {name: spread and asdict(spread) for name, spread in more.items()}
+    for place, evaluation in enumerate(evaluations):
+        item = as_object(evaluation)
+        parts = {"size": evaluation.by_size, "length": evaluation.by_length, "video": evaluation.by_video}
+        for name, breakdown in parts.items():
+            if getattr(args, f"per_{name}"):
+                item[f"per_{name}"] = {str(part): asdict(row) for part, row in breakdown().items()}
+        if len(evaluations) > 1:
+            item["file"] = str(args.results[place])
+        if samples:
+            from tevit.evaluation.bootstrap import differences, intervals
+
+            spreads = intervals(evaluation.figures, samples[place])
+            bootstrap: dict = {"samples": args.bootstrap, "seed": args.seed}
+            bootstrap["intervals"] = {name: spread and [spread.low, spread.high] for name, spread in spreads.items()}
+            if place:
+                more = differences(evaluation.figures, samples[place], evaluations[0].figures, samples[0])
+                bootstrap["difference_to_first"] = {name: spread and asdict(spread) for name, spread in more.items()}
+            item["bootstrap"] = bootstrap
         items.append(item)
-    return items
+    return json.dumps(items if len(items) > 1 else items[0], ensure_ascii=False)
 
 
-def _print(args: argparse.Namespace, found: "list[Evaluation]", samples: "list[Samples]") -> None:
-    from tevit.evaluation import tables
+# --- tables
+
+
+def _as_text(args: argparse.Namespace, evaluations: "list[Evaluation]", samples: "list[Samples]") -> str:
     from tevit.evaluation.bootstrap import differences, intervals
 
     names = _short_names(args.results)
-    spreads = [intervals(evaluation.figures, own) for evaluation, own in zip(found, samples, strict=False)]
-    print(f"{args.gt}: {tables.heading(found[0])}\n\n{tables.figures(names, found, spreads)}")
-    if len(found) > 1 and samples:
-        base = found[0].figures
-        values = [{name: value - base[name] for name, value in other.figures.items()} for other in found[1:]]
-        more = [differences(e.figures, own, base, samples[0]) for e, own in zip(found[1:], samples[1:], strict=True)]
-        print(f"\nMore than {names[0]}:\n\n{tables.differences(names[1:], more, values)}")
-    for name, evaluation in zip(names, found, strict=True):
-        _print_parts(args, f"\n{name}" if len(found) > 1 else "", evaluation)
-
-
-def _print_parts(args: argparse.Namespace, title: str, evaluation: "Evaluation") -> None:
-    from tevit.evaluation import tables
-
-    asked = {
-        "class": lambda: tables.per_class(evaluation),
-        "size": lambda: tables.parts("mean area", evaluation.by_size()),
-        "length": lambda: tables.parts("track length", evaluation.by_length()),
-        "video": lambda: tables.parts("video", _with_names(evaluation)),
-    }
-    for what, table in asked.items():
-        if getattr(args, f"per_{what}"):
-            print(f"{title}\n{table()}")
-
-
-def _with_names(evaluation: "Evaluation") -> dict:
-    names = {video.id: video.name for video in evaluation.overlaps.inputs.videos}
-    return {f"{id:>4} {names[id]}": part for id, part in evaluation.by_video().items()}
+    spreads = [intervals(e.figures, own) for e, own in zip(evaluations, samples, strict=False)]
+    lines = [f"{args.gt}: {evaluations[0].heading}\n\n{_figures_table(names, evaluations, spreads)}"]
+    if len(evaluations) > 1 and samples:
+        base, others = evaluations[0].figures, list(zip(evaluations[1:], samples[1:], strict=True))
+        more = [(e.figures, differences(e.figures, own, base, samples[0])) for e, own in others]
+        rows = [[name, *(_difference(f[name] - base[name], spread[name]) for f, spread in more)] for name in MEANINGS]
+        lines.append(f"\nMore than {names[0]}:\n\n{layout(['difference', *names[1:]], rows)}")
+    for name, evaluation in zip(names, evaluations, strict=True):
+        title = f"\n{name}" if len(evaluations) > 1 else ""
+        videos = {video.id: video.name for video in evaluation.overlaps.inputs.videos}
+        tables = {
+            "class": lambda e=evaluation: _class_table(e),
+            "size": lambda e=evaluation: _part_table("mean area", e.by_size()),
+            "length": lambda e=evaluation: _part_table("track length", e.by_length()),
+            "video": lambda e=evaluation, videos=videos: _part_table(
+                "video", {f"{id:>4} {videos[id]}": part for id, part in e.by_video().items()}
+            ),
+        }
+        lines += [f"{title}\n{table()}" for what, table in tables.items() if getattr(args, f"per_{what}")]
+    return "\n".join(lines)
 
 
 def _short_names(paths: list[Path]) -> list[str]:
@@ -200,3 +196,62 @@ def _short_names(paths: list[Path]) -> list[str]:
         if len(set(names)) == len(names):
             return names
     return [str(path) for path in paths]
+
+
+def layout(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table of aligned columns: the first to the left, the others to the right, a rule below the header."""
+    widths = [max(len(row[i]) for row in [header, *rows]) for i in range(len(header))]
+
+    def line(cells: Sequence[str]) -> str:
+        others = (cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True))
+        return "  ".join([cells[0].ljust(widths[0]), *others]).rstrip()
+
+    return "\n".join([line(header), "─" * (sum(widths) + 2 * (len(widths) - 1)), *map(line, rows)])
+
+
+def _figures_table(
+    names: Sequence[str], evaluations: "Sequence[Evaluation]", spreads: "Sequence[Mapping[str, Interval | None]]"
+) -> str:
+    """The twelve figures, a column a model. spreads: of each model, or empty."""
+    from tevit.evaluation.curves import percent
+
+    rows = []
+    for name, meaning in MEANINGS.items():
+        cells = [percent(evaluation.figures[name]) for evaluation in evaluations]
+        for place, spread in enumerate(spreads):
+            own = spread[name]
+            cells[place] += f"  [{100 * own.low:.1f}, {100 * own.high:.1f}]" if own else ""
+        rows.append([name, *cells, f"  {meaning}".ljust(42)])
+    return layout(["", *names, ""], rows)
+
+
+def _difference(value: float, spread: "Interval | None") -> str:
+    from tevit.evaluation.curves import NOTHING
+
+    if spread is None:
+        return NOTHING
+    verdict = "better" if spread.low > 0 else "worse" if spread.high < 0 else "undecided"
+    return f"{100 * value:+.1f}  [{100 * spread.low:+.1f}, {100 * spread.high:+.1f}]  {verdict:9}"
+
+
+def _class_table(evaluation: "Evaluation") -> str:
+    truths = evaluation.overlaps.inputs.ground_truth
+    kinds = truths.categories[~truths.crowd] * (not evaluation.overlaps.agnostic)
+    rows = [
+        [f"{id:>4} {name}", *_cells(int((kinds == k).sum()), [evaluation.per_class[id][c] for c in CLASS_COLUMNS])]
+        for k, (id, name) in enumerate(evaluation.names.items())
+    ]
+    return layout(["class", "tracks", *CLASS_COLUMNS], rows)
+
+
+def _part_table(title: str, parts: "Mapping[str, BreakdownRow]") -> str:
+    columns = [field.name for field in fields(next(iter(parts.values())))][1:] if parts else []
+    rows = [[name, *_cells(part.truths, [getattr(part, c) for c in columns])] for name, part in parts.items()]
+    return layout([title, "tracks", *columns], rows)
+
+
+def _cells(tracks: int, values: Sequence[float]) -> list[str]:
+    """The number of tracks and the figures in percent; without tracks the words once."""
+    from tevit.evaluation.curves import NOTHING, percent
+
+    return [str(tracks), *map(percent, values)] if tracks else ["0", *[""] * (len(values) - 1), NOTHING]

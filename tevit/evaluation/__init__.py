@@ -1,5 +1,6 @@
-"""How good predictions are, by the official metric, and what kinds of errors they make."""
+"""The official metric of YouTube-VIS, exact to rounding, and the errors behind it: figures by class, size, length and
+video, bootstrap intervals, error types and what each costs in AP, oracles, charts and an HTML report."""
 
-from tevit.evaluation.api import Evaluation, evaluate
+from tevit.evaluation.api import Evaluation, evaluate, find_errors
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "evaluate", "find_errors"]

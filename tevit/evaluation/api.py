@@ -1,4 +1,4 @@
-"""The official metric of YouTube-VIS for one set of predictions: `evaluate` is where to begin."""
+"""The official metric of YouTube-VIS for one set of predictions, and its errors: `evaluate` and `find_errors`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +18,9 @@ from tevit.evaluation.curves import (
     curves,
     figure,
 )
-from tevit.evaluation.inputs import Found, Source, read_inputs
+from tevit.evaluation.error_table import Errors, analyse_errors
+from tevit.evaluation.errors import Limits
+from tevit.evaluation.inputs import GroundTruth, Predictions, read_inputs
 from tevit.evaluation.matching import Matches, match_all
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps, frame_ious
 
@@ -28,10 +30,12 @@ if TYPE_CHECKING:  # it imports a progress bar, which takes a while
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """figures: AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl, in [0, 1]; -1 means that there is no
-    ground truth to measure by. per_class: category id -> the same twelve. names: category id -> name; one entry,
-    -1 -> "all", where classes were pooled. curves: the arrays behind. warnings: what did not count, a sentence each.
-    measured, outcome: what further questions start from."""
+    """The figures of one model.
+
+    figures: AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl, in [0, 1]; -1: no ground truth. per_class:
+    category id -> the same twelve. names: category id -> name; one entry, -1 -> "all", where classes were pooled.
+    warnings: what did not count, a sentence each.
+    """
 
     figures: Mapping[str, float]
     per_class: Mapping[int, Mapping[str, float]]
@@ -41,16 +45,23 @@ class Evaluation:
     matches: Matches
     warnings: tuple[str, ...]
 
+    @property
+    def heading(self) -> str:
+        """The numbers of videos, classes and tracks, in words."""
+        inputs, crowd = self.overlaps.inputs, int(self.overlaps.inputs.ground_truth.crowd.sum())
+        tracks = f"{len(inputs.ground_truth.ids) - crowd} tracks" + (f" and {crowd} crowds" if crowd else "")
+        return f"{len(inputs.videos)} videos, {len(inputs.categories)} classes, {tracks}"
+
     def by_size(self) -> Mapping[str, BreakdownRow]:
         """Figures of small, medium and large tracks, by mean area."""
         return by_size(self.overlaps)
 
     def by_length(self) -> Mapping[str, BreakdownRow]:
-        """Figures of short, middle and long tracks, by the frames in which they are there."""
+        """Figures of short, medium and long tracks, by the frames in which they are present."""
         return by_length(self.overlaps)
 
     def by_video(self) -> Mapping[int, BreakdownRow]:
-        """Video id -> figures, each video taken as if it were the whole data set."""
+        """Video id -> figures of each video as if it were the whole data set."""
         return by_video(self.overlaps, self.matches)
 
     def frame_ious(self, prediction_id: int, truth_id: int) -> np.ndarray:
@@ -63,30 +74,52 @@ class Evaluation:
 
 
 def evaluate(
-    gt: Source, results: Found, *, agnostic: bool = False, progress: "Progress | None" = None, processes: int = 1
+    gt: GroundTruth,
+    results: Predictions,
+    *,
+    agnostic: bool = False,
+    progress: "Progress | None" = None,
+    processes: int = 1,
 ) -> Evaluation:
     """Evaluate predictions as the official evaluator of YouTube-VIS does.
 
-    gt, results: paths, opened files or VideoResults. agnostic: take all classes for one. processes: share the work
-    among so many, in a program that has no threads.
+    gt, results: paths, opened files or VideoResults. agnostic: pool all classes. processes: share the work among so
+    many, in a program that has no threads.
     Raises: OSError or ValueError where something cannot be read or does not fit together.
     """
     return accumulate(compute_overlaps(read_inputs(gt, results), agnostic, progress, processes=processes))
 
 
-def accumulate(measured: Overlaps) -> Evaluation:
-    """The figures of what has been measured."""
-    inputs = measured.inputs
-    names = {-1: "all"} if measured.agnostic else inputs.categories
-    question = by_area(inputs)
-    outcome = match_all(measured.groups, inputs.ground_truth, inputs.predictions, question)
-    found = curves(outcome, count_positives(inputs, question, measured.agnostic))
+def find_errors(
+    gt: GroundTruth,
+    results: Predictions,
+    *,
+    limits: Limits | None = None,
+    progress: "Progress | None" = None,
+    processes: int = 1,
+) -> Errors:
+    """The error type of every prediction and of missed ground truth, and the AP that each type costs.
+
+    gt, results, progress, processes: see `evaluate`. limits: IoU limits of the types.
+    Raises: OSError or ValueError where something cannot be read or does not fit together.
+    """
+    inputs = read_inputs(gt, results)
+    return analyse_errors(compute_overlaps(inputs, progress=progress, all_pairs=True, processes=processes), limits)
+
+
+def accumulate(overlaps: Overlaps) -> Evaluation:
+    """The figures of a data set whose overlaps are known."""
+    inputs = overlaps.inputs
+    names = {-1: "all"} if overlaps.agnostic else inputs.categories
+    ignore = by_area(inputs)
+    matches = match_all(overlaps.groups, inputs.ground_truth, inputs.predictions, ignore)
+    arrays = curves(matches, count_positives(inputs, ignore, overlaps.agnostic))
     return Evaluation(
-        figures={name: figure(found, name) for name in FIGURES},
-        per_class={id: {name: figure(found, name, k) for name in FIGURES} for k, id in enumerate(names)},
+        figures={name: figure(arrays, name) for name in FIGURES},
+        per_class={id: {name: figure(arrays, name, k) for name in FIGURES} for k, id in enumerate(names)},
         names=names,
-        curves=found,
-        overlaps=measured,
-        matches=outcome,
-        warnings=measured.warnings,
+        curves=arrays,
+        overlaps=overlaps,
+        matches=matches,
+        warnings=overlaps.warnings,
     )

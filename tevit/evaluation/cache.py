@@ -1,4 +1,4 @@
-"""What was measured as plain arrays, to be kept in a file and taken up again without reading a mask."""
+"""Overlaps as plain arrays, to be stored in a file and loaded again without reading a mask."""
 
 from collections.abc import Mapping, Sequence
 from typing import NoReturn
@@ -10,8 +10,10 @@ from tevit.evaluation.inputs import EvaluatedVideo, Inputs, LeftOutTrack, Tracks
 from tevit.evaluation.matching import VideoClassPairs
 from tevit.evaluation.overlaps import Overlaps, VideoPairs
 
-Arrays = Mapping[str, np.ndarray]
+_SIDES = ("ground_truth", "predictions")
 _COLUMNS = ("ids", "videos", "categories", "scores", "areas", "crowd")
+_GROUP_ARRAYS = (*_SIDES, "ious")
+_PAIR_ARRAYS = (*_SIDES, "intersection", "union", "ground_truth_areas", "prediction_areas")
 
 
 class _Head(msgspec.Struct):
@@ -21,83 +23,73 @@ class _Head(msgspec.Struct):
     input_warnings: list[str]
     warnings: list[str]
     agnostic: bool
-    truths: str
-    predictions: str
+    labels: list[str]
 
 
-def pack(measured: Overlaps) -> dict[str, np.ndarray]:
-    """Everything but the way to the masks, as arrays of numbers; "head": uint8, JSON."""
-    inputs = measured.inputs
+def pack(overlaps: Overlaps) -> dict[str, np.ndarray]:
+    """Everything but the access to the masks, as arrays of numbers; "head": uint8, JSON."""
+
+    def joined(items: Sequence[VideoClassPairs] | Sequence[VideoPairs], name: str, dtype: type) -> np.ndarray:
+        return np.concatenate([np.zeros(0, dtype), *(getattr(item, name).ravel() for item in items)])
+
+    inputs, groups, pairs = overlaps.inputs, overlaps.groups, overlaps.pairs
     head = _Head(
         videos=inputs.videos,
         categories=inputs.categories,
         left_out=list(inputs.left_out),
         input_warnings=list(inputs.warnings),
-        warnings=list(measured.warnings),
-        agnostic=measured.agnostic,
-        truths=inputs.ground_truth.what,
-        predictions=inputs.predictions.what,
+        warnings=list(overlaps.warnings),
+        agnostic=overlaps.agnostic,
+        labels=[inputs.ground_truth.label, inputs.predictions.label],
     )
-    tables = {"truths": inputs.ground_truth, "predictions": inputs.predictions}
+    group_shapes = [(g.video, g.category, len(g.ground_truth), len(g.predictions)) for g in groups]
+    dtypes = {"ious": np.float64, **dict.fromkeys(_PAIR_ARRAYS, np.int32), **dict.fromkeys(_SIDES, np.int64)}
     return {
         "head": np.frombuffer(msgspec.json.encode(head), np.uint8),
-        **{f"{side}.{name}": getattr(table, name) for side, table in tables.items() for name in _COLUMNS},
-        "truths.frames": measured.ground_truth_frames,
-        "predictions.frames": measured.prediction_frames,
-        **_pack_groups(measured.groups),
-        **_pack_pairs(measured.pairs),
+        **{f"{side}.{name}": getattr(getattr(inputs, side), name) for side in _SIDES for name in _COLUMNS},
+        "ground_truth.frames": overlaps.ground_truth_frames,
+        "predictions.frames": overlaps.prediction_frames,
+        "groups.shapes": np.array(group_shapes, np.int64).reshape(-1, 4),
+        **{f"groups.{name}": joined(groups, name, dtypes[name]) for name in _GROUP_ARRAYS},
+        "pairs.shapes": np.array([(p.video, *p.intersection.shape) for p in pairs], np.int64).reshape(-1, 4),
+        **{f"pairs.{name}": joined(pairs, name, dtypes[name]) for name in _PAIR_ARRAYS},
     }
 
 
-def _pack_groups(groups: Sequence[VideoClassPairs]) -> dict[str, np.ndarray]:
-    facts = [(g.video, g.category, len(g.ground_truth), len(g.predictions)) for g in groups]
-    return {
-        "groups.facts": np.array(facts, np.int64).reshape(-1, 4),
-        "groups.truths": _joined([g.ground_truth for g in groups], np.int64),
-        "groups.predictions": _joined([g.predictions for g in groups], np.int64),
-        "groups.ious": _joined([g.ious for g in groups], np.float64),
-    }
-
-
-def _pack_pairs(pairs: Sequence[VideoPairs]) -> dict[str, np.ndarray]:
-    facts = [(p.video, *p.common.shape) for p in pairs]
-    rows = {name: _joined([getattr(p, name) for p in pairs], np.int64) for name in ("ground_truth", "predictions")}
-    names = ("common", "union", "truth_areas", "prediction_areas")
-    pixels = {name: _joined([getattr(p, name) for p in pairs], np.int32) for name in names}
-    return {
-        "pairs.facts": np.array(facts, np.int64).reshape(-1, 4),
-        **{f"pairs.{name}": array for name, array in {**rows, **pixels}.items()},
-    }
-
-
-def _joined(arrays: Sequence[np.ndarray], dtype: type) -> np.ndarray:
-    return np.concatenate([np.zeros(0, dtype), *(array.ravel() for array in arrays)])
-
-
-def unpack(arrays: Arrays) -> Overlaps:
-    """What `pack` was given; its masks cannot be asked for."""
+def unpack(arrays: Mapping[str, np.ndarray]) -> Overlaps:
+    """The inverse of `pack`; the masks cannot be read."""
     head = msgspec.json.decode(arrays["head"].tobytes(), type=_Head)
+    sides = {
+        side: Tracks(label, *(arrays[f"{side}.{name}"] for name in _COLUMNS), read_masks=_no_masks)
+        for side, label in zip(_SIDES, head.labels, strict=True)
+    }
     inputs = Inputs(
         videos=head.videos,
         categories=head.categories,
-        ground_truth=_table(arrays, "truths", head.truths),
-        predictions=_table(arrays, "predictions", head.predictions),
+        **sides,
         left_out=tuple(head.left_out),
         warnings=tuple(head.input_warnings),
     )
+    of_groups = [_Reader(arrays[f"groups.{name}"]) for name in _GROUP_ARRAYS]
+    groups = []
+    for video, category, g, d in arrays["groups.shapes"].tolist():
+        shapes = (g,), (d,), (d, g)
+        own = (read(*shape) for read, shape in zip(of_groups, shapes, strict=True))
+        groups.append(VideoClassPairs(video, category, *own))
+    of_pairs = [_Reader(arrays[f"pairs.{name}"]) for name in _PAIR_ARRAYS]
+    pairs = []
+    for video, d, g, t in arrays["pairs.shapes"].tolist():
+        shapes = (g,), (d,), (d, g, t), (d, g, t), (g, t), (d, t)
+        pairs.append(VideoPairs(video, *(read(*shape) for read, shape in zip(of_pairs, shapes, strict=True))))
     return Overlaps(
         inputs=inputs,
-        groups=_groups(arrays),
-        ground_truth_frames=arrays["truths.frames"],
+        groups=groups,
+        ground_truth_frames=arrays["ground_truth.frames"],
         prediction_frames=arrays["predictions.frames"],
         agnostic=head.agnostic,
-        pairs=_pairs(arrays),
+        pairs=pairs,
         warnings=tuple(head.warnings),
     )
-
-
-def _table(arrays: Arrays, side: str, what: str) -> Tracks:
-    return Tracks(what, *(arrays[f"{side}.{name}"] for name in _COLUMNS), masks=_no_masks)
 
 
 def _no_masks(rows: Sequence[int]) -> NoReturn:
@@ -105,7 +97,7 @@ def _no_masks(rows: Sequence[int]) -> NoReturn:
 
 
 class _Reader:
-    """Hands out one array's parts in their order."""
+    """Returns consecutive parts of one array."""
 
     def __init__(self, array: np.ndarray):
         self._array, self._place = array, 0
@@ -113,24 +105,3 @@ class _Reader:
     def __call__(self, *shape: int) -> np.ndarray:
         start, self._place = self._place, self._place + int(np.prod(shape))
         return self._array[start : self._place].reshape(shape)
-
-
-def _groups(arrays: Arrays) -> list[VideoClassPairs]:
-    truths, predictions, ious = (_Reader(arrays[f"groups.{name}"]) for name in ("truths", "predictions", "ious"))
-    return [
-        VideoClassPairs(video, category, truths(count_t), predictions(count_p), ious(count_p, count_t))
-        for video, category, count_t, count_p in arrays["groups.facts"].tolist()
-    ]
-
-
-def _pairs(arrays: Arrays) -> list[VideoPairs]:
-    names = ("ground_truth", "predictions", "common", "union", "truth_areas", "prediction_areas")
-    readers = [_Reader(arrays[f"pairs.{name}"]) for name in names]
-    return [
-        VideoPairs(video, *(read(*shape) for read, shape in zip(readers, _shapes(d, g, t), strict=True)))
-        for video, d, g, t in arrays["pairs.facts"].tolist()
-    ]
-
-
-def _shapes(d: int, g: int, t: int) -> tuple[tuple[int, ...], ...]:
-    return (g,), (d,), (d, g, t), (d, g, t), (g, t), (d, t)

@@ -1,4 +1,4 @@
-"""Precision against recall, and the official twelve figures that are read off it.
+"""Precision-recall curves, the official twelve figures read off them, and figures by size, track length and video.
 
 Source: the YouTube-VIS evaluation API; every number is meant to equal its, to rounding, oddities included.
 """
@@ -16,18 +16,21 @@ from tevit.evaluation.overlaps import Overlaps
 RECALL_POINTS = np.linspace(0.0, 1.0, 101)
 AREA_RANGES = {"all": (0, 1e10), "small": (0, 128**2), "medium": (128**2, 256**2), "large": (256**2, 1e10)}
 """Mean area of a track, pixels; both limits belong to the range."""
-MOST = (1, 10, 100)
-"""How many predictions of one video and one class are looked at."""
+LENGTHS = {"up to 16 frames": (0, 16), "17 to 32 frames": (17, 32), "33 frames and more": (33, np.inf)}
+"""Frames in which a track is present; the limits are those of TIVE (arXiv 2210.08856)."""
+NOTHING = "no ground truth"
+PREDICTION_LIMITS = (1, 10, 100)
+"""How many predictions of one video and one class count."""
 
 
 class Figure(NamedTuple):
     """array: "precision" or "recall". threshold: position of the IoU threshold, None for the mean of all ten.
-    area, most: positions in AREA_RANGES and MOST."""
+    area, limit: positions in AREA_RANGES and PREDICTION_LIMITS."""
 
     array: str
     threshold: int | None
     area: int
-    most: int
+    limit: int
 
 
 FIGURES = {
@@ -48,7 +51,7 @@ FIGURES = {
 
 @dataclass(frozen=True, eq=False)
 class Curves:
-    """precision, scores: float64 (T, R, K, A, M), at each IoU threshold, recall point, class, question and limit.
+    """precision, scores: float64 (T, R, K, A, M): IoU thresholds, recall points, classes, IgnoreMasks, limits.
     recall: float64 (T, K, A, M), the last of each curve. -1 where there is no ground truth."""
 
     precision: np.ndarray
@@ -56,67 +59,72 @@ class Curves:
     scores: np.ndarray
 
 
-def curves(outcome: Matches, positives: np.ndarray, most: tuple[int, ...] = MOST) -> Curves:
-    """The curves of every class. positives: int64 (A, K), the truths that count."""
-    questions, thresholds, _ = outcome.right.shape
-    shape = (thresholds, len(RECALL_POINTS), positives.shape[1], questions, len(most))
+def curves(matches: Matches, positives: np.ndarray, limits: tuple[int, ...] = PREDICTION_LIMITS) -> Curves:
+    """The curves of every class. positives: int64 (A, K), how many tracks of the ground truth count."""
+    masks, thresholds, _ = matches.correct.shape
+    shape = (thresholds, len(RECALL_POINTS), positives.shape[1], masks, len(limits))
     precision, scores = np.full(shape, -1.0), np.full(shape, -1.0)
     recall = np.full((thresholds, *shape[2:]), -1.0)
-    bounds = np.searchsorted(outcome.categories, np.arange(positives.shape[1] + 1))
+    bounds = np.searchsorted(matches.categories, np.arange(positives.shape[1] + 1))
     for k in np.flatnonzero(positives.any(axis=0)):
-        here = np.arange(bounds[k], bounds[k + 1])
-        here, before = here[np.argsort(-outcome.scores[here], kind="stable")], 0
-        for m, limit in enumerate(most):
-            chosen = here[outcome.ranks[here] < limit]
+        of_class = np.arange(bounds[k], bounds[k + 1])
+        of_class, before = of_class[np.argsort(-matches.scores[of_class], kind="stable")], 0
+        for m, limit in enumerate(limits):
+            chosen = of_class[matches.ranks[of_class] < limit]
             if m and len(chosen) == before:
                 for array in (precision, recall, scores):
                     array[..., k, :, m] = array[..., k, :, m - 1]
                 continue
             before = len(chosen)
             counted = np.flatnonzero(positives[:, k])
-            found = _curves(outcome, chosen, counted, positives[counted, k])
-            for array, values in zip((precision, recall, scores), found, strict=True):
-                array[..., k, counted, m] = np.moveaxis(values, 0, -1)
+            values = _class_curves(matches, chosen, counted, positives[counted, k])
+            for array, own in zip((precision, recall, scores), values, strict=True):
+                array[..., k, counted, m] = np.moveaxis(own, 0, -1)
     return Curves(precision, recall, scores)
 
 
-def _curves(
-    outcome: Matches, chosen: np.ndarray, counted: np.ndarray, positives: np.ndarray
+def _class_curves(
+    matches: Matches, chosen: np.ndarray, counted: np.ndarray, positives: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Precision (A, T, R), recall (A, T) and scores (A, T, R) of predictions in the order of their scores.
 
-    counted: the questions that have truths, positives: how many; both (A,).
+    counted: the IgnoreMasks that leave ground truth, positives: how much of it; both (A,).
     """
-    right, ignored = outcome.right[counted][..., chosen], outcome.ignored[counted][..., chosen]
-    hits = np.cumsum(right, axis=2, dtype=np.float64)
-    misses = np.cumsum(~right & ~ignored, axis=2, dtype=np.float64)
+    correct, ignored = matches.correct[counted][..., chosen], matches.ignored[counted][..., chosen]
+    hits = np.cumsum(correct, axis=2, dtype=np.float64)
+    misses = np.cumsum(~correct & ~ignored, axis=2, dtype=np.float64)
     precision = hits / (misses + hits + np.spacing(1))
     precision = np.maximum.accumulate(precision[..., ::-1], axis=2)[..., ::-1]
     total = hits[..., -1] if len(chosen) else np.zeros(hits.shape[:2])
-    at = _reached(right, total.astype(np.int64), positives)
+    at = _first_reaching(correct, total.astype(np.int64), positives)
     # One more column stands for the points that are never reached.
     precision = np.concatenate([precision, np.zeros((*total.shape, 1))], axis=2)
     precision = np.take_along_axis(precision, at, axis=2)
-    return precision, total / positives[:, None], np.append(outcome.scores[chosen], 0)[at]
+    return precision, total / positives[:, None], np.append(matches.scores[chosen], 0)[at]
 
 
-def _reached(right: np.ndarray, total: np.ndarray, positives: np.ndarray) -> np.ndarray:
+def _first_reaching(correct: np.ndarray, total: np.ndarray, positives: np.ndarray) -> np.ndarray:
     """int64 (A, T, R): the first of n predictions with which each recall point is reached, n where none does.
 
-    right: bool (A, T, n). total: int64 (A, T), how many are right. positives: (A,).
+    correct: bool (A, T, n). total: int64 (A, T), how many are correct. positives: (A,).
     """
     needed = np.stack([np.searchsorted(np.arange(count + 1) / count, RECALL_POINTS) for count in positives])[:, None]
-    hits = np.append(np.nonzero(right)[2], right.shape[2])  # the columns, row after row
+    hits = np.append(np.nonzero(correct)[2], correct.shape[2])  # the columns, row after row
     stops = np.cumsum(total).reshape(total.shape)[..., None]
     places = np.where(needed <= total[..., None], stops - total[..., None] + needed - 1, len(hits) - 1)
     return np.where(needed, hits[places], 0)
 
 
-def figure(found: Curves, name: str, categories: slice | int = slice(None)) -> float:
+def figure(curves: Curves, name: str, categories: slice | int = slice(None)) -> float:
     """One of the twelve, of all classes or of one (its position), in [0, 1]; -1 where there is no ground truth."""
-    array, threshold, area, most = FIGURES[name]
-    values = getattr(found, array)[..., categories, area, most]
+    array, threshold, area, limit = FIGURES[name]
+    values = getattr(curves, array)[..., categories, area, limit]
     return mean_of_known(values if threshold is None else values[threshold])
+
+
+def percent(value: float) -> str:
+    """A figure in [0, 1] as 46.3; -1 in words."""
+    return NOTHING if value < 0 else f"{100 * value:.1f}"
 
 
 def mean_of_known(values: np.ndarray) -> float:
@@ -130,24 +138,21 @@ def by_area(inputs: Inputs) -> IgnoreMasks:
     return by_range(inputs.ground_truth.areas, inputs.predictions.areas, list(AREA_RANGES.values()))
 
 
-def by_range(truths: np.ndarray, predictions: np.ndarray, ranges: list[tuple[float, float]]) -> IgnoreMasks:
-    """Tracks whose number lies in each range, limits included. truths, predictions: a number for each track."""
-    ignored, outside = (
-        np.stack([(numbers < low) | (numbers > high) for low, high in ranges]) for numbers in (truths, predictions)
-    )
-    return IgnoreMasks(ignored, outside)
+def by_range(ground_truth: np.ndarray, predictions: np.ndarray, ranges: list[tuple[float, float]]) -> IgnoreMasks:
+    """Ignore tracks whose number lies outside each range, limits included. The arrays: a number for each track."""
+    sides = (ground_truth, predictions)
+    return IgnoreMasks(*(np.stack([(side < low) | (side > high) for low, high in ranges]) for side in sides))
 
 
-def count_positives(inputs: Inputs, question: IgnoreMasks, agnostic: bool = False) -> np.ndarray:
-    """int64 (A, K): the truths of each class that count; one class where all are pooled."""
+def count_positives(inputs: Inputs, ignore: IgnoreMasks, agnostic: bool = False) -> np.ndarray:
+    """int64 (A, K): the ground truth of each class that counts; one class where all are pooled."""
     truths = inputs.ground_truth
-    kinds = np.zeros(len(truths.ids), np.int64) if agnostic else truths.categories
-    counting = ~(question.truth_ignored | truths.crowd)
+    kinds = truths.categories * (not agnostic)
+    counting = ~(ignore.ground_truth | truths.crowd)
     return np.stack([np.bincount(kinds[row], minlength=1 if agnostic else len(inputs.categories)) for row in counting])
 
 
-LENGTHS = {"up to 16 frames": (0, 16), "17 to 32 frames": (17, 32), "33 frames and more": (33, np.inf)}
-"""Frames in which a track is there; the limits are those of TIVE (arXiv 2210.08856)."""
+# --- parts of a data set
 
 
 @dataclass(frozen=True)
@@ -163,65 +168,54 @@ class BreakdownRow:
     AR100: float
 
 
-def by_size(measured: Overlaps) -> Mapping[str, BreakdownRow]:
-    """The official area ranges; a prediction that takes nothing counts in the range of its own area."""
-    inputs = measured.inputs
-    question = by_range(inputs.ground_truth.areas, inputs.predictions.areas, list(AREA_RANGES.values()))
-    return dict(zip(AREA_RANGES, _parts(measured, question), strict=True))
+def by_size(overlaps: Overlaps) -> Mapping[str, BreakdownRow]:
+    """The official area ranges; an unmatched prediction counts in the range of its own area."""
+    return dict(zip(AREA_RANGES, _rows(overlaps, by_area(overlaps.inputs)), strict=True))
 
 
-def by_length(measured: Overlaps) -> Mapping[str, BreakdownRow]:
-    """Ranges of track length; a prediction that takes nothing counts in the range of its own length."""
-    question = by_range(measured.ground_truth_frames, measured.prediction_frames, list(LENGTHS.values()))
-    return dict(zip(LENGTHS, _parts(measured, question), strict=True))
+def by_length(overlaps: Overlaps) -> Mapping[str, BreakdownRow]:
+    """Ranges of track length; an unmatched prediction counts in the range of its own length."""
+    ignore = by_range(overlaps.ground_truth_frames, overlaps.prediction_frames, list(LENGTHS.values()))
+    return dict(zip(LENGTHS, _rows(overlaps, ignore), strict=True))
 
 
-def _parts(measured: Overlaps, question: IgnoreMasks) -> list[BreakdownRow]:
-    inputs = measured.inputs
-    outcome = match_all(measured.groups, inputs.ground_truth, inputs.predictions, question)
-    positives = count_positives(inputs, question, measured.agnostic)
-    found = curves(outcome, positives)
-    return [_part(found, a, int(positives[a].sum())) for a in range(len(positives))]
+def _rows(overlaps: Overlaps, ignore: IgnoreMasks) -> list[BreakdownRow]:
+    inputs = overlaps.inputs
+    matches = match_all(overlaps.groups, inputs.ground_truth, inputs.predictions, ignore)
+    positives = count_positives(inputs, ignore, overlaps.agnostic)
+    found = curves(matches, positives)
+    return [_row(found, a, int(positives[a].sum())) for a in range(len(positives))]
 
 
-def _part(found: Curves, a: int, truths: int) -> BreakdownRow:
-    precision, recall = found.precision[..., a, -1], found.recall[:, :, a]
-    return BreakdownRow(
-        truths,
-        mean_of_known(precision),
-        mean_of_known(precision[0]),
-        mean_of_known(precision[5]),
-        *(mean_of_known(recall[..., m]) for m in range(3)),
-    )
+def _row(curves: Curves, a: int, truths: int) -> BreakdownRow:
+    precision, recall = curves.precision[..., a, -1], curves.recall[:, :, a]
+    figures = [mean_of_known(values) for values in (precision, precision[0], precision[5])]
+    return BreakdownRow(truths, *figures, *(mean_of_known(recall[..., m]) for m in range(3)))
 
 
-def by_video(measured: Overlaps, outcome: Matches) -> Mapping[int, BreakdownRow]:
-    """Each video as if it were the whole data set; video id -> its figures.
+def by_video(overlaps: Overlaps, matches: Matches) -> Mapping[int, BreakdownRow]:
+    """Video id -> figures of each video as if it were the whole data set.
 
-    outcome: of the official question, of which the first row (all areas) is used.
+    matches: with the official IgnoreMasks, of which the first (all areas) are used.
     """
-    truths = measured.inputs.ground_truth
-    of_prediction = measured.inputs.predictions.videos[outcome.predictions]
-    kinds = truths.categories * (not measured.agnostic)
-    size = 1 if measured.agnostic else len(measured.inputs.categories)
+    truths = overlaps.inputs.ground_truth
+    of_prediction = overlaps.inputs.predictions.videos[matches.predictions]
+    kinds = truths.categories * (not overlaps.agnostic)
+    size = 1 if overlaps.agnostic else len(overlaps.inputs.categories)
     result = {}
-    for place, video in enumerate(measured.inputs.videos):
+    for place, video in enumerate(overlaps.inputs.videos):
         positives = np.bincount(kinds[(truths.videos == place) & ~truths.crowd], minlength=size)
         present = np.flatnonzero(positives)
-        found = curves(_restrict(outcome, np.flatnonzero(of_prediction == place), present), positives[None, present])
-        result[video.id] = _part(found, 0, int(positives.sum()))
+        chosen = np.flatnonzero(of_prediction == place)
+        chosen = chosen[np.isin(matches.categories[chosen], present)]
+        own = Matches(
+            predictions=matches.predictions[chosen],
+            categories=np.searchsorted(present, matches.categories[chosen]),
+            ranks=matches.ranks[chosen],
+            scores=matches.scores[chosen],
+            matched=matches.matched[:1, :, chosen],
+            correct=matches.correct[:1, :, chosen],
+            ignored=matches.ignored[:1, :, chosen],
+        )
+        result[video.id] = _row(curves(own, positives[None, present]), 0, int(positives.sum()))
     return result
-
-
-def _restrict(outcome: Matches, chosen: np.ndarray, categories: np.ndarray) -> Matches:
-    """Some predictions of some classes, which are numbered anew."""
-    chosen = chosen[np.isin(outcome.categories[chosen], categories)]
-    return Matches(
-        predictions=outcome.predictions[chosen],
-        categories=np.searchsorted(categories, outcome.categories[chosen]),
-        ranks=outcome.ranks[chosen],
-        scores=outcome.scores[chosen],
-        taken=outcome.taken[:1, :, chosen],
-        right=outcome.right[:1, :, chosen],
-        ignored=outcome.ignored[:1, :, chosen],
-    )

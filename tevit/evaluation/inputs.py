@@ -1,4 +1,4 @@
-"""What is evaluated: the truths and the predictions of a data set as two tables, their masks left unread."""
+"""The ground truth and the predictions of a data set as two tables, their masks not read yet."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -8,21 +8,21 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from tevit.io.ytvis import Annotation, Dataset, Prediction, Results, open_dataset, read_results
+from tevit.io.ytvis import Dataset, Results, open_dataset, read_results
 from tevit.masks import json as segmentations
 from tevit.results import RLE, VideoResult
 
-Source = str | os.PathLike | Dataset | Sequence[VideoResult]
-"""Ground truth: a file in YouTube-VIS form, one that is open already, or videos in memory."""
-Found = str | os.PathLike | Results | Sequence[VideoResult]
-"""Predictions: a results.json (or the zip that holds it), one that is open already, or videos in memory."""
+GroundTruth = str | os.PathLike | Dataset | Sequence[VideoResult]
+"""A file in YouTube-VIS form, an opened one, or videos in memory."""
+Predictions = str | os.PathLike | Results | Sequence[VideoResult]
+"""A results.json (or the zip that holds it), an opened one, or videos in memory."""
 
 
-class Masks(NamedTuple):
+class TrackMasks(NamedTuple):
     """One track's masks, not checked yet.
 
     length: frames of the track, T. frames: int64 (M,), those that have a mask. sizes_hw: int64 (M, 2), pixels.
-    counts: M, as COCO's text or as plain run lengths; digits: the latter as JSON has them, for `rle.parse_numbers`.
+    counts: M, as COCO's text or as plain run lengths; digits: the latter as JSON text, for `rle.parse_numbers`.
     """
 
     length: int
@@ -31,37 +31,37 @@ class Masks(NamedTuple):
     counts: Sequence[bytes | list[int]]
     digits: bool = False
 
-
-def together(masks: Sequence[tuple[Sequence[int], bytes | list[int]] | None]) -> Masks:
-    """A track of (size, counts) a frame, None where the object is absent; see Masks."""
-    frames = np.array([frame for frame, mask in enumerate(masks) if mask], np.int64)
-    sizes = np.array([mask[0] for mask in masks if mask], np.int64).reshape(-1, 2)
-    return Masks(len(masks), frames, sizes, [mask[1] for mask in masks if mask])
+    @classmethod
+    def of_frames(cls, masks: Sequence[tuple[Sequence[int], bytes | list[int]] | None]) -> "TrackMasks":
+        """masks: (size, counts) for each frame, None where the object is absent."""
+        frames = np.array([frame for frame, mask in enumerate(masks) if mask], np.int64)
+        sizes_hw = np.array([mask[0] for mask in masks if mask], np.int64).reshape(-1, 2)
+        return cls(len(masks), frames, sizes_hw, [mask[1] for mask in masks if mask])
 
 
 @dataclass(frozen=True, eq=False)
 class Tracks:
     """N tracks of a data set, in the order of the file.
 
-    ids: int64 (N,): annotation ids, or the predictions' places in the file from 1. videos, categories: int64 (N,),
-    positions in Inputs' lists. scores: float64 (N,). areas: float64 (N,), pixels: the mean stated area over the frames
-    that state one, NaN where only the masks know. crowd: bool (N,). masks: rows of one video -> their masks.
-    what: how a message calls one, with its file.
+    label: what messages call a track, with its file. ids: int64 (N,), annotation ids, or the predictions' places in
+    the file from 1. videos, categories: int64 (N,), positions in Inputs' lists. scores: float64 (N,). areas: float64
+    (N,), pixels: the mean stated area over the frames that state one, NaN where it must come from the masks. crowd:
+    bool (N,). read_masks: rows of one video -> their masks.
     """
 
-    what: str
+    label: str
     ids: np.ndarray
     videos: np.ndarray
     categories: np.ndarray
     scores: np.ndarray
     areas: np.ndarray
     crowd: np.ndarray
-    masks: Callable[[Sequence[int]], list[Masks]]
+    read_masks: Callable[[Sequence[int]], list[TrackMasks]]
 
 
 @dataclass(frozen=True)
 class EvaluatedVideo:
-    """id, name, height and width in pixels, frames."""
+    """size_hw: height and width in pixels. length: frames."""
 
     id: int
     name: str
@@ -71,9 +71,9 @@ class EvaluatedVideo:
 
 @dataclass(frozen=True)
 class LeftOutTrack:
-    """A track whose category the ground truth does not list. what: "annotation" or "prediction"."""
+    """A track whose category the ground truth does not list. kind: "annotation" or "prediction"."""
 
-    what: str
+    kind: str
     id: int
     video_id: int
     category_id: int
@@ -82,7 +82,7 @@ class LeftOutTrack:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """videos, categories (id -> name): ascending by id. left_out: what is in neither table.
+    """videos, categories (id -> name): ascending by id. left_out: tracks that are in neither table.
     warnings: what does not count and why, a sentence each."""
 
     videos: list[EvaluatedVideo]
@@ -93,7 +93,7 @@ class Inputs:
     warnings: tuple[str, ...]
 
 
-def read_inputs(gt: Source, results: Found) -> Inputs:
+def read_inputs(gt: GroundTruth, results: Predictions) -> Inputs:
     """Open both sides and put them together.
 
     Raises: OSError or ValueError where a file cannot be read; ValueError where predictions are for videos that the
@@ -104,18 +104,44 @@ def read_inputs(gt: Source, results: Found) -> Inputs:
     if isinstance(results, str | os.PathLike):
         results = read_results(results)
     videos, categories, truths = _from_dataset(gt) if isinstance(gt, Dataset) else _from_memory(gt, stated=True)
-    found = _from_results(results) if isinstance(results, Results) else _from_memory(results, stated=False)[2]
-    _refuse_other_videos({video.id for video in videos}, found)
+    if isinstance(results, Results):
+        predictions = [
+            _Row(i, item.video_id, item.category_id, item.score, np.nan, False, item.segmentations)
+            for i, item in enumerate(results.predictions, start=1)
+        ]
+    else:
+        predictions = _from_memory(results, stated=False)[2]
     sizes = {video.id: video.size_hw for video in videos}
-    left_out = (*_left_out(truths, "annotation", categories), *_left_out(found, "prediction", categories))
+    other = sorted({row.video for row in predictions} - set(sizes))
+    if other:
+        raise ValueError(
+            f"the results are for {len(other)} videos that the ground truth does not have (ids {_shown(other)}); "
+            f"the ground truth has {len(sizes)} videos"
+        )
+    left_out = tuple(
+        LeftOutTrack(kind, row.id, row.video, row.category, row.score)
+        for kind, rows in (("annotation", truths), ("prediction", predictions))
+        for row in rows
+        if row.category not in categories
+    )
+    warnings = [] if predictions else ["the results hold no prediction at all"]
+    for kind in ("annotation", "prediction"):
+        ids = [track.category_id for track in left_out if track.kind == kind]
+        if ids:
+            missing = f"(ids {_shown(sorted(set(ids)))})"
+            warnings.append(f"{len(ids)} {kind}s left out: the ground truth does not list their category {missing}")
     return Inputs(
         videos=sorted(videos, key=lambda video: video.id),
         categories=dict(sorted(categories.items())),
         ground_truth=_table(truths, f"{_file(gt)}annotation", sizes, sorted(categories)),
-        predictions=_table(found, f"{_file(results)}prediction", sizes, sorted(categories)),
+        predictions=_table(predictions, f"{_file(results)}prediction", sizes, sorted(categories)),
         left_out=left_out,
-        warnings=(*(_odd_annotations(gt) if isinstance(gt, Dataset) else ()), *_warnings(left_out, found)),
+        warnings=(*(_odd_annotations(gt) if isinstance(gt, Dataset) else ()), *warnings),
     )
+
+
+def _shown(ids: list[int]) -> str:
+    return ", ".join(map(str, ids[:10])) + (", …" if len(ids) > 10 else "")
 
 
 def _file(source: object) -> str:
@@ -140,8 +166,12 @@ _Side = tuple[list[EvaluatedVideo], dict[int, str], list[_Row]]
 def _from_dataset(dataset: Dataset) -> _Side:
     videos = [EvaluatedVideo(video.id, video.name, video.size_hw, video.length) for video in dataset.videos.values()]
     by_id = {annotation.id: annotation for annotation in dataset.annotations}
-    rows = [_annotation(by_id[annotation.id]) for annotation in dataset.annotations]
-    return videos, dict(dataset.categories), [row for row in rows if row.video in dataset.videos]
+    rows = []
+    for a in (by_id[annotation.id] for annotation in dataset.annotations):
+        if a.video_id in dataset.videos:
+            area = np.nan if a.areas is None else mean_area(a.areas)
+            rows.append(_Row(a.id, a.video_id, a.category_id, 1.0, area, bool(a.iscrowd), a.segmentations))
+    return videos, dict(dataset.categories), rows
 
 
 def _odd_annotations(dataset: Dataset) -> list[str]:
@@ -152,13 +182,7 @@ def _odd_annotations(dataset: Dataset) -> list[str]:
         "annotations left out: their video is not in the file": sum(a.video_id not in dataset.videos for a in every),
         "annotations state no areas; those of their masks count": sum(a.areas is None for a in every),
     }
-    return [f"{count} {story}" for story, count in counts.items() if count]
-
-
-def _annotation(annotation: Annotation) -> _Row:
-    area = np.nan if annotation.areas is None else mean_area(annotation.areas)
-    crowd = bool(annotation.iscrowd)
-    return _Row(annotation.id, annotation.video_id, annotation.category_id, 1.0, area, crowd, annotation.segmentations)
+    return [f"{count} {text}" for text, count in counts.items() if count]
 
 
 def mean_area(areas: Sequence[float | None] | np.ndarray) -> float:
@@ -167,16 +191,8 @@ def mean_area(areas: Sequence[float | None] | np.ndarray) -> float:
     return float(np.mean(stated)) if stated else 0.0
 
 
-def _from_results(results: Results) -> list[_Row]:
-    return [_prediction(i, prediction) for i, prediction in enumerate(results.predictions, start=1)]
-
-
-def _prediction(place: int, item: Prediction) -> _Row:
-    return _Row(place, item.video_id, item.category_id, item.score, np.nan, False, item.segmentations)
-
-
 def _from_memory(results: Sequence[VideoResult], stated: bool) -> _Side:
-    """stated: whether the tracks' areas count, as a truth's do, or those of their masks, as a prediction's."""
+    """stated: whether the tracks' areas count, as in ground truth, or those of their masks, as in predictions."""
     videos = [EvaluatedVideo(result.video_id, result.name, result.size_hw, result.length) for result in results]
     categories = {id: name for result in results for id, name in result.categories.items()}
     tracks = [(result.video_id, track) for result in results for track in result.tracks]
@@ -195,67 +211,33 @@ def _from_memory(results: Sequence[VideoResult], stated: bool) -> _Side:
     return videos, categories, rows
 
 
-def _refuse_other_videos(known: set[int], found: list[_Row]) -> None:
-    other = sorted({row.video for row in found} - known)
-    if other:
-        shown = ", ".join(map(str, other[:10])) + (", …" if len(other) > 10 else "")
-        raise ValueError(
-            f"the results are for {len(other)} videos that the ground truth does not have (ids {shown}); "
-            f"the ground truth has {len(known)} videos"
-        )
-
-
-def _left_out(rows: list[_Row], what: str, categories: dict[int, str]) -> list[LeftOutTrack]:
-    return [LeftOutTrack(what, r.id, r.video, r.category, r.score) for r in rows if r.category not in categories]
-
-
-def _warnings(left_out: tuple[LeftOutTrack, ...], found: list[_Row]) -> tuple[str, ...]:
-    warnings = [] if found else ["the results hold no prediction at all"]
-    for what in ("annotation", "prediction"):
-        items = [item for item in left_out if item.what == what]
-        ids = sorted({item.category_id for item in items})
-        shown = ", ".join(map(str, ids[:10])) + (", …" if len(ids) > 10 else "")
-        if items:
-            warnings.append(
-                f"{len(items)} {what}s left out: the ground truth does not list their category (ids {shown})"
-            )
-    return tuple(warnings)
-
-
-def _table(rows: list[_Row], what: str, sizes: dict[int, tuple[int, int]], categories: list[int]) -> Tracks:
+def _table(rows: list[_Row], label: str, sizes: dict[int, tuple[int, int]], categories: list[int]) -> Tracks:
     places = {id: place for place, id in enumerate(categories)}
     rows = [row for row in rows if row.category in places]
     video_places = {id: place for place, id in enumerate(sorted(sizes))}
     return Tracks(
-        what=what,
+        label=label,
         ids=np.array([row.id for row in rows], np.int64),
         videos=np.array([video_places[row.video] for row in rows], np.int64),
         categories=np.array([places[row.category] for row in rows], np.int64),
         scores=np.array([row.score for row in rows], np.float64),
         areas=np.array([row.area for row in rows], np.float64),
         crowd=np.array([row.crowd for row in rows], bool),
-        masks=lambda wanted: [_masks(rows[i], sizes[rows[i].video], what) for i in wanted],
+        read_masks=lambda chosen: [_masks(rows[i], sizes[rows[i].video], label) for i in chosen],
     )
 
 
-def _masks(row: _Row, size_hw: tuple[int, int], what: str) -> Masks:
-    if not isinstance(row.masks, msgspec.Raw):
-        return _from_rles(row.masks)
-    track = segmentations.read_encoded(bytes(row.masks))
-    if track is None:
-        return _other_forms(row, size_hw, what)
-    return Masks(track.length, np.array(track.frames, np.int64), track.sizes_hw, track.counts, track.digits)
-
-
-def _from_rles(rles: Sequence[RLE | None]) -> Masks:
-    return together([None if rle is None else (rle["size"], rle["counts"]) for rle in rles])
-
-
-def _other_forms(row: _Row, size_hw: tuple[int, int], what: str) -> Masks:
-    """Polygons, and whatever is wrong."""
-    assert isinstance(row.masks, msgspec.Raw)
-    tracks, faults = segmentations.read([row.masks], size_hw)
-    for fault in faults:
-        place = "" if fault.frame is None else f", frame {fault.frame}"
-        raise ValueError(f"{what} {row.id} (video {row.video}){place}: {fault.text}")
-    return _from_rles(tracks[0].rles)
+def _masks(row: _Row, size_hw: tuple[int, int], label: str) -> TrackMasks:
+    rles = row.masks
+    if isinstance(rles, msgspec.Raw):
+        track = segmentations.read_encoded(bytes(rles))
+        if track is not None:
+            frames = np.array(track.frames, np.int64)
+            return TrackMasks(track.length, frames, track.sizes_hw, track.counts, track.digits)
+        # Polygons, and whatever is damaged.
+        tracks, faults = segmentations.read([rles], size_hw)
+        for fault in faults:
+            place = "" if fault.frame is None else f", frame {fault.frame}"
+            raise ValueError(f"{label} {row.id} (video {row.video}){place}: {fault.text}")
+        rles = tracks[0].rles
+    return TrackMasks.of_frames([None if rle is None else (rle["size"], rle["counts"]) for rle in rles])

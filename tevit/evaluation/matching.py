@@ -1,6 +1,6 @@
-"""Which prediction takes which truth: the official metric's rule, for all videos and classes.
+"""Matching of predictions to ground truth by the official metric's rule, for all videos and classes.
 
-Source: the YouTube-VIS evaluation API, itself after COCO's. What is odd in it is kept on purpose.
+Source: the YouTube-VIS evaluation API, itself after COCO's. Its oddities are kept on purpose.
 """
 
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ import numpy as np
 from tevit.evaluation.inputs import Tracks
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-MOST_PREDICTIONS = 100  # of one video and one class
+MAX_PREDICTIONS = 100  # of one video and one class
 
 
 @dataclass(frozen=True, eq=False)
 class VideoClassPairs:
-    """The truths and predictions of one video and one class.
+    """The ground truth and the predictions of one video and one class.
 
-    video, category: positions in Inputs' lists. truths: int64 (G,), rows of the table in file order. predictions:
-    int64 (D,), rows of the table, best score first, equal ones in file order. ious: float64 (D, G).
+    video, category: positions in Inputs' lists. ground_truth: int64 (G,), rows of Inputs' table in file order.
+    predictions: int64 (D,), rows of the table, best score first, equal ones in file order. ious: float64 (D, G).
     """
 
     video: int
@@ -31,123 +31,122 @@ class VideoClassPairs:
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """What became of every prediction, under each of A questions (area ranges, say) and T thresholds.
+    """The match of every prediction under each of A IgnoreMasks (area ranges, say) and T IoU thresholds.
 
     predictions: int64 (N,), rows of the table, by category, then video, then rank. categories, ranks: int64 (N,); the
-    rank counts from 0 within video and class. scores: float64 (N,). taken: int64 (A, T, N), the row of the truth that
-    it takes, -1 for none. right, ignored: bool (A, T, N); what is neither is a false positive.
+    rank counts from 0 within video and class. scores: float64 (N,). matched: int64 (A, T, N), the row of the matched
+    ground truth, -1 for none. correct, ignored: bool (A, T, N); all others are false positives.
     """
 
     predictions: np.ndarray
     categories: np.ndarray
     ranks: np.ndarray
     scores: np.ndarray
-    taken: np.ndarray
-    right: np.ndarray
+    matched: np.ndarray
+    correct: np.ndarray
     ignored: np.ndarray
-
-
-def match_greedy(ious: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Deal the truths of one video and class out to its predictions, one after another.
-
-    ious: (D, G), predictions best first. ignored: bool (A, G), truths that do not count, a row a question. crowd:
-    bool (G,), truths that may be taken again and again. thresholds: (T,).
-    Returns int64 (A, T, D): the column of the truth that each prediction takes, -1 for none.
-
-    A prediction takes the free truth of highest IoU that reaches the threshold; one that counts goes before all that
-    are ignored, and of equal ones the later goes first.
-    """
-    count = ious.shape[1]
-    taken = np.full((len(ignored), len(thresholds), len(ious)), -1)
-    reach = _reach(thresholds)
-    free = np.ones((len(ignored), len(thresholds), count), bool)
-    counting = ~ignored[:, None, :]
-    for d in np.flatnonzero((ious >= reach.min()).any(axis=1)):
-        open_ = free & (ious[d] >= reach)
-        first = open_ & counting
-        open_ = np.where(first.any(axis=2, keepdims=True), first, open_)
-        best = count - 1 - np.argmax(np.where(open_, ious[d], -1)[..., ::-1], axis=2)
-        found = np.nonzero(open_.any(axis=2))
-        taken[:, :, d][found] = best[found]
-        free[(*found, best[found])] = crowd[best[found]]
-    return taken
-
-
-def _deal_lone(
-    taken: np.ndarray, groups: Sequence[VideoClassPairs], stops: np.ndarray, crowd: np.ndarray, thresholds: np.ndarray
-) -> None:
-    """Fill `taken`, as `match_all` has it, for groups of one truth, the usual case, all at once.
-
-    The first that reaches the truth takes it, or all that do if it is crowd; whether it counts makes no difference.
-    """
-    lone = [k for k, group in enumerate(groups) if len(group.ground_truth) == 1 and len(group.predictions)]
-    if not lone:
-        return
-    sizes = np.array([len(groups[k].predictions) for k in lone])
-    ends = np.cumsum(sizes)
-    rows = np.repeat(np.concatenate([groups[k].ground_truth for k in lone]), sizes)
-    reached = np.concatenate([groups[k].ious[:, 0] for k in lone]) >= _reach(thresholds)
-    total = np.cumsum(reached, axis=1)
-    before = np.concatenate([np.zeros((len(thresholds), 1), np.int64), total[:, ends[:-1] - 1]], axis=1)
-    found = reached & ((total - np.repeat(before, sizes, axis=1) == 1) | crowd[rows])
-    taken[:, :, np.arange(len(rows)) + np.repeat(stops[lone] - ends, sizes)] = np.where(found, rows, -1)
-
-
-def _reach(thresholds: np.ndarray) -> np.ndarray:
-    """float64 (T, 1): the least IoU that is enough."""
-    return np.minimum(thresholds, 1 - 1e-10)[:, None]
 
 
 @dataclass(frozen=True, eq=False)
 class IgnoreMasks:
-    """Which tracks count, A times over. truth_ignored: bool (A, truths), beside crowds, which never count.
+    """Which tracks do not count, A times. ground_truth: bool (A, G), ignored in addition to crowds.
 
-    outside: bool (A, predictions), those that are ignored rather than false where they take nothing.
+    predictions: bool (A, D), those that are ignored instead of false positives where they match nothing.
     """
 
-    truth_ignored: np.ndarray
-    outside: np.ndarray
+    ground_truth: np.ndarray
+    predictions: np.ndarray
+
+
+def match_greedy(ious: np.ndarray, ignored: np.ndarray, crowd: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Match the predictions of one video and class, best score first, to its ground truth.
+
+    A prediction matches the free ground truth of highest IoU that reaches the threshold; one that counts goes before
+    all ignored ones, and of equal ones the later goes first.
+
+    ious: (D, G), predictions best first. ignored: bool (A, G), ground truth that does not count. crowd: bool (G,),
+    ground truth that any number of predictions may match. thresholds: (T,).
+    Returns int64 (A, T, D): the column of the matched ground truth, -1 for none.
+    """
+    count = ious.shape[1]
+    matched = np.full((len(ignored), len(thresholds), len(ious)), -1)
+    least = _least_iou(thresholds)
+    free = np.ones((len(ignored), len(thresholds), count), bool)
+    counting = ~ignored[:, None, :]
+    for d in np.flatnonzero((ious >= least.min()).any(axis=1)):
+        candidates = free & (ious[d] >= least)
+        preferred = candidates & counting
+        candidates = np.where(preferred.any(axis=2, keepdims=True), preferred, candidates)
+        best = count - 1 - np.argmax(np.where(candidates, ious[d], -1)[..., ::-1], axis=2)
+        where = np.nonzero(candidates.any(axis=2))
+        matched[:, :, d][where] = best[where]
+        free[(*where, best[where])] = crowd[best[where]]
+    return matched
+
+
+def _least_iou(thresholds: np.ndarray) -> np.ndarray:
+    """float64 (T, 1)."""
+    return np.minimum(thresholds, 1 - 1e-10)[:, None]
 
 
 def match_all(
     groups: Sequence[VideoClassPairs],
-    truths: Tracks,
+    ground_truth: Tracks,
     predictions: Tracks,
-    question: IgnoreMasks,
+    ignore: IgnoreMasks,
     thresholds: np.ndarray = IOU_THRESHOLDS,
 ) -> Matches:
-    """Deal out the truths of all groups, which come by category and then by video."""
-    ignored = question.truth_ignored | truths.crowd
+    """Match all groups, which are sorted by category and then by video."""
+    ignored = ignore.ground_truth | ground_truth.crowd
     sizes = np.array([len(group.predictions) for group in groups], np.int64)
     stops = np.cumsum(sizes)
     order = np.concatenate([np.zeros(0, np.int64), *(group.predictions for group in groups)])
-    taken = np.full((len(ignored), len(thresholds), len(order)), -1)
-    _deal_lone(taken, groups, stops, truths.crowd, thresholds)
+    matched = np.full((len(ignored), len(thresholds), len(order)), -1)
+    _match_single(matched, groups, stops, ground_truth.crowd, thresholds)
     for group, stop in zip(groups, stops.tolist(), strict=True):
         if group.ious.size and len(group.ground_truth) > 1:
-            found = match_greedy(
-                group.ious, ignored[:, group.ground_truth], truths.crowd[group.ground_truth], thresholds
-            )
-            taken[:, :, stop - len(group.predictions) : stop] = np.where(found < 0, -1, group.ground_truth[found])
-    right, prediction_ignored = _judge(taken, truths.ids, ignored, question.outside[:, order])
+            rows = group.ground_truth
+            columns = match_greedy(group.ious, ignored[:, rows], ground_truth.crowd[rows], thresholds)
+            matched[:, :, stop - len(group.predictions) : stop] = np.where(columns < 0, -1, rows[columns])
+    correct, prediction_ignored = _judge(matched, ground_truth.ids, ignored, ignore.predictions[:, order])
     return Matches(
         predictions=order,
         categories=np.repeat(np.array([group.category for group in groups], np.int64), sizes),
         ranks=np.arange(len(order)) - np.repeat(stops - sizes, sizes),
         scores=predictions.scores[order],
-        taken=taken,
-        right=right,
+        matched=matched,
+        correct=correct,
         ignored=prediction_ignored,
     )
 
 
+def _match_single(
+    matched: np.ndarray, groups: Sequence[VideoClassPairs], stops: np.ndarray, crowd: np.ndarray, thresholds: np.ndarray
+) -> None:
+    """Fill in `matched` (A, T, N) for groups with a single track of ground truth, the usual case, all at once.
+
+    The first prediction that reaches it matches it, or all that do if it is crowd, whether it counts or not.
+    """
+    single = [k for k, group in enumerate(groups) if len(group.ground_truth) == 1 and len(group.predictions)]
+    if not single:
+        return
+    sizes = np.array([len(groups[k].predictions) for k in single])
+    ends = np.cumsum(sizes)
+    rows = np.repeat(np.concatenate([groups[k].ground_truth for k in single]), sizes)
+    reached = np.concatenate([groups[k].ious[:, 0] for k in single]) >= _least_iou(thresholds)
+    total = np.cumsum(reached, axis=1)
+    before = np.concatenate([np.zeros((len(thresholds), 1), np.int64), total[:, ends[:-1] - 1]], axis=1)
+    matches = reached & ((total - np.repeat(before, sizes, axis=1) == 1) | crowd[rows])
+    matched[:, :, np.arange(len(rows)) + np.repeat(stops[single] - ends, sizes)] = np.where(matches, rows, -1)
+
+
 def _judge(
-    taken: np.ndarray, truth_ids: np.ndarray, ignored: np.ndarray, outside: np.ndarray
+    matched: np.ndarray, truth_ids: np.ndarray, ignored: np.ndarray, unmatched_ignored: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Right and ignored, bool (A, T, N)."""
+    """Whether each prediction is correct and whether it is ignored, bool (A, T, N)."""
     if not len(truth_ids):
-        return np.zeros(taken.shape, bool), np.broadcast_to(outside[:, None], taken.shape).copy()
-    hit = (taken >= 0) & (truth_ids[taken] != 0)  # a truth with the id 0 is used up, yet nobody has found it
-    of_ignored = np.stack([row[indices] for row, indices in zip(ignored, taken, strict=True)]) & (taken >= 0)
-    prediction_ignored = of_ignored | (~hit & outside[:, None])
+        return np.zeros(matched.shape, bool), np.broadcast_to(unmatched_ignored[:, None], matched.shape).copy()
+    hit = (matched >= 0) & (truth_ids[matched] != 0)  # an annotation with id 0 is used up, yet counts as not found
+    of_ignored = np.stack([row[indices] for row, indices in zip(ignored, matched, strict=True)]) & (matched >= 0)
+    prediction_ignored = of_ignored | (~hit & unmatched_ignored[:, None])
     return hit & ~prediction_ignored, prediction_ignored

@@ -1,4 +1,7 @@
-"""From a data set's masks to what the metric works with: IoUs within each class of each video, areas, lengths."""
+"""Overlaps of predictions and ground truth: IoUs within each class of each video, areas and lengths of the tracks.
+
+Masks are compared as run lengths on one axis per video (frame after frame, pixel after pixel), never as pixels.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,16 +10,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tevit.evaluation.inputs import Inputs, Masks, Tracks
-from tevit.evaluation.matching import MOST_PREDICTIONS, VideoClassPairs
+from tevit.evaluation.inputs import Inputs, TrackMasks, Tracks
+from tevit.evaluation.matching import MAX_PREDICTIONS, VideoClassPairs
 from tevit.evaluation.parallel import parallel_map
 from tevit.masks.rle import RleError, Runs, decode_lists, decode_runs, decode_texts, parse_numbers
 
 if TYPE_CHECKING:  # it imports a progress bar, which takes a while
     from tevit.progress import Progress
 
+_MAX_PIXELS = 1 << 31
 
-_MOST_PIXELS = 1 << 31
+
+# --- masks as spans
 
 
 class BadMaskError(ValueError):
@@ -29,12 +34,12 @@ class BadMaskError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Spans:
-    """N tracks of one video as stretches of foreground on one axis, frame after frame and pixel after pixel.
+    """The foreground of N tracks of one video, as spans on the video's axis.
 
-    edges: float64 (R, 2), where each stretch begins and ends. masks: int64 (N + 1,): track i has the masks masks[i] to
-    masks[i + 1]. rows: int64 (M + 1,): mask m has the stretches rows[m] to rows[m + 1]. frames: int64 (M,).
-    areas: float64 (N, T), pixels, 0 where there is no mask. sizes: int64 (N, T), a number that stands for the mask's
-    height and width, 0 where there is no mask. lengths: int64 (N,), the frames that each track has.
+    edges: float64 (R, 2), begin and end of each span. masks: int64 (N + 1,), track i has the masks masks[i] to
+    masks[i + 1]. rows: int64 (M + 1,), mask m has the spans rows[m] to rows[m + 1]. frames: int64 (M,). areas: float64
+    (N, T), pixels, 0 without mask. sizes: int64 (N, T), a number for the mask's height and width, 0 without mask.
+    lengths: int64 (N,), frames of each track.
     """
 
     edges: np.ndarray
@@ -46,31 +51,38 @@ class Spans:
     lengths: np.ndarray
 
     def of_track(self, track: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Its edges in a row, the frame of each of its masks, and where in the edges' pairs each mask begins."""
+        """Its edges in one row, the frame of each of its masks, and the position of each mask's first span."""
         masks = slice(self.masks[track], self.masks[track + 1])
         rows = slice(self.rows[masks.start], self.rows[masks.stop])
         return self.edges[rows].ravel(), self.frames[masks], self.rows[masks] - rows.start
 
 
-def spans(tracks: Sequence[Masks], length: int, stride: int) -> Spans:
+def decode_spans(tracks: Sequence[TrackMasks], length: int, stride: int) -> Spans:
     """Decode and check the masks of N tracks of one video.
 
-    length: T, the most frames that a track of the video has. stride: the most pixels that a mask of the video has.
+    length: T, the largest number of frames of a track of the video. stride: the largest number of pixels of a mask.
     Raises: BadMaskError.
     """
     owner = np.repeat(np.arange(len(tracks)), [len(track.counts) for track in tracks])
     frames = np.concatenate([np.zeros(0, np.int64), *(track.frames for track in tracks)])
     sizes_hw = np.concatenate([np.zeros((0, 2), np.int64), *(track.sizes_hw for track in tracks)])
+    pixels = sizes_hw.prod(axis=1)
     try:
-        decoded = _decode(tracks, sizes_hw)
+        runs = _decode(tracks, sizes_hw, pixels)
     except RleError as error:
         raise BadMaskError(int(owner[error.index]), int(frames[error.index]), error.reason) from None
     areas, sizes = np.zeros((len(tracks), length)), np.zeros((len(tracks), length), np.int64)
-    areas[owner, frames], sizes[owner, frames] = decoded.areas, sizes_hw[:, 0] * _MOST_PIXELS + sizes_hw[:, 1]
+    areas[owner, frames], sizes[owner, frames] = runs.areas, sizes_hw[:, 0] * _MAX_PIXELS + sizes_hw[:, 1]
+    # The first run of a mask reaches from the end of the mask before it.
+    begins = frames * stride
+    runs.lengths[runs.first[:-1], 0] += begins - np.concatenate([[0], (begins + pixels)[:-1]])
+    steps = runs.lengths.ravel().copy()
+    steps[1:] += runs.lengths.ravel()[:-1]
+    steps = steps.reshape(-1, 2)  # from begin to begin and from end to end: numpy sums columns up far faster than rows
     return Spans(
-        edges=_edges(decoded, frames * stride, sizes_hw.prod(axis=1)),
+        edges=np.cumsum(steps, axis=0, out=steps).astype(np.float64),
         masks=np.searchsorted(owner, np.arange(len(tracks) + 1)),
-        rows=decoded.first,
+        rows=runs.first,
         frames=frames,
         areas=areas,
         sizes=sizes,
@@ -78,29 +90,26 @@ def spans(tracks: Sequence[Masks], length: int, stride: int) -> Spans:
     )
 
 
-def _decode(tracks: Sequence[Masks], sizes_hw: np.ndarray) -> Runs:
-    """sizes_hw: of all masks."""
+def _decode(tracks: Sequence[TrackMasks], sizes_hw: np.ndarray, pixels: np.ndarray) -> Runs:
+    """sizes_hw, pixels: of all masks."""
     counts = list(chain.from_iterable(track.counts for track in tracks))
     if not counts:
         none = np.zeros(0, np.int64)
         return Runs(none.reshape(0, 2), np.zeros(1, np.int64), none)
-    pixels = sizes_hw.prod(axis=1)
-    wrong = (sizes_hw < 1).any(axis=1) | (sizes_hw >= _MOST_PIXELS).any(axis=1) | (pixels >= _MOST_PIXELS)
+    wrong = (sizes_hw < 1).any(axis=1) | (sizes_hw >= _MAX_PIXELS).any(axis=1) | (pixels >= _MAX_PIXELS)
     if wrong.any():
         index = int(np.argmax(wrong))
         raise RleError(index, f"a mask of {sizes_hw[index, 0]} x {sizes_hw[index, 1]} (height x width) cannot be", "")
-    texts = [found for found in counts if isinstance(found, bytes)]
-    kinds = {track.digits for track in tracks if len(track.counts)}
-    if len(texts) == len(counts) and len(kinds) == 1:
-        return decode_runs(*parse_numbers(texts), pixels) if kinds == {True} else decode_texts(texts, pixels)
-    digits = chain.from_iterable([track.digits] * len(track.counts) for track in tracks)
-    return decode_lists(
-        [_plain(*item, pixels) for item in zip(range(len(counts)), counts, digits, strict=True)], pixels
-    )
+    texts = [item for item in counts if isinstance(item, bytes)]
+    digits = {track.digits for track in tracks if len(track.counts)}
+    if len(texts) == len(counts) and len(digits) == 1:
+        return decode_runs(*parse_numbers(texts), pixels) if digits == {True} else decode_texts(texts, pixels)
+    # Several forms side by side are rare: all are decoded as plain run lengths.
+    of_masks = chain.from_iterable([track.digits] * len(track.counts) for track in tracks)
+    return decode_lists([_plain(i, counts[i], flag, pixels) for i, flag in enumerate(of_masks)], pixels)
 
 
 def _plain(index: int, counts: bytes | list[int], digits: bool, pixels: np.ndarray) -> list[int] | np.ndarray:
-    """Several forms side by side are rare, and then all are taken as run lengths."""
     if not isinstance(counts, bytes):
         return counts
     if digits:
@@ -111,45 +120,40 @@ def _plain(index: int, counts: bytes | list[int], digits: bool, pixels: np.ndarr
         raise RleError(index, error.reason, error.detail) from None
 
 
-def _edges(decoded: Runs, begins: np.ndarray, pixels: np.ndarray) -> np.ndarray:
-    """float64 (R, 2). begins: where on the axis each mask begins; pixels: how many it takes."""
-    ends = begins + pixels
-    decoded.lengths[decoded.first[:-1], 0] += begins - np.concatenate([[0], ends[:-1]])
-    steps = decoded.lengths.ravel().copy()
-    steps[1:] += decoded.lengths.ravel()[:-1]
-    steps = steps.reshape(-1, 2)  # from begin to begin and from end to end: numpy sums columns up far faster than rows
-    return np.cumsum(steps, axis=0, out=steps).astype(np.float64)
+def max_extent(tracks: Sequence[TrackMasks]) -> tuple[int, int]:
+    """The largest number of frames of a track, and of pixels of a mask."""
+    length = max((track.length for track in tracks), default=0)
+    sizes_hw = np.concatenate([np.zeros((0, 2), np.int64), *(track.sizes_hw for track in tracks)])
+    return length, int(sizes_hw.prod(axis=1).max(initial=0))
 
 
 def frame_overlaps(a: Spans, b: Spans, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Intersections and unions of pairs of tracks of one video, frame by frame.
+    """Intersection and union of pairs of tracks of one video in each frame.
 
-    pairs: int64 (n, 2), tracks of a and of b. Returns two float64 (n, T), pixels, whole numbers. Frames that only one
-    of the two tracks has are 0 in both, and so are frames in which their masks differ in size.
+    pairs: int64 (n, 2), tracks of a and of b. Returns two float64 (n, T), whole numbers of pixels; both are 0 in frames
+    that only one of the two tracks has, and in frames in which their masks differ in size.
     """
     first, second = pairs.T
-    common = np.zeros((len(pairs), a.areas.shape[1]))
-    rows: dict[int, list[int]] = {}
+    intersection = np.zeros((len(pairs), a.areas.shape[1]))
+    of_track: dict[int, list[int]] = {}
     for row, track in enumerate(second.tolist()):
-        rows.setdefault(track, []).append(row)
-    for track, own in rows.items():
-        _fill(common, a, b.of_track(track)[0], first[own].tolist(), own)
+        of_track.setdefault(track, []).append(row)
+    for track, rows in of_track.items():
+        _fill_intersection(intersection, a, b.of_track(track)[0], first[rows].tolist(), rows)
     shorter = np.minimum(a.lengths[first], b.lengths[second])
-    counts = np.arange(common.shape[1]) < shorter[:, None]
+    counts = np.arange(intersection.shape[1]) < shorter[:, None]
     size_a, size_b = a.sizes[first], b.sizes[second]
     counts &= (size_a == size_b) | (size_a == 0) | (size_b == 0)
-    common *= counts
-    return common, (a.areas[first] + b.areas[second]) * counts - common
+    intersection *= counts
+    return intersection, (a.areas[first] + b.areas[second]) * counts - intersection
 
 
-def _fill(common: np.ndarray, a: Spans, knots: np.ndarray, tracks: list[int], rows: list[int]) -> None:
-    """Rows of `common`: of those tracks of a with the one whose edges are `knots`.
-
-    The pixels covered before a knot grow, up to the next one, by one a pixel or not at all: so they can be
-    interpolated, exactly.
-    """
+def _fill_intersection(result: np.ndarray, a: Spans, knots: np.ndarray, tracks: list[int], rows: list[int]) -> None:
+    """Fill in rows of `result`: of tracks of `a` with the track whose edges are `knots`."""
     if not len(knots):
         return
+    # The number of covered pixels before a point grows by one a pixel or not at all between two knots, so that linear
+    # interpolation of it is exact.
     covered = np.zeros(len(knots))
     covered[1::2] = np.cumsum(knots[1::2] - knots[0::2])
     covered[2::2] = covered[1:-1:2]
@@ -157,47 +161,64 @@ def _fill(common: np.ndarray, a: Spans, knots: np.ndarray, tracks: list[int], ro
         edges, frames, begins = a.of_track(track)
         if len(frames):
             inside = np.interp(edges, knots, covered)
-            common[row, frames] = np.add.reduceat(inside[1::2] - inside[0::2], begins)
+            result[row, frames] = np.add.reduceat(inside[1::2] - inside[0::2], begins)
 
 
-def track_ious(common: np.ndarray, union: np.ndarray) -> np.ndarray:
-    """float64 (n,): the sums over frames divided, 0 where there is nothing to unite."""
-    total = union.sum(axis=1)
-    return np.divide(common.sum(axis=1), total, out=np.zeros(len(total)), where=total > 0)
+def track_ious(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
+    """float64 (n,): the sums over frames divided, 0 where the union is empty. intersection, union: (n, T)."""
+    total = union.sum(axis=-1, dtype=np.float64)
+    area = intersection.sum(axis=-1, dtype=np.float64)
+    return np.divide(area, total, out=np.zeros(total.shape), where=total > 0)
+
+
+# --- a data set
 
 
 @dataclass(frozen=True, eq=False)
 class VideoPairs:
-    """How every prediction of a video overlaps every truth of it, whatever their classes, in every frame.
+    """How every prediction of a video overlaps every track of its ground truth, whatever their classes, frame by frame.
 
-    video: position in Inputs.videos. truths, predictions: int64 (G,) and (D,), rows of the tables: file order, best
-    score first. common, union: int32 (D, G, T), pixels; 0 in frames that do not count (see `frame_overlaps`).
-    truth_areas, prediction_areas: int32 (G, T) and (D, T), pixels of the masks.
+    video: position in Inputs.videos. ground_truth, predictions: int64 (G,) and (D,), rows of Inputs' tables: file
+    order, best score first. intersection, union: int32 (D, G, T), pixels; see `frame_overlaps`. ground_truth_areas,
+    prediction_areas: int32 (G, T) and (D, T), pixels.
     """
 
     video: int
     ground_truth: np.ndarray
     predictions: np.ndarray
-    common: np.ndarray
+    intersection: np.ndarray
     union: np.ndarray
-    truth_areas: np.ndarray
+    ground_truth_areas: np.ndarray
     prediction_areas: np.ndarray
 
     def ious(self) -> np.ndarray:
         """float64 (D, G): of the whole tracks."""
-        total = self.union.sum(axis=2, dtype=np.float64)
-        return np.divide(self.common.sum(axis=2, dtype=np.float64), total, out=np.zeros(total.shape), where=total > 0)
+        return track_ious(self.intersection, self.union)
 
     def frame_ious(self) -> np.ndarray:
-        """float32 (D, G, T), 0 where there is nothing."""
-        return (self.common / np.maximum(self.union, 1)).astype(np.float32)
+        """float32 (D, G, T), 0 where both are empty."""
+        return (self.intersection / np.maximum(self.union, 1)).astype(np.float32)
+
+    def track_ious(self, d: int | None, g: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """Whether either track is present, bool (T,), and their frame IoUs, float32 (T,).
+
+        d, g: positions of a prediction and of ground truth; None: of one track alone the highest IoU with any other.
+        """
+        own = slice(None) if d is None else slice(d, d + 1), slice(None) if g is None else slice(g, g + 1)
+        ious = (self.intersection[own] / np.maximum(self.union[own], 1)).astype(np.float32)
+        present = np.zeros(ious.shape[2], bool)
+        if d is not None:
+            present |= self.prediction_areas[d] > 0
+        if g is not None:
+            present |= self.ground_truth_areas[g] > 0
+        return present, ious.max(axis=(0, 1), initial=0)
 
 
 @dataclass(frozen=True, eq=False)
 class Overlaps:
-    """inputs: with every area known. groups: by category and then by video. truth_frames, prediction_frames: int64
-    (N,), in how many frames each track is there. agnostic: whether all classes are taken for one.
-    pairs: of each video, if they were asked for. warnings: Inputs' and what the masks showed."""
+    """inputs: with all areas filled in. groups: by category, then by video. ground_truth_frames, prediction_frames:
+    int64 (N,), frames in which each track is present. agnostic: whether all classes are pooled. pairs: of each video,
+    if requested. warnings: of Inputs, and of what the masks showed."""
 
     inputs: Inputs
     groups: list[VideoClassPairs]
@@ -215,200 +236,150 @@ def compute_overlaps(
     all_pairs: bool = False,
     processes: int = 1,
 ) -> Overlaps:
-    """Read all masks, a video at a time.
+    """Read all masks, one video at a time.
 
-    agnostic: one class for all. all_pairs: keep how tracks of different classes overlap, too. processes: share the
-    work among so many, see `parallel_map`.
-    Raises: ValueError that names the track and the frame of a mask that is none.
+    agnostic: pool all classes. all_pairs: also keep the overlaps of tracks of different classes. processes: see
+    `parallel_map`.
+    Raises: ValueError that names the track and the frame of a damaged mask.
     """
-    _keep_freed_memory()
-    truths, predictions = inputs.ground_truth, inputs.predictions
-    truth_areas, areas = truths.areas.copy(), predictions.areas.copy()
-    truth_frames, frames = np.zeros(len(truths.ids), np.int64), np.zeros(len(predictions.ids), np.int64)
+    # A large block that is freed makes the C library (glibc) keep as much freed memory, instead of returning the few
+    # megabytes of each video and requesting them again, zeroed, for the next.
+    np.empty(31 << 20, np.uint8)
+    tables = inputs.ground_truth, inputs.predictions
+    areas = [table.areas.copy() for table in tables]
+    frames = [np.zeros(len(table.ids), np.int64) for table in tables]
     groups: list[VideoClassPairs] = []
     pairs: list[VideoPairs] = []
-    oddities = np.zeros(2, np.int64)
-    videos = _by_video(inputs, agnostic)
-    for found in parallel_map(lambda rows: _measure_video(inputs, rows, agnostic, all_pairs), videos, processes):
-        for table, rows, own in (
-            (truth_areas, found.rows.truths, found.truth_areas),
-            (areas, found.rows.predictions, found.areas),
-        ):
-            table[rows] = np.where(np.isnan(table[rows]), own, table[rows])
-        truth_frames[found.rows.truths], frames[found.rows.predictions] = found.truth_frames, found.frames
-        groups.extend(found.groups)
-        pairs.extend(found.pairs)
-        oddities += found.oddities
+    counts = np.zeros(2, np.int64)
+    videos = _rows_by_video(inputs, agnostic)
+    for result in parallel_map(lambda rows: _measure_video(inputs, rows, agnostic, all_pairs), videos, processes):
+        for side, rows in enumerate((result.rows.ground_truth, result.rows.predictions)):
+            areas[side][rows] = np.where(np.isnan(areas[side][rows]), result.areas[side], areas[side][rows])
+            frames[side][rows] = result.frames[side]
+        groups.extend(result.groups)
+        pairs.extend(result.pairs)
+        counts += result.mismatches
         if progress:
-            progress("measuring masks", found.rows.video + 1, len(inputs.videos))
+            progress("measuring masks", result.rows.video + 1, len(inputs.videos))
     groups.sort(key=lambda group: (group.category, group.video))
-    known = replace(
-        inputs, ground_truth=replace(truths, areas=truth_areas), predictions=replace(predictions, areas=areas)
+    ground_truth, predictions = (replace(table, areas=own) for table, own in zip(tables, areas, strict=True))
+    known = replace(inputs, ground_truth=ground_truth, predictions=predictions)
+    sentences = (
+        "predictions have more or fewer frames than their video; only common frames count",
+        "predictions have masks of another size than their video; such frames do not count",
     )
-    return Overlaps(known, groups, truth_frames, frames, agnostic, pairs, inputs.warnings + _warnings(oddities))
+    warnings = [f"{count} {text}" for count, text in zip(counts.tolist(), sentences, strict=True) if count]
+    return Overlaps(known, groups, frames[0], frames[1], agnostic, pairs, (*inputs.warnings, *warnings))
 
 
-def _keep_freed_memory() -> None:
-    """Every video takes and frees a few megabytes. The C library (glibc) gives such memory back at once and has to
-    have it made anew, zeroed, for the next video; after one large block was freed, it keeps so much."""
-    np.empty(31 << 20, np.uint8)
-
-
-class _Rows(NamedTuple):
-    """One video: rows of its truths, in file order, and of its predictions, best first."""
+class _VideoRows(NamedTuple):
+    """One video: rows of its ground truth, in file order, and of its predictions, best first."""
 
     video: int
-    truths: np.ndarray
+    ground_truth: np.ndarray
     predictions: np.ndarray
 
 
-def _by_video(inputs: Inputs, agnostic: bool) -> list[_Rows]:
+def _rows_by_video(inputs: Inputs, agnostic: bool) -> list[_VideoRows]:
     truths, predictions = inputs.ground_truth, inputs.predictions
     # Pooled classes come in the order of their ids, which settles ties.
     first = predictions.categories if agnostic else np.zeros(len(predictions.ids))
     rows_t = np.lexsort((truths.categories if agnostic else truths.videos, truths.videos))
     rows_p = np.lexsort((first, -predictions.scores, predictions.videos))
     places = np.arange(1, len(inputs.videos))
-    parts_t = np.split(rows_t, np.searchsorted(truths.videos[rows_t], places))
-    parts_p = np.split(rows_p, np.searchsorted(predictions.videos[rows_p], places))
-    return [_Rows(v, *parts) for v, parts in enumerate(zip(parts_t, parts_p, strict=True)) if v < len(inputs.videos)]
+    of_t = np.split(rows_t, np.searchsorted(truths.videos[rows_t], places))
+    of_p = np.split(rows_p, np.searchsorted(predictions.videos[rows_p], places))
+    return [_VideoRows(v, *rows) for v, rows in enumerate(zip(of_t, of_p, strict=True)) if v < len(inputs.videos)]
 
 
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """What one video's masks say. areas: mean area of each track, over the frames in which it is there; frames: how
-    many these are. oddities: predictions of another length than the video, and with masks of another size."""
+class _VideoOverlaps(NamedTuple):
+    """One video's part of Overlaps. areas, frames: of ground truth and predictions; areas: mean over the frames in
+    which a track is present. mismatches: predictions of another length than the video, and with masks of another size.
+    """
 
-    rows: _Rows
-    truth_areas: np.ndarray
-    areas: np.ndarray
-    truth_frames: np.ndarray
-    frames: np.ndarray
+    rows: _VideoRows
+    areas: tuple[np.ndarray, np.ndarray]
+    frames: tuple[np.ndarray, np.ndarray]
     groups: list[VideoClassPairs]
     pairs: list[VideoPairs]
-    oddities: np.ndarray
+    mismatches: np.ndarray
 
 
-def _measure_video(inputs: Inputs, rows: _Rows, agnostic: bool, all_pairs: bool) -> _Found:
-    spans_t, spans_p = read_video(inputs, rows.video, rows.truths, rows.predictions)
-    members, wanted = _members(inputs, rows.truths, rows.predictions, agnostic)
-    pairs = [_all_pairs(rows, spans_t, spans_p)] if all_pairs else []
+def _measure_video(inputs: Inputs, rows: _VideoRows, agnostic: bool, all_pairs: bool) -> _VideoOverlaps:
+    video, rows_t, rows_p = rows
+    truths, predictions = read_video(inputs, video, rows_t, rows_p)
+    classes, within = _classes(inputs, rows, agnostic)
+    pairs = []
     if all_pairs:
-        ious = pairs[0].ious()[wanted[:, 0], wanted[:, 1]]
+        shape = (len(rows_p), len(rows_t), predictions.areas.shape[1])
+        intersection, union = frame_overlaps(predictions, truths, np.indices(shape[:2]).reshape(2, -1).T)
+        pairs.append(
+            VideoPairs(
+                video=video,
+                ground_truth=rows_t,
+                predictions=rows_p,
+                intersection=intersection.astype(np.int32).reshape(shape),
+                union=union.astype(np.int32).reshape(shape),
+                ground_truth_areas=truths.areas.astype(np.int32),
+                prediction_areas=predictions.areas.astype(np.int32),
+            )
+        )
+        ious = pairs[0].ious()[within[:, 0], within[:, 1]]
     else:
-        ious = track_ious(*frame_overlaps(spans_p, spans_t, wanted))
-    truth_frames, frames = ((found.areas > 0).sum(axis=1) for found in (spans_t, spans_p))
-    return _Found(
-        rows=rows,
-        truth_areas=spans_t.areas.sum(axis=1) / np.maximum(truth_frames, 1),
-        areas=spans_p.areas.sum(axis=1) / np.maximum(frames, 1),
-        truth_frames=truth_frames,
-        frames=frames,
-        groups=_groups(rows.video, members, ious),
-        pairs=pairs,
-        oddities=_oddities(inputs, rows.video, spans_p),
+        ious = track_ious(*frame_overlaps(predictions, truths, within))
+    groups, stop = [], 0
+    for category, of_t, of_p in classes:
+        start, stop = stop, stop + len(of_t) * len(of_p)
+        groups.append(VideoClassPairs(video, category, of_t, of_p, ious[start:stop].reshape(len(of_p), len(of_t))))
+    frames = (truths.areas > 0).sum(axis=1), (predictions.areas > 0).sum(axis=1)
+    areas = (
+        truths.areas.sum(axis=1) / np.maximum(frames[0], 1),
+        predictions.areas.sum(axis=1) / np.maximum(frames[1], 1),
     )
+    info = inputs.videos[video]
+    size = info.size_hw[0] * _MAX_PIXELS + info.size_hw[1]
+    other_size = ((predictions.sizes != size) & (predictions.sizes > 0)).any(axis=1)
+    mismatches = np.array([np.count_nonzero(predictions.lengths != info.length), np.count_nonzero(other_size)])
+    return _VideoOverlaps(rows, areas, frames, groups, pairs, mismatches)
 
 
 def read_video(inputs: Inputs, video: int, rows_t: np.ndarray, rows_p: np.ndarray) -> tuple[Spans, Spans]:
-    """The masks of one video's truths and predictions, checked.
+    """The masks of some ground truth and predictions of one video, checked.
 
-    Raises: ValueError that names the track and the frame of a mask that is none.
+    Raises: ValueError that names the track and the frame of a damaged mask.
     """
-    masks_t, masks_p = inputs.ground_truth.masks(rows_t.tolist()), inputs.predictions.masks(rows_p.tolist())
-    length, stride = extent([*masks_t, *masks_p])
-    sides = ((inputs.ground_truth, rows_t, masks_t), (inputs.predictions, rows_p, masks_p))
-    found = [_spans(inputs, table, rows, masks, length, stride) for table, rows, masks in sides]
-    return found[0], found[1]
+    tables, rows = (inputs.ground_truth, inputs.predictions), (rows_t, rows_p)
+    masks = [table.read_masks(own.tolist()) for table, own in zip(tables, rows, strict=True)]
+    length, stride = max_extent([*masks[0], *masks[1]])
+    result = []
+    for table, own, tracks in zip(tables, rows, masks, strict=True):
+        try:
+            result.append(decode_spans(tracks, length, stride))
+        except BadMaskError as error:
+            name = f"{table.label} {table.ids[own[error.track]]} (video {inputs.videos[video].id})"
+            raise ValueError(f"{name}, frame {error.frame}: {error.reason}") from None
+    return result[0], result[1]
 
 
-def _spans(inputs: Inputs, table: Tracks, rows: np.ndarray, masks: list[Masks], length: int, stride: int) -> Spans:
-    try:
-        return spans(masks, length, stride)
-    except BadMaskError as error:
-        row = rows[error.track]
-        video = inputs.videos[table.videos[row]].id
-        raise ValueError(
-            f"{table.what} {table.ids[row]} (video {video}), frame {error.frame}: {error.reason}"
-        ) from None
+def _classes(
+    inputs: Inputs, rows: _VideoRows, agnostic: bool
+) -> tuple[list[tuple[int, np.ndarray, np.ndarray]], np.ndarray]:
+    """The classes of a video with rows of ground truth and of predictions, and all pairs within the classes.
 
-
-def extent(tracks: Sequence[Masks]) -> tuple[int, int]:
-    """The most frames of a track and the most pixels of a mask."""
-    length = max((track.length for track in tracks), default=0)
-    sizes_hw = np.concatenate([np.zeros((0, 2), np.int64), *(track.sizes_hw for track in tracks)])
-    return length, int(sizes_hw.prod(axis=1).max(initial=0))
-
-
-class _Members(NamedTuple):
-    """One class of a video: rows of truths and of predictions."""
-
-    category: int
-    truths: np.ndarray
-    predictions: np.ndarray
-
-
-def _members(
-    inputs: Inputs, rows_t: np.ndarray, rows_p: np.ndarray, agnostic: bool
-) -> tuple[list[_Members], np.ndarray]:
-    """The classes of a video, and the pairs within them: int64 (n, 2), positions in rows_p and rows_t."""
-    kinds_t, kinds_p = inputs.ground_truth.categories[rows_t], inputs.predictions.categories[rows_p]
-    if agnostic:
-        kinds_t, kinds_p = kinds_t * 0, kinds_p * 0
-    of_kind: dict[int, tuple[list[int], list[int]]] = {}
-    for place, kind in enumerate(kinds_t.tolist()):
-        of_kind.setdefault(kind, ([], []))[0].append(place)
-    for place, kind in enumerate(kinds_p.tolist()):
-        of_kind.setdefault(kind, ([], []))[1].append(place)
-    members, pairs = [], []
-    for kind, (of_t, of_p) in sorted(of_kind.items()):
-        of_p = of_p[:MOST_PREDICTIONS]
-        members.append(_Members(kind, rows_t[of_t], rows_p[of_p]))
+    The pairs: int64 (n, 2), positions in rows.predictions and in rows.ground_truth.
+    """
+    of_class: dict[int, tuple[list[int], list[int]]] = {}
+    tables = inputs.ground_truth, inputs.predictions
+    for side, own in enumerate((rows.ground_truth, rows.predictions)):
+        categories = tables[side].categories[own] * (not agnostic)
+        for place, category in enumerate(categories.tolist()):
+            of_class.setdefault(category, ([], []))[side].append(place)
+    classes, pairs = [], []
+    for category, (of_t, of_p) in sorted(of_class.items()):
+        of_p = of_p[:MAX_PREDICTIONS]
+        classes.append((category, rows.ground_truth[of_t], rows.predictions[of_p]))
         pairs += [(p, t) for p in of_p for t in of_t]
-    return members, np.array(pairs, np.int64).reshape(-1, 2)
-
-
-def _groups(video: int, members: list[_Members], ious: np.ndarray) -> list[VideoClassPairs]:
-    """ious: of the pairs, in their order."""
-    groups, stop = [], 0
-    for category, truths, predictions in members:
-        start, stop = stop, stop + len(truths) * len(predictions)
-        own = ious[start:stop].reshape(len(predictions), len(truths))
-        groups.append(VideoClassPairs(video, category, truths, predictions, own))
-    return groups
-
-
-def _all_pairs(rows: _Rows, truths: Spans, predictions: Spans) -> VideoPairs:
-    pairs = np.indices((len(rows.predictions), len(rows.truths))).reshape(2, -1).T
-    common, union = frame_overlaps(predictions, truths, pairs)
-    shape = (len(rows.predictions), len(rows.truths), predictions.areas.shape[1])
-    return VideoPairs(
-        video=rows.video,
-        ground_truth=rows.truths,
-        predictions=rows.predictions,
-        common=common.astype(np.int32).reshape(shape),
-        union=union.astype(np.int32).reshape(shape),
-        truth_areas=truths.areas.astype(np.int32),
-        prediction_areas=predictions.areas.astype(np.int32),
-    )
-
-
-def _oddities(inputs: Inputs, video: int, found: Spans) -> np.ndarray:
-    """Predictions of another length than their video's, and predictions with a mask of another size."""
-    facts = inputs.videos[video]
-    own = facts.size_hw[0] << 31 | facts.size_hw[1]
-    other_size = ((found.sizes != own) & (found.sizes > 0)).any(axis=1)
-    return np.array([np.count_nonzero(found.lengths != facts.length), np.count_nonzero(other_size)])
-
-
-def _warnings(oddities: np.ndarray) -> tuple[str, ...]:
-    lengths, sizes = oddities.tolist()
-    found = []
-    if lengths:
-        found.append(f"{lengths} predictions have more or fewer frames than their video; only common frames count")
-    if sizes:
-        found.append(f"{sizes} predictions have masks of another size than their video; such frames do not count")
-    return tuple(found)
+    return classes, np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def frame_ious(inputs: Inputs, prediction_id: int, truth_id: int) -> np.ndarray:
@@ -416,54 +387,41 @@ def frame_ious(inputs: Inputs, prediction_id: int, truth_id: int) -> np.ndarray:
 
     Raises: ValueError where there is no such track, or the two are of different videos.
     """
-    row_t = _row(inputs.ground_truth, truth_id, "annotation")
-    row_p = _row(inputs.predictions, prediction_id, "prediction")
+
+    def row(table: Tracks, id: int, kind: str) -> int:
+        rows = np.flatnonzero(table.ids == id)
+        if not len(rows):
+            raise ValueError(f"there is no {kind} {id}")
+        return int(rows[0])
+
+    row_t = row(inputs.ground_truth, truth_id, "annotation")
+    row_p = row(inputs.predictions, prediction_id, "prediction")
     video = int(inputs.ground_truth.videos[row_t])
     if inputs.predictions.videos[row_p] != video:
         raise ValueError(f"prediction {prediction_id} and annotation {truth_id} are of different videos")
-    spans_t, spans_p = read_video(inputs, video, np.array([row_t]), np.array([row_p]))
-    common, union = frame_overlaps(spans_p, spans_t, np.zeros((1, 2), np.int64))
-    shared = min(spans_t.lengths[0], spans_p.lengths[0])
-    return np.divide(common[0], union[0], out=np.full(len(union[0]), np.nan), where=union[0] > 0)[:shared]
+    truths, predictions = read_video(inputs, video, np.array([row_t]), np.array([row_p]))
+    intersection, union = frame_overlaps(predictions, truths, np.zeros((1, 2), np.int64))
+    common = min(truths.lengths[0], predictions.lengths[0])
+    return np.divide(intersection[0], union[0], out=np.full(len(union[0]), np.nan), where=union[0] > 0)[:common]
 
 
-def _row(table: Tracks, id: int, what: str) -> int:
-    rows = np.flatnonzero(table.ids == id)
-    if not len(rows):
-        raise ValueError(f"there is no {what} {id}")
-    return int(rows[0])
+def filter_scores(overlaps: Overlaps, min_score: float) -> Overlaps:
+    """Only the predictions of at least this score; the tables keep all, so that rows and ids stay the same.
 
-
-def above(measured: Overlaps, least: float) -> Overlaps:
-    """The predictions of at least this score alone; the tables keep all, so that rows and ids stay what they were.
-
-    Equal to measuring a file without the others, because everywhere the best come first.
+    Equal to measuring a file without the others, because predictions are sorted by score everywhere.
     """
-    scores = measured.inputs.predictions.scores
-    if not len(scores) or least <= scores.min():
-        return measured
-    left_out = tuple(x for x in measured.inputs.left_out if x.what == "annotation" or x.score >= least)
-    return replace(
-        measured,
-        inputs=replace(measured.inputs, left_out=left_out),
-        groups=[_group(group, _count(scores, group.predictions, least)) for group in measured.groups],
-        pairs=[_pairs(pairs, _count(scores, pairs.predictions, least)) for pairs in measured.pairs],
-    )
+    scores = overlaps.inputs.predictions.scores
+    if not len(scores) or min_score <= scores.min():
+        return overlaps
 
+    def kept(item: VideoClassPairs | VideoPairs) -> int:
+        return int(np.count_nonzero(scores[item.predictions] >= min_score))
 
-def _count(scores: np.ndarray, rows: np.ndarray, least: float) -> int:
-    return int(np.count_nonzero(scores[rows] >= least))
-
-
-def _group(group: VideoClassPairs, count: int) -> VideoClassPairs:
-    return replace(group, predictions=group.predictions[:count], ious=group.ious[:count])
-
-
-def _pairs(pairs: VideoPairs, count: int) -> VideoPairs:
-    return replace(
-        pairs,
-        predictions=pairs.predictions[:count],
-        common=pairs.common[:count],
-        union=pairs.union[:count],
-        prediction_areas=pairs.prediction_areas[:count],
-    )
+    groups = [
+        replace(group, predictions=group.predictions[: kept(group)], ious=group.ious[: kept(group)])
+        for group in overlaps.groups
+    ]
+    names = ("predictions", "intersection", "union", "prediction_areas")
+    pairs = [replace(own, **{name: getattr(own, name)[: kept(own)] for name in names}) for own in overlaps.pairs]
+    left_out = tuple(x for x in overlaps.inputs.left_out if x.kind == "annotation" or x.score >= min_score)
+    return replace(overlaps, inputs=replace(overlaps.inputs, left_out=left_out), groups=groups, pairs=pairs)

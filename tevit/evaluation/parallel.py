@@ -1,127 +1,101 @@
-"""A map over several processes that share what was read: each is a copy of this one, so nothing is read twice."""
+"""A map over several processes that share what this one has read: they are forked, so nothing is read or sent twice."""
 
 import os
-import pickle
-import select
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NoReturn, TypeVar
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence, Set
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+    from multiprocessing.process import BaseProcess
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-_LEAST = 8  # items for each process that are worth a copy
-_MOST_CHUNKS = 256  # a chunk's number is one byte
-_HEAD = 8  # bytes before an answer that say how many follow
+_MIN_ITEMS = 8  # for each process: fewer are not worth a fork
+_MAX_CHUNKS = 256
 _NO_ANSWER = "a process that shared the work ended without an answer; was it killed, or short of memory?"
 
-_Do = Callable[[int], "list[Any] | Exception"]
-"""Number of a chunk -> its results, or what was raised."""
+_worker_job: tuple[Callable[[Any], Any], Sequence[Sequence[Any]]]
+"""In a worker process alone: the function, and the chunks of items."""
 
 
 def parallel_map(work: Callable[[Item], Result], items: Sequence[Item], processes: int) -> Iterator[Result]:
-    """The results in order; what `work` raises is raised here. In this process for few items or where it cannot fork.
+    """The results in order; the first error of `work` is raised here. In this process for few items or without fork.
 
-    This process works, too. Whoever is free takes the next chunk, so that one slow core does not hold up the others.
-    Only for a process without other threads: a copy has none of them, but whatever locks they held.
+    This process works, too. Only for a process without other threads: a fork copies the locks that they hold.
     Raises: ChildProcessError where another process ends before its work does.
     """
-    if processes < 2 or len(items) < processes * _LEAST or not hasattr(os, "fork"):
+    if processes < 2 or len(items) < processes * _MIN_ITEMS or not hasattr(os, "fork"):
         yield from map(work, items)
         return
-    chunks = min(_MOST_CHUNKS, len(items))
+    # Imported where they are needed, as they take 20 ms.
+    from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+    from multiprocessing import active_children, get_context
 
-    def do(number: int) -> list[Result] | Exception:
-        chunk = items[len(items) * number // chunks : len(items) * (number + 1) // chunks]
-        try:
-            return [work(item) for item in chunk]
-        except Exception as error:
-            return error
+    count = min(_MAX_CHUNKS, len(items))  # many, so that one slow core does not hold up the others
+    chunks = [items[len(items) * n // count : len(items) * (n + 1) // count] for n in range(count)]
+    others, workers = set(active_children()), processes - 1
+    pool = ProcessPoolExecutor(workers, get_context("fork"), _start_worker, (work, chunks))
+    waiting, results, futures = deque(range(count)), {}, {}
+    try:
+        for number in range(count):
+            while number not in results:
+                # Few chunks at a time go to the workers, so that any process may take the next one.
+                for _ in range(min(len(waiting), 2 * workers - sum(not f.done() for f in futures.values()))):
+                    chunk = waiting.popleft()
+                    futures[chunk] = pool.submit(_run_in_worker, chunk)
+                if number in futures and (futures[number].done() or not waiting):
+                    results[number] = _result(futures.pop(number))
+                elif waiting:
+                    chunk = waiting.popleft()
+                    results[chunk] = _run(work, chunks[chunk])
+            result = results.pop(number)
+            if isinstance(result, Exception):
+                raise result
+            yield from result
+    except BaseException as error:
+        _kill_others(others)
+        if isinstance(error, BrokenExecutor):
+            raise ChildProcessError(_NO_ANSWER) from error
+        raise
+    finally:
+        pool.shutdown()
 
-    for found in _answers(do, chunks, processes - 1):
-        if isinstance(found, Exception):
-            raise found
-        yield from found
+
+def _kill_others(processes: "Set[BaseProcess]") -> None:
+    """End all children of this process but these."""
+    from multiprocessing import active_children
+
+    for process in set(active_children()) - processes:
+        process.kill()
+
+
+def _run(work: Callable[[Item], Result], chunk: Sequence[Item]) -> list[Result] | Exception:
+    try:
+        return [work(item) for item in chunk]
+    except Exception as error:
+        return error
+
+
+def _start_worker(work: Callable[[Any], Any], chunks: Sequence[Sequence[Any]]) -> None:
+    global _worker_job
+    _worker_job = work, chunks
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the first process, which ends the others
+
+
+def _run_in_worker(number: int) -> list[Any] | Exception:
+    work, chunks = _worker_job
+    return _run(work, chunks[number])
+
+
+def _result(future: "Future[Any]") -> Any:
+    try:
+        return future.result()
+    except Exception as error:  # the errors of `work` are returned, not raised: this one is of the transport
+        raise ChildProcessError(_NO_ANSWER) from error
 
 
 def usable_cores() -> int:
     """Cores of the processor that this process may use, at least 1."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _answers(do: _Do, chunks: int, others: int) -> Iterator[Any]:
-    """What `do` says of every chunk, in order, `others` processes helping."""
-    numbers = _pipe_of(bytes(range(chunks)))
-    children: dict[int, int] = {}  # where its answers come from -> process
-    found: dict[int, Any] = {}
-    try:
-        for _ in range(others):
-            children.update([_start(do, numbers)])
-        for number in range(chunks):
-            while number not in found:
-                own = os.read(numbers, 1)
-                found.update((mine, do(mine)) for mine in own)
-                found.update(_arrived(children, wait=not own))
-            yield found.pop(number)
-    finally:
-        os.close(numbers)
-        for pipe, process in children.items():
-            os.close(pipe)
-            os.kill(process, signal.SIGKILL)
-            os.waitpid(process, 0)
-
-
-def _pipe_of(data: bytes) -> int:
-    """The end of a pipe that holds a few bytes, for several processes to read from in turn."""
-    end, other = os.pipe()
-    os.write(other, data)
-    os.close(other)
-    return end
-
-
-def _start(do: _Do, numbers: int) -> tuple[int, int]:
-    """A child: where its answers come from, and its process."""
-    answers, other = os.pipe()
-    process = os.fork()
-    if process == 0:
-        _serve(do, numbers, other)
-    os.close(other)
-    return answers, process
-
-
-def _serve(do: _Do, numbers: int, answers: int) -> NoReturn:
-    """All that a child ever does. Ctrl-C is the first process's to answer; it ends the others."""
-    code = 1
-    try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        with open(answers, "wb") as file:
-            while number := os.read(numbers, 1):
-                data = pickle.dumps((number[0], do(number[0])), pickle.HIGHEST_PROTOCOL)
-                file.write(len(data).to_bytes(_HEAD, "big") + data)
-                file.flush()
-        code = 0
-    finally:
-        os._exit(code)  # not sys.exit: what the first process is to do when it ends is not done here
-
-
-def _arrived(children: dict[int, int], wait: bool) -> Iterator[tuple[int, Any]]:
-    """Answers that are there, one a child; wait: for at least one. Children that have ended are taken out."""
-    poll = select.poll()
-    for pipe in children:
-        poll.register(pipe, select.POLLIN)
-    for pipe, _ in poll.poll(None if wait else 0):
-        size = int.from_bytes(_read(pipe, _HEAD), "big")
-        data = _read(pipe, size)
-        if size and len(data) == size:
-            yield pickle.loads(data)
-        else:
-            os.close(pipe)
-            if os.waitpid(children.pop(pipe), 0)[1]:  # else it has answered all that it took
-                raise ChildProcessError(_NO_ANSWER)
-
-
-def _read(pipe: int, size: int) -> bytes:
-    """So many bytes; fewer where the other side is gone."""
-    data = b""
-    while len(data) < size and (more := os.read(pipe, size - len(data))):
-        data += more
-    return data

@@ -9,10 +9,10 @@ import numpy as np
 
 from tevit.evaluation import charts
 from tevit.evaluation.api import Evaluation
+from tevit.evaluation.curves import percent
 from tevit.evaluation.error_table import ErrorRecord, Errors
 from tevit.evaluation.errors import TYPES
 from tevit.evaluation.oracle import Gap, Gaps
-from tevit.evaluation.tables import gain, heading, percent
 from tevit.io.files import atomic
 from tevit.rendering import render
 
@@ -43,12 +43,12 @@ def write_report(path: str | os.PathLike, title: str, evaluation: Evaluation, er
     page = render(
         "errors.html",
         title=title,
-        subtitle=heading(evaluation),
+        subtitle=evaluation.heading,
         cards=[(name, percent(evaluation.figures[name])) for name in FIGURE_NAMES],
         footer=" ".join(footer),
         at=f"AP{round(100 * limits.positive)}",
         colours=charts.TYPE_COLOURS,
-        types=[(type, MEANINGS[type], counts[type], gain(errors, errors.dap[type])) for type in TYPES],
+        types=[(type, MEANINGS[type], counts[type], errors.gain(type)) for type in TYPES],
         worst=_worst(evaluation, errors),
         data=page_data(evaluation, errors, gaps),
         plotly=get_plotlyjs(),

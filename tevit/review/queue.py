@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tevit.evaluation.error_table import Errors, find_errors
+from tevit.evaluation.error_table import Errors, analyse_errors
 from tevit.evaluation.errors import TYPES
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps
@@ -80,7 +80,7 @@ def review_queue(gt: str | os.PathLike | Dataset, results: str | os.PathLike | R
     dataset = gt if isinstance(gt, Dataset) else open_dataset(gt)
     predictions = results if isinstance(results, Results) else read_results(results)
     overlaps = compute_overlaps(read_inputs(dataset, predictions), all_pairs=True)
-    return build_queue(dataset, overlaps, find_errors(overlaps))
+    return build_queue(dataset, overlaps, analyse_errors(overlaps))
 
 
 def build_queue(dataset: Dataset, overlaps: Overlaps, errors: Errors) -> list[ReviewItem]:

@@ -10,7 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
-from tevit.evaluation.overlaps import Overlaps, Spans, VideoPairs, extent, frame_overlaps, spans, track_ious
+from tevit.evaluation.overlaps import Overlaps, Spans, VideoPairs, decode_spans, frame_overlaps, max_extent, track_ious
 
 COVERS = 0.5  # IoU from which two masks are taken to show the same object
 _TOUCHES = 0.05  # IoU of whole tracks from which a misplaced label may still be of the prediction's object
@@ -51,11 +51,12 @@ class VideoEvidence:
         self.classes_d = predictions.categories[pairs.predictions]
         self.classes_g, self.crowd = truths.categories[pairs.ground_truth], truths.crowd[pairs.ground_truth]
         self.ious, self.frame_ious = pairs.ious(), pairs.frame_ious()
-        masks_g, masks_d = truths.masks(pairs.ground_truth.tolist()), predictions.masks(pairs.predictions.tolist())
+        masks_g = truths.read_masks(pairs.ground_truth.tolist())
+        masks_d = predictions.read_masks(pairs.predictions.tolist())
         later = [m._replace(length=m.length + 1, frames=m.frames + 1) for m in masks_g]
-        length, stride = extent([*later, *masks_d])
-        self.labels, self.later = spans(masks_g, length, stride), spans(later, length, stride)
-        self.predictions = spans(masks_d, length, stride)
+        length, stride = max_extent([*later, *masks_d])
+        self.labels, self.later = decode_spans(masks_g, length, stride), decode_spans(later, length, stride)
+        self.predictions = decode_spans(masks_d, length, stride)
 
     def suspicion(
         self, kind: str, priority: float, labels: Sequence[int], d: int, frame: int | np.integer, at: int = -1
@@ -79,7 +80,7 @@ def _wrong_classes(e: VideoEvidence) -> Iterator[Suspicion]:
             continue
         backed = e.trust[(e.classes_d == e.classes_g[g]) & (e.ious[:, g] >= COVERS)].max(initial=0)
         against = e.trust[d] / max(e.trust[d] + backed, 1e-9)
-        either = (e.pairs.prediction_areas[d] > 0) | (e.pairs.truth_areas[g] > 0)
+        either = (e.pairs.prediction_areas[d] > 0) | (e.pairs.ground_truth_areas[g] > 0)
         agreement = float((e.frame_ious[d, g, either] >= COVERS).mean())
         yield e.suspicion("class", e.trust[d] * agreement * against, (g,), d, np.argmax(e.frame_ious[d, g]))
 
@@ -87,7 +88,7 @@ def _wrong_classes(e: VideoEvidence) -> Iterator[Suspicion]:
 def _missing(e: VideoEvidence) -> Iterator[Suspicion]:
     """Lasting predictions on something without a label; of several on one object the best."""
     areas = e.pairs.prediction_areas.astype(float)
-    covered = e.pairs.common.max(axis=1, initial=0).sum(axis=1) / np.maximum(areas.sum(axis=1), 1)
+    covered = e.pairs.intersection.max(axis=1, initial=0).sum(axis=1) / np.maximum(areas.sum(axis=1), 1)
     lasting = (areas > 0).mean(axis=1) if areas.size else np.zeros(len(areas))
     priorities = e.trust * np.maximum(1 - 2 * covered, 0) * np.sqrt(lasting)
     order = np.argsort(-priorities, kind="stable")
@@ -113,7 +114,7 @@ def _misplaced(e: VideoEvidence) -> Iterator[Suspicion]:
     for d, g in zip(*np.nonzero((e.ious >= _TOUCHES) & (e.ious < COVERS)), strict=True):
         if e.crowd[g] or e.ious[d].argmax() != g or e.ious[:, g].max() >= COVERS:
             continue
-        areas_d, areas_g = e.pairs.prediction_areas[d].astype(float), e.pairs.truth_areas[g].astype(float)
+        areas_d, areas_g = e.pairs.prediction_areas[d].astype(float), e.pairs.ground_truth_areas[g].astype(float)
         either, both = (areas_d > 0) | (areas_g > 0), (areas_d > 0) & (areas_g > 0)
         similar = (np.minimum(areas_d, areas_g)[either] / np.maximum(areas_d, areas_g)[either]).mean()
         steady = 1 - min(1.0, float(e.frame_ious[d, g, either].std()) / max(float(e.ious[d, g]), 0.1))
@@ -130,7 +131,7 @@ def _duplicates(e: VideoEvidence) -> Iterator[Suspicion]:
     for a, b in combinations(every, 2):
         iou = 0.0 if e.crowd[a] or e.crowd[b] else float(ious[a, b])
         if iou >= COVERS:
-            both = np.minimum(e.pairs.truth_areas[a], e.pairs.truth_areas[b])
+            both = np.minimum(e.pairs.ground_truth_areas[a], e.pairs.ground_truth_areas[b])
             weight = 1.0 if e.classes_g[a] == e.classes_g[b] else 0.8
             yield e.suspicion("duplicate", iou * weight, (a, b), -1, np.argmax(both))
 
@@ -169,7 +170,7 @@ def _follower_gains(e: VideoEvidence, a: int, b: int) -> tuple[np.ndarray, np.nd
 def _swapped_ious(e: VideoEvidence, a: int, b: int) -> np.ndarray:
     """IoU of every prediction with label a before each frame and label b from it on, float64 (D, T)."""
     sums = []
-    for table in (e.pairs.common, e.pairs.union):
+    for table in (e.pairs.intersection, e.pairs.union):
         first, second = table[:, a].astype(float), table[:, b].astype(float)
         before = np.cumsum(first, axis=1) - first
         sums.append(before + np.cumsum(second[:, ::-1], axis=1)[:, ::-1])
@@ -197,4 +198,4 @@ def _unpredicted(e: VideoEvidence) -> Iterator[Suspicion]:
         near = e.ious[:, g].max(initial=0)
         if near < COVERS / 2:
             priority = 0.5 * e.recall * (1 - 2 * near)
-            yield e.suspicion("unpredicted", priority, (g,), -1, np.argmax(e.pairs.truth_areas[g]))
+            yield e.suspicion("unpredicted", priority, (g,), -1, np.argmax(e.pairs.ground_truth_areas[g]))

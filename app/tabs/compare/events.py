@@ -12,7 +12,7 @@ import gradio as gr
 
 from app.analysis import matches
 from app.analysis.comparison import Comparison
-from app.analysis.matches import COLOURS, KINDS, MatchRow, VideoRow, above, filter_videos, neighbour_video, video_rows
+from app.analysis.matches import COLOURS, KINDS, VideoRow, filter_videos, neighbour_video, tracks_above, video_rows
 from app.analysis.thumbnails import differences, filmstrip_frames
 from app.deep_link import View, from_query, to_query
 from app.player.component import Layer, Layout, Pane, PlayerView, payload, read_event
@@ -25,6 +25,7 @@ from app.tabs.compare import views as panels
 from app.tabs.compare.layout import ADDRESS, NONE, CompareComponents, build_layout
 from app.tabs.datasets.views import notices
 from app.workspace import QUIET, TICK, Pages, Updates, Workspace, toast
+from tevit.evaluation.error_table import ErrorRecord
 
 TRUTH = "Ground truth"
 TABS = ("segment", "compare", "errors", "review")
@@ -185,7 +186,7 @@ class _CompareTab:
         truth = project.ground_truth(video)
         layers = [] if truth is None else [Layer(TRUTH, True, truth)]
         for name in view.models:
-            found = above(project.predictions(project.model_index(name), video), page.cutoff)
+            found = tracks_above(project.predictions(project.model_index(name), video), page.cutoff)
             layers.append(Layer(name, False, found))
         if view.layout == "difference" and view.models:
             layers.append(self._difference(page, video))
@@ -205,7 +206,7 @@ class _CompareTab:
         if not view.models:
             return show
         names = [item.name for item in found.models]
-        marks = {name: matches.marks(found, names.index(name), view.video) for name in view.models}
+        marks = {name: matches.timeline_marks(found, names.index(name), view.video) for name in view.models}
         known = {TRUTH: marks[view.models[0]][0], **{name: own for name, (_, own) in marks.items()}}
         layers = tuple(replace(layer, marks=known.get(layer.name, {})) for layer in show.layers)
         return replace(show, layers=layers, version=show.version + 1)
@@ -240,22 +241,23 @@ class _CompareTab:
         name = page.view.models[min(page.view.side, len(page.view.models) - 1)]
         return [model.name for model in page.comparison.models].index(name)
 
-    def _lines(self, page: ComparePage) -> list[MatchRow]:
+    def _lines(self, page: ComparePage) -> list[ErrorRecord]:
         if page.comparison is None or page.view.video is None or not page.view.models:
             return []
-        return matches.lines(page.comparison, self._side(page), page.view.video)
+        rows = matches.match_rows(page.comparison, self._side(page), page.view.video)
+        return [record for record, _ in rows]
 
-    def _table(self, page: ComparePage, lines: list[MatchRow]) -> str:
+    def _table(self, page: ComparePage, lines: list[ErrorRecord]) -> str:
         name = page.view.models[min(page.view.side, len(page.view.models) - 1)]
         return panels.matches(f"{TRUTH} ↔ {name}", lines, page.key)
 
-    def _chosen(self, page: ComparePage, line: MatchRow, lines: list[MatchRow]) -> Updates:
+    def _chosen(self, page: ComparePage, line: ErrorRecord, lines: list[ErrorRecord]) -> Updates:
         """A match: selected in every pane, its curve and its pictures."""
         components, found, view = self.components, page.comparison, page.view
         assert found is not None and view.video is not None and page.show is not None
         page.key = line.key
         page.view = replace(view, truth=line.truth_id, prediction=line.prediction_id)
-        curve = matches.curve(found, self._side(page), view.video, line.truth_id, line.prediction_id)
+        curve = matches.iou_curve(found, self._side(page), view.video, line.truth_id, line.prediction_id)
         return {
             components.matches: self._table(page, lines),
             components.pair: panels.curve(curve) + self._strip(found, line.key),
@@ -264,7 +266,7 @@ class _CompareTab:
         }
 
     def _strip(self, found: Comparison, key: str) -> str:
-        index = found.find_row(key)
+        index = found.table.find(key)
         if index is None:
             return ""
         pictures = [item for item in filmstrip_frames(found, index) if item.role]
@@ -374,7 +376,7 @@ def _token(page: ComparePage) -> str:
     return page.token
 
 
-def _keys(page: ComparePage, line: MatchRow) -> list[list[int]]:
+def _keys(page: ComparePage, line: ErrorRecord) -> list[list[int]]:
     """[layer, track] of both sides of a match."""
     assert page.show is not None
     name = page.view.models[min(page.view.side, len(page.view.models) - 1)]

@@ -3,8 +3,9 @@
 import base64
 from collections.abc import Sequence
 
-from app.analysis.matches import Curve, MatchRow, VideoRow
+from app.analysis.matches import IouCurve, VideoRow
 from app.rendering import render
+from tevit.evaluation.error_table import ErrorRecord
 
 NOTHING = '<p class="hint">Choose a match to see its IoU over the frames.</p>'
 
@@ -19,13 +20,13 @@ def label(row: VideoRow, model: int = 0) -> str:
     return ", ".join(words)
 
 
-def matches(name: str, lines: Sequence[MatchRow], selected: str | None) -> str:
+def matches(name: str, lines: Sequence[ErrorRecord], selected: str | None) -> str:
     """A row for each match, missed truth and prediction without a truth; a row is a button with its key."""
     errors = sum(line.type not in ("correct", "ignored") for line in lines)
     return render("compare/matches.html", name=name, lines=lines, errors=errors, selected=selected)
 
 
-def curve(curve: Curve) -> str:
+def curve(curve: IouCurve) -> str:
     """IoU in every frame with the worst one marked; a click seeks."""
     return render("compare/curve.html", ious=curve.ious, worst=curve.worst)
 

@@ -270,14 +270,15 @@ class _ErrorsTab:
         if page.evaluated is None:
             return None
         comparison = selected_models(self.workspace.evaluations, page.evaluated, page.settings)
-        index = comparison.find_row(str(data.get("row")))
+        index = comparison.table.find(str(data.get("row")))
         if index is None:
             return None
-        row, names, frame = comparison.row(index), tuple(model.name for model in comparison.models), data.get("frame")
+        row, names = comparison.table.record(index), tuple(model.name for model in comparison.models)
+        frame = data.get("frame")
         length = comparison.project.info(row.video_id).length
         return deep_link.View(
             video=row.video_id,
-            frame=(frame if type(frame) is int and 0 <= frame < length else row.worst) or 0,
+            frame=(frame if type(frame) is int and 0 <= frame < length else row.worst_frame) or 0,
             models=names[:2],
             truth=row.truth_id,
             prediction=row.prediction_id,

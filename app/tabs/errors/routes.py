@@ -18,9 +18,8 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from app.analysis import export
 from app.analysis.comparison import DEFAULT, Comparison
-from app.analysis.filter import NONE, Filter, Selection, as_json, from_json, select
+from app.analysis.filter import NONE, Filter, Selection, as_csv, as_json, as_json_text, from_json, report, select
 from app.analysis.service import EvaluationService
 from app.workspace import Workspace
 from tevit.evaluation.errors import Limits
@@ -199,10 +198,10 @@ def _file(workspace: Workspace, request: Request) -> Response:
     if name == "report.html":
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / name
-            export.report(comparison, path, min(settings.side, len(comparison.models) - 1))
+            report(comparison, path, min(settings.side, len(comparison.models) - 1))
             content = path.read_text()
     else:
-        write = export.as_csv if name == "errors.csv" else export.as_json_text
+        write = as_csv if name == "errors.csv" else as_json_text
         content = write(comparison, sorted_selection(comparison, settings))
     headers = _NOT_CACHED | {"Content-Disposition": f'attachment; filename="{name}"'}
     return Response(content, media_type=_FILES[name], headers=headers)

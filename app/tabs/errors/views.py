@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from app.analysis.comparison import LENSES, OUTCOME_WORDS, OUTCOMES, Comparison, FigureRow
+from app.analysis.comparison import Comparison, FigureRow
 from app.analysis.filter import Selection, as_json, chips
 from app.analysis.thumbnails import HEIGHT, WIDTH, filmstrip_frames
 from app.rendering import render
@@ -19,7 +19,8 @@ from tevit.evaluation import charts
 from tevit.evaluation.bootstrap import Interval
 from tevit.evaluation.charts import ACCENT, MODEL_COLOURS, TYPE_COLOURS, Bars, ConfusionMatrix, Histogram, Line, Points
 from tevit.evaluation.curves import LENGTHS
-from tevit.evaluation.error_table import ALL_TYPES
+from tevit.evaluation.error_table import ERROR_GROUPS, OUTCOME_WORDS, OUTCOMES
+from tevit.evaluation.errors import ALL_TYPES
 
 Chart = dict[str, Any]
 """The values of `errors/chart.html`."""
@@ -376,7 +377,7 @@ def error_types(comparison: Comparison) -> str:
 def error_groups(comparison: Comparison) -> str:
     """AP lost to tracking, classes and masks."""
     series = {model.name: charts.oracle_gaps(model.gap) for model in comparison.models}
-    filters = [{"lens": group} for group in LENSES]
+    filters = [{"lens": group} for group in ERROR_GROUPS]
     return draw(bars("lenses", "Oracle gaps", series, filters, "AP gained were it perfect", by_model=True))
 
 
@@ -491,7 +492,7 @@ def rows(comparison: Comparison, selection: Selection, settings: ViewSettings) -
 
 
 def _row(comparison: Comparison, index: int) -> dict[str, Any]:
-    row, project = comparison.row(index), comparison.project
+    row, project = comparison.table.record(index), comparison.project
     sides = "/".join("-" if id is None else str(id) for id in (row.truth_id, row.prediction_id))
     model = project.models[project.model_index(row.model)].file.sha256[:12]
     pictures = []

@@ -141,9 +141,9 @@ class Reviewing:
         questions = {model.name: ItemBuilder(dataset, model.overlaps) for model in findings.models}
         found: dict[Key, Asked] = {}
         for index in rows:
-            r = findings.row(index)
-            if r.worst is not None:  # where nothing is to be seen, nothing can be asked
-                item = questions[r.model].from_error(r.type, r.video_id, r.truth_id, r.prediction_id, r.worst)
+            r = findings.table.record(index)
+            if r.worst_frame is not None:  # where nothing is to be seen, nothing can be asked
+                item = questions[r.model].from_error(r.type, r.video_id, r.truth_id, r.prediction_id, r.worst_frame)
                 asked = Asked(item, r.model)
                 found.setdefault(self.key(asked), asked)
         return tuple(found.values())
@@ -155,12 +155,12 @@ class Reviewing:
         results = project.results[project.model_index(model)]
         if not project.has_truth:
             return unlabelled(project.dataset, results)
-        from tevit.evaluation.error_table import find_errors
+        from tevit.evaluation.error_table import analyse_errors
         from tevit.evaluation.inputs import read_inputs
         from tevit.evaluation.overlaps import compute_overlaps
 
         measured = compute_overlaps(read_inputs(project.dataset, results), progress=progress, all_pairs=True)
-        return build_queue(project.dataset, measured, find_errors(measured))
+        return build_queue(project.dataset, measured, analyse_errors(measured))
 
     def key(self, asked: Asked) -> Key:
         """What a question is about."""

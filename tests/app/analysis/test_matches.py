@@ -15,13 +15,13 @@ from app.analysis.comparison import Comparison
 from app.analysis.filter import Filter, select
 from app.analysis.matches import (
     KINDS,
-    curve,
     difference,
     filter_videos,
-    frames_of,
-    lines,
-    marks,
+    iou_curve,
+    match_rows,
     neighbour_video,
+    row_curve,
+    timeline_marks,
     video_rows,
 )
 from app.analysis.thumbnails import HEIGHT, WIDTH, ThumbnailCache, differences, filmstrip_frames
@@ -29,7 +29,7 @@ from app.projects.opening import open_project
 from tests.app import sets as made
 from tests.app.sets import ASIDE, AWAY, FRAMES, STILL, square
 from tevit.evaluation import evaluate
-from tevit.evaluation.error_table import ALL_TYPES
+from tevit.evaluation.errors import ALL_TYPES
 from tevit.masks import ops as masks
 from tevit.results import RLE, Track, VideoResult
 
@@ -56,20 +56,20 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Comparison]
 
 
 def test_matches_come_before_what_has_none(comparison):
-    found = lines(comparison, 0, 1)
-    assert [(line.matched, line.type, line.truth_id, line.prediction_id) for line in found] == [
+    found = match_rows(comparison, 0, 1)
+    assert [(matched, row.type, row.truth_id, row.prediction_id) for row, matched in found] == [
         (True, "correct", 10, 1),
         (True, "classification", 11, 3),
         (False, "duplicate", 10, 2),
     ]
-    assert [line.iou for line in found] == [1, 1, 1] and found[1].predicted_class == "class 3"
-    of_b = lines(comparison, 1, 1)
-    assert [(line.matched, line.type, line.truth_id, line.score) for line in of_b] == [
+    assert [row.iou for row, _ in found] == [1, 1, 1] and found[1][0].predicted_class == "class 3"
+    of_b = match_rows(comparison, 1, 1)
+    assert [(matched, row.type, row.truth_id, row.score) for row, matched in of_b] == [
         (True, "spatial", 10, 0.6),
         (False, "missed", 11, None),
     ]
     with pytest.raises(ValueError, match="has no video 9"):
-        lines(comparison, 0, 9)
+        match_rows(comparison, 0, 9)
 
 
 def types_of(comparison: Comparison, model: int, video_id: int, side: str) -> dict[int, str]:
@@ -81,13 +81,13 @@ def types_of(comparison: Comparison, model: int, video_id: int, side: str) -> di
     return {int(ids[index]): ALL_TYPES[int(t.type[index])] for index in rows.tolist()}
 
 
-def test_every_track_is_in_exactly_one_line(comparison):
+def test_every_track_is_in_exactly_one_row(comparison):
     for model in range(2):
         for video in (1, 2):
-            found = lines(comparison, model, video)
-            predictions = [line.prediction_id for line in found if line.prediction_id is not None]
+            found = match_rows(comparison, model, video)
+            predictions = [row.prediction_id for row, _ in found if row.prediction_id is not None]
             assert sorted(predictions) == sorted(types_of(comparison, model, video, "prediction"))
-            matched = [line.truth_id for line in found if line.matched or line.type == "missed"]
+            matched = [row.truth_id for row, matched in found if matched or row.type == "missed"]
             assert sorted(id for id in matched if id) == sorted(types_of(comparison, model, video, "truth"))
 
 
@@ -96,33 +96,33 @@ def test_curves_equal_the_evaluations(comparison):
     evaluation = evaluate(project.truth.path, project.models[1].file.path)
     for truth, prediction in ((20, 2), (21, 3), (21, 2)):
         expected = evaluation.frame_ious(prediction, truth)
-        found = curve(comparison, 1, 2, truth, prediction)
+        found = iou_curve(comparison, 1, 2, truth, prediction)
         assert [iou for iou in found.ious] == pytest.approx(expected.round(4).tolist())
         frames, known = found.frames, dict(enumerate(found.ious))
         order = sorted(frames, key=lambda frame: (known[frame] or 0, frame))
         assert (found.worst, found.median) == (order[0], order[(len(frames) - 1) // 2])
         assert found.best == max(frames, key=lambda frame: (known[frame] or 0, -frame))
     with pytest.raises(ValueError, match="no annotation 99"):
-        curve(comparison, 0, 1, 99, None)
+        iou_curve(comparison, 0, 1, 99, None)
 
 
 def test_the_worst_frame_of_a_row_is_that_of_its_curve(comparison):
     for index in range(len(comparison.table.model)):
-        assert frames_of(comparison, index).worst == comparison.row(index).worst
+        assert row_curve(comparison, index).worst == comparison.table.record(index).worst_frame
 
 
 def test_switches_and_fragments_are_marked_on_both_sides(comparison):
-    truths, predictions = marks(comparison, 0, 2)
+    truths, predictions = timeline_marks(comparison, 0, 2)
     assert truths == {20: [{"frame": 5, "kind": "switch"}], 21: [{"frame": 5, "kind": "switch"}]}
     assert predictions == {4: [{"frame": 5, "kind": "switch"}], 5: [{"frame": 5, "kind": "switch"}]}
-    truths, predictions = marks(comparison, 1, 2)
+    truths, predictions = timeline_marks(comparison, 1, 2)
     assert truths == {20: [{"frame": 5, "kind": "fragment"}]} and predictions == {2: [{"frame": 5, "kind": "fragment"}]}
-    assert marks(comparison, 0, 1) == ({}, {})
+    assert timeline_marks(comparison, 0, 1) == ({}, {})
 
 
 def test_strips_tell_worst_median_and_best(comparison):
     index = select(comparison, Filter(model="b", video=2, types=("correct",))).rows.tolist()
-    rows = {comparison.row(i).prediction_id: i for i in index if not comparison.row(i).truth}
+    rows = {comparison.table.record(i).prediction_id: i for i in index if not comparison.table.record(i).truth}
     found = filmstrip_frames(comparison, rows[2])
     assert {picture.role: picture.frame for picture in found if picture.role} == {"worst": 3, "median": 2, "best": 0}
     assert [picture.frame for picture in found] == sorted({picture.frame for picture in found})

@@ -51,7 +51,7 @@ def matches(found: Evaluation) -> dict[tuple, tuple]:
     """(class id, video id, area) -> prediction ids, what each takes at each threshold, ignored."""
     inputs, outcome = found.overlaps.inputs, found.matches
     categories, result, stop = list(inputs.categories), {}, 0
-    taken_ids = np.where(outcome.taken >= 0, np.append(inputs.ground_truth.ids, 0)[outcome.taken], 0)
+    taken_ids = np.where(outcome.matched >= 0, np.append(inputs.ground_truth.ids, 0)[outcome.matched], 0)
     for group in found.overlaps.groups:
         start, stop = stop, stop + len(group.predictions)
         for a, area in enumerate(AREA_RANGES):

@@ -12,10 +12,10 @@ from tests.tevit.evaluation import sets
 from tevit.evaluation.api import accumulate
 from tevit.evaluation.bootstrap import draw_weights, resample
 from tevit.evaluation.cache import pack, unpack
-from tevit.evaluation.error_table import ALL_TYPES, columns, find_errors, geometry
-from tevit.evaluation.errors import Limits, coverage, find_costs, resumptions
+from tevit.evaluation.error_table import analyse_errors, build_table, track_geometry
+from tevit.evaluation.errors import ALL_TYPES, Limits, coverage, find_costs, resumptions
 from tevit.evaluation.inputs import read_inputs
-from tevit.evaluation.overlaps import Overlaps, above, compute_overlaps
+from tevit.evaluation.overlaps import Overlaps, compute_overlaps, filter_scores
 
 
 def measured(gt: dict, results: list) -> Overlaps:
@@ -36,31 +36,31 @@ def kept(found: Overlaps) -> Overlaps:
 @given(sets.random_sets(), st.sampled_from([0.3, 0.5, 0.75]))
 def test_columns_say_what_the_records_say(data, positive):
     found, limits = measured(*data), Limits(positive=positive, background=0.1)
-    errors = find_errors(found, limits)
-    table = columns(found, find_costs(found, limits), geometry(found, limits.cover))
+    errors = analyse_errors(found, limits)
+    table = build_table(found, find_costs(found, limits), track_geometry(found, limits.cover))
     known = found.inputs.categories
     records = [r for r in errors.records if (r.truth_category_id or r.category_id) in known]
     assert len(records) == len(table.type)
     ids_t, ids_p = found.inputs.ground_truth.ids, found.inputs.predictions.ids
     for i, record in enumerate(records):
         assert ALL_TYPES[table.type[i]] == record.type and table.truth[i] == (record.kind == "truth")
-        t, p = table.truths[i], table.predictions[i]
+        t, p = table.truth_row[i], table.prediction_row[i]
         assert (None if t < 0 else ids_t[t], None if p < 0 else ids_p[p]) == (record.truth_id, record.prediction_id)
-        assert table.ious[i] == pytest.approx(record.iou, abs=1e-12)
-        assert table.shares[i] == pytest.approx(record.share, abs=1e-12)
+        assert table.iou[i] == pytest.approx(record.iou, abs=1e-12)
+        assert table.share[i] == pytest.approx(record.share, abs=1e-12)
         assert table.frames[i] == len(record.frames)
         assert table.worst[i] == (-1 if record.worst_frame is None else record.worst_frame)
-        assert (table.switch[i], table.broken[i]) == (record.identity_switch, record.fragmentation)
+        assert (table.identity_switch[i], table.fragmentation[i]) == (record.identity_switch, record.fragmentation)
 
 
 @settings(max_examples=30, deadline=None)
 @given(sets.random_sets(official_only=False), st.sampled_from([0.0, 0.3, 0.4, 0.5, 0.95]))
 def test_a_cut_off_equals_a_file_without_the_others(data, least):
     gt, results = data
-    cut = above(measured(gt, results), least)
+    cut = filter_scores(measured(gt, results), least)
     fewer = measured(gt, [item for item in results if item["score"] >= least])
     assert accumulate(cut).figures == accumulate(fewer).figures
-    a, b = find_errors(cut), find_errors(fewer)
+    a, b = analyse_errors(cut), analyse_errors(fewer)
     assert a.dap == pytest.approx(b.dap, abs=1e-12)
     assert [(r.type, r.iou, r.share) for r in a.records] == [(r.type, r.iou, r.share) for r in b.records]
 
@@ -71,7 +71,7 @@ def test_what_was_stored_gives_the_same(data):
     found = measured(*data)
     again = kept(found)
     assert accumulate(again).figures == accumulate(found).figures
-    assert find_errors(again).records == find_errors(found).records
+    assert analyse_errors(again).records == analyse_errors(found).records
     assert again.warnings == found.warnings and again.inputs.left_out == found.inputs.left_out
 
 
@@ -84,13 +84,13 @@ def test_coverage_begins_again_where_a_truth_is_broken(data):
         assert [bool(frames) for frames in by_any] == found.broken.tolist()
         assert [[bool(frames) for frames in own] for own in by_one] == found.broken_by.tolist()
         for g, frames in enumerate(by_any):
-            assert all(pairs.truth_areas[g, f] > 0 and (ious[:, g, f] >= 0.5).any() for f in frames)
+            assert all(pairs.ground_truth_areas[g, f] > 0 and (ious[:, g, f] >= 0.5).any() for f in frames)
 
 
 def test_masks_were_not_stored():
     found = measured(*sets_with_one_prediction())
     with pytest.raises(ValueError, match="were not kept"):
-        kept(found).inputs.ground_truth.masks([0])
+        kept(found).inputs.ground_truth.read_masks([0])
 
 
 def sets_with_one_prediction() -> tuple[dict, list]:

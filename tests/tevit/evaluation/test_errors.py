@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from tests.tevit.evaluation import sets
 from tests.tevit.evaluation.sets import annotation, data_set, prediction
 from tevit.evaluation.api import accumulate
-from tevit.evaluation.error_table import ErrorRecord, Errors, find_errors
+from tevit.evaluation.error_table import ErrorRecord, Errors, analyse_errors
 from tevit.evaluation.errors import TYPES, Limits
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps
@@ -24,7 +24,7 @@ def measured(gt: dict, results: list) -> Overlaps:
 
 
 def find(gt: dict, results: list, limits: Limits | None = None) -> Errors:
-    return find_errors(measured(gt, results), limits)
+    return analyse_errors(measured(gt, results), limits)
 
 
 def square(x: int, y: int = 5, side: int = 10) -> np.ndarray:
@@ -69,7 +69,7 @@ def test_one_prediction_and_one_truth(category, masks, type, truth):
     assert of_truth(errors, 1).type == truth
     assert of_prediction(errors, 1).truth_id == (None if type == "background" else 1)
     assert of_truth(errors, 1).prediction_id == (None if truth == "missed" else 1)
-    assert errors.mended == pytest.approx(1, abs=1e-9)
+    assert errors.oracle_ap == pytest.approx(1, abs=1e-9)
 
 
 def test_the_second_to_find_a_truth_is_a_duplicate():
@@ -189,19 +189,19 @@ def test_predictions_of_unlisted_categories_have_records_too():
 def test_what_holds_on_any_data_set(random_set):
     gt, results = random_set
     found = measured(gt, results)
-    errors = find_errors(found)
+    errors = analyse_errors(found)
     evaluation = accumulate(found)
     predictions = [record for record in errors.records if record.kind == "prediction"]
     truths = [record for record in errors.records if record.kind == "truth"]
     assert [record.prediction_id for record in predictions] == list(range(1, len(results) + 1))
     assert sorted(record.truth_id or 0 for record in truths) == sorted(a["id"] for a in gt["annotations"])
     assert errors.ap == pytest.approx(evaluation.figures["AP50"], abs=1e-12)
-    assert errors.mended == pytest.approx(1 if errors.ap > -1 else -1, abs=1e-9)
+    assert errors.oracle_ap == pytest.approx(1 if errors.ap > -1 else -1, abs=1e-9)
     for type in TYPES:
         assert errors.dap[type] >= -1e-12
         own = [record.share for record in errors.records if record.type == type]
         assert sum(own) == pytest.approx(errors.dap[type], abs=1e-12) if own else errors.dap[type] == 0
-    right = int(evaluation.matches.right[0, 0].sum())
+    right = int(evaluation.matches.correct[0, 0].sum())
     assert sum(record.type == "correct" for record in predictions) == right
     assert sum(record.type == "correct" for record in truths) == right
     check_partners(predictions, truths)

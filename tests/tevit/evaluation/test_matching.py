@@ -26,7 +26,7 @@ def test_every_group_is_dealt_out_as_if_it_were_alone(sizes, seed):
     question = IgnoreMasks(ignored, np.zeros((2, predictions), bool))
     found = match_all(groups, table(truths, crowd), table(predictions, np.zeros(predictions, bool)), question)
     for group in groups:
-        own = found.taken[:, :, group.predictions]
+        own = found.matched[:, :, group.predictions]
         if not group.ious.size:
             assert (own == -1).all()
             continue

@@ -10,7 +10,7 @@ from tests.tevit.evaluation import sets
 from tests.tevit.evaluation.sets import annotation, data_set, prediction
 from tests.tevit.evaluation.test_errors import FRAMES, SIZE, measured, square
 from tevit.evaluation.api import accumulate
-from tevit.evaluation.oracle import LEAST_IOU, Gap, _assign, find_gaps
+from tevit.evaluation.oracle import MIN_IOU, Gap, assign_masks, find_gaps
 from tevit.evaluation.overlaps import VideoPairs
 
 LEFT, RIGHT = [square(5)] * FRAMES, [square(40)] * FRAMES
@@ -115,8 +115,8 @@ def test_every_frame_is_dealt_as_well_as_can_be(seed, predictions, truths):
     rows = np.arange(truths), np.arange(predictions)
     areas = np.ones((truths, 12), np.int32), np.ones((predictions, 12), np.int32)
     pairs = VideoPairs(0, *rows, common.astype(np.int32), union, *areas)
-    source = _assign(pairs, np.zeros(truths, bool))
-    ious = np.where(pairs.frame_ious() < LEAST_IOU, 0, pairs.frame_ious()).astype(np.float64)
+    source = assign_masks(pairs, np.zeros(truths, bool))
+    ious = np.where(pairs.frame_ious() < MIN_IOU, 0, pairs.frame_ious()).astype(np.float64)
     for t in range(12):
         found, owners = linear_sum_assignment(ious[..., t], maximize=True)
         taken = source[:, t] >= 0

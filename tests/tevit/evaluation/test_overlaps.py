@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tevit.evaluation import literal, sets
-from tevit.evaluation.inputs import Masks, together
-from tevit.evaluation.overlaps import BadMaskError, frame_overlaps, spans, track_ious
+from tevit.evaluation.inputs import TrackMasks
+from tevit.evaluation.overlaps import BadMaskError, decode_spans, frame_overlaps, track_ious
 from tevit.masks import rle
 
 SIZES = ((7, 9), (5, 4), (1, 1))
@@ -42,11 +42,11 @@ def in_bytes(counts: str | list[int]) -> bytes | list[int]:
     return counts.encode() if isinstance(counts, str) else counts
 
 
-def tracks_of(*masks: Sequence[Mask | None]) -> list[Masks]:
-    return [together(track) for track in masks]
+def tracks_of(*masks: Sequence[Mask | None]) -> list[TrackMasks]:
+    return [TrackMasks.of_frames(track) for track in masks]
 
 
-def as_digits(track: Masks) -> Masks:
+def as_digits(track: TrackMasks) -> TrackMasks:
     """Run lengths as JSON has them; a track of texts as it is."""
     if not all(isinstance(counts, list) for counts in track.counts):
         return track
@@ -66,7 +66,7 @@ def test_overlaps_equal_those_of_pixels(first, second, plain, mixed, digits):
         given = tracks_of(
             *([as_mask(m, plain and not (mixed and t % 2)) for t, m in enumerate(track)] for track in side)
         )
-        sides.append(spans(list(map(as_digits, given)) if digits else given, length, stride))
+        sides.append(decode_spans(list(map(as_digits, given)) if digits else given, length, stride))
     pairs = np.indices((len(first), len(second))).reshape(2, -1).T
     common, union = frame_overlaps(sides[0], sides[1], pairs)
     ious = track_ious(common, union)
@@ -106,18 +106,18 @@ def test_overlaps_equal_those_of_pixels(first, second, plain, mixed, digits):
 def test_what_is_no_mask_is_refused_with_its_place(counts, reason):
     good = as_mask(np.ones((7, 9), np.uint8), plain=isinstance(counts, list))
     with pytest.raises(BadMaskError, match=reason) as caught:
-        spans(tracks_of([good, None], [None, good, ((7, 9), in_bytes(counts))]), 3, 63)
+        decode_spans(tracks_of([good, None], [None, good, ((7, 9), in_bytes(counts))]), 3, 63)
     assert (caught.value.track, caught.value.frame) == (1, 2)
     if isinstance(counts, list) and counts and min(counts) >= 0:
         with pytest.raises(BadMaskError, match=reason) as caught:
-            spans(list(map(as_digits, tracks_of([good, None], [None, good, ((7, 9), counts)]))), 3, 63)
+            decode_spans(list(map(as_digits, tracks_of([good, None], [None, good, ((7, 9), counts)]))), 3, 63)
         assert (caught.value.track, caught.value.frame) == (1, 2)
 
 
 @pytest.mark.parametrize("size", [(0, 9), (-7, -9), (2**20, 2**20), (2**40, 2**40)])
 def test_sizes_that_cannot_be_are_refused(size):
     with pytest.raises(BadMaskError, match="cannot be"):
-        spans(tracks_of([(size, b"1")]), 1, 1)
+        decode_spans(tracks_of([(size, b"1")]), 1, 1)
 
 
 def test_numbers_that_overflow_their_sum_are_refused():
@@ -155,6 +155,6 @@ def is_mask(text: str) -> bool:
 def test_masks_of_noise_in_a_large_picture():
     rng = np.random.default_rng(0)
     masks = [(rng.random((360, 640)) < p).astype(np.uint8) for p in (0.5, 0.01, 0.99)]
-    found = spans(tracks_of([as_mask(mask, plain=False) for mask in masks]), 3, 360 * 640)
+    found = decode_spans(tracks_of([as_mask(mask, plain=False) for mask in masks]), 3, 360 * 640)
     common, _ = frame_overlaps(found, found, np.zeros((1, 2), int))
     assert common[0].tolist() == [mask.sum() for mask in masks]

@@ -220,7 +220,7 @@ def test_what_is_not_there_is_not_found(client: TestClient, workspace: Workspace
 
 def test_a_frame_that_is_not_there_is_not_found(client: TestClient, comparison: Comparison, workspace: Workspace):
     model = workspace.first.models[0].file.sha256[:12]
-    shown = comparison.row(int(select(comparison).rows[0]))
+    shown = comparison.table.record(int(select(comparison).rows[0]))
     base = f"/studio/errors/{workspace.first.id}/picture/{model}/{shown.video_id}/-/-"
     assert client.get(f"{base}/0.jpg").status_code == 200
     for frame in ("-1", "99", "x", "\u0661"):

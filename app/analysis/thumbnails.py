@@ -12,8 +12,7 @@ from cachetools import LRUCache
 
 from app.analysis.comparison import Comparison
 from app.analysis.matches import COLOURS, difference, row_curve, tracks_above
-from app.player.component import FrameSource
-from app.player.proxy import dataset_frames
+from app.player.proxy import FrameSource, dataset_frames
 from app.projects.project import Project
 from tevit.masks import ops as masks
 from tevit.results import RLE, Track, VideoResult

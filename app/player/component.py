@@ -6,11 +6,11 @@ COCO's compressed run lengths. Events of the browser are untrusted and checked b
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from app.player.proxy import FrameSource
 from app.rendering import on_load
 from tevit.results import Track, VideoResult
 
@@ -30,29 +30,6 @@ _MOUNT = """
   watch("command", () => player.applyCommand(props.command));
   load();
 """
-
-
-class FrameSource(Protocol):
-    """The frames of a video.
-
-    name: display name. size_hw: pixels. shown_hw: the upper left part of a picture that is displayed, pixels.
-    pixel_aspect: width to height of a pixel. times: presentation times, seconds, strictly increasing.
-    video: a file that browsers play, with exactly these times; None where there are only pictures.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def size_hw(self) -> tuple[int, int]: ...
-    @property
-    def pixel_aspect(self) -> float: ...
-    @property
-    def shown_hw(self) -> tuple[int, int]: ...
-    @property
-    def times(self) -> Sequence[float]: ...
-    @property
-    def video(self) -> Path | None: ...
-    def picture(self, index: int) -> bytes: ...
 
 
 @dataclass(frozen=True, eq=False)

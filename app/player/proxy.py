@@ -9,6 +9,7 @@ import os
 import secrets
 import threading
 import time
+from abc import ABC, abstractmethod
 from contextlib import closing
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -73,21 +74,19 @@ def shown_size(size_hw: tuple[int, int]) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, eq=False)
-class BrowserVideo:
-    """The frames of one source, as a proxy or as images. Thread-safe.
+class FrameSource(ABC):
+    """The frames of a video in a form that browsers display. Thread-safe.
 
-    name: display name. size_hw: of the source's upright frames, pixels. times: seconds, strictly increasing; whole
-    milliseconds for a proxy. video: the proxy, None for images. files: the images. pixel_aspect: width to height of a
-    pixel (the proxy states none). warnings: parts of the source that could not be read, a sentence each.
+    name: display name. size_hw: of the upright frames, pixels. times: presentation times, seconds, strictly increasing.
+    video: a file that browsers play, with exactly these times in whole milliseconds; None where there are only
+    pictures. pixel_aspect: width to height of a pixel.
     """
 
     name: str
     size_hw: tuple[int, int]
     times: tuple[float, ...]
     video: Path | None = None
-    files: tuple[Path, ...] = ()
     pixel_aspect: float = 1.0
-    warnings: tuple[str, ...] = ()
 
     @property
     def length(self) -> int:
@@ -106,10 +105,24 @@ class BrowserVideo:
         """
         if not 0 <= index < self.length:
             raise IndexError(f"{self.name}: expected a frame from 0 to {self.length - 1}, got {index}")
-        if self.video is not None:
-            height, width = self.shown_hw
-            return _encode_jpeg(_decode_proxy_frame(self.video, self.times[index])[:height, :width])
-        return _read_image(self.files[index])
+        return self._jpeg(index)
+
+    @abstractmethod
+    def _jpeg(self, index: int) -> bytes: ...
+
+
+@dataclass(frozen=True, eq=False)
+class BrowserVideo(FrameSource):
+    """A proxy, or images. files: the images. warnings: parts of the source that could not be read, a sentence each."""
+
+    files: tuple[Path, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def _jpeg(self, index: int) -> bytes:
+        if self.video is None:
+            return _read_image(self.files[index])
+        height, width = self.shown_hw
+        return _encode_jpeg(_decode_proxy_frame(self.video, self.times[index])[:height, :width])
 
     def open(self) -> "Video":
         """The frames as a video in the source's size; those of a source larger than MAX_SIDE are scaled up.
@@ -127,56 +140,32 @@ class BrowserVideo:
 
 
 @dataclass(frozen=True, eq=False)
-class PosterFrame:
+class PosterFrame(FrameSource):
     """The first frame of a video, shown while its proxy is being made."""
 
-    name: str
-    size_hw: tuple[int, int]
-    jpeg: bytes
-    pixel_aspect: float = 1.0
-    times: tuple[float, ...] = (0.0,)
-    video: Path | None = None
+    jpeg: bytes = b""
 
     @classmethod
     def from_video(cls, video: "Video") -> "PosterFrame":
         """Raises: ValueError, OSError where no frame can be read."""
-        first = next(iter(video.frames()))
-        return cls(video.name, video.size_hw, _encode_jpeg(first.rgb), float(video.pixel_aspect))
+        jpeg = _encode_jpeg(next(iter(video.frames())).rgb)
+        return cls(video.name, video.size_hw, (0.0,), pixel_aspect=float(video.pixel_aspect), jpeg=jpeg)
 
-    @property
-    def shown_hw(self) -> tuple[int, int]:
-        """Displayed height and width."""
-        return shown_size(self.size_hw)
-
-    def picture(self, index: int) -> bytes:
-        """JPEG."""
+    def _jpeg(self, index: int) -> bytes:
         return self.jpeg
 
 
 @dataclass(frozen=True, eq=False)
-class PlaceholderFrames:
+class PlaceholderFrames(FrameSource):
     """A video with some or all of its images missing, which are replaced by grey ones.
 
     reason: why, in one sentence. files: of the first frames.
     """
 
-    name: str
-    size_hw: tuple[int, int]
-    times: tuple[float, ...]
-    reason: str
+    reason: str = ""
     files: tuple[Path, ...] = ()
-    pixel_aspect: float = 1.0
-    video: Path | None = None
 
-    @property
-    def shown_hw(self) -> tuple[int, int]:
-        """Displayed height and width."""
-        return shown_size(self.size_hw)
-
-    def picture(self, index: int) -> bytes:
-        """A frame as JPEG, grey where its file is missing. Raises: IndexError for a frame out of range."""
-        if not 0 <= index < len(self.times):
-            raise IndexError(f"{self.name}: expected a frame from 0 to {len(self.times) - 1}, got {index}")
+    def _jpeg(self, index: int) -> bytes:
         if index < len(self.files) and self.files[index].is_file():
             return _read_image(self.files[index])
         return _grey_jpeg(self.shown_hw)
@@ -195,7 +184,7 @@ def dataset_frames(project: Project, video_id: int) -> BrowserVideo | Placeholde
     if project.allowed is not None and not all(map(project.allowed.contains, files)):
         files, reason = (), f"Frames of {info.name!r} lead out of the allowed folders: masks are shown on grey."
     if reason:
-        return PlaceholderFrames(info.name, info.size_hw, times, reason, files)
+        return PlaceholderFrames(info.name, info.size_hw, times, reason=reason, files=files)
     return BrowserVideo(info.name, info.size_hw, times, files=files)
 
 

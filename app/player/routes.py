@@ -115,7 +115,7 @@ class _Responses:
         files = {file.name: file for file in (STATIC / folder).iterdir() if file.suffix in SCRIPT_TYPES}
         file = files.get(params["file"])
         if file is None:
-            raise _NotFoundError(f"The {folder} has no such file.")
+            raise _NotFoundError("There is no such file.")
         return FileResponse(file, media_type=SCRIPT_TYPES[file.suffix], headers=_NO_CACHE)
 
     def video(self, params: dict[str, str]) -> Response:

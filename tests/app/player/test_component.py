@@ -16,7 +16,7 @@ TIMES = [frame / 10 for frame in range(40)]
 
 
 def view(first: int = 0, length: int = 40) -> PlayerView:
-    frames = replace(PosterFrame("clip.mp4", (96, 160), b""), times=tuple(TIMES))
+    frames = PosterFrame("clip.mp4", (96, 160), tuple(TIMES))
     result = walking_squares("clip", (96, 160), TIMES[:length], 10, 0.0)
     truth = replace(result, tracks=result.tracks[:1])
     layers = (

@@ -6,9 +6,6 @@ Both in YouTube-VIS form; RESULTS of any model. Prints the figures, the worst vi
 import sys
 
 import tevit
-from tevit.evaluation.error_table import analyse_errors
-from tevit.evaluation.inputs import read_inputs
-from tevit.evaluation.overlaps import compute_overlaps
 
 
 def main(ground_truth: str, results: str) -> None:
@@ -19,7 +16,7 @@ def main(ground_truth: str, results: str) -> None:
     worst = sorted(evaluation.by_video().items(), key=lambda item: item[1].AP)[:3]
     print("worst videos:", ", ".join(f"{id} (AP50 {part.AP50:.2f})" for id, part in worst if part.truths))
 
-    errors = analyse_errors(compute_overlaps(read_inputs(ground_truth, results), all_pairs=True))
+    errors = tevit.find_errors(ground_truth, results)
     costliest = max(errors.dap, key=lambda kind: errors.dap[kind])
     print(f"costliest kind of error: {costliest}, {errors.dap[costliest]:.4f} of AP50")
     for record in sorted(errors.records, key=lambda record: -record.share)[:5]:

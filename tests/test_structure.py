@@ -100,7 +100,8 @@ def test_public_names_survive_the_import_of_every_submodule():
         for name in modules("tevit"):
             importlib.import_module(name)
         tevit = importlib.import_module("tevit")
-        functions = ("load", "evaluate", "open_dataset", "read_results", "write_results", "write_overlay")
+        functions = ("load", "evaluate", "find_errors", "open_dataset", "read_results")
+        functions += ("write_results", "write_overlay")
         assert all(callable(getattr(tevit, name)) for name in functions)
         assert set(tevit.__all__) <= set(dir(tevit)) and isinstance(tevit.Predictor, type)
         assert isinstance(tevit.Track, type) and isinstance(tevit.VideoResult, type) and "tevit_r50" in tevit.MODELS

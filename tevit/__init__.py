@@ -1,8 +1,9 @@
 """Video instance segmentation with TeViT: the public API.
 
 load(name_or_file) gives a Predictor; predictor(video, PredictOptions(...)) a VideoResult of Tracks.
-evaluate(ground_truth, results) gives the official YouTube-VIS metric. open_dataset and read_results open annotations
-and predictions in YouTube-VIS JSON; write_results and write_overlay write them. MODELS: the published models by name.
+evaluate(ground_truth, results) gives the official YouTube-VIS metric, find_errors the type and cost of each error.
+open_dataset and read_results open annotations and predictions in YouTube-VIS JSON; write_results and write_overlay
+write them. MODELS: the published models by name.
 """
 
 from importlib import import_module
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tevit.configs import MODELS
-    from tevit.evaluation import evaluate
+    from tevit.evaluation import evaluate, find_errors
     from tevit.inference.options import PredictOptions
     from tevit.inference.predictor import Predictor, load
     from tevit.io.ytvis import open_dataset, read_results, write_results
@@ -24,6 +25,7 @@ __all__ = [
     "Track",
     "VideoResult",
     "evaluate",
+    "find_errors",
     "load",
     "open_dataset",
     "read_results",
@@ -38,6 +40,7 @@ _MODULES = {
     "Track": "tevit.results",
     "VideoResult": "tevit.results",
     "evaluate": "tevit.evaluation",
+    "find_errors": "tevit.evaluation",
     "load": "tevit.inference.predictor",
     "open_dataset": "tevit.io.ytvis",
     "read_results": "tevit.io.ytvis",

@@ -14,11 +14,8 @@ from dataclasses import asdict, replace
 from datetime import date
 from pathlib import Path
 
-from tevit import evaluate
+from tevit import evaluate, find_errors
 from tevit.benchmarks.record import hardware, time_call
-from tevit.evaluation.error_table import analyse_errors
-from tevit.evaluation.inputs import read_inputs
-from tevit.evaluation.overlaps import compute_overlaps
 from tevit.inference.association import AssociationOptions, ResultAccumulator
 from tevit.inference.dataset import open_frames
 from tevit.inference.options import PredictOptions
@@ -83,7 +80,7 @@ def _measure(
         path = Path(folder) / "results.json"
         seconds = time_call(lambda: write_results(path, predict(progress)), predictor.device).seconds
         figures = evaluate(args.dataset, path).figures
-        errors = analyse_errors(compute_overlaps(read_inputs(args.dataset, path), all_pairs=True))
+        errors = find_errors(args.dataset, path)
     switches = sum(len(record.switches) for record in errors.records if record.kind == "truth")
     cost = {"frames_seen": processed / frames, "frames_per_second": frames / seconds}
     return {"AP": figures["AP"], "AP50": figures["AP50"], "switches": switches, **cost}

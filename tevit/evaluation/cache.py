@@ -16,7 +16,7 @@ _GROUP_ARRAYS = (*_SIDES, "ious")
 _PAIR_ARRAYS = (*_SIDES, "intersection", "union", "ground_truth_areas", "prediction_areas")
 
 
-class _Head(msgspec.Struct):
+class _OverlapsHead(msgspec.Struct):
     videos: list[EvaluatedVideo]
     categories: dict[int, str]
     left_out: list[LeftOutTrack]
@@ -33,7 +33,7 @@ def pack(overlaps: Overlaps) -> dict[str, np.ndarray]:
         return np.concatenate([np.zeros(0, dtype), *(getattr(item, name).ravel() for item in items)])
 
     inputs, groups, pairs = overlaps.inputs, overlaps.groups, overlaps.pairs
-    head = _Head(
+    head = _OverlapsHead(
         videos=inputs.videos,
         categories=inputs.categories,
         left_out=list(inputs.left_out),
@@ -58,7 +58,7 @@ def pack(overlaps: Overlaps) -> dict[str, np.ndarray]:
 
 def unpack(arrays: Mapping[str, np.ndarray]) -> Overlaps:
     """The inverse of `pack`; the masks cannot be read."""
-    head = msgspec.json.decode(arrays["head"].tobytes(), type=_Head)
+    head = msgspec.json.decode(arrays["head"].tobytes(), type=_OverlapsHead)
     sides = {
         side: Tracks(label, *(arrays[f"{side}.{name}"] for name in _COLUMNS), read_masks=_no_masks)
         for side, label in zip(_SIDES, head.labels, strict=True)

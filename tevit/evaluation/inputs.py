@@ -18,7 +18,7 @@ Predictions = str | os.PathLike | Results | Sequence[VideoResult]
 """A results.json (or the zip that holds it), an opened one, or videos in memory."""
 
 
-class TrackMasks(NamedTuple):
+class EncodedMasks(NamedTuple):
     """One track's masks, not checked yet.
 
     length: frames of the track, T. frames: int64 (M,), those that have a mask. sizes_hw: int64 (M, 2), pixels.
@@ -32,7 +32,7 @@ class TrackMasks(NamedTuple):
     digits: bool = False
 
     @classmethod
-    def of_frames(cls, masks: Sequence[tuple[Sequence[int], bytes | list[int]] | None]) -> "TrackMasks":
+    def of_frames(cls, masks: Sequence[tuple[Sequence[int], bytes | list[int]] | None]) -> "EncodedMasks":
         """masks: (size, counts) for each frame, None where the object is absent."""
         frames = np.array([frame for frame, mask in enumerate(masks) if mask], np.int64)
         sizes_hw = np.array([mask[0] for mask in masks if mask], np.int64).reshape(-1, 2)
@@ -56,7 +56,7 @@ class Tracks:
     scores: np.ndarray
     areas: np.ndarray
     crowd: np.ndarray
-    read_masks: Callable[[Sequence[int]], list[TrackMasks]]
+    read_masks: Callable[[Sequence[int]], list[EncodedMasks]]
 
 
 @dataclass(frozen=True)
@@ -227,17 +227,17 @@ def _table(rows: list[_Row], label: str, sizes: dict[int, tuple[int, int]], cate
     )
 
 
-def _masks(row: _Row, size_hw: tuple[int, int], label: str) -> TrackMasks:
+def _masks(row: _Row, size_hw: tuple[int, int], label: str) -> EncodedMasks:
     rles = row.masks
     if isinstance(rles, msgspec.Raw):
         track = segmentations.read_encoded(bytes(rles))
         if track is not None:
             frames = np.array(track.frames, np.int64)
-            return TrackMasks(track.length, frames, track.sizes_hw, track.counts, track.digits)
+            return EncodedMasks(track.length, frames, track.sizes_hw, track.counts, track.digits)
         # Polygons, and whatever is damaged.
         tracks, faults = segmentations.read([rles], size_hw)
         for fault in faults:
             place = "" if fault.frame is None else f", frame {fault.frame}"
             raise ValueError(f"{label} {row.id} (video {row.video}){place}: {fault.text}")
         rles = tracks[0].rles
-    return TrackMasks.of_frames([None if rle is None else (rle["size"], rle["counts"]) for rle in rles])
+    return EncodedMasks.of_frames([None if rle is None else (rle["size"], rle["counts"]) for rle in rles])

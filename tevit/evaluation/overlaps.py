@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tevit.evaluation.inputs import Inputs, TrackMasks, Tracks
+from tevit.evaluation.inputs import EncodedMasks, Inputs, Tracks
 from tevit.evaluation.matching import MAX_PREDICTIONS, VideoClassPairs
 from tevit.evaluation.parallel import parallel_map
 from tevit.masks.rle import RleError, Runs, decode_lists, decode_runs, decode_texts, parse_numbers
@@ -57,7 +57,7 @@ class Spans:
         return self.edges[rows].ravel(), self.frames[masks], self.rows[masks] - rows.start
 
 
-def decode_spans(tracks: Sequence[TrackMasks], length: int, stride: int) -> Spans:
+def decode_spans(tracks: Sequence[EncodedMasks], length: int, stride: int) -> Spans:
     """Decode and check the masks of N tracks of one video.
 
     length: T, the largest number of frames of a track of the video. stride: the largest number of pixels of a mask.
@@ -90,7 +90,7 @@ def decode_spans(tracks: Sequence[TrackMasks], length: int, stride: int) -> Span
     )
 
 
-def _decode(tracks: Sequence[TrackMasks], sizes_hw: np.ndarray, pixels: np.ndarray) -> Runs:
+def _decode(tracks: Sequence[EncodedMasks], sizes_hw: np.ndarray, pixels: np.ndarray) -> Runs:
     """sizes_hw, pixels: of all masks."""
     counts = list(chain.from_iterable(track.counts for track in tracks))
     if not counts:
@@ -120,7 +120,7 @@ def _plain(index: int, counts: bytes | list[int], digits: bool, pixels: np.ndarr
         raise RleError(index, error.reason, error.detail) from None
 
 
-def max_extent(tracks: Sequence[TrackMasks]) -> tuple[int, int]:
+def max_extent(tracks: Sequence[EncodedMasks]) -> tuple[int, int]:
     """The largest number of frames of a track, and of pixels of a mask."""
     length = max((track.length for track in tracks), default=0)
     sizes_hw = np.concatenate([np.zeros((0, 2), np.int64), *(track.sizes_hw for track in tracks)])

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tevit.evaluation import literal, sets
-from tevit.evaluation.inputs import TrackMasks
+from tevit.evaluation.inputs import EncodedMasks
 from tevit.evaluation.overlaps import BadMaskError, decode_spans, frame_overlaps, track_ious
 from tevit.masks import rle
 
@@ -42,11 +42,11 @@ def in_bytes(counts: str | list[int]) -> bytes | list[int]:
     return counts.encode() if isinstance(counts, str) else counts
 
 
-def tracks_of(*masks: Sequence[Mask | None]) -> list[TrackMasks]:
-    return [TrackMasks.of_frames(track) for track in masks]
+def tracks_of(*masks: Sequence[Mask | None]) -> list[EncodedMasks]:
+    return [EncodedMasks.of_frames(track) for track in masks]
 
 
-def as_digits(track: TrackMasks) -> TrackMasks:
+def as_digits(track: EncodedMasks) -> EncodedMasks:
     """Run lengths as JSON has them; a track of texts as it is."""
     if not all(isinstance(counts, list) for counts in track.counts):
         return track

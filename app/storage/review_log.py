@@ -16,7 +16,7 @@ from pathlib import Path
 from threading import RLock
 
 from tevit.io.files import atomic
-from tevit.review.decisions import Decision, from_line, parse_log, to_line, write_log
+from tevit.review.decisions import Decision, from_line, to_line, write_log
 
 log = logging.getLogger(__name__)
 
@@ -105,13 +105,6 @@ class ReviewStore:
         decisions = self.decisions()
         write_log(path, decisions)
         return len(decisions)
-
-    def load(self, path: str | os.PathLike) -> int:
-        """Add the decisions of a JSON lines file that are not in the log yet, all or none; returns how many.
-
-        Raises: OSError; ValueError with a sentence for each faulty line, or where one differs from that of its id.
-        """
-        return self.extend(parse_log(Path(path).read_bytes(), str(path)))
 
     def close(self) -> None:
         """Close the database."""

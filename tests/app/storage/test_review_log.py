@@ -15,7 +15,7 @@ import pytest
 from app.storage import review_log as module
 from app.storage.review_log import BACKUPS, NAME, ReviewStore
 from app.store import main
-from tevit.review.decisions import ChangeClass, Decision, to_line, write_log
+from tevit.review.decisions import ChangeClass, Decision, read_log, to_line, write_log
 
 ROOT = Path(__file__).parents[3]
 HASH = "0" * 64
@@ -90,7 +90,7 @@ def test_export_import_export_is_the_identity(tmp_path):
     first.append(decision(6, 'a "quoted"\nnote, ärger'))
     assert first.export(tmp_path / "one.jsonl") == 6
     second = ReviewStore(tmp_path / "b")
-    assert second.load(tmp_path / "one.jsonl") == 6 and second.load(tmp_path / "one.jsonl") == 0
+    assert second.extend(read_log(tmp_path / "one.jsonl")) == 6 and second.extend(read_log(tmp_path / "one.jsonl")) == 0
     second.export(tmp_path / "two.jsonl")
     assert (tmp_path / "one.jsonl").read_bytes() == (tmp_path / "two.jsonl").read_bytes()
 
@@ -100,10 +100,10 @@ def test_an_import_is_all_or_nothing(tmp_path):
     lines = [to_line(decision(7)), '{"id": 3}', to_line(decision(8))]
     (tmp_path / "log.jsonl").write_text("\n".join(lines))
     with pytest.raises(ValueError, match=r"log\.jsonl, line 2: "):
-        store.load(tmp_path / "log.jsonl")
+        store.extend(read_log(tmp_path / "log.jsonl"))
     write_log(tmp_path / "log.jsonl", [decision(9), decision(1, "other")])
     with pytest.raises(ValueError, match="decision d1"):
-        store.load(tmp_path / "log.jsonl")
+        store.extend(read_log(tmp_path / "log.jsonl"))
     assert store.count() == 2
 
 
@@ -303,7 +303,7 @@ def test_no_acknowledged_decision_is_lost_when_killed_a_hundred_times(tmp_path):
 def test_ten_thousand_decisions_stay_fast(tmp_path):
     write_log(tmp_path / "log.jsonl", (decision(n) for n in range(10_000)))
     store = ReviewStore(tmp_path)
-    assert store.load(tmp_path / "log.jsonl") == 10_000
+    assert store.extend(read_log(tmp_path / "log.jsonl")) == 10_000
     store.decisions()
     started = time.perf_counter()
     for number in range(10_000, 10_020):

@@ -9,7 +9,7 @@ overlap; after an absence, where class and query features agree. The assignment 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -18,7 +18,7 @@ from scipy.optimize import linear_sum_assignment
 
 from tevit.configs import ModelConfig
 from tevit.inference.postprocess import SIDE, Detections, bilinear_weights
-from tevit.results import RLE, Track, VideoResult
+from tevit.results import Track, VideoResult
 from tevit.video.reader import Video
 
 SAME_CLASS = 0.01  # decides between equal masks: one query may appear under several classes
@@ -182,21 +182,30 @@ class TrackAssociator:
         frames: indices of the clip's frames: keyframes, then those of the window, without a gap. category_ids: in the
         order of the labels.
         """
-        state = self._state
-        window = _window(frames, state.length, detections, category_ids)
-        matches = self._match(window)
-        tracks: list[TrackState] = []
-        for index, match in enumerate(matches):
+        state, count = self._state, self._state.length
+        shared, new = ([at for at, frame in enumerate(frames) if (frame < count) == old] for old in (True, False))
+        window = _Window(
+            frames,
+            shared,
+            new,
+            [category_ids[int(label)] for label in detections.labels],
+            _unit(detections.features.numpy()),
+            detections.frame_scores.numpy().T,
+            detections.boxes_xyxy.numpy().swapaxes(0, 1),
+            (detections.mask_logits.sigmoid() * 255).round().byte().numpy().swapaxes(0, 1),
+        )
+        ids = []
+        for index, match in enumerate(self._match(window)):
             if match is None:
                 state.last_id += 1
                 match = TrackState(state.last_id)
                 state.active.append(match)
             match.extend(window, index)
-            tracks.append(match)
+            ids.append(match.id)
         state.length = frames[-1] + 1
         self._choose_keyframes(frames)
         self._prune()
-        return [track.id for track in tracks]
+        return ids
 
     def cut(self) -> None:
         """A new scene begins: no active track is extended, and no earlier frame is needed again."""
@@ -262,15 +271,6 @@ class TrackAssociator:
         state.active.sort(key=lambda track: track.id)
 
 
-def _window(frames: Sequence[int], length: int, detections: Detections, category_ids: Sequence[int]) -> _Window:
-    """length: number of frames of the video before this window."""
-    shared, new = ([place for place, frame in enumerate(frames) if (frame < length) == old] for old in (True, False))
-    categories = [category_ids[int(label)] for label in detections.labels]
-    maps = (detections.mask_logits.sigmoid() * 255).round().byte().numpy().swapaxes(0, 1)
-    scores, boxes = detections.frame_scores.numpy().T, detections.boxes_xyxy.numpy().swapaxes(0, 1)
-    return _Window(frames, shared, new, categories, _unit(detections.features.numpy()), scores, boxes, maps)
-
-
 def _unit(features: np.ndarray) -> np.ndarray:
     return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-9)
 
@@ -334,58 +334,38 @@ class WindowResult:
     whole: bool = False
 
 
-@dataclass(eq=False)
-class _TrackFrames:
-    """A track in every frame so far, an array for each window; NaN where a window lacks it."""
-
-    rles: list[RLE | None] = field(default_factory=list)
-    boxes: list[np.ndarray] = field(default_factory=list)
-    areas: list[np.ndarray] = field(default_factory=list)
-    scores: list[np.ndarray] = field(default_factory=list)
-
-    def pad(self, length: int) -> None:
-        missing = length - len(self.rles)
-        if missing:
-            self.rles += [None] * missing
-            self.boxes.append(np.full((missing, 4), np.nan, np.float32))
-            self.areas.append(np.zeros(missing))
-            self.scores.append(np.full(missing, np.nan, np.float32))
-
-    def extend(self, track: Track) -> None:
-        assert track.frame_scores is not None
-        self.rles += track.rles
-        self.boxes.append(track.boxes_xyxy)
-        self.areas.append(track.areas)
-        self.scores.append(track.frame_scores)
-
-
 class ResultAccumulator:
     """Joins the windows of a video in memory."""
 
     def __init__(self, video: Video, config: ModelConfig):
         self._video, self._categories = video, dict(config.categories)
         self._times: list[float] = []
-        self._frames: dict[int, _TrackFrames] = {}
+        self._windows: list[tuple[int, dict[int, Track]]] = []  # number of frames, tracks by id
 
     def add(self, window: WindowResult, associator: TrackAssociator, score_threshold: float = 0.0) -> VideoResult:
         """The video so far, with the next window, which `associator` has added; without tracks below the threshold."""
         self._times += window.times
-        for track in window.tracks:
-            frames = self._frames.setdefault(track.id, _TrackFrames())
-            frames.pad(window.first)
-            frames.extend(track)
-        ids, length = associator.ids, len(self._times)
-        self._frames = {id: frames for id, frames in self._frames.items() if id in ids}
-        for frames in self._frames.values():
-            frames.pad(length)
+        self._windows.append((len(window.times), {track.id: track for track in window.tracks}))
+        for _, tracks in self._windows:
+            for id in tracks.keys() - associator.ids:
+                del tracks[id]
         # A single window is the original's output as it is.
         tracks = window.tracks if window.whole else [self._track(state) for state in associator.best]
         tracks = tuple(track for track in tracks if track.score >= score_threshold)
-        times, names = np.array(self._times), self._video.file_names[:length]
+        times, names = np.array(self._times), self._video.file_names[: len(self._times)]
         return VideoResult(1, self._video.name, self._video.size_hw, times, self._categories, tracks, names)
 
     def _track(self, state: TrackState) -> Track:
-        frames = self._frames[state.id]
-        boxes, areas, scores = (np.concatenate(arrays) for arrays in (frames.boxes, frames.areas, frames.scores))
-        rles = tuple(frames.rles)
-        return Track(state.id, state.category_id, state.score, rles, boxes, areas, frame_scores=scores)
+        """A track in every frame so far; absent, with NaN boxes and scores, in windows that lack it."""
+        id, category_id, score = state.id, state.category_id, state.score
+        parts = [tracks.get(id) or absent_track(id, category_id, score, length) for length, tracks in self._windows]
+        rles = tuple(rle for part in parts for rle in part.rles)
+        boxes, areas = (np.concatenate([getattr(part, name) for part in parts]) for name in ("boxes_xyxy", "areas"))
+        frame_scores = np.concatenate([part.frame_scores for part in parts if part.frame_scores is not None])
+        return Track(id, category_id, score, rles, boxes, areas, frame_scores=frame_scores)
+
+
+def absent_track(id: int, category_id: int, score: float, length: int) -> Track:
+    """A track that is absent in all of `length` frames."""
+    boxes, frame_scores = np.full((length, 4), np.nan, np.float32), np.full(length, np.nan, np.float32)
+    return Track(id, category_id, score, (None,) * length, boxes, np.zeros(length), frame_scores=frame_scores)

@@ -65,7 +65,8 @@ def detect(model: ClipModel, output: StageOutput, scale: Tensor, max_tracks: int
     output: of the last stage. scale: float32 (4,), `Geometry.scale_factor` on the output's device.
     max_tracks: maximum number of pairs. clip: index in the batch.
     """
-    scores, index = clip_scores(output.logits[clip]).flatten().topk(min(max_tracks, output.logits[clip, 0].numel()))
+    mean_scores = output.logits[clip].float().sigmoid().mean(0).flatten()  # over the frames; (Q * K,)
+    scores, index = mean_scores.topk(min(max_tracks, len(mean_scores)))
     queries, labels = index // model.config.num_classes, index % model.config.num_classes
     frame_scores = output.logits[clip][:, queries, labels].float().sigmoid()
     boxes = output.boxes_xyxy[clip][:, queries] / scale  # (T, N, 4)
@@ -79,11 +80,6 @@ def detect(model: ClipModel, output: StageOutput, scale: Tensor, max_tracks: int
     flat = torch.cat([tensor.flatten().float() for tensor in tensors]).cpu().split([x.numel() for x in tensors])
     pairs = zip(flat, tensors, strict=True)
     return Detections(*((data if x.is_floating_point() else data.long()).view(x.shape) for data, x in pairs))
-
-
-def clip_scores(logits: Tensor) -> Tensor:
-    """logits (T, Q, K) -> class probabilities averaged over the frames, (Q, K)."""
-    return logits.float().sigmoid().mean(0)
 
 
 def to_tracks(

@@ -8,7 +8,7 @@ the lines: `results.json`, `tracks.csv`, `overlay.mp4`.
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -16,15 +16,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from tevit.inference.association import TrackAssociator, WindowResult
+from tevit.inference.association import TrackAssociator, WindowResult, absent_track
 from tevit.inference.dataset import check_same_options
 from tevit.inference.options import PredictOptions
 from tevit.inference.predictor import Predictor
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
 from tevit.io.ytvis import submitted
-from tevit.masks import ops as masks
-from tevit.results import RLE, Track, VideoResult
+from tevit.masks import ops
+from tevit.results import RLE, VideoResult
 
 if TYPE_CHECKING:
     from tevit.progress import Progress
@@ -104,11 +104,20 @@ class StreamedResult:
             next(file)
             for line in file:
                 window = msgspec.json.decode(line, type=_WindowLine)
-                by_id, length = {track.id: track for track in window.tracks}, len(window.times)
-                tracks = tuple(_decode(track, by_id.get(track.id), length) for track in self.tracks)
+                by_id, length, tracks = {track.id: track for track in window.tracks}, len(window.times), []
+                for summary in self.tracks:
+                    track = absent_track(summary.id, summary.category_id, summary.score, length)
+                    if stored := by_id.get(summary.id):
+                        masks = [
+                            item and RLE(size=item.size, counts=item.counts.encode()) for item in stored.segmentations
+                        ]
+                        boxes = np.array([box or (np.nan,) * 4 for box in stored.boxes_xyxy], np.float32)
+                        scores, areas = np.array(stored.frame_scores, np.float32), ops.areas(masks)
+                        track = replace(track, rles=tuple(masks), boxes_xyxy=boxes, areas=areas, frame_scores=scores)
+                    tracks.append(track)
                 names = header.file_names[window.first : window.first + length]
                 times, categories = np.array(window.times), header.categories
-                yield VideoResult(1, header.video, header.size_hw, times, categories, tracks, names)
+                yield VideoResult(1, header.video, header.size_hw, times, categories, tuple(tracks), names)
 
 
 def stream_to_folder(
@@ -126,13 +135,9 @@ def stream_to_folder(
     about: what the tracks depend on beside the options, such as the model. on_window: called when a window is on disk.
     Raises: ValueError where the folder has the stream of another video or of other options; as `Predictor.stream`.
     """
-    header = StreamHeader(
-        video.name,
-        video.size_hw,
-        dict(predictor.config.categories),
-        {**about, **options.to_json()},
-        video.file_names,
-    )
+    dependencies = {**about, **options.to_json()}
+    categories = dict(predictor.config.categories)
+    header = StreamHeader(video.name, video.size_hw, categories, dependencies, video.file_names)
     writer = _StreamWriter(folder, header)
     if not writer.state.ended:
         resume = writer.state.associator or None
@@ -152,14 +157,14 @@ def write_long_results(path: str | os.PathLike, windows: Iterable[VideoResult]) 
     with atomic(path) as temporary, TemporaryDirectory(prefix=".tracks-", dir=Path(path).parent) as folder:
         heads: list[bytes] = []
         for number, window in enumerate(windows):
-            empty = masks.empty(window.size_hw)
+            empty = ops.empty(window.size_hw)
             # A track's entry up to its first mask.
             heads = heads or [
                 jsonfile.encode({**submitted(window.video_id, track, empty), "segmentations": []}).removesuffix(b"]}")
                 for track in window.tracks
             ]
             for place, track in enumerate(window.tracks):
-                rles = jsonfile.encode([masks.to_json(rle or empty) for rle in track.rles])
+                rles = jsonfile.encode([ops.to_json(rle or empty) for rle in track.rles])
                 with open(Path(folder, str(place)), "ab") as file:  # not held open: there may be hundreds
                     file.write((b"," if number else b"") + rles[1:-1])
         with open(temporary, "wb") as whole:
@@ -202,7 +207,14 @@ class _StreamWriter:
 
     def add(self, window: WindowResult, associator: TrackAssociator) -> None:
         """First the window's line, then the state after it."""
-        line = _WindowLine(window.first, window.times, [_encode(track) for track in window.tracks])
+        lines = []
+        for track in window.tracks:
+            assert track.frame_scores is not None
+            boxes = [tuple(box.tolist()) if np.isfinite(box).all() else None for box in track.boxes_xyxy]
+            rles = [None if rle is None else _MaskLine(list(rle["size"]), rle["counts"].decode()) for rle in track.rles]
+            scores = track.frame_scores.tolist()
+            lines.append(_TrackLine(track.id, track.category_id, float(track.score), scores, boxes, rles))
+        line = _WindowLine(window.first, window.times, lines)
         size = self._append(line, self.state.size or self._append(self._header, 0))
         # A single window is the original's output as it is.
         best = window.tracks if window.whole else associator.best
@@ -227,25 +239,3 @@ class _StreamWriter:
         with atomic(self._state_file) as part:
             part.write_bytes(msgspec.msgpack.encode(state))
         self.state = state
-
-
-def _encode(track: Track) -> _TrackLine:
-    assert track.frame_scores is not None
-    boxes = [tuple(box.tolist()) if np.isfinite(box).all() else None for box in track.boxes_xyxy]
-    rles = [None if rle is None else _MaskLine(list(rle["size"]), rle["counts"].decode()) for rle in track.rles]
-    return _TrackLine(track.id, track.category_id, float(track.score), track.frame_scores.tolist(), boxes, rles)
-
-
-def _decode(summary: TrackSummary, line: _TrackLine | None, length: int) -> Track:
-    """A track in the `length` frames of a window; absent without a line."""
-    id, category_id, score = summary.id, summary.category_id, summary.score
-    if line is None:
-        boxes, areas = np.full((length, 4), np.nan, np.float32), np.zeros(length)
-        frame_scores = np.full(length, np.nan, np.float32)
-        return Track(id, category_id, score, (None,) * length, boxes, areas, frame_scores=frame_scores)
-    rles: list[RLE | None] = [
-        None if mask is None else {"size": mask.size, "counts": mask.counts.encode()} for mask in line.segmentations
-    ]
-    boxes = np.array([box or (np.nan,) * 4 for box in line.boxes_xyxy], np.float32)
-    frame_scores = np.array(line.frame_scores, np.float32)
-    return Track(id, category_id, score, tuple(rles), boxes, masks.areas(rles), frame_scores=frame_scores)

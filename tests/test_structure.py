@@ -146,3 +146,20 @@ def test_folders_of_the_library_import_only_those_before_them():
         for file in files(f"tevit/{folder.name}"):
             imported = {name.split(".")[1] for name in imports(file) if name.startswith("tevit.")}
             assert not imported & set(later), file
+
+
+STUDIO = ("tasks", "deep_link", "rendering", "projects", "player", "storage", "analysis", "workspace")
+TABS = ("segment", "datasets", "compare", "errors", "review")
+
+
+def test_folders_of_the_studio_import_only_those_before_them():
+    """No circle between folders; what the tabs share imports no tab. Other modules compose or start the studio."""
+    layers = [f"app.{name}" for name in STUDIO] + [f"app.tabs.{name}" for name in TABS]
+
+    def layer(module: str) -> int:
+        return next((i for i, name in enumerate(layers) if f"{module}.".startswith(f"{name}.")), len(layers))
+
+    for file in files("app"):
+        own = layer(".".join(file.relative_to(ROOT).with_suffix("").parts))
+        imported = {name for name in imports(file) if name.startswith("app.")}
+        assert all(layer(name) <= own for name in imported), file

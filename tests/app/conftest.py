@@ -1,4 +1,4 @@
-"""A clip, and a line of runs whose models need no weights."""
+"""A clip, and model workers whose models need no weights."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,15 +18,15 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def open_runs(tmp_path: Path) -> Iterator[Callable[..., ModelWorker]]:
-    """Makes a line of runs with the given models and options of `ModelWorker`; all are closed at the end."""
-    opened: list[ModelWorker] = []
+def open_worker(tmp_path: Path) -> Iterator[Callable[..., ModelWorker]]:
+    """Makes model workers from a loader and options of `ModelWorker`; all are closed at the end."""
+    workers: list[ModelWorker] = []
 
     def make(load: Load, **options: Any) -> ModelWorker:
-        folder = tmp_path / f"runs{len(opened)}"
-        opened.append(ModelWorker(folder, load, Speeds(tmp_path / "speeds.json"), **options))
-        return opened[-1]
+        folder = tmp_path / f"runs{len(workers)}"
+        workers.append(ModelWorker(folder, load, Speeds(tmp_path / "speeds.json"), **options))
+        return workers[-1]
 
     yield make
-    for runs in opened:
-        runs.close()
+    for worker in workers:
+        worker.close()

@@ -1,7 +1,7 @@
-"""What stands for the package `spaces` in tests: lends nothing, but treats calls and answers as ZeroGPU does.
+"""A fake of the package `spaces`: runs calls in this process, but treats arguments and results as ZeroGPU does.
 
-Put on the path under the name `spaces`. Arguments and answers are pickled, exceptions arrive as gradio's without their
-sentence, and a call may be refused.
+Put on the path under the name `spaces`. Arguments and results are pickled, exceptions arrive as gradio's without their
+message, and a call may be refused.
 """
 
 import pickle
@@ -11,8 +11,8 @@ from typing import Any
 
 TORCH_CAME_FIRST = "torch" in sys.modules
 decorated: list[Callable[..., Any]] = []
-asked: list[int] = []
-refuses: list[str] = []  # sentences for the next calls
+durations: list[int] = []
+refusals: list[str] = []  # messages of the next calls
 
 
 def gradio_error(sentence: str) -> Exception:
@@ -23,21 +23,21 @@ def gradio_error(sentence: str) -> Exception:
 
 def GPU(*, duration: Callable[..., int]) -> Callable[..., Any]:
     def decorate(task: Callable[..., Any]) -> Callable[..., Any]:
-        def lent(*arguments: Any) -> Iterator[Any]:
-            asked.append(duration(*arguments))
-            if refuses:
-                raise gradio_error(refuses.pop())
-            answers = task(*pickle.loads(pickle.dumps(arguments)))
+        def run_remotely(*arguments: Any) -> Iterator[Any]:
+            durations.append(duration(*arguments))
+            if refusals:
+                raise gradio_error(refusals.pop())
+            results = task(*pickle.loads(pickle.dumps(arguments)))
             while True:
                 try:
-                    answer = next(answers)
+                    result = next(results)
                 except StopIteration:
                     return
                 except Exception as error:
                     raise gradio_error(type(error).__name__) from None
-                yield pickle.loads(pickle.dumps(answer))
+                yield pickle.loads(pickle.dumps(result))
 
-        decorated.append(lent)
-        return lent
+        decorated.append(run_remotely)
+        return run_remotely
 
     return decorate

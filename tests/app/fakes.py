@@ -1,4 +1,4 @@
-"""A model that needs no weights: a square that walks over the picture, window by window, as slow as is asked."""
+"""A fake model without weights: squares that move over the picture, window by window, at a chosen speed."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ CATEGORIES = {1: "person", 2: "dog"}
 
 class FakePredictor:
     """seconds: slept for every frame. fails_at: the frame at which it raises `error`. fits: frames at once for which
-    the memory suffices. windows: what it was asked for. seen: frames that it has looked at."""
+    the memory suffices. windows: as requested. seen: number of frames processed."""
 
     def __init__(
         self, seconds: float = 0.0, fails_at: int | None = None, error: Exception | None = None, fits: int = 99
@@ -39,7 +39,7 @@ class FakePredictor:
         resume: ResumeState | None = None,
     ) -> Iterator[VideoResult]:
         self.begins(window)
-        kept = resume or ResumeState()
+        state = resume or ResumeState()
         if (window or 48) > self.fits:
             raise MemoryError(f"out of memory with {window or 48} frames at once")
         times: list[float] = []
@@ -47,14 +47,14 @@ class FakePredictor:
             if frame.index == self.fails_at and self.error:
                 raise self.error
             times.append(frame.time)
-            if frame.index < kept.length:
+            if frame.index < state.length:
                 continue
             time.sleep(self.seconds)
             self.seen += 1
             if progress:
                 progress("segmenting", len(times), source.length)
             if len(times) % WINDOW == 0:
-                kept.length = len(times)
+                state.length = len(times)
                 yield walking_squares(source.name, source.size_hw, times, max_tracks, score_threshold)
         yield walking_squares(source.name, source.size_hw, times, max_tracks, score_threshold)
 
@@ -63,9 +63,9 @@ def walking_squares(
     name: str, size_hw: tuple[int, int], times: list[float], max_tracks: int, score_threshold: float
 ) -> VideoResult:
     """Two tracks of a tenth of the picture's height; the second is seen in every other stretch of five frames."""
-    found = [_track(1, 2, 0.93, size_hw, len(times)), _track(2, 1, 0.41, size_hw, len(times))]
-    kept = tuple(track for track in found if track.score >= score_threshold)[:max_tracks]
-    return VideoResult(1, name, size_hw, np.array(times), CATEGORIES, kept)
+    tracks = [_track(1, 2, 0.93, size_hw, len(times)), _track(2, 1, 0.41, size_hw, len(times))]
+    selected = tuple(track for track in tracks if track.score >= score_threshold)[:max_tracks]
+    return VideoResult(1, name, size_hw, np.array(times), CATEGORIES, selected)
 
 
 def _track(number: int, category: int, score: float, size_hw: tuple[int, int], length: int) -> Track:

@@ -40,11 +40,11 @@ def test_json_in_an_attribute_survives_escaping():
         (7384, "2 h 3 min"),
     ],
 )
-def test_durations_read_well(seconds: float, words: str):
+def test_durations(seconds: float, words: str):
     assert duration(seconds) == words
 
 
-def test_a_run_that_goes_on_shows_stage_frames_rate_and_time_left():
+def test_running_task_shows_stage_frames_rate_and_time_left():
     page = read(progress(RUNNING))
     assert page.text == ["Segmenting", "27 s left", "34 of 67 frames, 1.2 frames/s"]
     bar = next(attrs for _, attrs in page.tags if attrs.get("role") == "progressbar")
@@ -52,7 +52,7 @@ def test_a_run_that_goes_on_shows_stage_frames_rate_and_time_left():
     assert ("i", {"style": "width:50.7%"}) in page.tags
 
 
-def test_there_is_a_number_where_nothing_can_be_foretold():
+def test_task_without_a_total_shows_its_time():
     loading = replace(RUNNING, stage="loading the model", done=0, total=None, rate=None, seconds_left=None)
     assert read(progress(loading)).text == ["Loading the model", "31 s so far"]
 
@@ -68,11 +68,11 @@ def test_there_is_a_number_where_nothing_can_be_foretold():
         ({"state": "failed", "message": "It broke."}, "It broke."),
     ],
 )
-def test_every_state_has_its_words(change: dict, headline: str):
+def test_headline_of_every_state(change: dict, headline: str):
     assert read(progress(replace(RUNNING, **change))).text[0] == headline
 
 
-def test_more_frames_than_foretold_do_not_overflow_the_bar():
+def test_bar_ends_at_100_percent():
     assert ("i", {"style": "width:100.0%"}) in read(progress(replace(RUNNING, done=80))).tags
 
 
@@ -89,7 +89,7 @@ def test_a_share_is_shown_in_percent():
     assert page.text == ["reading, 30 %"] and (bar["aria-valuenow"], bar["aria-valuemax"]) == ("30", "100")
 
 
-def test_messages_and_stages_from_outside_stay_text():
+def test_messages_and_stages_are_escaped():
     evil = "<img src=x onerror=alert(1)>"
     for html in (
         note(evil),

@@ -27,11 +27,11 @@ NAME = "Dan's TeViT: a try"
 # Imported by every Python that starts with it on the path: at the end it says where our modules came from.
 WITNESS = """
 import atexit, json, sys
-def told():
+def report():
     ours = {name: module.__file__ for name, module in sys.modules.items() if name.split(".")[0] in ("app", "tevit")}
     with open("WHERE", "w") as file:
         json.dump({"modules": ours, "lent": len(sys.modules["spaces"].decorated)}, file)
-atexit.register(told)
+atexit.register(report)
 """
 
 
@@ -64,32 +64,32 @@ def front(readme: Path) -> dict[str, str]:
 
 
 def test_the_front_matter(folder: Path):
-    said, wanted = front(folder / "README.md"), {"sdk": "gradio", "app_file": "app/app.py", "license": "apache-2.0"}
-    assert wanted.items() <= said.items() and said["title"] == "'Dan''s TeViT: a try'"
-    assert (said["python_version"], said["suggested_hardware"], said["models"]) == ('"3.12"', "zero-a10g", "[]")
-    assert (folder / said["app_file"]).is_file()
+    values, expected = front(folder / "README.md"), {"sdk": "gradio", "app_file": "app/app.py", "license": "apache-2.0"}
+    assert expected.items() <= values.items() and values["title"] == "'Dan''s TeViT: a try'"
+    assert (values["python_version"], values["suggested_hardware"], values["models"]) == ('"3.12"', "zero-a10g", "[]")
+    assert (folder / values["app_file"]).is_file()
     pinned = re.search(r"^gradio==(.*)$", (ROOT / "constraints.txt").read_text(), re.M)
     assert pinned is not None and front(ROOT / "README.md")["sdk_version"] == pinned[1]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert Version(said["sdk_version"]) in Requirement(project["optional-dependencies"]["app"][0]).specifier
+    assert Version(values["sdk_version"]) in Requirement(project["optional-dependencies"]["app"][0]).specifier
 
 
 def test_the_requirements(folder: Path):
-    wanted = {item.name: item for item in map(Requirement, (folder / "requirements.txt").read_text().splitlines())}
+    installed = {item.name: item for item in map(Requirement, (folder / "requirements.txt").read_text().splitlines())}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = {Requirement(line).name for line in project["dependencies"]}
-    assert set(wanted) == needed | {"spaces"} and "gradio" not in wanted
-    torch = [f"2.{minor}.0" for minor in range(6, 16) if f"2.{minor}.0" in wanted["torch"].specifier]
+    assert set(installed) == needed | {"spaces"} and "gradio" not in installed
+    torch = [f"2.{minor}.0" for minor in range(6, 16) if f"2.{minor}.0" in installed["torch"].specifier]
     assert torch == ["2.8.0", "2.9.0", "2.10.0", "2.11.0"]
-    vision = [f"0.{minor}.0" for minor in range(21, 31) if f"0.{minor}.0" in wanted["torchvision"].specifier]
+    vision = [f"0.{minor}.0" for minor in range(21, 31) if f"0.{minor}.0" in installed["torchvision"].specifier]
     assert vision == ["0.23.0", "0.24.0", "0.25.0", "0.26.0"]
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     assert space.main(list(arguments)) == 2
-    said = capsys.readouterr()
-    assert said.out == "" and said.err.startswith("app.space: ") and said.err.count("\n") == 1
-    return said.err
+    output = capsys.readouterr()
+    assert output.out == "" and output.err.startswith("app.space: ") and output.err.count("\n") == 1
+    return output.err
 
 
 def test_a_folder_that_holds_something_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -42,9 +42,9 @@ def test_segment_says_what_is_wrong(client: Client, clips: dict[str, Path]):
 
 def test_evaluate_gives_what_the_command_prints(client: Client, capsys: pytest.CaptureFixture[str]):
     gt, results = SHAPES / "valid.json", SHAPES / "predictions" / "tevit_demo.json"
-    said = client.predict(handle_file(gt), handle_file(results), api_name="/evaluate")
+    figures = client.predict(handle_file(gt), handle_file(results), api_name="/evaluate")
     assert main(["evaluate", str(gt), str(results), "--json"]) == 0
-    assert said == json.loads(capsys.readouterr().out)
+    assert figures == json.loads(capsys.readouterr().out)
 
 
 def test_the_first_launch_comes_to_visible_tracks(browser: Browser, tmp_path: Path):

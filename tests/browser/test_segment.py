@@ -1,4 +1,4 @@
-"""The tab Segment as people use it: real server, real browser, a model that needs no weights."""
+"""The tab Segment with a real server and browser, and a fake model."""
 
 import csv
 import json
@@ -37,7 +37,7 @@ def player(page: Page) -> Locator:
 
 
 def tracks(page: Page, count: int) -> None:
-    """So many are drawn, and so many stand in the table."""
+    """That number is drawn and listed."""
     expect(player(page)).to_have_attribute("data-tracks", str(count))
     expect(page.locator(".tracks li")).to_have_count(count)
 
@@ -51,7 +51,7 @@ def row(page: Page, name: str) -> Locator:
 
 
 def drop(page: Page, clip: Path) -> None:
-    """In the place of what was there, perhaps the same clip: until the player shows another show."""
+    """Replace the video, possibly by the same clip, and wait until the player shows the new view."""
     before = page.evaluate(TOKEN)
     upload(page, clip)
     page.wait_for_function(f"before => ({TOKEN})() !== before", arg=before)
@@ -99,8 +99,8 @@ def frames_of(results: Path) -> set[int]:
     return {len(item["segmentations"]) for item in json.loads(results.read_text())}
 
 
-def said_twice(page: Page, sentence: str | re.Pattern[str]) -> None:
-    """In the panel, where it stays, and in a toast."""
+def shown_in_panel_and_toast(page: Page, sentence: str | re.Pattern[str]) -> None:
+    """In the panel, where it stays, and in a toast, which is closed."""
     expect(page.locator("#panel").get_by_role("alert")).to_have_text(sentence)
     toast = page.get_by_test_id("toast-body").filter(has_text=sentence)
     expect(toast).to_be_visible()
@@ -108,7 +108,7 @@ def said_twice(page: Page, sentence: str | re.Pattern[str]) -> None:
     expect(toast).to_have_count(0)
 
 
-def test_the_first_page_has_a_clip_to_try_and_fits_every_width(visit: Visit):
+def test_first_page_has_a_sample_clip_and_fits_every_width(visit: Visit):
     page = visit(dark=True)
     expect(page).to_have_title("TeViT Studio")
     expect(page.get_by_role("tab", name="Segment")).to_be_visible()
@@ -137,7 +137,7 @@ def darkness(page: Page) -> int:
     return max(int(level) for level in re.findall(r"\d+", background)[:3])
 
 
-def test_from_a_dropped_video_to_tracks_and_files(stay: Stay, clips: dict[str, Path], tmp_path: Path):
+def test_dropped_video_to_tracks_and_files(stay: Stay, clips: dict[str, Path], tmp_path: Path):
     page = stay()
     drop(page, clips["dog"])  # a shorter one first
     expect(page.get_by_label("Last frame")).to_have_value("13")
@@ -163,7 +163,7 @@ def test_from_a_dropped_video_to_tracks_and_files(stay: Stay, clips: dict[str, P
     assert zipfile.ZipFile(download(page, "submission.zip", tmp_path)).namelist() == ["results.json"]
 
 
-def test_table_plots_and_player_select_together(stay: Stay, clips: dict[str, Path]):
+def test_table_plots_and_player_share_the_selection(stay: Stay, clips: dict[str, Path]):
     page = stay()
     run(page, clips["street"], "fast.pth")
     tracks(page, 2)
@@ -181,7 +181,7 @@ def test_table_plots_and_player_select_together(stay: Stay, clips: dict[str, Pat
     expect(player(page)).to_have_attribute("data-frame", "12")
 
 
-def test_a_range_of_frames_can_be_chosen(stay: Stay, clips: dict[str, Path], tmp_path: Path):
+def test_range_of_frames(stay: Stay, clips: dict[str, Path], tmp_path: Path):
     page = stay()
     drop(page, clips["street"])
     ruler = page.locator(".player .ruler")
@@ -203,9 +203,7 @@ def test_a_range_of_frames_can_be_chosen(stay: Stay, clips: dict[str, Path], tmp
     assert open_video(download(page, "overlay.mp4", tmp_path)).length == 7
 
 
-def test_tracks_come_while_the_rest_is_computed_and_cancel_keeps_them(
-    stay: Stay, clips: dict[str, Path], tmp_path: Path
-):
+def test_partial_tracks_are_shown_and_cancel_keeps_them(stay: Stay, clips: dict[str, Path], tmp_path: Path):
     page = stay()
     run(page, clips["long"], "slow.pth")
     tracks(page, 2)
@@ -214,19 +212,19 @@ def test_tracks_come_while_the_rest_is_computed_and_cancel_keeps_them(
     button(page, "Cancel").click()
     expect(page.locator("#panel")).to_contain_text("Cancelled after")
     assert time.monotonic() - begin < CANCEL_SECONDS
-    said = re.search(r"The first (\d+) of 400 frames are kept", page.locator("#panel").inner_text())
-    assert said
-    assert frames_of(download(page, "results.json", tmp_path)) == {int(said[1])}
+    kept = re.search(r"The first (\d+) of 400 frames are kept", page.locator("#panel").inner_text())
+    assert kept
+    assert frames_of(download(page, "results.json", tmp_path)) == {int(kept[1])}
     button(page, "Run").click()
-    going = re.compile(r"(\d+) of 400 frames(?! are kept)")
-    expect(page.locator("#panel")).to_contain_text(going)
-    found = going.search(page.locator("#panel").inner_text())
-    assert found and int(found[1]) >= int(said[1]), "it goes on behind what was kept"
+    progress = re.compile(r"(\d+) of 400 frames(?! are kept)")
+    expect(page.locator("#panel")).to_contain_text(progress)
+    running = progress.search(page.locator("#panel").inner_text())
+    assert running and int(running[1]) >= int(kept[1]), "it resumes after the kept frames"
     button(page, "Cancel").click()
     expect(page.locator("#panel")).to_contain_text("Cancelled after")
 
 
-def test_a_run_that_begins_before_the_video_is_prepared_is_shown(stay: Stay, tmp_path: Path):
+def test_run_that_starts_before_the_proxy_is_ready_is_shown(stay: Stay, tmp_path: Path):
     clip = make_video(tmp_path / "early.mp4", frames=300, size_hw=(480, 640))
     page = stay()
     choose(page, "fast.pth")
@@ -237,7 +235,7 @@ def test_a_run_that_begins_before_the_video_is_prepared_is_shown(stay: Stay, tmp
     done(page)
 
 
-def test_an_error_is_said_twice_and_keeps_what_was_there(stay: Stay, clips: dict[str, Path], tmp_path: Path):
+def test_error_is_shown_and_keeps_the_result(stay: Stay, clips: dict[str, Path], tmp_path: Path):
     page = stay()
     run(page, clips["dog"], "fast.pth")
     done(page)
@@ -247,7 +245,7 @@ def test_an_error_is_said_twice_and_keeps_what_was_there(stay: Stay, clips: dict
     ):
         choose(page, model)
         button(page, "Run").click()
-        said_twice(page, sentence)
+        shown_in_panel_and_toast(page, sentence)
     tracks(page, 2)
     choose(page, "fast.pth")
     button(page, "Run").click()
@@ -255,31 +253,31 @@ def test_an_error_is_said_twice_and_keeps_what_was_there(stay: Stay, clips: dict
     assert frames_of(download(page, "results.json", tmp_path)) == {14}
 
 
-def test_what_cannot_run_is_refused_until_it_can(stay: Stay, clips: dict[str, Path], studio: Studio):
+def test_invalid_settings_are_refused(stay: Stay, clips: dict[str, Path], studio: Studio):
     page = stay()
     upload(page, clips["words"])
-    said_twice(page, re.compile(r"words\.mp4: not a .*video"))
+    shown_in_panel_and_toast(page, re.compile(r"words\.mp4: not a .*video"))
     drop(page, clips["dog"])
     expect(page.locator("#facts")).to_contain_text("14 frames")
     expect(page.locator("#panel").get_by_role("alert")).to_have_count(0)
     page.get_by_label("Tracks to compute").fill("0")
     button(page, "Run").click()
-    said_twice(page, re.compile("Tracks to compute: expected .*, got 0"))
+    shown_in_panel_and_toast(page, re.compile("Tracks to compute: expected .*, got 0"))
     page.get_by_label("Tracks to compute").fill("20")
     page.get_by_label("First frame").fill("12")
     page.get_by_label("Last frame").fill("5")
     button(page, "Run").click()
-    said_twice(page, re.compile("Frames: expected the first one before the last, got 12 to 5"))
+    shown_in_panel_and_toast(page, re.compile("Frames: expected the first one before the last, got 12 to 5"))
     choose(page, "tevit_r50 (no weights)")
     advice = f"get them with `tevit models --get tevit_r50`, or put tevit_r50.pth into {studio.home / 'checkpoints'}."
     expect(page.locator("#advice")).to_contain_text(advice)
     expect(button(page, "Get weights")).to_be_visible()
     page.get_by_label("Last frame").fill("13")
     button(page, "Run").click()
-    said_twice(page, re.compile(re.escape(advice)))
+    shown_in_panel_and_toast(page, re.compile(re.escape(advice)))
 
 
-def test_the_keyboard_is_enough(stay: Stay, clips: dict[str, Path]):
+def test_keyboard(stay: Stay, clips: dict[str, Path]):
     page = stay()
     drop(page, clips["dog"])
     choose(page, "fast.pth")
@@ -297,7 +295,7 @@ def test_the_keyboard_is_enough(stay: Stay, clips: dict[str, Path]):
     expect(player(page)).to_have_attribute("data-frame", "13")
 
 
-def test_choices_after_the_run_need_no_other_run(stay: Stay, clips: dict[str, Path], tmp_path: Path):
+def test_filters_need_no_other_run(stay: Stay, clips: dict[str, Path], tmp_path: Path):
     page = stay()
     run(page, clips["street"], "fast.pth")
     done(page)
@@ -321,7 +319,7 @@ def test_choices_after_the_run_need_no_other_run(stay: Stay, clips: dict[str, Pa
     expect(row(page, "2 person")).to_be_visible()
 
 
-def test_a_page_that_is_reloaded_finds_its_run_and_a_link_its_result(stay: Stay, clips: dict[str, Path]):
+def test_reloaded_page_finds_its_run_and_a_link_its_result(stay: Stay, clips: dict[str, Path]):
     page = stay()
     run(page, clips["long"], "slow.pth")
     expect(page.get_by_role("progressbar", name="segmenting")).to_be_visible()
@@ -340,7 +338,7 @@ def test_a_page_that_is_reloaded_finds_its_run_and_a_link_its_result(stay: Stay,
     ready(other)
 
 
-def test_two_users_wait_for_each_other_and_see_their_own(stay: Stay, clips: dict[str, Path], tmp_path: Path):
+def test_two_users_are_queued_and_see_their_own_results(stay: Stay, clips: dict[str, Path], tmp_path: Path):
     first, second = stay(0), stay(1)
     run(first, clips["long"], "slow.pth")
     expect(first.get_by_role("progressbar", name="segmenting")).to_be_visible()
@@ -361,7 +359,7 @@ def test_two_users_wait_for_each_other_and_see_their_own(stay: Stay, clips: dict
     assert frames_of(download(second, "results.json", tmp_path)) == {14}
 
 
-def test_a_page_that_closes_leaves_the_line(stay: Stay, clips: dict[str, Path]):
+def test_closed_page_leaves_the_queue(stay: Stay, clips: dict[str, Path]):
     first, second = stay(0), stay(1)
     run(first, clips["long"], "slow.pth")
     expect(first.get_by_role("progressbar", name="segmenting")).to_be_visible()

@@ -51,8 +51,8 @@ def until(true: Callable[[], object]) -> None:
 Open = Callable[..., ModelWorker]
 
 
-def test_all_videos_become_one_file_and_a_model_of_the_project(project: Project, open_runs: Open):
-    predictions, added = Predictions(open_runs(lambda model: FakePredictor())), []
+def test_all_videos_become_one_file_and_a_model_of_the_project(project: Project, open_worker: Open):
+    predictions, added = Predictions(open_worker(lambda model: FakePredictor())), []
     job = over(predictions.start(project, request(project, MODEL), added.append))
     assert (job.status().state, job.done, job.failed) == ("done", VIDEOS, {}), job.status().message
     assert added == [project.folder / "predictions" / "fake.json"] and not job.parts.folder.exists()
@@ -66,12 +66,12 @@ def test_all_videos_become_one_file_and_a_model_of_the_project(project: Project,
     assert again.models == with_model.models, "what the studio has made stays when other files are named"
 
 
-def test_cancelled_and_asked_again_gives_the_same_file(project: Project, open_runs: Open):
+def test_cancelled_and_asked_again_gives_the_same_file(project: Project, open_worker: Open):
     asked, files = request(project, MODEL), []
-    whole = over(Predictions(open_runs(lambda model: FakePredictor())).start(project, asked, files.append))
+    whole = over(Predictions(open_worker(lambda model: FakePredictor())).start(project, asked, files.append))
     expected = whole.parts.target.read_bytes()
     whole.parts.target.unlink()
-    slow = Predictions(open_runs(lambda model: FakePredictor(seconds=0.01)))
+    slow = Predictions(open_worker(lambda model: FakePredictor(seconds=0.01)))
     job = slow.start(project, asked, files.append)
     until(lambda: job.done == 2)
     with pytest.raises(ValueError, match="fake is predicting this data set already"):
@@ -82,7 +82,7 @@ def test_cancelled_and_asked_again_gives_the_same_file(project: Project, open_ru
     assert len(kept) >= 2 and f"{len(kept)} of 4 videos are kept" in job.status().message
     assert [(parts.request, len(parts.finished)) for parts in unfinished(project)] == [(asked, len(kept))]
     # A server that was started anew: another worker, other objects.
-    resumed = Predictions(open_runs(lambda model: FakePredictor())).start(project, asked, files.append)
+    resumed = Predictions(open_worker(lambda model: FakePredictor())).start(project, asked, files.append)
     assert resumed.done == len(kept)
     assert over(resumed).parts.target.read_bytes() == expected and not list(unfinished(project))
 
@@ -99,20 +99,20 @@ def test_another_request_shares_nothing(project: Project, tmp_path: Path):
     assert len(keys) == 3 and one.name == "my 5 tracks"
 
 
-def test_others_have_their_turn_between_two_videos(project: Project, open_runs: Open, clip: Path):
-    runs = open_runs(lambda model: FakePredictor(seconds=0.005))
-    job = Predictions(runs).start(project, request(project, MODEL), lambda path: None)
+def test_others_have_their_turn_between_two_videos(project: Project, open_worker: Open, clip: Path):
+    worker = open_worker(lambda model: FakePredictor(seconds=0.005))
+    job = Predictions(worker).start(project, request(project, MODEL), lambda path: None)
     until(lambda: job.status().stage == "predicting")
-    token = runs.submit(VideoSource("clip", clip), Settings(MODEL))
-    until(lambda: (now := runs.status(token)) is not None and now.over)
+    token = worker.submit(VideoSource("clip", clip), Settings(MODEL))
+    until(lambda: (now := worker.status(token)) is not None and now.over)
     assert not job.over and job.done < VIDEOS
     assert over(job).done == VIDEOS
 
 
-def test_a_video_that_fails_is_named_and_tried_anew(project: Project, open_runs: Open):
+def test_a_video_that_fails_is_named_and_tried_anew(project: Project, open_worker: Open):
     hidden = (project.frames or Path()) / "v2"
     hidden.rename(hidden.with_name("gone"))
-    predictions = Predictions(open_runs(lambda model: FakePredictor()))
+    predictions = Predictions(open_worker(lambda model: FakePredictor()))
     job = over(predictions.start(project, request(project, MODEL), lambda path: None))
     end = job.status()
     assert end.state == "done" and "1 of 4 videos failed (ids 2)" in end.message and "v2" in end.message
@@ -122,11 +122,11 @@ def test_a_video_that_fails_is_named_and_tried_anew(project: Project, open_runs:
     assert again.done == 3 and over(again).done == VIDEOS
 
 
-def test_without_frames_or_with_a_broken_model_nothing_is_made(project: Project, open_runs: Open, tmp_path: Path):
+def test_without_frames_or_with_a_broken_model_nothing_is_made(project: Project, open_worker: Open, tmp_path: Path):
     def load(model: str) -> FakePredictor:
         raise ValueError("broken.pth: not a checkpoint")
 
-    predictions = Predictions(open_runs(load))
+    predictions = Predictions(open_worker(load))
     job = over(predictions.start(project, request(project, MODEL), lambda path: None))
     assert (job.status().state, job.status().message) == ("failed", "broken.pth: not a checkpoint")
     bare = open_project(made.truth(tmp_path, "other.json", 3))

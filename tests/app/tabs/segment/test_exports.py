@@ -28,7 +28,7 @@ def result() -> VideoResult:
     return walking_squares("clip", (96, 160), [frame / 10 for frame in range(LENGTH)], 10, 0.0)
 
 
-def nothing() -> Video:
+def no_video() -> Video:
     raise AssertionError("only an overlay needs the frames")
 
 
@@ -36,7 +36,7 @@ def ids(result: VideoResult, **choices) -> list[int]:
     return [track.id for track in TrackFilter(**choices).apply(result).tracks]
 
 
-def test_tracks_are_chosen_by_score_class_length_and_number(result: VideoResult):
+def test_filter_by_score_class_length_and_number(result: VideoResult):
     assert ids(result) == [1, 2]
     assert ids(result, min_score=0.41) == [1, 2] and ids(result, min_score=0.42) == [1]
     assert ids(result, classes=frozenset({1})) == [2] and ids(result, classes=frozenset()) == []
@@ -46,14 +46,14 @@ def test_tracks_are_chosen_by_score_class_length_and_number(result: VideoResult)
     assert ids(replace(result, tracks=result.tracks[::-1])) == [2, 1], "in the order in which they stood"
 
 
-def test_choosing_keeps_everything_else(result: VideoResult):
+def test_filter_keeps_everything_else(result: VideoResult):
     some = TrackFilter(min_score=0.5).apply(result)
     assert len(result.tracks) == 2 and some.tracks[0] is result.tracks[0]
     assert replace(some, tracks=()).__dict__ == replace(result, tracks=()).__dict__
 
 
 @pytest.mark.parametrize(
-    ("make_it", "sentence"),
+    ("construct", "sentence"),
     [
         (lambda: TrackFilter(min_score=1.5), "score threshold: expected a number from 0 to 1, got 1.5"),
         (lambda: TrackFilter(min_score=float("nan")), "score threshold: expected a number from 0 to 1, got nan"),
@@ -62,31 +62,31 @@ def test_choosing_keeps_everything_else(result: VideoResult):
         (lambda: OverlayStyle(opacity=2), "opacity: expected a number from 0 to 1, got 2"),
     ],
 )
-def test_wrong_choices_are_one_sentence(make_it, sentence: str):
+def test_invalid_options_are_one_sentence(construct, sentence: str):
     with pytest.raises(ValueError) as error:
-        make_it()
+        construct()
     assert str(error.value) == sentence
 
 
-def test_results_and_the_submission_hold_the_same(result: VideoResult, tmp_path: Path):
+def test_results_and_submission_are_equal(result: VideoResult, tmp_path: Path):
     some = TrackFilter(min_score=0.5).apply(result)
-    objects = json.loads(export("results.json", some, tmp_path, open_video=nothing).read_text())
+    objects = json.loads(export("results.json", some, tmp_path, open_video=no_video).read_text())
     assert [(item["category_id"], len(item["segmentations"])) for item in objects] == [(2, LENGTH)]
-    with zipfile.ZipFile(export("submission.zip", some, tmp_path, open_video=nothing)) as archive:
+    with zipfile.ZipFile(export("submission.zip", some, tmp_path, open_video=no_video)) as archive:
         assert archive.namelist() == ["results.json"] and json.loads(archive.read("results.json")) == objects
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "submission.zip"]
 
 
-def test_the_table_has_a_row_for_each_frame_of_the_chosen_tracks(result: VideoResult, tmp_path: Path):
-    path = export("tracks.csv", TrackFilter(classes=frozenset({1})).apply(result), tmp_path, open_video=nothing)
+def test_csv_has_a_row_for_each_frame_of_the_filtered_tracks(result: VideoResult, tmp_path: Path):
+    path = export("tracks.csv", TrackFilter(classes=frozenset({1})).apply(result), tmp_path, open_video=no_video)
     rows = list(csv.DictReader(path.open()))
     assert [int(row["frame"]) for row in rows] == [*range(5), *range(10, 15)]
     assert {(row["track"], row["category"]) for row in rows} == {("2", "person")}
 
 
-def test_masks_are_pictures_one_a_frame_in_which_a_track_is_seen(result: VideoResult, tmp_path: Path):
+def test_masks_are_one_png_for_each_frame_of_a_track(result: VideoResult, tmp_path: Path):
     named = replace(result, categories={1: "../giant panda/", 2: "dog"})
-    with zipfile.ZipFile(export("masks.zip", named, tmp_path, open_video=nothing)) as archive:
+    with zipfile.ZipFile(export("masks.zip", named, tmp_path, open_video=no_video)) as archive:
         names = archive.namelist()
         assert names[:LENGTH] == [f"001-dog/{frame:05d}.png" for frame in range(LENGTH)]
         seen = [*range(5), *range(10, 15)]
@@ -98,42 +98,42 @@ def test_masks_are_pictures_one_a_frame_in_which_a_track_is_seen(result: VideoRe
             np.testing.assert_array_equal(picture, masks.decode(rle) * 255)
 
 
-def test_the_overlay_shows_the_chosen_tracks_alone(result: VideoResult, clip: Path, tmp_path: Path):
-    told = []
+def test_overlay_shows_the_filtered_tracks_only(result: VideoResult, clip: Path, tmp_path: Path):
+    steps = []
     some = TrackFilter(min_score=0.5).apply(result)
-    look = OverlayStyle(opacity=1, contours=False, labels=False)
+    style = OverlayStyle(opacity=1, contours=False, labels=False)
     path = export(
         "overlay.mp4",
         some,
         tmp_path,
         open_video=lambda: open_video(clip),
-        style=look,
-        progress=lambda *step: told.append(step),
+        style=style,
+        progress=lambda *step: steps.append(step),
     )
     shown = [frame.rgb.astype(int) for frame in open_video(path).frames()]
     plain = [frame.rgb.astype(int) for frame in open_video(clip).frames()]
     changed = [(np.abs(a - b).max(-1) > 60) for a, b in zip(shown, plain, strict=True)]
     square = masks.decode(result.tracks[0].rles[9] or masks.empty((96, 160))).astype(bool)
     assert changed[9][square].mean() > 0.8 and changed[9][40:].mean() < 0.02, "the second track is not drawn"
-    assert told[-1] == ("drawing", LENGTH, LENGTH)
+    assert steps[-1] == ("drawing", LENGTH, LENGTH)
 
 
-def test_an_overlay_of_a_part_with_and_without_sound(tmp_path: Path):
+def test_overlay_of_a_range_with_and_without_sound(tmp_path: Path):
     clip = write_video(tmp_path / "loud.mp4", pictures(20), sound="aac")
     result = walking_squares("loud", (48, 64), [frame / 10 for frame in range(6)], 10, 0.0)
     for sound in (True, False):
-        opened = export(
+        path = export(
             "overlay.mp4",
             result,
             tmp_path,
             open_video=lambda: video_slice(open_video(clip), 4, 10),
             style=OverlayStyle(sound=sound),
         )
-        made = open_video(opened)
-        assert (made.length, made.has_audio) == (6, sound)
+        overlay = open_video(path)
+        assert (overlay.length, overlay.has_audio) == (6, sound)
 
 
-def test_an_overlay_can_be_drawn_on_the_footage_of_a_source_that_is_gone(tmp_path: Path):
+def test_overlay_can_be_drawn_on_the_proxy_of_a_deleted_source(tmp_path: Path):
     """As for a stored result: the proxy of odd frames is larger, and has a name of its own."""
     clip = make_video(tmp_path / "clip.mp4")
     smaller = resized_video(open_video(clip), (95, 159))
@@ -146,7 +146,7 @@ def test_an_overlay_can_be_drawn_on_the_footage_of_a_source_that_is_gone(tmp_pat
 
 
 @pytest.mark.parametrize("name", ["overlay.mp4", "masks.zip"])
-def test_a_stopped_export_leaves_what_was_there(name: str, result: VideoResult, clip: Path, tmp_path: Path):
+def test_cancelled_export_keeps_the_earlier_file(name: str, result: VideoResult, clip: Path, tmp_path: Path):
     (tmp_path / name).write_text("an earlier one")
 
     def stop(stage: str, done: int, total: int | None) -> None:
@@ -158,15 +158,15 @@ def test_a_stopped_export_leaves_what_was_there(name: str, result: VideoResult, 
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "an earlier one")]
 
 
-def test_what_is_made_can_be_downloaded_and_nothing_else_is_made(result: VideoResult, tmp_path: Path):
+def test_all_files_can_be_downloaded_and_other_names_are_rejected(result: VideoResult, tmp_path: Path):
     assert set(NAMES) <= set(shows.DOWNLOADS)
     with pytest.raises(ValueError, match=r"expected one of overlay\.mp4, results\.json, .*, got '\.\./x'"):
-        export("../x", result, tmp_path, open_video=nothing)
+        export("../x", result, tmp_path, open_video=no_video)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_result_without_tracks_makes_files_without_tracks(result: VideoResult, tmp_path: Path):
+def test_result_without_tracks_makes_empty_files(result: VideoResult, tmp_path: Path):
     none = TrackFilter(classes=frozenset()).apply(result)
-    assert json.loads(export("results.json", none, tmp_path, open_video=nothing).read_text()) == []
-    with zipfile.ZipFile(io.BytesIO(export("masks.zip", none, tmp_path, open_video=nothing).read_bytes())) as archive:
+    assert json.loads(export("results.json", none, tmp_path, open_video=no_video).read_text()) == []
+    with zipfile.ZipFile(io.BytesIO(export("masks.zip", none, tmp_path, open_video=no_video).read_bytes())) as archive:
         assert archive.namelist() == []

@@ -1,4 +1,4 @@
-"""Models on a GPU that is lent for one call at a time, with a stand-in for the package that lends it."""
+"""Models on a GPU that is lent for one call at a time, with a fake of the package `spaces`."""
 
 import importlib
 import shutil
@@ -25,7 +25,7 @@ VISITOR: ContextVar[str] = ContextVar("visitor", default="nobody")
 
 @pytest.fixture
 def spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The stand-in, on the path as a package would be."""
+    """The fake, on the path as a package would be."""
     shutil.copy(Path(__file__).parents[2] / "fake_spaces.py", tmp_path / "spaces.py")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(gpu, "_prepare", str)  # no weights, and no seconds for torch
@@ -38,18 +38,18 @@ def source(clip: Path) -> VideoSource:
     return VideoSource("clip.mp4", clip)
 
 
-def run(runs: ModelWorker, source: VideoSource, settings: Settings = FAST) -> TaskStatus[VideoResult]:
-    return ended(runs, runs.submit(source, settings))
+def run(worker: ModelWorker, source: VideoSource, settings: Settings = FAST) -> TaskStatus[VideoResult]:
+    return ended(worker, worker.submit(source, settings))
 
 
-def test_without_the_package_nothing_changes():
+def test_without_the_package_the_loader_is_unchanged():
     def load(model: str) -> FakePredictor:
         return FakePredictor()
 
     assert gpu.with_gpu(load) is load
 
 
-def test_a_folder_of_its_name_is_not_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_folder_of_its_name_is_not_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "spaces").mkdir()
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -59,8 +59,8 @@ def test_a_folder_of_its_name_is_not_the_package(tmp_path: Path, monkeypatch: py
     assert gpu.gpu(work, lambda: 1) is work
 
 
-def test_where_the_package_lends_nothing_nothing_changes(spaces: Any, monkeypatch: pytest.MonkeyPatch):
-    """On a Space with a GPU of its own the real package gives back the function that it was given."""
+def test_package_that_changes_nothing_leaves_the_loader_unchanged(spaces: Any, monkeypatch: pytest.MonkeyPatch):
+    """On a Space with a GPU of its own the real package returns its argument."""
     monkeypatch.setattr(spaces, "GPU", lambda *, duration: lambda task: task)
 
     def load(model: str) -> FakePredictor:
@@ -69,60 +69,60 @@ def test_where_the_package_lends_nothing_nothing_changes(spaces: Any, monkeypatc
     assert gpu.with_gpu(load) is load
 
 
-def test_a_run_goes_where_the_gpu_is(open_runs: Open, source: VideoSource, spaces: Any):
-    runs = open_runs(gpu.with_gpu(lambda model: FakePredictor()))
-    end = run(runs, source, Settings("fast", first=2, score_threshold=0.5))
+def test_run_uses_the_gpu_process(open_worker: Open, source: VideoSource, spaces: Any):
+    worker = open_worker(gpu.with_gpu(lambda model: FakePredictor()))
+    end = run(worker, source, Settings("fast", first=2, score_threshold=0.5))
     assert (end.state, end.message, end.stage, end.done, end.total) == ("done", "", "segmenting", 16, 16)
     assert end.result is not None and end.result.length == 16 and len(end.result.tracks) == 1
-    assert spaces.asked == [gpu.duration(16)]
+    assert spaces.durations == [gpu.duration(16)]
 
 
-def test_longer_videos_ask_for_more_up_to_what_everybody_may_have():
+def test_requested_time_grows_with_the_video_up_to_a_maximum():
     seconds = [gpu.duration(frames) for frames in (1, 300, 1200, 100_000)]
     assert seconds == sorted(seconds) and seconds[0] < seconds[1] < seconds[2] < seconds[3] == gpu.MAX_SECONDS
     assert 20 <= gpu.duration(None) <= gpu.MAX_SECONDS
 
 
 @pytest.mark.parametrize("error", [ValueError("frame 3 is odd"), FileNotFoundError("no such file: x.pth")])
-def test_what_fails_there_says_so_here(open_runs: Open, source: VideoSource, spaces: Any, error: Exception):
-    runs = open_runs(gpu.with_gpu(lambda model: FakePredictor(fails_at=8, error=error)))
-    end = run(runs, source)
+def test_remote_failure_has_its_message(open_worker: Open, source: VideoSource, spaces: Any, error: Exception):
+    worker = open_worker(gpu.with_gpu(lambda model: FakePredictor(fails_at=8, error=error)))
+    end = run(worker, source)
     assert (end.state, end.message) == ("failed", str(error))
-    assert end.result is not None and end.result.length == WINDOW, "what was done is kept"
+    assert end.result is not None and end.result.length == WINDOW, "finished frames are kept"
 
 
-def test_out_of_memory_there_lowers_the_window(open_runs: Open, source: VideoSource, spaces: Any):
-    runs = open_runs(gpu.with_gpu(lambda model: FakePredictor(fits=12)))
-    end = run(runs, source)
+def test_remote_out_of_memory_halves_the_window(open_worker: Open, source: VideoSource, spaces: Any):
+    worker = open_worker(gpu.with_gpu(lambda model: FakePredictor(fits=12)))
+    end = run(worker, source)
     assert end.state == "done" and end.message.startswith("Memory was short: 12 frames at once")
-    assert len(spaces.asked) == 3
+    assert len(spaces.durations) == 3
 
 
-def test_a_refusal_is_a_sentence(open_runs: Open, source: VideoSource, spaces: Any):
-    runs = open_runs(gpu.with_gpu(lambda model: FakePredictor()))
-    importlib.import_module("gradio.exceptions")  # takes longer than a run is waited for
-    spaces.refuses.append("You have exceeded your quota")
-    end = run(runs, source)
+def test_refusal_is_a_message(open_worker: Open, source: VideoSource, spaces: Any):
+    worker = open_worker(gpu.with_gpu(lambda model: FakePredictor()))
+    importlib.import_module("gradio.exceptions")  # takes longer than the test waits for a run
+    spaces.refusals.append("You have exceeded your quota")
+    end = run(worker, source)
     assert (end.state, end.message) == ("failed", "ZeroGPU: You have exceeded your quota")
-    assert run(runs, source).state == "done", "the next one is not harmed"
+    assert run(worker, source).state == "done", "the next run succeeds"
 
 
-def test_a_cancelled_run_keeps_its_windows(open_runs: Open, source: VideoSource, spaces: Any):
-    runs = open_runs(gpu.with_gpu(lambda model: FakePredictor(seconds=0.05)))
-    token = runs.submit(source, FAST)
-    until(lambda: at(runs, token).result)
-    runs.cancel(token)
-    end = ended(runs, token)
+def test_cancelled_run_keeps_its_windows(open_worker: Open, source: VideoSource, spaces: Any):
+    worker = open_worker(gpu.with_gpu(lambda model: FakePredictor(seconds=0.05)))
+    token = worker.submit(source, FAST)
+    until(lambda: at(worker, token).result)
+    worker.cancel(token)
+    end = ended(worker, token)
     assert end.state == "cancelled" and end.result is not None and 0 < end.result.length < 18
 
 
-def test_the_call_is_made_for_the_visitor_who_asked(open_runs: Open, source: VideoSource, spaces: Any):
+def test_call_runs_in_the_visitors_context(open_worker: Open, source: VideoSource, spaces: Any):
     seen: list[str] = []
 
     def load(model: str) -> FakePredictor:
         seen.append(VISITOR.get())
         return FakePredictor()
 
-    runs = open_runs(gpu.with_gpu(load))
+    worker = open_worker(gpu.with_gpu(load))
     VISITOR.set("somebody")
-    assert run(runs, source).state == "done" and seen == ["somebody"]
+    assert run(worker, source).state == "done" and seen == ["somebody"]

@@ -26,7 +26,7 @@ def loader(loads: list[str], **options):
     return ModelCache(load, **options)
 
 
-def test_a_model_loads_once_until_its_file_changes(tmp_path: Path):
+def test_model_is_loaded_once_until_its_file_changes(tmp_path: Path):
     file = tmp_path / "model.pth"
     file.touch()
     loads: list[str] = []
@@ -37,7 +37,7 @@ def test_a_model_loads_once_until_its_file_changes(tmp_path: Path):
         assert len(loads) == expected
 
 
-def test_the_least_recently_used_goes_where_there_are_too_many():
+def test_least_recently_used_model_is_dropped():
     loads: list[str] = []
     loaded = loader(loads, max_models=2, free=lambda: None)
     for model in "abacb":
@@ -45,7 +45,7 @@ def test_the_least_recently_used_goes_where_there_are_too_many():
     assert loads == ["a", "b", "c", "b"]
 
 
-def test_all_others_go_while_memory_is_short():
+def test_all_other_models_are_dropped_while_memory_is_short():
     loads: list[str] = []
     free = [MIN_FREE_BYTES]
     loaded = loader(loads, max_models=9, free=lambda: free[0])
@@ -60,7 +60,7 @@ def test_all_others_go_while_memory_is_short():
     assert loads == ["a", "b", "c", "d", "a", "b", "c"]
 
 
-def test_a_model_that_does_not_load_leaves_the_others():
+def test_failed_load_keeps_the_other_models():
     loads: list[str] = []
     loaded = loader(loads, free=lambda: None)
     loaded.get("a")
@@ -74,7 +74,7 @@ def test_a_model_that_does_not_load_leaves_the_others():
     assert loaded.get("a") and loads == ["a"]
 
 
-def test_free_memory_is_what_the_machine_says(monkeypatch: pytest.MonkeyPatch):
+def test_free_memory_of_machine_and_gpu(monkeypatch: pytest.MonkeyPatch):
     free = free_memory()
     assert free is None or 1e6 < free < 1e14
     monkeypatch.setattr(models, "machine_memory", lambda: 8)
@@ -100,16 +100,16 @@ def test_free_memory_is_what_the_machine_says(monkeypatch: pytest.MonkeyPatch):
         ("tevit_swin_l_mst", (480, 854), 8, 3.60),
     ],
 )
-def test_the_estimate_of_memory_is_near_what_was_measured(model: str, size_hw: tuple, frames: int, measured: float):
+def test_memory_estimate_is_near_the_measured_peak(model: str, size_hw: tuple, frames: int, measured: float):
     assert estimate_memory(model, size_hw, frames) / 1e9 == pytest.approx(measured, abs=0.35)
 
 
-def test_long_videos_take_no_more_than_a_window():
+def test_long_videos_need_memory_for_one_window():
     assert estimate_memory("tevit_demo", (360, 640), 49) == estimate_memory("tevit_demo", (360, 640), 3000)
     assert estimate_memory("tevit_demo", (360, 640), 49) < estimate_memory("tevit_demo", (360, 640), 48)
 
 
-def test_a_checkpoint_file_counts_with_its_size(tmp_path: Path):
+def test_size_of_a_checkpoint_file_is_counted(tmp_path: Path):
     (tmp_path / "mine.pth").write_bytes(bytes(5_000_000))
     size = (360, 640)
     assert (
@@ -129,39 +129,39 @@ def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "checkpoints"
 
 
-def test_without_weights_every_published_model_says_what_to_do(checkpoints: Path):
-    offered = model_options([])
-    assert [choice.value for choice in offered] == ["tevit_demo", *MODELS]
-    assert offered[0] == ModelOption("tevit_demo", "tevit_demo (shapes)")
-    assert all(choice.label.endswith("(no weights)") for choice in offered[1:])
-    assert "`tevit models --get tevit_r50`" in offered[3].advice and str(checkpoints) in offered[3].advice
+def test_published_models_without_weights_have_advice(checkpoints: Path):
+    options = model_options([])
+    assert [choice.value for choice in options] == ["tevit_demo", *MODELS]
+    assert options[0] == ModelOption("tevit_demo", "tevit_demo (shapes)")
+    assert all(choice.label.endswith("(no weights)") for choice in options[1:])
+    assert "`tevit models --get tevit_r50`" in options[3].advice and str(checkpoints) in options[3].advice
     with pytest.raises(ValueError, match="weights of tevit_r50 are not on this machine"):
         find_model("tevit_r50", [])
 
 
-def test_what_can_run_comes_first(checkpoints: Path, tmp_path: Path):
-    given = tmp_path / "mine.pth"
-    for path in (given, checkpoints / MODELS["tevit_r50"].file_name, checkpoints / "other.safetensors"):
+def test_models_that_can_run_are_first(checkpoints: Path, tmp_path: Path):
+    checkpoint = tmp_path / "mine.pth"
+    for path in (checkpoint, checkpoints / MODELS["tevit_r50"].file_name, checkpoints / "other.safetensors"):
         path.touch()
     for name in ("notes.txt", "half.pth.part"):
         (checkpoints / name).touch()
-    offered = model_options([given])
-    assert offered[:3] == [
-        ModelOption(str(given), "mine.pth"),
+    options = model_options([checkpoint])
+    assert options[:3] == [
+        ModelOption(str(checkpoint), "mine.pth"),
         ModelOption("tevit_r50", "tevit_r50 (AP 42.1)"),
         ModelOption(str(checkpoints / "other.safetensors"), "other.safetensors"),
     ]
-    assert offered[3].value == "tevit_demo"
-    assert len(offered) == 3 + len(MODELS) and all(choice.advice for choice in offered[4:])
+    assert options[3].value == "tevit_demo"
+    assert len(options) == 3 + len(MODELS) and all(choice.advice for choice in options[4:])
 
 
-def test_a_given_file_in_the_folder_is_listed_once(checkpoints: Path):
+def test_named_file_in_the_folder_is_listed_once(checkpoints: Path):
     (checkpoints / "mine.pth").touch()
     labels = [choice.label for choice in model_options([checkpoints / "mine.pth"])]
     assert labels.count("mine.pth") == 1
 
 
-def test_only_what_is_offered_can_be_chosen(checkpoints: Path, tmp_path: Path):
+def test_only_listed_models_are_found(checkpoints: Path, tmp_path: Path):
     (tmp_path / "secret.pth").touch()
     with pytest.raises(ValueError, match=r"^secret\.pth is not here any more"):
         find_model(str(tmp_path / "secret.pth"), [])
@@ -170,7 +170,7 @@ def test_only_what_is_offered_can_be_chosen(checkpoints: Path, tmp_path: Path):
     assert find_model(str(tmp_path / "secret.pth"), [tmp_path / "secret.pth"]).label == "secret.pth"
 
 
-def test_a_folder_that_is_not_there_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_missing_folder_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path / "nowhere"))
     assert len(model_options([])) == 1 + len(MODELS)
 

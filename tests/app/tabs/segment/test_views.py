@@ -10,14 +10,14 @@ from tests.app.fakes import walking_squares
 from tests.app.markup import read
 
 
-def test_facts_leave_out_what_the_file_does_not_state():
+def test_facts_omit_what_the_file_does_not_state():
     assert read(views.facts(67, (720, 1280), Fraction(30000, 1001), 2.24)).text == (
         ["Length", "67 frames", "Time", "2.2 s", "Size", "1280 x 720", "Rate", "29.97 frames/s"]
     )
     assert read(views.facts(None, (720, 1280), None, None)).text == ["Size", "1280 x 720"]
 
 
-def test_tracks_come_best_first_with_where_they_are_seen():
+def test_tracks_are_listed_best_first_with_their_frames():
     result = walking_squares("clip", (96, 160), [frame / 10 for frame in range(20)], 10, 0.0)
     page = read(views.tracks(replace(result, tracks=result.tracks[::-1]), 5, 2))
     dog = ["1 dog", "0.93", "20 frames, 0 to 19", "361 px"]
@@ -27,14 +27,14 @@ def test_tracks_come_best_first_with_where_they_are_seen():
     assert [(row["data-track"], row["aria-pressed"]) for row in rows] == [("1", "false"), ("2", "true")]
 
 
-def test_colours_are_those_of_the_overlay():
+def test_colours_equal_the_overlays():
     from tevit.video.overlay import color
 
     result = walking_squares("clip", (96, 160), [0.0], 1, 0.0)
     assert f"background:#{bytes(color(1)).hex()}" in views.tracks(result, 1, None)
 
 
-def test_plots_have_a_line_a_stretch_and_the_selected_track_alone():
+def test_plots_have_a_line_for_each_interval_of_the_selected_tracks():
     result = walking_squares("clip", (96, 160), [frame / 10 for frame in range(20)], 10, 0.0)
     lines = [attrs for tag, attrs in read(views.plots(result, None)).tags if tag == "polyline"]
     assert len(lines) == 1 + 2, "one track is always seen, the other in two stretches"
@@ -47,7 +47,7 @@ def test_plots_have_a_line_a_stretch_and_the_selected_track_alone():
     assert views.plots(replace(result, tracks=()), None) == ""
 
 
-def test_category_names_from_outside_stay_text():
+def test_category_names_are_escaped():
     evil = "<img src=x onerror=alert(1)>"
     result = walking_squares(evil, (96, 160), [0.0], 10, 0.0)
     result = replace(result, categories={1: evil, 2: evil})

@@ -1,4 +1,4 @@
-"""The player on a page of its own, `/?show=NAME`, with made-up shows: `python -m tests.browser.fake_player FOLDER`."""
+"""The player alone, `/?show=NAME`, with synthetic views: `python -m tests.browser.fake_player FOLDER`."""
 
 import json
 import sys
@@ -27,10 +27,10 @@ CATEGORIES = {1: "person", 2: "dog", 3: "number"}
 def track(id: int, category: int, score: float, pictures: Sequence[np.ndarray | None]) -> Track:
     """A track of T masks, uint8 (H, W)."""
     rles = tuple(None if picture is None else masks.encode(picture) for picture in pictures)
-    return of_rles(id, category, score, rles)
+    return from_rles(id, category, score, rles)
 
 
-def of_rles(id: int, category: int, score: float, rles: tuple[RLE | None, ...]) -> Track:
+def from_rles(id: int, category: int, score: float, rles: tuple[RLE | None, ...]) -> Track:
     return Track(id, category, score, rles, np.full((len(rles), 4), np.nan, np.float32), np.zeros(len(rles)))
 
 
@@ -41,24 +41,24 @@ def block(size_hw: tuple[int, int], left: int, top: int, side: int) -> np.ndarra
 
 
 def result(tracks: tuple[Track, ...], size_hw: tuple[int, int]) -> VideoResult:
-    return VideoResult(1, "made up", size_hw, np.arange(len(tracks[0].rles)) / 10, CATEGORIES, tracks)
+    return VideoResult(1, "synthetic", size_hw, np.arange(len(tracks[0].rles)) / 10, CATEGORIES, tracks)
 
 
 def numbered_layers() -> tuple[Layer, ...]:
-    """Ground truth: a square that is seen in frames 20 to 59 and from 100 on. Predictions: each frame's number as a
-    mask, and over a part of the square another one."""
-    seen = [block(PLAIN_HW, 100, 80, 60) if 20 <= f < 60 or f >= 100 else None for f in range(FRAMES)]
-    over = [block(PLAIN_HW, 130, 90, 60) for _ in range(FRAMES)]
+    """Ground truth: a square that is present in frames 20 to 59 and from 100 on. Predictions: each frame's number as a
+    mask, and another one over a part of the square."""
+    square = [block(PLAIN_HW, 100, 80, 60) if 20 <= f < 60 or f >= 100 else None for f in range(FRAMES)]
+    overlap = [block(PLAIN_HW, 130, 90, 60) for _ in range(FRAMES)]
     number = [numbered_mask(f) if f else None for f in range(FRAMES)]
-    found = (track(1, 3, 0.9, number), track(2, 2, 0.6, over))
+    predictions = (track(1, 3, 0.9, number), track(2, 2, 0.6, overlap))
     return (
-        Layer("Ground truth", True, result((track(1, 2, 1.0, seen),), PLAIN_HW)),
-        Layer("Prediction", False, result(found, PLAIN_HW)),
+        Layer("Ground truth", True, result((track(1, 2, 1.0, square),), PLAIN_HW)),
+        Layer("Prediction", False, result(predictions, PLAIN_HW)),
     )
 
 
 def uneven(folder: Path) -> VideoSource:
-    """Frames that are due 8 to 100 ms after one another."""
+    """Frames 8 to 100 ms apart."""
     gaps = np.random.default_rng(3).choice([8, 17, 33, 50, 100], FRAMES)
     times = [Fraction(int(time), 1000) for time in np.cumsum(gaps) - gaps[0]]
     return VideoSource("uneven.mp4", write_video(folder / "uneven.mp4", [numbered(f) for f in range(FRAMES)], times))
@@ -95,18 +95,20 @@ def long(folder: Path) -> tuple[VideoSource, tuple[Layer, ...]]:
 
 def discs(size_hw: tuple[int, int], frames: int, count: int, radius: int) -> tuple[Track, ...]:
     y, x = np.mgrid[: size_hw[0], : size_hw[1]]
-    made = []
+    tracks = []
     for number in range(count):
         centres = [
             ((37 * number + 3 * step) % size_hw[0], (131 * number + 7 * step) % size_hw[1]) for step in range(36)
         ]
         drawn = [masks.encode(((y - v) ** 2 + (x - u) ** 2 < radius**2).astype(np.uint8)) for v, u in centres]
-        made.append(of_rles(number + 1, 1 + number % 2, 1 - 0.04 * number, tuple(drawn[f % 36] for f in range(frames))))
-    return tuple(made)
+        tracks.append(
+            from_rles(number + 1, 1 + number % 2, 1 - 0.04 * number, tuple(drawn[f % 36] for f in range(frames)))
+        )
+    return tuple(tracks)
 
 
 def serve(folder: Path) -> None:
-    shows = ViewRegistry()
+    views = ViewRegistry()
     sources: dict[str, Callable[[Path], tuple[VideoSource, tuple[Layer, ...]]]] = {
         "uneven": lambda at: (uneven(at), numbered_layers()),
         "even": lambda at: (even(at), numbered_layers()),
@@ -116,31 +118,31 @@ def serve(folder: Path) -> None:
     }
 
     @cache
-    def show(name: str) -> PlayerView:
+    def view(name: str) -> PlayerView:
         source, layers = sources[name](folder)
-        footage = make_proxy(source, folder / f"{name}-proxy.mp4")
-        made = PlayerView(name, footage, 0, len(footage.times), layers)
-        shows.put(made)
-        return made
+        frames = make_proxy(source, folder / f"{name}-proxy.mp4")
+        result = PlayerView(name, frames, 0, len(frames.times), layers)
+        views.put(result)
+        return result
 
-    def opened(request: gr.Request) -> dict | None:
-        wanted = dict(request.query_params)
-        panes = [Pane("Ground truth", (0,)), Pane("Prediction", (1,))] if "panes" in wanted else []
-        return payload(show(wanted["show"]), panes) if "show" in wanted else None
+    def load(request: gr.Request) -> dict | None:
+        query = dict(request.query_params)
+        panes = [Pane("Ground truth", (0,)), Pane("Prediction", (1,))] if "panes" in query else []
+        return payload(view(query["show"]), panes) if "show" in query else None
 
-    def heard(request: gr.Request, event: gr.EventData) -> dict:
-        found = read_event(event._data, show(dict(request.query_params)["show"]))
-        return {said[found.kind]: json.dumps(vars(found))}
+    def on_event(request: gr.Request, event: gr.EventData) -> dict:
+        player_event = read_event(event._data, view(dict(request.query_params)["show"]))
+        return {boxes[player_event.kind]: json.dumps(vars(player_event))}
 
     with gr.Blocks() as page:
         player = build_player("player")
-        said = {kind: gr.Textbox(label=f"Said of a {kind}") for kind in ("track", "frame", "range", "look")}
+        boxes = {kind: gr.Textbox(label=f"Event {kind}") for kind in ("track", "frame", "range", "look")}
         gr.Button("Seek 33, select 2").click(lambda: gr.HTML(command={"seek": 33, "select": [1, 2]}), None, player)
         gr.Button("Only 2").click(lambda: gr.HTML(shown=[[], [2]]), None, player)
-        player.select(heard, None, list(said.values()), show_progress="hidden", trigger_mode="multiple")
-        page.load(opened, None, player, show_progress="hidden")
+        player.select(on_event, None, list(boxes.values()), show_progress="hidden", trigger_mode="multiple")
+        page.load(load, None, player, show_progress="hidden")
     _, url, _ = page.launch(
-        prevent_thread_lock=True, quiet=True, css_paths=STYLES, app_kwargs={"routes": routes(shows)}
+        prevent_thread_lock=True, quiet=True, css_paths=STYLES, app_kwargs={"routes": routes(views)}
     )
     print(url, flush=True)
     page.block_thread()

@@ -1,4 +1,4 @@
-"""The player: what stands on its canvas is of the frame it states, masks too; every key and lane does what it says."""
+"""The player: picture and masks on the canvas belong to the stated frame; keys, timeline and commands work."""
 
 import json
 import random
@@ -47,52 +47,54 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def wrong() -> list[str]:
-    """What pages asked of other machines, and which scripts failed."""
+def problems() -> list[str]:
+    """Requests of pages to other machines, and errors of their scripts."""
     return []
 
 
 @pytest.fixture(scope="module")
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    """Small pages, which are drawn without a graphics card."""
+    """Small pages, since there is no graphics card."""
     context = browser.new_context(viewport={"width": 900, "height": 700})
     yield context
     context.close()
 
 
 @pytest.fixture(scope="module")
-def uneven(context: BrowserContext, address: str, wrong: list[str]) -> Page:
-    """The show of uneven times, which stays open from test to test; no test leaves it with anything hidden."""
-    return opened(context, address, wrong, "uneven", ALIVE)
+def uneven(context: BrowserContext, address: str, problems: list[str]) -> Page:
+    """The video of uneven times, which stays open from test to test; every test shows all tracks again."""
+    return opened(context, address, problems, "uneven", ALIVE)
 
 
 @pytest.fixture
-def open_show(context: BrowserContext, address: str, wrong: list[str]) -> Iterator[Open]:
-    """Opens a show; scripts that fail, fail the test."""
+def open_show(context: BrowserContext, address: str, problems: list[str]) -> Iterator[Open]:
+    """Opens a page with a view; errors of its scripts fail the test."""
     pages: list[Page] = []
 
     def open_page(show: str, before: str = "", **query: str) -> Page:
-        pages.append(opened(context, address, wrong, show, before, **query))
+        pages.append(opened(context, address, problems, show, before, **query))
         return pages[-1]
 
     yield open_page
     for page in pages:
         page.close()
-    assert wrong == []
+    assert problems == []
 
 
 @pytest.fixture
-def alone(browser: Browser, address: str, wrong: list[str]) -> Iterator[Open]:
-    """The same, large, and in a process without other pages."""
+def alone(browser: Browser, address: str, problems: list[str]) -> Iterator[Open]:
+    """As `open_show`, but a large page in a process without other pages."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
-    yield partial(opened, context, address, wrong)
+    yield partial(opened, context, address, problems)
     context.close()
-    assert wrong == []
+    assert problems == []
 
 
-def opened(context: BrowserContext, address: str, wrong: list[str], show: str, before: str = "", **query: str) -> Page:
+def opened(
+    context: BrowserContext, address: str, problems: list[str], show: str, before: str = "", **query: str
+) -> Page:
     page = context.new_page()
-    watch(page, address, wrong)
+    watch(page, address, problems)
     page.add_init_script(before + READ)
     page.goto(f"{address}?show={show}" + "".join(f"&{name}={value}" for name, value in query.items()))
     expect(player(page)).to_have_attribute("data-state", "ready", timeout=30_000)
@@ -103,7 +105,7 @@ def player(page: Page):
     return page.get_by_role("region", name="Video player")
 
 
-def at(page: Page, frame: int) -> None:
+def expect_frame(page: Page, frame: int) -> None:
     expect(player(page)).to_have_attribute("data-frame", str(frame))
 
 
@@ -111,7 +113,7 @@ def press(page: Page, key: str) -> None:
     page.keyboard.press(key)
 
 
-def lane(page: Page, group: str, name: str):
+def row(page: Page, group: str, name: str):
     return page.get_by_role("rowgroup", name=group).get_by_role("row", name=name)
 
 
@@ -128,10 +130,10 @@ Real.prototype.close = function () { window.alive--; return close.call(this); };
 """
 
 
-def test_fifty_seeks_and_playing_are_exact(uneven: Page, wrong: list[str]):
+def test_fifty_seeks_and_playing_are_exact(uneven: Page, problems: list[str]):
     check_exact(uneven)
     assert uneven.evaluate("[window.alive, window.most <= 4, window.most > 0]") == [0, True, True]
-    assert wrong == []
+    assert problems == []
 
 
 @pytest.mark.parametrize(("show", "before"), [("even", ""), ("uneven", NO_VIDEO_FRAME), ("images", "")])
@@ -139,8 +141,8 @@ def test_other_sources_and_browsers_are_exact(open_show: Open, show: str, before
     check_exact(open_show(show, before))
 
 
-def test_a_picture_that_is_late_is_waited_for(open_show: Open):
-    """A busy browser says that a seek is done, and has no picture yet."""
+def test_the_player_waits_for_a_late_picture(open_show: Open):
+    """A busy browser reports the end of a seek before it has a picture."""
     page = open_show("uneven", LATE)
     assert page.evaluate(SEEK, [70, 3]) == [[70, 70, 70], [3, 3, 3]]
     assert page.evaluate("window.refused") >= 6
@@ -158,7 +160,7 @@ window.VideoFrame = function (...given) {
 
 
 def check_exact(page: Page) -> None:
-    """At fifty places, and in all frames that are seen while it plays, at once and four times as fast."""
+    """At fifty frames, and at all frames drawn while it plays, at normal and fourfold speed."""
     for name in ("Contours", "Labels"):
         page.get_by_role("button", name=name, exact=True).click()
     chosen = random.Random(0).sample(range(LAST + 1), 50)
@@ -196,7 +198,7 @@ PLAY = """async (rate) => {
 }""".replace("PLAYED", str(PLAYED))
 
 
-def test_every_key_does_what_its_button_does(uneven: Page, wrong: list[str]):
+def test_every_key_has_the_effect_of_its_button(uneven: Page, problems: list[str]):
     page, shown = uneven, player(uneven)
     for key, frame in (
         ("Home", 0),
@@ -213,7 +215,7 @@ def test_every_key_does_what_its_button_does(uneven: Page, wrong: list[str]):
         ),
     ):
         press(page, key)
-        at(page, frame)
+        expect_frame(page, frame)
     for key, name in (("m", "Masks"), ("c", "Contours"), ("l", "Labels"), ("o", "Loop")):
         toggle = page.get_by_role("button", name=name, exact=True)
         before = toggle.get_attribute("aria-pressed")
@@ -223,7 +225,7 @@ def test_every_key_does_what_its_button_does(uneven: Page, wrong: list[str]):
         expect(toggle).to_have_attribute("aria-pressed", str(before))
     page.evaluate("document.activeElement.blur()")
     press(page, "2")
-    expect(lane(page, "Prediction", "1 number").locator(".lane-name")).to_have_attribute("aria-pressed", "true")
+    expect(row(page, "Prediction", "1 number").locator(".lane-name")).to_have_attribute("aria-pressed", "true")
     press(page, "Escape")
     expect(page.locator(".lane-name[aria-pressed=true]")).to_have_count(0)
     press(page, "?")
@@ -237,49 +239,49 @@ def test_every_key_does_what_its_button_does(uneven: Page, wrong: list[str]):
     expect(shown).to_have_attribute("data-state", "ready")
     page.get_by_role("button", name="Next frame").click()
     page.get_by_role("button", name="Previous frame").click()
-    assert wrong == []
+    assert problems == []
 
 
-def test_lanes_seek_select_hide_and_choose_a_range(uneven: Page, wrong: list[str]):
+def test_the_timeline_seeks_selects_hides_and_sets_a_range(uneven: Page, problems: list[str]):
     page = uneven
-    shown, number = player(page), lane(page, "Prediction", "1 number")
+    shown, number = player(page), row(page, "Prediction", "1 number")
     expect(shown).to_have_attribute("data-tracks", "3")
     strip = number.locator("canvas")
     box = strip.bounding_box()
     assert box is not None
     strip.click(position={"x": box["width"] * 50.5 / 150, "y": 7})
-    at(page, 50)
+    expect_frame(page, 50)
     page.mouse.move(box["x"] + box["width"] * 30.5 / 150, box["y"] + 7)
     page.mouse.down()
     page.mouse.move(box["x"] + box["width"] * 60.5 / 150, box["y"] + 7, steps=4)
     page.mouse.up()
-    said(page, "range", first=30, last=60)
+    expect_event(page, "range", first=30, last=60)
     page.get_by_role("button", name="Loop").click()
     page.evaluate("host().seek(57).then(() => host().play())")
     page.wait_for_function("Number(document.querySelector('.player').dataset.frame) < 50")
     page.get_by_role("button", name="Pause").click()
     page.get_by_role("button", name="Clear range").click()
-    said(page, "range", first=None, last=None)
+    expect_event(page, "range", first=None, last=None)
     number.get_by_role("button", name="Show 1 number").click()
     expect(shown).to_have_attribute("data-tracks", "2")
     number.locator(".lane-name").dblclick()
     expect(shown).to_have_attribute("data-tracks", "1")
     number.locator(".lane-name").dblclick()
     expect(shown).to_have_attribute("data-tracks", "3")
-    assert wrong == []
+    assert problems == []
 
 
-def said(page: Page, kind: str, **wanted: int | None) -> None:
-    """Python has heard it and found it right."""
-    field = page.get_by_label(f"Said of a {kind}")
+def expect_event(page: Page, kind: str, **wanted: int | None) -> None:
+    """Python has received the event, and it is valid."""
+    field = page.get_by_label(f"Event {kind}")
     for name, value in wanted.items():
         expect(field).to_have_value(re.compile(re.escape(f'"{name}": {json.dumps(value)}')))
 
 
-def test_a_click_selects_the_topmost_mask_and_again_the_one_below(uneven: Page, wrong: list[str]):
+def test_a_click_selects_the_topmost_mask_and_again_the_one_below(uneven: Page, problems: list[str]):
     page = uneven
     page.evaluate("host().seek(30)")
-    at(page, 30)
+    expect_frame(page, 30)
     box = page.locator(".pane canvas").bounding_box()
     assert box is not None
     scale = box["width"] / 320
@@ -287,26 +289,26 @@ def test_a_click_selects_the_topmost_mask_and_again_the_one_below(uneven: Page, 
     page.mouse.move(*spot)
     expect(page.locator(".tip")).to_have_text("2 dog 0.60 · Prediction")
     page.mouse.click(*spot)
-    said(page, "track", layer=1, track=2)
+    expect_event(page, "track", layer=1, track=2)
     page.mouse.click(*spot)
-    said(page, "track", layer=0, track=1)
+    expect_event(page, "track", layer=0, track=1)
     page.mouse.click(box["x"] + 10 * scale, box["y"] + 120 * scale)
-    said(page, "track", layer=None)
-    assert wrong == []
+    expect_event(page, "track", layer=None)
+    assert problems == []
 
 
-def test_python_commands_filters_and_lays_out_panes(open_show: Open):
+def test_commands_filters_and_panes_from_python(open_show: Open):
     page = open_show("uneven", panes="two")
     expect(page.locator(".pane canvas")).to_have_count(2)
     expect(page.locator("figcaption")).to_have_text(["Ground truth", "Prediction"])
     page.get_by_role("button", name="Seek 33, select 2").click()
-    at(page, 33)
-    expect(lane(page, "Prediction", "2 dog").locator(".lane-name")).to_have_attribute("aria-pressed", "true")
-    said(page, "frame", frame=33)
-    expect(page.get_by_label("Said of a track")).to_have_value("")  # what Python selects is not sent back
+    expect_frame(page, 33)
+    expect(row(page, "Prediction", "2 dog").locator(".lane-name")).to_have_attribute("aria-pressed", "true")
+    expect_event(page, "frame", frame=33)
+    expect(page.get_by_label("Event track")).to_have_value("")  # what Python selects is not sent back
     page.get_by_role("button", name="Only 2").click()
     expect(player(page)).to_have_attribute("data-tracks", "1")
-    expect(lane(page, "Prediction", "1 number")).to_be_hidden()
+    expect(row(page, "Prediction", "1 number")).to_be_hidden()
 
 
 OPEN = """async () => {
@@ -335,7 +337,7 @@ TIMES = """() => {
 }"""
 
 
-def test_toggles_and_hovering_are_drawn_at_once(alone: Open):
+def test_toggles_and_hovering_are_drawn_within_a_frame(alone: Open):
     page = alone("large")
     opened = page.evaluate(OPEN)
     print(f"interactive after {opened:.0f} ms")

@@ -26,9 +26,9 @@ def manifest(model: str) -> list[dict[str, Any]]:
 
 def state_arrays(entries: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     """Key -> float32 array; what follows from the architecture (kind "buffer") is left out."""
-    wanted = [entry for entry in entries if entry.get("kind") != "buffer"]
+    parameters = [entry for entry in entries if entry.get("kind") != "buffer"]
     with ThreadPoolExecutor(2) as pool:  # numpy draws outside of Python's lock
-        return {entry["key"]: values for entry, values in zip(wanted, pool.map(_array, wanted), strict=True)}
+        return {entry["key"]: values for entry, values in zip(parameters, pool.map(_array, parameters), strict=True)}
 
 
 def _array(entry: dict[str, Any]) -> np.ndarray:

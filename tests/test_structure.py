@@ -20,16 +20,16 @@ def files(package: str) -> list[Path]:
 
 def imports(file: Path) -> set[str]:
     """Every module that a file names in an import, wherever in it."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             # A relative import counts from the file's own package.
             package = file.relative_to(ROOT).parts[: -node.level] if node.level else ()
             module = ".".join((*package, *([node.module] if node.module else [])))
-            found |= {f"{module}.{alias.name}" for alias in node.names} | {module}
-    return found
+            names |= {f"{module}.{alias.name}" for alias in node.names} | {module}
+    return names
 
 
 def tops(file: Path) -> set[str]:

@@ -45,10 +45,10 @@ def predict(checkpoint: Path, name: str) -> None:
     shutil.rmtree(out)
 
 
-def clip(path: Path, made: shapes.ShapesVideo) -> None:
+def clip(path: Path, video: shapes.ShapesVideo) -> None:
     path.parent.mkdir(exist_ok=True)
-    with VideoWriter(path, made.result.size_hw, fps=Fraction(shapes.FPS)) as writer:
-        for time, frame in zip(made.result.times.tolist(), made.frames(), strict=True):
+    with VideoWriter(path, video.result.size_hw, fps=Fraction(shapes.FPS)) as writer:
+        for time, frame in zip(video.result.times.tolist(), video.frames(), strict=True):
             writer.write(frame, time)
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints: both kinds of file, strictness, what a wrong file is told."""
+"""Checkpoints: both kinds of file, strictness, error messages."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def small(config, **changes):
 
 @pytest.fixture
 def shrunk(monkeypatch):
-    """Known architectures are small ones, so that whole files are written and read in no time."""
+    """Makes the known architectures small, so that files are written and read quickly."""
     for name in ("TEVIT_MSGSHIFT", "TEVIT_R50", "TEVIT_SWIN_L_MST", "QUERYINST_PVT"):
         monkeypatch.setattr(checkpoint, name, small(getattr(checkpoint, name)))
     return checkpoint
@@ -207,9 +207,9 @@ def test_coco_queryinst_is_a_starting_point_and_says_what_it_did_not_fill(shrunk
     assert len(report.reshaped) == 24
     assert all("class_logits" in key or "mask.logits" in key for key in report.reshaped)
     assert "backbone.messengers" in str(report)
-    _, given = shrunk.read_checkpoint(tmp_path / "coco.pth")
+    _, state = shrunk.read_checkpoint(tmp_path / "coco.pth")
     for key, value in model.state_dict().items():
-        source = before if key in report.missing + report.reshaped else given
+        source = before if key in report.missing + report.reshaped else state
         assert torch.equal(value, source[key]), key
 
 
@@ -219,7 +219,7 @@ def test_unknown_names_offer_the_nearest():
 
 
 def test_a_file_that_is_written_over_takes_nothing_from_who_has_read_it(tmp_path, tiny_model):
-    """In a process of its own: one that still looks into the file is killed by the system."""
+    """In a separate process: one that still reads the mapped file is killed by the system."""
     file = tmp_path / "m.safetensors"
     checkpoint.save_model(file, tiny_model)
     program = """if True:

@@ -1,4 +1,4 @@
-"""The model that comes with the package, and the labelled set beside it: whole, and what their card says."""
+"""The bundled model and data set: complete, and as their model card states."""
 
 import json
 import tomllib
@@ -25,7 +25,7 @@ def predictor():
     return tevit.load("tevit_demo", device="cpu")
 
 
-def test_it_is_found_and_small(tmp_path, monkeypatch):
+def test_it_is_result_and_small(tmp_path, monkeypatch):
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path))
     path = download.bundled_path(TEVIT_DEMO.name)
     assert path == ASSETS / "tevit_demo.safetensors" and path.stat().st_size < 20e6
@@ -48,10 +48,10 @@ def test_an_installed_package_carries_it():
 def test_its_predictions_are_the_ones_beside_it(predictor):
     dataset = open_dataset(VALID)
     video = dataset.videos[1]
-    found = predictor(ASSETS / "shapes" / "JPEGImages" / video.name, window=0)
+    result = predictor(ASSETS / "shapes" / "JPEGImages" / video.name, window=0)
     stored = [item for item in json.loads((PREDICTIONS / "tevit_demo.json").read_text()) if item["video_id"] == 1]
-    assert [track.category_id for track in found.tracks] == [item["category_id"] for item in stored]
-    np.testing.assert_allclose([track.score for track in found.tracks], [i["score"] for i in stored], atol=2e-3)
+    assert [track.category_id for track in result.tracks] == [item["category_id"] for item in stored]
+    np.testing.assert_allclose([track.score for track in result.tracks], [i["score"] for i in stored], atol=2e-3)
 
 
 def test_the_card_says_its_figures():

@@ -140,14 +140,14 @@ def write(
         raise FileExistsError(f"{target} is there already: choose another folder")
     summary, results = Summary(), []
     for index in range(videos):
-        made = video(seed, index)
-        _write_frames(made, Path(out, "JPEGImages"))
-        results.append(made.result)
+        sample = video(seed, index)
+        _write_frames(sample, Path(out, "JPEGImages"))
+        results.append(sample.result)
         summary.videos += 1
-        summary.frames += made.scene.length
-        summary.tracks += len(made.result.tracks)
-        summary.crossings += made.crossing
-        summary.returns += made.returning
+        summary.frames += sample.scene.length
+        summary.tracks += len(sample.result.tracks)
+        summary.crossings += sample.crossing
+        summary.returns += sample.returning
         if progress:
             progress("drawing", index + 1, videos)
     if label_errors:
@@ -160,10 +160,10 @@ def write(
     return summary
 
 
-def _write_frames(made: ShapesVideo, folder: Path) -> None:
+def _write_frames(sample: ShapesVideo, folder: Path) -> None:
     import cv2
 
-    for name, rgb in zip(made.result.file_names, made.frames(), strict=True):
+    for name, rgb in zip(sample.result.file_names, sample.frames(), strict=True):
         encoded, jpeg = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 92])
         assert encoded
         with atomic(folder / name) as file:

@@ -43,12 +43,12 @@ def measured(tiny_model, folder: Path) -> tuple[str, dict]:
 
 
 def test_the_model_is_measured_beside_the_yardstick(measured):
-    out, found = measured
-    assert json.loads(out.splitlines()[-1]) == found, "the last line is the result"
-    assert found["benchmark"] == "model" and found["command"].startswith("tevit benchmark model")
-    assert f"PyTorch {torch.__version__}" in found["machine"] and len(found["date"]) == 10
-    assert found["settings"]["input"] == "64x96" and found["settings"]["model"] == "tiny.safetensors"
-    figures = found["figures"]
+    out, result = measured
+    assert json.loads(out.splitlines()[-1]) == result, "the last line is the result"
+    assert result["benchmark"] == "model" and result["command"].startswith("tevit benchmark model")
+    assert f"PyTorch {torch.__version__}" in result["machine"] and len(result["date"]) == 10
+    assert result["settings"]["input"] == "64x96" and result["settings"]["model"] == "tiny.safetensors"
+    figures = result["figures"]
     for name, value in figures.items():
         assert 0 < value["low"] <= value["median"] <= value["high"], name
         assert name in out
@@ -84,11 +84,11 @@ class FakeYardstick(AbstractContextManager):
 def test_mixed_precision_is_measured_beside_both_yardsticks(tiny_model, monkeypatch):
     monkeypatch.setattr("tevit.benchmarks.model.Yardstick", FakeYardstick)
     predictor = Predictor(tiny_model, dtype=torch.bfloat16)
-    found = measure(predictor, random_clip(2, (64, 96), predictor.device), 1)
-    model = found["model, ms a frame"]["median"]
+    figures = measure(predictor, random_clip(2, (64, 96), predictor.device), 1)
+    model = figures["model, ms a frame"]["median"]
     for name, seconds in (("yardstick", 0.5), ("float32 yardstick", 2.0)):
-        assert found[f"{name}, ms a frame"]["median"] == 1e3 * seconds / 2
-        assert found[f"model / {name}"]["median"] == pytest.approx(model / (1e3 * seconds / 2), rel=0.01)
+        assert figures[f"{name}, ms a frame"]["median"] == 1e3 * seconds / 2
+        assert figures[f"model / {name}"]["median"] == pytest.approx(model / (1e3 * seconds / 2), rel=0.01)
 
 
 PEAKS = ("matmul", "convolution")
@@ -98,7 +98,7 @@ def test_a_slow_part_has_the_longest_time(tiny_model, monkeypatch):
     """Each part in turn is delayed: its time grows, no other part's."""
     predictor = Predictor(tiny_model)
     clip = random_clip(2, (64, 96), predictor.device)
-    slept = 0.25
+    delay = 0.25
     places = {
         "backbone": (tiny_model.backbone, "forward"),
         "FPN": (tiny_model.fpn, "forward"),
@@ -109,10 +109,10 @@ def test_a_slow_part_has_the_longest_time(tiny_model, monkeypatch):
     assert places.keys() == set(PARTS)
     for name, (owner, method) in places.items():
         with monkeypatch.context() as patch:
-            patch.setattr(owner, method, _slow(getattr(owner, method), slept))
-            found = time_parts(predictor, clip)
-        assert found[name].seconds > slept and found[name].processor < found[name].seconds, name
-        assert max(found, key=lambda part: found[part].seconds) == name
+            patch.setattr(owner, method, _slow(getattr(owner, method), delay))
+            timings = time_parts(predictor, clip)
+        assert timings[name].seconds > delay and timings[name].processor < timings[name].seconds, name
+        assert max(timings, key=lambda part: timings[part].seconds) == name
 
 
 def _slow(function, seconds: float):
@@ -127,8 +127,8 @@ def test_gflop_counts():
     """GMAC a frame of TeViT-MsgShifT at 384x640, without unused messengers; the mask head of ten tracks."""
     clip = random_clip(1, (360, 640), torch.device("cpu"))
     assert clip.sizes.padded_hw == (384, 640) and not clip.pixels[..., 360:, :].any()
-    found = {name: value / 2 for name, value in count_gflop(TEVIT_MSGSHIFT, clip).items()}
-    assert found == pytest.approx({"backbone": 12.1, "FPN": 12.52, "stages": 9.06, "mask head": 5.29}, abs=0.1)
+    figures = {name: value / 2 for name, value in count_gflop(TEVIT_MSGSHIFT, clip).items()}
+    assert figures == pytest.approx({"backbone": 12.1, "FPN": 12.52, "stages": 9.06, "mask head": 5.29}, abs=0.1)
 
 
 def test_a_video_is_measured_from_file_to_file(tiny_model, folder):
@@ -137,12 +137,14 @@ def test_a_video_is_measured_from_file_to_file(tiny_model, folder):
     again = list(video.synthetic_frames(3, (64, 96)))
     assert all((a == b).all() for a, b in zip(again, video.synthetic_frames(3, (64, 96)), strict=True))
     assert not np.array_equal(again[0], again[1])
-    found = {name: value["median"] for name, value in video.measure(Predictor(tiny_model), open_video(file), 1).items()}
+    figures = {
+        name: value["median"] for name, value in video.measure(Predictor(tiny_model), open_video(file), 1).items()
+    }
     parts = ("decode", "resize and normalise", "model", "paste and RLE", "write results.json")
-    assert [f"{name}, frames/s" for name in ("end to end", *parts)] + ["peak memory, MB"] == list(found)
-    inside = sum(1 / found[f"{name}, frames/s"] for name in ("model", "paste and RLE", "write results.json"))
-    assert inside < 1 / found["end to end, frames/s"], "parts of the whole"
-    assert found["model, frames/s"] < found["write results.json, frames/s"]
+    assert [f"{name}, frames/s" for name in ("end to end", *parts)] + ["peak memory, MB"] == list(figures)
+    inside = sum(1 / figures[f"{name}, frames/s"] for name in ("model", "paste and RLE", "write results.json"))
+    assert inside < 1 / figures["end to end, frames/s"], "parts of the whole"
+    assert figures["model, frames/s"] < figures["write results.json, frames/s"]
 
 
 class Leaking(FakeModel):
@@ -161,14 +163,14 @@ class Leaking(FakeModel):
 
 def test_growing_memory_has_a_larger_deviation(folder):
     file = open_video(video.write_synthetic_video(folder / "long.mp4", 260, (64, 96)))
-    off = []
+    deviations = []
     for model in (FakeModel(), Leaking()):
         samples, seconds = video.sample_memory(Predictor(model), file, 20)
         assert [sample.frames for sample in samples][-1] == 260
-        found = video.memory_figures(samples, seconds, (100, 200, 300))
-        assert "at frame 200, MB" in found and "at frame 300, MB" not in found
-        off.append(found["from frame 200 on, % off the mean"]["median"])
-    assert off[0] < 5 and off[1] > off[0]
+        figures = video.memory_figures(samples, seconds, (100, 200, 300))
+        assert "at frame 200, MB" in figures and "at frame 300, MB" not in figures
+        deviations.append(figures["from frame 200 on, % off the mean"]["median"])
+    assert deviations[0] < 5 and deviations[1] > deviations[0]
     grown = video.memory_figures(
         [video.MemorySample(100, 50.0), video.MemorySample(200, 90.0), video.MemorySample(300, 110.0)], 3.0, (300,)
     )

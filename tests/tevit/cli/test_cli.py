@@ -1,4 +1,4 @@
-"""The command line end to end: what it writes, what it says, how it stops."""
+"""The command line end to end: files, output, errors, interruption."""
 
 import json
 import os

@@ -41,8 +41,7 @@ def original_model(name: str) -> TeViT:
 
 @pytest.fixture(scope="module", params=[*((case, False) for case in CASES), ("msgshift_small", True)], ids=str)
 def recorded(request):
-    """A recording and our model's answers to it, also as it predicts on a CPU, with other layers; one at a time, all
-    tests of it together."""
+    """A recording and our model's outputs, also with the CPU kernels; all tests of one recording run together."""
     return run(*request.param)
 
 
@@ -60,7 +59,7 @@ def run(case: str, packed: bool = False):
         pack(model, model.config.queries)
     seen = []
     parts = (model.backbone, model.fpn)
-    hooks = [part.register_forward_hook(lambda module, arguments, answer: seen.append(answer)) for part in parts]
+    hooks = [part.register_forward_hook(lambda module, arguments, output: seen.append(output)) for part in parts]
     with torch.no_grad():
         outputs = model(frames[None], torch.tensor([sizes.resized_hw]))
         detections = detect(model, outputs[-1], torch.from_numpy(sizes.scale_factor), 10)
@@ -130,15 +129,15 @@ def test_masks_in_original_pixels(recorded):
     tracks = to_tracks(detections, sizes.original_hw, dict(TEVIT_MSGSHIFT.categories))
     shape = golden["masks_shape"]
     if "masks_packed" in golden:
-        wanted = np.unpackbits(golden["masks_packed"])[: np.prod(shape)].reshape(shape).astype(bool)
+        expected = np.unpackbits(golden["masks_packed"])[: np.prod(shape)].reshape(shape).astype(bool)
         ours = np.stack([masks_of(track, sizes.original_hw) for track in tracks], 1)
     else:
         step = 3 if meta["T"] == 3 and meta["model"] == "msgshift" else 1
         ours = np.stack([masks_of(track, sizes.original_hw)[0] for track in tracks[::step]])
-        wanted = np.unpackbits(golden["masks_frame0_packed"])[: ours.size].reshape(ours.shape).astype(bool)
+        expected = np.unpackbits(golden["masks_frame0_packed"])[: ours.size].reshape(ours.shape).astype(bool)
         areas = np.stack([track.areas for track in tracks], 1)
-        np.testing.assert_allclose(areas, golden["mask_areas"], atol=1e-4 * wanted.sum() + 5)
-    assert (ours != wanted).sum() <= 1e-4 * wanted.sum() + 5
+        np.testing.assert_allclose(areas, golden["mask_areas"], atol=1e-4 * expected.sum() + 5)
+    assert (ours != expected).sum() <= 1e-4 * expected.sum() + 5
 
 
 def test_original_layout_and_back(recorded):
@@ -169,10 +168,10 @@ def masks_of(track, size_hw):
     ("frames", "parts"), [(5, [5]), (6, [6]), (7, [4, 3]), (13, [5, 5, 3]), (24, [6] * 4), (26, [6] * 4 + [2])]
 )
 def test_chunks_are_few_and_even(frames, parts, tiny_model):
-    """As many as there must be; the attention of the first stage tells of how many frames each was."""
+    """As few chunks as possible; the attention of the first stage shows the frames of each."""
     seen = []
     block = tiny_model.backbone.stages[0].blocks[0]
-    handle = block.attn.q.register_forward_hook(lambda module, given, answer: seen.append(given[0]))
+    handle = block.attn.q.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
     with torch.inference_mode():
         tiny_model.backbone(torch.zeros(frames, 3, 32, 32), frames, 6)
     handle.remove()
@@ -218,11 +217,11 @@ def test_queryinst_of_pictures():
     with torch.no_grad():
         outputs = model(torch.from_numpy(inputs)[:, None], torch.tensor([size.resized_hw for size in sizes]))
         scales = [torch.from_numpy(size.scale_factor) for size in sizes]
-        found = [detect(model, outputs[-1], scales[i], 100, clip=i) for i in range(2)]
+        results = [detect(model, outputs[-1], scales[i], 100, clip=i) for i in range(2)]
     for stage, output in enumerate(outputs):
         close(output.logits[:, 0, ::10, ::6], golden[f"stage{stage}_cls_score"], 2e-4)
         close(output.boxes_xyxy[:, 0, ::10], golden[f"stage{stage}_boxes"], 3e-3)
-    for i, detections in enumerate(found):
+    for i, detections in enumerate(results):
         index = golden[f"image{i}_det_flat_index"]
         ours = (detections.queries * 80 + detections.labels).tolist()
         order = [ours.index(value) for value in index]  # the order of near-equal scores is not stable

@@ -46,65 +46,65 @@ FROZEN = {(0, 0): (2239800840, 20271031), (1, 3): (3144033053, 2735872027), (100
 
 @pytest.mark.parametrize("key", FROZEN)
 def test_pixels_and_masks_are_frozen(key):
-    made = shapes.video(*key)
-    counts = b"".join(rle["counts"] for track in made.result.tracks for rle in track.rles if rle)
-    assert (crc(*made.frames()), zlib.crc32(counts)) == FROZEN[key]
+    sample = shapes.video(*key)
+    counts = b"".join(rle["counts"] for track in sample.result.tracks for rle in track.rles if rle)
+    assert (crc(*sample.frames()), zlib.crc32(counts)) == FROZEN[key]
 
 
 def test_form_of_a_video(twelve):
-    for made in twelve:
-        result, frames = made.result, list(made.frames())
+    for sample in twelve:
+        result, frames = sample.result, list(sample.frames())
         assert frames[0].shape == (192, 320, 3) and frames[0].dtype == np.uint8
         assert 12 <= len(frames) == result.length <= 36
         assert 2 <= len(result.tracks) <= 5
-    assert len({made.result.length for made in twelve}) > 5
-    ids = [track.id for made in twelve for track in made.result.tracks]
+    assert len({sample.result.length for sample in twelve}) > 5
+    ids = [track.id for sample in twelve for track in sample.result.tracks]
     assert len(set(ids)) == len(ids)
-    assert {track.category_id for made in twelve for track in made.result.tracks} == set(range(1, 9))
+    assert {track.category_id for sample in twelve for track in sample.result.tracks} == set(range(1, 9))
 
 
 def test_masks_are_exactly_the_visible_pixels(twelve):
     """No two masks share a pixel; without its shapes the picture differs inside the masks, and not far from them."""
-    made = twelve[0]
-    for t in range(made.result.length):
-        assert union_count(made, t).max() <= 1
-    bare = render.frames(made.scene, [[None] * len(made.scene.shapes)] * made.scene.length)
-    changed = (np.abs(next(made.frames()).astype(int) - next(bare)) > 40).any(-1)
-    union = union_count(made, 0) > 0
+    sample = twelve[0]
+    for t in range(sample.result.length):
+        assert union_count(sample, t).max() <= 1
+    bare = render.frames(sample.scene, [[None] * len(sample.scene.shapes)] * sample.scene.length)
+    changed = (np.abs(next(sample.frames()).astype(int) - next(bare)) > 40).any(-1)
+    union = union_count(sample, 0) > 0
     assert changed[union].mean() > 0.9
     assert changed[~cv2.dilate(union.astype(np.uint8), np.ones((25, 25), np.uint8)).astype(bool)].sum() == 0
 
 
-def union_count(made, t) -> np.ndarray:
+def union_count(sample, t) -> np.ndarray:
     """Number of masks that contain each pixel."""
-    return np.sum([masks.decode(track.rles[t]) for track in made.result.tracks if track.rles[t]], axis=0)
+    return np.sum([masks.decode(track.rles[t]) for track in sample.result.tracks if track.rles[t]], axis=0)
 
 
 def test_slivers_are_not_annotated(twelve):
     slivers = 0
-    for made in twelve:
-        for number, track in enumerate(made.result.tracks):
-            seen = made.visible[:, number]
+    for sample in twelve:
+        for number, track in enumerate(sample.result.tracks):
+            seen = sample.visible[:, number]
             assert (track.present == (seen >= 16)).all() and (track.areas == np.where(seen >= 16, seen, 0)).all()
             slivers += ((seen > 0) & (seen < 16)).sum()
     assert slivers > 0
 
 
 def test_frequency_of_crossings_and_returns(twelve):
-    assert np.mean([made.crossing for made in twelve]) >= 0.4
-    assert np.mean([made.returning for made in twelve]) >= 0.2
+    assert np.mean([sample.crossing for sample in twelve]) >= 0.4
+    assert np.mean([sample.returning for sample in twelve]) >= 0.2
 
 
 def test_a_crossing_and_a_return_show_in_the_tracks(twelve):
     """Detected from the masks alone, without the generator's data."""
     crossings = returns = 0
-    for made in twelve:
-        areas = [track.areas for track in made.result.tracks]
+    for sample in twelve:
+        areas = [track.areas for track in sample.result.tracks]
         crossings += any((a[1:-1] <= 0.35 * np.median(a[a > 0])).any() for a in areas)
-        texts = ["".join("x" if rle else "." for rle in track.rles).strip(".") for track in made.result.tracks]
+        texts = ["".join("x" if rle else "." for rle in track.rles).strip(".") for track in sample.result.tracks]
         returns += any(".." in text for text in texts)
     assert crossings >= 5
-    assert returns == sum(made.returning for made in twelve) >= 3
+    assert returns == sum(sample.returning for sample in twelve) >= 3
 
 
 def test_videos_do_not_depend_on_their_number(twelve):
@@ -115,13 +115,13 @@ def test_videos_do_not_depend_on_their_number(twelve):
 def test_written_files_equal_the_videos(folder):
     dataset = open_dataset(folder / "valid.json")
     assert len(dataset.videos) == 6
-    made = shapes.video(1001, 2)
+    sample = shapes.video(1001, 2)
     files = dataset.frame_files(3, folder)
-    assert [file.parent.name for file in files] == ["shapes-1001-0002"] * made.result.length
+    assert [file.parent.name for file in files] == ["shapes-1001-0002"] * sample.result.length
     read = cv2.imread(str(files[5]))
     assert read is not None
-    assert np.abs(read[..., ::-1].astype(int) - list(made.frames())[5]).mean() < 6
-    for track, original in zip(dataset.video(3).tracks, made.result.tracks, strict=True):
+    assert np.abs(read[..., ::-1].astype(int) - list(sample.frames())[5]).mean() < 6
+    for track, original in zip(dataset.video(3).tracks, sample.result.tracks, strict=True):
         assert track.rles == original.rles and track.category_id == original.category_id
         np.testing.assert_array_equal(track.boxes_xyxy, original.boxes_xyxy)
         np.testing.assert_array_equal(track.areas, original.areas)

@@ -299,7 +299,7 @@ def test_writing_takes_one_video_at_a_time_and_leaves_nothing_half_written(tmp_p
 
 
 def test_the_zip_holds_results_json_alone(tmp_path):
-    path = make.save(tmp_path, "mine.json", make.submission())
+    path = make.save(tmp_path, "results_of_others.json", make.submission())
     ytvis.write_zip(tmp_path / "out.zip", path)
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
         assert archive.namelist() == ["results.json"]

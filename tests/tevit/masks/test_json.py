@@ -17,10 +17,10 @@ tracks = st.lists(st.none() | texts, min_size=1, max_size=6).filter(any)
 @given(tracks, st.sampled_from([None, 0, 2]), st.sampled_from([(",", ":"), (", ", ": "), (" ,", " : ")]))
 def test_texts_are_those_of_the_json(track, indent, separators):
     masks = [None if text is None else {"size": [36, 64], "counts": text} for text in track]
-    found = read_texts(json.dumps(masks, indent=indent, separators=separators).encode())
-    assert found is not None
-    assert (found.sizes_hw.tolist(), found.length) == ([[36, 64]] * len(found.frames), len(track))
-    assert dict(zip(found.frames, found.counts, strict=True)) == {
+    encoded = read_texts(json.dumps(masks, indent=indent, separators=separators).encode())
+    assert encoded is not None
+    assert (encoded.sizes_hw.tolist(), encoded.length) == ([[36, 64]] * len(encoded.frames), len(track))
+    assert dict(zip(encoded.frames, encoded.counts, strict=True)) == {
         frame: text.encode() for frame, text in enumerate(track) if text is not None
     }
 
@@ -75,14 +75,14 @@ runs = st.lists(st.integers(0, 10**9) | st.integers(0, 300), min_size=1, max_siz
     st.booleans(),
 )
 def test_plain_runs_are_those_of_the_json(track, indent, separators, size_first):
-    masks = [None if found is None else {"counts": found, "size": [36, 64]} for found in track]
+    masks = [None if runs is None else {"counts": runs, "size": [36, 64]} for runs in track]
     if size_first:
         masks = [mask and dict(reversed(mask.items())) for mask in masks]
-    found = read_runs(json.dumps(masks, indent=indent, separators=separators).encode())
-    assert found is not None
-    assert (found.sizes_hw.tolist(), found.length) == ([[36, 64]] * len(found.frames), len(track))
-    assert found.frames == [frame for frame, mask in enumerate(track) if mask is not None]
-    values, counts = parse_numbers(found.counts)
+    encoded = read_runs(json.dumps(masks, indent=indent, separators=separators).encode())
+    assert encoded is not None
+    assert (encoded.sizes_hw.tolist(), encoded.length) == ([[36, 64]] * len(encoded.frames), len(track))
+    assert encoded.frames == [frame for frame, mask in enumerate(track) if mask is not None]
+    values, counts = parse_numbers(encoded.counts)
     present = [mask for mask in track if mask is not None]
     assert counts.tolist() == list(map(len, present)) and values.tolist() == [run for mask in present for run in mask]
 
@@ -96,9 +96,9 @@ whole = st.integers(0, 2**40) | st.integers(0, 1100) | st.integers(1, 12).map(la
     st.booleans(),
 )
 def test_numbers_are_read_from_their_digits(lists, comma, padded):
-    texts = [comma.join(map(str, found)).encode() for found in lists]
+    texts = [comma.join(map(str, numbers)).encode() for numbers in lists]
     values, counts = parse_numbers([b" %b\n" % text for text in texts] if padded else texts)
-    assert values.tolist() == [run for found in lists for run in found] and counts.tolist() == list(map(len, lists))
+    assert values.tolist() == [run for numbers in lists for run in numbers] and counts.tolist() == list(map(len, lists))
     assert values.dtype == counts.dtype == np.int64
 
 

@@ -30,8 +30,8 @@ def literal_runs(counts: bytes) -> list[int] | None:
 
 
 def is_mask(counts: bytes, size: tuple[int, int]) -> bool:
-    found = literal_runs(counts)
-    return found is not None and min(found) >= 0 and sum(found) == size[0] * size[1]
+    runs = literal_runs(counts)
+    return runs is not None and min(runs) >= 0 and sum(runs) == size[0] * size[1]
 
 
 @settings(deadline=None)
@@ -47,9 +47,9 @@ def test_encode_and_decode_are_inverse(mask):
 @given(masks_of_any_size, st.data())
 def test_decode_within_is_a_part_of_decode(mask, data):
     (y1, y2), (x1, x2) = (sorted(data.draw(st.tuples(*[st.integers(0, side)] * 2))) for side in mask.shape)
-    found = masks.decode_within(masks.encode(mask), (x1, y1, x2, y2))
-    assert found.dtype == np.uint8 and found.flags.c_contiguous
-    assert np.array_equal(found, mask[y1:y2, x1:x2])
+    cropped = masks.decode_within(masks.encode(mask), (x1, y1, x2, y2))
+    assert cropped.dtype == np.uint8 and cropped.flags.c_contiguous
+    assert np.array_equal(cropped, mask[y1:y2, x1:x2])
 
 
 def test_encode_takes_numbers_other_than_one():
@@ -113,10 +113,10 @@ def test_areas_of_more_masks_than_the_library_counts():
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(masks_of_any_size, max_size=6))
-def test_check_accepts_valid_masks_and_gives_their_areas(found):
-    checked = rle.check_texts([masks.encode(m)["counts"] for m in found], [m.shape for m in found])
+def test_check_accepts_valid_masks_and_gives_their_areas(samples):
+    checked = rle.check_texts([masks.encode(m)["counts"] for m in samples], [m.shape for m in samples])
     assert checked.faults == {}
-    assert checked.areas.tolist() == [m.sum() for m in found]
+    assert checked.areas.tolist() == [m.sum() for m in samples]
 
 
 def damaged(rng: np.random.Generator) -> tuple[bytes, tuple[int, int]]:
@@ -135,9 +135,9 @@ def damaged(rng: np.random.Generator) -> tuple[bytes, tuple[int, int]]:
 @given(st.integers(0, 2**32))
 def test_check_finds_exactly_the_faulty_ones(seed):
     rng = np.random.default_rng(seed)
-    found = [damaged(rng) for _ in range(rng.integers(1, 60))]
-    checked = rle.check_texts([counts for counts, _ in found], [size for _, size in found])
-    for i, (counts, size) in enumerate(found):
+    items = [damaged(rng) for _ in range(rng.integers(1, 60))]
+    checked = rle.check_texts([counts for counts, _ in items], [size for _, size in items])
+    for i, (counts, size) in enumerate(items):
         overlong = re.search(rb"[P-o]{7}", counts)
         assert (i not in checked.faults) == (is_mask(counts, size) and not overlong)
         assert checked.areas[i] == (0 if i in checked.faults else sum((literal_runs(counts) or [])[1::2]))
@@ -147,8 +147,8 @@ def test_check_finds_exactly_the_faulty_ones(seed):
 @given(st.integers(0, 2**32))
 def test_check_does_not_depend_on_the_chunks(seed):
     rng = np.random.default_rng(seed)
-    found = [damaged(rng) for _ in range(9)]
-    counts, sizes = [c for c, _ in found], [s for _, s in found]
+    items = [damaged(rng) for _ in range(9)]
+    counts, sizes = [c for c, _ in items], [s for _, s in items]
     whole = rle.check_texts(counts, sizes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rle, "_CHUNK", 5)
@@ -263,17 +263,17 @@ def test_from_json_refuses(segmentation, message):
 @settings(deadline=None)
 @given(st.lists(st.lists(st.integers(-2, 60), max_size=6), max_size=6))
 def test_plain_runs_are_checked_together_as_one_by_one(lists):
-    flat = np.array([run for found in lists for run in found], np.int64)
-    checked = rle.check_runs(flat, np.array([len(found) for found in lists], int), np.full((len(lists), 2), (6, 9)))
-    for i, found in enumerate(lists):
-        right = len(found) > 0 and min(found) >= 0 and sum(found) == 54
+    flat = np.array([run for runs in lists for run in runs], np.int64)
+    checked = rle.check_runs(flat, np.array([len(runs) for runs in lists], int), np.full((len(lists), 2), (6, 9)))
+    for i, runs in enumerate(lists):
+        right = len(runs) > 0 and min(runs) >= 0 and sum(runs) == 54
         assert (i not in checked.faults) == right
-        assert checked.areas[i] == (sum(found[1::2]) if right else 0)
+        assert checked.areas[i] == (sum(runs[1::2]) if right else 0)
 
 
-@pytest.mark.parametrize("found", [[-1, 30, 25], [54, -1, 1], [30, -6, 30], [0, 55, -1]])
-def test_negative_plain_runs_are_found_although_the_sum_is_right(found):
-    checked = rle.check_runs(np.array([54, *found, 54]), np.array([1, len(found), 1]), np.full((3, 2), (6, 9)))
+@pytest.mark.parametrize("runs", [[-1, 30, 25], [54, -1, 1], [30, -6, 30], [0, 55, -1]])
+def test_negative_plain_runs_with_the_right_sum_are_a_fault(runs):
+    checked = rle.check_runs(np.array([54, *runs, 54]), np.array([1, len(runs), 1]), np.full((3, 2), (6, 9)))
     assert list(checked.faults) == [1]
 
 
@@ -318,6 +318,6 @@ def test_frame_ious():
 
 
 def test_union_of_masks():
-    found = [rectangle(0, 0, 2, 2), rectangle(1, 1, 4, 3), rectangle(5, 5, 6, 6)]
-    assert np.array_equal(masks.decode(masks.union([masks.encode(m) for m in found])), np.any(found, 0))
-    assert masks.union([masks.encode(found[0])]) == masks.encode(found[0])
+    rectangles = [rectangle(0, 0, 2, 2), rectangle(1, 1, 4, 3), rectangle(5, 5, 6, 6)]
+    assert np.array_equal(masks.decode(masks.union([masks.encode(m) for m in rectangles])), np.any(rectangles, 0))
+    assert masks.union([masks.encode(rectangles[0])]) == masks.encode(rectangles[0])

@@ -152,16 +152,12 @@ def _whole_figures(timings: dict[str, list[Timing]], frames: int, variants: Coll
         "model, ms a frame": spread(1e3 * timing.seconds / frames for timing in model),
         "model, ms of a core a frame": spread(1e3 * timing.processor / frames for timing in model),
     }
-    for name in (name for name in timings if name.endswith("yardstick")):
-        turns = list(zip(model, timings[name], strict=True))
+    pairs = [("model", name) for name in timings if name.endswith("yardstick")] + [(name, "model") for name in variants]
+    for above, below in pairs:
+        name, turns = below if above == "model" else above, list(zip(timings[above], timings[below], strict=True))
         figures[f"{name}, ms a frame"] = spread(1e3 * timing.seconds / frames for timing in timings[name])
-        figures[f"model / {name}"] = spread(a.seconds / b.seconds for a, b in turns)
-        figures[f"model / {name}, time of a core"] = spread(a.processor / b.processor for a, b in turns)
-    for name in variants:
-        turns = list(zip(timings[name], model, strict=True))
-        figures[f"{name}, ms a frame"] = spread(1e3 * timing.seconds / frames for timing in timings[name])
-        figures[f"{name} / model"] = spread(a.seconds / b.seconds for a, b in turns)
-        figures[f"{name} / model, time of a core"] = spread(a.processor / b.processor for a, b in turns)
+        figures[f"{above} / {below}"] = spread(a.seconds / b.seconds for a, b in turns)
+        figures[f"{above} / {below}, time of a core"] = spread(a.processor / b.processor for a, b in turns)
     return figures
 
 

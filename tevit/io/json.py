@@ -22,29 +22,25 @@ def read(path: str | os.PathLike, member: str | None = None) -> bytes:
 
     Raises: ValueError for an empty file, an archive without the member, or one too large for the free memory.
     """
-    if member is not None and zipfile.is_zipfile(path):
-        data = _read_member(path, member)
-    else:
+    if member is None or not zipfile.is_zipfile(path):
         _check_memory(path, os.path.getsize(path))
         data = Path(path).read_bytes()
+    else:
+        with zipfile.ZipFile(path) as archive:
+            files = [info for info in archive.infolist() if not info.is_dir()]
+            named = [info for info in files if Path(info.filename).name == member] or files
+            if len(named) != 1:
+                names = ", ".join(info.filename for info in files[:5]) or "nothing"
+                raise ValueError(f"{path}: expected one file {member} in the archive, found {names}")
+            _check_memory(path, named[0].file_size)
+            try:
+                data = archive.read(named[0])
+            except (zipfile.BadZipFile, RuntimeError, EOFError) as error:
+                raise ValueError(f"{path}: {named[0].filename} cannot be read from the archive: {error}") from None
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data or data.isspace():
         raise ValueError(f"{path} is empty: expected JSON")
     return data
-
-
-def _read_member(path: str | os.PathLike, member: str) -> bytes:
-    with zipfile.ZipFile(path) as archive:
-        files = [info for info in archive.infolist() if not info.is_dir()]
-        named = [info for info in files if Path(info.filename).name == member] or files
-        if len(named) != 1:
-            names = ", ".join(info.filename for info in files[:5]) or "nothing"
-            raise ValueError(f"{path}: expected one file {member} in the archive, found {names}")
-        _check_memory(path, named[0].file_size)
-        try:
-            return archive.read(named[0])
-        except (zipfile.BadZipFile, RuntimeError, EOFError) as error:
-            raise ValueError(f"{path}: {named[0].filename} cannot be read from the archive: {error}") from None
 
 
 def memory_needed(size: int) -> int:

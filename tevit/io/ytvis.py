@@ -227,9 +227,14 @@ class Results:
         Raises: ValueError for a mask of another size than the video's.
         """
         positions = self.by_video.get(info.id, ())
-        pairs = zip(positions, self.masks(info.id, info.size_hw), strict=True)
-        tracks = tuple(_predicted(i + 1, self.predictions[i], track, info.length) for i, track in pairs)
-        return _video_result(info, categories, tracks)
+        tracks, length = [], info.length
+        for i, track in zip(positions, self.masks(info.id, info.size_hw), strict=True):
+            category_id, score = self.predictions[i].category_id, self.predictions[i].score
+            rles = (_or_none(track) + [None] * length)[:length]
+            areas = np.zeros(length)
+            areas[: len(track.areas)] = track.areas[:length]
+            tracks.append(Track(i + 1, category_id, score, tuple(rles), masks.to_boxes_xyxy(rles), areas))
+        return _video_result(info, categories, tuple(tracks))
 
 
 def open_dataset(path: str | os.PathLike) -> Dataset:
@@ -364,13 +369,6 @@ def _boxes(raw: msgspec.Raw, where: str) -> np.ndarray | None:
 
 def _or_none(track: TrackMasks) -> list[RLE | None]:
     return [rle if area else None for rle, area in zip(track.rles, track.areas.tolist(), strict=True)]
-
-
-def _predicted(id: int, prediction: Prediction, track: TrackMasks, length: int) -> Track:
-    rles = (_or_none(track) + [None] * length)[:length]
-    areas = np.zeros(length)
-    areas[: len(track.areas)] = track.areas[:length]
-    return Track(id, prediction.category_id, prediction.score, tuple(rles), masks.to_boxes_xyxy(rles), areas)
 
 
 def _video_result(info: VideoInfo, categories: Mapping[int, str], tracks: tuple[Track, ...]) -> VideoResult:

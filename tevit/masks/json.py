@@ -61,7 +61,7 @@ class EncodedTrack(NamedTuple):
 _Side = Annotated[int, msgspec.Meta(ge=1, le=rle.MAX_PIXELS)]
 
 
-class _Segment(msgspec.Struct, gc=False):
+class _EncodedMask(msgspec.Struct, gc=False):
     size: tuple[_Side, _Side]
     counts: str | list[int]
 
@@ -70,7 +70,7 @@ class _Sized(msgspec.Struct, gc=False):
     size: tuple[int, int]
 
 
-_SEGMENTS = msgspec.json.Decoder(list[_Segment | None])
+_SEGMENTS = msgspec.json.Decoder(list[_EncodedMask | None])
 _SIZES = msgspec.json.Decoder(list[_Sized | list | None])
 _PLAIN = b"0123456789, \t\r\n"
 _SIZE = rb'"size"\s*:\s*\[\s*(\d{1,9})\s*,\s*(\d{1,9})\s*\]\s*'
@@ -131,7 +131,7 @@ def _check(
 
 def read_encoded(json: bytes) -> EncodedTrack | None:
     """A track's unchecked masks; None if it has polygons, two forms of run lengths, or is malformed."""
-    if track := _read_fast(json):
+    if track := read_texts(json) or read_runs(json):
         return track
     try:
         segments = _SEGMENTS.decode(json)
@@ -147,10 +147,6 @@ def read_encoded(json: bytes) -> EncodedTrack | None:
         counts.append(text.encode("utf-8", "replace"))
     sizes = np.array([segment.size for _, segment in present], np.int64).reshape(-1, 2)
     return EncodedTrack(len(segments), [frame for frame, _ in present], sizes, counts, digits)
-
-
-def _read_fast(json: bytes) -> EncodedTrack | None:
-    return read_texts(json) or read_runs(json)
 
 
 def read_texts(json: bytes) -> EncodedTrack | None:
@@ -231,7 +227,7 @@ def _read_each(json: bytes, track: int, size_hw: Sequence[int] | None, faults: l
 
 def extent(raw: bytes | msgspec.Raw) -> tuple[tuple[int, int] | None, int]:
     """Height and width of a track's first mask, None where no mask states it, and the number of frames."""
-    if track := _read_fast(bytes(raw)):
+    if track := read_texts(bytes(raw)) or read_runs(bytes(raw)):
         height, width = track.sizes_hw[0].tolist()
         return (height, width), track.length
     try:

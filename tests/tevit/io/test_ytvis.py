@@ -411,7 +411,8 @@ def test_fast_and_general_paths_agree(form, monkeypatch):
         texts = [text.replace(b"\\\\", b"\\u005c").replace(b"`", b"\\u0060") for text in texts]
         assert b"\\u005c" in texts[0]
     fast = segmentations.read(texts, make.SIZE)
-    monkeypatch.setattr(segmentations, "_read_fast", lambda *_: None)
+    for reader in ("read_texts", "read_runs"):
+        monkeypatch.setattr(segmentations, reader, lambda *_: None)
     general = segmentations.read(texts, make.SIZE)
     assert fast[1] == general[1] == []
     for track, one, other in zip(tracks, fast[0], general[0], strict=True):

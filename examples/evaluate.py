@@ -1,6 +1,6 @@
-"""How good are predictions, and what do their errors cost? python examples/evaluate.py GROUND_TRUTH RESULTS
+"""The official metric and the cost of errors: python examples/evaluate.py GROUND_TRUTH RESULTS
 
-Both in YouTube-VIS form; RESULTS of any model. Prints the figures, the worst videos and the costliest kind of error.
+Both in YouTube-VIS JSON; RESULTS of any model. Prints the metrics, the worst videos and the error type of highest cost.
 """
 
 import sys
@@ -17,8 +17,8 @@ def main(ground_truth: str, results: str) -> None:
     print("worst videos:", ", ".join(f"{id} (AP50 {part.AP50:.2f})" for id, part in worst if part.truths))
 
     errors = tevit.find_errors(ground_truth, results)
-    costliest = max(errors.dap, key=lambda kind: errors.dap[kind])
-    print(f"costliest kind of error: {costliest}, {errors.dap[costliest]:.4f} of AP50")
+    costliest = max(errors.dap, key=lambda type: errors.dap[type])
+    print(f"error type of highest cost: {costliest}, {errors.dap[costliest]:.4f} of AP50")
     for record in sorted(errors.records, key=lambda record: -record.share)[:5]:
         print(f"  {record.type}: video {record.video_id}, frame {record.worst_frame}, costs {record.share:.4f}")
 

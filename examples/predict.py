@@ -1,4 +1,4 @@
-"""A video to tracks in Python: python examples/predict.py VIDEO_OR_FOLDER [MODEL_OR_CHECKPOINT]
+"""Predict the tracks of a video: python examples/predict.py VIDEO_OR_FOLDER [MODEL_OR_CHECKPOINT]
 
 Prints each track and writes results.json (YouTube-VIS form) and an overlay video into the current folder.
 """

@@ -1,5 +1,6 @@
-"""The examples run as they stand."""
+"""The examples run, and use the public API alone."""
 
+import ast
 import runpy
 import sys
 from pathlib import Path
@@ -20,6 +21,19 @@ def test_predict(tiny_model, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "results.json").exists() and (tmp_path / "overlay.mp4").exists()
 
 
-def test_examples_are_short():
+def test_evaluate(monkeypatch, capsys):
+    shapes = EXAMPLES.parent / "assets" / "shapes"
+    arguments = ["evaluate.py", str(shapes / "valid.json"), str(shapes / "predictions" / "tevit_demo.json")]
+    monkeypatch.setattr(sys, "argv", arguments)
+    runpy.run_path(str(EXAMPLES / "evaluate.py"), run_name="__main__")
+    out = capsys.readouterr().out
+    assert out.startswith("AP ") and "worst videos: " in out and "error type of highest cost: " in out
+
+
+def test_examples_are_short_and_import_the_public_api_alone():
     for file in EXAMPLES.glob("*.py"):
         assert len(file.read_text().splitlines()) < 60, file
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            assert all(name == "tevit" or name.partition(".")[0] in sys.stdlib_module_names for name in names), file

@@ -163,3 +163,12 @@ def test_folders_of_the_studio_import_only_those_before_them():
         own = layer(".".join(file.relative_to(ROOT).with_suffix("").parts))
         imported = {name for name in imports(file) if name.startswith("app.")}
         assert all(layer(name) <= own for name in imported), file
+
+
+def test_help_and_completion_list_the_public_names():
+    shown = python("import tevit, pydoc; print(*dir(tevit)); print(pydoc.plaintext.document(tevit))").splitlines()
+    tevit = importlib.import_module("tevit")
+    assert shown[0].split() == sorted(tevit.__all__)
+    text = "\n".join(shown[1:])
+    assert all(name in text for name in tevit.__all__) and "load(name_or_file) gives a Predictor" in text
+    assert "class PredictOptions" in text and "find_errors(" in text and "write_overlay(" in text

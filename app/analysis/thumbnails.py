@@ -1,10 +1,10 @@
-"""Filmstrips: small pictures of an error's frames, cut out round the object, with the masks of both sides.
+"""Filmstrips: thumbnails of an error's frames, cropped around the object, with the masks of both sides.
 
-Made when they are asked for; the last ones are kept, in memory, for everybody.
+Drawn on request; the last ones are cached in memory for all pages.
 """
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,17 +20,17 @@ from tevit.results import RLE, Track, VideoResult
 if TYPE_CHECKING:
     import numpy as np
 
-HEIGHT, WIDTH = 96, 128  # pixels of a picture
-LIMIT = 48_000_000  # bytes of pictures kept
-VIDEOS = 12  # whose masks are kept: a page of errors is often of few videos
-FRAMES = 5  # of a strip
-_MARGIN, _LEAST = 0.35, 48  # round the object: of its larger side; the least side that is cut out, pixels
+HEIGHT, WIDTH = 96, 128  # pixels
+LIMIT = 48_000_000  # bytes of thumbnails in the cache
+MAX_VIDEOS = 12  # whose masks are cached: a page of errors is often of few videos
+MAX_FRAMES = 5  # of a filmstrip
+_MARGIN, _MIN_HEIGHT = 0.35, 48  # of the crop: around the object, of its larger side; the least height, pixels
 _QUALITY, _OPACITY = 80, 0.45
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture of a filmstrip. role: "worst", "median", "best" or "" for one between."""
+    """One frame of a filmstrip. role: "worst", "median", "best" or "" for one between."""
 
     frame: int
     iou: float | None
@@ -38,26 +38,26 @@ class Thumbnail:
 
 
 class ThumbnailCache:
-    """May be used from any thread."""
+    """Thumbnails as JPEG; safe to use from any thread. limit: bytes."""
 
     def __init__(self, limit: int = LIMIT):
-        self._pictures: LRUCache[tuple, bytes] = LRUCache(limit, getsizeof=len)
-        self._videos: LRUCache[tuple, VideoResult] = LRUCache(VIDEOS)
+        self._thumbnails: LRUCache[tuple, bytes] = LRUCache(limit, getsizeof=len)
+        self._videos: LRUCache[tuple, VideoResult] = LRUCache(MAX_VIDEOS)
         self._lock = threading.Lock()
 
     @property
     def size(self) -> int:
-        """Bytes of pictures kept."""
-        return int(self._pictures.currsize)
+        """Bytes in use."""
+        return int(self._thumbnails.currsize)
 
     def picture(self, comparison: Comparison, index: int, frame: int) -> bytes:
-        """JPEG of HEIGHT x WIDTH: one frame of a row of the table.
+        """JPEG of HEIGHT x WIDTH: one frame of a row of the error table.
 
-        Raises: IndexError for a frame that is not there; ValueError, OSError where files cannot be read.
+        Raises: IndexError for a frame that does not exist; ValueError, OSError where files cannot be read.
         """
-        found, project = comparison.table.record(index), comparison.project
-        sides = found.truth_id, found.prediction_id
-        return self.cut(project, project.model_index(found.model), found.video_id, sides, frame)
+        record, project = comparison.table.record(index), comparison.project
+        sides = record.truth_id, record.prediction_id
+        return self.cut(project, project.model_index(record.model), record.video_id, sides, frame)
 
     def cut(
         self, project: Project, model: int, video_id: int, sides: tuple[int | None, int | None], frame: int
@@ -65,106 +65,97 @@ class ThumbnailCache:
         """The same by ids. sides: annotation id and prediction's place in the file, None for none. Raises: the same."""
         key = (project.id, project.models[model].file.sha256, video_id, *sides, frame, str(project.frames))
         with self._lock:
-            if key in self._pictures:
-                return self._pictures[key]
-        picture = _draw(dataset_frames(project, video_id), frame, *self._tracks(project, model, video_id, sides))
+            if key in self._thumbnails:
+                return self._thumbnails[key]
+        file = project.models[model]
+        sources = (
+            (("truth", project.id, video_id), lambda: project.ground_truth(video_id)),
+            ((file.file.sha256, str(file.categories), video_id), lambda: project.predictions(model, video_id)),
+        )
+        tracks: list[Track | None] = []
+        for id, (name, load) in zip(sides, sources, strict=True):
+            video = None if id is None else self._video(name, load)
+            tracks.append(None if video is None else next((track for track in video.tracks if track.id == id), None))
+        jpeg = _draw(dataset_frames(project, video_id), frame, tracks)
         with self._lock:
-            self._pictures[key] = picture
-        return picture
+            self._thumbnails[key] = jpeg
+        return jpeg
 
-    def _tracks(
-        self, project: Project, model: int, video_id: int, sides: tuple[int | None, int | None]
-    ) -> tuple[Track | None, Track | None]:
-        names = (("truth", project.id), (project.models[model].file.sha256, str(project.models[model].categories)))
-        found = []
-        for side, (name, id) in enumerate(zip(names, sides, strict=True)):
-            result = None if id is None else self._video(project, model if side else -1, video_id, name)
-            found.append(result and next((track for track in result.tracks if track.id == id), None))
-        return found[0], found[1]
-
-    def _video(self, project: Project, model: int, video_id: int, name: tuple) -> VideoResult | None:
-        """model: -1 for the truths."""
-        key = (*name, video_id)
+    def _video(self, key: tuple, load: Callable[[], VideoResult | None]) -> VideoResult | None:
         with self._lock:
             if key in self._videos:
                 return self._videos[key]
-        result = project.ground_truth(video_id) if model < 0 else project.predictions(model, video_id)
+        result = load()
         if result is not None:
             with self._lock:
                 self._videos[key] = result
         return result
 
 
-def filmstrip_frames(comparison: Comparison, index: int, most: int = FRAMES) -> list[Thumbnail]:
-    """Which frames tell a row's story: worst, median and best, and some between, in the order of time."""
-    found = row_curve(comparison, index)
-    named = {found.best: "best", found.median: "median", found.worst: "worst"}
-    named.pop(None, None)
-    frames = [frame for frame in named if frame is not None]
-    more = [frame for frame in _spread(found.frames, most) if frame not in named]
-    shown = sorted([*frames, *more[: max(0, most - len(frames))]])
-    return [Thumbnail(frame, found.ious[frame], named.get(frame, "")) for frame in shown]
-
-
-def _spread(frames: Sequence[int], count: int) -> list[int]:
-    if len(frames) <= count:
-        return list(frames)
-    return [frames[round(i * (len(frames) - 1) / (count - 1))] for i in range(count)] if count > 1 else [frames[0]]
+def filmstrip_frames(comparison: Comparison, index: int, count: int = MAX_FRAMES) -> list[Thumbnail]:
+    """The frames of a row of the error table: worst, median, best and some between, in temporal order."""
+    curve = row_curve(comparison, index)
+    roles = {curve.best: "best", curve.median: "median", curve.worst: "worst"}
+    named = [frame for frame in roles if frame is not None]
+    spread = list(curve.frames)
+    if len(spread) > count:
+        last = len(spread) - 1
+        spread = [spread[round(i * last / (count - 1))] for i in range(count)] if count > 1 else spread[:1]
+    between = [frame for frame in spread if frame not in named]
+    shown = sorted([*named, *between[: max(0, count - len(named))]])
+    return [Thumbnail(frame, curve.ious[frame], roles.get(frame, "")) for frame in shown]
 
 
 # --- drawing
 
 
-def _draw(footage: FrameSource, frame: int, truth: Track | None, prediction: Track | None) -> bytes:
+def _draw(frames: FrameSource, frame: int, tracks: Sequence[Track | None]) -> bytes:
+    """tracks: of the ground truth and the prediction."""
     import cv2
     import numpy as np
 
-    data = np.frombuffer(footage.picture(frame), np.uint8)
-    picture = cv2.imdecode(data, cv2.IMREAD_COLOR)
+    picture = cv2.imdecode(np.frombuffer(frames.picture(frame), np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
-        raise ValueError(f"{footage.name}: frame {frame} cannot be read")
-    sides = [_mask(track, frame) for track in (truth, prediction)]
-    top, left, height, width = _window(sides, footage.size_hw)
-    painted = _painted(picture, sides, footage.size_hw)
-    ratio = picture.shape[0] / footage.size_hw[0], picture.shape[1] / footage.size_hw[1]
+        raise ValueError(f"{frames.name}: frame {frame} cannot be read")
+    rles = [track.rles[frame] if track is not None and frame < len(track.rles) else None for track in tracks]
+    top, left, height, width = _crop(rles, frames.size_hw)
+    painted = _paint(picture, rles, frames.size_hw)
+    ratio = picture.shape[0] / frames.size_hw[0], picture.shape[1] / frames.size_hw[1]
     rows = slice(int(top * ratio[0]), max(int((top + height) * ratio[0]), int(top * ratio[0]) + 1))
     columns = slice(int(left * ratio[1]), max(int((left + width) * ratio[1]), int(left * ratio[1]) + 1))
     small = cv2.resize(painted[rows, columns], (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
     return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
 
 
-def _mask(track: Track | None, frame: int) -> RLE | None:
-    return track.rles[frame] if track is not None and frame < len(track.rles) else None
-
-
-def _window(sides: Sequence[RLE | None], size_hw: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Top, left, height and width of what is cut out, pixels of the video, in the shape of the pictures."""
-    there = [rle for rle in sides if rle is not None]
+def _crop(rles: Sequence[RLE | None], size_hw: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Top, left, height and width of the crop, pixels of the video, in the thumbnail's aspect ratio."""
+    present = [rle for rle in rles if rle is not None]
     height, width = size_hw
-    x1, y1, x2, y2 = masks.to_box_xyxy(masks.union(there)).tolist() if there else (0, 0, width, height)
+    x1, y1, x2, y2 = masks.to_box_xyxy(masks.union(present)).tolist() if present else (0, 0, width, height)
     margin = _MARGIN * max(x2 - x1, y2 - y1)
-    tall = max(y2 - y1 + 2 * margin, (x2 - x1 + 2 * margin) * HEIGHT / WIDTH, _LEAST)
-    tall, wide = min(tall, height), min(tall * WIDTH / HEIGHT, width)
-    top = min(max((y1 + y2 - tall) / 2, 0), height - tall)
-    left = min(max((x1 + x2 - wide) / 2, 0), width - wide)
-    return top, left, tall, wide
+    crop_height = max(y2 - y1 + 2 * margin, (x2 - x1 + 2 * margin) * HEIGHT / WIDTH, _MIN_HEIGHT)
+    crop_height = min(crop_height, height)
+    crop_width = min(crop_height * WIDTH / HEIGHT, width)
+    top = min(max((y1 + y2 - crop_height) / 2, 0), height - crop_height)
+    left = min(max((x1 + x2 - crop_width) / 2, 0), width - crop_width)
+    return top, left, crop_height, crop_width
 
 
-def _painted(picture: "np.ndarray", sides: Sequence[RLE | None], size_hw: tuple[int, int]) -> "np.ndarray":
-    """A copy with agreed, missed and invented pixels in their colours. picture: BGR, perhaps smaller than the video."""
+def _paint(picture: "np.ndarray", rles: Sequence[RLE | None], size_hw: tuple[int, int]) -> "np.ndarray":
+    """A copy with agreed, missed and invented pixels in their colours. picture: BGR, at most the video's size."""
     import cv2
     import numpy as np
 
-    decoded = [np.zeros(size_hw, np.uint8) if rle is None else masks.decode(rle) for rle in sides]
+    decoded = [np.zeros(size_hw, np.uint8) if rle is None else masks.decode(rle) for rle in rles]
     if picture.shape[:2] != size_hw:
         size = picture.shape[1], picture.shape[0]
         decoded = [cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) for mask in decoded]
     truth, prediction = (mask.astype(bool) for mask in decoded)
     result = picture.copy()
     kinds = {"agreed": truth & prediction, "missed": truth & ~prediction, "invented": prediction & ~truth}
-    for kind, where in kinds.items():
+    for kind, pixels in kinds.items():
         colour = np.array(COLOURS[kind][::-1], np.float32)
-        result[where] = ((1 - _OPACITY) * result[where] + _OPACITY * colour).astype(np.uint8)
+        result[pixels] = ((1 - _OPACITY) * result[pixels] + _OPACITY * colour).astype(np.uint8)
     return result
 
 

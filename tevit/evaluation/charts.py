@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tevit.evaluation.curves import RECALL_POINTS, BreakdownRow, mean_of_known
+from tevit.evaluation.error_table import ErrorTable
 from tevit.evaluation.errors import TYPES
 from tevit.evaluation.matching import IOU_THRESHOLDS
 from tevit.evaluation.oracle import Gap
@@ -71,8 +72,8 @@ class ConfusionMatrix:
 
 @dataclass(frozen=True)
 class Points:
-    """Ground-truth tracks of one type. rows: their indices. lengths: in frames. ious: with the prediction that matches
-    or best overlaps each, in [0, 1]."""
+    """Ground-truth tracks of one type. rows: of the error table. lengths: in frames. ious: with the prediction that
+    matches or best overlaps each, in [0, 1]."""
 
     rows: tuple[int, ...]
     lengths: tuple[int, ...]
@@ -123,15 +124,15 @@ def precision_by_recall(precision: np.ndarray, threshold: int, category: int | N
     return Line(tuple(RECALL_POINTS.tolist()), tuple(precision[threshold][:, chosen].mean(axis=1).round(4).tolist()))
 
 
-def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, count: int) -> ConfusionMatrix:
+def confusion_matrix(table: ErrorTable, rows: np.ndarray, count: int) -> ConfusionMatrix:
     """Which classes are taken for which; of more than MAX_CLASSES those that are confused most often.
 
-    truth, predicted: int64 (n,), positions of classes, -1 for nothing. count: of all classes.
+    rows: bool (N,), of `table.confused`. count: of all classes.
     """
     counts = np.zeros((count + 1, count + 1), np.int64)
-    np.add.at(counts, (truth, predicted), 1)  # -1 is the last row and column
-    wrong = counts.sum(axis=0) + counts.sum(axis=1) - 2 * counts.diagonal()
-    present = np.flatnonzero((counts.sum(axis=0) + counts.sum(axis=1))[:-1])
+    np.add.at(counts, (table.truth_class[rows], table.predicted_class[rows]), 1)  # -1 is the last row and column
+    totals = counts.sum(axis=0) + counts.sum(axis=1)
+    present, wrong = np.flatnonzero(totals[:-1]), totals - 2 * counts.diagonal()
     shown = np.sort(present[np.lexsort((present, -wrong[present]))][:MAX_CLASSES])
     counts = counts[np.ix_([*shown, -1], [*shown, -1])]
     shares = (counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)).round(4)
@@ -140,21 +141,23 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, count: int) -> Co
     )
 
 
-def score_histogram(scores: np.ndarray, wrong: np.ndarray, every: np.ndarray) -> Histogram:
+def score_histogram(table: ErrorTable, rows: np.ndarray, every: np.ndarray) -> Histogram:
     """Right and wrong predictions by score.
 
-    scores: float64 (n,). wrong: bool (n,). every: float64 (m,), scores whose range the bins span, beside [0, 1].
+    rows: bool (N,). every: bool (N,), predictions whose scores the bins span, beside [0, 1].
     """
-    edges = np.linspace(min(0.0, every.min(initial=0)), max(1.0, every.max(initial=1)), BINS + 1)
-    right, failed = (np.histogram(scores[rows], edges)[0].tolist() for rows in (~wrong, wrong))
-    return Histogram(tuple(edges.tolist()), tuple(right), tuple(failed))
+    scores = table.score[every]
+    edges = np.linspace(min(0.0, scores.min(initial=0)), max(1.0, scores.max(initial=1)), BINS + 1)
+    chosen = rows & ~table.error, rows & table.error
+    right, wrong = (tuple(np.histogram(table.score[own], edges)[0].tolist()) for own in chosen)
+    return Histogram(tuple(edges.tolist()), right, wrong)
 
 
-def iou_by_length(types: Sequence[str] | np.ndarray, lengths: np.ndarray, ious: np.ndarray) -> Mapping[str, Points]:
-    """Ground-truth tracks by length and IoU, for each of TRUTH_TYPES that occurs. All arguments: (n,)."""
+def iou_by_length(table: ErrorTable, rows: np.ndarray) -> Mapping[str, Points]:
+    """Ground truth by length and IoU, for each of TRUTH_TYPES that occurs. rows: bool (N,), of ground truth."""
     result = {}
     for type in TRUTH_TYPES:
-        rows = np.flatnonzero(np.asarray(types) == type)
-        if len(rows):
-            result[type] = Points(*(tuple(v.tolist()) for v in (rows, lengths[rows], ious[rows].round(4))))
+        own = np.flatnonzero(rows & table.is_type(type))
+        if len(own):
+            result[type] = Points(*(tuple(v.tolist()) for v in (own, table.length[own], table.iou[own].round(4))))
     return result

@@ -2,6 +2,7 @@
 
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from tevit.evaluation import charts
 from tevit.evaluation.api import Evaluation
 from tevit.evaluation.curves import percent
-from tevit.evaluation.error_table import ErrorRecord, Errors
+from tevit.evaluation.error_table import Errors, ErrorTable
 from tevit.evaluation.errors import TYPES
 from tevit.evaluation.oracle import Gap, Gaps
 from tevit.io.files import atomic
@@ -63,13 +64,12 @@ def _worst(evaluation: Evaluation, errors: Errors) -> list[tuple[str, ...]]:
     def name(id: int | None) -> str:
         return "" if id is None else evaluation.names.get(id, str(id))
 
-    videos = {video.id: video.name for video in evaluation.overlaps.inputs.videos}
     ranked = sorted((r for r in errors.records if r.share > 0), key=lambda record: -record.share)
     worst = [record for type in TYPES for record in [r for r in ranked if r.type == type][:MAX_ERRORS]]
     return [
         (
             record.type,
-            videos[record.video_id],
+            record.video,
             name(record.truth_category_id),
             name(record.category_id),
             "" if record.score is None else f"{record.score:.2f}",
@@ -94,9 +94,9 @@ def page_data(evaluation: Evaluation, errors: Errors, gaps: Gaps) -> dict[str, A
         "thresholds": asdict(charts.ap_by_threshold(precision)) if known else None,
         "recall": [curve for curve in curves if curve["at50"] is not None],
         "mean": _recall(precision, None),
-        "confusion": _confusion(evaluation, errors),
-        "scores": _scores(errors),
-        "lengths": _lengths(evaluation, errors),
+        "confusion": _confusion(names, errors.table),
+        "scores": _scores(errors.table),
+        "lengths": _lengths(names, errors.table),
         "colours": {**charts.TYPE_COLOURS, "model": charts.ACCENT},
     }
 
@@ -111,41 +111,27 @@ def _recall(precision: np.ndarray, category: int | None) -> dict[str, Any]:
     return {name: line and asdict(line) for name, line in lines.items()}
 
 
-def _confusion(evaluation: Evaluation, errors: Errors) -> dict[str, Any] | None:
+def _confusion(names: Sequence[str], table: ErrorTable) -> dict[str, Any] | None:
     """names: of the classes, "nothing" last. counts and shares as of `ConfusionMatrix`. None: no track counts."""
-
-    def classes(record: ErrorRecord) -> tuple[int | None, int | None] | None:
-        if record.kind == "prediction" and record.type in ("correct", "classification", "background"):
-            return record.truth_category_id if record.type != "background" else None, record.category_id
-        return (record.truth_category_id, None) if record.type == "missed" else None
-
-    places = {id: place for place, id in enumerate(evaluation.names)}
-    pairs = [[-1 if id is None else places[id] for id in pair] for r in errors.records if (pair := classes(r))]
-    truth, predicted = np.array(pairs, np.int64).reshape(-1, 2).T
-    matrix = charts.confusion_matrix(truth, predicted, len(places))
-    names = [*(list(evaluation.names.values())[place] for place in matrix.classes[:-1]), "nothing"]
-    return {"names": names, "counts": matrix.counts, "shares": matrix.shares} if pairs else None
+    matrix = charts.confusion_matrix(table, table.confused, len(names))
+    shown = [*(names[place] for place in matrix.classes[:-1]), "nothing"]
+    return {"names": shown, "counts": matrix.counts, "shares": matrix.shares} if table.confused.any() else None
 
 
-def _scores(errors: Errors) -> dict[str, Any] | None:
+def _scores(table: ErrorTable) -> dict[str, Any] | None:
     """The histogram with the centres of its bins; None without predictions."""
-    counted = [r for r in errors.records if r.kind == "prediction" and r.type != "ignored" and r.score is not None]
-    scores, wrong = np.array([r.score for r in counted], float), np.array([r.type != "correct" for r in counted], bool)
-    histogram = charts.score_histogram(scores, wrong, scores)
+    rows = ~table.truth & ~table.is_type("ignored")
+    histogram = charts.score_histogram(table, rows, rows)
     width = histogram.edges[1] - histogram.edges[0]
-    return {**asdict(histogram), "centres": histogram.centres, "width": width} if counted else None
+    return {**asdict(histogram), "centres": histogram.centres, "width": width} if rows.any() else None
 
 
-def _lengths(evaluation: Evaluation, errors: Errors) -> dict[str, Any]:
+def _lengths(names: Sequence[str], table: ErrorTable) -> dict[str, Any]:
     """Type -> points of ground truth with their descriptions."""
-    videos = {video.id: video.name for video in evaluation.overlaps.inputs.videos}
-    overlaps = evaluation.overlaps
-    lengths = dict(zip(overlaps.inputs.ground_truth.ids.tolist(), overlaps.ground_truth_frames.tolist(), strict=True))
-    tracks = [r for r in errors.records if r.kind == "truth" and r.truth_id in lengths]
-    types, own = [r.type for r in tracks], np.array([lengths[r.truth_id] for r in tracks if r.truth_id is not None])
-    data = charts.iou_by_length(types, own, np.array([record.iou for record in tracks]))
-    text = [
-        f"{videos[r.video_id]}, {evaluation.names.get(r.truth_category_id or 0, r.truth_category_id)} {r.truth_id}"
-        for r in tracks
-    ]
-    return {type: {**asdict(points), "text": [text[row] for row in points.rows]} for type, points in data.items()}
+    videos = table.overlaps[0].inputs.videos
+
+    def text(row: int) -> str:
+        return f"{videos[table.video[row]].name}, {names[table.truth_class[row]]} {table.truth_id[row]}"
+
+    data = charts.iou_by_length(table, table.truth)
+    return {type: {**asdict(points), "text": list(map(text, points.rows))} for type, points in data.items()}

@@ -1,4 +1,4 @@
-"""The components of the tab `Compare`, and where they stand."""
+"""The components of the tab `Compare` and their layout."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -10,9 +10,9 @@ from app.analysis.matches import VIDEO_ORDERS
 from app.deep_link import LAYOUTS
 from app.player.component import build_player
 from app.rendering import on_change, on_load
-from app.tabs.compare import views as compare_panels
+from app.tabs.compare import views
 
-NONE = "(none)"  # where only one model is wanted
+NO_MODEL = "(none)"  # chosen as B
 _CLICKS = on_load("compare/compare.js", 'module.mountMatches(element, (event) => trigger("select", event));')
 _KEYS = on_load("compare/compare.js", "module.mountKeys();")
 ADDRESS = on_change("compare/compare.js", "showAddress")
@@ -20,7 +20,7 @@ ADDRESS = on_change("compare/compare.js", "showAddress")
 
 @dataclass(frozen=True)
 class CompareComponents:
-    """address: the view as a query, in the page's address."""
+    """address: the view as a query, for the page's address."""
 
     video: gr.Dropdown
     sort: gr.Dropdown
@@ -42,7 +42,7 @@ class CompareComponents:
 
 
 def build_layout() -> CompareComponents:
-    """Into the Blocks that is open. What can be chosen depends on the page's data set."""
+    """Create the components in the Blocks that is open; the choices depend on the page's data set."""
     with gr.Column(elem_id="compare"):
         with gr.Row(elem_id="compare-bar"):
             components: dict[str, Any] = _bar()
@@ -53,7 +53,7 @@ def build_layout() -> CompareComponents:
             with gr.Column(elem_id="compare-matches"):
                 clicks: dict[str, Any] = {"js_on_load": _CLICKS, "apply_default_css": False}
                 components["matches"] = gr.HTML(elem_id="matches", **clicks)
-                components["pair"] = gr.HTML(compare_panels.NOTHING, elem_id="pair", **clicks)
+                components["pair"] = gr.HTML(views.no_pair(), elem_id="pair", **clicks)
         gr.HTML("", js_on_load=_KEYS, elem_id="compare-keys")
         components["address"] = gr.Textbox(visible=False)
     return CompareComponents(**components)
@@ -66,7 +66,7 @@ def _bar() -> dict[str, Any]:
         "previous": gr.Button("Previous video", min_width=80, size="md"),
         "next": gr.Button("Next video", min_width=80, size="md"),
         "a": gr.Dropdown([], label="A", min_width=120),
-        "b": gr.Dropdown([NONE], value=NONE, label="B", min_width=120),
+        "b": gr.Dropdown([NO_MODEL], value=NO_MODEL, label="B", min_width=120),
         "layout": gr.Radio(list(LAYOUTS), value="side", label="Layout", min_width=240),
         "cutoff": gr.Slider(0, 1, 0, step=0.01, label="Lowest score", min_width=160),
     }

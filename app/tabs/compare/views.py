@@ -1,13 +1,16 @@
-"""The HTML of the tab Compare: the table of matches, a pair's IoU over the frames, its filmstrip."""
+"""The HTML of the tab Compare: the list of matches, a pair's IoU over the frames, its filmstrip."""
 
 import base64
 from collections.abc import Sequence
 
 from app.analysis.matches import IouCurve, VideoRow
-from app.rendering import render
+from app.rendering import hint, render
 from tevit.evaluation.error_table import ErrorRecord
 
-NOTHING = '<p class="hint">Choose a match to see its IoU over the frames.</p>'
+
+def no_pair() -> str:
+    """In the place of a pair while no match is selected."""
+    return hint("Choose a match to see its IoU over the frames.")
 
 
 def label(row: VideoRow, model: int = 0) -> str:
@@ -20,21 +23,19 @@ def label(row: VideoRow, model: int = 0) -> str:
     return ", ".join(words)
 
 
-def matches(name: str, lines: Sequence[ErrorRecord], selected: str | None) -> str:
-    """A row for each match, missed truth and prediction without a truth; a row is a button with its key."""
-    errors = sum(line.type not in ("correct", "ignored") for line in lines)
-    return render("compare/matches.html", name=name, lines=lines, errors=errors, selected=selected)
+def matches(name: str, records: Sequence[ErrorRecord], selected: str | None) -> str:
+    """A row for each match, missed ground truth and other prediction; a row is a button with its key."""
+    errors = sum(record.type not in ("correct", "ignored") for record in records)
+    return render("compare/matches.html", name=name, records=records, errors=errors, selected=selected)
 
 
-def curve(curve: IouCurve) -> str:
-    """IoU in every frame with the worst one marked; a click seeks."""
-    return render("compare/curve.html", ious=curve.ious, worst=curve.worst)
+def pair(curve: IouCurve, pictures: Sequence[tuple[str, int, float | None, bytes]]) -> str:
+    """IoU in every frame with the worst one marked, and the filmstrip; a click seeks.
 
-
-def filmstrip(pictures: Sequence[tuple[str, int, float | None, bytes]]) -> str:
-    """Pictures of a pair: (role, frame, IoU, JPEG); each a button that seeks to its frame."""
+    pictures: role, frame, IoU and JPEG.
+    """
     shown = [
         (f"{role}, frame {frame}" + ("" if iou is None else f", IoU {iou:.2f}"), frame, base64.b64encode(jpeg).decode())
         for role, frame, iou, jpeg in pictures
     ]
-    return render("compare/filmstrip.html", pictures=shown)
+    return render("compare/pair.html", ious=curve.ious, worst=curve.worst, pictures=shown)

@@ -20,7 +20,6 @@ from tevit.evaluation.bootstrap import Interval
 from tevit.evaluation.charts import ACCENT, MODEL_COLOURS, TYPE_COLOURS, Bars, ConfusionMatrix, Histogram, Line, Points
 from tevit.evaluation.curves import LENGTHS
 from tevit.evaluation.error_table import ERROR_GROUPS, OUTCOME_WORDS, OUTCOMES
-from tevit.evaluation.errors import ALL_TYPES
 
 Chart = dict[str, Any]
 """The values of `errors/chart.html`."""
@@ -378,7 +377,7 @@ def error_groups(comparison: Comparison) -> str:
     """AP lost to tracking, classes and masks."""
     series = {model.name: charts.oracle_gaps(model.gap) for model in comparison.models}
     filters = [{"lens": group} for group in ERROR_GROUPS]
-    return draw(bars("lenses", "Oracle gaps", series, filters, "AP gained were it perfect", by_model=True))
+    return draw(bars("lenses", "Oracle gaps", series, filters, "AP gained if it were perfect", by_model=True))
 
 
 def outcomes(comparison: Comparison) -> Chart:
@@ -403,33 +402,26 @@ def outcomes(comparison: Comparison) -> Chart:
 def confusion_matrix(comparison: Comparison, selection: Selection, model: int) -> ConfusionMatrix:
     """Which classes are taken for which. model: its index."""
     t = comparison.table
-    rows = selection.pool & t.confused & (t.model == model)
-    return charts.confusion_matrix(t.truth_class[rows], t.predicted_class[rows], len(comparison.categories))
+    return charts.confusion_matrix(t, selection.pool & t.confused & (t.model == model), len(comparison.categories))
 
 
 def score_histogram(comparison: Comparison, selection: Selection, model: int) -> Histogram:
     """Right and wrong predictions by score. model: its index."""
     t = comparison.table
     every = (t.model == model) & ~t.truth
-    rows = every & selection.pool & ~t.is_type("ignored")
-    return charts.score_histogram(t.score[rows], t.error[rows], t.score[every])
+    return charts.score_histogram(t, every & selection.pool & ~t.is_type("ignored"), every)
 
 
 def iou_by_length(comparison: Comparison, selection: Selection, model: int) -> Chart:
     """Ground truth by length and IoU; a click opens a track, selecting filters by both. model: its index."""
-    t, f = comparison.table, selection.filter
-    rows = np.flatnonzero(selection.pool & (t.model == model) & t.truth)
-    data = charts.iou_by_length(np.array(ALL_TYPES)[t.type[rows]], t.length[rows], t.iou[rows])
-    videos = comparison.overlaps.inputs.videos
-    texts = {}
-    for type, points in data.items():
-        texts[type] = [
-            (
-                f"{videos[t.video[row]].name}, {comparison.class_name(int(t.truth_class[row]))} {t.truth_id[row]}",
-                f"{model}t{t.truth_row[row]}",
-            )
-            for row in rows[list(points.rows)].tolist()
-        ]
+    t, f, videos = comparison.table, selection.filter, comparison.overlaps.inputs.videos
+
+    def text(row: int) -> tuple[str, str]:
+        name = f"{videos[t.video[row]].name}, {comparison.class_name(int(t.truth_class[row]))} {t.truth_id[row]}"
+        return name, f"{model}t{t.truth_row[row]}"
+
+    data = charts.iou_by_length(t, selection.pool & (t.model == model) & t.truth)
+    texts = {type: list(map(text, points.rows)) for type, points in data.items()}
     hint = "ground truth" + (f", {comparison.models[model].name}" if len(comparison.models) > 1 else "")
     return scatter("lengths", "IoU by length", data, texts, hint, (f.lengths, f.ious))
 

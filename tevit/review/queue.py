@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tevit.evaluation.error_table import Errors, analyse_errors
+from tevit.evaluation.error_table import ErrorRecord, Errors, analyse_errors
 from tevit.evaluation.errors import TYPES
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps
@@ -109,7 +109,7 @@ def build_queue(dataset: Dataset, overlaps: Overlaps, errors: Errors) -> list[Re
     # An error without frames has nothing to show.
     rest = [record for record in errors.records if record.type in TYPES and record.frames]
     for r in sorted(rest, key=lambda record: (-(record.score or 0), -record.share)):
-        item = builder.from_error(r.type, r.video_id, r.truth_id, r.prediction_id, r.worst_frame)
+        item = builder.from_error(r)
         if is_new(item):
             items.append(replace(item, priority=_MODEL_ERROR * min(max(r.score or 0.0, 0.0), 1.0)))
     return sorted(items, key=lambda item: -item.priority)
@@ -148,7 +148,7 @@ class ItemBuilder:
 
     def from_suspicion(self, video: int, s: Suspicion) -> ReviewItem:
         """The item of a possible label error."""
-        labels = tuple(int(self._inputs.ground_truth.ids[row]) for row in s.truths)
+        labels = tuple(int(self._inputs.ground_truth.ids[row]) for row in s.labels)
         prediction = int(self._inputs.predictions.ids[s.prediction]) if s.prediction >= 0 else None
         question = _SUSPICION_QUESTIONS[s.kind].format_map(self._values(labels, prediction, s.at))
         # Even unlikely label errors come before errors that are likely the model's own.
@@ -156,18 +156,13 @@ class ItemBuilder:
         at = s.at if s.at >= 0 else None
         return ReviewItem(video, s.kind, priority, s.frame, labels, prediction, question, at)
 
-    def from_error(
-        self, type: str, video: int, truth: int | None, prediction: int | None, frame: int | None
-    ) -> ReviewItem:
-        """The item of an ErrorRecord's type. truth: an annotation's id. prediction: its place. frame: the worst one.
-
-        Its priority is 0.
-        """
-        labels = () if truth is None else (truth,)
-        template = _ERROR_QUESTIONS.get(type, _LEFT_OUT_LABEL if labels else _LEFT_OUT_PREDICTION)
-        kind = "duplicate prediction" if type == "duplicate" else type
-        question = template.format_map(self._values(labels, prediction, -1))
-        return ReviewItem(video, kind, 0.0, frame or 0, labels, prediction, question)
+    def from_error(self, record: ErrorRecord) -> ReviewItem:
+        """The item of an error, with priority 0."""
+        labels = () if record.truth_id is None else (record.truth_id,)
+        template = _ERROR_QUESTIONS.get(record.type, _LEFT_OUT_LABEL if labels else _LEFT_OUT_PREDICTION)
+        kind = "duplicate prediction" if record.type == "duplicate" else record.type
+        question = template.format_map(self._values(labels, record.prediction_id, -1))
+        return ReviewItem(record.video_id, kind, 0.0, record.worst_frame or 0, labels, record.prediction_id, question)
 
     def _values(self, labels: Sequence[int], prediction: int | None, at: int) -> dict[str, object]:
         """The values that questions name."""

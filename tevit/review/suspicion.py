@@ -20,14 +20,14 @@ _TOUCHES = 0.05  # IoU of whole tracks from which a misplaced label may still be
 class Suspicion:
     """One possible label error. kind: "class", "missing", "misplaced", "duplicate", "identity" or "unpredicted".
 
-    priority: in [0, 1], higher is likelier. truths: rows of the ground truth's table. prediction: row of predictions,
+    priority: in [0, 1], higher is likelier. labels: rows of the ground truth's table. prediction: row of predictions,
     -1 for none. frame: the most informative one. at: from which frame on identities are swapped, -1 for other kinds.
     same: rows of further predictions on the same object, which has no label.
     """
 
     kind: str
     priority: float
-    truths: tuple[int, ...]
+    labels: tuple[int, ...]
     prediction: int
     frame: int
     at: int = -1
@@ -44,14 +44,14 @@ class VideoEvidence:
 
     def __init__(self, overlaps: Overlaps, pairs: VideoPairs, usual_score: float, recall: float):
         """usual_score: the median score of correct predictions."""
-        truths, predictions = overlaps.inputs.ground_truth, overlaps.inputs.predictions
+        ground_truth, predictions = overlaps.inputs.ground_truth, overlaps.inputs.predictions
         scores = np.maximum(predictions.scores[pairs.predictions], 0)
         self.pairs, self.recall = pairs, recall
         self.trust = scores / np.maximum(scores + usual_score, 1e-9)
         self.classes_d = predictions.categories[pairs.predictions]
-        self.classes_g, self.crowd = truths.categories[pairs.ground_truth], truths.crowd[pairs.ground_truth]
+        self.classes_g, self.crowd = ground_truth.categories[pairs.ground_truth], ground_truth.crowd[pairs.ground_truth]
         self.ious, self.frame_ious = pairs.ious(), pairs.frame_ious()
-        masks_g = truths.read_masks(pairs.ground_truth.tolist())
+        masks_g = ground_truth.read_masks(pairs.ground_truth.tolist())
         masks_d = predictions.read_masks(pairs.predictions.tolist())
         later = [m._replace(length=m.length + 1, frames=m.frames + 1) for m in masks_g]
         length, stride = max_extent([*later, *masks_d])

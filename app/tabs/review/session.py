@@ -143,7 +143,7 @@ class Reviewing:
         for index in rows:
             r = findings.table.record(index)
             if r.worst_frame is not None:  # where nothing is to be seen, nothing can be asked
-                item = questions[r.model].from_error(r.type, r.video_id, r.truth_id, r.prediction_id, r.worst_frame)
+                item = questions[r.model].from_error(r)
                 asked = Asked(item, r.model)
                 found.setdefault(self.key(asked), asked)
         return tuple(found.values())

@@ -1,5 +1,7 @@
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urljoin
 
 import pytest
 from starlette.applications import Starlette
@@ -134,6 +136,16 @@ def test_scripts_have_their_media_types(site: Site, tmp_path: Path, monkeypatch:
         assert answer.headers["content-type"].startswith(kind)
     for name in ("notes.txt", "..%2Fplayer.js", "nothing.js", "%2e%2e"):
         assert site.client.get(f"/studio/player/{name}").status_code == 404
+
+
+def test_every_module_and_its_imports_are_served(site: Site):
+    modules = list(player_routes.STATIC.glob("*/*.js"))
+    assert {file.parent.name for file in modules} == set(player_routes.SCRIPT_FOLDERS)
+    for file in modules:
+        address = f"/studio/{file.parent.name}/{file.name}"
+        assert site.client.get(address).text == file.read_text()
+        for path in re.findall(r'^import .* from "(.*)";$', file.read_text(), re.MULTILINE):
+            assert site.client.get(urljoin(address, path)).status_code == 200
 
 
 def test_the_least_recently_used_view_is_dropped_first(frames: BrowserVideo):

@@ -14,7 +14,7 @@ from app.tabs.datasets import events as datasets
 from app.tabs.datasets.predicting import Predictions
 from app.tabs.errors import events as errors
 from app.tabs.errors import routes as errors_routes
-from app.tabs.review import pages as review
+from app.tabs.review import events as review
 from app.tabs.segment import events as segment
 from app.tabs.segment.run import KEEP_SECONDS, Studio
 from app.workspace import Workspace

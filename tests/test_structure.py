@@ -60,15 +60,12 @@ def test_the_model_knows_tensors_only():
 
 
 PAGES = {
-    "after",
     "benchmark",
     "component",
     "endpoints",
     "events",
     "gpu",
     "layout",
-    "pages",
-    "session",
     "ui",
     "workspace",
 }

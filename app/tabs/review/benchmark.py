@@ -1,7 +1,7 @@
-"""`python -m app.tabs.review.benchmark`: how fast the tab Review answers when the log is long.
+"""`python -m app.tabs.review.benchmark`: how fast the tab Review responds when the log is long.
 
-Measured is what the server does for one page, on a made-up data set: the first question of a queue that is worked out
-already, with the log read from the disk; then one decision after the other.
+Measured is the server's work for one page on a synthetic data set: the first question of a computed queue, with the log
+read from the disk; then one decision after the other.
 """
 
 import argparse
@@ -13,10 +13,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 GOALS = {"open_seconds": 2.0, "decision_seconds": 0.25}
-"""What the tab promises on two cores at ten thousand decisions; of the decisions the median."""
+"""Of the tab on two cores with ten thousand decisions; decision_seconds: the median."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,64 +34,58 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _measure(folder: Path, videos: int, decisions: int) -> dict[str, float]:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    import gradio as gr
+
+    from app.analysis.service import EvaluationService
+    from app.player.routes import ViewRegistry
     from app.projects.opening import open_project
-    from app.tabs.review.session import Reviewing
+    from app.tabs.review.events import ReviewTab
+    from app.tabs.review.layout import build_layout
+    from app.tabs.review.session import ReviewSession
     from tevit.synthetic.results import write_sets
 
     gt, results = write_sets(folder, videos)
     project = open_project(gt, None, [results], folder / "project")
-    before = Reviewing(project)
-    queue = before.queue(before.models[0])
-    before.store.extend(_log(before, decisions))
-    before.store.close()
-    return _timed(Reviewing(project), queue) | {"decisions": decisions, "questions": len(queue)}
-
-
-def _log(reviewing: Any, count: int) -> list:
-    """One of two reviewers in turn gives every label another class; every fifth time that is undone."""
-    from tevit.review.decisions import ChangeClass, Undo, decide
-
-    labels, classes = reviewing.project.dataset.annotations, list(reviewing.project.dataset.categories)
-    found: list = []
-    while len(found) < count:
-        number = len(found)
-        label, who = labels[number % len(labels)], ("ann", "ben")[number % 2]
-        action = ChangeClass(label.id, classes[number % len(classes)])
-        found.append(decide(reviewing.hash, label.video_id, "label is wrong", action, who))
-        if number % 5 == 0:
-            found.append(decide(reviewing.hash, label.video_id, None, Undo(found[-1].id), who))
-    return found[:count]
-
-
-def _timed(reviewing: Any, queue: Sequence) -> dict[str, float]:
-    import gradio as gr
-
-    from app.player.routes import ViewRegistry
-    from app.tabs.review.events import Review
-    from app.tabs.review.layout import build_layout
-
+    session = ReviewSession(project)
+    queue = session.queue(session.models[0])
+    session.store.extend(_log(session, decisions))
+    session.store.close()
     with gr.Blocks():
-        review = Review(build_layout(), reviewing, ViewRegistry())
+        review = ReviewTab(build_layout(), lambda request: project, ViewRegistry(), EvaluationService())
     request: Any = SimpleNamespace(session_hash="page")
-    begin = time.perf_counter()
-    review._first(review._page(request), (queue, ""), [])
-    opened = time.perf_counter() - begin
+    page = review.page(request)
     times = []
+    begin = time.perf_counter()
+    review.first_question(page, (queue, ""), [])
+    opened = time.perf_counter() - begin
     for _ in range(30):
         begin = time.perf_counter()
-        _decide(review, request)
+        event = {"kind": "save", "key": "1", "item": page.question_name, "reviewer": "cleo", "note": ""}
+        review.on_event(request, cast(Any, SimpleNamespace(_data=event)))
         times.append(time.perf_counter() - begin)
     return {
         "open_seconds": round(opened, 3),
         "decision_seconds": round(statistics.median(times), 3),
         "slowest_decision_seconds": round(max(times), 3),
+        "decisions": decisions,
+        "questions": len(queue),
     }
 
 
-def _decide(review: Any, request: Any) -> None:
-    item = review.looking.name(review._page(request))
-    said = {"kind": "save", "key": "1", "item": item, "reviewer": "cleo", "note": ""}
-    review.heard(request, SimpleNamespace(_data=said))
+def _log(session: Any, count: int) -> list:
+    """Two reviewers in turn give every label another class; every fifth decision is undone."""
+    from tevit.review.decisions import ChangeClass, Undo, decide
+
+    labels, classes = session.project.dataset.annotations, list(session.project.dataset.categories)
+    log: list = []
+    while len(log) < count:
+        number = len(log)
+        label, reviewer = labels[number % len(labels)], ("ann", "ben")[number % 2]
+        action = ChangeClass(label.id, classes[number % len(classes)])
+        log.append(decide(session.hash, label.video_id, "label is wrong", action, reviewer))
+        if number % 5 == 0:
+            log.append(decide(session.hash, label.video_id, None, Undo(log[-1].id), reviewer))
+    return log[:count]
 
 
 if __name__ == "__main__":

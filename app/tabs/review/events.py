@@ -1,238 +1,375 @@
-"""The tab `Review`: is the model wrong, or the label? One question after the other, each answer a decision."""
+"""The event handlers of the tab Review: queues, questions and answers, downloads, comparison and import."""
 
 import asyncio
+import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import msgspec
+from cachetools import LRUCache, cached
 
 from app.analysis.service import EvaluationService
 from app.player.component import payload
 from app.player.routes import ViewRegistry
-from app.tabs.review import responses as answers
-from app.tabs.review import views as panels
-from app.tabs.review.from_errors import picked
-from app.tabs.review.layout import ReviewComponents
-from app.tabs.review.log_state import IndexedLog, decision_key
-from app.tabs.review.page_state import Looking, Page
-from app.tabs.review.responses import Said
-from app.tabs.review.session import WALK, Asked, Reviewing
-from app.workspace import TICK, Pages, Updates, toast
+from app.projects.project import Project
+from app.rendering import hint
+from app.rendering import progress as task_progress
+from app.tabs.review import exports, views
+from app.tabs.review.layout import FILES, ReviewComponents, build_layout, source_dropdown
+from app.tabs.review.page_state import ReviewPage
+from app.tabs.review.responses import ReviewEvent, custom_answer, read_event
+from app.tabs.review.session import ALL_LABELS, IndexedLog, Question, ReviewSession, decision_key
+from app.tasks import Task
+from app.workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, Workspace, toast
 from tevit.progress import Progress
 from tevit.review.decisions import AddTrack, Decision, Resolve, decide
 from tevit.review.queue import Answer
 
-Queue = tuple[Sequence[Asked], str]
-"""Questions, and the filter that they come of, in words: "" for none."""
+MAX_SESSIONS = 4  # data sets whose queues stay in memory
+
+Queue = tuple[Sequence[Question], str]
+"""Questions, and the filter of the tab Errors that they come from, in words; "" for none."""
 
 
-class Review:
-    """What happens in the tab, of one data set."""
+def build(page: gr.Blocks, tab: gr.Tab, errors_query: gr.Textbox, workspace: Workspace, registry: ViewRegistry) -> None:
+    """Lay the tab out and connect its events. errors_query: the list of the tab Errors to review, as a query."""
 
-    def __init__(self, parts: ReviewComponents, reviewing: Reviewing, shows: ViewRegistry):
-        self.parts, self.reviewing = parts, reviewing
-        self.looking = Looking(reviewing, shows)
-        self._page = Pages(lambda request: Page()).of
+    handlers = ReviewTab(build_layout(), workspace.of, registry, workspace.evaluations)
+    handlers.connect(page, tab, errors_query)
 
-    def token(self, request: gr.Request) -> str | None:
-        """Of what the page shows."""
-        show = self._page(request).show
-        return show.token if show else None
 
-    # --- a queue begins
+class ReviewTab:
+    """Handlers of the tab's events. project: returns the data set of the page that sent the request."""
 
-    async def opened(self, request: gr.Request) -> AsyncIterator[Updates]:
-        """The tab: what was there before, else the first model's disagreements."""
-        page = self._page(request)
-        if page.picked or page.queue:
-            yield await asyncio.to_thread(self._again, page)
+    def __init__(
+        self,
+        components: ReviewComponents,
+        project: Callable[[gr.Request], Project],
+        registry: ViewRegistry,
+        evaluations: EvaluationService,
+    ):
+        def key(project: Project) -> object:
+            return str(project.folder), msgspec.json.encode(project.models)
+
+        session = cached(LRUCache(MAX_SESSIONS), key, threading.Lock())(ReviewSession)
+        self.components, self.project = components, project
+        self.registry, self.evaluations = registry, evaluations
+        # Of the data set as it is when the page first opens the tab: a changed one would have another queue.
+        self.page = Pages(lambda request: ReviewPage(session(project(request)), registry)).of
+
+    def connect(self, page: gr.Blocks, tab: gr.Tab, errors_query: gr.Textbox) -> None:
+        """Connect every event; none is a public endpoint."""
+        c = self.components
+        shown = [c.notices, c.chip, c.player, c.ask, c.queue, c.progress]
+        page.load(self.load, None, c.source, **QUIET)
+        tab.select(self.open_tab, None, shown, **QUIET)
+        errors_query.change(self.review_errors, errors_query, shown, **QUIET)
+        c.source.input(self.change_source, c.source, shown, trigger_mode="always_last", **QUIET)
+        c.chip.click(self.change_source, c.source, shown, **QUIET)
+        c.ask.select(self.on_event, None, shown, trigger_mode="multiple", **QUIET)
+        for name, button in zip(FILES, c.files, strict=True):
+            written = button.click(self._writer(name), None, [c.message, c.download], trigger_mode="multiple", **QUIET)
+            written.success(None, c.download, None, js=DOWNLOAD)
+        c.compare.click(self.compare, None, [c.comparison, c.compare, c.cancel], **QUIET)
+        c.cancel.click(self.cancel, None, None, **QUIET)
+        c.log.upload(self.import_log, c.log, [c.message, c.apply_import], **QUIET)
+        c.apply_import.click(self.apply_import, None, [c.message, c.apply_import], **QUIET)
+
+    # --- queues
+
+    def load(self, request: gr.Request) -> gr.Dropdown:
+        """The queues of the page's data set."""
+        return source_dropdown([model.name for model in self.project(request).models])
+
+    async def open_tab(self, request: gr.Request) -> AsyncIterator[Updates]:
+        """Show the page's queue again; at first the first model's disagreements."""
+        page = self.page(request)
+        if page.errors_filter or page.queue:
+            yield await asyncio.to_thread(self._refresh, page)
             return
-        models = self.reviewing.models
-        async for updates in self._default(page, page.source or (models[0] if models else WALK)):
+        models = page.session.models
+        async for updates in self._start_queue_of(page, page.source or (models[0] if models else ALL_LABELS)):
             yield updates
 
-    def _again(self, page: Page) -> Updates:
-        with page.lock:
-            return self._refreshed(page) if page.queue else {self.parts.ask: gr.skip()}
-
-    async def changed(self, source: str | None, request: gr.Request) -> AsyncIterator[Updates]:
-        """Another queue was chosen, or the one of the tab Errors was removed."""
-        async for updates in self._default(self._page(request), source or WALK):
+    async def change_source(self, source: str | None, request: gr.Request) -> AsyncIterator[Updates]:
+        """Another queue was chosen, or the filter of the tab Errors removed."""
+        async for updates in self._start_queue_of(self.page(request), source or ALL_LABELS):
             yield updates
 
-    async def _default(self, page: Page, source: str) -> AsyncIterator[Updates]:
-        page.source, page.picked = source, ""
-        async for updates in self._begin(page, lambda progress: (self.reviewing.queue(source, progress), "")):
+    async def review_errors(self, query: str, request: gr.Request) -> AsyncIterator[Updates]:
+        """Review the list of the tab Errors."""
+        page = self.page(request)
+        page.errors_filter = "Errors"
+        async for updates in self._start_queue(page, lambda _: page.session.queue_of_errors(self.evaluations, query)):
             yield updates
 
-    async def handed(self, query: str, desk: EvaluationService, request: gr.Request) -> AsyncIterator[Updates]:
-        """The tab Errors hands its list over."""
-        page = self._page(request)
-        page.picked = "Errors"
-        async for updates in self._begin(page, lambda progress: picked(desk, self.reviewing, query)):
+    async def _start_queue_of(self, page: ReviewPage, source: str) -> AsyncIterator[Updates]:
+        page.source, page.errors_filter = source, ""
+        async for updates in self._start_queue(page, lambda progress: (page.session.queue(source, progress), "")):
             yield updates
 
-    async def _begin(self, page: Page, make: Callable[[Progress], Queue]) -> AsyncIterator[Updates]:
-        """Work a queue out, then ask its first open question; unless another one was begun meanwhile."""
-        page.begun += 1
-        mine, said = page.begun, ["reading", 0.0]
+    async def _start_queue(self, page: ReviewPage, make: Callable[[Progress], Queue]) -> AsyncIterator[Updates]:
+        """Compute a queue and show its first undecided question, unless another queue was started meanwhile."""
+        c = self.components
+        page.queues += 1
+        started = page.queues
 
-        def note(stage: str, done: int, total: int | None) -> None:
-            said[:] = [stage, done / total if total else 0.0]
+        def prepare(progress: Progress) -> Updates:
+            if page.session.missing_input:
+                return {c.ask: gr.HTML(value=self._no_question(page, page.session.missing_input)), c.queue: ""}
+            notices = list(page.session.store.notices)
+            queue = make(lambda stage, done, total: progress(f"The queue: {stage}", done, total))
+            return self.first_question(page, queue, notices) if started == page.queues else {}
 
-        yield {self.parts.queue: panels.working("The queue", 0.0)}
-        work = asyncio.create_task(asyncio.to_thread(self._made, make, note))
-        while not work.done():
-            if mine == page.begun:
-                yield {self.parts.queue: panels.working(f"The queue: {said[0]}", float(said[1]))}
-            await asyncio.wait([work], timeout=TICK)
-        if mine != page.begun:
+        task: Task[Updates] = Task("review queue", prepare, unit="share")
+        task.progress("The queue", 0, None)
+        running = asyncio.create_task(asyncio.to_thread(task.run))
+        while not running.done():
+            if started == page.queues:
+                yield {c.queue: task_progress(task.status())}
+            await asyncio.wait([running], timeout=TICK)
+        if started != page.queues:
             return
-        try:
-            yield await asyncio.to_thread(self._first, page, *work.result())
-        except (ValueError, OSError) as error:
-            yield {self.parts.ask: gr.HTML(value=self._empty(page, str(error))), self.parts.queue: ""}
-            raise toast(str(error)) from error
+        status = task.status()
+        if status.result is not None:
+            yield status.result
+            return
+        yield {c.ask: gr.HTML(value=self._no_question(page, status.message)), c.queue: ""}
+        raise toast(status.message)
 
-    def _made(self, make: Callable[[Progress], Queue], note: Progress) -> tuple[Queue | None, list[str]]:
-        """The queue, None where there is nothing to review; and what must be said at the start."""
-        if self.reviewing.lacks:
-            return None, [self.reviewing.lacks]
-        notices = list(self.reviewing.store.notices)
-        return make(note), notices
+    def first_question(self, page: ReviewPage, queue: Queue, notices: Sequence[str]) -> Updates:
+        """Begin a queue with its first undecided question. notices: messages to show above it."""
+        c = self.components
+        questions, page.errors_filter = queue
+        chip = gr.Button(f"{page.errors_filter}  \N{MULTIPLICATION SIGN}", visible=bool(page.errors_filter))
+        updates: Updates = {c.notices: views.problems(notices), c.chip: chip}
+        with page.lock, page.session.log() as log:
+            page.start_queue(questions, log)
+            if questions:
+                return updates | self._show_question(page, {})
+        updates[c.queue] = hint("Labels and predictions agree.")
+        return updates | {c.ask: gr.HTML(value=self._no_question(page, "There is nothing to review."))}
 
-    def _first(self, page: Page, queue: Queue | None, notices: list[str]) -> Updates:
-        if queue is None:
-            return {self.parts.ask: gr.HTML(value=self._empty(page, notices[0])), self.parts.queue: ""}
-        asked, page.picked = queue
-        updates = {self.parts.notices: panels.notices(notices), self.parts.chip: _chip(page.picked)}
-        with page.lock, self.reviewing.ledger() as ledger:
-            self.looking.begin(page, asked, ledger)
-            if asked:
-                return updates | self._asked(page, {})
-        updates[self.parts.queue] = '<p class="hint">Labels and predictions agree.</p>'
-        return updates | {self.parts.ask: gr.HTML(value=self._empty(page, "There is nothing to review."))}
-
-    def _empty(self, page: Page, words: str) -> dict[str, Any]:
+    def _no_question(self, page: ReviewPage, message: str) -> dict[str, Any]:
         page.turn += 1
-        return {"turn": page.turn, "words": words}
+        return {"turn": page.turn, "words": message}
 
-    # --- what people do
+    # --- questions and answers
 
-    def heard(self, request: gr.Request, event: gr.EventData) -> Updates:
-        """A key or a button of the question; a row of the queue; or nothing, to see what others have done."""
-        page = self._page(request)
+    def on_event(self, request: gr.Request, event: gr.EventData) -> Updates:
+        """A key or a button of the question, a row of the queue, or a look for other reviewers' decisions."""
+        page = self.page(request)
         with page.lock:
             if not page.queue:
-                return {self.parts.ask: gr.skip()}
+                return {self.components.ask: gr.skip()}
             try:
-                said = answers.read(event._data)
-                if said.kind == "look":
-                    return self._refreshed(page)
-                return self._asked(page, self._act(page, said), moved=said.kind != "labels")
+                received = read_event(event._data)
+                if received.kind == "look":
+                    return self._refresh(page)
+                return self._show_question(page, self._apply(page, received), moved=received.kind != "labels")
             except (ValueError, OSError) as error:
-                return self._asked(page, {"kind": "error", "text": str(error)}, moved=False)
+                return self._show_question(page, {"kind": "error", "text": str(error)}, moved=False)
 
-    def _act(self, page: Page, said: Said) -> dict[str, str]:
-        """Do it; returns what the page says then. Raises: ValueError, OSError: then nothing was saved."""
-        if said.kind == "go":
-            page.place = min(max(said.place, 0), len(page.queue) - 1)
-        elif said.kind in ("next", "previous"):
-            page.place = (page.place + (1 if said.kind == "next" else -1)) % len(page.queue)
-        elif said.kind == "labels":
+    def _apply(self, page: ReviewPage, event: ReviewEvent) -> dict[str, str]:
+        """Carry an event out; returns the message for the page. Raises: ValueError, OSError: then nothing was saved."""
+        if event.kind == "go":
+            page.place = min(max(event.place, 0), len(page.queue) - 1)
+        elif event.kind in ("next", "previous"):
+            page.place = (page.place + (1 if event.kind == "next" else -1)) % len(page.queue)
+        elif event.kind == "labels":
             page.labels = "corrected" if page.labels == "original" else "original"
             return {"kind": "note", "text": f"the player shows the {page.labels} labels"}
-        elif not said.reviewer:
+        elif not event.reviewer:
             raise ValueError("Say who you are: every decision carries its reviewer's name.")
-        elif said.kind == "save":
-            return self._save(page, said)
-        elif said.kind == "resolve":
-            return self._resolve(said)
+        elif event.kind == "save":
+            return self._save(page, event)
+        elif event.kind == "resolve":
+            return self._resolve(page, event)
         else:
-            return self._switch(page, said)
+            return self._undo_or_redo(page, event)
         return {}
 
-    def _save(self, page: Page, said: Said) -> dict[str, str]:
-        if said.item != self.looking.name(page):
+    def _save(self, page: ReviewPage, event: ReviewEvent) -> dict[str, str]:
+        if event.item != page.question_name:
             raise ValueError("This question is not the one that is open any more: nothing was saved.")
-        with self.reviewing.ledger() as ledger:
-            chosen = self._chosen(page, said, ledger.added_track(page.key))
-        self.reviewing.append(chosen.decision(self.reviewing.hash, said.reviewer, said.note))
-        with self.reviewing.ledger() as ledger:
-            place = self.looking.open_from(page, ledger, page.place + 1)
+        with page.session.log() as log:
+            answer = self._answer(page, event, log.added_track(page.key))
+        page.session.append(answer.decision(page.session.hash, event.reviewer, event.note))
+        with page.session.log() as log:
+            place = page.next_undecided(log, page.place + 1)
         if place is None:
             return {"kind": "saved", "text": f"saved; all {len(page.queue)} are decided"}
         page.place = place
         return {"kind": "saved", "text": "saved"}
 
-    def _chosen(self, page: Page, said: Said, added: Decision | None) -> Answer:
-        """added: the decision by which the question's prediction is a label already."""
-        if said.extra is not None:
-            info = self.reviewing.project.info(page.item.video_id)
-            return answers.other(said.extra, page.item, info, page.answers.get("2"), added.id if added else None)
-        if said.key not in page.answers:
+    def _answer(self, page: ReviewPage, event: ReviewEvent, added: Decision | None) -> Answer:
+        """added: the decision that has made the question's prediction a label already."""
+        if event.extra is not None:
+            info, predicted = page.session.project.info(page.item.video_id), page.answers.get("2")
+            return custom_answer(event.extra, page.item, info, predicted, added.id if added else None)
+        if event.key not in page.answers:
             raise ValueError("Choose an answer first: its number is its key.")
-        chosen = page.answers[said.key]
-        if added is not None and added.reviewer == said.reviewer and isinstance(chosen.action, AddTrack):
+        answer = page.answers[event.key]
+        if added is not None and added.reviewer == event.reviewer and isinstance(answer.action, AddTrack):
             raise ValueError("You have added it already: undo that first, or correct what was added.")
-        return chosen
+        return answer
 
-    def _resolve(self, said: Said) -> dict[str, str]:
-        with self.reviewing.ledger() as ledger:
-            found = next((d for d in ledger.disagreements if said.item in {x.id for x in d.decisions}), None)
-        if found is None:
+    def _resolve(self, page: ReviewPage, event: ReviewEvent) -> dict[str, str]:
+        with page.session.log() as log:
+            groups = ({d.id: d for d in disagreement.decisions} for disagreement in log.disagreements)
+            decisions = next((group for group in groups if event.item in group), None)
+        if decisions is None:
             raise ValueError("There is no such disagreement any more.")
-        drop = tuple(d.id for d in found.decisions if d.id != said.item)
-        action = Resolve(said.item, drop)
-        self.reviewing.append(decide(self.reviewing.hash, found.video_id, None, action, said.reviewer))
+        video = decisions[event.item].video_id
+        action = Resolve(event.item, tuple(id for id in decisions if id != event.item))
+        page.session.append(decide(page.session.hash, video, None, action, event.reviewer))
         return {"kind": "saved", "text": "saved: the disagreement is resolved"}
 
-    def _switch(self, page: Page, said: Said) -> dict[str, str]:
-        undo = said.kind == "undo"
-        target = (self.reviewing.undo if undo else self.reviewing.redo)(said.reviewer)
+    def _undo_or_redo(self, page: ReviewPage, event: ReviewEvent) -> dict[str, str]:
+        session, undo = page.session, event.kind == "undo"
+        target = session.undo(event.reviewer) if undo else session.redo(event.reviewer)
         if target is None:
-            return {"kind": "note", "text": f"There is nothing of {said.reviewer} to {said.kind}."}
+            return {"kind": "note", "text": f"There is nothing of {event.reviewer} to {event.kind}."}
         if (key := decision_key(target)) in page.keys:
             page.place = page.keys.index(key)
-        words = panels.words_of(target, self.reviewing.project.dataset.categories)
+        words = views.describe(target, session.project.dataset.categories)
         return {"kind": "saved", "text": f"saved: {'undone' if undo else 'done again'} “{words}”"}
 
-    # --- what is shown
+    def _refresh(self, page: ReviewPage) -> Updates:
+        """Show other reviewers' decisions; no update without new ones."""
+        with page.lock:
+            if page.queue and page.session.store.count() != page.decisions:
+                return self._show_question(page, {}, moved=False)
+        return {self.components.ask: gr.skip()}
 
-    def _refreshed(self, page: Page) -> Updates:
-        """What others have decided; nothing where they have not."""
-        if page.queue and self.reviewing.store.count() != page.count:
-            return self._asked(page, {}, moved=False)
-        return {self.parts.ask: gr.skip()}
-
-    def _asked(self, page: Page, said: dict[str, str], moved: bool = True) -> Updates:
-        """The question, the player on it, the queue round it."""
-        parts, looking = self.parts, self.looking
-        with self.reviewing.ledger() as ledger:
-            updates = self._player(page, ledger, moved)
-            page.count, page.turn = len(ledger.log), page.turn + 1
-            question = looking.question(page, ledger) | {"said": said, "moved": moved}
-            done, names = looking.done(page, ledger), self.reviewing.project.dataset.categories
-            updates[parts.ask] = gr.HTML(value=question)
-            updates[parts.queue] = looking.listed(page, ledger, done)
-            updates[parts.progress] = panels.progress(ledger, done, len(page.queue)) + panels.disagreements(
-                ledger.disagreements, names
-            )
+    def _show_question(self, page: ReviewPage, message: dict[str, str], moved: bool = True) -> Updates:
+        """The current question, the player on its frame and the queue around it. moved: False: the player's frame and
+        selection stay."""
+        c, session = self.components, page.session
+        with session.log() as log:
+            updates = self._update_player(page, log, moved)
+            page.decisions, page.turn = len(log.log), page.turn + 1
+            decided, names = page.decided(log), session.project.dataset.categories
+            updates[c.ask] = gr.HTML(value=page.question_value(log) | {"said": message, "moved": moved})
+            updates[c.queue] = page.queue_html(log, decided)
+            updates[c.progress] = views.progress(log, decided, len(page.queue), names)
         return updates
 
-    def _player(self, page: Page, ledger: IndexedLog, moved: bool) -> Updates:
-        """On the item's frame, both sides selected; the same video is not opened again."""
-        fresh = self.looking.open(page, ledger)
-        assert page.show is not None
-        pair, shown = self.looking.pair(page, ledger), self.looking.shown(page)
-        command = {"pair": pair, "at": time.monotonic()} | ({"seek": page.item.frame} if moved else {})
-        if fresh:
-            value = payload(page.show) | {"at": page.item.frame, "pair": pair}
-            return {self.parts.player: gr.HTML(value=value, shown=shown, command=command)}
-        return {self.parts.player: gr.HTML(shown=shown, command=command)} if moved else {}
+    def _update_player(self, page: ReviewPage, log: IndexedLog, moved: bool) -> Updates:
+        """Show the question's frame with its tracks selected; a video that is shown already is not loaded again."""
+        changed = page.update_view(log)
+        assert page.view is not None
+        selection, shown = page.selection(log), page.shown_tracks()
+        command = {"pair": selection, "at": time.monotonic()} | ({"seek": page.item.frame} if moved else {})
+        if changed:
+            value = payload(page.view) | {"at": page.item.frame, "pair": selection}
+            return {self.components.player: gr.HTML(value=value, shown=shown, command=command)}
+        return {self.components.player: gr.HTML(shown=shown, command=command)} if moved else {}
+
+    # --- results
+
+    def _writer(self, name: str) -> Callable[[gr.Request], AsyncIterator[Updates]]:
+        """Writes one of FILES and downloads it under the token of the page's view."""
+
+        async def write(request: gr.Request) -> AsyncIterator[Updates]:
+            page, c = self.page(request), self.components
+            if page.view is None or self.registry.get(page.view.token) is None:
+                raise toast("Open a question first.")
+            view = page.view
+            folder = self.registry.folder(view.token) or Path(tempfile.mkdtemp(prefix="review-"))
+            self.registry.put(view, folder)
+            yield {c.message: hint(f"Writing {name} …")}
+            try:
+                left_out = await asyncio.to_thread(exports.write_file, name, page.session, folder)
+            except (OSError, ValueError) as error:
+                yield {c.message: views.problems([str(error)])}
+                raise toast(str(error)) from error
+            title = f"{name}: {len(left_out)} decisions or disagreements were not applied."
+            # The time makes a repeated address a new one.
+            address = f"/studio/shows/{view.token}/files/{name}?{time.monotonic()}"
+            yield {c.message: views.messages(title, left_out) if left_out else "", c.download: address}
+
+        return write
+
+    async def compare(self, request: gr.Request) -> AsyncIterator[Updates]:
+        """AP of each model with the original and the corrected labels."""
+        page, c = self.page(request), self.components
+        if page.session.missing_input or not page.session.models:
+            yield {c.comparison: views.problems(["AP needs a data set and at least one model's predictions."])}
+            return
+        with tempfile.TemporaryDirectory(prefix="review-") as folder:
+            work = partial(exports.compare_labels, page.session, Path(folder))
+            task = page.comparison = Task("AP before and after", work, unit="share")
+            task.progress("starting", 0, None)
+            running = asyncio.create_task(asyncio.to_thread(task.run))
+            buttons = {c.compare: gr.Button(visible=False), c.cancel: gr.Button(visible=True)}
+            while not running.done():
+                yield {c.comparison: task_progress(task.status()), **buttons}
+                await asyncio.wait([running], timeout=TICK)
+        status = task.status()
+        if status.result is not None:
+            html = views.comparison(*status.result)
+        else:
+            html = hint(views.CANCELLED) if status.state == "cancelled" else views.problems([status.message])
+        yield {c.comparison: html, c.compare: gr.Button(visible=True), c.cancel: gr.Button(visible=False)}
+
+    def cancel(self, request: gr.Request) -> None:
+        """Stop the comparison at the next video."""
+        task = self.page(request).comparison
+        if task is not None:
+            task.cancel()
+
+    # --- import
+
+    async def import_log(self, path: str | None, request: gr.Request) -> AsyncIterator[Updates]:
+        """Take over an uploaded log where all of it fits these labels; otherwise report what fits and what does not."""
+        page, c = self.page(request), self.components
+        if not path:
+            yield {c.message: gr.skip()}
+            return
+        page.importable = ()
+        yield {c.message: hint("Reading the decisions …"), c.apply_import: gr.Button(visible=False)}
+
+        def read() -> exports.ImportedLog:
+            if page.session.missing_input:
+                raise ValueError(page.session.missing_input)
+            log = exports.read_import(page.session, Path(path).read_bytes(), Path(path).name)
+            if log.conflicts:
+                ids = ", ".join(log.conflicts[:5])
+                raise ValueError(f"{log.name}: the log has other decisions under the ids {ids}.")
+            return log
+
+        try:
+            log = await asyncio.to_thread(read)
+            if not log.needs_confirmation:
+                yield {c.message: await asyncio.to_thread(_save_import, page.session, log.title, log.new)}
+                return
+        except (OSError, ValueError) as error:
+            yield {c.message: views.problems(str(error).splitlines())}
+            raise toast(str(error).splitlines()[0]) from error
+        page.importable, count = log.applicable, len(log.applicable)
+        label = f"Take only the {count} that fit" if log.not_applicable else f"Take these {count}"
+        names = page.session.project.dataset.categories
+        report = views.import_report(log.title, log.applicable, log.not_applicable, names)
+        yield {c.message: report, c.apply_import: gr.Button(label, visible=count > 0)}
+
+    async def apply_import(self, request: gr.Request) -> AsyncIterator[Updates]:
+        """Take over those decisions of the uploaded log that fit."""
+        page, c = self.page(request), self.components
+        decisions, page.importable = page.importable, ()
+        yield {c.apply_import: gr.Button(visible=False)}
+        try:
+            title = "Of the log what fits was taken."
+            yield {c.message: await asyncio.to_thread(_save_import, page.session, title, decisions)}
+        except (OSError, ValueError) as error:
+            yield {c.message: views.problems([str(error)])}
+            raise toast(str(error)) from error
 
 
-def _chip(picked: str) -> gr.Button:
-    """Removes what was picked."""
-    return gr.Button(f"{picked}  \N{MULTIPLICATION SIGN}", visible=bool(picked))
+def _save_import(session: ReviewSession, title: str, decisions: Sequence[Decision]) -> str:
+    return views.messages(f"{title} {session.store.extend(decisions)} were saved.")

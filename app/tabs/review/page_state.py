@@ -1,215 +1,202 @@
-"""What one page of the tab Review looks at: its queue, its place in it, and what its player shows."""
+"""The state of one page of the tab Review: its queue, its place in it, and the view in its player."""
 
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from app.player.component import Layer, PlayerView
 from app.player.proxy import dataset_frames
 from app.player.routes import ViewRegistry
-from app.tabs.review import responses as answers
-from app.tabs.review import views as panels
-from app.tabs.review.corrected import Now
-from app.tabs.review.log_state import IndexedLog, Key
-from app.tabs.review.session import Asked, Reviewing
+from app.tabs.review import views
+from app.tabs.review.responses import answers_by_key
+from app.tabs.review.session import CorrectedVideo, IndexedLog, Key, Question, ReviewSession
+from app.tasks import Task
 from tevit.results import VideoResult
+from tevit.review.decisions import Decision
 from tevit.review.queue import Answer, ReviewItem
 
 TRUTH, CORRECTED, PREDICTION = "Ground truth", "Corrected", "Prediction"
-KEPT_SHOWS = 4  # of a page, after it has gone on
-QUIET_SCORE = 0.3  # predictions below it are not shown, unless they are what is asked about
+OLD_VIEWS = 4  # of a page, that stay after it has moved on: its player may still be fetching from them
+MIN_SCORE = 0.3  # of predictions that are shown besides the question's own
 
 
 @dataclass
-class Page:
-    """What one page asks. source: what its queue is made of, None before there was one. picked: the filter of the tab
-    Errors that the queue is instead, in words. begun: counts queues. keys: of the questions. turn: counts what it was
-    shown, so that nothing older takes its place. count: decisions that it knows of. labels: which the player shows.
-    results: original labels and predictions of the video that is shown; wanted: what they are of. now: the corrected
-    labels, by the first `heard` decisions about the video. old: tokens of shows before."""
+class ReviewPage:
+    """State of one page.
 
+    session: of its data set, as it was when the page was opened. source: model of its queue, or ALL_LABELS; None before
+    the first queue. errors_filter: instead of it the filter of the tab Errors, in words. queues: number of queues
+    started. keys: of the queue's questions. turn: number of updates sent, so that the page ignores older ones.
+    decisions: number in the log at the last update. labels: which the player shows. view: in the player, of `video` and
+    model; results: its original labels and predictions; corrected: its labels by the first `corrected_by` decisions on
+    the video; drawn: whether the view shows these, and by how many decisions. old_tokens: of earlier views.
+    importable: decisions of an uploaded log that can be taken over. comparison: computes AP.
+    """
+
+    session: ReviewSession
+    registry: ViewRegistry
     source: str | None = None
-    picked: str = ""
-    begun: int = 0
-    queue: tuple[Asked, ...] = ()
+    errors_filter: str = ""
+    queues: int = 0
+    queue: tuple[Question, ...] = ()
     keys: tuple[Key, ...] = ()
     place: int = 0
     turn: int = 0
-    count: int = -1
+    decisions: int = -1
     labels: Literal["original", "corrected"] = "original"
-    show: PlayerView | None = None
+    view: PlayerView | None = None
+    video: tuple[int, str] | None = None
     results: tuple[VideoResult | None, VideoResult | None] = (None, None)
-    wanted: tuple[int, str] | None = None
-    now: Now | None = None
-    heard: int = -1
+    corrected: CorrectedVideo | None = None
+    corrected_by: int = -1
     drawn: tuple[bool, int] = (False, 0)
-    old: list[str] = field(default_factory=list)
+    old_tokens: list[str] = field(default_factory=list)
     answers: dict[str, Answer] = field(default_factory=dict)
+    importable: tuple[Decision, ...] = ()
+    comparison: Task | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
-    def asked(self) -> Asked:
-        """The question that is open."""
+    def question(self) -> Question:
+        """The current question."""
         return self.queue[self.place]
 
     @property
     def item(self) -> ReviewItem:
-        """What it is about."""
-        return self.asked.item
+        """The current question's item."""
+        return self.question.item
 
     @property
     def key(self) -> Key:
-        """The same, as decisions have it."""
+        """The current question's subject."""
         return self.keys[self.place]
 
     @property
-    def corrected(self) -> bool:
-        """Whether the player shows corrected labels."""
-        return self.labels == "corrected" and self.now is not None and self.now.changes > 0
-
-
-class Looking:
-    """Pages of one data set. reviewing: what they share."""
-
-    def __init__(self, reviewing: Reviewing, shows: ViewRegistry):
-        self.reviewing, self.shows = reviewing, shows
+    def question_name(self) -> str:
+        """Identifies the current question, in every queue and on every page."""
+        return f"{self.session.hash[:8]}:{':'.join(map(str, self.key))}"
 
     # --- the queue
 
-    def begin(self, page: Page, queue: Sequence[Asked], ledger: IndexedLog) -> None:
-        """Another queue, at its first question that nobody has answered."""
-        page.queue, page.keys = tuple(queue), tuple(map(self.reviewing.key, queue))
-        page.place = self.open_from(page, ledger, 0) or 0
+    def start_queue(self, queue: Sequence[Question], log: IndexedLog) -> None:
+        """Replace the queue; the current question is the first without a decision."""
+        self.queue, self.keys = tuple(queue), tuple(map(self.session.key, queue))
+        self.place = self.next_undecided(log, 0) or 0
 
-    def open_from(self, page: Page, ledger: IndexedLog, start: int) -> int | None:
-        """The next question that nobody has answered, round the queue's end; None where there is none."""
-        count = len(page.keys)
+    def next_undecided(self, log: IndexedLog, start: int) -> int | None:
+        """Place of the next question without a decision, from `start` on and around the end; None: all have one."""
+        count = len(self.keys)
         places = ((start + step) % count for step in range(count))
-        return next((place for place in places if ledger.status(page.keys[place]) is None), None)
+        return next((place for place in places if log.status(self.keys[place]) is None), None)
 
-    def done(self, page: Page, ledger: IndexedLog) -> int:
-        """How many questions are answered."""
-        return sum(ledger.status(key) is not None for key in page.keys)
+    def decided(self, log: IndexedLog) -> int:
+        """Number of questions with a decision."""
+        return sum(log.status(key) is not None for key in self.keys)
 
-    def name(self, page: Page) -> str:
-        """Of the question that is open: the same wherever it is asked."""
-        return f"{self.reviewing.hash[:8]}:{':'.join(map(str, page.key))}"
-
-    def listed(self, page: Page, ledger: IndexedLog, decided: int) -> str:
-        """The queue round the question that is open."""
-        total = len(page.queue)
-        first, last = max(0, page.place - panels.AROUND), min(total, page.place + panels.AROUND + 1)
+    def queue_html(self, log: IndexedLog, decided: int) -> str:
+        """The queue around the current question."""
+        total = len(self.queue)
         rows = []
-        for place in range(first, last):
-            item, done = page.queue[place].item, ledger.status(page.keys[place])
-            name = self.reviewing.project.info(item.video_id).name
-            rows.append((place, item, name, ", ".join(done.reviewers) if done else ""))
-        return panels.queue(rows, page.place, decided, total, (first, total - last))
+        for place in range(max(0, self.place - views.MAX_ROWS), min(total, self.place + views.MAX_ROWS + 1)):
+            item, status = self.queue[place].item, log.status(self.keys[place])
+            video = self.session.project.info(item.video_id).name
+            rows.append(views.QueueRow(place, item, video, ", ".join(status.reviewers) if status else ""))
+        return views.queue(rows, self.place, decided, total)
 
     # --- the player
 
-    def open(self, page: Page, ledger: IndexedLog) -> bool:
-        """Bring the show to the question that is open; returns whether the player must take it anew."""
-        video, project = page.item.video_id, self.reviewing.project
-        other = page.wanted != (video, page.asked.model)
-        if other:
-            truths = project.ground_truth(video)
-            model = page.asked.model
-            found = project.predictions(project.model_index(model), video) if model else None
-            page.results, page.wanted, page.heard = (truths, found), (video, model), -1
-        if page.heard != (heard := len(ledger.of_video(video))):
-            page.now, page.heard = self.reviewing.now(video, ledger), heard
-        drawn = page.corrected, page.heard if page.corrected else 0
-        if not other and drawn == page.drawn:
+    def update_view(self, log: IndexedLog) -> bool:
+        """Set the view to the current question's video; returns whether the player has to load it."""
+        video, model, project = self.item.video_id, self.question.model, self.session.project
+        other_video = self.video != (video, model)
+        if other_video:
+            predictions = project.predictions(project.model_index(model), video) if model else None
+            self.results, self.video, self.corrected_by = (project.ground_truth(video), predictions), (video, model), -1
+        decisions = len(log.of_video(video))
+        if self.corrected_by != decisions:
+            self.corrected, self.corrected_by = self.session.corrected(video, log), decisions
+        shows_corrected = self.labels == "corrected" and self.corrected is not None and self.corrected.changes > 0
+        drawn = shows_corrected, decisions if shows_corrected else 0
+        if not other_video and drawn == self.drawn:
             return False
-        page.drawn = drawn
-        self._put(page, other)
+        self.drawn = drawn
+        if self.view is not None and not other_video:  # another version of the same view: frame and selection stay
+            self.view = replace(self.view, layers=self._layers(), version=self.view.version + 1)
+        else:
+            if self.view is not None:
+                self.old_tokens.append(self.view.token)
+            while len(self.old_tokens) > OLD_VIEWS:
+                self.registry.drop(self.old_tokens.pop(0))
+            frames, length = dataset_frames(project, video), project.info(video).length
+            self.view = PlayerView(secrets.token_hex(16), frames, 0, length, self._layers())
+        self.registry.put(self.view, self.registry.folder(self.view.token))
         return True
 
-    def _put(self, page: Page, other: bool) -> None:
-        """The same video keeps its show, in a new version: frame and choices stay."""
-        if page.show is not None and not other:
-            page.show = replace(page.show, layers=_layers(page), version=page.show.version + 1)
-        else:
-            self._let_go(page)
-            project, video = self.reviewing.project, page.item.video_id
-            frames, length = dataset_frames(project, video), project.info(video).length
-            page.show = PlayerView(secrets.token_hex(16), frames, 0, length, _layers(page))
-        self.shows.put(page.show, self.shows.folder(page.show.token))
+    def _layers(self) -> tuple[Layer, ...]:
+        labels, predictions = self.results
+        layers = []
+        if self.drawn[0] and self.corrected is not None:
+            layers.append(Layer(CORRECTED, True, self.corrected.result))
+        elif labels is not None:
+            layers.append(Layer(TRUTH, True, labels))
+        if predictions is not None:
+            layers.append(Layer(PREDICTION, False, predictions))
+        return tuple(layers)
 
-    def _let_go(self, page: Page) -> None:
-        """Of all shows but the last: a quick reviewer's player may still be fetching from those before."""
-        if page.show is not None:
-            page.old.append(page.show.token)
-        while len(page.old) > KEPT_SHOWS:
-            self.shows.drop(page.old.pop(0))
-
-    def pair(self, page: Page, ledger: IndexedLog) -> list[list[int]]:
-        """What the question is about, as [layer, track] of the show."""
-        assert page.show is not None
-        found = []
-        for place, layer in enumerate(page.show.layers):
-            ids = self._labels(page, ledger) if layer.truth else (page.item.prediction,)
+    def selection(self, log: IndexedLog) -> list[list[int]]:
+        """The question's tracks as [layer, track id] in the view, labels first."""
+        assert self.view is not None
+        selected = []
+        added = log.added_track(self.key)
+        new_id = self.corrected.new_ids.get(added.id) if added is not None and self.corrected is not None else None
+        labels = (*self.item.annotation_ids, *([] if new_id is None else [new_id]))
+        for place, layer in enumerate(self.view.layers):
             known = {track.id for track in layer.result.tracks}
-            found += [[place, id] for id in ids if id in known]
-        return found
+            ids = labels if layer.truth else (self.item.prediction,)
+            selected += [[place, id] for id in ids if id in known]
+        return selected
 
-    def _labels(self, page: Page, ledger: IndexedLog) -> Sequence[int]:
-        """The labels that the question is about: also one that was made of the prediction."""
-        added = ledger.added_track(page.key)
-        made = page.now.made.get(added.id) if added is not None and page.now is not None else None
-        return page.item.annotation_ids if made is None else (*page.item.annotation_ids, made)
+    def shown_tracks(self) -> list[list[int] | None]:
+        """Ids of each layer's tracks that are shown, None: all; of predictions the question's and high scores."""
+        assert self.view is not None
 
-    def shown(self, page: Page) -> list[list[int] | None]:
-        """Of each layer the tracks that are shown, None for all: all labels, but only predictions that are meant."""
-        assert page.show is not None
-        return [None if layer.truth else _meant(layer, page.item.prediction) for layer in page.show.layers]
+        def visible(layer: Layer) -> list[int]:
+            tracks = layer.result.tracks
+            return [track.id for track in tracks if track.score >= MIN_SCORE or track.id == self.item.prediction]
+
+        return [None if layer.truth else visible(layer) for layer in self.view.layers]
 
     # --- the question
 
-    def question(self, page: Page, ledger: IndexedLog) -> dict[str, Any]:
-        """As `player/review.js` takes it."""
-        item, project = page.item, self.reviewing.project
+    def question_value(self, log: IndexedLog) -> dict[str, Any]:
+        """The current question as `player/review.js` expects it."""
+        item, project = self.item, self.session.project
         names, info = project.dataset.categories, project.info(item.video_id)
-        page.answers = answers.by_key(self.reviewing.choices(page.asked))
-        several = len({asked.model for asked in page.queue}) > 1
-        added = ledger.added_track(page.key)
+        self.answers = answers_by_key(self.session.answers(self.question))
+        several = len({question.model for question in self.queue}) > 1
+        added, selected = log.added_track(self.key), self.selection(log)
         return {
-            "turn": page.turn,
-            "item": self.name(page),
-            "place": page.place + 1,
-            "of": len(page.queue),
+            "turn": self.turn,
+            "item": self.question_name,
+            "place": self.place + 1,
+            "of": len(self.queue),
             "question": item.question,
-            "where": f"{info.name}, frame {item.frame}{f' · {page.asked.model}' if several else ''}",
-            "sides": panels.sides(item, *page.results),
-            "answers": panels.buttons(page.answers),
-            "decided": [panels.words_of(d, names) for d in ledger.of_key(page.key)],
-            "token": page.show.token if page.show else "",
+            "where": f"{info.name}, frame {item.frame}{f' · {self.question.model}' if several else ''}",
+            "sides": views.sides(item, *self.results),
+            "answers": [
+                {"key": key, "label": answer.label, "verdict": answer.verdict} for key, answer in self.answers.items()
+            ],
+            "decided": [views.describe(decision, names) for decision in log.of_key(self.key)],
+            "token": self.view.token if self.view else "",
             "size": list(info.size_hw),
             "isLabel": bool(item.annotation_ids or added),
             "takes": bool(item.annotation_ids and item.prediction),
             "classes": [[id, name.replace("_", " ")] for id, name in names.items()],
-            "labels": page.labels,
-            "changes": page.now.changes if page.now else 0,
-            **self._mask(page, ledger),
+            "labels": self.labels,
+            "changes": self.corrected.changes if self.corrected else 0,
+            # A mask that is corrected by hand starts from `own`, and may be replaced by that of `taken`.
+            "own": selected[0] if selected else None,
+            "taken": selected[-1] if item.prediction and selected else None,
         }
-
-    def _mask(self, page: Page, ledger: IndexedLog) -> Mapping[str, Any]:
-        """What a correction of a frame begins with, and what it may take instead: [layer, track] of the show."""
-        pair = self.pair(page, ledger)
-        return {"own": pair[0] if pair else None, "taken": pair[-1] if page.item.prediction and pair else None}
-
-
-def _layers(page: Page) -> tuple[Layer, ...]:
-    truths, found = page.results
-    if page.corrected and page.now is not None:
-        labels = [Layer(CORRECTED, True, page.now.result)]
-    else:
-        labels = [] if truths is None else [Layer(TRUTH, True, truths)]
-    return (*labels, *([] if found is None else [Layer(PREDICTION, False, found)]))
-
-
-def _meant(layer: Layer, prediction: int | None) -> list[int]:
-    return [track.id for track in layer.result.tracks if track.score >= QUIET_SCORE or track.id == prediction]

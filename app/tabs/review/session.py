@@ -1,66 +1,168 @@
-"""What all pages of the tab Review share: the log, what is done by it, and the queues of what to ask.
+"""The review of one data set, shared by all pages: its log by question, the queues, and corrected labels by video.
 
-The log may grow by other pages and by other processes.
+Other pages and other processes may append to the log. A data set without labels gets an empty file of labels first.
 """
 
+import hashlib
+import os
+import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
+from statistics import median
 from typing import cast
 
-from app.analysis.comparison import Comparison
-from app.projects.project import Project
-from app.storage.review_log import ReviewStore
-from app.tabs.review.bootstrap import with_labels
-from app.tabs.review.corrected import Now, Originals
-from app.tabs.review.log_state import IndexedLog, Key
-from tevit.io.ytvis import Dataset, Results
-from tevit.progress import Progress
-from tevit.review.decisions import Decision, PredictionRef, Redo, Undo, decide
-from tevit.review.labels import content_hash
-from tevit.review.queue import Answer, ItemBuilder, ReviewItem, all_labels, build_queue, likely_answers
+import msgspec
 
-WALK = ""  # in the place of a model's name: all tracks of all videos
+from app.analysis.filter import chips
+from app.analysis.service import EvaluationService
+from app.projects.project import File, Project
+from app.storage.review_log import ReviewStore
+from app.tabs.errors.routes import from_query, selected_models, sorted_selection
+from tevit.io import json as jsonfile
+from tevit.io.files import atomic
+from tevit.io.ytvis import Dataset, Results, VideoInfo, parse_dataset
+from tevit.progress import Progress
+from tevit.results import VideoResult
+from tevit.review.apply import correct
+from tevit.review.decisions import TRACK_CREATING, AddTrack, Decision, Keep, PredictionRef, Redo, Undo, Verdict, decide
+from tevit.review.labels import content_hash
+from tevit.review.log import Disagreement, LogState
+from tevit.review.queue import Answer, ItemBuilder, ReviewItem, all_labels, build_queue, likely_answers
+from tevit.video.reader import IMAGE_SUFFIXES, open_video
+
+ALL_LABELS = ""  # in place of a model's name: all tracks of all videos
+LABELS_FILE = "begun.json"  # in the project's folder: a data set without labels, for predictions alone
+EVALUATION_SECONDS = 120.0  # how long to wait for the evaluation of the tab Errors, after a restart of the studio
+_PAUSE_SECONDS = 600  # a longer time between two decisions is a break, not the time that an item took
+
+Key = tuple[int, tuple[int | str, ...], str, int]
+"""The subject of an item or a decision: video, tracks; where no track is named, the prediction's file and place."""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """A question. model: whose prediction it is about; WALK for none."""
+class SubjectStatus:
+    """The decisions on one subject. latest: the last one; reviewers: all who decided on it."""
+
+    latest: Decision
+    reviewers: tuple[str, ...]
+
+
+class IndexedLog(LogState):
+    """The log's state with its decisions by subject and by video, and times. Not thread-safe.
+
+    track_numbers: id of a decision that creates a track -> its number among these decisions, from 1.
+    """
+
+    def __init__(self, log: Iterable[Decision] = ()):
+        self.track_numbers: dict[str, int] = {}
+        self._by_key: dict[Key, list[Decision]] = {}
+        self._by_video: dict[int, list[Decision]] = {}
+        self._videos: dict[str, int] = {}
+        self._gaps: dict[str, list[float]] = {}
+        self._times: dict[str, float] = {}
+        super().__init__(log)
+
+    def add(self, new: Iterable[Decision]) -> None:
+        """Append decisions to the log, in order."""
+        for decision in new:
+            super().add((decision,))
+            if isinstance(decision.action, TRACK_CREATING):
+                self.track_numbers[decision.id] = len(self.track_numbers) + 1
+            video = decision.video_id
+            if isinstance(decision.action, Undo | Redo):  # belongs to the video of the decision that it switches
+                video = self._videos.get(decision.action.decision, video)
+            elif decision.verdict is not None:
+                self._by_key.setdefault(decision_key(decision), []).append(decision)
+                now = datetime.fromisoformat(decision.time).timestamp()
+                gap = now - self._times.get(decision.reviewer, now - _PAUSE_SECONDS)
+                if 0 < gap < _PAUSE_SECONDS:
+                    self._gaps.setdefault(decision.reviewer, []).append(gap)
+                self._times[decision.reviewer] = now
+            self._videos[decision.id] = decision.video_id
+            self._by_video.setdefault(video, []).append(decision)
+
+    def status(self, key: Key) -> SubjectStatus | None:
+        """What was decided on a subject and is not undone; None for nothing."""
+        decisions = self.of_key(key)
+        return SubjectStatus(decisions[-1], tuple(dict.fromkeys(d.reviewer for d in decisions))) if decisions else None
+
+    def of_key(self, key: Key) -> tuple[Decision, ...]:
+        """All decisions on a subject that are not undone."""
+        return tuple(d for d in self._by_key.get(key, ()) if d.id not in self.undone)
+
+    def of_video(self, video: int) -> tuple[Decision, ...]:
+        """All decisions on one video, in the log's order."""
+        return tuple(self._by_video.get(video, ()))
+
+    def added_track(self, key: Key) -> Decision | None:
+        """The decision that added the key's prediction as a label, unless it is undone."""
+        return next((d for d in reversed(self.of_key(key)) if isinstance(d.action, AddTrack)), None)
+
+    @property
+    def verdict_counts(self) -> Mapping[str, Counter[Verdict]]:
+        """As `LogState`, without reviewers who never gave a verdict."""
+        return {reviewer: counts for reviewer, counts in super().verdict_counts.items() if counts}
+
+    @property
+    def disagreements(self) -> tuple[Disagreement, ...]:
+        """As `LogState`, by video."""
+        return tuple(sorted(super().disagreements, key=lambda disagreement: disagreement.video_id))
+
+    def seconds(self, reviewer: str) -> float | None:
+        """Median seconds between this reviewer's decisions; None before there are two."""
+        gaps = self._gaps.get(reviewer)
+        return median(gaps) if gaps else None
+
+
+def decision_key(decision: Decision) -> Key:
+    """The subject of a decision, comparable with `ReviewSession.key`.
+
+    What is done to a track that was created from a prediction has that prediction as its subject.
+    """
+    created = decision.prediction is not None and all(isinstance(ref, str) for ref in decision.tracks)
+    if decision.prediction is None or not created:
+        return decision.video_id, decision.tracks, "", 0
+    return decision.video_id, (), decision.prediction.sha256, decision.prediction.place
+
+
+@dataclass(frozen=True)
+class Question:
+    """An entry of a queue. model: whose prediction it is about; ALL_LABELS for none."""
 
     item: ReviewItem
     model: str
 
 
-class Reviewing:
+class ReviewSession:
     """One project's review. May be used from any thread."""
 
     def __init__(self, project: Project):
-        self._given = project
+        self._opened = project
         self._lock = threading.RLock()
         self._store: ReviewStore | None = None
-        self._ledger = IndexedLog()
-        self._queues: dict[str, tuple[Asked, ...]] = {}
-        self._making: dict[str, threading.Lock] = {}
+        self._log = IndexedLog()
+        self._queues: dict[str, tuple[Question, ...]] = {}
+        self._queue_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
     @cached_property
     def project(self) -> Project:
-        """With labels: where there are predictions alone, with a data set that was begun for them.
-
-        Raises: OSError, ValueError.
-        """
+        """With labels: for predictions alone an empty data set is made. Raises: OSError, ValueError."""
         with self._lock:
-            return with_labels(self._given)
+            return with_labels(self._opened)
 
     @property
     def models(self) -> list[str]:
-        """Names."""
-        return [model.name for model in self._given.models]
+        """The models' names."""
+        return [model.name for model in self._opened.models]
 
     @property
-    def lacks(self) -> str:
+    def missing_input(self) -> str:
         """Why nothing can be reviewed; "" where something can. Raises: OSError, ValueError."""
         if self.project.truth is None:
             return "Review needs a data set or a model's predictions: start the studio with --dataset or --predictions."
@@ -68,15 +170,15 @@ class Reviewing:
 
     @property
     def store(self) -> ReviewStore:
-        """The log on disk, opened when it is first asked for. Raises: as `ReviewStore`."""
+        """The log on disk, opened on first use. Raises: as `ReviewStore`."""
         with self._lock:
             if self._store is None:
-                self._store = ReviewStore(self._given.folder)
+                self._store = ReviewStore(self._opened.folder)
             return self._store
 
     @cached_property
     def original(self) -> bytes:
-        """The labels as their file has them. Raises: OSError."""
+        """The content of the labels' file. Raises: OSError."""
         assert self.project.truth is not None
         return Path(self.project.truth.path).read_bytes()
 
@@ -86,109 +188,117 @@ class Reviewing:
         return content_hash(self.original)
 
     @cached_property
-    def _originals(self) -> Originals:
-        return Originals(self.original)
+    def _labels(self) -> "OriginalLabels":
+        return OriginalLabels(self.original)
 
-    def now(self, video: int, ledger: IndexedLog) -> Now:
-        """A video's labels as the log has them. Raises: OSError, ValueError."""
-        return self._originals.now(video, ledger)
+    def corrected(self, video: int, log: IndexedLog) -> "CorrectedVideo":
+        """A video's labels with the log applied. Raises: OSError, ValueError."""
+        return self._labels.corrected(video, log)
 
     @contextmanager
-    def ledger(self) -> Iterator[IndexedLog]:
-        """Brought up to date with the log on disk; nobody changes it inside. Raises: OSError."""
+    def log(self) -> Iterator[IndexedLog]:
+        """The log, up to date with the disk and locked. Raises: OSError."""
         with self._lock:
-            log = self.store.decisions()
-            self._ledger.add(log[len(self._ledger.log) :])
-            yield self._ledger
+            decisions = self.store.decisions()
+            self._log.add(decisions[len(self._log.log) :])
+            yield self._log
 
     def append(self, decision: Decision) -> None:
         """On the disk when it returns. Raises: OSError, ValueError: then nothing was saved."""
         self.store.append(decision)
 
     def undo(self, reviewer: str) -> Decision | None:
-        """Take back this reviewer's latest decision; returns it, None where there is none."""
-        with self.ledger() as ledger:
-            return self._switch(ledger.undoable(reviewer), Undo, reviewer)
+        """Undo this reviewer's latest decision and return it; None where there is none."""
+        with self.log() as log:
+            return self._switch(log.undoable(reviewer), Undo, reviewer)
 
     def redo(self, reviewer: str) -> Decision | None:
-        """Bring back what this reviewer took back last."""
-        with self.ledger() as ledger:
-            return self._switch(ledger.redoable(reviewer), Redo, reviewer)
+        """Restore this reviewer's latest undone decision and return it; None where there is none."""
+        with self.log() as log:
+            return self._switch(log.redoable(reviewer), Redo, reviewer)
 
     def _switch(self, target: Decision | None, action: Callable[[str], Undo | Redo], reviewer: str) -> Decision | None:
         if target is not None:
             self.append(decide(self.hash, target.video_id, None, action(target.id), reviewer))
         return target
 
-    # --- what to ask
+    # --- queues
 
-    def queue(self, model: str, progress: Progress | None = None) -> tuple[Asked, ...]:
-        """What a model disagrees about, the most likely label errors first; WALK: every label in the file's order.
+    def queue(self, model: str, progress: Progress | None = None) -> tuple[Question, ...]:
+        """Where labels and a model disagree, most likely label errors first; ALL_LABELS: every label, in file order.
 
-        Worked out once. Raises: OSError, ValueError where files cannot be read.
+        Computed once. Raises: OSError, ValueError where files cannot be read.
         """
         with self._lock:
-            making = self._making.setdefault(model, threading.Lock())
-        with making:
+            lock = self._queue_locks[model]
+        with lock:
             if model not in self._queues:
-                self._queues[model] = tuple(Asked(item, model) for item in self._make(model, progress))
+                self._queues[model] = tuple(Question(item, model) for item in self._items(model, progress))
             return self._queues[model]
 
-    def listed(self, findings: Comparison, rows: Sequence[int]) -> tuple[Asked, ...]:
-        """Errors of the tab Errors in their order, each object once. rows: of the findings' table."""
-
-        dataset = self.project.dataset
-        questions = {model.name: ItemBuilder(dataset, model.overlaps) for model in findings.models}
-        found: dict[Key, Asked] = {}
-        for index in rows:
-            r = findings.table.record(index)
-            if r.worst_frame is not None:  # where nothing is to be seen, nothing can be asked
-                item = questions[r.model].from_error(r)
-                asked = Asked(item, r.model)
-                found.setdefault(self.key(asked), asked)
-        return tuple(found.values())
-
-    def _make(self, model: str, progress: Progress | None) -> Sequence[ReviewItem]:
+    def _items(self, model: str, progress: Progress | None) -> Sequence[ReviewItem]:
         project = self.project
-        if model == WALK:
+        if model == ALL_LABELS:
             return all_labels(project.dataset)
         results = project.results[project.model_index(model)]
         if not project.has_truth:
-            return unlabelled(project.dataset, results)
+            return items_of_predictions(project.dataset, results)
         from tevit.evaluation.error_table import analyse_errors
         from tevit.evaluation.inputs import read_inputs
         from tevit.evaluation.overlaps import compute_overlaps
 
-        measured = compute_overlaps(read_inputs(project.dataset, results), progress=progress, all_pairs=True)
-        return build_queue(project.dataset, measured, analyse_errors(measured))
+        overlaps = compute_overlaps(read_inputs(project.dataset, results), progress=progress, all_pairs=True)
+        return build_queue(project.dataset, overlaps, analyse_errors(overlaps))
 
-    def key(self, asked: Asked) -> Key:
-        """What a question is about."""
-        item = asked.item
+    def queue_of_errors(self, evaluations: EvaluationService, query: str) -> tuple[tuple[Question, ...], str]:
+        """The list of the tab Errors in its order, each object once; and its filter in words.
+
+        query: the tab's settings, see app.tabs.errors.routes. Raises: ValueError.
+        """
+        settings = from_query(query)
+        task = evaluations.open(self.project)
+        try:
+            status = task.wait(EVALUATION_SECONDS)
+        finally:
+            task.leave()
+        if status.result is None:
+            raise ValueError(f"The list of errors is not there: {status.message}")
+        comparison = selected_models(evaluations, status.result, settings)
+        builders = {model.name: ItemBuilder(self.project.dataset, model.overlaps) for model in comparison.models}
+        questions: dict[Key, Question] = {}
+        for index in sorted_selection(comparison, settings).rows.tolist():
+            r = comparison.table.record(index)
+            if r.worst_frame is not None:  # otherwise no frame shows the error
+                item = builders[r.model].from_error(r)
+                question = Question(item, r.model)
+                questions.setdefault(self.key(question), question)
+        words = ", ".join(chip.words for chip in chips(comparison, settings.filter)) or "all"
+        return tuple(questions.values()), f"Errors: {words}"
+
+    def key(self, question: Question) -> Key:
+        """The subject of a question."""
+        item = question.item
         if item.annotation_ids or item.prediction is None:
             return item.video_id, tuple(item.annotation_ids), "", 0
-        return item.video_id, (), self._file(asked.model).sha256, item.prediction
+        return item.video_id, (), self._file(question.model).sha256, item.prediction
 
-    def _file(self, model: str):
+    def _file(self, model: str) -> File:
         return self.project.models[self.project.model_index(model)].file
 
-    def reference(self, asked: Asked) -> PredictionRef | None:
-        """How decisions name the question's prediction."""
-        if asked.item.prediction is None:
-            return None
-        file = self._file(asked.model)
-        return PredictionRef(Path(file.path).name, file.sha256, asked.item.prediction)
-
-    def choices(self, asked: Asked) -> tuple[Answer, ...]:
+    def answers(self, question: Question) -> tuple[Answer, ...]:
         """The likely answers. Raises: ValueError where masks cannot be read."""
-        # Without a prediction nothing is looked up in the results.
-        results = self.project.results[self.project.model_index(asked.model)] if asked.model else cast(Results, None)
-        return likely_answers(asked.item, self.project.dataset, results, self.reference(asked))
+        project, reference = self.project, None
+        if question.item.prediction is not None:
+            file = self._file(question.model)
+            reference = PredictionRef(Path(file.path).name, file.sha256, question.item.prediction)
+        # Without a prediction nothing is read from the results.
+        results = project.results[project.model_index(question.model)] if question.model else cast(Results, None)
+        return likely_answers(question.item, project.dataset, results, reference)
 
 
-def unlabelled(dataset: Dataset, results: Results) -> list[ReviewItem]:
-    """Without any label every prediction is asked about, the most confident first: how annotations are begun."""
-    found = []
+def items_of_predictions(dataset: Dataset, results: Results) -> list[ReviewItem]:
+    """Without labels: one item for each prediction, highest score first."""
+    items = []
     for video in dataset.videos:
         for place, track in zip(results.by_video.get(video, ()), results.masks(video), strict=True):
             prediction = results.predictions[place]
@@ -196,5 +306,134 @@ def unlabelled(dataset: Dataset, results: Results) -> list[ReviewItem]:
             question = f"Is there a {name}? The model sees it ({prediction.score:.2f})."
             if track.areas.any():
                 frame = int(track.areas.argmax())
-                found.append(ReviewItem(video, "missing", prediction.score, frame, (), place + 1, question))
-    return sorted(found, key=lambda item: -item.priority)
+                items.append(ReviewItem(video, "missing", prediction.score, frame, (), place + 1, question))
+    return sorted(items, key=lambda item: -item.priority)
+
+
+# --- corrected labels, video by video
+
+
+@dataclass(frozen=True)
+class CorrectedVideo:
+    """One video's labels with the log applied. changes: number of decisions that changed something. new_ids: id of a
+    decision that creates a track -> the track's id, the same as in the corrected labels of all videos."""
+
+    result: VideoResult
+    changes: int
+    new_ids: Mapping[str, int]
+
+
+class _RecordIds(msgspec.Struct):
+    id: int
+    video_id: int = 0
+
+
+class _LabelsFile(msgspec.Struct):
+    videos: list[msgspec.Raw]
+    categories: msgspec.Raw
+    annotations: list[msgspec.Raw] | None = None
+
+
+class OriginalLabels:
+    """The original labels by video. original: content of their file. Raises: ValueError where it is invalid."""
+
+    def __init__(self, original: bytes):
+        content = jsonfile.decode(original, _LabelsFile, "the labels")
+        self._categories = content.categories
+        self._videos = {msgspec.json.decode(raw, type=_RecordIds).id: raw for raw in content.videos}
+        self._annotations: dict[int, list[msgspec.Raw]] = defaultdict(list)
+        self._max_id = 0
+        for raw in content.annotations or ():
+            ids = msgspec.json.decode(raw, type=_RecordIds)
+            self._annotations[ids.video_id].append(raw)
+            self._max_id = max(self._max_id, ids.id)
+
+    def corrected(self, video: int, log: IndexedLog) -> CorrectedVideo:
+        """A video's labels with the log applied. Raises: ValueError where its masks cannot be read."""
+        content = {"videos": [self._videos[video]], "categories": self._categories}
+        content |= {"annotations": self._annotations.get(video, [])}
+        corrected = correct(msgspec.json.encode(content), log.of_video(video), only_fitting=True)
+        new_ids = {id: self._max_id + log.track_numbers[id] for id in corrected.new_ids}
+        # Of this video alone, new tracks have other ids than in the labels of all videos.
+        renumbered = {number: new_ids[id] for id, number in corrected.new_ids.items()}
+        result = parse_dataset(corrected.data, "the corrected labels").video(video)
+        tracks = tuple(replace(track, id=renumbered.get(track.id, track.id)) for track in result.tracks)
+        changes = sum(not isinstance(decision.action, Keep) for decision in corrected.applied)
+        return CorrectedVideo(replace(result, tracks=tracks), changes, new_ids)
+
+
+# --- predictions without labels
+
+
+def with_labels(project: Project) -> Project:
+    """The project; without a ground truth file, with LABELS_FILE that lists the videos of the predictions.
+
+    Raises: OSError; ValueError where frames and predictions do not belong together.
+    """
+    if project.truth is not None or not project.models:
+        return project
+    content, path = unlabelled_dataset(project.dataset, project.frames), project.folder / LABELS_FILE
+    if not path.is_file() or path.read_bytes() != content:
+        try:
+            with atomic(path) as part:
+                part.write_bytes(content)
+        except OSError:  # the folder cannot be written: then the file lasts as long as the studio runs
+            path = Path(tempfile.mkdtemp(prefix="review-"), path.name)
+            path.write_bytes(content)
+    stat = path.stat()
+    return replace(project, truth=File(str(path), hashlib.sha256(content).hexdigest(), stat.st_size, stat.st_mtime_ns))
+
+
+def unlabelled_dataset(dataset: Dataset, frames: str | os.PathLike | None) -> bytes:
+    """The data set's videos and classes as YouTube-VIS JSON without annotations; the same input gives the same bytes.
+
+    dataset: videos with ids and without file names. frames: folder of the videos' folders, or of one video's images;
+    None: no file names. A video's folder is the one named by its id; without such names the folders, by name, are in
+    the order of the ids.
+
+    Raises: OSError; ValueError where folders and videos do not belong together.
+    """
+    videos = list(dataset.videos.values())
+    names: Sequence[Sequence[str]] = [()] * len(videos)
+    if frames is not None:
+        root = Path(frames)
+        root = root / "JPEGImages" if (root / "JPEGImages").is_dir() else root
+        pairs = zip(videos, _video_folders(videos, root), strict=True)
+        names = [_image_names(info, folder, root) for info, folder in pairs]
+    content = {
+        "videos": [
+            {"id": v.id, "width": v.width, "height": v.height, "length": v.length, "file_names": files}
+            for v, files in zip(videos, names, strict=True)
+        ],
+        "categories": [{"id": id, "name": name} for id, name in dataset.categories.items()],
+    }
+    return msgspec.json.format(msgspec.json.encode(content), indent=1) + b"\n"
+
+
+def _video_folders(videos: Sequence[VideoInfo], root: Path) -> list[Path]:
+    def has_images(folder: Path) -> bool:
+        return any(path.suffix.lower() in IMAGE_SUFFIXES for path in folder.iterdir())
+
+    if len(videos) == 1 and has_images(root):
+        return [root]
+    folders = sorted(path for path in root.iterdir() if path.is_dir() and has_images(path))
+    numbered = {int(path.name): path for path in folders if path.name.isdecimal()}
+    if all(video.id in numbered for video in videos):
+        return [numbered[video.id] for video in videos]
+    if [video.id for video in videos] != list(range(1, len(folders) + 1)):
+        raise ValueError(
+            f"{root}: expected a folder of images for each of the {len(videos)} predicted videos, named by its id or "
+            f"in the order of the ids from 1 on, got {len(folders)} folders"
+        )
+    return folders
+
+
+def _image_names(info: VideoInfo, folder: Path, root: Path) -> list[str]:
+    """Relative to the root. Raises: ValueError where the images are not this video's."""
+    video = open_video(folder)
+    if (video.length, video.size_hw) != (info.length, info.size_hw):
+        raise ValueError(
+            f"{folder}: expected the {info.length} frames of {info.size_hw} pixels (height, width) of video {info.id}, "
+            f"got {video.length} of {video.size_hw}"
+        )
+    return [(folder / name).relative_to(root).as_posix() for name in video.file_names]

@@ -1,4 +1,4 @@
-"""From no labels at all to a model of one's own: predictions and frames, accepted tracks, a data set, training."""
+"""From predictions and frames without labels to a trained model: accepted tracks, a data set, training."""
 
 import json
 import shutil
@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from app.projects.opening import BUNDLED, open_project
-from app.tabs.review import exports as files
-from app.tabs.review.bootstrap import unlabelled_dataset
-from app.tabs.review.session import Reviewing
+from app.tabs.review import exports
+from app.tabs.review.session import ReviewSession, unlabelled_dataset
 from tevit.inference.predictor import load
 from tevit.io.validate import validate
 from tevit.io.ytvis import open_dataset
@@ -32,24 +31,24 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_accepted_predictions_are_a_data_set_that_trains_a_model(start, tmp_path):
     project = open_project(None, start / "frames", [start / "results.json"], tmp_path / "project")
-    reviewing = Reviewing(project)
-    asked = [one for one in reviewing.queue("results") if one.item.priority > 0.4]
-    assert {one.item.video_id for one in asked} == {1, 2} and len(asked) >= 4
-    for one in asked:
-        add = next(choice for choice in reviewing.choices(one) if choice.verdict == "label is wrong")
-        reviewing.append(add.decision(reviewing.hash, "anna"))
+    session = ReviewSession(project)
+    questions = [question for question in session.queue("results") if question.item.priority > 0.4]
+    assert {question.item.video_id for question in questions} == {1, 2} and len(questions) >= 4
+    for question in questions:
+        add = next(answer for answer in session.answers(question) if answer.verdict == "label is wrong")
+        session.append(add.decision(session.hash, "anna"))
     data = tmp_path / "mine"
     shutil.copytree(start / "frames", data / "JPEGImages")
-    assert files.write("corrected.json", reviewing, data) == []
+    assert exports.write_file("corrected.json", session, data) == []
     assert not validate(data / "corrected.json").faults
-    made = open_dataset(data / "corrected.json")
-    assert len(made.annotations) == len(asked) and made.videos[1].file_names[0] == "shapes-2001-0000/00000.jpg"
+    labels = open_dataset(data / "corrected.json")
+    assert len(labels.annotations) == len(questions) and labels.videos[1].file_names[0] == "shapes-2001-0000/00000.jpg"
     init, out = BUNDLED.parent / "tevit_demo.safetensors", tmp_path / "run"
     command = ["custom", "--data", str(data), "--split", "corrected", "--init", str(init), "--out", str(out)]
     assert train([*command, *RUN]) == 0
     result = load(out / "checkpoints/2/model.safetensors")(start / "frames" / "shapes-2001-0000", size=(64, 96))
-    assert dict(result.categories) == dict(made.categories)
-    assert result.tracks and all(len(track.rles) == made.videos[1].length for track in result.tracks)
+    assert dict(result.categories) == dict(labels.categories)
+    assert result.tracks and all(len(track.rles) == labels.videos[1].length for track in result.tracks)
 
 
 def test_frames_that_are_not_those_of_the_predictions(start, tmp_path):

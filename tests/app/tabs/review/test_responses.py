@@ -1,13 +1,25 @@
-"""Answers that need more than a key: of a label, of a prediction that is none yet, and of one that has become one."""
+"""Answers by key; answers without one, for a label, a prediction and an added prediction; checked events."""
 
 from typing import Any
 
 import pytest
 
-from app.tabs.review import responses as answers
-from tevit.review.decisions import AddTrack, ChangeClass, Mask, PredictionRef, ReplaceMask
+from app.tabs.review.responses import answers_by_key, custom_answer, read_event
+from tevit.review.decisions import (
+    AddTrack,
+    ChangeClass,
+    DeleteFrames,
+    DeleteTrack,
+    Keep,
+    MarkCrowd,
+    Mask,
+    PredictionRef,
+    ReplaceMask,
+    SplitTrack,
+)
 from tevit.review.queue import Answer, ReviewItem
 
+LABEL = ReviewItem(1, "class", 0.5, 3, (7,), None, "Is label 7 a disc?")
 ITEM = ReviewItem(1, "missing", 0.5, 1, (), 4, "Is a label missing?")
 FULL, EMPTY = Mask((2, 3), "06"), Mask((2, 3), "6")
 TAKEN = Answer("Add", ITEM, "label is wrong", AddTrack(2, (FULL, FULL, None)), PredictionRef("a.json", "b" * 64, 4))
@@ -17,8 +29,12 @@ class _Info:
     size_hw, length = (2, 3), 3
 
 
-def answer(extra: dict[str, Any], made: str | None = None) -> Answer:
-    return answers.other(extra, ITEM, _Info(), TAKEN, made)  # type: ignore[arg-type]
+class _LongInfo:
+    size_hw, length = (2, 3), 5
+
+
+def answer(extra: dict[str, Any], added: str | None = None) -> Answer:
+    return custom_answer(extra, ITEM, _Info(), TAKEN, added)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -47,3 +63,40 @@ def test_what_only_a_label_can_be_done_to_says_so():
             answer(extra)
     with pytest.raises(ValueError, match="a mask in one frame at least"):
         answer({"do": "take frames", "first": 2, "last": 2})
+
+
+def test_keys_of_answers_are_always_the_same():
+    actions = [DeleteTrack(8), DeleteTrack(7), ChangeClass(7, 2)]
+    corrections = [Answer(str(action), LABEL, "label is wrong", action, None) for action in actions]
+    kept = [Answer(verdict, LABEL, verdict, Keep(), None) for verdict in ("label is right", "both wrong", "unclear")]
+    assert list(answers_by_key([*corrections, *kept])) == ["1", "3", "4", "5", "7", "0"]
+
+
+@pytest.mark.parametrize(
+    ("extra", "action"),
+    [
+        ({"do": "class", "category": 3}, ChangeClass(7, 3)),
+        ({"do": "crowd"}, MarkCrowd(7)),
+        ({"do": "split", "frame": 2}, SplitTrack(7, 2)),
+        ({"do": "delete frames", "first": 1, "last": 4}, DeleteFrames(7, 1, 4)),
+    ],
+)
+def test_other_answers(extra: dict[str, Any], action: object):
+    assert custom_answer(extra, LABEL, _LongInfo(), None).action == action  # type: ignore[arg-type]
+
+
+def test_a_mask_from_a_browser_is_checked():
+    right = {"do": "mask", "frame": 1, "size": [2, 3], "counts": "06"}
+    assert isinstance(custom_answer(right, LABEL, _LongInfo(), None).action, ReplaceMask)  # type: ignore[arg-type]
+    for wrong in ({"size": [3, 2]}, {"counts": "zz"}, {"counts": "05"}, {"counts": ""}, {"counts": 7}, {"frame": 5}):
+        with pytest.raises(ValueError):
+            custom_answer(right | wrong, LABEL, _LongInfo(), None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "data", [None, [], {}, {"kind": "drop"}, {"kind": "save", "note": 3}, {"kind": "save", "reviewer": "x" * 61}]
+)
+def test_what_is_no_answer_is_refused(data: object):
+    with pytest.raises(ValueError, match="expected"):
+        read_event(data)
+    assert read_event({"kind": "next"}).place == -1

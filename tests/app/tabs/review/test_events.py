@@ -1,0 +1,67 @@
+"""Handlers of the tab Review without a browser: AP before and after can be cancelled; a mapped model; the benchmark."""
+
+import asyncio
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from app.analysis.service import EvaluationService
+from app.player.routes import ViewRegistry
+from app.projects.opening import BUNDLED, open_project, with_categories
+from app.projects.project import Project
+from app.rendering import hint
+from app.tabs.review import benchmark, views
+from app.tabs.review.events import ReviewTab
+from app.tabs.review.layout import build_layout
+
+REQUEST: Any = SimpleNamespace(session_hash="page")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    results = BUNDLED / "predictions" / "tevit_demo.json"
+    return open_project(BUNDLED / "valid_with_errors.json", BUNDLED, [results], tmp_path / "project")
+
+
+def open_tab(project: Project, folder: Path) -> ReviewTab:
+    with gr.Blocks():
+        service = EvaluationService(folder / "cache", in_process=True)
+        return ReviewTab(build_layout(), lambda request: project, ViewRegistry(), service)
+
+
+def compare(tab: ReviewTab, cancel: bool) -> list[Any]:
+    async def run() -> list[Any]:
+        received = []
+        async for updates in tab.compare(REQUEST):
+            received.append(updates)
+            if cancel:
+                tab.cancel(REQUEST)
+        return received
+
+    return asyncio.run(run())
+
+
+def test_ap_before_and_after_can_be_cancelled(project: Project, tmp_path: Path):
+    tab = open_tab(project, tmp_path)
+    c = tab.components
+    received = compare(tab, cancel=True)
+    assert "%" in received[0][c.comparison] and received[0][c.cancel].visible and not received[0][c.compare].visible
+    assert received[-1][c.comparison] == hint(views.CANCELLED)
+    assert received[-1][c.compare].visible and not received[-1][c.cancel].visible
+    again = compare(tab, cancel=False)[-1]
+    assert "<table" in again[c.comparison] and "tevit_demo" in again[c.comparison]
+
+
+def test_predictions_with_mapped_categories_are_reviewed(project: Project, tmp_path: Path):
+    mapped = with_categories(project, "tevit_demo", {id: id for id in project.dataset.categories})
+    assert open_tab(mapped, tmp_path).page(REQUEST).session.queue("tevit_demo")
+
+
+def test_the_benchmark_measures(capsys: pytest.CaptureFixture):
+    benchmark.main(["--videos", "4", "--decisions", "30"])
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["decisions"] == 30 and 0 < measured["decision_seconds"] <= measured["slowest_decision_seconds"]

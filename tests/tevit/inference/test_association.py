@@ -9,11 +9,11 @@ from tevit.inference.association import MAX_ACTIVE, SIDE, AssociationOptions, Fr
 from tevit.inference.postprocess import Detections
 
 CATEGORIES = (5, 9)
-NOTHING, SOLID = -9.0, 9.0
+EMPTY, SOLID = -9.0, 9.0
 
 
-def said(boxes, *, labels=None, features=None, logits=None, scores=None) -> Detections:
-    """A window of T frames and N tracks. boxes: (T, N, 4). logits: of the whole mask, (T, N) or one for all."""
+def detections(boxes, *, labels=None, features=None, logits=None, scores=None) -> Detections:
+    """N tracks in a window of T frames. boxes: (T, N, 4). logits: of the whole mask, (T, N) or one for all."""
     boxes = torch.tensor(boxes, dtype=torch.float32)
     length, count = boxes.shape[:2]
     masks = torch.as_tensor(SOLID if logits is None else logits, dtype=torch.float32).expand(length, count)
@@ -33,7 +33,7 @@ def box(x, y=0, size=10):
     return [x, y, x + size, y + size]
 
 
-def looks(boxes, maps=1.0) -> FrameMasks:
+def frame_masks(boxes, maps=1.0) -> FrameMasks:
     boxes = np.array(boxes, np.float32)
     full = np.full((*boxes.shape[:2], SIDE, SIDE), maps, np.float32)
     return FrameMasks(boxes, full, np.ones(boxes.shape[:2], bool))
@@ -41,12 +41,12 @@ def looks(boxes, maps=1.0) -> FrameMasks:
 
 @pytest.mark.parametrize("shift", [0, 3, 5, 10, 30])
 def test_soft_iou_of_solid_boxes_is_their_iou(shift):
-    found = soft_iou(looks([[box(100, 50, 40)]]), looks([[box(100 + shift, 50, 40)]]))
-    assert found[0, 0] == pytest.approx((40 - shift) / (40 + shift), abs=0.03)
+    ious = soft_iou(frame_masks([[box(100, 50, 40)]]), frame_masks([[box(100 + shift, 50, 40)]]))
+    assert ious[0, 0] == pytest.approx((40 - shift) / (40 + shift), abs=0.03)
 
 
-def test_soft_iou_adds_frames_up_and_takes_only_those_both_know():
-    one, other = looks([[box(0, 0, 40), box(0, 0, 40)]]), looks([[box(0, 0, 40), box(40, 0, 40)]])
+def test_soft_iou_sums_over_the_frames_known_to_both():
+    one, other = frame_masks([[box(0, 0, 40), box(0, 0, 40)]]), frame_masks([[box(0, 0, 40), box(40, 0, 40)]])
     assert soft_iou(one, other)[0, 0] == pytest.approx(1 / 3, abs=0.03)  # 1600 of 1600 + 2 * 1600 pixels
     other.known[0, 1] = False
     assert soft_iou(one, other)[0, 0] == pytest.approx(1)
@@ -55,88 +55,89 @@ def test_soft_iou_adds_frames_up_and_takes_only_those_both_know():
 
 
 def test_soft_iou_of_half_probabilities():
-    assert soft_iou(looks([[box(0)]], 0.5), looks([[box(0)]], 1.0))[0, 0] == pytest.approx(0.5, abs=1e-6)
+    assert soft_iou(frame_masks([[box(0)]], 0.5), frame_masks([[box(0)]], 1.0))[0, 0] == pytest.approx(0.5, abs=1e-6)
 
 
-def test_tracks_go_on_where_masks_agree_whatever_their_order():
-    linker = TrackAssociator(AssociationOptions(overlap=2, keyframes=0), 10)
-    first = linker.add([0, 1, 2], said([[box(0), box(100)]] * 3), CATEGORIES)
-    second = linker.add([1, 2, 3], said([[box(101), box(1), box(200)]] * 3), CATEGORIES)
-    assert first == [1, 2] and second == [2, 1, 3] and linker.length == 4
+def test_tracks_are_extended_where_masks_overlap_in_any_order():
+    associator = TrackAssociator(AssociationOptions(overlap=2, keyframes=0), 10)
+    first = associator.add([0, 1, 2], detections([[box(0), box(100)]] * 3), CATEGORIES)
+    second = associator.add([1, 2, 3], detections([[box(101), box(1), box(200)]] * 3), CATEGORIES)
+    assert first == [1, 2] and second == [2, 1, 3] and associator.length == 4
 
 
-def test_equal_masks_are_told_apart_by_class():
-    linker = TrackAssociator(AssociationOptions(overlap=1, keyframes=0), 10)
-    one = linker.add([0, 1], said([[box(0), box(0)]] * 2, labels=[0, 1]), CATEGORIES)
-    other = linker.add([1, 2], said([[box(0), box(0)]] * 2, labels=[1, 0]), CATEGORIES)
+def test_equal_masks_are_matched_by_class():
+    associator = TrackAssociator(AssociationOptions(overlap=1, keyframes=0), 10)
+    one = associator.add([0, 1], detections([[box(0), box(0)]] * 2, labels=[0, 1]), CATEGORIES)
+    other = associator.add([1, 2], detections([[box(0), box(0)]] * 2, labels=[1, 0]), CATEGORIES)
     assert other == one[::-1]
-    assert [identity.category_id for identity in linker.best] == [5, 9]
+    assert [track.category_id for track in associator.best] == [5, 9]
 
 
-def test_who_was_away_is_known_again_by_class_and_features():
-    linker = TrackAssociator(AssociationOptions(overlap=1, keyframes=0), 10)
-    linker.add([0, 1], said([[box(0), box(50)]] * 2, features=[[1.0, 0.0], [0.0, 1.0]]), CATEGORIES)
+def test_an_absent_object_is_reidentified_by_class_and_features():
+    associator = TrackAssociator(AssociationOptions(overlap=1, keyframes=0), 10)
+    associator.add([0, 1], detections([[box(0), box(50)]] * 2, features=[[1.0, 0.0], [0.0, 1.0]]), CATEGORIES)
     # The first leaves; the second stays.
-    linker.add(
-        [1, 2], said([[box(0), box(50)]] * 2, features=[[1.0, 0.0], [0.0, 1.0]], logits=[[9, 9], [-9, 9]]), (5, 9)
+    associator.add(
+        [1, 2], detections([[box(0), box(50)]] * 2, features=[[1.0, 0.0], [0.0, 1.0]], logits=[[9, 9], [-9, 9]]), (5, 9)
     )
-    gone = said([[box(50), box(90)]] * 2, features=[[0.0, 1.0], [0.97, 0.1]])
-    assert linker.add([2, 3], gone, CATEGORIES) == [2, 1]
+    last = detections([[box(50), box(90)]] * 2, features=[[0.0, 1.0], [0.97, 0.1]])
+    assert associator.add([2, 3], last, CATEGORIES) == [2, 1]
 
 
 @pytest.mark.parametrize(("label", "feature"), [(1, [0.97, 0.1]), (0, [0.6, 0.8])])
-def test_another_class_or_other_features_are_somebody_new(label, feature):
-    linker = TrackAssociator(AssociationOptions(overlap=1, keyframes=0), 10)
-    linker.add([0, 1], said([[box(0)]] * 2, logits=[[9], [-9]]), CATEGORIES)
-    assert linker.add([1, 2], said([[box(90)]] * 2, labels=[label], features=[feature]), CATEGORIES) == [2]
+def test_another_class_or_other_features_start_a_new_track(label, feature):
+    associator = TrackAssociator(AssociationOptions(overlap=1, keyframes=0), 10)
+    associator.add([0, 1], detections([[box(0)]] * 2, logits=[[9], [-9]]), CATEGORIES)
+    assert associator.add([1, 2], detections([[box(90)]] * 2, labels=[label], features=[feature]), CATEGORIES) == [2]
 
 
-def test_keyframes_show_every_object_at_its_best():
-    linker = TrackAssociator(AssociationOptions(overlap=1, keyframes=2), 10)
+def test_keyframes_have_the_highest_score_of_every_object():
+    associator = TrackAssociator(AssociationOptions(overlap=1, keyframes=2), 10)
     scores = [[0.2, 0.9], [0.9, 0.2], [0.5, 0.5], [0.1, 0.1]]
-    linker.add(range(4), said([[box(0), box(50)]] * 4, scores=scores), CATEGORIES)
-    assert linker.keyframes == [0, 1]
+    associator.add(range(4), detections([[box(0), box(50)]] * 4, scores=scores), CATEGORIES)
+    assert associator.keyframes == [0, 1]
 
 
-def test_a_frame_without_its_mask_is_no_keyframe_however_sure_the_class_is():
-    linker = TrackAssociator(AssociationOptions(overlap=1, keyframes=1), 10)
-    scores, logits = [[0.9], [0.3], [0.1]], [[NOTHING], [SOLID], [SOLID]]
-    linker.add(range(3), said([[box(0)]] * 3, scores=scores, logits=logits), CATEGORIES)
-    assert linker.keyframes == [1]
+def test_a_frame_with_an_empty_mask_is_no_keyframe_whatever_its_score():
+    associator = TrackAssociator(AssociationOptions(overlap=1, keyframes=1), 10)
+    scores, logits = [[0.9], [0.3], [0.1]], [[EMPTY], [SOLID], [SOLID]]
+    associator.add(range(3), detections([[box(0)]] * 3, scores=scores, logits=logits), CATEGORIES)
+    assert associator.keyframes == [1]
 
 
-def test_the_best_have_the_highest_sum_in_the_order_of_their_mean():
-    linker = TrackAssociator(AssociationOptions(overlap=0, keyframes=0), 2)
-    linker.add(range(4), said([[box(0), box(50), box(90)]] * 4, scores=[[0.5, 0.6, 0.1]] * 4), CATEGORIES)
-    assert [(item.id, round(item.score, 3)) for item in linker.best] == [(2, 0.6), (1, 0.5)]
+def test_the_best_tracks_have_the_highest_sums_ordered_by_mean():
+    associator = TrackAssociator(AssociationOptions(overlap=0, keyframes=0), 2)
+    associator.add(range(4), detections([[box(0), box(50), box(90)]] * 4, scores=[[0.5, 0.6, 0.1]] * 4), CATEGORIES)
+    assert [(item.id, round(item.score, 3)) for item in associator.best] == [(2, 0.6), (1, 0.5)]
 
 
-def test_behind_a_cut_all_are_new_and_those_of_before_are_kept():
-    linker, objects = TrackAssociator(AssociationOptions(overlap=1, keyframes=1), 10), said([[box(0), box(50)]] * 3)
-    assert linker.add([0, 1, 2], objects, CATEGORIES) == [1, 2] and len(linker.keyframes) == 1
-    linker.cut()
-    assert linker.keyframes == []
-    assert linker.add([3, 4, 5], objects, CATEGORIES) == [3, 4]
-    assert {identity.id for identity in linker.best} == {1, 2, 3, 4} == linker.ids
+def test_after_a_cut_all_tracks_are_new_and_earlier_ones_are_kept():
+    associator = TrackAssociator(AssociationOptions(overlap=1, keyframes=1), 10)
+    objects = detections([[box(0), box(50)]] * 3)
+    assert associator.add([0, 1, 2], objects, CATEGORIES) == [1, 2] and len(associator.keyframes) == 1
+    associator.cut()
+    assert associator.keyframes == []
+    assert associator.add([3, 4, 5], objects, CATEGORIES) == [3, 4]
+    assert {track.id for track in associator.best} == {1, 2, 3, 4} == associator.ids
 
 
-def test_a_long_video_has_more_tracks_than_a_short_one_up_to_a_hundred():
-    linker, counts = TrackAssociator(AssociationOptions(overlap=4, min_iou=2.0, reid_threshold=2.0), 2), []
+def test_the_number_of_tracks_grows_with_the_video_up_to_a_hundred():
+    associator, counts = TrackAssociator(AssociationOptions(overlap=4, min_iou=2.0, reid_threshold=2.0), 2), []
     for first in range(0, 60 * 48, 24):
         frames = range(max(first - 4, 0), first + 24)
-        linker.add(frames, said([[box(at) for at in range(0, 300, 60)]] * len(frames)), CATEGORIES)
-        counts.append(len(linker.best))
+        associator.add(frames, detections([[box(at) for at in range(0, 300, 60)]] * len(frames)), CATEGORIES)
+        counts.append(len(associator.best))
     assert counts[:5] == [2, 2, 4, 4, 6] and counts[-1] == 100
 
 
-def test_what_was_dumped_goes_on_the_same():
+def test_a_dumped_state_resumes_identically():
     windows = [([0, 1, 2], [[box(0), box(60)]] * 3), ([1, 2, 3], [[box(61), box(2)]] * 3), ([2, 3, 4], [[box(3)]] * 3)]
     whole, stopped = TrackAssociator(AssociationOptions(2, 1), 5), TrackAssociator(AssociationOptions(2, 1), 5)
     for frames, boxes in windows:
-        ids = whole.add(frames, said(boxes), CATEGORIES)
+        ids = whole.add(frames, detections(boxes), CATEGORIES)
         resumed = TrackAssociator(AssociationOptions(2, 1), 5)
         resumed.load(stopped.dump())
-        assert resumed.add(frames, said(boxes), CATEGORIES) == ids
+        assert resumed.add(frames, detections(boxes), CATEGORIES) == ids
         assert resumed.dump() == whole.dump()
         stopped = resumed
 
@@ -158,17 +159,17 @@ def test_a_state_saved_by_an_earlier_version_is_read():
     associator.load(msgspec.msgpack.encode(saved))
     assert msgspec.msgpack.decode(associator.dump()) == saved
     assert [(item.id, item.category_id) for item in associator.best] == [(2, 5), (1, 9)]
-    assert associator.add([1, 2], said([[box(90), box(0)]] * 2), CATEGORIES) == [3, 2]
+    assert associator.add([1, 2], detections([[box(90), box(0)]] * 2), CATEGORIES) == [3, 2]
 
 
 def test_memory_is_bounded_over_many_windows():
-    """Every window brings ten objects that nobody sees again."""
-    linker = TrackAssociator(AssociationOptions(overlap=1, keyframes=2), 10)
+    """Every window has ten objects that are in no other one."""
+    associator = TrackAssociator(AssociationOptions(overlap=1, keyframes=2), 10)
     sizes = []
     for number in range(40):
         boxes = [[box(1000 * number + 20 * place) for place in range(10)]] * 4
         features = [[np.cos(at), np.sin(at)] for at in 0.3 * np.arange(10) + number]
-        linker.add(range(3 * number, 3 * number + 4), said(boxes, features=features), CATEGORIES)
-        sizes.append(len(linker.dump()))
-    assert len(linker.ids) <= MAX_ACTIVE + 10
+        associator.add(range(3 * number, 3 * number + 4), detections(boxes, features=features), CATEGORIES)
+        sizes.append(len(associator.dump()))
+    assert len(associator.ids) <= MAX_ACTIVE + 10
     assert max(sizes[20:]) <= 1.05 * max(sizes[:20])

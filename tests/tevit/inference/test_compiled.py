@@ -1,4 +1,4 @@
-"""A compiled model: the same answers; where it cannot be compiled it runs as it is and says so."""
+"""A compiled model: the same outputs; where compiling fails it runs uncompiled, with a warning."""
 
 from typing import Any
 
@@ -14,8 +14,8 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(autouse=True)
-def forgotten():
-    """What PyTorch has traced, which it counts by function, not by model."""
+def reset_compiler():
+    """Clear PyTorch's traces, which it counts by function, not by model."""
     torch.compiler.reset()
 
 
@@ -23,21 +23,21 @@ def clip(length: int) -> Any:
     return torch.rand(1, length, 3, 64, 96, generator=torch.Generator().manual_seed(length)), torch.tensor([[64, 96]])
 
 
-def same(model: Any, plain: Any, length: int) -> None:
-    """The last stage and chosen masks."""
+def assert_same(model: Any, plain: Any, length: int) -> None:
+    """Compare the last stage and some masks."""
     with torch.inference_mode():
-        found, wanted = model(*clip(length))[-1], plain(*clip(length))[-1]
+        output, expected = model(*clip(length))[-1], plain(*clip(length))[-1]
         rows = torch.arange(length)
-        masks = [each.mask_logits(found, rows, rows % 3) for each in (model, plain)]
-    torch.testing.assert_close(found.logits, wanted.logits, rtol=1e-4, atol=1e-5)
+        masks = [each.mask_logits(output, rows, rows % 3) for each in (model, plain)]
+    torch.testing.assert_close(output.logits, expected.logits, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(masks[0], masks[1], rtol=1e-4, atol=1e-4)
 
 
-def broken(*_: Any) -> Any:
+def failing_backend(*_: Any) -> Any:
     raise OSError("no compiler here")
 
 
-def test_the_answers_are_the_same_and_further_sizes_run_as_they_are(tiny_model, monkeypatch):
+def test_outputs_are_the_same_and_further_sizes_run_uncompiled(tiny_model, monkeypatch):
     monkeypatch.setattr(compiled, "MAX_SIZES", 1)
     graphs = []
 
@@ -48,26 +48,26 @@ def test_the_answers_are_the_same_and_further_sizes_run_as_they_are(tiny_model, 
     model = CompiledModel(tiny_model, CPU, counting)
     assert model.must_compile(2, (64, 96))
     for length in (2, 3, 2):
-        same(model, tiny_model, length)
+        assert_same(model, tiny_model, length)
     assert len(graphs) == 2, "the stages are one program, the masks another: nothing in between asks the host"
     assert not model.must_compile(2, (64, 96)) and not model.must_compile(3, (64, 96)) and not model.failure
 
 
-def test_without_a_compiler_a_video_is_segmented_all_the_same(tmp_path):
+def test_without_a_compiler_a_video_is_segmented_uncompiled(tmp_path):
     video = squares(30, (96, 160), (lambda t: (5, 5), lambda t: None, lambda t: None))
-    folder, said = write_frames(tmp_path / "v", video), []
+    folder, stages = write_frames(tmp_path / "v", video), []
     predictor = Predictor(FakeModel())
     plain = predictor(folder, window=12)
-    predictor.model = CompiledModel(FakeModel(), CPU, broken)
-    found = predictor(folder, window=12, progress=lambda stage, done, total: said.append(stage))
-    assert said[0] == "compiling" and set(said[2:]) == {"segmenting"}
-    assert [track.rles for track in found.tracks] == [track.rles for track in plain.tracks]
+    predictor.model = CompiledModel(FakeModel(), CPU, failing_backend)
+    result = predictor(folder, window=12, progress=lambda stage, done, total: stages.append(stage))
+    assert stages[0] == "compiling" and set(stages[2:]) == {"segmenting"}
+    assert [track.rles for track in result.tracks] == [track.rles for track in plain.tracks]
     assert len(predictor.warnings) == 1
     assert "OSError: no compiler here" in predictor.warnings[0] and "runs as it is" in predictor.warnings[0]
 
 
 @pytest.mark.slow
-def test_with_the_compiler_itself(tiny_model):
+def test_with_the_default_compiler(tiny_model):
     model = CompiledModel(tiny_model, CPU)
-    same(model, tiny_model, 3)
+    assert_same(model, tiny_model, 3)
     assert not model.failure

@@ -1,4 +1,4 @@
-"""A data set by one process or by several: stopped, killed and gone on with, the file is always the same."""
+"""A data set predicted by one process or several, stopped, killed and resumed: the file is always the same."""
 
 import json
 import subprocess
@@ -21,16 +21,16 @@ import os, signal, sys
 from tevit.inference import dataset
 from tevit.cli.main import main
 
-keep = dataset.PartialResults.add
+add = dataset.PartialResults.add
 
-def keep_and_die(self, result):
-    keep(self, result)
+def add_and_die(self, result):
+    add(self, result)
     with open(sys.argv[1], "a") as log:
         print(os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"], result.video_id, file=log)
     if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
         os.kill(os.getpid(), signal.SIGKILL)
 
-dataset.PartialResults.add = keep_and_die
+dataset.PartialResults.add = add_and_die
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -51,13 +51,13 @@ def data(tiny_model, folder: Path) -> list[str]:
     truth = {"videos": videos, "categories": [{"id": 1, "name": "person"}], "annotations": None}
     (folder / "valid.json").write_text(json.dumps(truth))
     checkpoint.save_model(folder / "tiny.safetensors", tiny_model)
-    found = ["predict", "--dataset", str(folder / "valid.json"), "--frames", str(folder / "frames")]
-    return [*found, "--checkpoint", str(folder / "tiny.safetensors")]
+    command = ["predict", "--dataset", str(folder / "valid.json"), "--frames", str(folder / "frames")]
+    return [*command, "--checkpoint", str(folder / "tiny.safetensors")]
 
 
 @pytest.fixture(scope="module")
 def expected(data: list[str], folder: Path):
-    """What one process writes in one go, with one thread, as torchrun gives its processes."""
+    """The file that one process writes without a stop, with one thread, as torchrun sets for its processes."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     assert main([*data, "--out", str(folder / "whole")]) == 0
@@ -74,24 +74,24 @@ def test_two_processes_one_of_them_killed_write_the_same_file(data, expected, tm
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "out" / "results.json").read_bytes() == expected and (tmp_path / "out/submission.zip").exists()
     lines = [tuple(map(int, line.split())) for line in (tmp_path / "log").read_text().splitlines()]
-    assert sorted(id for *_, id in lines) == sorted(LENGTHS), "no video twice, whatever was killed"
+    assert sorted(id for *_, id in lines) == sorted(LENGTHS), "no video twice after the kill"
     assert {restart for rank, restart, _ in lines if rank == 1} == {0, 1}
     assert {rank for rank, *_ in lines} == {0, 1}
 
 
-def test_one_process_goes_on_where_it_was_stopped(data, expected, folder, tmp_path: Path, monkeypatch, capsys):
-    kept, keep = [], PartialResults.add
+def test_one_process_resumes_after_a_stop(data, expected, folder, tmp_path: Path, monkeypatch, capsys):
+    finished, add = [], PartialResults.add
 
     def stopped(self, result):
-        keep(self, result)
-        kept.append(result.video_id)
-        if len(kept) == 2:
+        add(self, result)
+        finished.append(result.video_id)
+        if len(finished) == 2:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(PartialResults, "add", stopped)
     argv = [*data, "--out", str(tmp_path / "out")]
     assert main(argv) == 130 and not (tmp_path / "out" / "results.json").exists()
-    assert main(argv) == 0 and kept == list(LENGTHS), "each once, in the data set's order"
+    assert main(argv) == 0 and finished == list(LENGTHS), "each once, in the data set's order"
     assert (tmp_path / "out" / "results.json").read_bytes() == expected
     capsys.readouterr()
     assert main([*argv, "--max-tracks", "3"]) == 2
@@ -99,21 +99,21 @@ def test_one_process_goes_on_where_it_was_stopped(data, expected, folder, tmp_pa
     (tmp_path / "other.json").write_text((folder / "valid.json").read_text() + "\n")
     assert main([*argv, "--dataset", str(tmp_path / "other.json")]) == 2
     assert "holds another prediction (data set " in capsys.readouterr().err
-    assert main([*argv, "--max-tracks", "3", "--fresh"]) == 0 and len(kept) == 2 * len(LENGTHS)
+    assert main([*argv, "--max-tracks", "3", "--fresh"]) == 0 and len(finished) == 2 * len(LENGTHS)
 
 
-def test_a_process_of_several_leaves_the_rest_to_the_others(data, expected, folder, tmp_path, monkeypatch, capsys):
+def test_a_process_of_several_predicts_its_share(data, expected, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     argv = [*data, "--out", str(tmp_path / "out")]
     (folder / "frames" / "v5").rename(folder / "gone")
     for rank, code in (("0", 0), ("1", 1)):
         monkeypatch.setenv("RANK", rank)
         assert not (tmp_path / "out" / "results.json").exists()
-        assert main(argv) == code, "whoever puts them together says what failed"
+        assert main(argv) == code, "the process that merges reports the failures"
     assert "process 0 is done" in capsys.readouterr().out
     (folder / "gone").rename(folder / "frames" / "v5")
     monkeypatch.setenv("RANK", "0")
-    assert main(argv) == 0, "what failed is tried again"
+    assert main(argv) == 0, "failed videos are predicted again"
     assert (tmp_path / "out" / "results.json").read_bytes() == expected
 
 
@@ -124,7 +124,7 @@ def test_a_process_of_several_leaves_the_rest_to_the_others(data, expected, fold
         ("0", ["--fresh"], "--fresh is for one process: remove "),
     ],
 )
-def test_wrong_input_of_several_is_one_sentence(data, tmp_path, monkeypatch, capsys, rank, arguments, words):
+def test_wrong_input_of_several_processes_is_one_sentence(data, tmp_path, monkeypatch, capsys, rank, arguments, words):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", rank)
     assert main([*data, "--out", str(tmp_path / "out"), *arguments]) == 2
@@ -132,14 +132,14 @@ def test_wrong_input_of_several_is_one_sentence(data, tmp_path, monkeypatch, cap
     assert words in err and err.count("\n") == 1 and not (tmp_path / "out").exists()
 
 
-def test_weights_are_fetched_by_one_process_before_several_start(data, tmp_path, monkeypatch, capsys):
+def test_several_processes_do_not_download_weights(data, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert main([*data[:-2], "--out", str(tmp_path / "out")]) == 2
     assert "`tevit models --get tevit_msgshift` before several start" in capsys.readouterr().err
 
 
-def test_shares_are_even_and_leave_nothing_out():
+def test_shares_are_balanced_and_complete():
     lengths = [30, 5, 5, 20, 12, 7, 36, 1]
     videos = {10 - id: VideoInfo(10 - id, 4, 4, length, ()) for id, length in enumerate(lengths)}
     for world in (1, 2, 3, 11):

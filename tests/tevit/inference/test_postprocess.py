@@ -1,4 +1,4 @@
-"""Masks in the frame's pixels: what PyTorch's own sampling gives, on the pixels that a box can reach."""
+"""Masks in the frame's pixels equal PyTorch's own sampling, on the pixels that a box can reach."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ HEIGHT, WIDTH = 90, 160
 
 
 def sampled(probabilities: Tensor, box_xyxy: Tensor) -> Tensor:
-    """float32 (H, W): every pixel's centre looked up in the map over the box, 0 outside."""
+    """float32 (H, W): the map over the box sampled at every pixel centre, 0 outside."""
     x1, y1, x2, y2 = box_xyxy
     ys = (torch.arange(HEIGHT) + 0.5 - y1) / (y2 - y1) * 2 - 1
     xs = (torch.arange(WIDTH) + 0.5 - x1) / (x2 - x1) * 2 - 1
@@ -21,7 +21,7 @@ def sampled(probabilities: Tensor, box_xyxy: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_a_mask_is_the_map_looked_up_at_every_pixel(seed):
+def test_a_mask_is_the_map_sampled_at_every_pixel(seed):
     generator = torch.Generator().manual_seed(seed)
     probabilities = torch.randn(SIDE, SIDE, generator=generator).mul(2).sigmoid()
     corner, side = (torch.rand(2, generator=generator) * torch.tensor([WIDTH, HEIGHT]) * 1.4 - 30 for _ in range(2))
@@ -29,19 +29,19 @@ def test_a_mask_is_the_map_looked_up_at_every_pixel(seed):
     [(part, left, top)] = paste(probabilities[None], box[None], (HEIGHT, WIDTH))
     whole = np.zeros((HEIGHT, WIDTH), bool)
     whole[top : top + part.shape[0], left : left + part.shape[1]] = part
-    wanted = sampled(probabilities, box)
-    near = (wanted - 0.5).abs() < 1e-5  # rounding may decide there
-    assert np.array_equal(whole | near.numpy(), (wanted >= 0.5).numpy() | near.numpy())
+    expected = sampled(probabilities, box)
+    near = (expected - 0.5).abs() < 1e-5  # rounding may differ there
+    assert np.array_equal(whole | near.numpy(), (expected >= 0.5).numpy() | near.numpy())
     assert near.float().mean() < 1e-3
 
 
 @pytest.mark.parametrize("box", [(5, 5, 5, 30), (5.5, 5, 5.5, 30), (3, 4, 3, 4), (40, 40, 20, 20)], ids=str)
-def test_a_box_without_an_inside_has_no_pixel(box):
+def test_an_empty_box_has_no_pixels(box):
     [(part, _, _)] = paste(torch.ones(1, SIDE, SIDE), torch.tensor([box], dtype=torch.float32), (HEIGHT, WIDTH))
     assert not part.any()
 
 
-def test_several_masks_are_each_what_it_is_alone():
+def test_masks_pasted_together_equal_masks_pasted_alone():
     generator = torch.Generator().manual_seed(1)
     probabilities = torch.rand(30, SIDE, SIDE, generator=generator)
     corners = torch.rand(30, 2, generator=generator) * 200 - 40

@@ -1,4 +1,4 @@
-"""Windows, joining, progress, stopping, wrong input: the predictor with a model that segments coloured squares."""
+"""The predictor with a model that segments coloured squares: windows, association, progress, cancelling, errors."""
 
 import threading
 import weakref
@@ -44,9 +44,9 @@ def test_short_video_is_one_pass(predictor, tmp_path):
     assert [track.id for track in result.tracks] == [1, 2]
     for t in (0, 17, 47):
         mask = masks.decode(result.tracks[0].rles[t]).astype(bool)
-        wanted = np.zeros((96, 160), bool)
-        wanted[10:22, 5 + t : 17 + t] = True
-        assert (mask == wanted).all()
+        expected = np.zeros((96, 160), bool)
+        expected[10:22, 5 + t : 17 + t] = True
+        assert (mask == expected).all()
     np.testing.assert_allclose(result.times, np.arange(48) / 6)
     assert result.file_names[:2] == ("00000.png", "00001.png") and result.name == "clip"
 
@@ -67,11 +67,11 @@ def test_windows_cover_every_frame_once(predictor, tmp_path, length, window, cli
     result = predictor(folder, window=window, max_tracks=2)
     assert predictor.model.clips == clips
     assert result.length == length and len(set(result.times.tolist())) == length
-    assert [track.category_id for track in result.tracks] == [RED, GREEN]  # identities went through all windows
+    assert [track.category_id for track in result.tracks] == [RED, GREEN]  # the tracks continue through all windows
     assert all(track.present.all() for track in result.tracks)
 
 
-def test_windows_give_what_one_pass_gives(tmp_path):
+def test_windows_give_the_result_of_one_pass(tmp_path):
     folder = write_frames(tmp_path / "clip", squares(70, (96, 160), (right, down, never)))
     whole = Predictor(FakeModel())(folder, window=0, max_tracks=2)
     parts = Predictor(FakeModel())(folder, max_tracks=2)
@@ -83,7 +83,7 @@ def test_windows_give_what_one_pass_gives(tmp_path):
         assert other.frame_scores == pytest.approx(one.frame_scores, abs=1e-6)
 
 
-def test_an_object_that_comes_late_is_a_new_track_and_absent_before(predictor, tmp_path):
+def test_a_later_object_is_a_new_track_that_is_absent_before(predictor, tmp_path):
     def late(t):
         return (60, 60) if t >= 60 else None
 
@@ -96,7 +96,7 @@ def test_an_object_that_comes_late_is_a_new_track_and_absent_before(predictor, t
     assert red.present.all() and red.id != blue.id
 
 
-def test_stream_gives_what_is_done_so_far(predictor, tmp_path):
+def test_stream_yields_the_result_so_far(predictor, tmp_path):
     folder = write_frames(tmp_path / "clip", squares(80, (96, 160), (right, down, never)))
     lengths, ids = [], []
     for part in predictor.stream(folder, max_tracks=2):
@@ -112,7 +112,7 @@ def test_score_threshold_and_max_tracks(predictor, tmp_path):
     assert {track.category_id for track in predictor(folder, score_threshold=0.5).tracks} == {RED, GREEN}
 
 
-def test_progress_counts_frames_to_the_end_and_can_stop(predictor, tmp_path):
+def test_progress_counts_frames_and_can_cancel(predictor, tmp_path):
     folder = write_frames(tmp_path / "clip", squares(60, (96, 160), (right, down, never)))
     seen: list[tuple[int, int | None]] = []
     predictor(folder, progress=lambda stage, done, total: seen.append((done, total)))
@@ -129,7 +129,7 @@ def test_progress_counts_frames_to_the_end_and_can_stop(predictor, tmp_path):
 
 
 @pytest.mark.parametrize("stop", [1, 30, 60, 79])
-def test_a_cancelled_stream_goes_on_to_the_same_result(tmp_path, stop):
+def test_a_cancelled_stream_resumes_to_the_same_result(tmp_path, stop):
     folder = write_frames(
         tmp_path / "clip", squares(80, (96, 160), (right, down, lambda t: (90, 70) if t > 50 else None))
     )
@@ -138,13 +138,13 @@ def test_a_cancelled_stream_goes_on_to_the_same_result(tmp_path, stop):
         if done >= stop:
             raise Cancelled
 
-    kept, seen = ResumeState(), []
+    resume, results = ResumeState(), []
     with pytest.raises(Cancelled):
-        seen.extend(Predictor(FakeModel()).stream(folder, progress=cancel, resume=kept))
-    assert kept.length == (seen[-1].length if seen else 0)
+        results.extend(Predictor(FakeModel()).stream(folder, progress=cancel, resume=resume))
+    assert resume.length == (results[-1].length if results else 0)
     model = FakeModel()
-    resumed = list(Predictor(model).stream(folder, resume=kept))[-1]
-    assert len(model.clips) == 4 - len(seen)
+    resumed = list(Predictor(model).stream(folder, resume=resume))[-1]
+    assert len(model.clips) == 4 - len(results)
     whole = Predictor(FakeModel())(folder)
     write_results(tmp_path / "resumed.json", [resumed])
     write_results(tmp_path / "whole.json", [whole])
@@ -168,7 +168,7 @@ def scenes(tmp_path_factory) -> Path:
     return write_frames(tmp_path_factory.mktemp("scenes"), video)
 
 
-def test_no_window_and_no_track_reaches_over_a_cut(scenes):
+def test_no_window_and_no_track_contains_a_cut(scenes):
     model = FakeModel()
     result = Predictor(model)(scenes, max_tracks=2, score_threshold=0.5, window=12)
     assert model.clips == [12, 13, 13, 13, 9, 12, 13, 13, 13, 13]  # with one keyframe, of the same scene
@@ -184,49 +184,49 @@ def test_no_window_and_no_track_reaches_over_a_cut(scenes):
 
 
 @pytest.mark.parametrize("stop", range(1, 79, 7))
-def test_what_was_cancelled_goes_on_at_a_cut_too(scenes, tmp_path, stop):
+def test_a_cancelled_stream_resumes_at_a_cut(scenes, tmp_path, stop):
     def cancel(stage, done, total):
         if stage == "segmenting" and done >= stop:
             raise Cancelled
 
-    kept, whole = ResumeState(), Predictor(FakeModel())(scenes, window=12)
+    resume, whole = ResumeState(), Predictor(FakeModel())(scenes, window=12)
     with pytest.raises(Cancelled):
-        list(Predictor(FakeModel()).stream(scenes, window=12, progress=cancel, resume=kept))
-    resumed = list(Predictor(FakeModel()).stream(scenes, window=12, resume=kept))[-1]
+        list(Predictor(FakeModel()).stream(scenes, window=12, progress=cancel, resume=resume))
+    resumed = list(Predictor(FakeModel()).stream(scenes, window=12, resume=resume))[-1]
     write_results(tmp_path / "resumed.json", [resumed])
     write_results(tmp_path / "whole.json", [whole])
     assert (tmp_path / "resumed.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
 
 
-def test_passing_over_known_frames_is_seen_and_can_be_stopped(tmp_path):
+def test_skipping_known_frames_reports_progress_and_can_be_cancelled(tmp_path):
     folder = write_frames(tmp_path / "clip", squares(120, (96, 160), (right, down, never)))
-    kept, passed = ResumeState(), []
+    resume, skipped = ResumeState(), []
 
     def run(stop_in: str, at: int) -> None:
-        def note(stage, done, total):
-            passed.extend([(done, total)] if stage == windows.SKIPPING else [])
+        def on_progress(stage, done, total):
+            skipped.extend([(done, total)] if stage == windows.SKIPPING else [])
             if stage == stop_in and done >= at:
                 raise Cancelled
 
         with pytest.raises(Cancelled):
-            list(Predictor(FakeModel()).stream(folder, progress=note, resume=kept))
+            list(Predictor(FakeModel()).stream(folder, progress=on_progress, resume=resume))
 
     run("segmenting", 100)
-    assert kept.length == 84 and passed == []
+    assert resume.length == 84 and skipped == []
     run(windows.SKIPPING, 30)
-    assert kept.length == 84 and passed[-1] == (30, 60)
+    assert resume.length == 84 and skipped[-1] == (30, 60)
     run("segmenting", 110)
-    assert kept.length == 104 and passed[-1] == (60, 60)
+    assert resume.length == 104 and skipped[-1] == (60, 60)
 
 
 def overlapping() -> Predictor:
-    """As on a GPU: masks are made by a thread, one window late."""
-    found = Predictor(FakeModel())
-    found.overlap = True
-    return found
+    """As on a GPU: a thread encodes masks, one window late."""
+    predictor = Predictor(FakeModel())
+    predictor.overlap = True
+    return predictor
 
 
-def test_masks_made_by_a_thread_are_the_same_part_after_part(tmp_path):
+def test_masks_encoded_in_a_thread_are_the_same_for_every_window(tmp_path):
     folder = write_frames(
         tmp_path / "clip", squares(110, (96, 160), (right, down, lambda t: (90, 70) if t > 50 else None))
     )
@@ -243,7 +243,7 @@ def test_masks_made_by_a_thread_are_the_same_part_after_part(tmp_path):
 
 
 @pytest.mark.parametrize("stop", [1, 30, 60, 79])
-def test_a_cancel_loses_nothing_that_a_thread_is_at_work_on(tmp_path, stop):
+def test_a_cancel_keeps_the_window_that_a_thread_encodes(tmp_path, stop):
     folder = write_frames(tmp_path / "clip", squares(80, (96, 160), (right, down, never)))
 
     def cancel(stage, done, total):
@@ -252,18 +252,18 @@ def test_a_cancel_loses_nothing_that_a_thread_is_at_work_on(tmp_path, stop):
 
     lengths = []
     for predictor in (overlapping(), Predictor(FakeModel())):
-        kept = ResumeState()
+        resume = ResumeState()
         with pytest.raises(Cancelled):
-            list(predictor.stream(folder, progress=cancel, resume=kept))
-        lengths.append(kept.length)
-        resumed = list(predictor.stream(folder, resume=kept))[-1]
+            list(predictor.stream(folder, progress=cancel, resume=resume))
+        lengths.append(resume.length)
+        resumed = list(predictor.stream(folder, resume=resume))[-1]
         write_results(tmp_path / f"{len(lengths)}.json", [resumed])
     assert lengths[0] == lengths[1]
     assert (tmp_path / "1.json").read_bytes() == (tmp_path / "2.json").read_bytes()
 
 
-def test_the_next_window_is_looked_at_before_the_masks_of_one_are_waited_for(tmp_path):
-    """And a consumer that has enough of it ends thread and decoder."""
+def test_the_model_runs_on_the_next_window_while_masks_are_encoded(tmp_path):
+    """And threads end when the consumer closes the stream."""
     folder = write_frames(tmp_path / "clip", squares(80, (96, 160), (right, down, never)))
     predictor = overlapping()
     assert isinstance(predictor.model, FakeModel)
@@ -273,7 +273,7 @@ def test_the_next_window_is_looked_at_before_the_masks_of_one_are_waited_for(tmp
     assert not [thread for thread in threading.enumerate() if thread.name.startswith(("masks", "decoder"))]
 
 
-def test_progress_moves_inside_a_pass_of_a_real_model(tiny_model, tmp_path):
+def test_progress_advances_within_a_pass_of_a_real_model(tiny_model, tmp_path):
     folder = write_frames(tmp_path / "clip", squares(12, (64, 96), (right, down, never)))
     seen: list[int] = []
     Predictor(tiny_model)(folder, size=(64, 96), progress=lambda stage, done, total: seen.append(done))
@@ -282,49 +282,49 @@ def test_progress_moves_inside_a_pass_of_a_real_model(tiny_model, tmp_path):
 
 
 def test_memory_holds_one_window_of_frames(predictor, tmp_path, monkeypatch):
-    """Of a long video at most one window and the look-ahead are alive at once."""
+    """At most one window and the prefetched frames of a long video are in memory."""
     folder = write_frames(tmp_path / "clip", squares(150, (96, 160), (right, down, never)))
-    plain, alive, most = windows.preprocess, 0, 0
+    plain, alive, max_alive = windows.preprocess, 0, 0
 
     def counted(frame, sizes):
-        nonlocal alive, most
+        nonlocal alive, max_alive
         out = plain(frame, sizes)
         alive += 1
-        most = max(most, alive)
-        weakref.finalize(out, gone)
+        max_alive = max(max_alive, alive)
+        weakref.finalize(out, freed)
         return out
 
-    def gone():
+    def freed():
         nonlocal alive
         alive -= 1
 
     monkeypatch.setattr(windows, "preprocess", counted)
     assert predictor(folder).length == 150
-    assert 24 <= most <= 49 + 1
+    assert 24 <= max_alive <= 49 + 1
 
 
-def test_frames_made_ahead_are_the_same_and_end_with_who_asked():
-    made = []
+def test_prefetched_frames_are_the_same_and_end_with_their_consumer():
+    indices = []
 
     def inputs(fails_at=None):
         for number in range(100):
             if number == fails_at:
                 raise ValueError("a broken frame")
-            made.append(number)
+            indices.append(number)
             yield windows.InputFrame(number, 0.0, np.zeros(1))
 
     assert [frame.index for frame in windows.prefetch(inputs())] == list(range(100))
     with pytest.raises(ValueError, match="a broken frame"):
         list(windows.prefetch(inputs(fails_at=40)))
-    made.clear()
+    indices.clear()
     some = windows.prefetch(inputs())
     assert next(some).index == 0
     some.close()
-    assert len(made) <= windows.PREFETCH + 1
+    assert len(indices) <= windows.PREFETCH + 1
     assert not any(thread.name.startswith("decoder") for thread in threading.enumerate())
 
 
-def test_mixed_precision_finds_the_same(tiny_model, tmp_path):
+def test_mixed_precision_gives_similar_scores(tiny_model, tmp_path):
     folder = write_frames(tmp_path / "clip", squares(3, (64, 96), (right, down, never)))
     exact = Predictor(tiny_model)(folder, size=(64, 96), max_tracks=5)
     mixed = Predictor(tiny_model, dtype=torch.bfloat16)(folder, size=(64, 96), max_tracks=5)
@@ -347,7 +347,7 @@ def test_wrong_options_are_named(predictor, tmp_path, arguments, words):
         predictor(folder, **arguments)
 
 
-def test_out_of_memory_says_what_to_lower(tmp_path):
+def test_out_of_memory_is_an_error_that_names_window_and_size(tmp_path):
     class Greedy(FakeModel):
         def __call__(self, frames, sizes_hw, chunk=None):
             torch.empty(1 << 60)
@@ -358,7 +358,7 @@ def test_out_of_memory_says_what_to_lower(tmp_path):
         Predictor(Greedy())(folder)
 
 
-def test_other_errors_of_a_model_are_not_called_memory(tmp_path):
+def test_other_errors_of_a_model_are_raised_unchanged(tmp_path):
     class Broken(FakeModel):
         def __call__(self, frames, sizes_hw, chunk=None):
             raise RuntimeError("a bug")
@@ -368,7 +368,7 @@ def test_other_errors_of_a_model_are_not_called_memory(tmp_path):
         Predictor(Broken())(folder)
 
 
-def test_load_says_what_is_wrong(tmp_path):
+def test_load_raises_errors_that_name_the_argument(tmp_path):
     with pytest.raises(ValueError, match="unknown model 'tevit_msgshfit'; did you mean 'tevit_msgshift'"):
         tevit.load("tevit_msgshfit")
     with pytest.raises(ValueError, match="expected auto, cpu, cuda or mps, got 'gpu'"):
@@ -379,7 +379,7 @@ def test_load_says_what_is_wrong(tmp_path):
         tevit.load(tmp_path / "none.pth")
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for what a machine with CUDA has")
-def test_cuda_asked_for_and_absent():
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the device exists here")
+def test_cuda_is_an_error_where_there_is_none():
     with pytest.raises(ValueError, match="device 'cuda' was asked for, but this machine has none"):
         tevit.load("tevit_r50", device="cuda")

@@ -1,4 +1,4 @@
-"""Long videos on disk: the same as in memory, going on after a kill, at a memory that does not grow, from a pipe."""
+"""Videos predicted to disk: the same as in memory, resumed after a kill, at constant memory, from a pipe."""
 
 import gc
 import io
@@ -55,7 +55,7 @@ def streamed(video: Video, folder: Path, options: PredictOptions = OPTIONS, **ar
     return stream_to_folder(Predictor(FakeModel()), video, folder, options, about={"model": "fake"}, **arguments)
 
 
-def test_the_files_are_those_of_a_result_in_memory(video, tmp_path):
+def test_the_files_equal_those_of_a_result_in_memory(video, tmp_path):
     whole = Predictor(FakeModel())(video, max_tracks=3, score_threshold=0.2)
     done = streamed(video, tmp_path / "out", OPTIONS.updated(score_threshold=0.2))
     write_results(tmp_path / "whole.json", [whole])
@@ -74,8 +74,8 @@ def test_one_window_is_the_one_pass_result(tmp_path):
     assert (tmp_path / "parts.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
 
 
-def test_an_object_that_was_away_is_the_same_track(video, tmp_path):
-    """Forty frames without it are more than a window: a keyframe of before knows it again."""
+def test_an_object_that_returns_keeps_its_track(video, tmp_path):
+    """It is absent for forty frames, more than a window: it is re-identified by an earlier keyframe."""
     done = streamed(video, tmp_path / "out", OPTIONS.updated(score_threshold=0.2))
     green = [
         np.concatenate([part.tracks[place].present for part in done.windows()]) for place in range(len(done.tracks))
@@ -86,7 +86,7 @@ def test_an_object_that_was_away_is_the_same_track(video, tmp_path):
 
 
 @pytest.mark.parametrize("stop", [1, 30, 60, 109])
-def test_a_stopped_stream_goes_on_to_the_same_bytes(video, tmp_path, stop):
+def test_a_stopped_stream_resumes_to_the_same_bytes(video, tmp_path, stop):
     def cancel(stage: str, done: int, total: int | None) -> None:
         if done >= stop:
             raise Cancelled
@@ -112,8 +112,8 @@ def test_the_state_file_has_the_field_names_of_earlier_versions(video, tmp_path)
     assert associator["live"][0].keys() == {"id", "frames", "score_sum", "votes", "feature", "looks"}
 
 
-def test_half_a_line_does_not_count(video, tmp_path):
-    """A kill between a line and the state leaves a line too many, or a part of one."""
+def test_an_incomplete_line_is_overwritten(video, tmp_path):
+    """A kill between the line and the state leaves a line too many, or a part of one."""
     streamed(video, tmp_path / "whole")
     states: list[bytes] = []
     folder = tmp_path / "killed"
@@ -125,7 +125,7 @@ def test_half_a_line_does_not_count(video, tmp_path):
     assert (folder / LINES).read_bytes() == (tmp_path / "whole" / LINES).read_bytes()
 
 
-def test_another_video_or_other_options_are_refused(video, tmp_path):
+def test_another_video_or_other_options_are_errors(video, tmp_path):
     streamed(video, tmp_path / "out")
     with pytest.raises(ValueError, match=r"out holds another stream \(max_tracks 3, now 2\): give another folder"):
         streamed(video, tmp_path / "out", OPTIONS.updated(max_tracks=2))
@@ -147,14 +147,14 @@ def test_another_video_or_other_options_are_refused(video, tmp_path):
         ({"score_threshold": 2.0}, "score_threshold: expected a probability"),
     ],
 )
-def test_wrong_options_leave_a_folder_that_takes_the_right_ones(video, tmp_path, wrong, sentence):
+def test_wrong_options_do_not_block_the_folder(video, tmp_path, wrong, sentence):
     with pytest.raises(ValueError, match=sentence):
         streamed(video, tmp_path / "out", OPTIONS.updated(**wrong))
     assert streamed(video, tmp_path / "out").length == 110
 
 
 class Endless(Video):
-    """A red square on its way, frame after frame, none of them kept."""
+    """A moving red square; no frame is kept in memory."""
 
     def frames(self) -> Iterator[Frame]:
         assert self.length is not None
@@ -165,7 +165,7 @@ class Endless(Video):
 
 
 class Steady(FakeModel):
-    """One object that fills the frame, found without looking at it."""
+    """Always outputs one object that fills the frame."""
 
     def __call__(self, frames: Tensor, sizes_hw: Tensor, chunk: int | None = None) -> list[StageOutput]:
         length = frames.shape[1]
@@ -175,24 +175,24 @@ class Steady(FakeModel):
         return [StageOutput(logits, boxes, features, features, Pyramid.from_maps([torch.zeros(length, 1, 1, 1)]))]
 
 
-def test_three_thousand_frames_leave_no_trace_in_memory(tmp_path):
-    """From frame 500 to the end python holds no more objects than before: fewer than one for three frames."""
-    held: list[int] = []
+def test_memory_is_constant_over_three_thousand_frames(tmp_path):
+    """From frame 500 to the end Python allocates less than one more block for three frames."""
+    blocks: list[int] = []
 
-    def weigh(part: WindowResult) -> None:
+    def on_window(part: WindowResult) -> None:
         if part.first % 500 < 20:
             gc.collect()
-            held.append(sys.getallocatedblocks())
+            blocks.append(sys.getallocatedblocks())
 
     video = Endless("endless", Path("endless"), (48, 64), 3000, None, None)
     options = PredictOptions(max_tracks=1, size=(32, 64))
-    done = stream_to_folder(Predictor(Steady()), video, tmp_path, options, about={}, on_window=weigh)
-    assert done.length == 3000 and len(held) == 6
-    assert max(held[1:]) - min(held[1:]) < 1000, held
+    done = stream_to_folder(Predictor(Steady()), video, tmp_path, options, about={}, on_window=on_window)
+    assert done.length == 3000 and len(blocks) == 6
+    assert max(blocks[1:]) - min(blocks[1:]) < 1000, blocks
 
 
 @pytest.mark.slow
-def test_ten_thousand_frames_of_a_real_model_at_the_same_memory(tmp_path):
+def test_memory_is_constant_over_ten_thousand_frames_of_a_real_model(tmp_path):
     """The process's resident memory from frame 200 to the end stays within 5 per cent of its mean."""
     video = Repeated("repeated", Path("repeated"), clips()[0].size_hw, 10_000, None, None)
     samples, _ = benchmark.sample_memory(tevit.load("tevit_demo", device="cpu"), video, window=None)
@@ -211,8 +211,8 @@ class Repeated(Video):
             yield Frame(index, index / 6, rgb)
 
 
-def ts(length: int) -> bytes:
-    """An MPEG-TS video, as a camera sends it."""
+def transport_stream(length: int) -> bytes:
+    """An MPEG-TS video, as from a camera."""
     file = io.BytesIO()
     with av.open(file, "w", format="mpegts") as container:
         stream = container.add_stream("libx264", rate=10)
@@ -223,12 +223,12 @@ def ts(length: int) -> bytes:
     return file.getvalue()
 
 
-def test_a_pipe_is_read_once_and_says_what_it_cannot_read():
+def test_a_pipe_is_read_once_and_other_content_is_an_error():
     class Pipe(io.BytesIO):
         def seekable(self) -> bool:
             return False
 
-    video = open_pipe(Pipe(ts(30)))
+    video = open_pipe(Pipe(transport_stream(30)))
     frames = list(video.frames())
     assert video.size_hw == (96, 160) and len(frames) == 30
     assert [frame.time for frame in frames] == pytest.approx([t / 10 for t in range(30)], abs=0.001)
@@ -243,7 +243,7 @@ def test_the_command_reads_standard_input(tmp_path):
     command = [sys.executable, "-m", "tevit", "predict", "-", "--out", str(tmp_path), "--stream"]
     done = subprocess.run(
         [*command, "--model", "tevit_demo", "--max-tracks", "2", "--window", "8"],
-        input=ts(20),
+        input=transport_stream(20),
         capture_output=True,
         check=False,
     )

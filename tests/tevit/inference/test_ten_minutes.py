@@ -30,7 +30,7 @@ def lines(file: Path) -> int:
 
 
 @pytest.mark.slow
-def test_ten_minutes_are_killed_and_gone_on_with(tmp_path):
+def test_ten_minutes_resume_after_a_kill(tmp_path):
     length = write_ten_minutes(tmp_path / "long.mp4")
     written = tmp_path / "out" / "long" / LINES
     first = start(tmp_path / "long.mp4", tmp_path / "out")

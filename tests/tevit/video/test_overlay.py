@@ -1,4 +1,4 @@
-"""Drawing: colours that stay and can be told apart, masks and labels in their places, overlays in step."""
+"""Drawing tracks: colours, masks, labels; overlay videos with the times and audio of the original."""
 
 import itertools
 from fractions import Fraction
@@ -35,18 +35,18 @@ def box(size_hw: tuple[int, int], y1: int, x1: int, y2: int, x2: int) -> np.ndar
     return mask
 
 
-def drawn(result: VideoResult, index: int = 0, **options) -> tuple[np.ndarray, np.ndarray]:
+def draw(result: VideoResult, index: int = 0, **options) -> tuple[np.ndarray, np.ndarray]:
     """The overlay on a grey frame, and where it differs from it: bool (H, W)."""
     frame = np.full((*result.size_hw, 3), GREY, np.uint8)
     out = overlay(frame, result, index, **options)
-    assert (frame == GREY).all() and out.dtype == np.uint8, "the frame itself must stay"
+    assert (frame == GREY).all() and out.dtype == np.uint8, "the frame itself is unchanged"
     return out, (out != frame).any(-1)
 
 
 # --- colours
 
 
-def seen_by(kind: str, rgb: tuple[int, int, int]) -> np.ndarray:
+def perceived(kind: str, rgb: tuple[int, int, int]) -> np.ndarray:
     """OKLab of a colour as seen with normal vision or without one kind of cones (Machado et al. 2009)."""
     cones = {
         "normal": np.eye(3),
@@ -62,9 +62,9 @@ def seen_by(kind: str, rgb: tuple[int, int, int]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["normal", "protanopia", "deuteranopia", "tritanopia"])
-def test_colours_can_be_told_apart(kind):
+def test_colours_are_distinguishable(kind):
     # The usual colour-blind-safe palette, Okabe and Ito's seven, has a least distance of 0.054 to 0.076 here.
-    seen = [seen_by(kind, color(number)) for number in range(12)]
+    seen = [perceived(kind, color(number)) for number in range(12)]
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.065
 
 
@@ -76,25 +76,25 @@ def test_a_track_keeps_its_colour():
 # --- masks and outlines
 
 
-def test_a_mask_is_blended_where_it_is_and_nowhere_else():
+def test_a_mask_is_blended_in_its_pixels_alone():
     shape = box((60, 80), 10, 20, 30, 50) & ~box((60, 80), 15, 30, 20, 40)
-    out, changed = drawn(result_of([(5, 0.9, shape)], (60, 80)), contours=False, labels=False, opacity=0.25)
+    out, changed = draw(result_of([(5, 0.9, shape)], (60, 80)), contours=False, labels=False, opacity=0.25)
     np.testing.assert_array_equal(changed, shape)
     expected = np.round(0.75 * GREY + 0.25 * np.array(color(5)))
     np.testing.assert_array_equal(out[shape], np.broadcast_to(expected, (shape.sum(), 3)))
 
 
-def test_the_better_score_is_in_front():
+def test_the_higher_score_is_on_top():
     wide, small = box((60, 80), 0, 0, 60, 80), box((60, 80), 20, 20, 40, 40)
     for scores in ((0.9, 0.5), (0.5, 0.9)):
         result = result_of([(1, scores[0], wide), (2, scores[1], small)], (60, 80))
-        out, _ = drawn(result, contours=False, labels=False, opacity=1)
+        out, _ = draw(result, contours=False, labels=False, opacity=1)
         assert tuple(out[30, 30]) == (color(1) if scores[0] > scores[1] else color(2))
 
 
-def test_outlines_follow_the_edge_and_holes():
+def test_contours_follow_the_edge_and_holes():
     shape = box((120, 160), 20, 30, 100, 130) & ~box((120, 160), 40, 60, 80, 100)
-    out, changed = drawn(result_of([(1, 0.9, shape)], (120, 160)), labels=False, opacity=0)
+    out, changed = draw(result_of([(1, 0.9, shape)], (120, 160)), labels=False, opacity=0)
     line = np.abs(out.astype(int) - color(1)).max(-1) < 40
     for y, x in [(20, 80), (99, 80), (60, 30), (60, 129), (39, 80), (80, 80), (60, 59), (60, 100)]:
         assert line[y - 1 : y + 2, x - 1 : x + 2].any(), (y, x)
@@ -102,28 +102,28 @@ def test_outlines_follow_the_edge_and_holes():
     assert not changed[:17].any() and not changed[103:].any()
 
 
-def test_slanted_outlines_are_smooth():
+def test_slanted_contours_are_smooth():
     y, x = np.mgrid[:200, :200]
-    out, changed = drawn(result_of([(1, 0.9, y + x // 3 < 120)], (200, 200)), labels=False, opacity=0)
+    out, changed = draw(result_of([(1, 0.9, y + x // 3 < 120)], (200, 200)), labels=False, opacity=0)
     assert len(np.unique(out[changed], axis=0)) > 20, "an anti-aliased line has many shades"
 
 
 def test_absent_and_low_tracks_are_left_out():
     shape = box((60, 80), 10, 20, 30, 50)
     result = result_of([(1, 0.3, np.stack([shape, shape & False]))], (60, 80), length=2)
-    assert drawn(result, 0, min_score=0.3)[1].any()
-    assert not drawn(result, 0, min_score=0.31)[1].any()
-    assert not drawn(result, 1)[1].any()
+    assert draw(result, 0, min_score=0.3)[1].any()
+    assert not draw(result, 0, min_score=0.31)[1].any()
+    assert not draw(result, 1)[1].any()
 
 
-def test_a_frame_of_another_size_is_told():
+def test_a_frame_of_another_size_is_an_error():
     with pytest.raises(ValueError, match=r"video 'v': expected a frame of \(60, 80, 3\), got \(60, 90, 3\)"):
         overlay(np.zeros((60, 90, 3), np.uint8), result_of([], (60, 80)), 0)
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (2, 9), (9, 2), (30, 40)])
 def test_tiny_pictures_and_masks(size_hw):
-    out, changed = drawn(result_of([(1, 0.5, np.ones(size_hw, bool)), (2, 0.6, box(size_hw, 0, 0, 1, 1))], size_hw))
+    out, changed = draw(result_of([(1, 0.5, np.ones(size_hw, bool)), (2, 0.6, box(size_hw, 0, 0, 1, 1))], size_hw))
     assert out.shape == (*size_hw, 3) and changed.all()
 
 
@@ -141,7 +141,7 @@ def test_a_label_is_whole_and_inside_wherever_the_mask_is(place):
     size_hw = (200, 300)
     top, left = place
     whole = render._label_image("giant panda 0.87", color(3), max(9, round(13 * 200 / 360)))
-    out, _ = drawn(result_of([(3, 0.87, box(size_hw, top, left, top + 50, left + 50))], size_hw), contours=False)
+    out, _ = draw(result_of([(3, 0.87, box(size_hw, top, left, top + 50, left + 50))], size_hw), contours=False)
     y1, x1, y2, x2 = plate_of(3, out)
     np.testing.assert_array_equal(out[y1:y2, x1:x2], whole)
     assert y2 <= top or y1 <= top + 1, "over its mask, or inside its top"
@@ -150,19 +150,19 @@ def test_a_label_is_whole_and_inside_wherever_the_mask_is(place):
 def test_labels_do_not_cover_each_other():
     size_hw = (240, 320)
     result = result_of([(k, 0.5 + k / 100, box(size_hw, 100, 100, 200, 200)) for k in range(1, 5)], size_hw)
-    out, _ = drawn(result, contours=False)
+    out, _ = draw(result, contours=False)
     plates = [plate_of(k, out) for k in range(1, 5)]
     for a, b in itertools.combinations(plates, 2):
         assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1]
 
 
-def test_labels_grow_with_the_picture_and_read_well():
+def test_labels_scale_with_the_frame_and_have_contrast():
     heights = [render._label_image("dog 0.93", (0, 0, 0), round(13 * side / 360)).shape[0] for side in (360, 720, 1080)]
     assert heights[1] == pytest.approx(2 * heights[0], abs=3) and heights[2] == pytest.approx(3 * heights[0], abs=5)
     for rgb in PALETTE:
         plate = render._label_image("dog 0.93", rgb, 26).reshape(-1, 3).astype(float)
         ink = plate[np.abs(plate - rgb).sum(1).argmax()]
-        light, dark = sorted((seen_by("normal", tuple(c))[0] for c in (ink, rgb)), reverse=True)
+        light, dark = sorted((perceived("normal", tuple(c))[0] for c in (ink, rgb)), reverse=True)
         assert light - dark > 0.38, rgb
 
 
@@ -173,25 +173,25 @@ def moving(length: int, size_hw: tuple[int, int]) -> np.ndarray:
     return np.stack([box(size_hw, 40, 4 * t, 80, 4 * t + 30) for t in range(length)])
 
 
-def test_an_overlay_has_the_frames_times_and_sound_of_the_original(tmp_path):
-    due = [Fraction(t, 1000) for t in (0, 40, 41, 300, 900, 1000, 1100, 1400, 1500, 1600, 1700, 2400)]
-    path = write_video(tmp_path / "a.mov", [np.full((120, 160, 3), GREY, np.uint8)] * 12, due, sound="aac")
+def test_an_overlay_has_the_frames_times_and_audio_of_the_original(tmp_path):
+    stamps = [Fraction(t, 1000) for t in (0, 40, 41, 300, 900, 1000, 1100, 1400, 1500, 1600, 1700, 2400)]
+    path = write_video(tmp_path / "a.mov", [np.full((120, 160, 3), GREY, np.uint8)] * 12, stamps, sound="aac")
     video = open_video(path)
-    told = []
+    steps = []
     result = result_of([(12, 0.9, moving(12, (120, 160)))], (120, 160), 12)
-    write_overlay(video, result, tmp_path / "o.mp4", progress=lambda *step: told.append(step))
+    write_overlay(video, result, tmp_path / "o.mp4", progress=lambda *step: steps.append(step))
     made = open_video(tmp_path / "o.mp4")
     frames = list(made.frames())
-    assert [frame.time for frame in frames] == pytest.approx([float(t) for t in due], abs=1e-4)
+    assert [frame.time for frame in frames] == pytest.approx([float(t) for t in stamps], abs=1e-4)
     for frame, mask in zip(frames, moving(12, (120, 160)), strict=True):
         blue = frame.rgb[60, :, 2].astype(int) - frame.rgb[60, :, 0]  # of grey and sky blue
         assert (blue > 40).sum() == pytest.approx(30, abs=6) and abs(np.argmax(blue > 40) - np.argmax(mask[60])) < 4
     assert onsets(tmp_path / "o.mp4") == pytest.approx(onsets(path), abs=0.03)
-    assert told == [("drawing", k + 1, 12) for k in range(12)]
+    assert steps == [("drawing", k + 1, 12) for k in range(12)]
     assert video.warnings == []
 
 
-def test_a_stopped_overlay_leaves_nothing(tmp_path):
+def test_a_cancelled_overlay_leaves_no_file(tmp_path):
     path = write_video(tmp_path / "a.mp4", [np.full((48, 64, 3), GREY, np.uint8)] * 5)
 
     def stop(stage: str, done: int, total: int | None) -> None:
@@ -202,7 +202,7 @@ def test_a_stopped_overlay_leaves_nothing(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_an_overlay_ends_where_the_result_ends_and_so_does_its_sound(tmp_path):
+def test_an_overlay_and_its_audio_end_with_the_result(tmp_path):
     path = write_video(tmp_path / "a.mp4", [np.full((48, 64, 3), GREY, np.uint8)] * 40, sound="aac")
     write_overlay(open_video(path), result_of([], (48, 64), 15), tmp_path / "o.mp4")
     assert len(list(open_video(tmp_path / "o.mp4").frames())) == 15
@@ -210,7 +210,7 @@ def test_an_overlay_ends_where_the_result_ends_and_so_does_its_sound(tmp_path):
     assert whole > 3.5 and cut == pytest.approx(1.5, abs=0.1)
 
 
-def test_an_overlay_of_a_part_has_the_parts_frames_and_sound(tmp_path):
+def test_an_overlay_of_a_slice_has_its_frames_and_audio(tmp_path):
     path = write_video(tmp_path / "a.mp4", [np.full((48, 64, 3), GREY, np.uint8)] * 40, sound="aac")
     write_overlay(video_slice(open_video(path), 15, 35), result_of([], (48, 64), 20), tmp_path / "o.mp4")
     made = list(open_video(tmp_path / "o.mp4").frames())
@@ -219,7 +219,7 @@ def test_an_overlay_of_a_part_has_the_parts_frames_and_sound(tmp_path):
     assert _sound_seconds(tmp_path / "o.mp4") == pytest.approx(2, abs=0.1)
 
 
-def test_an_overlay_may_go_without_sound_outlines_and_strong_colours(tmp_path):
+def test_an_overlay_without_audio_contours_and_with_low_opacity(tmp_path):
     path = write_video(tmp_path / "a.mp4", [np.full((120, 160, 3), GREY, np.uint8)] * 2, sound="aac")
     result = result_of([(12, 0.9, moving(2, (120, 160)))], (120, 160), 2)
     options = {"opacity": 0.0, "contours": False, "labels": False}

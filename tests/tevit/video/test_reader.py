@@ -1,4 +1,4 @@
-"""The network's input against the original's recordings; folders of images."""
+"""The network's input against the original's recordings; image folders, slices and other sizes."""
 
 import gzip
 import hashlib
@@ -56,7 +56,7 @@ def test_preprocessing_is_the_recorded_one(case):
 
 
 def levels_of(normalised: np.ndarray) -> np.ndarray:
-    """Back from float32 (3, H, W) to the uint8 (H, W, 3) it was made of."""
+    """The inverse of normalisation: float32 (3, H, W) to uint8 (H, W, 3)."""
     channels = [np.searchsorted(levels, values) for levels, values in zip(normalised_levels(), normalised, strict=True)]
     return np.stack(channels, axis=-1).astype(np.uint8)
 
@@ -72,7 +72,7 @@ def test_resized_frames_are_those_the_models_were_recorded_with():
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.integers(32, 1400), st.integers(32, 1400))
-def test_the_scale_bounds_both_sides_and_one_is_reached(height, width, one, other):
+def test_the_scale_bounds_both_sides_and_one_bound_is_reached(height, width, one, other):
     try:
         sizes = geometry((height, width), (one, other))
     except ValueError as error:
@@ -86,12 +86,12 @@ def test_the_scale_bounds_both_sides_and_one_is_reached(height, width, one, othe
 
 
 @pytest.mark.parametrize("scale", [(0, 640), (16, 640), (360, 100_000), (-360, 640)])
-def test_a_scale_out_of_range_is_told(scale):
+def test_a_scale_out_of_range_is_an_error(scale):
     with pytest.raises(ValueError, match=rf"between 32 and 4096 pixels, got {scale[0]}x{scale[1]}"):
         geometry((480, 640), scale)
 
 
-def test_a_frame_of_another_size_is_told():
+def test_a_frame_of_another_size_is_an_error():
     with pytest.raises(ValueError, match=r"\(48, 64, 3\), got uint8 of \(48, 60, 3\)"):
         preprocess(np.zeros((48, 60, 3), np.uint8), geometry(SIZE))
 
@@ -103,7 +103,7 @@ def test_a_folder_is_read_in_the_order_of_names(tmp_path):
     shots = pictures(3)
     folder = write_images(tmp_path / "walk", {"10.png": shots[1], "9.png": shots[2], "1.png": shots[0]})
     (folder / "notes.txt").write_text("no image")
-    (folder / "._1.png").write_bytes(b"what a Mac leaves behind")
+    (folder / "._1.png").write_bytes(b"a resource fork of macOS")
     video = open_video(folder)
     frames = list(video.frames())
     assert video.file_names == ("1.png", "10.png", "9.png") and video.name == "walk" and video.length == 3
@@ -120,7 +120,7 @@ def test_images_keep_the_given_order(tmp_path):
     assert video.name == "mine" and [frame.time for frame in video.frames()] == [0, 0.5]
 
 
-def test_a_jpeg_has_the_levels_that_opencv_gives(tmp_path):
+def test_a_jpeg_is_decoded_as_by_opencv(tmp_path):
     folder = write_images(tmp_path / "f", {"a.jpg": pictures(1, (37, 51))[0]})
     expected = cv2.imread(str(folder / "a.jpg"))
     assert expected is not None
@@ -165,7 +165,7 @@ def test_an_unreadable_image_is_named(tmp_path):
             list(open_video(tmp_path).frames())
 
 
-def test_an_empty_folder_and_a_missing_image_are_told(tmp_path):
+def test_an_empty_folder_and_a_missing_image_are_errors(tmp_path):
     with pytest.raises(ValueError, match=f"no image in the folder {tmp_path}"):
         open_video(tmp_path)
     with pytest.raises(ValueError, match="video 'x': expected at least one image"):
@@ -177,7 +177,7 @@ def test_an_empty_folder_and_a_missing_image_are_told(tmp_path):
 # --- parts
 
 
-def test_a_part_of_a_file_holds_exactly_the_frames_of_the_whole(tmp_path):
+def test_a_slice_of_a_file_has_exactly_the_frames_of_the_whole(tmp_path):
     uneven = [Fraction(ms, 1000) for ms in (0, 40, 73, 140, 173, 700, 733)]
     whole = open_video(write_video(tmp_path / "a.mp4", pictures(7), uneven))
     some = video_slice(whole, 2, 5)
@@ -185,12 +185,11 @@ def test_a_part_of_a_file_holds_exactly_the_frames_of_the_whole(tmp_path):
     assert [bar(frame.rgb) for frame in frames] == [2, 3, 4] and [frame.index for frame in frames] == [0, 1, 2]
     assert [frame.time for frame in frames] == pytest.approx([0, 0.067, 0.1])
     assert (some.length, some.size_hw, some.start) == (3, whole.size_hw, pytest.approx(0.073))
-    assert [bar(frame.rgb) for frame in video_slice(whole, 5, 99).frames()] == [5, 6] and video_slice(
-        whole, 5, 99
-    ).length == 2
+    last = video_slice(whole, 5, 99)
+    assert [bar(frame.rgb) for frame in last.frames()] == [5, 6] and last.length == 2
 
 
-def test_a_part_of_images_keeps_their_names(tmp_path):
+def test_a_slice_of_images_keeps_their_names(tmp_path):
     folder = write_images(tmp_path / "f", {f"{index}.png": shot for index, shot in enumerate(pictures(5))})
     some = video_slice(open_video(folder), 1, 3)
     assert (some.file_names, some.length, some.duration) == (("1.png", "2.png"), 2, pytest.approx(1 / 3))
@@ -198,19 +197,19 @@ def test_a_part_of_images_keeps_their_names(tmp_path):
 
 
 @pytest.mark.parametrize(("first", "stop"), [(-1, 3), (3, 3), (4, 2)])
-def test_an_empty_part_is_refused(tmp_path, first, stop):
+def test_an_empty_slice_is_an_error(tmp_path, first, stop):
     video = open_video(write_video(tmp_path / "a.mp4", pictures(4)))
     with pytest.raises(ValueError, match=f"a range of at least one frame, got {first} to {stop}"):
         video_slice(video, first, stop)
 
 
-def test_a_part_beyond_the_end_says_how_many_frames_there_are(tmp_path):
+def test_a_slice_beyond_the_end_is_an_error_with_the_number_of_frames(tmp_path):
     video = open_video(write_video(tmp_path / "a.mp4", pictures(4)))
     with pytest.raises(ValueError, match="a: expected a frame 4, but the video holds 4 frames"):
         list(video_slice(video, 4, 6).frames())
 
 
-def test_frames_fit_another_size_by_a_cut_row_or_by_scaling(tmp_path):
+def test_resized_frames_are_cropped_by_a_row_or_scaled(tmp_path):
     video = open_video(write_video(tmp_path / "a.mp4", pictures(3)))
     whole = next(video.frames()).rgb
     cut = resized_video(video, (SIZE[0] - 1, SIZE[1]))

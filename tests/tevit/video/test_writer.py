@@ -1,4 +1,4 @@
-"""Videos as they are written: times, colours, sizes, what browsers need, and the sound of another file."""
+"""Written videos: times, colours, sizes, properties that browsers need, and the audio of another file."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -14,7 +14,7 @@ from tevit.video.reader import open_video
 from tevit.video.writer import VideoWriter
 
 
-def test_what_is_written_comes_back(tmp_path):
+def test_written_frames_are_read_back(tmp_path):
     path = tmp_path / "new" / "a.mp4"
     due = [0, 1001 / 30000, 2002 / 30000, 0.5, 0.5001, 7.25]
     with VideoWriter(path, SIZE, fps=Fraction(30000, 1001)) as writer:
@@ -29,7 +29,7 @@ def test_what_is_written_comes_back(tmp_path):
 
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.floats(0.0001, 20), min_size=1, max_size=12))
-def test_any_times_survive(tmp_path_factory, steps):
+def test_times_are_kept(tmp_path_factory, steps):
     due = np.cumsum([0, *steps])
     path = tmp_path_factory.mktemp("t") / "a.mp4"
     with VideoWriter(path, (16, 16)) as writer:
@@ -38,7 +38,7 @@ def test_any_times_survive(tmp_path_factory, steps):
     np.testing.assert_allclose(times(path), due, atol=1 / 90000)
 
 
-def test_browsers_can_play_it(tmp_path):
+def test_the_file_has_the_properties_that_browsers_need(tmp_path):
     with VideoWriter(tmp_path / "a.mp4", SIZE, pixel_aspect=Fraction(4, 3)) as writer:
         for index in range(40):
             writer.write(quadrants(SIZE), index / 10)
@@ -73,7 +73,7 @@ def test_odd_sizes_get_one_more_row_and_column(tmp_path, size_hw):
     assert np.abs(rgb[:, -1].astype(int) - ramp[0, -1]).mean() < 6
 
 
-def test_nothing_half_written_is_left(tmp_path):
+def test_an_error_leaves_no_file(tmp_path):
     path = tmp_path / "a.mp4"
     path.write_bytes(b"an older file")
     with pytest.raises(KeyboardInterrupt), VideoWriter(path, SIZE) as writer:
@@ -98,7 +98,7 @@ SOUNDS = {
 
 
 @pytest.mark.parametrize("name", SOUNDS)
-def test_sound_is_carried_in_step(tmp_path, name):
+def test_audio_is_copied_in_sync(tmp_path, name):
     codec, sound, written = SOUNDS[name]
     source = open_video(write_video(tmp_path / name, pictures(25), codec=codec, sound=sound))
     assert source.has_audio
@@ -121,7 +121,7 @@ def sound_bytes(path: Path) -> list[bytes]:
 
 
 @pytest.mark.parametrize("sound", ["aac", "pcm_s16le"])
-def test_sound_stays_in_step_when_pictures_start_later(tmp_path, sound):
+def test_audio_stays_in_sync_where_the_video_starts_later(tmp_path, sound):
     due = [Fraction(1) + Fraction(t, 10) for t in range(25)]
     source = open_video(write_video(tmp_path / "a.mkv", pictures(25), due, sound=sound))
     assert source.duration == pytest.approx(2.5, abs=0.05)
@@ -135,7 +135,7 @@ def test_sound_stays_in_step_when_pictures_start_later(tmp_path, sound):
     assert min(early) > -0.15, "what was to be heard before the first picture is left out"
 
 
-def test_sound_from_a_silent_file_is_no_sound(tmp_path):
+def test_a_source_without_audio_gives_none(tmp_path):
     source = write_video(tmp_path / "a.mp4", pictures(3))
     with VideoWriter(tmp_path / "out.mp4", SIZE, audio_from=source) as writer:
         writer.write(pictures(1)[0], 0)

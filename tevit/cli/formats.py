@@ -1,4 +1,4 @@
-"""`tevit formats`: convert annotations between YouTube-VIS, COCO and CVAT."""
+"""`tevit formats`: convert annotations between YouTube-VIS and the formats of other tools."""
 
 import argparse
 import json
@@ -19,9 +19,11 @@ Convert annotations or predictions; the format of SOURCE follows from its conten
   tevit formats results.json --gt valid.json --to cvat --out cvat.xml    predictions to be corrected in CVAT
   tevit formats annotations.zip --like valid.json --to ytvis --out corrected.json    and back
 
-ytvis: YouTube-VIS JSON. coco: COCO JSON. cvat: "CVAT for images 1.1", XML or the exported zip. CVAT imports masks
-image by image: create a task of the frames with the labels that are written beside the XML (paste them into the Raw
-tab), then upload the XML; the attribute track_id says which masks are one object.
+ytvis: YouTube-VIS JSON. coco: COCO JSON (also of Datumaro and CVAT). cvat: "CVAT for images 1.1", XML or the exported
+zip. CVAT imports masks image by image: create a task of the frames with the labels that are written beside the XML
+(paste them into the Raw tab), then upload the XML; the attribute track_id says which masks are one object. cvat-video:
+"CVAT for video 1.1". davis: a folder of palette PNGs per video. mots: a folder of text files (MOTS, KITTI-MOTS). burst,
+tao: their JSON. label-studio: JSON of video tasks, boxes only. docs/formats.md says what each can hold.
 """
 
 
@@ -29,14 +31,19 @@ def register(commands) -> None:
     """Add the subcommand."""
     parser = commands.add_parser(
         "formats",
-        help="YouTube-VIS to and from COCO and CVAT",
+        help="YouTube-VIS to and from COCO, CVAT, DAVIS, MOTS, BURST, TAO and Label Studio",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("source", type=Path, metavar="SOURCE", help="data set, results, COCO file, or CVAT's XML or zip")
-    add("--to", required=True, choices=("ytvis", "coco", "cvat"), help="the format to write")
-    add("--out", required=True, type=Path, metavar="FILE", help="the file to write")
+    add("source", type=Path, metavar="SOURCE", help="file or folder in any of the formats, plain, gzip or zip")
+    add(
+        "--to",
+        required=True,
+        choices=("ytvis", "coco", "cvat", "cvat-video", "davis", "mots", "burst", "tao", "label-studio"),
+        help="the format to write",
+    )
+    add("--out", required=True, type=Path, metavar="PATH", help="the file (davis, mots: the new folder) to write")
     add("--gt", type=Path, metavar="JSON", help="data set that results are for")
     add("--like", type=Path, metavar="JSON", help="data set with the ids that a CVAT file cannot hold")
     add("--json", action="store_true", help="print what was done as JSON")
@@ -60,7 +67,8 @@ def run(args: argparse.Namespace) -> int:
                 yield result
                 progress("converting", done, None)
 
-        written = convert.write(args.out, args.to, with_progress())
+        written, losses = convert.write(args.out, args.to, with_progress())
+    notes = notes + losses
     if args.json:
         summary = {"written": list(map(str, written)), "cannot_hold": convert.CANNOT_HOLD[args.to], "notes": notes}
         print(json.dumps(summary, indent=2, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""Atomic writes: a crash or Ctrl-C never leaves an incomplete file."""
+"""Atomic writes: a crash or Ctrl-C never leaves an incomplete file or folder."""
 
 import os
 import tempfile
@@ -26,4 +26,27 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
     except BaseException:
         with suppress(FileNotFoundError):
             os.unlink(name)
+        raise
+
+
+@contextmanager
+def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary folder beside `path`, renamed to `path` on success, removed with its content on any exception.
+
+    Raises: FileExistsError where `path` is a file or a folder that is not empty.
+    """
+    import shutil
+    import tempfile
+
+    target = Path(path)
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise FileExistsError(f"{target}: expected a new or an empty folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        os.replace(temporary, target)  # replaces an empty folder
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
         raise

@@ -1,10 +1,12 @@
 """Typed reading of JSON files that may be large or malformed; errors state the place."""
 
+import gzip
 import json
 import logging
 import os
 import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +18,47 @@ _NOT_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*+"|(-?(?:NaN|Infinity))')  # matches
 
 
 def read(path: str | os.PathLike, member: str | None = None) -> bytes:
-    """The bytes of a JSON file, without a byte order mark; of `member` where the file is a zip archive.
+    """The bytes of a JSON file, plain, gzip or in a zip archive, without a byte order mark.
 
-    For a file of more than a gigabyte, the memory it takes is logged as a warning.
+    member: the file's name in an archive; one whose only JSON file has another name is read, too. For a file of more
+    than a gigabyte, the memory it takes is logged as a warning.
 
     Raises: ValueError for an empty file, an archive without the member, or one too large for the free memory.
     """
-    if member is None or not zipfile.is_zipfile(path):
+    if zipfile.is_zipfile(path):
+        data = _read_member(path, member)
+    else:
         _check_memory(path, os.path.getsize(path))
         data = Path(path).read_bytes()
-    else:
-        with zipfile.ZipFile(path) as archive:
-            files = [info for info in archive.infolist() if not info.is_dir()]
-            named = [info for info in files if Path(info.filename).name == member] or files
-            if len(named) != 1:
-                names = ", ".join(info.filename for info in files[:5]) or "nothing"
-                raise ValueError(f"{path}: expected one file {member} in the archive, found {names}")
-            _check_memory(path, named[0].file_size)
-            try:
-                data = archive.read(named[0])
-            except (zipfile.BadZipFile, RuntimeError, EOFError) as error:
-                raise ValueError(f"{path}: {named[0].filename} cannot be read from the archive: {error}") from None
+    if data.startswith(b"\x1f\x8b"):
+        data = _gunzip(data, path)
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data or data.isspace():
         raise ValueError(f"{path} is empty: expected JSON")
     return data
+
+
+def _gunzip(data: bytes, path: str | os.PathLike) -> bytes:
+    _check_memory(path, int.from_bytes(data[-4:], "little"))  # gzip's own count of bytes, modulo 4 GiB
+    try:
+        return gzip.decompress(data)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path} cannot be read as gzip: {error}") from None
+
+
+def _read_member(path: str | os.PathLike, member: str | None) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        files = [info for info in archive.infolist() if not info.is_dir()]
+        named = [info for info in files if Path(info.filename).name == member]
+        named = named or [info for info in files if info.filename.endswith((".json", ".json.gz"))] or files
+        if len(named) != 1:
+            names = ", ".join(info.filename for info in (named or files)[:5]) or "nothing"
+            raise ValueError(f"{path}: expected one file {member or '*.json'} in the archive, found {names}")
+        _check_memory(path, named[0].file_size)
+        try:
+            return archive.read(named[0])
+        except (zipfile.BadZipFile, RuntimeError, EOFError) as error:
+            raise ValueError(f"{path}: {named[0].filename} cannot be read from the archive: {error}") from None
 
 
 def memory_needed(size: int) -> int:

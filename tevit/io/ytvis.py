@@ -28,6 +28,11 @@ RESULTS_NAME = "results.json"
 _XYWH = tuple[float, float, float, float]
 
 
+def forward_slashes(file_name: str) -> str:
+    """A file name written on Windows with the separators of every other system."""
+    return file_name.replace("\\", "/")
+
+
 class VideoInfo(msgspec.Struct, frozen=True):
     """One entry of `videos`. width, height: pixels. length: frames; file_names: one per frame, "/" between folders."""
 
@@ -40,6 +45,8 @@ class VideoInfo(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if self.length < 0:
             msgspec.structs.force_setattr(self, "length", len(self.file_names))
+        if any("\\" in name for name in self.file_names):
+            msgspec.structs.force_setattr(self, "file_names", tuple(map(forward_slashes, self.file_names)))
 
     @property
     def name(self) -> str:
@@ -291,17 +298,20 @@ def write_zip(path: str | os.PathLike, results_json: str | os.PathLike) -> None:
         archive.write(results_json, RESULTS_NAME)
 
 
-def save_dataset(path: str | os.PathLike, results: Iterable[VideoResult]) -> None:
+def save_dataset(path: str | os.PathLike, results: Iterable[VideoResult]) -> list[str]:
     """Write videos and their tracks as a data set, one video in memory at a time.
 
-    Annotation ids are the tracks' ids if these are unique in the file, else the next free number. Masks are written as
-    compressed text, null where absent; areas and boxes are those of the tracks.
+    Annotation ids are the tracks' ids if these are unique in the file and not 0, else the next free number. Masks are
+    written as compressed text, null where absent; areas and boxes are those of the tracks.
+
+    Returns notes on changed ids.
 
     Raises: ValueError where two videos have one id or name one category differently.
     """
     videos: dict[int, dict] = {}
     categories: dict[int, str] = {}
     used: set[int] = set()
+    notes: list[str] = []
     with atomic(path) as temporary, open(temporary, "wb") as file:
         file.write(b'{"annotations":[')
         for result in results:
@@ -312,12 +322,16 @@ def save_dataset(path: str | os.PathLike, results: Iterable[VideoResult]) -> Non
             videos[result.video_id] = {"id": result.video_id} | facts
             merge_categories(categories, result.categories)
             for track in result.tracks:
-                number = track.id if track.id not in used else max(used) + 1
+                # The official metric takes a match with id 0 for none, so it is never written.
+                number = track.id if track.id and track.id not in used else max(used, default=0) + 1
                 used.add(number)
+                if not track.id:
+                    notes.append(f"annotation 0 became {number}: the official evaluation can never match the id 0")
                 file.write((b",\n" if len(used) > 1 else b"\n") + jsonfile.encode(_annotation(number, result, track)))
         entries = [{"id": id, "name": name, "supercategory": "object"} for id, name in categories.items()]
         file.write(b'],\n"videos":' + jsonfile.encode(list(videos.values())))
         file.write(b',\n"categories":' + jsonfile.encode(entries) + b"}\n")
+    return notes
 
 
 def merge_categories(categories: dict[int, str], others: Mapping[int, str]) -> None:

@@ -1,6 +1,7 @@
 """COCO JSON, one image per frame, for tools that work on single images; identities are in additional keys."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import PurePosixPath
 
@@ -10,49 +11,84 @@ import numpy as np
 from tevit.boxes import xywh_to_xyxy, xyxy_to_xywh
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
-from tevit.io.ytvis import FPS, Category, VideoInfo, frame_names, merge_categories
-from tevit.masks import json as segmentations
-from tevit.masks import ops as masks
-from tevit.results import RLE, Track, VideoResult
+from tevit.io.formats.frames import FrameMask, make_track, make_video, natural_key, order_note
+from tevit.io.ytvis import Category, VideoInfo, forward_slashes, frame_names, merge_categories
+from tevit.masks import json as mask_json
+from tevit.masks import ops
+from tevit.results import Track, VideoResult
+
+MEMBER = "instances_default.json"
+"""The file's name in the zip archives that CVAT exports."""
 
 
-def write(path: str | os.PathLike, results: Iterable[VideoResult]) -> None:
+def write(path: str | os.PathLike, results: Iterable[VideoResult], tao: bool = False) -> list[str]:
     """Write videos as COCO, one in memory at a time: masks as run-length text, one annotation per track and frame.
 
-    Images have video_id and frame_id (from 0), annotations track_id, those of predictions score.
+    Images have video_id and frame_id (from 0), annotations track_id (also as an attribute, where CVAT and Datumaro look
+    for it), those of predictions score. tao: with TAO's lists of videos and tracks, whose ids are unique in the file.
+    Returns notes on what was changed.
 
     Raises: ValueError where two videos name one category differently.
     """
     categories: dict[int, str] = {}
     images: list[dict] = []
-    count = 0
+    videos: list[dict] = []
+    tracks: list[dict] = []
+    used: set[int] = set()
+    count = renumbered = 0
     with atomic(path) as temporary, open(temporary, "wb") as file:
         file.write(b'{"annotations":[')
         for result in results:
             merge_categories(categories, result.categories)
             first = len(images) + 1
-            (height, width), video = result.size_hw, result.video_id
-            for frame, name in enumerate(frame_names(result)):
-                image = {"id": first + frame, "file_name": name, "height": height, "width": width}
-                images.append(image | {"video_id": video, "frame_id": frame})
-            for annotation in _annotations(result, first):
+            images.extend(_images(result, first))
+            ids = {track.id: track.id for track in result.tracks}
+            if tao:
+                for id in ids:
+                    ids[id] = id if id not in used else max(used) + 1
+                    used.add(ids[id])
+                    renumbered += ids[id] != id
+                height, width = result.size_hw
+                videos.append({"id": result.video_id, "name": result.name, "width": width, "height": height})
+                entries = [(ids[track.id], track.category_id) for track in result.tracks]
+                tracks += [{"id": id, "category_id": c, "video_id": result.video_id} for id, c in entries]
+            for annotation in _annotations(result, first, ids):
                 count += 1
                 file.write((b",\n" if count > 1 else b"\n") + jsonfile.encode({"id": count} | annotation))
         names = [{"id": id, "name": name, "supercategory": "object"} for id, name in categories.items()]
         file.write(b'],\n"images":' + jsonfile.encode(images))
+        if tao:
+            file.write(b',\n"videos":' + jsonfile.encode(videos) + b',\n"tracks":' + jsonfile.encode(tracks))
         file.write(b',\n"categories":' + jsonfile.encode(names) + b"}\n")
+    return [f"{renumbered} track ids that an earlier video has were renumbered"] if renumbered else []
 
 
-def _annotations(result: VideoResult, first: int) -> Iterator[dict]:
+def _images(result: VideoResult, first: int) -> Iterator[dict]:
+    height, width = result.size_hw
+    for frame, name in enumerate(frame_names(result)):
+        yield {
+            "id": first + frame,
+            "file_name": name,
+            "height": height,
+            "width": width,
+            "video_id": result.video_id,
+            "frame_id": frame,
+            "frame_index": frame,
+        }
+
+
+def _annotations(result: VideoResult, first: int, ids: dict[int, int]) -> Iterator[dict]:
     for track in result.tracks:
         boxes = xyxy_to_xywh(track.boxes_xyxy.astype(float))
         for frame, rle in enumerate(track.rles):
             if rle is not None:
                 yield {
                     "image_id": first + frame,
+                    "video_id": result.video_id,
                     "category_id": track.category_id,
-                    "track_id": track.id,
-                    "segmentation": masks.to_json(rle),
+                    "track_id": ids[track.id],
+                    "attributes": {"track_id": ids[track.id]},
+                    "segmentation": ops.to_json(rle),
                     "area": float(track.areas[frame]),
                     "bbox": boxes[frame].tolist(),
                     "iscrowd": int(track.iscrowd),
@@ -66,6 +102,15 @@ class _CocoImage(msgspec.Struct):
     file_name: str = ""
     video_id: int | None = None
     frame_id: int | None = None
+    frame_index: int | None = None  # TAO's name of frame_id
+
+    def __post_init__(self) -> None:
+        self.file_name = forward_slashes(self.file_name)
+        self.frame_id = self.frame_index if self.frame_id is None else self.frame_id
+
+
+class _CocoAttributes(msgspec.Struct):
+    track_id: int | str | None = None
 
 
 class _CocoAnnotation(msgspec.Struct):
@@ -79,42 +124,68 @@ class _CocoAnnotation(msgspec.Struct):
     track_id: int | None = None
     instance_id: int | None = None
     score: float = 1.0
+    attributes: msgspec.Raw = msgspec.Raw(b"{}")
+
+    def track(self) -> int | str | None:
+        """The identity: of track_id, instance_id or CVAT's and Datumaro's attribute track_id."""
+        if self.track_id is not None:
+            return self.track_id
+        if self.instance_id is not None:
+            return self.instance_id
+        try:
+            return msgspec.json.decode(self.attributes, type=_CocoAttributes).track_id
+        except msgspec.ValidationError:
+            return None
+
+
+class _CocoVideo(msgspec.Struct):
+    id: int
+    name: str = ""
 
 
 class _CocoFile(msgspec.Struct):
     images: list[_CocoImage]
     categories: list[Category]
     annotations: list[_CocoAnnotation] = []
+    videos: list[_CocoVideo] = []
 
 
 def read(path: str | os.PathLike) -> tuple[Iterator[VideoResult], list[str]]:
-    """The videos of a COCO file, and notes on what was left out or added.
+    """The videos of a COCO file, one in memory at a time, and notes on what was left out or added.
 
-    Images without video_id belong to the video of their folder, in the order of their names; an annotation without
-    track_id (or instance_id) is a track of one frame.
+    Images without video_id belong to the video of their folder; frames are in the order of frame_id (TAO: frame_index),
+    else in natural order of their names. Identities are track_id, instance_id or the attribute track_id (CVAT,
+    Datumaro); an annotation without any is a track of one frame. Notes are complete after the last video.
 
     Raises: OSError or ValueError where the file cannot be read; faulty masks raise when their video is iterated.
     """
-    content = jsonfile.decode(jsonfile.read(path), _CocoFile, path)
+    content = jsonfile.decode(jsonfile.read(path, MEMBER), _CocoFile, path)
     categories = {category.id: category.name for category in content.categories}
-    videos = _videos(content.images)
+    videos, notes = _videos(content.images)
     places = {image.id: (video, frame) for video, images in videos.items() for frame, image in enumerate(images)}
     orphaned = sum(annotation.image_id not in places for annotation in content.annotations)
-    untracked = sum(
-        annotation.track_id is None and annotation.instance_id is None for annotation in content.annotations
-    )
-    notes = [f"{orphaned} annotations of images that are not in the file were left out"] if orphaned else []
+    untracked = sum(annotation.track() is None for annotation in content.annotations)
+    notes += [f"{orphaned} annotations of images that are not in the file were left out"] if orphaned else []
     notes += [f"{untracked} annotations have no track_id: each became a track of one frame"] if untracked else []
     by_video: dict[int, list[_CocoAnnotation]] = {video: [] for video in videos}
     for annotation in content.annotations:
         if annotation.image_id in places:
             by_video[places[annotation.image_id][0]].append(annotation)
-    frames = {image: frame for image, (_, frame) in places.items()}
-    return (_video(path, id, videos[id], categories, by_video[id], frames) for id in videos), notes
+    reader = _Reader(path, {image: frame for image, (_, frame) in places.items()})
+    names = {video.id: video.name for video in content.videos}
+
+    def results() -> Iterator[VideoResult]:
+        for id in videos:
+            yield reader.video(id, names.get(id, ""), videos[id], categories, by_video[id])
+        notes.extend(f"{count} {text}" for text, count in reader.notes.items())
+        if content.annotations and not reader.masks:
+            raise ValueError(f"{path}: none of its {len(content.annotations)} annotations has a mask")
+
+    return results(), notes
 
 
-def _videos(images: list[_CocoImage]) -> dict[int, list[_CocoImage]]:
-    """Video id -> its images in order."""
+def _videos(images: list[_CocoImage]) -> tuple[dict[int, list[_CocoImage]], list[str]]:
+    """Video id -> its images in order, and a note where natural and alphabetical order differ."""
     taken = {image.video_id for image in images if image.video_id is not None}
     free = (id for id in range(1, len(images) + len(taken) + 1) if id not in taken)
     folders: dict[str, int] = {}
@@ -124,58 +195,87 @@ def _videos(images: list[_CocoImage]) -> dict[int, list[_CocoImage]]:
         if image.video_id is None and folder not in folders:
             folders[folder] = next(free)
         videos.setdefault(folders[folder] if image.video_id is None else image.video_id, []).append(image)
+    notes = []
     for group in videos.values():
-        group.sort(key=lambda image: (image.frame_id is None, image.frame_id or 0, image.file_name))
-    return videos
+        group.sort(key=lambda image: (image.frame_id is None, image.frame_id or 0, natural_key(image.file_name)))
+        unnumbered = [image.file_name for image in group if image.frame_id is None]
+        if not notes and (note := order_note(unnumbered)):
+            notes.append(note)
+    return videos, notes
 
 
-def _video(
-    path: str | os.PathLike,
-    id: int,
-    images: list[_CocoImage],
-    categories: dict[int, str],
-    annotations: list[_CocoAnnotation],
-    frames: dict[int, int],
-) -> VideoResult:
-    first = images[0]
-    other = next((image for image in images if (image.height, image.width) != (first.height, first.width)), None)
-    if other is not None:
-        sizes = " and ".join(f"{image.height} x {image.width} ({image.file_name})" for image in (first, other))
-        raise ValueError(f"{path}: expected images of one size in a video, got {sizes}")
-    info = VideoInfo(id, first.width, first.height, len(images), tuple(image.file_name for image in images))
-    groups: dict[int, list[_CocoAnnotation]] = {}
-    free = max((a.track_id or a.instance_id or 0 for a in annotations), default=0)
-    for annotation in annotations:
-        track = annotation.track_id if annotation.track_id is not None else annotation.instance_id
-        if track is None:
-            track = free = free + 1
-        groups.setdefault(track, []).append(annotation)
-    tracks = tuple(_track(path, track, group, info, frames) for track, group in groups.items())
-    return VideoResult(id, info.name, info.size_hw, np.arange(info.length) / FPS, categories, tracks, info.file_names)
+class _Reader:
+    """Makes videos of a file's annotations. notes: what was changed or left out, with counts.
+    masks: number of masks so far.
+    """
 
+    def __init__(self, path: str | os.PathLike, frames: dict[int, int]):
+        self.path, self.frames = path, frames
+        self.notes: Counter[str] = Counter()
+        self.masks = 0
 
-def _track(
-    path: str | os.PathLike, id: int, group: list[_CocoAnnotation], info: VideoInfo, frames: dict[int, int]
-) -> Track:
-    first = group[0]
-    rles: list[RLE | None] = [None] * info.length
-    boxes, areas = np.full((info.length, 4), np.nan, np.float32), np.zeros(info.length)
-    for annotation in group:
-        frame = frames[annotation.image_id]
-        if annotation.category_id != first.category_id:
-            both = f"{first.category_id} and {annotation.category_id}"
-            raise ValueError(f"{path}: track {id} of video {info.id}: expected one category, got {both}")
-        if rles[frame] is not None:
-            raise ValueError(
-                f"{path}: track {id} of video {info.id}: expected one annotation in frame {frame}, got two"
-            )
+    def video(
+        self,
+        id: int,
+        name: str,
+        images: list[_CocoImage],
+        categories: dict[int, str],
+        annotations: list[_CocoAnnotation],
+    ) -> VideoResult:
+        """One video; its annotations are grouped to tracks."""
+        first = images[0]
+        other = next((image for image in images if (image.height, image.width) != (first.height, first.width)), None)
+        if other is not None:
+            sizes = " and ".join(f"{image.height} x {image.width} ({image.file_name})" for image in (first, other))
+            raise ValueError(f"{self.path}: expected images of one size in a video, got {sizes}")
+        info = VideoInfo(id, first.width, first.height, len(images), tuple(image.file_name for image in images))
+        groups: dict[int | str, list[_CocoAnnotation]] = {}
+        stated = [track for annotation in annotations if (track := annotation.track()) is not None]
+        free = max((track for track in stated if isinstance(track, int)), default=0)
+        for annotation in annotations:
+            track = annotation.track()
+            if track is None:
+                track = free = free + 1
+            groups.setdefault(track, []).append(annotation)
+        ids: dict[int | str, int] = {}
+        for track in groups:
+            free += not isinstance(track, int)
+            ids[track] = track if isinstance(track, int) else free
+        tracks = tuple(self._track(ids[track], group, info) for track, group in groups.items())
+        return make_video(id, name or info.name, info.size_hw, info.file_names, categories, tracks)
+
+    def _track(self, id: int, group: list[_CocoAnnotation], info: VideoInfo) -> Track:
+        first = group[0]
+        masks: dict[int, list[FrameMask]] = {}
+        for annotation in group:
+            if annotation.category_id != first.category_id:
+                both = f"{first.category_id} and {annotation.category_id}"
+                raise ValueError(f"{self.path}: track {id} of video {info.id}: expected one category, got {both}")
+            mask = self._mask(annotation, info)
+            if mask is not None:
+                masks.setdefault(self.frames[annotation.image_id], []).append(mask)
+        parts = sum(len(group) - 1 for group in masks.values())
+        if parts:
+            self.notes["further annotations of a track in the same frame were united with the first"] += parts
+        return make_track(id, first.category_id, info.length, masks, first.score, bool(first.iscrowd))
+
+    def _mask(self, annotation: _CocoAnnotation, info: VideoInfo) -> FrameMask | None:
+        segmentation = msgspec.json.decode(annotation.segmentation)
+        if isinstance(segmentation, list) and segmentation and all(isinstance(part, list) for part in segmentation):
+            polygons = [part for part in segmentation if len(part) >= 6]
+            if len(polygons) < len(segmentation):
+                self.notes["polygons of less than three points were left out"] += len(segmentation) - len(polygons)
+            segmentation = polygons
+        box = None
+        if annotation.bbox is not None:
+            box = xywh_to_xyxy(np.array(annotation.bbox)).astype(np.float32)
+        if not segmentation:
+            if box is not None:
+                self.notes["annotations have a box but no mask: nothing of them was taken over"] += 1
+            return None
         try:
-            rle = segmentations.from_json(msgspec.json.decode(annotation.segmentation), info.size_hw)
+            rle = mask_json.from_json(segmentation, info.size_hw)
         except ValueError as error:
-            raise ValueError(f"{path}: annotation {annotation.id}: {error}") from None
-        if rle is None:
-            continue
-        rles[frame] = rle
-        boxes[frame] = masks.to_box_xyxy(rle) if annotation.bbox is None else xywh_to_xyxy(np.array(annotation.bbox))
-        areas[frame] = masks.areas([rle])[0] if annotation.area is None else annotation.area
-    return Track(id, first.category_id, first.score, tuple(rles), boxes, areas, bool(first.iscrowd))
+            raise ValueError(f"{self.path}: annotation {annotation.id}: {error}") from None
+        self.masks += rle is not None
+        return None if rle is None else FrameMask(rle, box, annotation.area)

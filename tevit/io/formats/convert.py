@@ -1,4 +1,4 @@
-"""Conversion between YouTube-VIS JSON, COCO per frame and CVAT's XML for images, each through `VideoResult`."""
+"""Conversion between YouTube-VIS JSON and the formats of other tools, each through `VideoResult`."""
 
 import os
 import zipfile
@@ -10,55 +10,79 @@ import msgspec
 
 from tevit.io import json as jsonfile
 from tevit.io import ytvis
-from tevit.io.formats import coco, cvat
+from tevit.io.formats import burst, coco, cvat, davis, label_studio, mots
 from tevit.results import VideoResult
 
-Format = Literal["ytvis", "coco", "cvat"]
+Format = Literal["ytvis", "coco", "cvat", "cvat-video", "davis", "mots", "burst", "tao", "label-studio"]
+Source = Literal["ytvis", "results", "coco", "cvat", "davis", "mots", "burst", "label-studio"]
 
+NO_EMPTY = "tracks without a mask in any frame"
+NO_IDS = "ids of videos and categories (--like brings them back), areas and boxes of the file (computed from the masks)"
 CANNOT_HOLD: dict[Format, tuple[str, ...]] = {
     "ytvis": ("scores, where predictions are written as a data set",),
     "coco": (
         "videos and identities: they go into keys of their own (images: video_id, frame_id; annotations: track_id), "
         "which other tools may drop",
-        "tracks without a mask in any frame",
+        NO_EMPTY,
     ),
-    "cvat": (
-        "identities across images: they go into the attribute track_id of each mask",
-        "ids of videos and categories (--like brings them back), areas and boxes of the file (computed from the masks)",
-        "tracks without a mask in any frame",
+    "cvat": ("identities across images: they go into the attribute track_id of each mask", NO_IDS, NO_EMPTY),
+    "cvat-video": (NO_IDS, "several videos in one file (one file is written per video)", NO_EMPTY),
+    "davis": (
+        "classes, scores, crowds and ids of videos",
+        "overlapping masks (the earlier track gets the pixels)",
+        "areas and boxes of the file (computed from the masks)",
+        NO_EMPTY,
     ),
+    "mots": (
+        "names of classes, scores and ids of videos",
+        "frames after the last mask",
+        "areas and boxes of the file (computed from the masks)",
+        NO_EMPTY,
+    ),
+    "burst": ("crowds, areas and boxes of the file (computed from the masks)",),
+    "tao": ("track ids that are not unique over all videos (they are renumbered)", NO_EMPTY),
+    "label-studio": ("masks (only boxes)", "scores and crowds", "ids of categories", NO_EMPTY),
 }
 """What each format loses, or stores in keys that are specific to this project."""
 
 
-def detect(path: str | os.PathLike) -> Literal["ytvis", "coco", "cvat", "results"]:
-    """The format of a file, from its content.
+def detect(path: str | os.PathLike) -> Source:
+    """The format of a file or folder, from its content.
 
     Raises: OSError where it cannot be read; ValueError where it is none of these.
     """
+    if mots.is_mots(path):
+        return "mots"
+    if Path(path).is_dir():
+        if davis.is_davis(path):
+            return "davis"
+        raise ValueError(f"{path}: expected a folder of PNG masks (DAVIS) or of text files (MOTS), found neither")
     with open(path, "rb") as file:
         beginning = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
     if beginning[:1] == b"<":
         return "cvat"
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as archive:
-            if cvat.MEMBER in archive.namelist():
+            if cvat.member_of(archive):
                 return "cvat"
     data = jsonfile.read(path, ytvis.RESULTS_NAME)
     if data.lstrip()[:1] == b"[":
-        return "results"
+        if b'"annotations"' not in data and b'"predictions"' not in data:
+            return "results"
+        items = jsonfile.decode(data, list[dict[str, msgspec.Raw]], path)
+        return "label-studio" if items and items[0].keys() & {"annotations", "predictions"} else "results"
     keys = jsonfile.decode(data, dict[str, msgspec.Raw], path)
-    if "images" in keys:
-        return "coco"
-    if "videos" in keys:
-        return "ytvis"
-    raise ValueError(f"{path}: expected results, or a data set with videos (YouTube-VIS) or images (COCO)")
+    kinds: dict[str, Source] = {"images": "coco", "videos": "ytvis", "sequences": "burst"}
+    for key, kind in kinds.items():
+        if key in keys:
+            return kind
+    raise ValueError(f"{path}: expected results, or a data set with videos (YouTube-VIS), images (COCO) or sequences")
 
 
 def read(
     path: str | os.PathLike, gt: ytvis.Dataset | None = None, like: ytvis.Dataset | None = None
 ) -> tuple[Iterator[VideoResult], list[str]]:
-    """The videos of a file in any of the formats, and notes on what was left out.
+    """The videos of a file in any of the formats, and notes on what was left out, complete after the last video.
 
     gt: the data set that results are for. like: a data set with the ids that a CVAT file cannot hold.
 
@@ -72,15 +96,25 @@ def read(
         return (results.video(info, gt.categories) for info in gt.videos.values()), []
     if kind == "ytvis":
         return ytvis.open_dataset(path).results(), []
-    return coco.read(path) if kind == "coco" else cvat.read(path, like)
+    if kind == "cvat":
+        return cvat.read(path, like)
+    readers = {"coco": coco, "davis": davis, "mots": mots, "burst": burst, "label-studio": label_studio}
+    return readers[kind].read(path)
 
 
-def write(path: str | os.PathLike, to: Format, results: Iterator[VideoResult]) -> list[Path]:
-    """Write videos in one of the formats; returns the written files. CVAT: also its labels, for a new task."""
+def write(path: str | os.PathLike, to: Format, results: Iterator[VideoResult]) -> tuple[list[Path], list[str]]:
+    """Write videos in one of the formats; returns the written files and notes on what was lost.
+
+    CVAT for images: also its labels, for a new task. DAVIS and MOTS: `path` is a folder.
+    Raises: ValueError, OSError where the videos cannot be written; nothing is then.
+    """
+    if to == "cvat":
+        return cvat.write(path, results), []
+    if to == "cvat-video":
+        return cvat.write_video(path, results), []
     if to == "ytvis":
-        ytvis.save_dataset(path, results)
-    elif to == "coco":
-        coco.write(path, results)
-    else:
-        return cvat.write(path, results)
-    return [Path(path)]
+        return [Path(path)], ytvis.save_dataset(path, results)
+    if to in ("coco", "tao"):
+        return [Path(path)], coco.write(path, results, tao=to == "tao")
+    writers = {"davis": davis, "mots": mots, "burst": burst, "label-studio": label_studio}
+    return [Path(path)], writers[to].write(path, results)

@@ -1,4 +1,4 @@
-"""CVAT's XML for images, version 1.1, with masks: CVAT imports masks image by image, so identities are an attribute.
+"""CVAT's XML, version 1.1: for images, where identities are an attribute, and for video, where they are tracks.
 
 A <mask> holds the mask's box (left, top, width, height) and, in `rle`, the lengths of the runs inside that box, row by
 row, background first. Source: CVAT's documentation of the format and its issue 6487.
@@ -9,10 +9,11 @@ import shutil
 import tempfile
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import chain, islice, pairwise
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import IO, NamedTuple
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape, quoteattr
 
@@ -20,9 +21,10 @@ import numpy as np
 
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
-from tevit.io.ytvis import FPS, Dataset, VideoInfo, frame_names
-from tevit.masks import json as segmentations
-from tevit.masks import ops as masks
+from tevit.io.formats.frames import FrameMask, make_track, make_video, rectangle, unique_name
+from tevit.io.ytvis import Dataset, VideoInfo, forward_slashes, frame_names
+from tevit.masks import json as mask_json
+from tevit.masks import ops
 from tevit.results import RLE, Track, VideoResult
 
 MEMBER = "annotations.xml"
@@ -82,17 +84,20 @@ def _images(result: VideoResult, first: int) -> Iterator[str]:
         yield f'<image id="{first + frame}" name={quoteattr(name)} width="{width}" height="{height}">\n'
         for track in result.tracks:
             if (rle := track.rles[frame]) is not None:
-                label, crowd = quoteattr(result.categories[track.category_id]), int(track.iscrowd)
-                left, top, right, bottom = (int(edge) for edge in masks.to_box_xyxy(rle))
-                runs = ", ".join(map(str, run_lengths(masks.decode_within(rle, (left, top, right, bottom))).tolist()))
-                yield (
-                    f'<mask label={label} source="manual" occluded="0" rle="{runs}" left="{left}" top="{top}" '
-                    f'width="{right - left}" height="{bottom - top}" z_order="0">'
-                )
-                for name, value in zip((TRACK, CROWD, SCORE), (track.id, crowd, track.score), strict=True):
-                    yield f'<attribute name="{name}">{value}</attribute>'
-                yield "</mask>\n"
+                label = quoteattr(result.categories[track.category_id])
+                yield _mask_element(rle, track, f'label={label} source="manual"')
         yield "</image>\n"
+
+
+def _mask_element(rle: RLE, track: Track, head: str) -> str:
+    left, top, right, bottom = (int(edge) for edge in ops.to_box_xyxy(rle))
+    runs = run_lengths(ops.decode_within(rle, (left, top, right, bottom)))
+    values = {TRACK: track.id, CROWD: int(track.iscrowd), SCORE: track.score}
+    attributes = "".join(f'<attribute name="{name}">{value}</attribute>' for name, value in values.items())
+    return (
+        f'<mask {head} occluded="0" rle="{", ".join(map(str, runs.tolist()))}" left="{left}" top="{top}" '
+        f'width="{right - left}" height="{bottom - top}" z_order="0">{attributes}</mask>\n'
+    )
 
 
 def run_lengths(mask: np.ndarray) -> np.ndarray:
@@ -102,110 +107,168 @@ def run_lengths(mask: np.ndarray) -> np.ndarray:
     return np.diff(np.concatenate([[0], edges, [mask.size]]))
 
 
-class _CvatMask(NamedTuple):
-    """One mask of one image. track: the value of its attribute, None if it has none."""
+class _CvatShape(NamedTuple):
+    """One shape of one image or frame. track: its attribute track_id, None if it has none; outside: CVAT's absence.
+
+    points: of a box its corners, of a polygon x, y alternating; None for a mask, whose pixels are `rle`.
+    """
 
     label: str
-    rle: RLE
+    rle: RLE | None
+    points: tuple[float, ...] | None
+    is_box: bool
     track: str | None
     iscrowd: bool
     score: float
+    outside: bool
 
 
 class _CvatImage(NamedTuple):
     id: int
     name: str
     size_hw: tuple[int, int]
-    shapes: list[_CvatMask]
+    shapes: list[_CvatShape]
+
+
+class _CvatTrack(NamedTuple):
+    """One track of CVAT for video. keyframes: frame -> shape, also of the frames that CVAT has interpolated itself."""
+
+    id: int
+    label: str
+    keyframes: dict[int, _CvatShape]
 
 
 class _CvatFile(NamedTuple):
+    """name, size_hw, length: of the task, which only files for video need."""
+
     labels: list[str]
     images: list[_CvatImage]
+    tracks: list[_CvatTrack]
+    meta: dict[str, str]
     notes: list[str]
 
 
 def read(path: str | os.PathLike, like: Dataset | None = None) -> tuple[Iterator[VideoResult], list[str]]:
     """The videos of a CVAT file, or of the zip archive that CVAT exports, and notes on what was left out or added.
 
-    Images of one folder are one video, in the order of their ids. Masks and polygons are read; those of one track_id in
-    one image are united. like: a data set whose videos, frames and categories, found by name, give ids and places.
+    Masks, polygons and boxes (as masks of the whole rectangle) are read. For images: images of one folder are one
+    video, in the order of their ids; shapes of one track_id in one image are united. For video: one video; between
+    keyframes boxes and polygons of equal length are interpolated, as CVAT does. like: a data set whose videos, frames
+    and categories, found by name, give ids and places.
 
     Raises: OSError or ValueError where the file cannot be read or a mask does not fit its image.
     """
     content = _parse(path)
-    if like is None:
-        folders: dict[str, list[_CvatImage]] = {}
-        for image in sorted(content.images, key=lambda image: image.id):
-            folders.setdefault(str(PurePosixPath(image.name).parent), []).append(image)
-        videos = [
-            VideoInfo(id, group[0].size_hw[1], group[0].size_hw[0], len(group), tuple(image.name for image in group))
-            for id, group in enumerate(folders.values(), 1)
-        ]
-        categories = dict(enumerate(content.labels, 1))
-    else:
-        videos = like.videos.values()
-        categories = dict(like.categories)
-        for name in content.labels:
-            if name not in categories.values():
-                number = max(categories, default=0) + 1
-                categories[number] = name
-                content.notes.append(f"the label {name!r} is no category of {like.path}: it became number {number}")
+    categories = dict(enumerate(content.labels, 1)) if like is None else dict(like.categories)
+    for name in content.labels:
+        if name not in categories.values():
+            number = max(categories, default=0) + 1
+            categories[number] = name
+            content.notes.append(
+                f"the label {name!r} is no category of {like and like.path}: it became number {number}"
+            )
+    if not content.images:
+        return iter([_tracked_video(path, content, categories, like)]), content.notes
+    videos = _by_folder(content.images) if like is None else like.videos.values()
     images = {image.name: image for image in content.images}
     known = {name for info in videos for name in info.file_names}
     if unknown := images.keys() - known:
         content.notes.append(f"{len(unknown)} images that {like.path if like else path} does not have were left out")
+    if len(unknown) == len(images):
+        example = next(iter(images))
+        raise ValueError(f"{path}: none of its {len(images)} images ({example}, …) is in {like.path if like else path}")
     return (_video(path, info, images, categories) for info in videos), content.notes
 
 
+def _by_folder(images: list[_CvatImage]) -> list[VideoInfo]:
+    folders: dict[str, list[_CvatImage]] = {}
+    for image in sorted(images, key=lambda image: image.id):
+        folders.setdefault(str(PurePosixPath(image.name).parent), []).append(image)
+    return [
+        VideoInfo(id, group[0].size_hw[1], group[0].size_hw[0], len(group), tuple(image.name for image in group))
+        for id, group in enumerate(folders.values(), 1)
+    ]
+
+
 def _parse(path: str | os.PathLike) -> _CvatFile:
-    content, left_out = _CvatFile([], [], []), Counter[str]()
+    content, counts = _CvatFile([], [], [], {}, []), Counter[str]()
     try:
-        with ExitStack() as stack:
-            if zipfile.is_zipfile(path):
-                file = stack.enter_context(stack.enter_context(zipfile.ZipFile(path)).open(MEMBER))
-            else:
-                file = stack.enter_context(open(path, "rb"))
+        with _opened(path) as file:
             for _, element in ElementTree.iterparse(file):
                 if element.tag == "label" and element.findtext("name"):
                     content.labels.append(element.findtext("name", ""))
+                elif element.tag == "meta":
+                    content.meta.update(_meta_values(element))
                 elif element.tag == "track":
-                    left_out["track"] += 1
+                    content.tracks.append(_track_element(element, path, content.meta, counts))
+                    element.clear()
                 elif element.tag == "image":
-                    content.images.append(_image(element, path, left_out))
+                    content.images.append(_image(element, path, counts))
                     element.clear()
     except ElementTree.ParseError as error:
         raise ValueError(f"{path}: malformed XML: {error}") from None
-    if not content.images:
-        export = "CVAT for video" if left_out["track"] else "something else"
-        raise ValueError(f"{path}: expected an export as CVAT for images, with image elements, found {export}")
+    if not content.images and not content.tracks and "width" not in content.meta:
+        raise ValueError(f"{path}: expected an export of CVAT with image or track elements, found neither")
     shapes = [shape for image in content.images for shape in image.shapes]
-    content.labels.extend(dict.fromkeys(shape.label for shape in shapes if shape.label not in content.labels))
+    used = [shape.label for shape in shapes] + [track.label for track in content.tracks]
+    content.labels.extend(dict.fromkeys(label for label in used if label not in content.labels))
     untracked = sum(shape.track is None for shape in shapes)
-    for tag, count in left_out.items():
-        content.notes.append(f"{count} {tag} elements were left out: only masks and polygons are read")
+    boxes = counts.pop("box", 0)
+    for tag, count in counts.items():
+        content.notes.append(f"{count} {tag} elements were left out: only masks, polygons and boxes are read")
+    content.notes.extend([f"{boxes} boxes became masks of their whole rectangle"] if boxes else [])
     content.notes.extend([f"{untracked} masks have no {TRACK}: each became a track of one frame"] if untracked else [])
     return content
 
 
-def _image(element: ElementTree.Element, path: str | os.PathLike, left_out: Counter[str]) -> _CvatImage:
-    name = element.get("name", "")
+@contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    if not zipfile.is_zipfile(path):
+        with open(path, "rb") as file:
+            yield file
+        return
+    with zipfile.ZipFile(path) as archive, archive.open(member_of(archive) or MEMBER) as file:
+        yield file
+
+
+def member_of(archive: zipfile.ZipFile) -> str | None:
+    """The archive's annotations.xml, in whatever folder; None if there is none."""
+    return next((name for name in archive.namelist() if PurePosixPath(name).name == MEMBER), None)
+
+
+def _image(element: ElementTree.Element, path: str | os.PathLike, counts: Counter[str]) -> _CvatImage:
+    name = forward_slashes(element.get("name", ""))
     where = f"{path}, image {name!r}"
     id, height, width = (_whole(element, key, where) for key in ("id", "height", "width"))
-    shapes: list[_CvatMask] = []
-    for child in element:
-        if child.tag not in ("mask", "polygon"):
-            left_out[child.tag] += 1
-            continue
-        try:
-            rle = (_mask_rle if child.tag == "mask" else _polygon_rle)(child, (height, width), where)
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from None
-        if rle is not None:
-            values = {item.get("name"): (item.text or "").strip() for item in child.iter("attribute")}
-            crowd, score = values.get(CROWD, "").lower() in ("1", "true"), float(values.get(SCORE) or 1)
-            shapes.append(_CvatMask(child.get("label", ""), rle, values.get(TRACK) or None, crowd, score))
-    return _CvatImage(id, name, (height, width), shapes)
+    shapes = [_shape(child, (height, width), where, counts) for child in element]
+    return _CvatImage(id, name, (height, width), [shape for shape in shapes if shape is not None])
+
+
+def _shape(
+    element: ElementTree.Element, size_hw: tuple[int, int], where: str, counts: Counter[str]
+) -> _CvatShape | None:
+    """A shape; None for one of another kind, counted in `counts`, and for one without pixels."""
+    if element.tag not in ("mask", "polygon", "box"):
+        counts[element.tag] += 1
+        return None
+    counts["box"] += element.tag == "box"
+    points = None
+    try:
+        if element.tag == "mask":
+            rle = _mask_rle(element, size_hw, where)
+        else:
+            points = _points(element)
+            rle = _points_rle(points, element.tag == "box", size_hw)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+    values = {child.get("name"): (child.text or "").strip() for child in element.iter("attribute")}
+    outside = element.get("outside") == "1"
+    if rle is None and not outside:
+        return None
+    return _CvatShape(
+        element.get("label", ""), rle, points, element.tag == "box", values.get(TRACK) or None,
+        values.get(CROWD, "").lower() in ("1", "true"), float(values.get(SCORE) or 1), outside,
+    )  # fmt: skip
 
 
 def _whole(element: ElementTree.Element, key: str, where: str) -> int:
@@ -227,22 +290,30 @@ def _mask_rle(element: ElementTree.Element, size_hw: tuple[int, int], where: str
         raise ValueError(f"the runs of a mask sum to {runs.sum()} pixels, expected {height} x {width}")
     full = np.zeros(size_hw, bool)
     full[top : top + height, left : left + width] = np.repeat(np.arange(len(runs)) % 2, runs).reshape(height, width)
-    return masks.encode(full) if full.any() else None
+    return ops.encode(full) if full.any() else None
 
 
-def _polygon_rle(element: ElementTree.Element, size_hw: tuple[int, int], where: str) -> RLE | None:
+def _points(element: ElementTree.Element) -> tuple[float, ...]:
+    """x, y alternating: two corners of a box, all points of a polygon."""
+    if element.tag == "box":
+        text = ";".join(",".join(element.get(key, "") for key in pair) for pair in (("xtl", "ytl"), ("xbr", "ybr")))
+    else:
+        text = element.get("points", "")
     try:
-        points = [float(side) for point in element.get("points", "").split(";") for side in point.split(",")]
+        return tuple(float(side) for point in text.split(";") for side in point.split(","))
     except ValueError:
-        raise ValueError(f"expected points as x,y;x,y, got {element.get('points', '')[:40]!r}") from None
-    rle = segmentations.from_polygons([points], size_hw)
-    return rle if masks.areas([rle])[0] else None
+        raise ValueError(f"expected points as x,y;x,y, got {text[:40]!r}") from None
+
+
+def _points_rle(points: Sequence[float], is_box: bool, size_hw: tuple[int, int]) -> RLE | None:
+    rle = rectangle(points, size_hw) if is_box else mask_json.from_polygons([list(points)], size_hw)
+    return rle if ops.areas([rle])[0] else None
 
 
 def _video(
     path: str | os.PathLike, info: VideoInfo, images: dict[str, _CvatImage], categories: dict[int, str]
 ) -> VideoResult:
-    tracks: dict[str, dict[int, list[_CvatMask]]] = {}
+    tracks: dict[str, dict[int, list[_CvatShape]]] = {}
     untracked = 0
     for frame, name in enumerate(info.file_names):
         image = images.get(name)
@@ -258,27 +329,133 @@ def _video(
     for key in tracks:
         if key not in ids:
             ids[key] = last_id = last_id + 1
-    names = {name: id for id, name in reversed(categories.items())}
-    results = tuple(_track(path, ids[key], frames, info, names) for key, frames in tracks.items())
-    times = np.arange(info.length) / FPS
-    return VideoResult(info.id, info.name, info.size_hw, times, categories, results, info.file_names)
+    results = []
+    for key, frames in tracks.items():
+        labels = list(dict.fromkeys(shape.label for group in frames.values() for shape in group))
+        if len(labels) > 1:
+            where = f"{path}: track {ids[key]} of video {info.name!r}"
+            raise ValueError(f"{where}: expected one label, got {labels[0]!r} and {labels[1]!r}")
+        results.append(_make_track(ids[key], labels[0], frames, info.length, categories))
+    return make_video(info.id, info.name, info.size_hw, info.file_names, categories, results)
 
 
-def _track(
-    path: str | os.PathLike, id: int, frames: dict[int, list[_CvatMask]], info: VideoInfo, names: dict[str, int]
+def _make_track(
+    id: int, label: str, frames: Mapping[int, Sequence[_CvatShape]], length: int, categories: dict[int, str]
 ) -> Track:
-    shapes = [shape for group in frames.values() for shape in group]
-    labels = list(dict.fromkeys(shape.label for shape in shapes))
-    if len(labels) > 1:
-        where = f"{path}: track {id} of video {info.name!r}"
-        raise ValueError(f"{where}: expected one label, got {labels[0]!r} and {labels[1]!r}")
-    rles = [masks.union([shape.rle for shape in frames[t]]) if t in frames else None for t in range(info.length)]
-    return Track(
-        id=id,
-        category_id=names[labels[0]],
-        score=shapes[0].score,
-        rles=tuple(rles),
-        boxes_xyxy=masks.to_boxes_xyxy(rles),
-        areas=masks.areas(rles),
-        iscrowd=shapes[0].iscrowd,
+    category = next(number for number, name in categories.items() if name == label)
+    first = next(shape for group in frames.values() for shape in group)
+    masks = {t: [FrameMask(shape.rle) for shape in group if shape.rle is not None] for t, group in frames.items()}
+    return make_track(id, category, length, masks, first.score, first.iscrowd)
+
+
+# --- CVAT for video
+
+
+def _meta_values(meta: ElementTree.Element) -> dict[str, str]:
+    """The task's name, size (frames), start_frame, width and height, as far as they are stated."""
+    keys = ("name", "size", "start_frame", "original_size/width", "original_size/height", "source")
+    values = {key.rpartition("/")[2]: text for key in keys if (text := meta.findtext(f".//{key}"))}
+    name = meta.findtext("task/name") or meta.findtext("job/name") or values.get("source")
+    return values | ({"name": name} if name else {})
+
+
+def _track_element(
+    element: ElementTree.Element, path: str | os.PathLike, meta: dict[str, str], counts: Counter[str]
+) -> _CvatTrack:
+    id = _whole(element, "id", f"{path}, a track")
+    where = f"{path}, track {id}"
+    if not meta.get("width", "").isdigit() or not meta.get("height", "").isdigit():
+        raise ValueError(f"{path}: expected meta/task/original_size before the tracks, found none")
+    size_hw = (int(meta["height"]), int(meta["width"]))
+    keyframes: dict[int, _CvatShape] = {}
+    for child in element:
+        frame = _whole(child, "frame", where) - int(meta.get("start_frame", 0))
+        shape = _shape(child, size_hw, f"{where}, frame {frame}", counts)
+        if shape is not None:
+            keyframes[frame] = shape
+    return _CvatTrack(id, element.get("label", ""), dict(sorted(keyframes.items())))
+
+
+def _tracked_video(
+    path: str | os.PathLike, content: _CvatFile, categories: dict[int, str], like: Dataset | None
+) -> VideoResult:
+    size_hw = (int(content.meta["height"]), int(content.meta["width"]))
+    last = max((frame for track in content.tracks for frame in track.keyframes), default=0)
+    length = max(int(content.meta.get("size", 0)), last + 1)
+    name = PurePosixPath(forward_slashes(content.meta.get("name", Path(path).stem))).name
+    info = VideoInfo(1, size_hw[1], size_hw[0], length, tuple(f"{name}/frame_{t:06d}.jpg" for t in range(length)))
+    if like is not None:
+        info = next((video for video in like.videos.values() if video.name in (name, PurePosixPath(name).stem)), None)
+        if info is None:
+            raise ValueError(f"{path}: {like.path} has no video of the task's name {name!r}")
+        if (info.size_hw, info.length) != (size_hw, length):
+            raise ValueError(
+                f"{path}: expected {info.length} frames of {info.size_hw} as {like.path} has, got {length} of {size_hw}"
+            )
+    tracks, interpolated, gaps = [], 0, 0
+    for track in content.tracks:
+        frames = {t: [shape] for t, shape in track.keyframes.items() if not shape.outside}
+        for start, end in pairwise(track.keyframes):
+            between = _interpolate(track.keyframes[start], track.keyframes[end], end - start, size_hw)
+            frames |= {start + t: [shape] for t, shape in enumerate(between, 1)}
+            interpolated += len(between)
+            gaps += (end - start - 1 - len(between)) * (not track.keyframes[start].outside)
+        if frames:
+            tracks.append(_make_track(track.id, track.label, dict(sorted(frames.items())), length, categories))
+    if interpolated:
+        content.notes.append(f"{interpolated} boxes and polygons between keyframes were interpolated linearly")
+    if gaps:
+        content.notes.append(f"{gaps} frames between keyframes of masks or unequal polygons were left empty")
+    return make_video(info.id, info.name, size_hw, info.file_names, categories, tracks)
+
+
+def _interpolate(start: _CvatShape, end: _CvatShape, distance: int, size_hw: tuple[int, int]) -> list[_CvatShape]:
+    """The shapes between two keyframes: of a box or of polygons of equal length; none for anything else."""
+    a, b = start.points, end.points
+    if start.outside or a is None or b is None or len(a) != len(b) or start.is_box != end.is_box:
+        return []
+    shapes = []
+    for t in range(1, distance):
+        points = tuple((1 - t / distance) * x + t / distance * y for x, y in zip(a, b, strict=True))
+        shapes.append(start._replace(points=points, rle=_points_rle(points, start.is_box, size_hw)))
+    return shapes
+
+
+def write_video(path: str | os.PathLike, results: Iterable[VideoResult]) -> list[Path]:
+    """Write each video as CVAT's XML for video; several videos get NAME.<video>.xml each. Returns the files."""
+    target, results = Path(path), iter(results)
+    pending, names, files = list(islice(results, 2)), set[str](), list[Path]()
+    with ExitStack() as stack:  # all files are renamed at the end, or none
+        for result in chain(pending, results):
+            file = target
+            if len(pending) > 1:
+                file = target.with_name(f"{target.stem}.{unique_name(result, names)}{target.suffix}")
+            with open(stack.enter_context(atomic(file)), "w", encoding="utf-8") as out:
+                out.writelines(_task_lines(result))
+            files.append(file)
+    return files
+
+
+def _task_lines(result: VideoResult) -> Iterator[str]:
+    height, width = result.size_hw
+    labels = "".join(f"<label><name>{escape(name)}</name></label>\n" for name in result.categories.values())
+    yield (
+        '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n<meta><task>'
+        f"<name>{escape(result.name)}</name><size>{result.length}</size><mode>interpolation</mode>"
+        f"<start_frame>0</start_frame><stop_frame>{result.length - 1}</stop_frame><labels>\n{labels}</labels>"
+        f"<original_size><width>{width}</width><height>{height}</height></original_size></task></meta>\n"
     )
+    for track in result.tracks:
+        yield from _track_lines(track, result.categories[track.category_id])
+    yield "</annotations>\n"
+
+
+def _track_lines(track: Track, label: str) -> Iterator[str]:
+    yield f'<track id="{track.id}" label={quoteattr(label)} source="manual">\n'
+    previous: RLE | None = None
+    for frame, rle in enumerate(track.rles):
+        # An absence is written as the last mask once more, outside.
+        if (shown := rle or previous) is not None:
+            yield _mask_element(shown, track, f'frame="{frame}" keyframe="1" outside="{int(rle is None)}"')
+        previous = rle
+    yield "</track>\n"

@@ -1,0 +1,116 @@
+"""DAVIS: a folder of palette PNGs per video, one per frame, whose pixel values are track ids.
+
+0 is background, 255 void (not labelled). Source: the DAVIS 2017 release and davis2017-evaluation.
+"""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+from PIL import Image
+
+from tevit.io.files import atomic_folder
+from tevit.io.formats.frames import FrameMask, make_track, make_video, natural_key, unique_name
+from tevit.io.ytvis import frame_names
+from tevit.masks import ops
+from tevit.results import VideoResult
+
+VOID = 255
+CATEGORY = {1: "object"}
+
+
+def is_davis(path: str | os.PathLike) -> bool:
+    """Whether a folder holds PNGs, directly or in folders of videos."""
+    return Path(path).is_dir() and bool(_videos(Path(path)))
+
+
+def _videos(root: Path) -> list[Path]:
+    for start in (root, root / "Annotations" / "480p", root / "Annotations"):
+        folders = [start, *(folder for folder in sorted(start.iterdir()) if folder.is_dir())] if start.is_dir() else []
+        if found := [folder for folder in folders if any(folder.glob("*.png"))]:
+            return found
+    return []
+
+
+def read(path: str | os.PathLike) -> tuple[Iterator[VideoResult], list[str]]:
+    """The videos of a DAVIS folder (of one video, of all, or the release's root), one in memory at a time, and notes.
+
+    Raises: OSError or ValueError where there is no PNG; a PNG that is no index image raises when its video is iterated.
+    """
+    videos = _videos(Path(path))
+    if not videos:
+        raise ValueError(f"{path}: expected folders of PNG masks, found none")
+    notes = [f"DAVIS states no classes: every object is of the class {CATEGORY[1]!r}"]
+    return (_video(number, folder) for number, folder in enumerate(videos, 1)), notes
+
+
+def _video(id: int, folder: Path) -> VideoResult:
+    files = sorted(folder.glob("*.png"), key=lambda file: natural_key(file.name))
+    masks: dict[int, dict[int, list[FrameMask]]] = {}
+    size_hw = (0, 0)
+    for frame, file in enumerate(files):
+        indices = _read_indices(file)
+        if frame and indices.shape != size_hw:
+            raise ValueError(f"{file}: expected {size_hw} as the video's first mask, got {indices.shape}")
+        size_hw = (indices.shape[0], indices.shape[1])
+        for track in np.unique(indices).tolist():
+            if track not in (0, VOID):
+                masks.setdefault(track, {})[frame] = [FrameMask(ops.encode((indices == track).astype(np.uint8)))]
+    tracks = [make_track(track, 1, len(files), frames) for track, frames in sorted(masks.items())]
+    names = [f"{folder.name}/{file.stem}.jpg" for file in files]
+    return make_video(id, folder.name, size_hw, names, CATEGORY, tracks)
+
+
+def _read_indices(file: Path) -> np.ndarray:
+    """uint8 (H, W): palette indices; a grey image's values are taken as indices."""
+    with Image.open(file) as image:
+        if image.mode not in ("P", "L"):
+            raise ValueError(f"{file}: expected a palette PNG with one index a pixel, got the mode {image.mode}")
+        return np.array(image)
+
+
+def palette() -> list[int]:
+    """768 values, RGB of 256 indices. Source: PASCAL VOC's colour map, which DAVIS uses."""
+    colours = []
+    for index in range(256):
+        for channel in range(3):
+            # Three bits of the index at a time give one bit of each channel, the lowest the highest.
+            colours.append(sum((index >> (3 * level + channel) & 1) << (7 - level) for level in range(3)))
+    return colours
+
+
+def write(path: str | os.PathLike, results: Iterable[VideoResult]) -> list[str]:
+    """Write a folder with one folder of palette PNGs per video; returns notes on what was lost.
+
+    Raises: ValueError for a video with more than 254 tracks, or where `path` exists.
+    """
+    overlaps = 0
+    names: set[str] = set()
+    with atomic_folder(path) as temporary:
+        for result in results:
+            folder = temporary / unique_name(result, names)
+            folder.mkdir(parents=True, exist_ok=True)
+            indices = _indices(result)
+            for frame, file_name in enumerate(frame_names(result)):
+                values = np.zeros(result.size_hw, np.uint8)
+                # The first track is on top, so that a higher score hides a lower one.
+                for track in reversed(result.tracks):
+                    if (rle := track.rles[frame]) is not None:
+                        inside = ops.decode(rle) > 0
+                        overlaps += int((values[inside] > 0).sum())
+                        values[inside] = indices[track.id]
+                image = Image.frombytes("P", (result.size_hw[1], result.size_hw[0]), values.tobytes())
+                image.putpalette(palette())
+                image.save(folder / f"{PurePosixPath(file_name).stem}.png")
+    return [f"{overlaps} pixels of overlapping masks belong to the earlier track only"] if overlaps else []
+
+
+def _indices(result: VideoResult) -> dict[int, int]:
+    """The pixel value of each track: its id where that is 1 to 254 for all of them, else its position."""
+    ids = [track.id for track in result.tracks]
+    if len(ids) >= VOID:
+        raise ValueError(f"video {result.name!r}: expected at most {VOID - 1} tracks for DAVIS, got {len(ids)}")
+    if all(0 < id < VOID for id in ids):
+        return {id: id for id in ids}
+    return {id: number for number, id in enumerate(ids, 1)}

@@ -58,16 +58,23 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _summary(dataset: "Dataset", chosen: set[int], counts: dict[int, tuple[int, int]], train: Path, val: Path) -> dict:
+    from tevit.io.split import orphans
+
     sides = {"train": (train, len(dataset.videos) - len(chosen), 0), "val": (val, len(chosen), 1)}
-    return {
-        side: {"file": str(path), "videos": videos, "annotations": sum(pair[i] for pair in counts.values())}
-        for side, (path, videos, i) in sides.items()
-    } | {
-        "val_videos": [info.name for id, info in dataset.videos.items() if id in chosen],
-        "categories": [
-            {"id": id, "name": dataset.categories[id], "train": pair[0], "val": pair[1]} for id, pair in counts.items()
-        ],
-    }
+    return (
+        {"orphaned_annotations": orphans(dataset)}
+        | {
+            side: {"file": str(path), "videos": videos, "annotations": sum(pair[i] for pair in counts.values())}
+            for side, (path, videos, i) in sides.items()
+        }
+        | {
+            "val_videos": [info.name for id, info in dataset.videos.items() if id in chosen],
+            "categories": [
+                {"id": id, "name": dataset.categories[id], "train": pair[0], "val": pair[1]}
+                for id, pair in counts.items()
+            ],
+        }
+    )
 
 
 def _table(summary: dict) -> str:
@@ -82,4 +89,6 @@ def _table(summary: dict) -> str:
     missing = [category["name"] for category in summary["categories"] if category["train"] and not category["val"]]
     if missing:
         lines.append(f"without any for validation: {', '.join(missing)}")
+    if orphaned := summary["orphaned_annotations"]:
+        lines.append(f"annotations of videos that the file does not list: {orphaned}, in neither part")
     return "\n".join(lines)

@@ -35,6 +35,7 @@ def register(commands) -> None:
     add("--gt", type=Path, metavar="JSON", help="data set that the submissions are for (annotations are not needed)")
     add("--frames", type=Path, metavar="ROOT", help="look whether every frame of the data sets is on disk below ROOT")
     add("--fix", action="store_true", help="write a repaired copy NAME.fixed.json beside each faulty FILE")
+    add("--force", action="store_true", help="write it even if more than half of the entries would be removed")
     add("--json", action="store_true", help="print the reports as JSON, a list with one object a file")
     parser.set_defaults(run=run)
 
@@ -65,8 +66,9 @@ def _check(
     report = validate(path, gt=gt, frames=args.frames, progress=progress)
     if not args.fix or not any(fault.repair for fault in report.faults):
         return report, None
-    copy = path.with_name(f"{path.stem}.fixed.json")
-    return validate(path, gt=gt, frames=args.frames, fixed=copy, progress=progress), copy
+    copy = path.with_name(f"{path.name.removesuffix('.gz').rpartition('.')[0] or path.name}.fixed.json")
+    report = validate(path, gt=gt, frames=args.frames, fixed=copy, force=args.force, progress=progress)
+    return report, None if report.refused else copy
 
 
 def _print(report: "ValidationReport", written: Path | None) -> None:
@@ -81,5 +83,7 @@ def _print(report: "ValidationReport", written: Path | None) -> None:
         return
     repairable = sum(fault.repair is not None for fault in report.faults)
     print(f"  faults: {len(report.faults)}, of which --fix can repair {repairable}")
+    if report.refused:
+        print(f"  no repaired copy: {report.refused}; --force writes it")
     if written:
         print(f"  repaired copy: {written}")

@@ -81,7 +81,8 @@ def named(dataset: Dataset, names: Sequence[str]) -> set[int]:
 def write(path: str | os.PathLike, chosen: set[int], out: str | os.PathLike) -> tuple[Path, Path]:
     """Write train.json and val.json into `out`; videos and annotations are copied byte by byte from `path`.
 
-    chosen: ids of the videos for val.json. All other keys are copied to both files.
+    chosen: ids of the videos for val.json. All other keys are copied to both files; annotations of videos that the file
+    does not list (see `orphans`) to neither.
 
     Raises: ValueError if that would replace `path` itself.
     """
@@ -89,9 +90,10 @@ def write(path: str | os.PathLike, chosen: set[int], out: str | os.PathLike) -> 
     if any(target.exists() and target.samefile(path) for target in targets):
         raise ValueError(f"the parts of {path} cannot be written into {out}, where they would replace it")
     content = jsonfile.decode(jsonfile.read(path), _Fields, path)
-    for target, side in zip(targets, (False, True), strict=True):
+    listed = {_video_of(item) for item in msgspec.json.decode(content["videos"], type=list[msgspec.Raw])}
+    for target, videos in zip(targets, (listed - chosen, chosen), strict=True):
         with atomic(target) as temporary, open(temporary, "wb") as file:
-            file.writelines(_part(content, chosen, side))
+            file.writelines(_part(content, videos))
     return targets
 
 
@@ -102,25 +104,34 @@ class _VideoRef(msgspec.Struct):
     video_id: int | None = None
 
 
-def _part(content: _Fields, chosen: set[int], side: bool) -> Iterator[bytes]:
+def _part(content: _Fields, videos: set[int]) -> Iterator[bytes]:
     before = b"{"
     for key, raw in content.items():
         yield before + msgspec.json.encode(key) + b":"
         before = b",\n"
         if key in ("videos", "annotations") and bytes(raw) != b"null":
             items = msgspec.json.decode(raw, type=list[msgspec.Raw])
-            refs = [msgspec.json.decode(item, type=_VideoRef) for item in items]
-            ids = [ref.id if ref.video_id is None else ref.video_id for ref in refs]
-            of_side = [bytes(item) for item, id in zip(items, ids, strict=True) if (id in chosen) == side]
+            of_side = [bytes(item) for item in items if _video_of(item) in videos]
             yield b"[" + b",\n".join(of_side) + b"]"
         else:
             yield bytes(raw)
     yield b"}\n"
 
 
+def _video_of(item: msgspec.Raw) -> int:
+    ref = msgspec.json.decode(item, type=_VideoRef)
+    return ref.id if ref.video_id is None else ref.video_id
+
+
+def orphans(dataset: Dataset) -> int:
+    """Number of annotations whose video the file does not list."""
+    return sum(annotation.video_id not in dataset.videos for annotation in dataset.annotations)
+
+
 def counts(dataset: Dataset, chosen: set[int]) -> dict[int, tuple[int, int]]:
     """Category id -> number of annotations in training and in validation."""
     sides = {side: Counter[int]() for side in (False, True)}
     for annotation in dataset.annotations:
-        sides[annotation.video_id in chosen][annotation.category_id] += 1
+        if annotation.video_id in dataset.videos:
+            sides[annotation.video_id in chosen][annotation.category_id] += 1
     return {category: (sides[False][category], sides[True][category]) for category in dataset.categories}

@@ -5,10 +5,12 @@ the first fault, and no faulty mask reaches COCO's C library. Entries are kept a
 without fault are copied byte by byte.
 """
 
+import ast
 import math
 import os
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,8 +22,8 @@ from tevit import boxes
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
 from tevit.io.frames import find_frames, inside
-from tevit.io.ytvis import RESULTS_NAME, Dataset, VideoInfo
-from tevit.masks import json as segmentations
+from tevit.io.ytvis import RESULTS_NAME, Dataset, VideoInfo, forward_slashes
+from tevit.masks import json as mask_json
 from tevit.masks import ops
 from tevit.progress import Progress
 from tevit.results import RLE
@@ -57,13 +59,19 @@ class ValidationFault:
 
 @dataclass
 class ValidationReport:
-    """The result for one file. notes: observations that are no faults. counts: number of entries by kind."""
+    """The result for one file.
+
+    notes: observations that are no faults. counts: number of entries by kind. removed: number of entries that the
+    repaired copy does not have, by kind. refused: why no repaired copy was written, None where nothing was refused.
+    """
 
     path: Path
     kind: Kind
     faults: list[ValidationFault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
+    removed: dict[str, int] = field(default_factory=dict)
+    refused: str | None = None
 
     def as_json(self) -> dict:
         """The report for machines."""
@@ -74,7 +82,7 @@ class ValidationReport:
             "counts": self.counts,
             "faults": [{**vars(fault), "message": str(fault)} for fault in self.faults],
             "notes": self.notes,
-        }
+        } | ({"refused": self.refused} if self.refused else {})
 
     def add_file_fault(self, text: str, repair: str | None = None) -> None:
         """Add a fault of the file as a whole."""
@@ -82,6 +90,7 @@ class ValidationReport:
 
     def add_entry(self, what: str, entry: "_Entry", id: object, video: object = None) -> None:
         """Add the faults of one entry."""
+        self.removed[what] = self.removed.get(what, 0) + entry.removed
         self.faults.extend(
             ValidationFault(what, text, id, video, frame, repair) for text, repair, frame in entry.issues
         )
@@ -137,12 +146,28 @@ class _Entry:
         self.fields[key] = msgspec.Raw(msgspec.json.encode(value))
 
     def number(self, key: str) -> int | None:
-        """A field that must be a whole number; otherwise the entry is removed."""
+        """A field that must be a whole number; "1" and 1.0 are repaired, for anything else the entry is removed."""
         value = self.get(key)
-        if type(value) is not int:
+        if type(value) is int:
+            return value
+        number = as_number(value)
+        if number is None or not number.is_integer():
             self.remove(f"expected {key} as a whole number, got {self.excerpt(key)}")
             return None
-        return value
+        self.add(f"expected {key} as a whole number, got {self.excerpt(key)}", f"set to {int(number)}")
+        self.set(key, int(number))
+        return int(number)
+
+
+def as_number(value: object) -> float | None:
+    """A finite number, also where it stands as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
 
 
 def _excerpt(raw: bytes | msgspec.Raw) -> str:
@@ -156,13 +181,15 @@ def validate(
     gt: Dataset | None = None,
     frames: str | os.PathLike | None = None,
     fixed: str | os.PathLike | None = None,
+    force: bool = False,
     progress: Progress | None = None,
 ) -> ValidationReport:
     """Check a data set or a submission; the kind follows from the content.
 
     gt: the ground truth that a submission is for; without it, lengths and sizes are only compared within the file.
     frames: root of the frames on disk, to check that all frames of a data set exist. fixed: where to write a repaired
-    copy, in which fields without fault are unchanged.
+    copy, in which fields without fault are unchanged; one that would lose more than half of the file's videos,
+    annotations or predictions is not written unless `force`.
 
     Raises: OSError where a file cannot be read or written; ValueError where `fixed` is the file itself.
     """
@@ -187,9 +214,25 @@ def validate(
         for _ in chunks:  # producing the chunks checks the entries
             pass
     else:
-        with atomic(fixed) as temporary, open(temporary, "wb") as file:
-            file.writelines(chunks)
+        with suppress(_MostRemoved), atomic(fixed) as temporary:
+            with open(temporary, "wb") as file:
+                file.writelines(chunks)
+            report.refused = None if force else _most_removed(report)
+            if report.refused:
+                raise _MostRemoved
     return report
+
+
+class _MostRemoved(Exception):
+    """Ends writing without a file."""
+
+
+def _most_removed(report: ValidationReport) -> str | None:
+    for what, removed in report.removed.items():
+        total = report.counts[f"{what}s"] if what != "category" else report.counts["categories"]
+        if 2 * removed > total:
+            return f"{removed} of {total} {what}s would be removed"
+    return None
 
 
 def _parse(data: bytes, report: ValidationReport) -> list[msgspec.Raw] | _Fields:
@@ -263,8 +306,12 @@ def _check_prediction(
         return entry
     score = entry.get("score")
     if type(score) not in (int, float) or not math.isfinite(score):
-        entry.remove(f"expected a finite score, got {entry.excerpt('score')}")
-        return entry
+        number = as_number(score)
+        if number is None:
+            entry.remove(f"expected a finite score, got {entry.excerpt('score')}")
+            return entry
+        entry.add(f"expected a finite score, got {entry.excerpt('score')}", f"set to {number:g}")
+        entry.set("score", number)
     _check_masks(entry, expected, text_only=True)
     return entry
 
@@ -296,7 +343,9 @@ def _check_masks(entry: _Entry, expected: _Expected, text_only: bool) -> _Repair
         entry.remove("it has no segmentations")
         return None
     raw = bytes(entry.fields["segmentations"])
-    (track,), faults = segmentations.read([raw], expected.size_hw)
+    if b"\"b'" in raw:
+        raw = _unwrap_bytes(entry, raw)
+    (track,), faults = mask_json.read([raw], expected.size_hw)
     if any(fault.frame is None for fault in faults):
         entry.remove(faults[0].text)
         return None
@@ -308,7 +357,7 @@ def _check_masks(entry: _Entry, expected: _Expected, text_only: bool) -> _Repair
         if rle is not None and expected.size_hw is not None and tuple(rle["size"]) != expected.size_hw:
             entry.add(f"expected a mask of {expected.size_hw}, got {tuple(rle['size'])}", "set to null", frame)
             replaced[frame] = None
-    for frame, form in segmentations.uncompressed(raw).items() if text_only else ():
+    for frame, form in mask_json.uncompressed(raw).items() if text_only else ():
         if frame not in replaced:
             entry.add(f"expected compressed run-length text, got {form}", "compressed", frame)
             replaced[frame] = track.rles[frame]
@@ -327,6 +376,24 @@ def _check_masks(entry: _Entry, expected: _Expected, text_only: bool) -> _Repair
     entry.extent = _Expected((height, width) if height else None, length)
     entry.masks = int(np.count_nonzero(areas))
     return _RepairedMasks(rles, areas, {frame for frame, rle in replaced.items() if rle is None})
+
+
+def _unwrap_bytes(entry: _Entry, raw: bytes) -> bytes:
+    """The segmentations with counts that Python printed as bytes, "b'…'", as the text inside."""
+    try:
+        segments = msgspec.json.decode(raw, type=list)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return raw
+    for frame, segment in enumerate(segments):
+        counts = segment.get("counts") if isinstance(segment, dict) else None
+        if isinstance(counts, str) and counts.startswith("b'"):
+            try:
+                segment["counts"] = ast.literal_eval(counts).decode()
+            except (ValueError, SyntaxError, UnicodeDecodeError, AttributeError):
+                continue
+            entry.add(f"expected run-length text, got Python's print of bytes {counts[:20]}…", "unwrapped", frame)
+    entry.set("segmentations", segments)
+    return bytes(entry.fields["segmentations"])
 
 
 def _add_wrong_length(entry: _Entry, key: str, actual: int, length: int) -> None:
@@ -357,6 +424,10 @@ def _dataset(
 ) -> Iterator[bytes]:
     """The chunks of the repaired copy, checked on the way."""
     videos = list(_unique("video", content["videos"], _check_video, report))
+    _swap_sides(videos, content.get("annotations", _NULL), report)
+    backslashes = sum("\\" in bytes(entry.fields.get("file_names", _NULL)).decode() for entry in videos)
+    if backslashes:
+        report.notes.append(f"videos whose file names have backslashes, read as /: {backslashes}")
     categories = list(_unique("category", content["categories"], _check_category, report))
     if frames is not None:
         _check_frames(videos, Path(frames), report, progress)
@@ -407,7 +478,7 @@ def _check_video(raw: msgspec.Raw) -> _Entry:
     if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
         entry.add(f"expected file_names as a list of texts, got {entry.excerpt('file_names')}")
         names = None
-    names = names or []
+    names = [forward_slashes(name) for name in names or []]
     if len(set(names)) < len(names):
         twice = next(name for name, count in Counter(names).items() if count > 1)
         entry.add(f"the file name {twice!r} stands there twice")
@@ -424,6 +495,35 @@ def _check_video(raw: msgspec.Raw) -> _Entry:
             entry.set("length", length)
     entry.extent = _Expected((height, width), length)
     return entry
+
+
+class _MasksOfVideo(msgspec.Struct):
+    video_id: int | str | float
+    segmentations: msgspec.Raw
+
+
+def _swap_sides(videos: list[_Entry], annotations: msgspec.Raw, report: ValidationReport) -> None:
+    """Swap height and width of videos whose masks all have the two exchanged."""
+    sizes: dict[int, set[tuple[int, int] | None]] = {}
+    for item in msgspec.json.decode(annotations, type=list[msgspec.Raw] | None) or ():
+        try:
+            masks = msgspec.json.decode(item, type=_MasksOfVideo)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            continue
+        number = as_number(masks.video_id)
+        if number is not None:
+            size = mask_json.extent(masks.segmentations)[0]
+            sizes.setdefault(int(number), set()).update({size} if size else ())
+    for entry in videos:
+        size_hw, id = entry.extent.size_hw, entry.get("id")
+        if entry.removed or size_hw is None or size_hw[0] == size_hw[1] or sizes.get(id) != {size_hw[::-1]}:
+            continue
+        height, width = size_hw[::-1]
+        text = f"expected height {height} and width {width} as all its masks have, got {size_hw[0]} and {size_hw[1]}"
+        report.faults.append(ValidationFault("video", text, id, repair="swapped"))
+        entry.set("height", height)
+        entry.set("width", width)
+        entry.extent = _Expected((height, width), entry.extent.length)
 
 
 def _check_category(raw: msgspec.Raw) -> _Entry:

@@ -289,10 +289,10 @@ def test_faulty_cvat_is_refused(tmp_path, old, new, message):
 
 def test_cvat_for_video_needs_a_size(tmp_path):
     (tmp_path / "a.xml").write_text('<annotations><track id="0" label="dog"></track></annotations>')
-    with pytest.raises(ValueError, match="a.xml: expected meta/task/original_size before the tracks, found none"):
+    with pytest.raises(ValueError, match=r"a.xml: expected meta/task/original_size before the tracks, found none"):
         convert.read(tmp_path / "a.xml")
     (tmp_path / "a.xml").write_text("<annotations></annotations>")
-    with pytest.raises(ValueError, match="a.xml: expected an export of CVAT with image or track elements"):
+    with pytest.raises(ValueError, match=r"a.xml: expected an export of CVAT with image or track elements"):
         convert.read(tmp_path / "a.xml")
 
 

@@ -142,3 +142,13 @@ def test_command_with_names(tmp_path, capsys):
     (tmp_path / "names.txt").write_text("# nothing\n")
     assert cli.main([*command, str(tmp_path / "names.txt")]) == 2
     assert "names no video" in capsys.readouterr().err
+
+
+def test_annotations_of_unlisted_videos_are_counted_and_left_out(tmp_path, capsys):
+    content = make.sample()
+    content["annotations"].append(make.annotation(20, 77, 4, [None, None]))
+    path = make.save(tmp_path, "gt.json", content)
+    assert cli.main(["split", str(path), "--val", "0.5", "--out", str(tmp_path / "out")]) == 0
+    assert "annotations of videos that the file does not list: 1, in neither part" in capsys.readouterr().out
+    parts = [json.loads((tmp_path / "out" / f"{name}.json").read_text())["annotations"] for name in ("train", "val")]
+    assert sorted(one["id"] for part in parts for one in part) == [3, 11, 12]

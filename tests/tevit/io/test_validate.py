@@ -229,6 +229,79 @@ def test_faults_of_submissions(tmp_path, name):
     assert [fault.text for fault in again.faults] == [f.text for f in report.faults if f.repair is None]
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "message", "key", "repaired"),
+    [
+        (("annotations", 0, "video_id"), "5", 'expected video_id as a whole number, got "5"', "video_id", 5),
+        (("annotations", 0, "video_id"), 5.0, "expected video_id as a whole number, got 5.0", "video_id", 5),
+        (("annotations", 1, "category_id"), "2", 'expected category_id as a whole number, got "2"', "category_id", 2),
+        (("videos", 0, "height"), 6.0, "expected height as a whole number, got 6.0", "height", 6),
+        (("videos", 0, "width"), " 9 ", 'expected width as a whole number, got " 9 "', "width", 9),
+        (("categories", 0, "id"), "4", 'expected id as a whole number, got "4"', "id", 4),
+    ],
+)
+def test_evident_numbers_are_repaired(tmp_path, place, value, message, key, repaired):
+    content = make.sample()
+    change(*place, value=value)(content)
+    report = report_of(tmp_path, content, fixed=tmp_path / "fixed.json")
+    assert any(message in text for text in messages(report)), messages(report)
+    assert [fault.repair for fault in report.faults] == [f"set to {repaired}"]
+    entry = json.loads((tmp_path / "fixed.json").read_text())[place[0]][place[1]]
+    assert entry[key] == repaired and type(entry[key]) is int
+    assert validate(tmp_path / "fixed.json").faults == []
+
+
+@pytest.mark.parametrize(("score", "repaired"), [("0.8", 0.8), ("1e-3", 0.001)])
+def test_a_score_in_text_is_repaired(tmp_path, score, repaired):
+    predictions = make.submission()
+    predictions[0]["score"] = score
+    report = report_of(tmp_path, predictions, fixed=tmp_path / "fixed.json")
+    assert [fault.repair for fault in report.faults] == [f"set to {repaired:g}"]
+    assert json.loads((tmp_path / "fixed.json").read_text())[0]["score"] == repaired
+
+
+def test_swapped_sides_are_swapped_back(tmp_path):
+    content = make.sample()
+    content["videos"][1] |= {"height": 9, "width": 6}
+    report = report_of(tmp_path, content, fixed=tmp_path / "fixed.json")
+    assert messages(report) == ["video 5: expected height 6 and width 9 as all its masks have, got 9 and 6"]
+    fixed = json.loads((tmp_path / "fixed.json").read_text())
+    assert [fixed["videos"][1][key] for key in ("height", "width")] == [6, 9]
+    assert fixed["annotations"] == content["annotations"]
+    content["annotations"][0]["segmentations"][0] = {"size": [9, 6], "counts": [54]}
+    report = report_of(tmp_path, content)
+    assert not any(fault.repair == "swapped" for fault in report.faults), "masks of both kinds prove nothing"
+
+
+@pytest.mark.parametrize("mask", [SQUARE, make.rectangle(0, 0, 6, 9), make.rectangle(2, 3, 3, 8)])
+def test_counts_that_python_printed_are_unwrapped(tmp_path, mask):
+    predictions = make.submission()
+    counts = make.compressed(mask)["counts"]
+    predictions[2]["segmentations"][0] = {"size": [6, 9], "counts": str(counts.encode())}
+    report = report_of(tmp_path, predictions, fixed=tmp_path / "fixed.json")
+    assert [fault.repair for fault in report.faults] == ["unwrapped"]
+    fixed = json.loads((tmp_path / "fixed.json").read_text())
+    assert fixed[2]["segmentations"][0] == {"size": [6, 9], "counts": counts}
+
+
+def test_a_copy_without_most_entries_is_not_written(tmp_path, capsys):
+    predictions = make.submission()
+    for prediction in predictions[:2]:
+        prediction["video_id"] = "unknown"
+    path = make.save(tmp_path, "results.json", predictions)
+    assert cli.main(["validate", str(path), "--fix"]) == 1
+    assert "no repaired copy: 2 of 3 predictions would be removed; --force writes it" in capsys.readouterr().out
+    assert [file.name for file in tmp_path.iterdir()] == ["results.json"]
+    assert cli.main(["validate", str(path), "--fix", "--force"]) == 1
+    assert len(json.loads((tmp_path / "results.fixed.json").read_text())) == 1
+
+
+def test_backslashes_are_noted(tmp_path):
+    content = make.sample()
+    content["videos"][0]["file_names"] = ["film8\\00000.jpg", "film8\\00005.jpg"]
+    assert report_of(tmp_path, content).notes == ["videos whose file names have backslashes, read as /: 1"]
+
+
 def test_repairs_keep_valid_values(tmp_path):
     content = make.sample()
     before = copy.deepcopy(content)
@@ -276,7 +349,7 @@ def test_several_faults_at_once_are_reported_and_repaired(tmp_path_factory, data
             DATA_SET_FAULTS[name][0](content)
         except (KeyError, IndexError, TypeError):
             continue  # the place is gone already
-    report = report_of(folder, content, fixed=folder / "fixed.json")
+    report = report_of(folder, content, fixed=folder / "fixed.json", force=True)
     assert (report.faults == []) == (content == make.sample())
     assert messages(validate(folder / "fixed.json")) == []
     for result in ytvis.open_dataset(folder / "fixed.json").results():

@@ -1,8 +1,10 @@
-"""Atomic writes: a crash or Ctrl-C never leaves an incomplete file or folder."""
+"""Atomic writes, which never leave an incomplete file or folder, and the natural order of file names."""
 
 import os
+import re
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -35,9 +37,6 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
 
     Raises: FileExistsError where `path` is a file or a folder that is not empty.
     """
-    import shutil
-    import tempfile
-
     target = Path(path)
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise FileExistsError(f"{target}: expected a new or an empty folder")
@@ -50,3 +49,22 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
+    """Sort key in which numbers inside a name count by value: a2 before a10."""
+    parts = (part for part in re.split(r"(\d+)", name) if part)
+    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)
+
+
+def order_note(names: Iterable[str]) -> str | None:
+    """A note where natural and alphabetical order of file names differ, with the first name that moves."""
+    names = list(names)
+    natural, plain = sorted(names, key=natural_key), sorted(names)
+    if natural == plain:
+        return None
+    first = next(index for index, (a, b) in enumerate(zip(natural, plain, strict=True)) if a != b)
+    return (
+        f"frames are in natural order ({natural[first]!r} is number {first + 1}), not alphabetical "
+        f"({plain[first]!r} would be)"
+    )

@@ -5,7 +5,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
@@ -73,12 +73,17 @@ def stated_span(container: InputContainer, stream: VideoStream) -> tuple[float, 
 
 @dataclass
 class DecodeReport:
-    """One pass over a file. decoded, damaged, rescaled: numbers of frames. end: seconds, of the last data."""
+    """One pass over a file.
+
+    decoded, damaged, rescaled: numbers of frames. end: seconds, of the last data. jumps: frames whose time stamp lies
+    before that of the frame before, with the time they got.
+    """
 
     decoded: int = 0
     damaged: int = 0
     rescaled: int = 0
     end: float = 0.0
+    jumps: list[tuple[int, float]] = field(default_factory=list)
 
 
 def decode_frames(container: InputContainer, stream: VideoStream, report: DecodeReport) -> Iterator[av.VideoFrame]:
@@ -109,7 +114,11 @@ def decode_frames(container: InputContainer, stream: VideoStream, report: Decode
 
 
 class Clock:
-    """Presentation times in seconds since the first frame, strictly increasing."""
+    """Presentation times in seconds since the first frame, strictly increasing.
+
+    jumps: (number of the frame, its time) of every frame where the stamps went back by two frames or more, as in
+    concatenated files; from there on times continue by one step.
+    """
 
     def __init__(self, by_dts: bool, step: Fraction):
         """by_dts: use decoding times. step: seconds from one frame to the next where a frame has no time."""
@@ -118,17 +127,31 @@ class Clock:
         self._by_dts = by_dts
         self._step = step
         self._first: Fraction | None = None
-        self._last = Fraction(0)
+        self._last = Fraction(0)  # time of the last frame, on the file's clock plus `_offset`
+        self._stamp = Fraction(0)  # of the last frame, on the file's clock
+        self._offset, self._before = Fraction(0), Fraction(0)
+        self._count = 0
+        self.jumps: list[tuple[int, float]] = []
 
     def seconds(self, frame: av.VideoFrame) -> float:
         """The frame's time. To be called once for each frame, in order."""
-        stamp = frame.dts if self._by_dts else frame.pts
-        now = stamp * frame.time_base if stamp is not None and frame.time_base else self._last + self._step
+        ticks = frame.dts if self._by_dts else frame.pts
         if self._first is None:
-            self._first = now
-        elif now <= self._last:
-            now = self._last + Fraction(1, 1000)
-        self._last = now
+            stamp = Fraction(0) if ticks is None or not frame.time_base else ticks * frame.time_base
+            self._first = now = stamp
+        else:
+            stamp = self._stamp + self._step if ticks is None or not frame.time_base else ticks * frame.time_base
+            if self._offset and stamp > self._before and stamp - self._stamp > 2 * self._step:
+                self._offset = Fraction(0)  # a single wrong stamp: the file's clock is right again
+            now = stamp + self._offset
+            if self._last - now >= 2 * self._step:
+                self._before, self._offset = self._stamp, self._last + self._step - stamp
+                now = stamp + self._offset
+                self.jumps.append((self._count, float(now - self._first)))
+            elif now <= self._last:
+                now = self._last + Fraction(1, 1000)
+        self._last, self._stamp = now, stamp
+        self._count += 1
         return float(now - self._first)
 
 

@@ -5,11 +5,12 @@ A `Video` holds no decoded frame: `frames()` decodes one after the other, from t
 
 import os
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
-from itertools import chain
+from itertools import accumulate, chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,7 +20,9 @@ import numpy as np
 from av import VideoFrame
 from av.container import InputContainer
 from av.error import FFmpegError
+from PIL import Image
 
+from tevit.io.files import natural_key, order_note
 from tevit.video.decode import Clock, DecodeReport, ToRgb, decode_frames, open_container, stated_span, video_stream
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -68,7 +71,10 @@ class Video(ABC):
 
 
 def open_video(source: str | os.PathLike) -> Video:
-    """Open a video file, a folder of images (in the order of their names) or a single image.
+    """Open a video file, a folder of images (in natural order of their names), an image or a file of several images.
+
+    Numbers in names count by value: 2.png before 10.png. Of files with the same name but for the suffix, those of the
+    most frequent suffix are read; `warnings` says where that or the order matters.
 
     Raises: FileNotFoundError, PermissionError; ValueError for a folder without images and for a file that is no
     video, has only sound, or holds no frame that can be decoded.
@@ -78,38 +84,68 @@ def open_video(source: str | os.PathLike) -> Video:
         files = [item for item in path.iterdir() if item.suffix.lower() in IMAGE_SUFFIXES and item.name[0] != "."]
         if not files:
             raise ValueError(f"no image in the folder {path}: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-        return open_images(sorted(files, key=lambda file: file.name), path.resolve().name, path=path)
+        files, notes = _frames_of_folder(files)
+        video = open_images(files, path.resolve().name, path=path)
+        video.notes += notes
+        return video
     if not path.exists():
         raise FileNotFoundError(f"no such file or folder: {path}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return open_images([path], path.stem)
+        pages = _count_pages(path)
+        return open_images([path], path.stem) if pages == 1 else _open_pages(path, pages)
     return _open_file(path)
 
 
 # --- images
 
 
-def open_images(files: Sequence[Path], name: str, fps: Fraction = Fraction(6), path: Path | None = None) -> Video:
+def _frames_of_folder(files: list[Path]) -> tuple[list[Path], list[str]]:
+    """The images in natural order, one for each stem, and notes on what was left out or ordered anew."""
+    notes = []
+    stems = Counter(file.stem for file in files)
+    if len(stems) < len(files):
+        suffixes = Counter(file.suffix.lower() for file in files)
+        # Photographs beside masks or depth of the same names: JPEG first, then the more frequent kind.
+        best = max(suffixes, key=lambda suffix: (suffixes[suffix], suffix in (".jpg", ".jpeg"), suffix))
+        chosen = {file.stem: file for file in files if file.suffix.lower() == best}
+        rest = [file for file in files if file.stem not in chosen]
+        notes.append(f"{len(files) - len(chosen) - len(rest)} images have the name of a {best} image and were left out")
+        files = [*chosen.values(), *rest]
+    names = [file.name for file in files]
+    notes += [note] if (note := order_note(names)) else []
+    return sorted(files, key=lambda file: natural_key(file.name)), notes
+
+
+def open_images(
+    files: Sequence[Path], name: str, fps: Fraction = Fraction(6), path: Path | None = None
+) -> "_ImageSequence":
     """Images as a video, in the given order, at `fps` frames per second.
 
     Raises: ValueError for an empty list or a first image that cannot be read; FileNotFoundError if it is missing.
     """
     if not files:
         raise ValueError(f"video {name!r}: expected at least one image, got none")
-    height, width = _read_image(files[0]).shape[:2]
+    bits, notes = _bits(files)
+    height, width = _read_image(files[0], bits).shape[:2]
     names = tuple(file.name for file in files)
     duration = float(len(files) / fps)
-    return _ImageSequence(name, path or files[0], (height, width), len(files), fps, duration, names, files=tuple(files))
+    images = {"files": tuple(files), "bits": bits, "notes": notes}
+    return _ImageSequence(name, path or files[0], (height, width), len(files), fps, duration, names, **images)
 
 
 @dataclass(eq=False)
 class _ImageSequence(Video):
+    """bits: of the values of 16-bit images, None where all are used. notes: for `warnings`."""
+
     files: tuple[Path, ...] = ()
+    bits: int | None = None
+    notes: list[str] = field(default_factory=list)
 
     def frames(self) -> Iterator[Frame]:
+        self.warnings[:] = self.notes
         rate = self.fps or Fraction(1)
         for index, file in enumerate(self.files):
-            rgb = _read_image(file)
+            rgb = _read_image(file, self.bits)
             if rgb.shape[:2] != self.size_hw:
                 raise ValueError(
                     f"{file}: expected {_size(self.size_hw)} pixels like {self.files[0].name}, "
@@ -122,17 +158,103 @@ def _size(shape: Sequence[int]) -> str:
     return f"{shape[1]}x{shape[0]}"
 
 
-def _read_image(file: Path) -> np.ndarray:
+def _bits(files: Sequence[Path]) -> tuple[int | None, list[str]]:
+    """Bits of the values of 16-bit images that use only 10 or 12 of them, by a sample of eight; else None."""
+    largest = 0
+    for file in files[:: max(1, len(files) // 8)]:
+        with suppress(OSError):
+            if not _is_16_bit(file):
+                return None, []
+            values = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+            largest = max(largest, 0 if values is None else int(values.max()))
+    if not 0 < largest < 1 << 12:
+        return None, []
+    bits = 10 if largest < 1 << 10 else 12
+    return bits, [f"the 16-bit images hold values up to {largest}: they are read as {bits} bit"]
+
+
+def _is_16_bit(file: Path) -> bool:
+    """By the header of a PNG; by decoding it for TIFF and PGM."""
+    with open(file, "rb") as opened:
+        head = opened.read(26)
+    if head.startswith(b"\x89PNG"):
+        return len(head) > 24 and head[24] == 16
+    if not head.startswith((b"II", b"MM", b"P5", b"P6")):
+        return False
+    values = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    return values is not None and values.dtype == np.uint16
+
+
+def _read_image(file: Path, bits: int | None = None) -> np.ndarray:
     try:
         data = np.frombuffer(file.read_bytes(), np.uint8)
     except FileNotFoundError:
         raise FileNotFoundError(f"no such image: {file}") from None
+    if bits is not None and data.size:
+        values = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+        if values is not None and values.dtype == np.uint16:
+            levels = np.minimum(np.right_shift(np.asarray(values), bits - 8), 255).astype(np.uint8)
+            return cv2.cvtColor(levels, cv2.COLOR_BGR2RGB)
     # As the original: OpenCV with its default colour flag, which applies EXIF rotation, repeats grey as three channels,
     # reduces 16 bit to 8 and drops transparency. PyAV decodes JPEG to other levels.
     bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if bgr is None:
         raise ValueError(f"{file}: not an image that can be read")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def _count_pages(file: Path) -> int:
+    """Number of images in a file: pages of a TIFF, frames of an animated WebP or PNG."""
+    try:
+        with Image.open(file) as image:
+            return getattr(image, "n_frames", 1)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # the reader of single images says why
+        return 1
+
+
+def _open_pages(file: Path, pages: int) -> Video:
+    """A file of several images; times are those of the file, else 6 a second as for folders."""
+    with Image.open(file) as image:
+        size_hw, fps = (image.height, image.width), Fraction(6)
+        durations = []
+        if file.suffix.lower() not in (".tif", ".tiff"):
+            for page in range(pages):
+                image.seek(page)
+                image.load()  # a WebP's duration is known after decoding
+                durations.append(Fraction(image.info.get("duration", 0)) / 1000)
+    if all(durations) and durations:
+        fps = pages / sum(durations, Fraction(0))
+    else:
+        durations = [1 / fps] * pages
+    times = tuple(accumulate(durations[:-1], initial=Fraction(0)))
+    names = tuple(f"{file.stem}/{page:05d}.jpg" for page in range(pages))
+    return _ImagePages(file.stem, file, size_hw, pages, fps, float(sum(durations)), names, times=times)
+
+
+@dataclass(eq=False)
+class _ImagePages(Video):
+    times: tuple[Fraction, ...] = ()
+
+    def frames(self) -> Iterator[Frame]:
+        for index, time in enumerate(self.times):
+            rgb = self._page(index)
+            if rgb.shape[:2] != self.size_hw:
+                raise ValueError(
+                    f"{self.path}: expected {_size(self.size_hw)} pixels on page {index + 1} like on the first one, "
+                    f"got {_size(rgb.shape)}"
+                )
+            yield Frame(index, float(time), rgb)
+
+    def _page(self, index: int) -> np.ndarray:
+        # TIFF by OpenCV, like every single image; it cannot read a single frame of an animation.
+        if self.path.suffix.lower() in (".tif", ".tiff"):
+            found, pages = cv2.imreadmulti(str(self.path), start=index, count=1, flags=cv2.IMREAD_COLOR)
+            if not found:
+                raise ValueError(f"{self.path}: page {index + 1} cannot be read")
+            return cv2.cvtColor(pages[0], cv2.COLOR_BGR2RGB)
+        with Image.open(self.path) as image:
+            image.seek(index)
+            return np.array(image.convert("RGB"))
 
 
 # --- video files and pipes
@@ -173,6 +295,15 @@ def _convert(
             rgb = cv2.resize(rgb, video.size_hw[::-1], interpolation=cv2.INTER_AREA)
             report.rescaled += 1
         yield Frame(index, clock.seconds(frame), rgb)
+        report.jumps = clock.jumps
+
+
+def _jump_warnings(name: str, report: DecodeReport) -> list[str]:
+    places = [f"{index} ({time:.2f} s)" for index, time in report.jumps]
+    if not places:
+        return []
+    more = f" and {len(places) - 3} more" if len(places) > 3 else ""
+    return [f"{name}: time stamps go back at frame {', '.join(places[:3])}{more}; times continue from there"]
 
 
 @dataclass(eq=False)
@@ -195,6 +326,7 @@ class _VideoFile(Video):
         if report.rescaled:
             size = _size(self.size_hw)
             self.warnings.append(f"{name}: {report.rescaled} frames of another size were scaled to {size}")
+        self.warnings += _jump_warnings(name, report)
 
 
 def open_pipe(file: BinaryIO, name: str = "stdin") -> Video:
@@ -237,8 +369,10 @@ class _VideoPipe(Video):
         if self.decoded is None:
             raise ValueError(f"{self.name}: a pipe can be read once only")
         decoded, self.decoded = self.decoded, None
+        report = DecodeReport()
         with closing(self.container):
-            yield from _convert(self, decoded, self.to_rgb, DecodeReport())
+            yield from _convert(self, decoded, self.to_rgb, report)
+        self.warnings += _jump_warnings(self.name, report)
 
 
 # --- slices and other sizes of a video

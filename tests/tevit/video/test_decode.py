@@ -77,6 +77,40 @@ def test_times_increase_even_where_the_file_repeats_them():
     assert [clock.seconds(due(pts)) for pts in (5, 6, 6, 5, 8, None)] == [0, 0.1, 0.101, 0.102, 0.3, 0.4]
 
 
+@pytest.mark.parametrize(
+    ("stamps", "expected", "jumps"),
+    [
+        # concatenated: from the jump on, times continue by the frame's step
+        ((0, 1, 2, 0, 1, 2, 3), [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [(3, 0.3)]),
+        ((0, 1, 2, 3, 0, 1, 2, 3, 0, 1), [t / 10 for t in range(10)], [(4, 0.4), (8, 0.8)]),
+        # frames without a stamp before those that start at 0
+        ((None, None, None, 0, 1), [0, 0.1, 0.2, 0.3, 0.4], [(3, 0.3)]),
+        # one wrong stamp: the others keep their times
+        ((0, 1, 2, 3, 0, 5, 6), [0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [(4, 0.4)]),
+    ],
+)
+def test_time_that_goes_back_continues(stamps, expected, jumps):
+    clock = Clock(by_dts=False, step=Fraction(1, 10))
+    times = []
+    for stamp in stamps:
+        frame = av.VideoFrame(2, 2)
+        frame.pts, frame.time_base = stamp, Fraction(1, 10)
+        times.append(clock.seconds(frame))
+    assert times == pytest.approx(expected) and clock.jumps == [(i, pytest.approx(t)) for i, t in jumps]
+
+
+@pytest.mark.parametrize("copies", [2, 3])
+def test_concatenated_transport_streams(tmp_path, copies):
+    one = write_video(tmp_path / "one.ts", pictures(12), fps=12)
+    (tmp_path / "all.ts").write_bytes(one.read_bytes() * copies)
+    video = open_video(tmp_path / "all.ts")
+    frames = list(video.frames())
+    assert [bar(frame.rgb) for frame in frames] == [*range(12)] * copies
+    assert [frame.time for frame in frames] == pytest.approx(np.arange(12 * copies) / 12)
+    places = ", ".join(f"{12 * n} ({n:.2f} s)" for n in range(1, copies))
+    assert video.warnings == [f"all.ts: time stamps go back at frame {places}; times continue from there"]
+
+
 TURNS = {
     (0, False, False): lambda x: x,
     (90, False, False): lambda x: np.rot90(x, 1),

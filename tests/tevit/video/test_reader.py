@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from tests.oracle import GOLDENS, crc, make_video
 from tests.pictures import SIZE, bar, frame_pixels, pictures, quadrants, write_images, write_video
@@ -99,18 +100,76 @@ def test_a_frame_of_another_size_is_an_error():
 # --- folders of images
 
 
-def test_a_folder_is_read_in_the_order_of_names(tmp_path):
+@pytest.mark.parametrize("pattern", ["{}.png", "frame_{}.png", "cam2-{}.png"])
+def test_a_folder_is_read_in_natural_order(tmp_path, pattern):
     shots = pictures(3)
-    folder = write_images(tmp_path / "walk", {"10.png": shots[1], "9.png": shots[2], "1.png": shots[0]})
+    names = [pattern.format(number) for number in (1, 9, 10)]
+    folder = write_images(tmp_path / "walk", dict(zip(names, shots, strict=True)))
     (folder / "notes.txt").write_text("no image")
     (folder / "._1.png").write_bytes(b"a resource fork of macOS")
     video = open_video(folder)
     frames = list(video.frames())
-    assert video.file_names == ("1.png", "10.png", "9.png") and video.name == "walk" and video.length == 3
+    assert video.file_names == tuple(names) and video.name == "walk" and video.length == 3
     for frame, shot in zip(frames, shots, strict=True):
         np.testing.assert_array_equal(frame.rgb, shot)
     assert [frame.time for frame in frames] == [0, 1 / 6, 2 / 6]
     assert video.duration == 0.5 and not video.has_audio
+    assert video.warnings == [
+        f"frames are in natural order ({names[1]!r} is number 2), not alphabetical ({names[2]!r} would be)"
+    ]
+
+
+def test_padded_names_are_in_both_orders(tmp_path):
+    folder = write_images(tmp_path / "f", {f"{number:03d}.png": pictures(1)[0] for number in (1, 2, 10)})
+    video = open_video(folder)
+    assert [*map(bar, (frame.rgb for frame in video.frames()))] == [0] * 3 and video.warnings == []
+
+
+@pytest.mark.parametrize(("suffix", "other"), [(".jpg", ".png"), (".JPG", ".webp")])
+def test_images_of_one_name_are_one_frame(tmp_path, suffix, other):
+    shots = pictures(4)
+    folder = write_images(tmp_path / "f", {f"{n}{suffix}": shots[n] for n in range(2)})
+    write_images(folder, {f"{n}{other}": shots[n + 2] for n in range(2)})
+    video = open_video(folder)
+    assert [bar(frame.rgb) for frame in video.frames()] == [0, 1]
+    assert video.warnings == ["2 images have the name of a .jpg image and were left out"]
+
+
+@pytest.mark.parametrize(("largest", "bits"), [(1000, 10), (4095, 12), (2000, 12)])
+def test_sixteen_bit_images_of_fewer_bits(tmp_path, largest, bits):
+    grey = np.linspace(0, largest, 48 * 64).astype(np.uint16).reshape(SIZE)
+    (tmp_path / "f").mkdir()
+    for number in range(2):
+        assert cv2.imwrite(str(tmp_path / "f" / f"{number}.png"), grey)
+    video = open_video(tmp_path / "f")
+    for frame in video.frames():
+        np.testing.assert_array_equal(frame.rgb[..., 0], grey >> (bits - 8))
+    assert video.warnings == [f"the 16-bit images hold values up to {largest}: they are read as {bits} bit"]
+
+
+@pytest.mark.parametrize("pages", [2, 5])
+def test_all_pages_of_a_tiff_are_frames(tmp_path, pages):
+    shots = pictures(pages)
+    assert cv2.imwritemulti(str(tmp_path / "scan.tif"), [shot[..., ::-1] for shot in shots])
+    video = open_video(tmp_path / "scan.tif")
+    frames = list(video.frames())
+    assert video.length == len(frames) == pages and video.name == "scan"
+    for frame, shot in zip(frames, shots, strict=True):
+        np.testing.assert_array_equal(frame.rgb, shot)
+    assert [frame.time for frame in frames] == pytest.approx(np.arange(pages) / 6)
+
+
+@pytest.mark.parametrize(("suffix", "durations"), [(".webp", [100, 100, 250]), (".png", [40, 500, 40])])
+def test_all_frames_of_an_animation_with_their_times(tmp_path, suffix, durations):
+    first, *rest = map(Image.fromarray, pictures(3))
+    path = tmp_path / f"dance{suffix}"
+    first.save(path, save_all=True, append_images=rest, duration=durations, lossless=True)
+    video = open_video(path)
+    frames = list(video.frames())
+    for frame, shot in zip(frames, pictures(3), strict=True):
+        np.testing.assert_array_equal(frame.rgb, shot)
+    assert [frame.time for frame in frames] == pytest.approx([0, durations[0] / 1000, sum(durations[:2]) / 1000])
+    assert video.duration == pytest.approx(sum(durations) / 1000) and video.length == 3
 
 
 def test_images_keep_the_given_order(tmp_path):
@@ -140,8 +199,6 @@ def test_grey_sixteen_bit_and_transparent_images_become_rgb(tmp_path):
 
 
 def test_exif_orientation_is_applied(tmp_path):
-    from PIL import Image
-
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise to see it upright
     Image.fromarray(quadrants(SIZE)).save(tmp_path / "a.jpg", exif=exif, quality=95)

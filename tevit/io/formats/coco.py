@@ -10,8 +10,8 @@ import numpy as np
 
 from tevit.boxes import xywh_to_xyxy, xyxy_to_xywh
 from tevit.io import json as jsonfile
-from tevit.io.files import atomic
-from tevit.io.formats.frames import FrameMask, make_track, make_video, natural_key, order_note
+from tevit.io.files import atomic, natural_key, order_note
+from tevit.io.formats.frames import FrameMask, make_track, make_video
 from tevit.io.ytvis import Category, VideoInfo, forward_slashes, frame_names, merge_categories
 from tevit.masks import json as mask_json
 from tevit.masks import ops

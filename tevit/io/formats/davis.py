@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from tevit.io.files import atomic_folder
-from tevit.io.formats.frames import FrameMask, make_track, make_video, natural_key, unique_name
+from tevit.io.files import atomic_folder, natural_key
+from tevit.io.formats.frames import FrameMask, make_track, make_video, unique_name
 from tevit.io.ytvis import frame_names
 from tevit.masks import ops
 from tevit.results import VideoResult

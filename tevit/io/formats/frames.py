@@ -1,6 +1,5 @@
-"""What the format readers share: file names in natural order, and tracks from masks of single frames."""
+"""What the format readers share: tracks and videos from masks of single frames, names of videos for files."""
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -17,25 +16,6 @@ class FrameMask(NamedTuple):
     rle: RLE
     box_xyxy: np.ndarray | None = None
     area: float | None = None
-
-
-def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
-    """Sort key in which numbers inside a name count by value: a2 before a10."""
-    parts = (part for part in re.split(r"(\d+)", name) if part)
-    return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)
-
-
-def order_note(names: Iterable[str]) -> str | None:
-    """A note where natural and alphabetical order of file names differ, with the first name that moves."""
-    names = list(names)
-    natural, plain = sorted(names, key=natural_key), sorted(names)
-    if natural == plain:
-        return None
-    first = next(index for index, (a, b) in enumerate(zip(natural, plain, strict=True)) if a != b)
-    return (
-        f"frames are in natural order ({natural[first]!r} is number {first + 1}), not alphabetical "
-        f"({plain[first]!r} would be)"
-    )
 
 
 def united(masks: Sequence[FrameMask]) -> FrameMask:

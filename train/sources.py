@@ -12,7 +12,7 @@ import numpy as np
 from tevit.boxes import xywh_to_xyxy
 from tevit.io import json as jsonfile
 from tevit.io.frames import find_frames
-from tevit.io.ytvis import Annotation, Category, Dataset, VideoInfo, open_dataset
+from tevit.io.ytvis import Annotation, Category, Dataset, VideoInfo, forward_slashes, open_dataset
 from tevit.masks import json as mask_json
 from tevit.results import RLE
 
@@ -76,6 +76,7 @@ def annotation_file(folder: str | os.PathLike, split: str) -> Path:
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"no such data folder: {folder}")
     names = [place.format(name) for name in _ALIASES.get(split, (split,)) for place in _JSON]
+    names += [f"{name}.gz" for name in names]
     for name in names:
         if Path(folder, name).is_file():
             return Path(folder, name)
@@ -209,6 +210,9 @@ class _ImageEntry(msgspec.Struct):
     width: int
     height: int
     file_name: str
+
+    def __post_init__(self) -> None:
+        self.file_name = forward_slashes(self.file_name)
 
 
 class _ImageAnnotation(msgspec.Struct):

@@ -128,7 +128,7 @@ def _video(dataset: Dataset, info: VideoInfo, root: Path) -> TrainingVideo:
     boxes = np.stack([_boxes(track, info.length, where) for track in tracks])
     areas = np.stack([_areas(track, info.length, where) for track in tracks])
     try:
-        files = tuple(find_frames(info, root, dataset.path.stem))
+        files = tuple(find_frames(info, root, dataset.path.name.partition(".")[0]))
     except FileNotFoundError:  # `read_sources` lists it with all other missing ones
         files = tuple(root / name for name in info.file_names)
     labels = {id: label for label, id in enumerate(dataset.categories)}
@@ -244,7 +244,7 @@ def read_images(annotations: Path, root: Path) -> tuple[Categories, Iterator[Tra
         if not annotation.ignore:
             groups.setdefault(annotation.image_id, []).append(annotation)
     images = [image for image in content.images if image.id in groups]
-    split = annotations.stem.removeprefix("instances_")
+    split = annotations.name.partition(".")[0].removeprefix("instances_")
     folders = [root / name for name in ("", split, f"images/{split}", "images", "JPEGImages")]
     folder = next((place for place in folders if images and (place / images[0].file_name).is_file()), root)
     categories = tuple((category.id, category.name) for category in content.categories)

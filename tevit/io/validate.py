@@ -648,7 +648,7 @@ def _check_frames(videos: list[_Entry], root: Path, report: ValidationReport, pr
         height, width = entry.extent.size_hw or (0, 0)
         info = VideoInfo(entry.get("id"), width, height, entry.extent.length, tuple(entry.get("file_names") or ()))
         try:
-            files = find_frames(info, root, hint=report.path.stem)
+            files = find_frames(info, root, hint=report.path.name.partition(".")[0])
         except (OSError, ValueError) as error:
             report.faults.append(ValidationFault("video", str(error), info.id))
             continue

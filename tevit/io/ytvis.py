@@ -160,7 +160,7 @@ class Dataset:
         Raises: FileNotFoundError that names the first missing frame; ValueError for a name that leaves `root`.
         """
         info = self._info(video_id)
-        files = find_frames(info, root, hint=self.path.stem)
+        files = find_frames(info, root, hint=self.path.name.partition(".")[0])
         missing = next((file for file in files if not file.is_file()), None)
         if missing is not None:
             raise FileNotFoundError(f"video {info.name!r}: its frame {missing} does not exist")

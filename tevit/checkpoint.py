@@ -20,25 +20,42 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tevit.checkpoint_keys import State, from_original, to_original
-from tevit.configs import QUERYINST_PVT, TEVIT_MSGSHIFT, TEVIT_R50, TEVIT_SWIN_L_MST, BackboneConfig, ModelConfig
+from tevit.configs import (
+    QUERYINST_PVT,
+    TEVIT_MSGSHIFT,
+    TEVIT_R50,
+    TEVIT_SWIN_L_MST,
+    BackboneConfig,
+    ModelConfig,
+    fold_name,
+)
 from tevit.io.files import atomic
 from tevit.model.tevit import TeViT
 
 HEADER = "tevit"  # key of the configuration in a safetensors header
 
 
+CLASS_ROWS = r"\.(class_logits|mask\.logits)\.(weight|bias)$"
+"""Keys of tensors with one row per class."""
+
+
 @dataclass(frozen=True)
 class InitReport:
-    """Our keys that a starting point filled, that it lacks, and that have another shape in it."""
+    """Our keys that a starting point filled, that it lacks, and that have another shape in it.
+
+    classes: how the rows of the class heads were matched, where the classes differ; else empty.
+    """
 
     loaded: tuple[str, ...]
     missing: tuple[str, ...]
     reshaped: tuple[str, ...]
+    classes: str = ""
 
     def __str__(self) -> str:
         missing, reshaped = (", ".join(keys) or "none" for keys in (self.missing, self.reshaped))
         total = len(self.loaded) + len(self.missing) + len(self.reshaped)
-        return f"{len(self.loaded)} of {total} tensors loaded; not in the file: {missing}; of another shape: {reshaped}"
+        text = f"{len(self.loaded)} of {total} tensors loaded; not in the file: {missing}; of another shape: {reshaped}"
+        return f"{text}; {self.classes}" if self.classes else text
 
 
 def load_model(path: str | os.PathLike, *, expected: ModelConfig | None = None, all_masks: bool = False) -> TeViT:
@@ -120,20 +137,44 @@ def inference_state(state: State, stages: int) -> State:
 
 
 def load_initial(model: TeViT, path: str | os.PathLike) -> InitReport:
-    """Initialise a model from a checkpoint of another kind or class count: tensors of the same name and shape.
+    """Initialise a model from a checkpoint of another kind or other classes: tensors of the same name and shape.
+
+    Rows of the class heads are matched by the names of the classes; those of further classes keep their initial values.
 
     Returns: the keys that were and were not loaded; the latter keep their initial values.
     Raises: as `load_model` for an unreadable file; ValueError where nothing fits.
     """
-    _, state = read_checkpoint(path)
+    config, state = read_checkpoint(path)
     own = model.state_dict()
+    state, classes = _match_class_rows(config, state, model.config, own)
     fitting = {key: state[key] for key in own if key in state and state[key].shape == own[key].shape}
     if not fitting:
         raise ValueError(f"{path}: none of its {len(state)} tensors fits {model.config.name}")
     model.load_state_dict(fitting, strict=False)
     missing = tuple(key for key in own if key not in state)
     reshaped = tuple(key for key in own if key in state and key not in fitting)
-    return InitReport(tuple(fitting), missing, reshaped)
+    return InitReport(tuple(fitting), missing, reshaped, classes)
+
+
+def _match_class_rows(config: ModelConfig, state: State, own_config: ModelConfig, own: State) -> tuple[State, str]:
+    """`state` with the class heads' rows in the order of `own_config`'s classes, and a sentence where that matters."""
+    theirs = [fold_name(name) for _, name in config.categories]
+    ours = [fold_name(name) for _, name in own_config.categories]
+    rows = [(row, theirs.index(name)) for row, name in enumerate(ours) if name in theirs]
+    # The published recipes start from COCO's QueryInst with new class heads.
+    if ours == theirs or config.name == QUERYINST_PVT.name:
+        return state, ""
+    if not rows:
+        text = "no class has a name in both: class heads of the same size are taken over by position"
+        return state, text if len(ours) == len(theirs) else ""
+    state = dict(state)
+    for key, value in own.items():
+        if re.search(CLASS_ROWS, key) and key in state and state[key].shape[1:] == value.shape[1:]:
+            matched = value.clone()
+            for row, source in rows:
+                matched[row] = state[key][source]
+            state[key] = matched
+    return state, f"{len(rows)} of {len(ours)} classes matched by name"
 
 
 def _read_safetensors(path: Path) -> tuple[ModelConfig, State]:

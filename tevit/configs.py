@@ -37,6 +37,11 @@ CATEGORIES_COCO = dict(enumerate(_COCO.replace("\n", " ").split(", "), 1))
 """Consecutive labels of a detector; COCO's own ids have gaps."""
 
 
+def fold_name(name: str) -> str:
+    """A class name for comparison: case, spaces, underscores and hyphens do not count."""
+    return "".join(character for character in name.casefold() if character not in " _-")
+
+
 @dataclass(frozen=True)
 class BackboneConfig:
     """A four-level backbone, strides 4, 8, 16 and 32.

@@ -15,6 +15,7 @@ import torch
 from tevit import checkpoint
 from tevit.checkpoint_keys import to_original
 from tevit.configs import QUERYINST_PVT, TEVIT_MSGSHIFT, published
+from tevit.download import demo_path
 from tevit.model.tevit import TeViT
 
 
@@ -231,3 +232,27 @@ def test_a_file_that_is_written_over_takes_nothing_from_who_has_read_it(tmp_path
     done = subprocess.run([sys.executable, "-c", program, file], capture_output=True, text=True)
     expected = sum(float(value.double().sum()) for value in tiny_model.state_dict().values())
     assert done.returncode == 0 and float(done.stdout) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("names", "rows"),
+    [
+        (("Heart", "disc", "new class"), {0: 7, 1: 0}),
+        (("square", "disc", "triangle", "star", "cross", "ring", "crescent", "heart"), {0: 1, 1: 0, 2: 2, 7: 7}),
+    ],
+)
+def test_class_rows_are_matched_by_name(names, rows):
+    path = demo_path()
+    config, state = checkpoint.read_checkpoint(path)
+    torch.manual_seed(0)
+    model = TeViT(replace(config, categories=tuple(enumerate(names, 1))))
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    report = checkpoint.load_initial(model, path)
+    after = model.state_dict()
+    known = sum(name.lower() in {name for _, name in config.categories} for name in names)
+    assert str(report).endswith(f"{known} of {len(names)} classes matched by name")
+    for key in ("stages.0.class_logits.weight", "stages.2.mask.logits.bias"):
+        for row, source in rows.items():
+            assert torch.equal(after[key][row], state[key][source])
+    if len(names) == 3:
+        assert torch.equal(after["stages.0.class_logits.weight"][2], before["stages.0.class_logits.weight"][2])

@@ -1,0 +1,97 @@
+"""Matching of a model's classes with those of a data set, by name."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from tevit.configs import fold_name
+from tevit.io import json as jsonfile
+from tevit.results import VideoResult
+
+
+@dataclass(frozen=True)
+class ClassMap:
+    """ids: category id of the model -> that of the data set; classes without one are left out. notes: sentences."""
+
+    ids: Mapping[int, int]
+    categories: Mapping[int, str]
+    notes: tuple[str, ...] = ()
+
+    def apply(self, result: VideoResult) -> VideoResult:
+        """A model's result with the data set's category ids, without tracks of classes that it does not have."""
+        tracks = tuple(
+            replace(track, category_id=self.ids[track.category_id])
+            for track in result.tracks
+            if track.category_id in self.ids
+        )
+        return replace(result, tracks=tracks, categories=self.categories)
+
+
+def match_classes(
+    model: Mapping[int, str], dataset: Mapping[int, str], overrides: Mapping[str, str | int] | None = None
+) -> ClassMap:
+    """Map a model's categories (id -> name) to a data set's.
+
+    By name; where no name agrees the numbers are kept, which a note says. overrides: name of a model's class -> name or
+    id of the data set's, for classes whose names differ.
+
+    Raises: ValueError for an override that names a class which the model or the data set does not have.
+    """
+    by_name = {fold_name(name): id for id, name in dataset.items()}
+    ids = {id: by_name[fold_name(name)] for id, name in model.items() if fold_name(name) in by_name}
+    ids |= _override(model, dataset, overrides or {})
+    if not ids:
+        common = sorted(model.keys() & dataset.keys())
+        note = (
+            f"no class of the model has a name of the data set ({_names(model)} against {_names(dataset)}): "
+            f"classes are matched by number, {len(common)} of {len(model)} agree"
+        )
+        return ClassMap({id: id for id in common}, dataset, (note,))
+    notes = []
+    moved = [f"{model[id]} {id} -> {ids[id]}" for id in ids if ids[id] != id]
+    if moved:
+        notes.append(f"classes are matched by name, not by number: {_list(moved)}")
+    renamed = [
+        f"{model[id]} as {dataset[ids[id]]}" for id in ids if fold_name(model[id]) != fold_name(dataset[ids[id]])
+    ]
+    if renamed:
+        notes.append(f"classes of other names, by the class map: {_list(renamed)}")
+    missing = [name for id, name in model.items() if id not in ids]
+    if missing:
+        notes.append(f"classes of the model that the data set does not have, left out: {_list(missing)}")
+    unpredicted = [name for id, name in dataset.items() if id not in ids.values()]
+    if unpredicted:
+        notes.append(f"classes of the data set that the model does not have: {_list(unpredicted)}")
+    return ClassMap(ids, dataset, tuple(notes))
+
+
+def _override(
+    model: Mapping[int, str], dataset: Mapping[int, str], overrides: Mapping[str, str | int]
+) -> dict[int, int]:
+    of_model = {fold_name(name): id for id, name in model.items()}
+    of_dataset = {fold_name(name): id for id, name in dataset.items()}
+    ids = {}
+    for source, target in overrides.items():
+        if fold_name(source) not in of_model:
+            raise ValueError(f"class map: the model has no class {source!r}; it has {_names(model)}")
+        id = target if isinstance(target, int) else of_dataset.get(fold_name(target))
+        if id not in dataset:
+            raise ValueError(f"class map: the data set has no class {target!r}; it has {_names(dataset)}")
+        ids[of_model[fold_name(source)]] = id
+    return ids
+
+
+def read_class_map(path: str | os.PathLike) -> dict[str, str | int]:
+    """A class map: a JSON object of the model's class names and the data set's names or ids.
+
+    Raises: OSError, ValueError where it cannot be read.
+    """
+    return jsonfile.decode(jsonfile.read(path), dict[str, str | int], path)
+
+
+def _names(categories: Mapping[int, str]) -> str:
+    return _list(list(categories.values()))
+
+
+def _list(items: list[str]) -> str:
+    return ", ".join(items[:6]) + (f" and {len(items) - 6} more" if len(items) > 6 else "")

@@ -15,7 +15,7 @@ import torch
 from tevit import checkpoint
 from tevit.checkpoint_keys import to_original
 from tevit.configs import QUERYINST_PVT, TEVIT_MSGSHIFT, published
-from tevit.download import demo_path
+from tevit.download import bundled_path
 from tevit.model.tevit import TeViT
 
 
@@ -242,7 +242,7 @@ def test_a_file_that_is_written_over_takes_nothing_from_who_has_read_it(tmp_path
     ],
 )
 def test_class_rows_are_matched_by_name(names, rows):
-    path = demo_path()
+    path = bundled_path("tevit_demo")
     config, state = checkpoint.read_checkpoint(path)
     torch.manual_seed(0)
     model = TeViT(replace(config, categories=tuple(enumerate(names, 1))))

@@ -31,15 +31,13 @@ def register(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the data set and print its counts; returns 0."""
-    from dataclasses import asdict
-
     from tevit.progress import TerminalProgress
     from tevit.synthetic import dataset as shapes
 
     with TerminalProgress("video", quiet=True if args.json else None) as progress:
         summary = shapes.write(args.out, args.videos, args.seed, args.split, args.label_errors, progress)
     if args.json:
-        print(json.dumps(asdict(summary)))
+        print(json.dumps(summary._asdict()))
         return 0
     file = args.out / f"{args.split}.json"
     crossings, returns = (100 * count / summary.videos for count in (summary.crossings, summary.returns))

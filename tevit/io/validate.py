@@ -550,7 +550,18 @@ def _annotations(
         entry = _check_annotation(item, expected, known)
         id, video = entry.get("id"), entry.get("video_id")
         if not entry.removed:
-            next_id += _check_id(entry, used, next_id)
+            text = None
+            if type(id) is not int:
+                text = "expected id as a whole number"
+            elif id in used:
+                text = f"there is another annotation {id} before"
+            elif id == 0:
+                text = "its id is 0, which the official evaluation takes for no match"
+            if text is not None:
+                entry.add(text, f"set to {next_id}")
+                entry.set("id", next_id)
+                next_id += 1
+            used.add(entry.get("id"))
             masks += entry.masks
             empty += not entry.masks
         report.add_entry("annotation", entry, id, video)
@@ -561,23 +572,6 @@ def _annotations(
         report.notes.append(
             f"annotations without a mask in any frame: {empty} (the official metric counts them as missed)"
         )
-
-
-def _check_id(entry: _Entry, used: set[int], next_id: int) -> bool:
-    """Add a fault and set the id to `next_id` where it is missing, in `used` or 0; returns whether it did."""
-    id = entry.get("id")
-    text = None
-    if type(id) is not int:
-        text = "expected id as a whole number"
-    elif id in used:
-        text = f"there is another annotation {id} before"
-    elif id == 0:
-        text = "its id is 0, which the official evaluation takes for no match"
-    if text is not None:
-        entry.add(text, f"set to {next_id}")
-        entry.set("id", next_id)
-    used.add(entry.get("id"))
-    return text is not None
 
 
 def _check_annotation(raw: msgspec.Raw, videos: Mapping[int, _Expected], categories: Container[int]) -> _Entry:

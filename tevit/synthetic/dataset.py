@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -100,16 +101,15 @@ def _render_video(seed: int, index: int, scene: Scene) -> ShapesVideo:
     return ShapesVideo(scene, outlines, result, visible, whole)
 
 
-@dataclass
-class Summary:
+class Summary(NamedTuple):
     """Counts of a written data set. crossings, returns: videos with one, see `ShapesVideo`."""
 
-    videos: int = 0
-    frames: int = 0
-    tracks: int = 0
-    crossings: int = 0
-    returns: int = 0
-    label_errors: int = 0
+    videos: int
+    frames: int
+    tracks: int
+    crossings: int
+    returns: int
+    label_errors: int
 
 
 def write(
@@ -138,16 +138,12 @@ def write(
         )
     if target.exists():
         raise FileExistsError(f"{target} is there already: choose another folder")
-    summary, results = Summary(), []
+    results, counts, errors = [], np.zeros(4, int), []
     for index in range(videos):
         sample = video(seed, index)
         _write_frames(sample, Path(out, "JPEGImages"))
         results.append(sample.result)
-        summary.videos += 1
-        summary.frames += sample.scene.length
-        summary.tracks += len(sample.result.tracks)
-        summary.crossings += sample.crossing
-        summary.returns += sample.returning
+        counts += (sample.scene.length, len(sample.result.tracks), sample.crossing, sample.returning)
         if progress:
             progress("drawing", index + 1, videos)
     if label_errors:
@@ -155,9 +151,9 @@ def write(
         save_dataset(target.with_stem(f"{split}_with_errors"), corrupted)
         with atomic(Path(out, "label_errors.json")) as file:
             file.write_text(dump_pretty(errors) + "\n")
-        summary.label_errors = len(errors)
     save_dataset(target, results)
-    return summary
+    frames, tracks, crossings, returns = counts.tolist()
+    return Summary(videos, frames, tracks, crossings, returns, len(errors))
 
 
 def _write_frames(sample: ShapesVideo, folder: Path) -> None:

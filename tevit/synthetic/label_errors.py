@@ -49,20 +49,18 @@ def _choose_tracks(
                 free.append(track)
         groups = [(track,) for track in free]
         if kind == "identity":
-            groups = [pair for pair in combinations(free, 2) if _seen_together(*pair)]
+            half = result.length // 2  # both must be present in 3 frames or more of each half
+            groups = []
+            for a, b in combinations(free, 2):
+                both = a.present & b.present
+                if both[:half].sum() >= 3 and both[half:].sum() >= 3:
+                    groups.append((a, b))
         errors = len(used[result.video_id])
         candidates += [(len({track.category_id for track in group}), errors, index, group) for group in groups]
     if not candidates:
         raise ValueError(f"label errors: no track is left for another error of the kind {kind!r}; make more videos")
     best = min(rank for *rank, _, _ in candidates)
     return rng.choice([(index, group) for *rank, index, group in candidates if rank == best])
-
-
-def _seen_together(a: Track, b: Track) -> bool:
-    """Whether both are present in 3 or more frames of the first and of the second half."""
-    both = a.present & b.present
-    half = len(both) // 2
-    return bool(both[:half].sum() >= 3 and both[half:].sum() >= 3)
 
 
 def _apply_error(

@@ -42,7 +42,20 @@ class Patch:
 
 def patches(scene: Scene) -> list[list[Patch | None]]:
     """For each frame, the patch of each shape, from back to front; None where it is outside the frame."""
-    return [[_patch(shape, t) for shape in scene.shapes] for t in range(scene.length)]
+    patches: list[list[Patch | None]] = [[None] * len(scene.shapes) for _ in range(scene.length)]
+    for t, row in enumerate(patches):
+        for k, shape in enumerate(scene.shapes):
+            cx, cy, radius = float(shape.centres[t, 0]), float(shape.centres[t, 1]), float(shape.radii[t])
+            reach = radius * 1.1 + _BORDER
+            top, left = max(int(np.floor(cy - reach)), 0), max(int(np.floor(cx - reach)), 0)
+            bottom, right = min(int(cy + reach) + 1, SIZE_HW[0]), min(int(cx + reach) + 1, SIZE_HW[1])
+            if top < bottom and left < right:
+                dy, dx = _pixel_centres(top, bottom)[:, None] - cy, _pixel_centres(left, right)[None] - cx
+                cos, sin = cos_sin(float(shape.turns[t]))
+                x = (dx * cos + dy * sin) / (radius * shape.stretch)
+                y = (dy * cos - dx * sin) / (radius / shape.stretch)
+                row[k] = Patch(top, left, x, y, _signed_distance(shape.name, x, y) * radius)
+    return patches
 
 
 def visible_shapes(frame: list[Patch | None]) -> np.ndarray:
@@ -78,21 +91,6 @@ def cos_sin(turns: float) -> tuple[float, float]:
 
 
 # --- outlines
-
-
-def _patch(shape: Shape, t: int) -> Patch | None:
-    """The patch of a shape in frame t, None outside the frame."""
-    cx, cy, radius = float(shape.centres[t, 0]), float(shape.centres[t, 1]), float(shape.radii[t])
-    reach = radius * 1.1 + _BORDER
-    top, left = max(int(np.floor(cy - reach)), 0), max(int(np.floor(cx - reach)), 0)
-    bottom, right = min(int(cy + reach) + 1, SIZE_HW[0]), min(int(cx + reach) + 1, SIZE_HW[1])
-    if top >= bottom or left >= right:
-        return None
-    dy, dx = _pixel_centres(top, bottom)[:, None] - cy, _pixel_centres(left, right)[None] - cx
-    cos, sin = cos_sin(float(shape.turns[t]))
-    x = (dx * cos + dy * sin) / (radius * shape.stretch)
-    y = (dy * cos - dx * sin) / (radius / shape.stretch)
-    return Patch(top, left, x, y, _signed_distance(shape.name, x, y) * radius)
 
 
 def _pixel_centres(start: int, stop: int) -> np.ndarray:

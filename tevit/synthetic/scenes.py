@@ -117,7 +117,10 @@ def random_scene(seed: int, index: int, attempt: int) -> Scene:
         shapes.append(_random_shape(rng, _returning_path(rng, length)))
     while len(shapes) < count:
         shapes.append(_random_shape(rng, _wandering_path(rng, length)))
-    shapes = [_with_colours(rng, shape, hue) for shape in shapes]
+    for i, shape in enumerate(shapes):  # in 85 % of cases, colours that contrast with the background's
+        away = rng.uniform(0.2, 0.8) if rng.chance(0.85) else rng.uniform(-0.08, 0.08)
+        base = rgb(hue + away, rng.uniform(0.55, 0.95), rng.uniform(0.75, 1.0))
+        shapes[i] = replace(shape, colours=_texture_colours(rng, base))
     if index % 2 == 0:
         back, front, *others = shapes
         if back.name == front.name:  # similar colours make the two hard to tell apart
@@ -190,18 +193,14 @@ def _crossing_shapes(rng: Rng, length: int) -> list[Shape]:
     when = rng.integer(length * 2 // 5, length * 3 // 5)
     side = 1 if rng.chance(0.5) else -1
     shapes = []
+    before, after = min(9.0 * when, 120.0), min(9.0 * (length - 1 - when), 120.0)
     for name, radius, way in ((back_name, back_radius, side), (front_name, front_radius, -side)):
-        path = _path_through(rng, meet, when, length, way)
+        # From one side through the meeting point to the other side.
+        start = (meet[0] - way * before * rng.uniform(0.7, 1.0), meet[1] + rng.uniform(-45, 45))
+        end = (meet[0] + way * after * rng.uniform(0.7, 1.0), meet[1] + rng.uniform(-45, 45))
+        path = curve([0, when, length - 1], [start, meet, end], length)
         shapes.append(_random_shape(rng, path, name, radius * _smooth_values(rng, 0.8, 1.15, length, when, 1.0)))
     return [shapes[0], replace(shapes[1], stretch=1.0)]
-
-
-def _path_through(rng: Rng, meet: tuple[float, float], when: int, length: int, side: int) -> np.ndarray:
-    """(length, 2): from one side through `meet` at frame `when` to the other side. side: 1 from the left, -1."""
-    before, after = min(9.0 * when, 120.0), min(9.0 * (length - 1 - when), 120.0)
-    start = (meet[0] - side * before * rng.uniform(0.7, 1.0), meet[1] + rng.uniform(-45, 45))
-    end = (meet[0] + side * after * rng.uniform(0.7, 1.0), meet[1] + rng.uniform(-45, 45))
-    return curve([0, when, length - 1], [start, meet, end], length)
 
 
 # --- appearance
@@ -222,13 +221,6 @@ def _random_shape(rng: Rng, path: np.ndarray, name: str | None = None, radii: np
         texture=rng.choice(TEXTURES),
         pitch=rng.uniform(1.1, 2.0),
     )
-
-
-def _with_colours(rng: Rng, shape: Shape, hue: float) -> Shape:
-    """The shape with colours that contrast with a background of this hue, in 85 % of cases."""
-    away = rng.uniform(0.2, 0.8) if rng.chance(0.85) else rng.uniform(-0.08, 0.08)
-    base = rgb(hue + away, rng.uniform(0.55, 0.95), rng.uniform(0.75, 1.0))
-    return replace(shape, colours=_texture_colours(rng, base))
 
 
 def _texture_colours(rng: Rng, base: np.ndarray) -> np.ndarray:

@@ -1,3 +1,3 @@
-"""Analysis of evaluated models: the service that evaluates in the background and keeps the results, the comparison
-of models with one table of all tracks, its filters and plots, matches of one video, thumbnails and exports.
+"""Analysis of evaluated models: the service that evaluates in the background and caches the results, the comparison
+of models on one error table, its filters and exports, the matches of one video, and thumbnails.
 """

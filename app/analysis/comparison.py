@@ -35,14 +35,14 @@ DEFAULT = Limits()
 
 
 class EvaluationSummary(msgspec.Struct):
-    """The scalars of a stored evaluation. ap, dap, mended: at the default limits. gaps_by_…: see `Gaps`."""
+    """The scalars of a stored evaluation. ap, dap, oracle_ap: at the default limits. gaps_by_…: see `Gaps`."""
 
     format: int
     figures: dict[str, float]
     per_class: dict[int, dict[str, float]]
     ap: float
     dap: dict[str, float]
-    mended: float
+    oracle_ap: float
     gap: Gap
     gaps_by_length: dict[str, Gap]
     gaps_by_instances: dict[str, Gap]
@@ -70,7 +70,7 @@ class ModelAnalysis:
     """One model at certain limits, with only the predictions of at least `cutoff` in score.
 
     figures: AP, AP50, AP75, AR1, AR10 (and more), in [0, 1], -1: no ground truth. ap: at `limits.positive`. dap: error
-    type -> AP gained by fixing it. mended: AP with all errors fixed. table: a row per track. The properties are
+    type -> AP gained by fixing it. oracle_ap: AP with all errors fixed. table: a row per track. The properties are
     computed on first use.
     """
 
@@ -83,7 +83,7 @@ class ModelAnalysis:
     table: ErrorTable
     ap: float
     dap: Mapping[str, float]
-    mended: float
+    oracle_ap: float
 
     @property
     def whole(self) -> bool:
@@ -152,7 +152,7 @@ class ModelAnalysis:
     @property
     def errors(self) -> Errors:
         """With a record per track, as `tevit errors` writes them."""
-        return Errors(self.limits, self.ap, self.dap, self.mended, self.table)
+        return Errors(self.limits, self.ap, self.dap, self.oracle_ap, self.table)
 
     @cached_property
     def geometry(self) -> TrackGeometry:
@@ -164,7 +164,7 @@ class ModelAnalysis:
         """A stored model at the default limits."""
         s = stored.summary
         table = replace(stored.table, models=(name,))
-        return cls(name, stored, DEFAULT, 0.0, stored.overlaps, s.figures, table, s.ap, s.dap, s.mended)
+        return cls(name, stored, DEFAULT, 0.0, stored.overlaps, s.figures, table, s.ap, s.dap, s.oracle_ap)
 
     def with_limits(self, limits: Limits, cutoff: float) -> "ModelAnalysis":
         """The same model at other limits. cutoff: the lowest score that counts."""
@@ -188,7 +188,7 @@ class ModelAnalysis:
             table=build_table(overlaps, costs, tracks, self.name),
             ap=costs.ap,
             dap=costs.dap,
-            mended=costs.oracle_ap,
+            oracle_ap=costs.oracle_ap,
         )
         result.__dict__.update({"geometry": tracks} | ({"matched": matched} if matched else {}))  # cached properties
         return result

@@ -108,7 +108,7 @@ def _arrays(overlaps: Overlaps, report: StageCallback) -> dict[str, np.ndarray]:
         per_class={id: dict(figures) for id, figures in evaluation.per_class.items()},
         ap=costs.ap,
         dap=dict(costs.dap),
-        mended=costs.oracle_ap,
+        oracle_ap=costs.oracle_ap,
         gap=gaps.whole,
         gaps_by_length=dict(gaps.by_length),
         gaps_by_instances=dict(gaps.by_instances),

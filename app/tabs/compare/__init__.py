@@ -1,1 +1,1 @@
-"""The tab Compare: one video with ground truth and models side by side, its matches, their IoU and filmstrips."""
+"""The tab Compare: its layout and callbacks, and the HTML of matches, of a pair's IoU over time and its filmstrip."""

@@ -1,3 +1,3 @@
-"""The tab Errors: layout, events and HTML of figures, charts, filter and list; the choices of a page as a value; the
-routes of its pictures, files and plotly.js.
+"""The tab Errors: its layout and callbacks, the HTML of figures, charts, filter and list, and its addresses: a page's
+settings as a query, and the routes of thumbnails, files and plotly.js.
 """

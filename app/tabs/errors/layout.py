@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from typing import Any
 
 import gradio as gr
 
@@ -56,38 +57,22 @@ def build_layout() -> ErrorsComponents:
             turn=0,
         )
 
+    parts: dict[str, Any] = {}
     with gr.Column(elem_id="errors"):
-        state, figures = place("errors-state"), place("errors-figures")
-        with gr.Row(elem_id="errors-controls", visible=False) as controls:
-            a = gr.Dropdown([], label="A", visible=False)
-            b = gr.Dropdown([NO_MODEL], value=NO_MODEL, label="B", visible=False)
-            positive = gr.Slider(0.1, 1, 0.5, step=0.05, label="Match IoU ≥")
-            background = gr.Slider(0.05, 0.5, 0.1, step=0.05, label="Background IoU")
-            cutoff = gr.Slider(0, 1, 0, step=0.01, label="Lowest score")
+        parts |= {"state": place("errors-state"), "figures": place("errors-figures")}
+        with gr.Row(elem_id="errors-controls", visible=False) as parts["controls"]:
+            parts["a"] = gr.Dropdown([], label="A", visible=False)
+            parts["b"] = gr.Dropdown([NO_MODEL], value=NO_MODEL, label="B", visible=False)
+            parts["positive"] = gr.Slider(0.1, 1, 0.5, step=0.05, label="Match IoU ≥")
+            parts["background"] = gr.Slider(0.05, 0.5, 0.1, step=0.05, label="Background IoU")
+            parts["cutoff"] = gr.Slider(0, 1, 0, step=0.01, label="Lowest score")
         with gr.Row(elem_id="errors-kinds"):
-            types, groups = place("errors-types"), place("errors-lenses")
-        bar, plots = place("errors-bar"), place("errors-plots")
-        with gr.Row(elem_id="errors-order", visible=False) as ordering:
-            search = gr.Textbox(label="Search", placeholder="video, type or class", max_lines=1)
-            order = gr.Dropdown([(words, name) for name, words in ORDERS.items()], value="cost", label="Order")
-        rows = place("errors-rows")
-        address = gr.Textbox(visible=False)
-    return ErrorsComponents(
-        state=state,
-        figures=figures,
-        controls=controls,
-        a=a,
-        b=b,
-        positive=positive,
-        background=background,
-        cutoff=cutoff,
-        types=types,
-        groups=groups,
-        bar=bar,
-        plots=plots,
-        ordering=ordering,
-        search=search,
-        order=order,
-        rows=rows,
-        address=address,
-    )
+            parts |= {"types": place("errors-types"), "groups": place("errors-lenses")}
+        parts |= {"bar": place("errors-bar"), "plots": place("errors-plots")}
+        with gr.Row(elem_id="errors-order", visible=False) as parts["ordering"]:
+            parts["search"] = gr.Textbox(label="Search", placeholder="video, type or class", max_lines=1)
+            orders = [(words, name) for name, words in ORDERS.items()]
+            parts["order"] = gr.Dropdown(orders, value="cost", label="Order")
+        parts["rows"] = place("errors-rows")
+        parts["address"] = gr.Textbox(visible=False)
+    return ErrorsComponents(**parts)

@@ -70,11 +70,10 @@ async def run_task(task: Task, panel: gr.HTML, cancel: gr.Button) -> AsyncIterat
     """
     yield {cancel: gr.Button(interactive=True)}
     running = asyncio.create_task(asyncio.to_thread(task.run))
-    while not task.over:
+    await asyncio.wait([running], timeout=TICK)
+    while not (end := task.status()).over:
+        yield {panel: progress(end), cancel: gr.Button(interactive=True)}
         await asyncio.wait([running], timeout=TICK)
-        if not task.over:
-            yield {panel: progress(task.status()), cancel: gr.Button(interactive=True)}
-    end = task.status()
     message = {"failed": problem, "cancelled": note}.get(end.state, lambda message: "")(end.message)
     yield {panel: message, cancel: gr.Button(interactive=False)}
     if end.state != "done":

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from app.player.component import PlayerView, payload, read_event
-from app.player.proxy import ProxyTask, VideoSource
+from app.player.proxy import PosterFrame, ProxyTask, VideoSource
 from app.rendering import hint, note, problem, progress
 from app.storage.results import Settings
 from app.tabs.segment import views
@@ -189,10 +189,9 @@ class _SegmentEvents:
             c.last: gr.Number(value=video.length - 1 if video.length else None),
             c.run: gr.Button(interactive=True),
         }
-
         await asyncio.sleep(PATIENCE)
         if not proxy.over and not session.token:
-            poster = payload(await asyncio.to_thread(self.studio.poster_view, video))
+            poster = payload(await asyncio.to_thread(lambda: self.studio.video_view(PosterFrame.from_video(video))))
             if session.proxy is proxy and not session.token:
                 yield {c.player: poster}
         async for updates in self._follow_proxy(proxy, session):
@@ -205,10 +204,9 @@ class _SegmentEvents:
         def current() -> bool:
             return session.proxy is proxy and not session.token
 
-        while not proxy.over and current():
-            yield {c.panel: progress(proxy.status())}
+        while not (end := proxy.status()).over and current():
+            yield {c.panel: progress(end)}
             await asyncio.sleep(TICK)
-        end = proxy.status()
         if not current():
             return
         if end.result is None:

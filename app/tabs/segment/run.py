@@ -279,10 +279,6 @@ class Studio:
         if "torch" not in sys.modules:
             threading.Thread(target=importlib.import_module, args=["tevit.inference.predictor"], daemon=True).start()
 
-    def poster_view(self, video: "Video") -> PlayerView:
-        """A view of the first frame, until the proxy is there. Raises: ValueError, OSError."""
-        return self.video_view(PosterFrame.from_video(video))
-
     def video_view(self, frames: BrowserVideo | PosterFrame) -> PlayerView:
         """A view without tracks."""
         return self.views.put(PlayerView(secrets.token_hex(16), frames, 0, len(frames.times), ()))

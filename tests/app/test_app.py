@@ -1,4 +1,4 @@
-"""Starting the studio as people do: in a process of its own, as a module and as a script from another folder."""
+"""Starting the studio in a process of its own, as a module and as a script from another folder."""
 
 import os
 import socket
@@ -17,7 +17,7 @@ HEAVY = {"torch", "torchvision", "timm", "plotly"}
 
 
 def start(arguments: list[str], folder: Path, tmp_path: Path) -> subprocess.Popen:
-    """A process that lists on standard error, which goes into a file, every module that it imports."""
+    """Start a process that lists its imports on standard error, which is written to a file."""
     environment = os.environ | {"TEVIT_HOME": str(tmp_path / "home"), "NO_PROXY": "127.0.0.1"}
     with (tmp_path / "errors").open("w") as errors:
         return subprocess.Popen(
@@ -46,7 +46,7 @@ def free_port() -> int:
 
 
 @pytest.mark.parametrize("how", ["module", "script"])
-def test_the_page_is_served_before_anything_heavy_is_imported(how: str, tmp_path: Path):
+def test_page_is_served_without_heavy_imports(how: str, tmp_path: Path):
     arguments, folder = (MODULE, ROOT) if how == "module" else (SCRIPT, tmp_path)
     port = free_port()
     server = start([*arguments, "--port", str(port)], folder, tmp_path)
@@ -71,7 +71,7 @@ def refused(tmp_path: Path, *arguments: str) -> str:
     return errors
 
 
-def test_a_taken_port_is_one_sentence(tmp_path: Path):
+def test_taken_port_is_one_sentence(tmp_path: Path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -93,20 +93,20 @@ def test_wrong_arguments_are_one_sentence(tmp_path: Path, arguments: list[str], 
     assert errors.startswith(sentence) and errors.count("\n") == 1
 
 
-def test_a_home_that_cannot_be_written_is_one_sentence(tmp_path: Path):
+def test_unwritable_home_is_one_sentence(tmp_path: Path):
     (tmp_path / "home").write_text("a file, not a folder")
     errors = refused(tmp_path)
     assert errors.startswith("app: ") and errors.count("\n") == 1 and "home" in errors
 
 
-def test_help_comes_before_gradio(tmp_path: Path):
+def test_help_does_not_import_gradio(tmp_path: Path):
     process = start([*SCRIPT, "--help"], tmp_path, tmp_path)
     output, errors, modules = ended(process, tmp_path)
     assert (process.returncode, errors) == (0, "") and "--checkpoint FILE" in output
     assert not modules & (HEAVY | {"gradio", "numpy"})
 
 
-def test_folders_that_a_killed_server_left_go_after_a_week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_folders_of_killed_servers_are_removed_after_a_week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from app import app
 
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path))

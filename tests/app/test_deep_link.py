@@ -1,4 +1,4 @@
-"""Links: to a query and back, and what is no link."""
+"""Links: round trip through the query, and malformed queries."""
 
 import pytest
 from hypothesis import given
@@ -21,12 +21,12 @@ views = st.builds(
 
 
 @given(views)
-def test_a_link_shows_the_same_view(view):
+def test_round_trip(view):
     assert from_query(to_query(view)) == view
     assert from_query(f"?{to_query(view)}") == view
 
 
-def test_an_address_without_a_query_shows_the_beginning():
+def test_defaults_of_an_empty_query():
     assert from_query("") == View() and to_query(View()) == ""
     assert from_query("utm_source=mail") == View()
     assert from_query({"video": "3", "frame": "7"}) == View(video=3, frame=7)
@@ -36,13 +36,13 @@ def test_an_address_without_a_query_shows_the_beginning():
     "query",
     ["video=x", "video=1_0", "video=%D9%A3", "frame=-1", "frame=1.5", "layout=round", "truth=" + "9" * 40, "video=--1"],
 )
-def test_what_is_no_link_is_refused(query):
+def test_malformed_queries_are_rejected(query):
     with pytest.raises(ValueError, match=r"^link: expected"):
         from_query(query)
 
 
 @given(st.text(max_size=60))
-def test_any_query_gives_a_view_or_a_sentence(query):
+def test_any_query_gives_a_view_or_a_message(query):
     try:
         assert isinstance(from_query(query), View)
     except ValueError as error:

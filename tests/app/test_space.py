@@ -46,7 +46,7 @@ def listed(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_the_folder_holds_what_is_needed_and_nothing_else(folder: Path):
+def test_folder_holds_the_library_the_studio_and_assets(folder: Path):
     assert listed(folder) == [".gitattributes", "LICENSE", "README.md", "app", "assets", "requirements.txt", "tevit"]
     assert not [path for path in folder.rglob("*") if path.name in ("__pycache__", "space.py", "tests", ".git")]
     for package in ("tevit", "app"):
@@ -54,7 +54,7 @@ def test_the_folder_holds_what_is_needed_and_nothing_else(folder: Path):
         assert left_out == ({"space.py", "benchmark.py"} if package == "app" else set())
     assert (folder / "tevit/cli/benchmark.py").is_file() and (folder / "app/static/player/player.js").is_file()
     assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 50e6
-    assert listed(folder.parent) == ["space"], "what it was made in is gone"
+    assert listed(folder.parent) == ["space"], "the temporary folder is removed"
 
 
 def front(readme: Path) -> dict[str, str]:
@@ -92,7 +92,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     return output.err
 
 
-def test_a_folder_that_holds_something_stays_as_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_nonempty_folder_is_unchanged(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
     assert "is not empty" in refused(capsys, str(tmp_path / "full"))
@@ -107,7 +107,7 @@ def test_another_gradio_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "to be installed, got 5.49.1" in refused(capsys, str(tmp_path / "new"))
 
 
-def test_what_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_failure_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def full(*_: object) -> list[str]:
         raise OSError("no space left on device")
 
@@ -117,7 +117,7 @@ def test_what_fails_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     assert space.main([str(tmp_path / "new")]) == 2 and listed(tmp_path) == []
 
 
-def test_on_a_space_the_address_is_the_one_that_is_asked_for(monkeypatch: pytest.MonkeyPatch):
+def test_address_on_a_space(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("SPACE_ID", raising=False)
     assert vars(parser().parse_args([])).items() >= {"host": "127.0.0.1", "port": None}.items()
     monkeypatch.setenv("SPACE_ID", "somebody/studio")
@@ -129,7 +129,7 @@ def test_on_a_space_the_address_is_the_one_that_is_asked_for(monkeypatch: pytest
 
 @pytest.fixture(scope="module")
 def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Callable[[], dict]]]:
-    """The address, and what ends the server and returns what the witness saw."""
+    """The address, and a function that ends the server and returns the report of its imports."""
     aside, port = tmp_path_factory.mktemp("aside"), free_port()
     shutil.copy(Path(__file__).with_name("fake_spaces.py"), aside / "spaces.py")
     (aside / "sitecustomize.py").write_text(WITNESS.replace("WHERE", str(aside / "where.json")))
@@ -170,12 +170,12 @@ def fetched(address: str) -> bytes:
         return response.read()
 
 
-def test_the_page_is_there_with_its_clips(server: tuple[str, Callable[[], dict]]):
+def test_page_has_its_sample_clips(server: tuple[str, Callable[[], dict]]):
     page = fetched(server[0]).decode()
     assert "TeViT Studio" in page and "crossing" in page
 
 
-def test_the_page_can_be_installed_under_our_icon(server: tuple[str, Callable[[], dict]]):
+def test_page_can_be_installed_with_its_icon(server: tuple[str, Callable[[], dict]]):
     address = server[0]
     manifest = json.loads(fetched(address + "manifest.json"))
     assert (manifest["name"], manifest["display"]) == ("TeViT Studio", "standalone")
@@ -187,7 +187,7 @@ def test_the_page_can_be_installed_under_our_icon(server: tuple[str, Callable[[]
     assert b'rel="manifest"' in fetched(address)
 
 
-def test_the_folders_own_code_has_run(folder: Path, server: tuple[str, Callable[[], dict]]):
+def test_only_the_folders_code_was_imported(folder: Path, server: tuple[str, Callable[[], dict]]):
     """The last of these: it ends the server."""
     seen = server[1]()
     assert {"app.ui", "app.tabs.segment.run", "tevit.download"} <= seen["modules"].keys()

@@ -30,7 +30,7 @@ def blocked(gate: threading.Event) -> Callable[[Progress], str]:
     return work
 
 
-def test_a_task_runs_and_has_a_result(runner: Runner):
+def test_task_runs_and_has_a_result(runner: Runner):
     gate = threading.Event()
     task = runner.submit(Task("clip", blocked(gate), unit="bytes"))
     while task.status().done == 0:
@@ -63,7 +63,7 @@ def test_every_exception_is_a_message(runner: Runner, error: Exception, message:
     assert runner.submit(Task("next", lambda progress: 1)).wait(10).result == 1, "the runner goes on"
 
 
-def test_cancel_stops_what_runs_and_what_waits(runner: Runner):
+def test_cancel_stops_running_and_queued_tasks(runner: Runner):
     running = runner.submit(Task("a", blocked(threading.Event()), cancel_message="Nothing was written."))
     queued = runner.submit(Task("b", blocked(threading.Event())))
     last = runner.submit(Task("c", lambda progress: "last"))
@@ -80,7 +80,7 @@ def test_cancel_stops_what_runs_and_what_waits(runner: Runner):
     assert last.status().state == "done" and not last.stopping
 
 
-def test_a_task_may_take_turns(runner: Runner):
+def test_task_may_take_several_turns(runner: Runner):
     turns: list[str] = []
 
     class Turns(Task[int]):
@@ -98,7 +98,7 @@ def test_a_task_may_take_turns(runner: Runner):
     assert turns == ["a", "b"] * 3 and tasks[0].status().result == 3
 
 
-def test_a_task_without_watchers_is_cancelled():
+def test_task_without_watchers_is_cancelled():
     task = Task("a", lambda progress: 1)
     task.join()
     task.join()
@@ -114,7 +114,7 @@ def test_a_task_without_watchers_is_cancelled():
     assert task.status().result is None
 
 
-def test_what_happens_after_a_turn_does_no_harm():
+def test_failure_after_a_turn_is_logged():
     names: queue.Queue[str] = queue.Queue()
 
     def after(task: Task) -> None:
@@ -136,7 +136,7 @@ def test_close_ends_everything():
     assert time.monotonic() - start < 2 and [task.status().state for task in tasks] == ["cancelled"] * 2
 
 
-def test_the_meter_counts_down_between_reports():
+def test_meter_counts_down_between_reports():
     now = [100.0]
     meter = Meter(lambda: now[0])
     meter("segmenting", 0, 40)

@@ -1,4 +1,4 @@
-"""Several data sets in one studio: what a page sees, what everybody shares, what pages may open."""
+"""Several data sets in one studio: the data set of a page, shared evaluations, and allowed folders."""
 
 import json
 from pathlib import Path
@@ -17,7 +17,7 @@ from tests.app.sets import AWAY, STILL
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """Opened on one data set; below `allowed` there is another one with predictions."""
+    """A workspace with one open data set; the folder `allowed` holds another one with predictions."""
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path / "home"))
     here = tmp_path / "allowed"
     made.truth(here, "three.json", 3)
@@ -31,7 +31,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
 
 
 def asks(page: str, **address: str) -> Any:
-    """What a page's request has."""
+    """A request of a page."""
     return cast(Any, type("Request", (), {"session_hash": page, "query_params": address}))
 
 
@@ -40,11 +40,11 @@ def opened(workspace: Workspace, *predictions: str):
     return workspace.open(str(here / "three.json"), "", [str(here / path) for path in predictions])
 
 
-def test_a_page_has_the_data_set_of_its_address_from_then_on(workspace: Workspace):
+def test_page_keeps_the_data_set_of_its_first_address(workspace: Workspace):
     other = opened(workspace, "a.json")
     assert workspace.projects == (workspace.first, other) and len(other.dataset.videos) == 3
     assert workspace.of(asks("one")) is workspace.first and workspace.of(asks("two", data=other.id)) is other
-    assert workspace.of(asks("two", data=workspace.first.id)) is other, "its address was another when it was loaded"
+    assert workspace.of(asks("two", data=workspace.first.id)) is other, "its first address counts"
     unknown = asks("three", data="0123456789ab")
     assert workspace.of(unknown) is workspace.first and workspace.missing(unknown) == "0123456789ab"
     assert workspace.missing(asks("four", data=other.id)) == workspace.missing(asks("five")) == ""
@@ -52,7 +52,7 @@ def test_a_page_has_the_data_set_of_its_address_from_then_on(workspace: Workspac
         workspace.find("0123456789ab")
 
 
-def test_what_is_open_is_added_to_and_names_stay(workspace: Workspace):
+def test_predictions_are_added_to_an_open_data_set(workspace: Workspace):
     before = opened(workspace, "a.json")
     after = opened(workspace, "more/a.json")
     assert after.id == before.id and [model.name for model in after.models] == ["a", "more/a"]
@@ -63,7 +63,7 @@ def test_what_is_open_is_added_to_and_names_stay(workspace: Workspace):
     assert open_project(folder=after.folder).models == after.models
 
 
-def test_outside_of_the_allowed_folders_nothing_is_opened(workspace: Workspace):
+def test_files_outside_of_the_allowed_folders_are_refused(workspace: Workspace):
     assert workspace.first.truth is not None
     for truth, frames, predictions in (
         (workspace.first.truth.path, "", []),
@@ -75,7 +75,7 @@ def test_outside_of_the_allowed_folders_nothing_is_opened(workspace: Workspace):
     assert workspace.projects == (workspace.first,)
 
 
-def test_of_many_data_sets_the_oldest_lets_go_of_what_it_has_read(workspace: Workspace):
+def test_least_recently_used_data_set_is_unloaded(workspace: Workspace):
     workspace = Workspace(workspace.first, workspace.evaluations, workspace.thumbnails, workspace.allowed, max_loaded=1)
     first = workspace.first
     assert first.results
@@ -89,7 +89,7 @@ def test_two_pages_share_the_evaluation(workspace: Workspace):
     assert one is two and one.wait(60).result is not None
 
 
-def test_a_mapping_by_name_is_offered_with_a_button_and_can_be_undone(workspace: Workspace, tmp_path: Path):
+def test_mapping_by_name_is_offered_and_can_be_undone(workspace: Workspace, tmp_path: Path):
     named = {"categories": [{"id": 1, "name": "Giant Panda"}, {"id": 2, "name": "dog"}]}
     truth = json.loads((workspace.allowed.folders[0] / "three.json").read_text()) | named
     gt = made.write(workspace.allowed.folders[0], "named.json", truth)
@@ -105,7 +105,7 @@ def test_a_mapping_by_name_is_offered_with_a_button_and_can_be_undone(workspace:
     assert open_project(folder=project.folder).models[0].categories == {2: 1, 8: 2}
 
 
-def test_the_list_of_open_ones_marks_the_pages_own(workspace: Workspace):
+def test_list_of_open_data_sets_marks_the_pages_own(workspace: Workspace):
     other = opened(workspace)
     html = panels.opened(workspace.projects, other)
     assert html.count("<li>") == 2 and html.split("aria-current")[1].startswith('="page"><strong>allowed/three.json')

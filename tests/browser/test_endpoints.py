@@ -24,7 +24,7 @@ def client(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Client:
     return Client(studio.url, verbose=False, download_files=tmp_path_factory.mktemp("client"))
 
 
-def test_segment_gives_results_and_overlay(client: Client, clips: dict[str, Path], studio: Studio):
+def test_segment_returns_results_and_overlay(client: Client, clips: dict[str, Path], studio: Studio):
     model = str(studio.errors.parent / "fast.pth")
     results, overlay = client.predict(handle_file(clips["street"]), model, api_name="/segment")
     assert [item["score"] for item in json.loads(Path(results).read_text())] == [0.93, 0.41]
@@ -33,27 +33,27 @@ def test_segment_gives_results_and_overlay(client: Client, clips: dict[str, Path
     assert len(json.loads(Path(results).read_text())) == 1
 
 
-def test_segment_says_what_is_wrong(client: Client, clips: dict[str, Path]):
+def test_segment_reports_errors(client: Client, clips: dict[str, Path]):
     with pytest.raises(AppError, match=r"words\.mp4: not a .*video"):
         client.predict(handle_file(clips["words"]), "tevit_demo", api_name="/segment")
     with pytest.raises(AppError, match="is not here any more"):
         client.predict(handle_file(clips["street"]), "nobody", api_name="/segment")
 
 
-def test_evaluate_gives_what_the_command_prints(client: Client, capsys: pytest.CaptureFixture[str]):
+def test_evaluate_returns_the_commands_figures(client: Client, capsys: pytest.CaptureFixture[str]):
     gt, results = SHAPES / "valid.json", SHAPES / "predictions" / "tevit_demo.json"
     figures = client.predict(handle_file(gt), handle_file(results), api_name="/evaluate")
     assert main(["evaluate", str(gt), str(results), "--json"]) == 0
     assert figures == json.loads(capsys.readouterr().out)
 
 
-def test_the_first_launch_comes_to_visible_tracks(browser: Browser, tmp_path: Path):
+def test_first_launch_shows_tracks(browser: Browser, tmp_path: Path):
     """With the demo model itself: nothing is loaded yet, nothing comes from elsewhere."""
     assert first_launch(browser, tmp_path) > 0
 
 
 @pytest.mark.slow
-def test_the_first_launch_is_quick(browser: Browser, tmp_path: Path):
+def test_first_launch_is_quick(browser: Browser, tmp_path: Path):
     """To be run alone: another test beside it has one of the two cores."""
     seconds = first_launch(browser, tmp_path)
     print(f"from the start of the server to visible tracks: {seconds:.1f} s")

@@ -11,7 +11,7 @@ from app.player.routes import routes
 from app.rendering import on_load
 from app.tabs.compare import events as compare
 from app.tabs.datasets import events as datasets
-from app.tabs.datasets.predicting import Predictions
+from app.tabs.datasets.predicting import DatasetTasks
 from app.tabs.errors import events as errors
 from app.tabs.errors import routes as errors_routes
 from app.tabs.review import events as review
@@ -61,7 +61,7 @@ def build(studio: Studio, workspace: Workspace) -> gr.Blocks:
             elem_id="title",
             apply_default_css=False,
         )
-        datasets.build(page, workspace, Predictions(studio.worker), studio.checkpoints)
+        datasets.build(page, workspace, DatasetTasks(studio.worker), studio.checkpoints)
         with gr.Tabs() as tabs:
             with gr.Tab("Segment", id="segment"):
                 segment.build(page, studio)

@@ -9,7 +9,7 @@ import pytest
 from app.analysis.service import EvaluationService
 from app.analysis.thumbnails import ThumbnailCache
 from app.projects.opening import AllowedFolders, open_project, with_categories
-from app.tabs.datasets import views as panels
+from app.tabs.datasets import views
 from app.workspace import Workspace
 from tests.app import sets as made
 from tests.app.sets import AWAY, STILL
@@ -95,18 +95,18 @@ def test_mapping_by_name_is_offered_and_can_be_undone(workspace: Workspace, tmp_
     gt = made.write(workspace.allowed.folders[0], "named.json", truth)
     file = made.predictions(workspace.allowed.folders[0], "<b>.json", [(1, 2, 0.9, STILL), (2, 8, 0.8, AWAY)])
     project = workspace.open(str(gt), "", [str(file)])
-    html = panels.notices(project)
+    html = views.notices(project)
     assert "Use this mapping" in html and "2 giant_panda → 1 Giant Panda" in html and "<b>" not in html
-    offer = panels.offer_of(project, "<b>")
-    assert offer is not None and {id: offer.categories.get(id) for id in offer.names} == {2: 1, 8: 2}
-    mapped = workspace.change(project.id, lambda now: with_categories(now, "<b>", offer.categories))
-    html = panels.notices(mapped)
+    mapping = views.best_mapping(project, "<b>")
+    assert mapping is not None and {id: mapping.categories.get(id) for id in mapping.names} == {2: 1, 8: 2}
+    mapped = workspace.change(project.id, lambda now: with_categories(now, "<b>", mapping.categories))
+    html = views.notices(mapped)
     assert "Undo the mapping" in html and "Use this mapping" not in html and "read by name, 2 of" in html
     assert open_project(folder=project.folder).models[0].categories == {2: 1, 8: 2}
 
 
 def test_list_of_open_data_sets_marks_the_pages_own(workspace: Workspace):
     other = opened(workspace)
-    html = panels.opened(workspace.projects, other)
+    html = views.open_datasets(workspace.projects, other)
     assert html.count("<li>") == 2 and html.split("aria-current")[1].startswith('="page"><strong>allowed/three.json')
-    assert "--allow" in panels.places(True, []) and "more than could" in panels.places(False, ["/x"])
+    assert "--allow" in views.allowed_folders(True, []) and "more than could" in views.allowed_folders(False, ["/x"])

@@ -100,7 +100,7 @@ def test_all_videos_are_predicted_after_a_stop(page: Page):
     page.get_by_role("button", name="Predict all videos").click()
     expect(progress).to_contain_text("1 of 2 videos")
     page.get_by_role("button", name="Stop predicting").click()
-    expect(progress).to_contain_text("1 of 2 videos are kept: the same again goes on there.")
+    expect(progress).to_contain_text("1 of 2 videos are kept: the same request resumes there.")
     page.get_by_role("button", name="Predict all videos").click()
     progress.get_by_role("link", name="Show them").click()
     expect(page.get_by_label("B", exact=True)).to_have_value("slow")

@@ -1,1 +1,5 @@
-"""The tab Datasets: opening data sets, adding predictions, predicting a data set, and reading classes by name."""
+"""The place `data set` in the page's head: open data sets, add predictions, predict all videos, map categories by name.
+
+`predicting` is the background task of predicting a data set and its partial results; `layout`, `views` and `events` are
+the components, the HTML and the handlers.
+"""

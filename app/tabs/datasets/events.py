@@ -1,189 +1,186 @@
-"""The place `data set` in the page's head: which are open, opening another, predictions of all videos, classes."""
+"""The event handlers of the place `data set` in the page's head: opening, predicting all videos, category mappings."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
 
 from app.projects.opening import with_categories, with_predictions
-from app.projects.partial import request as asked_for
-from app.projects.partial import unfinished
 from app.projects.project import Project
-from app.rendering import problem
-from app.tabs.datasets import views as panels
-from app.tabs.datasets.layout import GO, DatasetsComponents, build_layout
-from app.tabs.datasets.predicting import Predicting, Predictions
+from app.rendering import hint, problem
+from app.tabs.datasets import views
+from app.tabs.datasets.layout import GO, MAX_TRACKS, DatasetsComponents, build_layout
+from app.tabs.datasets.predicting import DatasetTask, DatasetTasks, PredictionRequest, resumable
 from app.tabs.segment.models import find_model, model_options
 from app.workspace import QUIET, TICK, Pages, Updates, Workspace, toast
 
-MOST_TRACKS = 100
+
+@dataclass
+class DatasetsPage:
+    """State of one page. followers: number of `follow` handlers started; only the latest continues."""
+
+    followers: int = 0
 
 
-class _Following:
-    """Of one page. turn: counts its looks at a prediction, so that an older one ends."""
-
-    turn = 0
-
-
-def build(page: gr.Blocks, workspace: Workspace, predictions: Predictions, checkpoints: Sequence[Path]) -> None:
-    """Lay it out and tie its events. checkpoints: models given at the start."""
-    _Place(build_layout(), workspace, predictions, checkpoints).tie(page)
+def build(page: gr.Blocks, workspace: Workspace, tasks: DatasetTasks, checkpoints: Sequence[Path]) -> None:
+    """Lay the place out and connect its events. checkpoints: models named at the start."""
+    DatasetsPlace(build_layout(), workspace, tasks, checkpoints).connect(page)
 
 
-class _Place:
+class DatasetsPlace:
+    """Handlers of the place's events."""
+
     def __init__(
-        self, parts: DatasetsComponents, workspace: Workspace, predictions: Predictions, checkpoints: Sequence[Path]
+        self, components: DatasetsComponents, workspace: Workspace, tasks: DatasetTasks, checkpoints: Sequence[Path]
     ):
-        self.parts, self.workspace, self.predictions, self.checkpoints = parts, workspace, predictions, checkpoints
-        self._following = Pages(lambda request: _Following()).of
+        self.components, self.workspace, self.tasks, self.checkpoints = components, workspace, tasks, checkpoints
+        self._page = Pages(lambda request: DatasetsPage()).of
 
-    def tie(self, page: gr.Blocks) -> None:
-        """Every event; none is a public endpoint."""
-        parts = self.parts
-        running = [parts.progress, parts.predict, parts.stop]
-        lists = [parts.opened, parts.places, parts.form, parts.truth, parts.frames, parts.predictions, parts.model]
-        page.load(self.arrive, None, [parts.button], **QUIET)
-        looked = parts.button.click(self.looked, parts.model, lists, **QUIET)
-        looked.then(self.follow, None, running, **QUIET)
-        files = [parts.truth, parts.frames, parts.predictions]
-        parts.open.click(self.open, files, [parts.said, parts.open, parts.go], **QUIET)
-        began = parts.predict.click(self.predict, [parts.model, parts.tracks], parts.progress, **QUIET)
-        began.success(self.follow, None, running, **QUIET)
-        parts.stop.click(self.stop, None, None, **QUIET)
-        parts.heard.select(self.heard, None, parts.go, trigger_mode="multiple", **QUIET)
-        parts.go.change(None, parts.go, None, js=GO)
+    def connect(self, page: gr.Blocks) -> None:
+        """Connect every event; none is a public endpoint."""
+        c = self.components
+        running = [c.progress, c.predict, c.stop]
+        lists = [c.opened, c.folders, c.form, c.truth, c.frames, c.predictions, c.model]
+        page.load(self.load, None, [c.button], **QUIET)
+        c.button.click(self.list_files, c.model, lists, **QUIET).then(self.follow, None, running, **QUIET)
+        c.open.click(self.open, [c.truth, c.frames, c.predictions], [c.message, c.open, c.address], **QUIET)
+        started = c.predict.click(self.predict, [c.model, c.tracks], c.progress, **QUIET)
+        started.success(self.follow, None, running, **QUIET)
+        c.stop.click(self.stop, None, None, **QUIET)
+        c.clicks.select(self.map_categories, None, c.address, trigger_mode="multiple", **QUIET)
+        c.address.change(None, c.address, None, js=GO)
 
-    def arrive(self, request: gr.Request) -> Any:
-        """The data set's name."""
+    def load(self, request: gr.Request) -> gr.Button:
+        """The name of the page's data set."""
         return gr.Button(f"{self.workspace.of(request).name} ▾")
 
     # --- opening
 
-    async def looked(self, model: str | None, request: gr.Request) -> Updates:
-        """What there is to choose from, looked for anew at every press."""
-        parts, workspace = self.parts, self.workspace
-        found = await asyncio.to_thread(workspace.allowed.listing)
-        offered = model_options(self.checkpoints)
-        values = [choice.value for choice in offered]
+    async def list_files(self, model: str | None, request: gr.Request) -> Updates:
+        """The files and models that can be chosen now."""
+        c, workspace = self.components, self.workspace
+        listing = await asyncio.to_thread(workspace.allowed.listing)
+        models = [(option.label, option.value) for option in model_options(self.checkpoints)]
+        values = [value for _, value in models]
         return {
-            parts.opened: panels.opened(workspace.projects, workspace.of(request)),
-            parts.places: panels.places(found.complete, workspace.allowed.folders),
-            parts.form: gr.Column(visible=bool(workspace.allowed.folders)),
-            parts.truth: gr.Dropdown(self._named(found.truths)),
-            parts.frames: gr.Dropdown(self._named(found.folders)),
-            parts.predictions: gr.Dropdown(self._named(found.predictions)),
-            parts.model: gr.Dropdown(
-                [(choice.label, choice.value) for choice in offered], value=model if model in values else values[0]
-            ),
+            c.opened: views.open_datasets(workspace.projects, workspace.of(request)),
+            c.folders: views.allowed_folders(listing.complete, workspace.allowed.folders),
+            c.form: gr.Column(visible=bool(workspace.allowed.folders)),
+            c.truth: gr.Dropdown(self._named(listing.truths)),
+            c.frames: gr.Dropdown(self._named(listing.folders)),
+            c.predictions: gr.Dropdown(self._named(listing.predictions)),
+            c.model: gr.Dropdown(models, value=model if model in values else values[0]),
         }
 
     def _named(self, paths: Sequence[str]) -> list[tuple[str, str]]:
-        """Short, and what they are: the allowed folder is said once."""
-        return [(self._short(path), path) for path in paths]
-
-    def _short(self, path: str) -> str:
-        roots = [folder for folder in self.workspace.allowed.folders if Path(path).is_relative_to(folder)]
-        return str(Path(path).relative_to(roots[0].parent)) if roots else path
+        """Each path after its label, which begins with the name of the allowed folder."""
+        named = []
+        for path in paths:
+            roots = [folder for folder in self.workspace.allowed.folders if Path(path).is_relative_to(folder)]
+            named.append((str(Path(path).relative_to(roots[0].parent)) if roots else path, path))
+        return named
 
     async def open(
         self, truth: str | None, frames: str | None, predictions: list[str] | None, request: gr.Request
     ) -> AsyncIterator[Updates]:
-        """Another data set; or predictions for the one that is open."""
-        parts, project = self.parts, self.workspace.of(request)
-        yield {parts.open: gr.Button(interactive=False), parts.said: '<p class="hint">Opening …</p>'}
-        try:
-            opened = await asyncio.to_thread(self._opened, project, truth, frames, predictions or [])
-        except (ValueError, OSError) as error:
-            yield {parts.said: problem(str(error)), parts.open: gr.Button(interactive=True)}
-            raise toast(str(error)) from error
-        yield {parts.said: "", parts.open: gr.Button(interactive=True), parts.go: _to(opened)}
+        """Open another data set, or add predictions to the current one."""
+        c, project = self.components, self.workspace.of(request)
+        yield {c.open: gr.Button(interactive=False), c.message: hint("Opening …")}
 
-    def _opened(self, project: Project, truth: str | None, frames: str | None, predictions: Sequence[str]) -> Project:
-        if not truth and not predictions:
-            raise ValueError("Choose a ground truth file, or predictions for the data set that is open.")
-        if truth or frames:
-            return self.workspace.open(str(truth or ""), str(frames or ""), list(map(str, predictions)))
-        files = [self.workspace.allowed.file(str(path)) for path in predictions]
-        return self.workspace.change(project.id, lambda now: with_predictions(now, files))
+        def open_files() -> Project:
+            files = [str(path) for path in predictions or []]
+            if not truth and not files:
+                raise ValueError("Choose a ground truth file, or predictions for the data set that is open.")
+            if truth or frames:
+                return self.workspace.open(str(truth or ""), str(frames or ""), files)
+            allowed = [self.workspace.allowed.file(path) for path in files]
+            return self.workspace.change(project.id, lambda current: with_predictions(current, allowed))
+
+        try:
+            opened = await asyncio.to_thread(open_files)
+        except (ValueError, OSError) as error:
+            yield {c.message: problem(str(error)), c.open: gr.Button(interactive=True)}
+            raise toast(str(error)) from error
+        yield {c.message: "", c.open: gr.Button(interactive=True), c.address: _address(opened)}
 
     # --- predicting
 
-    def predict(self, model: str | None, tracks: float | None, request: gr.Request) -> Any:
-        """Put it in line, or go on with what is kept of it."""
+    def predict(self, model: str | None, tracks: float | None, request: gr.Request) -> str:
+        """Queue a prediction of all videos, or continue one."""
         project = self.workspace.of(request)
+
+        def add(path: Path) -> None:
+            self.workspace.change(project.id, lambda current: with_predictions(current, [path]))
+
         try:
-            if tracks is None or not 1 <= tracks <= MOST_TRACKS:
-                raise ValueError(f"Tracks a video: expected 1 to {MOST_TRACKS}, got {tracks}.")
-            wanted = asked_for(project, find_model(model, self.checkpoints).value, int(tracks))
-            self.predictions.start(project, wanted, partial(self._predicted, project.id))
+            if tracks is None or not 1 <= tracks <= MAX_TRACKS:
+                raise ValueError(f"Tracks a video: expected 1 to {MAX_TRACKS}, got {tracks}.")
+            wanted = PredictionRequest.of(project, find_model(model, self.checkpoints).value, int(tracks))
+            self.tasks.start(project, wanted, add)
         except (ValueError, OSError) as error:
             raise toast(str(error)) from error
-        return self._progress(project)
-
-    def _predicted(self, id: str, path: Path) -> None:
-        self.workspace.change(id, lambda project: with_predictions(project, [path]))
+        return self._prediction(project)
 
     async def follow(self, request: gr.Request) -> AsyncIterator[Updates]:
-        """How far it is, until it is over; whoever looks sees the same."""
-        mine, project = self._following(request), self.workspace.of(request)
-        mine.turn += 1
-        turn, over = mine.turn, False
-        while not over and turn == mine.turn:
-            over = not self._goes_on(project)
+        """Show the data set's task until it is over; all pages show the same."""
+        c, page, project = self.components, self._page(request), self.workspace.of(request)
+        page.followers += 1
+        follower, over = page.followers, False
+        while not over and follower == page.followers:
+            over = self._running(project) is None
             yield {
-                self.parts.progress: self._progress(project),
-                self.parts.predict: gr.Button(interactive=over),
-                self.parts.stop: gr.Button(interactive=not over),
+                c.progress: self._prediction(project),
+                c.predict: gr.Button(interactive=over),
+                c.stop: gr.Button(interactive=not over),
             }
             await asyncio.sleep(0 if over else TICK)
 
-    def _goes_on(self, project: Project) -> Predicting | None:
-        job = self.predictions.of(project)
-        return None if job is None or job.over else job
+    def _running(self, project: Project) -> DatasetTask | None:
+        task = self.tasks.of(project)
+        return None if task is None or task.over else task
 
-    def _progress(self, project: Project) -> str:
-        job = self.predictions.of(project)
-        ahead = self.predictions.ahead(job) if job else 0
-        return panels.predicting(job, ahead, unfinished(project), len(project.dataset.videos))
+    def _prediction(self, project: Project) -> str:
+        task = self.tasks.of(project)
+        ahead = self.tasks.ahead(task) if task else 0
+        return views.prediction(task, ahead, resumable(project), len(project.dataset.videos))
 
     def stop(self, request: gr.Request) -> None:
-        """What is finished stays."""
-        if job := self._goes_on(self.workspace.of(request)):
-            job.cancel()
+        """Cancel the data set's task; finished videos are kept."""
+        if task := self._running(self.workspace.of(request)):
+            task.cancel()
 
-    # --- classes
+    # --- categories
 
-    async def heard(self, request: gr.Request, event: gr.EventData) -> Any:
-        """A button of a notice. What the browser says is whatever it likes."""
-        said = event._data if isinstance(event._data, Mapping) else {}
-        change = {"map": _map, "unmap": _unmap}.get(str(said.get("do")))
-        if change is None:
+    async def map_categories(self, request: gr.Request, event: gr.EventData) -> object:
+        """Use or undo a category mapping. The event's data is untrusted."""
+        data = event._data if isinstance(event._data, Mapping) else {}
+        if data.get("do") not in ("map", "unmap"):
             return gr.skip()
+        change = partial(_use_mapping if data["do"] == "map" else _undo_mapping, model=str(data.get("model")))
         try:
-            work = partial(change, model=str(said.get("model")))
-            return _to(await asyncio.to_thread(self.workspace.change, self.workspace.of(request).id, work))
+            return _address(await asyncio.to_thread(self.workspace.change, self.workspace.of(request).id, change))
         except (ValueError, OSError) as error:
             raise toast(str(error)) from error
 
 
-def _map(project: Project, model: str) -> Project:
+def _use_mapping(project: Project, model: str) -> Project:
     if project.models[project.model_index(model)].categories is not None:
         return project
-    offer = panels.offer_of(project, model)
-    if offer is None:
+    mapping = views.best_mapping(project, model)
+    if mapping is None:
         raise ValueError(f"No known category list has all classes of {model}.")
-    return with_categories(project, model, offer.categories)
+    return with_categories(project, model, mapping.categories)
 
 
-def _unmap(project: Project, model: str) -> Project:
+def _undo_mapping(project: Project, model: str) -> Project:
     return with_categories(project, model, None)
 
 
-def _to(project: Project) -> str:
-    """The time makes the same address a new one."""
+def _address(project: Project) -> str:
+    # The time makes a repeated address a new one.
     return urlencode({"data": project.id, "t": time.monotonic()})

@@ -1,148 +1,211 @@
-"""A model over all videos of a data set, in the line of the one model worker: a turn for each video.
+"""Predicting all videos of a data set with a model, one turn of the model worker for each video.
 
-So whoever wants a single video segmented meanwhile waits for one video, not for all of them.
+Between two turns the worker runs other tasks, so that a single video waits for one video, not for the whole data set.
+The finished videos are kept in a folder of the project named after everything that they depend on: the same request
+continues, also after a restart of the server, and different requests never share results.
 """
 
+import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
+
 from app.player.proxy import PlaceholderFrames, dataset_frames
-from app.projects.partial import PartialPredictions, Request
+from app.projects.opening import PREDICTIONS
 from app.projects.project import Project, format_ids
 from app.tabs.segment.models import ModelCache, VideoPredictor
 from app.tabs.segment.run import ModelTask, ModelWorker
-from tevit.inference.dataset import open_frames
+from tevit.inference.dataset import PartialResults, open_frames
+from tevit.io.files import atomic
 from tevit.results import VideoResult
 
-STAGE = "predicting"
+FOLDER = "predicting"  # in the project's folder
+TRACKS = 10  # per video, as in `tevit predict`
+_REQUEST_FILE = "request.json"
 
 
-class Predicting(ModelTask):
-    """finished: called with the results.json when all is done; raises OSError, ValueError. May be used from any thread.
+class PredictionRequest(msgspec.Struct, frozen=True):
+    """What to predict. truth: sha256 of the data set's file. model: a published name or a checkpoint's path. weights:
+    identifies a checkpoint's content, "" for a published model. tracks: maximum per video."""
 
-    total: videos of the data set. failed: id -> sentence.
+    truth: str
+    model: str
+    weights: str = ""
+    tracks: int = TRACKS
+
+    @classmethod
+    def of(cls, project: Project, model: str, tracks: int = TRACKS) -> "PredictionRequest":
+        """Raises: ValueError for a project without a file that lists its videos."""
+        if project.truth is None:
+            raise ValueError("Predicting needs a data set that lists its videos: open one.")
+        stat = Path(model).stat() if Path(model).is_file() else None
+        weights = f"{stat.st_size}-{stat.st_mtime_ns}" if stat else ""
+        return cls(project.truth.sha256, model, weights, tracks)
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that identify the request."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        """The name of the predictions: the model's, with the number of tracks where it is not the usual one."""
+        stem = Path(self.model).stem
+        return stem if self.tracks == TRACKS else f"{stem} {self.tracks} tracks"
+
+
+class PartialPredictions(PartialResults):
+    """The finished videos of one request. target: the results.json that they become."""
+
+    def __init__(self, project: Project, request: PredictionRequest):
+        super().__init__(project.folder / FOLDER / request.key)
+        self.request = request
+        self.target = project.folder / PREDICTIONS / f"{request.name}.json"
+
+    def create(self) -> None:
+        """Make the folder. Raises: OSError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic(self.folder / _REQUEST_FILE) as part:
+            part.write_bytes(msgspec.json.encode(self.request))
+
+
+def resumable(project: Project) -> Iterator[PartialPredictions]:
+    """Unfinished predictions whose weights are still the same."""
+    for file in sorted((project.folder / FOLDER).glob(f"*/{_REQUEST_FILE}")):
+        try:
+            request = msgspec.json.decode(file.read_bytes(), type=PredictionRequest)
+            current = PredictionRequest.of(project, request.model, request.tracks)
+        except (OSError, ValueError):  # half removed, or of another version
+            continue
+        if request == current:
+            yield PartialPredictions(project, request)
+
+
+class DatasetTask(ModelTask):
+    """Predicts all videos of a data set. Thread-safe.
+
+    finished: called with the results.json at the end; raises OSError, ValueError. total: number of videos.
+    failed: video id -> error.
     """
 
-    def __init__(self, project: Project, request: Request, models: ModelCache, finished: Callable[[Path], None]):
+    def __init__(
+        self, project: Project, request: PredictionRequest, models: ModelCache, finished: Callable[[Path], None]
+    ):
         super().__init__(project.name, request.model, models)
         self.project, self.request = project, request
-        self.parts = PartialPredictions(project, request)
+        self.partial = PartialPredictions(project, request)
         self.failed: dict[int, str] = {}
         self._finished = finished
-        self._at_work = threading.Lock()
+        self._predicting = threading.Lock()
         self._lengths = {id: video.length for id, video in project.dataset.videos.items()}
-        self._done = self.parts.finished & self._lengths.keys()
+        self._done = self.partial.finished & self._lengths.keys()
         self.total = len(self._lengths)
-        self._count()
+        self._update_message()
 
     @property
     def done(self) -> int:
-        """Videos that are finished."""
+        """Number of finished videos."""
         return len(self._done)
 
-    def predict(self, predictor: VideoPredictor) -> None:
-        """The next video; after the last one the file."""
-        with self._at_work:
-            left = self._left()
-            if left:
-                self.parts.begin()
-                self._say(0)
-                self._video(left[0], predictor)
-            if len(left) <= 1:
-                self._end()
+    def _update_message(self) -> None:
+        self.cancel_message = f"{self.done} of {self.total} videos are kept: the same request resumes there."
 
     def cancel(self) -> None:
-        """What is finished stays; between two turns there is nothing to wait for."""
+        """Stop and keep the finished videos."""
         super().cancel()
-        if self._at_work.acquire(blocking=False):
-            self._at_work.release()
+        if self._predicting.acquire(blocking=False):  # between two turns: ends at once
+            self._predicting.release()
             self.finish("cancelled", self.cancel_message)
 
-    def _count(self) -> None:
-        self.cancel_message = f"{self.done} of {self.total} videos are kept: the same again goes on there."
+    def predict(self, predictor: VideoPredictor) -> None:
+        """Predict the next video; after the last one write the results."""
+        with self._predicting:
+            remaining = [id for id in self._lengths if id not in self._done and id not in self.failed]
+            if remaining:
+                self.partial.create()
+                self._report(0)
+                self._predict_next(remaining[0], predictor)
+            if len(remaining) <= 1:
+                self._write_results()
 
-    def _left(self) -> list[int]:
-        return [id for id in self._lengths if id not in self._done and id not in self.failed]
-
-    def _say(self, frames: int) -> None:
+    def _report(self, frames: int) -> None:
+        """frames: done of the current video."""
         over = sum(self._lengths[id] for id in (*self._done, *self.failed))
-        self.progress(STAGE, over + frames, sum(self._lengths.values()))
+        self.progress("predicting", over + frames, sum(self._lengths.values()))
 
-    def _video(self, id: int, predictor: VideoPredictor) -> None:
+    def _predict_next(self, id: int, predictor: VideoPredictor) -> None:
+        result: VideoResult | None = None
         try:
-            result = self._predicted(id, predictor)
+            # Not within `except`: there the exception would hold the memory that is to be freed.
+            with suppress(MemoryError):
+                result = self._predict_video(id, predictor)
+            if result is None:
+                self.models.keep_only(self.model)
+                result = self._predict_video(id, predictor)
         except (ValueError, OSError, MemoryError) as error:
             self.failed[id] = str(error) or "not enough memory"
             return
-        self.parts.add(replace(result, video_id=id))
+        self.partial.add(replace(result, video_id=id))
         self._done.add(id)
-        self._count()
-        self._say(0)
+        self._update_message()
+        self._report(0)
 
-    def _predicted(self, id: int, predictor: VideoPredictor) -> VideoResult:
-        """Out of memory, once more when the other models are gone."""
-        # Not within `except`: there the exception would hold the memory that is to be given back.
-        with suppress(MemoryError):
-            return self._pass(id, predictor)
-        self.models.keep_only(self.model)
-        return self._pass(id, predictor)
-
-    def _pass(self, id: int, predictor: VideoPredictor) -> VideoResult:
-        """In one pass, frames in the order of their names, as `tevit predict --dataset` and the original do it."""
+    def _predict_video(self, id: int, predictor: VideoPredictor) -> VideoResult:
+        """All frames at once, in the order of their names, as `tevit predict --dataset` and the original."""
         frames = dataset_frames(self.project, id)
         if isinstance(frames, PlaceholderFrames):
             raise FileNotFoundError(frames.reason)
-        parts: Iterator[VideoResult] = predictor.stream(
+        results: Iterator[VideoResult] = predictor.stream(
             open_frames(frames.files, id),
             window=0,
             max_tracks=self.request.tracks,
             score_threshold=0.0,
-            progress=lambda stage, done, total: self._say(done if stage == "segmenting" else 0),
+            progress=lambda stage, done, total: self._report(done if stage == "segmenting" else 0),
         )
-        *_, result = parts
-        return result
+        *_, last = results
+        return last
 
-    def _end(self) -> None:
+    def _write_results(self) -> None:
+        error = next(iter(self.failed.values()), "the data set has no videos")
         if not self._done:
-            why = next(iter(self.failed.values()), "the data set has no videos")
-            self.finish("failed", f"No video could be predicted: {why}")
+            self.finish("failed", f"No video could be predicted: {error}")
             return
-        self._finished(self.parts.merge(self.parts.target, self._lengths))
+        self._finished(self.partial.merge(self.partial.target, self._lengths))
         if self.failed:
-            why = f"{len(self.failed)} of {self.total} videos failed (ids {format_ids(list(self.failed))})"
-            self.finish("done", f"{why}: {next(iter(self.failed.values()))} The same again tries them anew.")
+            message = f"{len(self.failed)} of {self.total} videos failed (ids {format_ids(list(self.failed))}): {error}"
+            self.finish("done", f"{message} The same request tries them again.")
             return
-        self.parts.remove()
+        self.partial.remove()
         self.finish("done", f"{self.request.name} has predicted all {self.total} videos.")
 
 
-class Predictions:
-    """Of all data sets: one at a time each, whoever asked for it. May be used from any thread."""
+class DatasetTasks:
+    """The latest task of each data set, shared by all pages. Thread-safe."""
 
-    def __init__(self, runs: ModelWorker):
-        self._runs = runs
-        self._jobs: dict[str, Predicting] = {}
+    def __init__(self, worker: ModelWorker):
+        self._worker = worker
+        self._tasks: dict[str, DatasetTask] = {}
         self._lock = threading.Lock()
 
-    def of(self, project: Project) -> Predicting | None:
-        """The one that goes on, or was the last."""
-        return self._jobs.get(project.id)
+    def of(self, project: Project) -> DatasetTask | None:
+        """The task that runs, or was the last."""
+        return self._tasks.get(project.id)
 
-    def ahead(self, job: Predicting) -> int:
-        """How many are before it in line."""
-        return self._runs.runner.ahead(job)
+    def ahead(self, task: DatasetTask) -> int:
+        """Number of tasks before it in the queue."""
+        return self._worker.runner.ahead(task)
 
-    def start(self, project: Project, request: Request, finished: Callable[[Path], None]) -> Predicting:
-        """Put it in line. Raises: ValueError where one of this data set goes on, or there is nothing to look at."""
+    def start(self, project: Project, request: PredictionRequest, finished: Callable[[Path], None]) -> DatasetTask:
+        """Queue a task. Raises: ValueError where one of this data set runs, or frames are missing."""
         if project.frames is None or not project.frames.is_dir():
             raise ValueError(f"Predicting needs the frames of {project.name}: name their folder.")
         with self._lock:
-            before = self._jobs.get(project.id)
-            if before is not None and not before.over:
-                raise ValueError(f"{before.request.name} is predicting this data set already.")
-            job = self._jobs[project.id] = Predicting(project, request, self._runs.models, finished)
-        self._runs.runner.submit(job)
-        return job
+            running = self._tasks.get(project.id)
+            if running is not None and not running.over:
+                raise ValueError(f"{running.request.name} is predicting this data set already.")
+            task = self._tasks[project.id] = DatasetTask(project, request, self._worker.models, finished)
+        return self._worker.runner.submit(task)

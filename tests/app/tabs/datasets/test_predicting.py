@@ -11,10 +11,9 @@ from PIL import Image
 
 from app.player.proxy import VideoSource
 from app.projects.opening import open_project, with_predictions
-from app.projects.partial import PartialPredictions, Request, request, unfinished
 from app.projects.project import Project
 from app.storage.results import Settings
-from app.tabs.datasets.predicting import Predicting, Predictions
+from app.tabs.datasets.predicting import DatasetTask, DatasetTasks, PartialPredictions, PredictionRequest, resumable
 from app.tabs.segment.run import ModelWorker
 from tests.app import sets as made
 from tests.app.fakes import FakePredictor
@@ -36,9 +35,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     return open_project(made.truth(tmp_path, videos=VIDEOS), tmp_path / "frames")
 
 
-def over(job: Predicting) -> Predicting:
-    until(lambda: job.over)
-    return job
+def over(task: DatasetTask) -> DatasetTask:
+    until(lambda: task.over)
+    return task
 
 
 def until(true: Callable[[], object]) -> None:
@@ -52,13 +51,13 @@ Open = Callable[..., ModelWorker]
 
 
 def test_all_videos_become_one_file_and_a_model_of_the_project(project: Project, open_worker: Open):
-    predictions, added = Predictions(open_worker(lambda model: FakePredictor())), []
-    job = over(predictions.start(project, request(project, MODEL), added.append))
-    assert (job.status().state, job.done, job.failed) == ("done", VIDEOS, {}), job.status().message
-    assert added == [project.folder / "predictions" / "fake.json"] and not job.parts.folder.exists()
+    predictions, added = DatasetTasks(open_worker(lambda model: FakePredictor())), []
+    task = over(predictions.start(project, PredictionRequest.of(project, MODEL), added.append))
+    assert (task.status().state, task.done, task.failed) == ("done", VIDEOS, {}), task.status().message
+    assert added == [project.folder / "predictions" / "fake.json"] and not task.partial.folder.exists()
     found = read_results(added[0])
     assert [prediction.video_id for prediction in found.predictions] == [1, 1, 2, 2, 3, 3, 4, 4]
-    assert job.status().done == VIDEOS * made.FRAMES
+    assert task.status().done == VIDEOS * made.FRAMES
     with_model = with_predictions(project, added)
     assert [model.name for model in with_model.models] == ["fake"] and len(with_model.predictions(0, 3).tracks) == 2
     assert project.truth is not None
@@ -67,58 +66,61 @@ def test_all_videos_become_one_file_and_a_model_of_the_project(project: Project,
 
 
 def test_cancelled_and_asked_again_gives_the_same_file(project: Project, open_worker: Open):
-    asked, files = request(project, MODEL), []
-    whole = over(Predictions(open_worker(lambda model: FakePredictor())).start(project, asked, files.append))
-    expected = whole.parts.target.read_bytes()
-    whole.parts.target.unlink()
-    slow = Predictions(open_worker(lambda model: FakePredictor(seconds=0.01)))
-    job = slow.start(project, asked, files.append)
-    until(lambda: job.done == 2)
+    request, files = PredictionRequest.of(project, MODEL), []
+    whole = over(DatasetTasks(open_worker(lambda model: FakePredictor())).start(project, request, files.append))
+    expected = whole.partial.target.read_bytes()
+    whole.partial.target.unlink()
+    slow = DatasetTasks(open_worker(lambda model: FakePredictor(seconds=0.01)))
+    task = slow.start(project, request, files.append)
+    until(lambda: task.done == 2)
     with pytest.raises(ValueError, match="fake is predicting this data set already"):
-        slow.start(project, asked, files.append)
-    job.cancel()
-    assert over(job).status().state == "cancelled" and not job.parts.target.exists()
-    kept = {file.name: file.stat().st_mtime_ns for file in job.parts.folder.glob("[0-9]*.json")}
-    assert len(kept) >= 2 and f"{len(kept)} of 4 videos are kept" in job.status().message
-    assert [(parts.request, len(parts.finished)) for parts in unfinished(project)] == [(asked, len(kept))]
+        slow.start(project, request, files.append)
+    task.cancel()
+    assert over(task).status().state == "cancelled" and not task.partial.target.exists()
+    kept = {file.name: file.stat().st_mtime_ns for file in task.partial.folder.glob("[0-9]*.json")}
+    assert len(kept) >= 2 and f"{len(kept)} of 4 videos are kept" in task.status().message
+    assert [(partial.request, len(partial.finished)) for partial in resumable(project)] == [(request, len(kept))]
     # A server that was started anew: another worker, other objects.
-    resumed = Predictions(open_worker(lambda model: FakePredictor())).start(project, asked, files.append)
+    resumed = DatasetTasks(open_worker(lambda model: FakePredictor())).start(project, request, files.append)
     assert resumed.done == len(kept)
-    assert over(resumed).parts.target.read_bytes() == expected and not list(unfinished(project))
+    assert over(resumed).partial.target.read_bytes() == expected and not list(resumable(project))
 
 
 def test_another_request_shares_nothing(project: Project, tmp_path: Path):
     weights = tmp_path / "my.pth"
     weights.write_bytes(b"1")
-    one = request(project, str(weights), 5)
-    PartialPredictions(project, one).begin()
-    assert [parts.request for parts in unfinished(project)] == [one]
+    one = PredictionRequest.of(project, str(weights), 5)
+    PartialPredictions(project, one).create()
+    assert [partial.request for partial in resumable(project)] == [one]
     weights.write_bytes(b"22")
-    assert not list(unfinished(project)), "of other weights nothing can go on"
-    keys = {asked.key for asked in (one, request(project, str(weights), 5), Request(one.truth, "my", "", 5))}
+    assert not list(resumable(project)), "of other weights nothing can go on"
+    keys = {
+        request.key
+        for request in (one, PredictionRequest.of(project, str(weights), 5), PredictionRequest(one.truth, "my", "", 5))
+    }
     assert len(keys) == 3 and one.name == "my 5 tracks"
 
 
 def test_others_have_their_turn_between_two_videos(project: Project, open_worker: Open, clip: Path):
     worker = open_worker(lambda model: FakePredictor(seconds=0.005))
-    job = Predictions(worker).start(project, request(project, MODEL), lambda path: None)
-    until(lambda: job.status().stage == "predicting")
+    task = DatasetTasks(worker).start(project, PredictionRequest.of(project, MODEL), lambda path: None)
+    until(lambda: task.status().stage == "predicting")
     token = worker.submit(VideoSource("clip", clip), Settings(MODEL))
     until(lambda: (now := worker.status(token)) is not None and now.over)
-    assert not job.over and job.done < VIDEOS
-    assert over(job).done == VIDEOS
+    assert not task.over and task.done < VIDEOS
+    assert over(task).done == VIDEOS
 
 
 def test_a_video_that_fails_is_named_and_tried_anew(project: Project, open_worker: Open):
     hidden = (project.frames or Path()) / "v2"
     hidden.rename(hidden.with_name("gone"))
-    predictions = Predictions(open_worker(lambda model: FakePredictor()))
-    job = over(predictions.start(project, request(project, MODEL), lambda path: None))
-    end = job.status()
+    predictions = DatasetTasks(open_worker(lambda model: FakePredictor()))
+    task = over(predictions.start(project, PredictionRequest.of(project, MODEL), lambda path: None))
+    end = task.status()
     assert end.state == "done" and "1 of 4 videos failed (ids 2)" in end.message and "v2" in end.message
-    assert {entry["video_id"] for entry in json.loads(job.parts.target.read_text())} == {1, 3, 4}
+    assert {entry["video_id"] for entry in json.loads(task.partial.target.read_text())} == {1, 3, 4}
     hidden.with_name("gone").rename(hidden)
-    again = predictions.start(project, request(project, MODEL), lambda path: None)
+    again = predictions.start(project, PredictionRequest.of(project, MODEL), lambda path: None)
     assert again.done == 3 and over(again).done == VIDEOS
 
 
@@ -126,9 +128,9 @@ def test_without_frames_or_with_a_broken_model_nothing_is_made(project: Project,
     def load(model: str) -> FakePredictor:
         raise ValueError("broken.pth: not a checkpoint")
 
-    predictions = Predictions(open_worker(load))
-    job = over(predictions.start(project, request(project, MODEL), lambda path: None))
-    assert (job.status().state, job.status().message) == ("failed", "broken.pth: not a checkpoint")
+    predictions = DatasetTasks(open_worker(load))
+    task = over(predictions.start(project, PredictionRequest.of(project, MODEL), lambda path: None))
+    assert (task.status().state, task.status().message) == ("failed", "broken.pth: not a checkpoint")
     bare = open_project(made.truth(tmp_path, "other.json", 3))
     with pytest.raises(ValueError, match="needs the frames"):
-        predictions.start(bare, request(bare, MODEL), lambda path: None)
+        predictions.start(bare, PredictionRequest.of(bare, MODEL), lambda path: None)

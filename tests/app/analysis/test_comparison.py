@@ -34,7 +34,7 @@ from app.analysis.service import EvaluationService
 from app.projects.opening import open_project
 from app.tabs.errors import views
 from app.tabs.errors.events import brushed
-from tests.app import sets as made
+from tests.app import sets
 from tests.app.sets import ASIDE, AWAY, STILL
 from tevit.cli.main import main
 from tevit.evaluation.error_table import ERROR_GROUPS
@@ -57,21 +57,23 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def shapes(home: Path) -> Comparison:
-    """The bundled set, worked out in other processes as in the studio."""
+    """The bundled set, evaluated in subprocesses as in the studio."""
     now = EvaluationService().open(open_project()).wait(120)
     assert now.state == "done" and now.result is not None, now.message
     return now.result
 
 
-def said(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict | list:
+def run_json(capsys: pytest.CaptureFixture[str], *arguments: object) -> dict | list:
     assert main([str(argument) for argument in arguments]) == 0
     return json.loads(capsys.readouterr().out)
 
 
 def test_the_page_has_the_numbers_of_tevit_evaluate(shapes, capsys):
     paths = [shapes.project.truth.path, *(model.file.path for model in shapes.project.models)]
-    asked = said(capsys, "evaluate", *paths, "--json", "--per-length", "--per-size", "--per-video", "--bootstrap", 1000)
-    for model, expected in zip(shapes.models, asked, strict=True):
+    results = run_json(
+        capsys, "evaluate", *paths, "--json", "--per-length", "--per-size", "--per-video", "--bootstrap", 1000
+    )
+    for model, expected in zip(shapes.models, results, strict=True):
         assert {name: expected[name] for name in model.figures} == dict(model.figures)
         for id, own in expected["per_class"].items():
             assert {name: model.per_class[int(id)][name] for name in own if name != "name"} == {
@@ -80,13 +82,13 @@ def test_the_page_has_the_numbers_of_tevit_evaluate(shapes, capsys):
         for what, parts in (("length", model.by_length), ("size", model.by_size), ("video", model.by_video)):
             assert {str(name): vars(part) for name, part in parts.items()} == expected[f"per_{what}"]
     for figure in shapes.figures:
-        for i, expected in enumerate(asked):
+        for i, expected in enumerate(results):
             spread = figure.spreads[i]
             assert spread is not None
             assert [spread.low, spread.high] == pytest.approx(
                 expected["bootstrap"]["intervals"][figure.name], abs=1e-12
             )
-        more = asked[1]["bootstrap"]["difference_to_first"][figure.name]
+        more = results[1]["bootstrap"]["difference_to_first"][figure.name]
         assert vars(figure.differences[1]) == pytest.approx(more, abs=1e-12)
 
 
@@ -96,7 +98,7 @@ def test_the_page_has_the_numbers_of_tevit_errors(shapes, capsys, limits):
     for i, model in enumerate(at.models):
         moved = ["--positive", limits.positive, "--background", limits.background]
         paths = [shapes.project.truth.path, shapes.project.models[i].file.path]
-        expected = said(capsys, "errors", *paths, "--json", *moved)
+        expected = run_json(capsys, "errors", *paths, "--json", *moved)
         assert isinstance(expected, dict)
         assert (model.ap, dict(model.dap)) == (expected["ap"], expected["dap"])
         assert model.oracle_ap == expected["mended"]
@@ -111,14 +113,14 @@ def test_the_page_has_the_numbers_of_tevit_errors(shapes, capsys, limits):
         assert flags == [expected["identity_switches"], expected["fragmentations"]]
 
 
-def test_a_cut_off_equals_a_file_without_the_others(shapes, tmp_path, capsys):
+def test_a_score_threshold_equals_a_file_without_the_lower_scores(shapes, tmp_path, capsys):
     least = 0.3
     cut = shapes.with_limits(Limits(), least)
     for model, file in zip(cut.models, shapes.project.models, strict=True):
         fewer = [item for item in json.loads(Path(file.file.path).read_text()) if item["score"] >= least]
-        path = made.write(tmp_path, "fewer.json", fewer)
-        figures = said(capsys, "evaluate", shapes.project.truth.path, path, "--json")
-        expected = said(capsys, "errors", shapes.project.truth.path, path, "--json")
+        path = sets.write(tmp_path, "fewer.json", fewer)
+        figures = run_json(capsys, "evaluate", shapes.project.truth.path, path, "--json")
+        expected = run_json(capsys, "errors", shapes.project.truth.path, path, "--json")
         assert isinstance(figures, dict) and isinstance(expected, dict)
         assert {name: model.figures[name] for name in FIGURE_NAMES} == {name: figures[name] for name in FIGURE_NAMES}
         assert dict(model.dap) == pytest.approx(expected["dap"], abs=1e-12)
@@ -159,7 +161,7 @@ def test_plots_show_what_the_report_shows(shapes):
 
 
 def drawn(shapes: Comparison, model: int = 0) -> str:
-    """Everything with marks that filter."""
+    """Everything with buttons that filter."""
     above = views.figures(shapes) + views.error_types(shapes) + views.error_groups(shapes)
     return above + views.below(shapes, select(shapes), model)
 
@@ -177,7 +179,7 @@ def test_figures_are_plotly_figures_for_both_themes(shapes):
         assert go.Figure(figure).to_dict()["data"] and figure["layout"]["paper_bgcolor"] == "rgba(0,0,0,0)"
 
 
-def test_every_bar_filters_and_every_chip_can_go(shapes):
+def test_every_bar_filters_and_every_chip_can_be_removed(shapes):
     html = drawn(shapes)
     clicks = [json.loads(unescape(text)) for text in re.findall(r'data-filter="([^"]*)"', html)]
     clicks += [
@@ -216,7 +218,7 @@ def test_a_bar_shows_as_many_rows_as_it_counts(shapes):
             assert sum(counts) == int(((t.model == i) & ~t.truth & (t.error == wrong)).sum())
 
 
-def test_rows_come_by_cost_and_are_found_again(shapes):
+def test_rows_are_sorted_by_cost_and_keep_their_keys(shapes):
     chosen = select(shapes)
     assert len(chosen.rows) == chosen.every == int(shapes.table.error.sum())
     assert (np.diff(shapes.table.share[chosen.rows]) <= 0).all()
@@ -270,9 +272,9 @@ filters = st.fixed_dictionaries(
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(said=filters)
-def test_any_filter_shows_exactly_what_fits(shapes, said):
-    chosen = from_json(said)
+@given(query=filters)
+def test_a_filter_shows_exactly_the_matching_rows(shapes, query):
+    chosen = from_json(query)
     assert from_json(json.loads(json.dumps(as_json(chosen)))) == chosen
     t, selection = shapes.table, select(shapes, chosen)
     assert set(selection.rows.tolist()) <= set(np.flatnonzero(selection.pool).tolist())
@@ -289,7 +291,7 @@ def test_any_filter_shows_exactly_what_fits(shapes, said):
         "outcome": lambda r, v: r.outcome.startswith(v),
     }
     for index in selection.rows[:40].tolist():
-        assert all(checks[name](shapes.table.record(index), value) for name, value in said.items() if name in checks)
+        assert all(checks[name](shapes.table.record(index), value) for name, value in query.items() if name in checks)
     assert len(chips(shapes, chosen)) >= len(as_json(chosen))
     assert selection.share == pytest.approx(t.share[selection.rows].sum())
 
@@ -299,7 +301,7 @@ def _inside(value: float, limits: list) -> bool:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "query",
     [
         [],
         {"types": "missed"},
@@ -315,12 +317,12 @@ def _inside(value: float, limits: list) -> bool:
         {"colour": "red"},
     ],
 )
-def test_what_is_no_filter_is_refused(said):
+def test_invalid_filters_are_refused(query):
     with pytest.raises(ValueError, match=r"^filter: expected"):
-        from_json(said)
+        from_json(query)
 
 
-def test_filters_of_what_is_not_there_are_refused(shapes):
+def test_filters_of_unknown_models_and_videos_are_refused(shapes):
     for chosen in (Filter(model="none"), Filter(video=10**6)):
         with pytest.raises(ValueError, match=r"^filter: "):
             select(shapes, chosen)
@@ -336,7 +338,7 @@ def test_brushing_filters(shapes):
         brushed("types", {"x": [0, 1]})
 
 
-def test_what_is_taken_home_is_the_list(shapes, tmp_path):
+def test_downloads_hold_the_list(shapes, tmp_path):
     selection = select(shapes, Filter(types=("missed", "spatial")))
     assert len(selection.rows)
     lines = list(csv.DictReader(io.StringIO(as_csv(shapes, selection))))
@@ -354,16 +356,16 @@ def test_what_is_taken_home_is_the_list(shapes, tmp_path):
 # --- the service
 
 
-def test_what_is_kept_is_shared_and_not_made_twice(tmp_path, monkeypatch):
-    gt = made.truth(tmp_path)
-    a = made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL), (1, 2, 0.8, ASIDE), (2, 1, 0.5, AWAY)])
+def test_stored_evaluations_are_shared_and_computed_once(tmp_path, monkeypatch):
+    gt = sets.truth(tmp_path)
+    a = sets.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL), (1, 2, 0.8, ASIDE), (2, 1, 0.5, AWAY)])
     project = open_project(gt, None, [a], tmp_path / "project")
-    service = EvaluationService(tmp_path / "kept", in_process=True)
+    service = EvaluationService(tmp_path / "cache", in_process=True)
     first, second = service.open(project), service.open(project)
     assert first is second and first.wait(30).result is not None
-    monkeypatch.setattr("app.analysis.service.evaluate_here", lambda *_: pytest.fail("made twice"))
+    monkeypatch.setattr("app.analysis.service.evaluate_here", lambda *_: pytest.fail("computed twice"))
     reopened = open_project(folder=tmp_path / "project")
-    again = EvaluationService(tmp_path / "kept", in_process=True).open(reopened).wait(30).result
+    again = EvaluationService(tmp_path / "cache", in_process=True).open(reopened).wait(30).result
     computed = first.status().result
     assert again is not None and computed is not None
     assert again.figures == computed.figures
@@ -374,8 +376,8 @@ def test_what_is_kept_is_shared_and_not_made_twice(tmp_path, monkeypatch):
 
 def test_the_limits_used_last_stay_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr("app.analysis.service.MAX_COMPARISONS", 2)
-    project = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
-    service = EvaluationService(tmp_path / "kept", in_process=True)
+    project = open_project(sets.truth(tmp_path), None, [sets.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
+    service = EvaluationService(tmp_path / "cache", in_process=True)
     whole = service.open(project).wait(30).result
     assert whole is not None
     first, second = (service.with_limits(whole, Limits(positive=at), 0.0) for at in (0.2, 0.3))
@@ -385,49 +387,49 @@ def test_the_limits_used_last_stay_in_memory(tmp_path, monkeypatch):
     assert service.with_limits(whole, Limits(positive=0.3), 0.0) is not second
 
 
-def test_a_broken_file_in_the_cache_is_made_anew(tmp_path):
-    project = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
-    figures = made.evaluated(project, tmp_path / "kept").figures
-    file = next((tmp_path / "kept").glob("*.npz"))
+def test_a_damaged_cache_file_is_computed_again(tmp_path):
+    project = open_project(sets.truth(tmp_path), None, [sets.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
+    figures = sets.evaluated(project, tmp_path / "cache").figures
+    file = next((tmp_path / "cache").glob("*.npz"))
     file.write_bytes(file.read_bytes()[:500])
-    assert made.evaluated(project, tmp_path / "kept").figures == figures
+    assert sets.evaluated(project, tmp_path / "cache").figures == figures
 
 
-def test_the_oldest_go_where_too_much_is_kept(tmp_path):
-    service = EvaluationService(tmp_path / "kept", limit=1, in_process=True)
+def test_the_oldest_cache_files_are_deleted_above_the_limit(tmp_path):
+    service = EvaluationService(tmp_path / "cache", limit=1, in_process=True)
     for score in (0.1, 0.2):
-        a = made.predictions(tmp_path, "a.json", [(1, 1, score, STILL)])
-        assert service.open(open_project(made.truth(tmp_path), None, [a])).wait(30).state == "done"
-    assert len(list((tmp_path / "kept").glob("*.npz"))) == 1
+        a = sets.predictions(tmp_path, "a.json", [(1, 1, score, STILL)])
+        assert service.open(open_project(sets.truth(tmp_path), None, [a])).wait(30).state == "done"
+    assert len(list((tmp_path / "cache").glob("*.npz"))) == 1
 
 
-def test_making_room_leaves_alone_what_another_is_writing_or_has_taken_away(tmp_path):
-    kept = tmp_path / "kept"
-    kept.mkdir()
-    writing, gone = kept / ".writing.npz", kept / "gone.npz"
+def test_eviction_skips_unfinished_and_deleted_files(tmp_path):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    writing, gone = cache / ".writing.npz", cache / "gone.npz"
     writing.write_bytes(b"half")
-    gone.symlink_to(tmp_path / "nowhere")  # listed, but no longer there when its size is asked for
-    project = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
-    assert EvaluationService(kept, limit=1, in_process=True).open(project).wait(30).state == "done"
+    gone.symlink_to(tmp_path / "nowhere")  # listed, but deleted before its size is read
+    project = open_project(sets.truth(tmp_path), None, [sets.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
+    assert EvaluationService(cache, limit=1, in_process=True).open(project).wait(30).state == "done"
     assert writing.exists() and gone.is_symlink()
 
 
-def test_what_fails_is_one_sentence_and_may_be_tried_again(tmp_path):
-    gt, bad = made.truth(tmp_path), made.predictions(tmp_path, "bad.json", [(1, 1, 0.9, STILL)])
+def test_a_failure_is_one_sentence_and_can_be_retried(tmp_path):
+    gt, bad = sets.truth(tmp_path), sets.predictions(tmp_path, "bad.json", [(1, 1, 0.9, STILL)])
     content = json.loads(bad.read_text())
     content[0]["segmentations"][3]["counts"] = "0"
     bad.write_text(json.dumps(content))
     project = open_project(gt, None, [bad])
-    service = EvaluationService(tmp_path / "kept")
-    opening = service.open(project)
-    now = opening.wait(60)
+    service = EvaluationService(tmp_path / "cache")
+    task = service.open(project)
+    now = task.wait(60)
     assert now.state == "failed" and "prediction 1 (video 1), frame 3" in now.message
-    assert service.open(project) is not opening
+    assert service.open(project) is not task
     service.close()
 
 
 def test_work_stops_when_the_last_page_leaves(tmp_path, monkeypatch):
-    project = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
+    project = open_project(sets.truth(tmp_path), None, [sets.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
     turns: list[float] = []
 
     def endless(order, report):
@@ -435,32 +437,32 @@ def test_work_stops_when_the_last_page_leaves(tmp_path, monkeypatch):
             turns.append(report("measuring masks", 0.1) or 0)
 
     monkeypatch.setattr("app.analysis.service.evaluate_here", endless)
-    service = EvaluationService(tmp_path / "kept", in_process=True)
-    opening = service.open(project)
-    assert service.open(project) is opening
-    opening.leave()
-    assert opening.wait(0.1).state == "running" and opening.status().stage == "a: measuring masks"
-    opening.leave()
-    assert opening.wait(10).state == "cancelled" and turns
-    assert service.open(project) is not opening
+    service = EvaluationService(tmp_path / "cache", in_process=True)
+    task = service.open(project)
+    assert service.open(project) is task
+    task.leave()
+    assert task.wait(0.1).state == "running" and task.status().stage == "a: measuring masks"
+    task.leave()
+    assert task.wait(10).state == "cancelled" and turns
+    assert service.open(project) is not task
     service.close()
 
 
 @pytest.mark.parametrize("what", ["ground truth", "predictions"])
-def test_errors_say_what_they_lack(tmp_path, what):
-    a = made.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])
-    project = open_project(predictions=[a]) if what == "ground truth" else open_project(made.truth(tmp_path))
-    now = EvaluationService(tmp_path / "kept", in_process=True).open(project).wait(10)
+def test_a_message_names_what_is_missing(tmp_path, what):
+    a = sets.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])
+    project = open_project(predictions=[a]) if what == "ground truth" else open_project(sets.truth(tmp_path))
+    now = EvaluationService(tmp_path / "cache", in_process=True).open(project).wait(10)
     assert (now.state, now.result) == ("done", None) and now.message.startswith(f"Errors need {what}")
 
 
 def test_a_mapping_of_classes_is_another_evaluation(tmp_path):
     from app.projects.opening import with_categories
 
-    gt, a = made.truth(tmp_path), made.predictions(tmp_path, "a.json", [(1, 3, 0.9, STILL), (1, 2, 0.9, AWAY)])
+    gt, a = sets.truth(tmp_path), sets.predictions(tmp_path, "a.json", [(1, 3, 0.9, STILL), (1, 2, 0.9, AWAY)])
     project = open_project(gt, None, [a])
-    before = made.evaluated(project, tmp_path / "kept")
-    after = made.evaluated(with_categories(project, "a", {3: 1, 2: 2}), tmp_path / "kept")
+    before = sets.evaluated(project, tmp_path / "cache")
+    after = sets.evaluated(with_categories(project, "a", {3: 1, 2: 2}), tmp_path / "cache")
     assert before.models[0].dap["classification"] > 0 and after.models[0].dap["classification"] == 0
     assert after.models[0].figures["AR1"] > before.models[0].figures["AR1"]
 

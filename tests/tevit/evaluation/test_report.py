@@ -14,17 +14,17 @@ PLOTS = ["dap", "gaps", "parts", "thresholds", "recall", "confusion", "scores", 
 
 
 def visit(browser: Browser, folder: Path, name: str, scheme: Literal["light", "dark"]) -> tuple[Page, list[str]]:
-    """The page, and whatever its scripts complain of or ask another machine for."""
+    """The page, and the console messages, script errors and network requests of it."""
     content = sets.recorded("eval_sets")[name]
     paths = sets.write(folder, content["gt"], content["results"])
     assert cli.main(["errors", *map(str, paths), "--out", str(folder / "report")]) == 0
     page = browser.new_context(color_scheme=scheme, offline=True).new_page()
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("request", lambda request: said.append(request.url) if not request.url.startswith("file:") else None)
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("request", lambda request: messages.append(request.url) if not request.url.startswith("file:") else None)
     page.goto((folder / "report" / "report.html").as_uri())
-    return page, said
+    return page, messages
 
 
 def drawn(page: Page) -> list[str]:
@@ -32,17 +32,17 @@ def drawn(page: Page) -> list[str]:
 
 
 def test_all_figures_are_drawn_offline(browser, tmp_path):
-    page, said = visit(browser, tmp_path, "small", "light")
+    page, messages = visit(browser, tmp_path, "small", "light")
     assert drawn(page) == PLOTS
     assert page.locator("#dap .bars path").count() == 7
     assert page.get_by_role("heading", name="Errors of results.json").is_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.get_by_label("Class").select_option(label="cat5")
-    assert said == []
+    assert messages == []
 
 
 def test_light_and_dark(browser, tmp_path):
-    page, said = visit(browser, tmp_path, "small", "dark")
+    page, messages = visit(browser, tmp_path, "small", "dark")
 
     def shade() -> int:
         return int(page.evaluate("getComputedStyle(document.body).backgroundColor").split("(")[1].split(",")[0])
@@ -51,11 +51,11 @@ def test_light_and_dark(browser, tmp_path):
     page.get_by_role("button", name="Light").click()
     assert shade() > 200
     assert drawn(page) == PLOTS
-    assert said == []
+    assert messages == []
 
 
 def test_without_ground_truth_it_says_so(browser, tmp_path):
-    page, said = visit(browser, tmp_path, "no_annotations", "light")
+    page, messages = visit(browser, tmp_path, "no_annotations", "light")
     assert drawn(page) == ["confusion", "scores"]
     assert page.get_by_text("There is no ground truth.").count() == 6
-    assert said == []
+    assert messages == []

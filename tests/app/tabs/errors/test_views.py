@@ -1,4 +1,4 @@
-"""The tab Errors without a browser: what it chooses, its HTML, its files and pictures."""
+"""The tab Errors without a browser: its settings, HTML, files and thumbnails."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from app.analysis.filter import Filter, select
 from app.analysis.service import EvaluationService
 from app.analysis.thumbnails import ThumbnailCache
 from app.projects.opening import open_project
-from app.tabs.errors import views as panels
+from app.tabs.errors import views
 from app.tabs.errors.routes import (
     ORDERS,
     ViewSettings,
@@ -58,37 +58,37 @@ def client(workspace: Workspace, comparison: Comparison) -> TestClient:
 NAMES = ("a", "<b>")
 
 
-def test_a_query_says_all_that_a_file_depends_on():
-    chosen = ViewSettings(NAMES, filter=Filter(types=("missed",), scores=(0.2, 1.0)), order="iou", side=1)
-    assert from_query(to_query(chosen.with_limits(0.6, 0.2, 0.3))) == chosen.with_limits(0.6, 0.2, 0.3)
-    assert chosen.with_limits(0.3, 0.4, 0).limits.background == 0.3
+def test_a_query_holds_everything_that_a_file_depends_on():
+    settings = ViewSettings(NAMES, filter=Filter(types=("missed",), scores=(0.2, 1.0)), order="iou", side=1)
+    assert from_query(to_query(settings.with_limits(0.6, 0.2, 0.3))) == settings.with_limits(0.6, 0.2, 0.3)
+    assert settings.with_limits(0.3, 0.4, 0).limits.background == 0.3
 
 
 @pytest.mark.parametrize("query", ["order=size", "side=2", "positive=nan", "filter=1", "filter={", "x" * 30_000])
-def test_other_queries_are_refused(query: str):
+def test_invalid_queries_are_refused(query: str):
     with pytest.raises(ValueError):
         from_query(query)
 
 
 def test_every_order_holds_the_same_rows(comparison: Comparison):
-    chosen = ViewSettings(NAMES)
-    rows = {order: sorted_selection(comparison, replace(chosen, order=order)).rows.tolist() for order in ORDERS}
+    settings = ViewSettings(NAMES)
+    rows = {order: sorted_selection(comparison, replace(settings, order=order)).rows.tolist() for order in ORDERS}
     assert len({tuple(sorted(own)) for own in rows.values()}) == 1
     ious = comparison.table.iou[rows["iou"]]
     assert (ious[1:] >= ious[:-1]).all()
 
 
-def test_the_same_choice_is_the_same_object_for_everybody(workspace: Workspace, comparison: Comparison):
-    chosen = ViewSettings(NAMES).with_limits(0.6, 0.1, 0.2)
-    assert selected_models(workspace.evaluations, comparison, chosen) is selected_models(
-        workspace.evaluations, comparison, chosen
+def test_equal_settings_share_one_comparison(workspace: Workspace, comparison: Comparison):
+    settings = ViewSettings(NAMES).with_limits(0.6, 0.1, 0.2)
+    assert selected_models(workspace.evaluations, comparison, settings) is selected_models(
+        workspace.evaluations, comparison, settings
     )
     with pytest.raises(ValueError, match="expected some of the models"):
         selected_models(workspace.evaluations, comparison, ViewSettings(("c",)))
 
 
 def test_figures_hold_the_exact_numbers_and_names_are_escaped(comparison: Comparison):
-    html = panels.figures(comparison)
+    html = views.figures(comparison)
     for figure in comparison.figures:
         for value in figure.values:
             assert f'data-value="{value!r}"' in html
@@ -99,43 +99,43 @@ def filters(html: str) -> list[dict]:
     return [json.loads(unescape(text)) for text in re.findall(r'data-filter="([^"]*)"', html)]
 
 
-def test_every_mark_filters_as_many_as_it_says(comparison: Comparison):
+def test_every_button_filters_as_many_rows_as_it_shows(comparison: Comparison):
     selection = select(comparison)
-    html = panels.below(comparison, selection, 0)
+    html = views.below(comparison, selection, 0)
     cells = re.findall(r'aria-label="(truth [^"]*): (\d+) tracks?"[^>]*data-filter="([^"]*)"', html)
     assert cells
     for _, count, text in cells:
-        said = json.loads(unescape(text))
-        assert said["model"] == "a"
-        assert len(select(comparison, Filter(model="a", classes=tuple(said["classes"]))).rows) == int(count)
-    outcomes = panels.draw(panels.outcomes(comparison))
-    for said in filters(outcomes):
-        assert said["outcome"] in ("fixed", "broken", "both wrong", "both right")
-    said = re.findall(r'aria-label="([^"]*), B after A: (\d+)"', outcomes)
-    assert said == [("fixed by B", "2"), ("broken by B", "1"), ("wrong in both", "1"), ("right in both", "0")]
+        data = json.loads(unescape(text))
+        assert data["model"] == "a"
+        assert len(select(comparison, Filter(model="a", classes=tuple(data["classes"]))).rows) == int(count)
+    outcomes = views.draw(views.outcomes(comparison))
+    for data in filters(outcomes):
+        assert data["outcome"] in ("fixed", "broken", "both wrong", "both right")
+    data = re.findall(r'aria-label="([^"]*), B after A: (\d+)"', outcomes)
+    assert data == [("fixed by B", "2"), ("broken by B", "1"), ("wrong in both", "1"), ("right in both", "0")]
 
 
-def test_the_bar_tells_count_chips_and_files(comparison: Comparison):
-    chosen = ViewSettings(NAMES, filter=Filter(model="a", types=("missed",)))
-    selection = sorted_selection(comparison, chosen)
-    html = panels.bar(comparison, selection, chosen)
+def test_the_bar_shows_count_chips_and_files(comparison: Comparison):
+    settings = ViewSettings(NAMES, filter=Filter(model="a", types=("missed",)))
+    selection = sorted_selection(comparison, settings)
+    html = views.bar(comparison, selection, settings)
     assert f"{len(selection.rows)} of {selection.every} errors" in html
     assert re.findall(r'aria-label="Remove: ([^"]*)"', html) == ["a", "missed"]
-    assert panels.shown_side(comparison, replace(chosen, filter=Filter(model="<b>"))) == 1
+    assert views.shown_side(comparison, replace(settings, filter=Filter(model="<b>"))) == 1
     right = select(comparison, Filter(types=("correct",)))
-    assert f"0 of {right.every} errors, {len(right.rows)} tracks without" in panels.count(comparison, right)
+    assert f"0 of {right.every} errors, {len(right.rows)} tracks without" in views.count(comparison, right)
 
 
-def test_rows_are_paged_and_nothing_left_is_said(comparison: Comparison):
-    chosen = replace(ViewSettings(NAMES), shown=2)
-    html = panels.rows(comparison, sorted_selection(comparison, chosen), chosen)
+def test_rows_are_paged_and_an_empty_list_has_a_message(comparison: Comparison):
+    settings = replace(ViewSettings(NAMES), shown=2)
+    html = views.rows(comparison, sorted_selection(comparison, settings), settings)
     assert html.count("<li ") == 2 and f"More ({select(comparison).every - 2} left)" in html
     none = ViewSettings(NAMES, filter=Filter(text="nowhere"))
-    assert "No error is left" in panels.rows(comparison, sorted_selection(comparison, none), none)
+    assert "No error is left" in views.rows(comparison, sorted_selection(comparison, none), none)
 
 
-def test_plots_of_nothing_are_drawn(comparison: Comparison):
-    html = panels.below(comparison, select(comparison, Filter(text="nowhere")), 0)
+def test_empty_plots_have_a_message(comparison: Comparison):
+    html = views.below(comparison, select(comparison, Filter(text="nowhere")), 0)
     assert "No ground truth is left" in html
 
 
@@ -144,7 +144,7 @@ def figures_of(html: str) -> list[dict]:
 
 
 def test_points_are_a_stop_of_the_keyboard_from_left_to_right(comparison: Comparison):
-    html = panels.draw(panels.iou_by_length(comparison, select(comparison), 0))
+    html = views.draw(views.iou_by_length(comparison, select(comparison), 0))
     (figure,) = figures_of(html)
     assert " data-rove" in html
     places = [json.loads(text) for text in re.findall(r'data-point="([^"]*)"', html)]
@@ -155,7 +155,7 @@ def test_points_are_a_stop_of_the_keyboard_from_left_to_right(comparison: Compar
 def test_every_plot_has_a_name_and_its_values_as_text(comparison: Comparison):
     import plotly.graph_objects as go
 
-    html = panels.figures(comparison) + panels.below(comparison, select(comparison), 0)
+    html = views.figures(comparison) + views.below(comparison, select(comparison), 0)
     drawn = figures_of(html)
     assert len(drawn) == 4 and html.count('<table class="marks"') == 2 and html.count('<div class="marks"') == 2
     for figure in drawn:
@@ -169,56 +169,56 @@ def test_plotly_is_served_from_here(client: TestClient):
     assert answer.headers["content-type"].startswith("text/javascript") and "plotly.js v" in answer.text[:200]
 
 
-def test_the_address_says_what_is_not_as_by_default():
+def test_the_address_holds_what_differs_from_the_default():
     names = (*NAMES, "c")
     assert to_address("ab", ViewSettings(NAMES), names) == "data=ab"
-    chosen = ViewSettings(("<b>", "c"), filter=Filter(types=("missed",)), order="iou").with_limits(0.5, 0.1, 0.3)
-    said = dict(parse_qsl(to_address("ab", chosen, names)))
-    assert from_address(said["errors"], names) == chosen and "positive" not in said["errors"]
+    settings = ViewSettings(("<b>", "c"), filter=Filter(types=("missed",)), order="iou").with_limits(0.5, 0.1, 0.3)
+    data = dict(parse_qsl(to_address("ab", settings, names)))
+    assert from_address(data["errors"], names) == settings and "positive" not in data["errors"]
     for wrong in ("order=size", "filter={", "model=gone", "cutoff=nan"):
         assert from_address(wrong, names) == ViewSettings(NAMES)
 
 
 def test_every_model_has_its_figures_and_its_difference_to_a(workspace: Workspace, comparison: Comparison):
-    chosen = ViewSettings(NAMES[1:]).with_limits(0.5, 0.1, 0.2)
-    both = all_models(workspace.evaluations, comparison, chosen)
+    settings = ViewSettings(NAMES[1:]).with_limits(0.5, 0.1, 0.2)
+    both = all_models(workspace.evaluations, comparison, settings)
     assert [model.name for model in both.models] == [NAMES[1], NAMES[0]]
-    assert both.models[0] is selected_models(workspace.evaluations, comparison, chosen).models[0], "worked out once"
+    assert both.models[0] is selected_models(workspace.evaluations, comparison, settings).models[0], "computed once"
     third = replace(both, models=(*both.models, both.models[1]))
-    table = panels.figures(selected_models(workspace.evaluations, comparison, chosen), third).split("</table>")[0]
+    table = views.figures(selected_models(workspace.evaluations, comparison, settings), third).split("</table>")[0]
     assert table.count('<td data-value="') == 5 * 5
 
 
 def test_a_brushed_range_with_an_open_end_reaches_the_edge(comparison: Comparison):
     brushed = replace(select(comparison), filter=Filter(lengths=(5, float("inf"))))
-    (shown,) = figures_of(panels.draw(panels.iou_by_length(comparison, brushed, 0)))
+    (shown,) = figures_of(views.draw(views.iou_by_length(comparison, brushed, 0)))
     (shape,) = shown["layout"]["shapes"]
     assert shape["x0"] == 5 and shape["x1"] == shown["layout"]["xaxis"]["range"][1]
     assert (shape["y0"], shape["y1"], shape["yref"]) == (0, 1, "paper")
 
 
 def test_pictures_and_files_come_from_their_addresses(client: TestClient, workspace: Workspace, comparison: Comparison):
-    chosen = ViewSettings(NAMES, filter=Filter(types=("missed",)))
-    html = panels.rows(comparison, sorted_selection(comparison, chosen), chosen)
+    settings = ViewSettings(NAMES, filter=Filter(types=("missed",)))
+    html = views.rows(comparison, sorted_selection(comparison, settings), settings)
     addresses = re.findall(r'src="([^"]*)"', html)
     answer = client.get("/" + addresses[0])
     assert answer.headers["content-type"] == "image/jpeg" and answer.content[:2] == b"\xff\xd8"
     base = f"/studio/errors/{workspace.first.id}"
-    csv = client.get(f"{base}/errors.csv?{to_query(chosen)}")
-    assert len(csv.text.splitlines()) == 1 + len(sorted_selection(comparison, chosen).rows)
-    report = client.get(f"{base}/report.html?{to_query(chosen)}")
+    csv = client.get(f"{base}/errors.csv?{to_query(settings)}")
+    assert len(csv.text.splitlines()) == 1 + len(sorted_selection(comparison, settings).rows)
+    report = client.get(f"{base}/report.html?{to_query(settings)}")
     assert "attachment" in report.headers["content-disposition"] and "<html" in report.text.lower()
 
 
 @pytest.mark.parametrize(
     "path", ["other/errors.csv", "{id}/errors.xml", "{id}/errors.csv?filter=1", "{id}/picture/0/1/-/-/0.jpg"]
 )
-def test_what_is_not_there_is_not_found(client: TestClient, workspace: Workspace, path: str):
+def test_unknown_files_are_not_found(client: TestClient, workspace: Workspace, path: str):
     answer = client.get("/studio/errors/" + path.replace("{id}", workspace.first.id))
     assert answer.status_code == 404 and str(workspace.first.folder) not in answer.text
 
 
-def test_a_frame_that_is_not_there_is_not_found(client: TestClient, comparison: Comparison, workspace: Workspace):
+def test_unknown_frames_are_not_found(client: TestClient, comparison: Comparison, workspace: Workspace):
     model = workspace.first.models[0].file.sha256[:12]
     shown = comparison.table.record(int(select(comparison).rows[0]))
     base = f"/studio/errors/{workspace.first.id}/picture/{model}/{shown.video_id}/-/-"

@@ -59,11 +59,23 @@ class _Endpoints:
             results = await asyncio.to_thread(write, "results.json")
             return str(results), str(await asyncio.to_thread(write, "overlay.mp4"))
         except (ValueError, OSError) as error:
-            raise gr.Error(str(error).replace(str(video), Path(str(video)).name), print_exception=False) from error
+            raise gr.Error(_without_folders(str(error), video), print_exception=False) from error
 
     async def evaluate(self, gt: str, results: str) -> dict:
-        """The official figures of a results.json on ground truth in YouTube-VIS form, as `tevit evaluate --json`."""
+        """The official figures of a results.json on ground truth in YouTube-VIS form, as `tevit evaluate --json`.
+
+        warnings: those that the command prints; present where there are some.
+        """
         try:
-            return as_object(await asyncio.to_thread(evaluate, gt, results))
+            evaluation = await asyncio.to_thread(evaluate, gt, results)
+            warnings = [_without_folders(warning, gt, results) for warning in evaluation.warnings]
+            return as_object(evaluation) | ({"warnings": warnings} if warnings else {})
         except (ValueError, OSError) as error:
-            raise gr.Error(str(error), print_exception=False) from error
+            raise gr.Error(_without_folders(str(error), gt, results), print_exception=False) from error
+
+
+def _without_folders(text: str, *paths: str) -> str:
+    """A sentence with the names of uploaded files instead of the server's temporary paths."""
+    for path in paths:
+        text = text.replace(str(path), Path(str(path)).name)
+    return text

@@ -2,13 +2,12 @@
 
 import argparse
 import json
-import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tevit.cli.evaluate import DelayedProgress, layout, processes
+from tevit.cli.evaluate import DelayedProgress, layout, print_warnings, processes
 
 if TYPE_CHECKING:
     from tevit.evaluation import Evaluation
@@ -59,8 +58,7 @@ def run(args: argparse.Namespace) -> int:
         inputs = read_inputs(args.gt, args.results)
         overlaps = compute_overlaps(inputs, progress=progress, all_pairs=True, processes=processes())
     evaluation, errors, gaps = accumulate(overlaps), analyse_errors(overlaps, limits), find_gaps(overlaps)
-    for warning in evaluation.warnings:
-        print(f"tevit: {args.results}: {warning}", file=sys.stderr)
+    print_warnings(args.gt, {args.results: evaluation})
     summary = _summary(evaluation, errors, gaps)
     if args.out:
         _write(args, evaluation, errors, gaps, summary)

@@ -86,11 +86,22 @@ def run(args: argparse.Namespace) -> int:
             # The same samples of videos for every model, so that differences are paired.
             weights = draw_weights(len(evaluations[0].overlaps.inputs.videos), args.bootstrap, args.seed)
             samples = [resample(e.overlaps, e.matches, weights, progress) for e in evaluations]
-    for path, evaluation in zip(args.results, evaluations, strict=True):
-        for warning in evaluation.warnings:
-            print(f"tevit: {path}: {warning}", file=sys.stderr)
+    print_warnings(args.gt, dict(zip(args.results, evaluations, strict=True)))
     print(_as_json(args, evaluations, samples) if args.json else _as_text(args, evaluations, samples))
     return 0
+
+
+def print_warnings(gt: Path, evaluations: "Mapping[Path, Evaluation]") -> None:
+    """Print each warning once, under the name of the file that it is about."""
+    from tevit.evaluation.inputs import LABELS
+
+    lines = [
+        f"tevit: {gt if warning.startswith(LABELS) else path}: {warning.removeprefix(LABELS)}"
+        for path, evaluation in evaluations.items()
+        for warning in evaluation.warnings
+    ]
+    for line in dict.fromkeys(lines):
+        print(line, file=sys.stderr)
 
 
 def processes() -> int:

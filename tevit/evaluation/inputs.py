@@ -14,6 +14,8 @@ from tevit.results import RLE, VideoResult
 
 GroundTruth = str | os.PathLike | Dataset | Sequence[VideoResult]
 """A file in YouTube-VIS form, an opened one, or videos in memory."""
+LABELS = "labels: "
+"""Begins a warning on the ground truth; others are on the predictions."""
 Predictions = str | os.PathLike | Results | Sequence[VideoResult]
 """A results.json (or the zip that holds it), an opened one, or videos in memory."""
 
@@ -129,7 +131,9 @@ def read_inputs(gt: GroundTruth, results: Predictions) -> Inputs:
         ids = [track.category_id for track in left_out if track.kind == kind]
         if ids:
             missing = f"(ids {_shown(sorted(set(ids)))})"
-            warnings.append(f"{len(ids)} {kind}s left out: the ground truth does not list their category {missing}")
+            side = LABELS if kind == "annotation" else ""
+            text = f"{len(ids)} {kind}s left out: the ground truth does not list their category {missing}"
+            warnings.append(f"{side}{text}")
     return Inputs(
         videos=sorted(videos, key=lambda video: video.id),
         categories=dict(sorted(categories.items())),
@@ -179,10 +183,13 @@ def _odd_annotations(dataset: Dataset) -> list[str]:
     counts = {
         "annotations have one id with another; of these the last counts, as often": len(every)
         - len({a.id for a in every}),
+        "annotations have the id 0, which the official evaluation can never match, so that they count as missed "
+        "(`tevit validate --fix` renumbers them)": sum(a.id == 0 for a in every),
         "annotations left out: their video is not in the file": sum(a.video_id not in dataset.videos for a in every),
         "annotations state no areas; those of their masks count": sum(a.areas is None for a in every),
     }
-    return [f"{count} {text}" for text, count in counts.items() if count]
+    missing = [] if dataset.has_annotations else [f"{LABELS}there are no annotations (null or missing) to evaluate by"]
+    return missing + [f"{LABELS}{count} {text}" for text, count in counts.items() if count]
 
 
 def mean_area(areas: Sequence[float | None] | np.ndarray) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from tevit.evaluation.inputs import EncodedMasks, Inputs, Tracks
+from tevit.evaluation.inputs import LABELS, EncodedMasks, Inputs, Tracks
 from tevit.evaluation.matching import MAX_PREDICTIONS, VideoClassPairs
 from tevit.evaluation.parallel import parallel_map
 from tevit.masks.rle import RleError, Runs, decode_lists, decode_runs, decode_texts, parse_numbers
@@ -250,7 +250,7 @@ def compute_overlaps(
     frames = [np.zeros(len(table.ids), np.int64) for table in tables]
     groups: list[VideoClassPairs] = []
     pairs: list[VideoPairs] = []
-    counts = np.zeros(2, np.int64)
+    counts = np.zeros(4, np.int64)
     videos = _rows_by_video(inputs, agnostic)
     for result in parallel_map(lambda rows: _measure_video(inputs, rows, agnostic, all_pairs), videos, processes):
         for side, rows in enumerate((result.rows.ground_truth, result.rows.predictions)):
@@ -265,10 +265,16 @@ def compute_overlaps(
     ground_truth, predictions = (replace(table, areas=own) for table, own in zip(tables, areas, strict=True))
     known = replace(inputs, ground_truth=ground_truth, predictions=predictions)
     sentences = (
+        f"{LABELS}annotations have more or fewer frames than their video; only common frames count",
+        f"{LABELS}annotations have masks of another size than their video; such frames do not count",
         "predictions have more or fewer frames than their video; only common frames count",
         "predictions have masks of another size than their video; such frames do not count",
     )
-    warnings = [f"{count} {text}" for count, text in zip(counts.tolist(), sentences, strict=True) if count]
+    warnings = [
+        f"{LABELS * text.startswith(LABELS)}{count} {text.removeprefix(LABELS)}"
+        for count, text in zip(counts.tolist(), sentences, strict=True)
+        if count
+    ]
     return Overlaps(known, groups, frames[0], frames[1], agnostic, pairs, (*inputs.warnings, *warnings))
 
 
@@ -294,7 +300,8 @@ def _rows_by_video(inputs: Inputs, agnostic: bool) -> list[_VideoRows]:
 
 class _VideoOverlaps(NamedTuple):
     """One video's part of Overlaps. areas, frames: of ground truth and predictions; areas: mean over the frames in
-    which a track is present. mismatches: predictions of another length than the video, and with masks of another size.
+    which a track is present. mismatches: annotations of another length than the video, those with masks of another
+    size, and the same of predictions.
     """
 
     rows: _VideoRows
@@ -338,9 +345,11 @@ def _measure_video(inputs: Inputs, rows: _VideoRows, agnostic: bool, all_pairs: 
     )
     info = inputs.videos[video]
     size = info.size_hw[0] * _MAX_PIXELS + info.size_hw[1]
-    other_size = ((predictions.sizes != size) & (predictions.sizes > 0)).any(axis=1)
-    mismatches = np.array([np.count_nonzero(predictions.lengths != info.length), np.count_nonzero(other_size)])
-    return _VideoOverlaps(rows, areas, frames, groups, pairs, mismatches)
+    mismatches = []
+    for side in (truths, predictions):
+        other_size = ((side.sizes != size) & (side.sizes > 0)).any(axis=1)
+        mismatches += [np.count_nonzero(side.lengths != info.length), np.count_nonzero(other_size)]
+    return _VideoOverlaps(rows, areas, frames, groups, pairs, np.array(mismatches))
 
 
 def read_video(inputs: Inputs, video: int, rows_t: np.ndarray, rows_p: np.ndarray) -> tuple[Spans, Spans]:

@@ -148,7 +148,8 @@ export interface Question {
   /** The track whose mask a correction begins with, and the prediction that it may take instead. */
   own?: TrackRef | null;
   taken?: TrackRef | null;
-  said?: { kind?: string; text?: string };
+  /** The response to the event before. */
+  message?: { kind?: string; text?: string };
   moved?: boolean;
 }
 

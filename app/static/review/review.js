@@ -97,14 +97,14 @@ class ReviewPrompt {
     if (!question || question.turn <= this.question.turn) return;
     const same = question.item !== undefined && this.question.item === question.item && !question.moved;
     this.question = question;
-    const { said } = question;
-    if (said?.kind === "saved" && this.saving) writeValue(`review-mask:${this.saving}`, null);
+    const { message } = question;
+    if (message?.kind === "saved" && this.saving) writeValue(`review-mask:${this.saving}`, null);
     this.saving = null;
-    if (said?.text || question.item === undefined) {
-      this.setStatus(said?.text ?? "", said?.kind ?? "");
-      if (said?.kind === "error") this.pending = [];
+    if (message?.text || question.item === undefined) {
+      this.setStatus(message?.text ?? "", message?.kind ?? "");
+      if (message?.kind === "error") this.pending = [];
     }
-    if (question.moved !== false || said?.kind) this.waiting = 0;
+    if (question.moved !== false || message?.kind) this.waiting = 0;
     if (same) this.drawDecided(question);
     else this.draw(question);
     this.drawLabels(question);

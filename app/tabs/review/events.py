@@ -255,7 +255,7 @@ class ReviewTab:
             updates = self._update_player(page, log, moved)
             page.decisions, page.turn = len(log.log), page.turn + 1
             decided, names = page.decided(log), session.project.dataset.categories
-            updates[c.ask] = gr.HTML(value=page.question_value(log) | {"said": message, "moved": moved})
+            updates[c.ask] = gr.HTML(value=page.question_value(log) | {"message": message, "moved": moved})
             updates[c.queue] = page.queue_html(log, decided)
             updates[c.progress] = views.progress(log, decided, len(page.queue), names)
         return updates

@@ -57,7 +57,7 @@ def test_json_of_several_results_is_a_list_with_their_files(small, tmp_path, cap
     assert found[0]["AP"] > found[1]["AP"] == 0
 
 
-def test_json_of_parts_when_asked(small, capsys):
+def test_json_of_parts_on_request(small, capsys):
     found = json.loads(run(capsys, "evaluate", *small, "--json", "--per-size", "--per-length", "--per-video")[0])
     assert found["per_size"]["small"]["AP"] == found["APs"]
     assert sum(part["truths"] for part in found["per_length"].values()) == 14
@@ -74,7 +74,7 @@ def test_json_of_a_bootstrap(small, capsys):
     assert "difference_to_first" not in found[0]["bootstrap"]
 
 
-def test_the_table_says_no_ground_truth_in_words(tmp_path, capsys):
+def test_the_table_without_ground_truth_has_words(tmp_path, capsys):
     table = run(capsys, "evaluate", *written(tmp_path, "no_annotations"))[0]
     assert table.count("no ground truth") == 12
     assert not re.search(r"\s-\d", table)
@@ -137,19 +137,19 @@ def test_an_unlisted_category_is_left_out_with_a_warning(small, capsys):
     assert "(ids 99)" in error
 
 
-def test_other_sizes_and_lengths_are_said(tmp_path, capsys):
+def test_other_sizes_and_lengths_are_warnings(tmp_path, capsys):
     assert "another size" in run(capsys, "evaluate", *written(tmp_path, "mask_size_mismatch"))[1]
     assert "more or fewer frames" in run(capsys, "evaluate", *written(tmp_path, "sequence_length"))[1]
 
 
-def test_no_predictions_are_said_and_score_nothing(tmp_path, capsys):
+def test_no_predictions_are_a_warning_and_score_nothing(tmp_path, capsys):
     out, error = run(capsys, "evaluate", *written(tmp_path, "no_predictions"))
     assert "no prediction at all" in error
     assert re.search(r"AP +0\.0 ", out)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "is empty"),
         ("[{]", "line 1, column 3"),
@@ -159,10 +159,10 @@ def test_no_predictions_are_said_and_score_nothing(tmp_path, capsys):
         ('[{"video_id": 1, "category_id": 2, "segmentations": []}]', "score"),
     ],
 )
-def test_results_that_cannot_be_read(small, capsys, text, said):
+def test_results_that_cannot_be_read(small, capsys, text, message):
     Path(small[1]).write_text(text)
     error = run(capsys, "evaluate", *small, code=2)[1]
-    assert said in error
+    assert message in error
     assert "results.json" in error
 
 
@@ -235,7 +235,7 @@ def test_the_example_runs(small):
     command = [sys.executable, str(ROOT / "examples" / "evaluate.py"), *small]
     found = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
     assert "AP50   0.3141" in found
-    assert "costliest kind of error: both" in found
+    assert "error type of highest cost: both" in found
 
 
 def test_the_benchmark_measures_both(tmp_path):

@@ -1,4 +1,4 @@
-"""Columns, cut-offs and stored measurements: other ways to the same numbers, on random data sets."""
+"""Error tables, score thresholds and stored overlaps against the same numbers computed in another way, random sets."""
 
 import io
 import tempfile
@@ -23,7 +23,7 @@ def measured(gt: dict, results: list) -> Overlaps:
         return compute_overlaps(read_inputs(*sets.write(folder, gt, results)), all_pairs=True)
 
 
-def kept(found: Overlaps) -> Overlaps:
+def stored_and_loaded(found: Overlaps) -> Overlaps:
     """Through a file and back."""
     file = io.BytesIO()
     np.savez(file, allow_pickle=False, **pack(found))
@@ -34,7 +34,7 @@ def kept(found: Overlaps) -> Overlaps:
 
 @settings(max_examples=40, deadline=None)
 @given(sets.random_sets(), st.sampled_from([0.3, 0.5, 0.75]))
-def test_columns_say_what_the_records_say(data, positive):
+def test_columns_equal_the_records(data, positive):
     found, limits = measured(*data), Limits(positive=positive, background=0.1)
     errors = analyse_errors(found, limits)
     table = build_table(found, find_costs(found, limits), track_geometry(found, limits.cover))
@@ -55,7 +55,7 @@ def test_columns_say_what_the_records_say(data, positive):
 
 @settings(max_examples=30, deadline=None)
 @given(sets.random_sets(official_only=False), st.sampled_from([0.0, 0.3, 0.4, 0.5, 0.95]))
-def test_a_cut_off_equals_a_file_without_the_others(data, least):
+def test_a_score_threshold_equals_a_file_without_the_others(data, least):
     gt, results = data
     cut = filter_scores(measured(gt, results), least)
     fewer = measured(gt, [item for item in results if item["score"] >= least])
@@ -67,9 +67,9 @@ def test_a_cut_off_equals_a_file_without_the_others(data, least):
 
 @settings(max_examples=30, deadline=None)
 @given(sets.random_sets())
-def test_what_was_stored_gives_the_same(data):
+def test_stored_overlaps_give_the_same(data):
     found = measured(*data)
-    again = kept(found)
+    again = stored_and_loaded(found)
     assert accumulate(again).figures == accumulate(found).figures
     assert analyse_errors(again).records == analyse_errors(found).records
     assert again.warnings == found.warnings and again.inputs.left_out == found.inputs.left_out
@@ -77,7 +77,7 @@ def test_what_was_stored_gives_the_same(data):
 
 @settings(max_examples=30, deadline=None)
 @given(sets.random_sets())
-def test_coverage_begins_again_where_a_truth_is_broken(data):
+def test_coverage_resumes_where_a_track_is_broken(data):
     for pairs in measured(*data).pairs:
         ious = pairs.frame_ious()
         found, (by_any, by_one) = coverage(pairs, ious, 0.5), resumptions(pairs, ious, 0.5)
@@ -90,7 +90,7 @@ def test_coverage_begins_again_where_a_truth_is_broken(data):
 def test_masks_were_not_stored():
     found = measured(*sets_with_one_prediction())
     with pytest.raises(ValueError, match="were not kept"):
-        kept(found).inputs.ground_truth.read_masks([0])
+        stored_and_loaded(found).inputs.ground_truth.read_masks([0])
 
 
 def sets_with_one_prediction() -> tuple[dict, list]:
@@ -101,7 +101,7 @@ def sets_with_one_prediction() -> tuple[dict, list]:
 
 @settings(max_examples=15, deadline=None)
 @given(sets.random_sets())
-def test_a_few_figures_are_drawn_as_among_all(data):
+def test_a_few_figures_are_sampled_as_among_all(data):
     found = measured(*data)
     weights = draw_weights(len(found.inputs.videos), 20)
     outcome = accumulate(found).matches

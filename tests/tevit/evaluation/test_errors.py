@@ -1,4 +1,4 @@
-"""Kinds of errors: each on a set made for it, and what must hold on any data set."""
+"""Error types: each on a small set of its own, and invariants on random data sets."""
 
 import tempfile
 
@@ -72,7 +72,7 @@ def test_one_prediction_and_one_truth(category, masks, type, truth):
     assert errors.oracle_ap == pytest.approx(1, abs=1e-9)
 
 
-def test_the_second_to_find_a_truth_is_a_duplicate():
+def test_the_second_match_of_a_track_is_a_duplicate():
     errors = one_video([(1, STILL)], [(1, 0.5, STILL), (1, 0.9, STILL)])
     assert [of_prediction(errors, id).type for id in (1, 2)] == ["duplicate", "correct"]
     assert of_prediction(errors, 1).truth_id == 1
@@ -109,7 +109,7 @@ def test_of_several_errors_the_best_score_explains():
     assert errors.dap["missed"] == 0
 
 
-def test_a_missed_truth_is_charged_to_missed_alone():
+def test_missed_ground_truth_costs_missed_alone():
     errors = one_video([(1, STILL), (1, [square(40)] * FRAMES)], [(1, 0.9, STILL)])
     assert {type: cost for type, cost in errors.dap.items() if cost > 1e-9} == {"missed": pytest.approx(50 / 101)}
     assert of_truth(errors, 2).share == pytest.approx(50 / 101)
@@ -123,7 +123,7 @@ def test_shares_of_missed_truths_weigh_classes_alike():
     assert one + other == pytest.approx(errors.dap["missed"])
 
 
-def test_what_takes_a_crowd_is_ignored_and_so_is_the_crowd():
+def test_matches_of_a_crowd_are_ignored_and_so_is_the_crowd():
     errors = one_video([(1, STILL)], [(1, 0.9, STILL), (1, 0.8, STILL)], crowd=1)
     assert [record.type for record in errors.records] == ["ignored"] * 3
     assert errors.ap == -1
@@ -148,7 +148,7 @@ def test_limits_move_the_types():
         Limits(background=0.6)
 
 
-def test_an_identity_switch_is_said_with_its_frame():
+def test_an_identity_switch_has_its_frame():
     first, second = [square(5)] * 6 + [None] * 4, [None] * 6 + [square(5)] * 4
     errors = one_video([(1, STILL)], [(1, 0.9, first), (1, 0.8, second), (1, 0.7, [square(45)] * FRAMES)])
     assert of_truth(errors, 1).switches == (6,)

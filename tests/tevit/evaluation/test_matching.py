@@ -1,4 +1,4 @@
-"""Groups of one truth, dealt out all at once, against each dealt out by itself."""
+"""Groups with one track of ground truth, matched all at once, against each matched by itself."""
 
 import numpy as np
 from hypothesis import given, settings
@@ -15,7 +15,7 @@ def table(count: int, crowd: np.ndarray) -> Tracks:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), max_size=6), st.integers(0, 2**32 - 1))
-def test_every_group_is_dealt_out_as_if_it_were_alone(sizes, seed):
+def test_every_group_is_matched_as_if_it_were_alone(sizes, seed):
     rng = np.random.default_rng(seed)
     groups, truths, predictions = [], 0, 0
     for video, (g, d) in enumerate(sizes):
@@ -24,13 +24,13 @@ def test_every_group_is_dealt_out_as_if_it_were_alone(sizes, seed):
         truths, predictions = truths + g, predictions + d
     crowd, ignored = rng.random(truths) < 0.3, rng.random((2, truths)) < 0.3
     question = IgnoreMasks(ignored, np.zeros((2, predictions), bool))
-    found = match_all(groups, table(truths, crowd), table(predictions, np.zeros(predictions, bool)), question)
+    matches = match_all(groups, table(truths, crowd), table(predictions, np.zeros(predictions, bool)), question)
     for group in groups:
-        own = found.matched[:, :, group.predictions]
+        own = matches.matched[:, :, group.predictions]
         if not group.ious.size:
             assert (own == -1).all()
             continue
-        dealt = match_greedy(
+        columns = match_greedy(
             group.ious, (ignored | crowd)[:, group.ground_truth], crowd[group.ground_truth], IOU_THRESHOLDS
         )
-        np.testing.assert_array_equal(own, np.where(dealt < 0, -1, group.ground_truth[dealt]))
+        np.testing.assert_array_equal(own, np.where(columns < 0, -1, group.ground_truth[columns]))

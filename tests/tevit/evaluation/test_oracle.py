@@ -1,4 +1,4 @@
-"""The second lens: what dealing the predicted masks anew does, on sets made for it and on any data set."""
+"""Oracle gaps: predicted masks reassigned to the ground truth, on small sets for each case and on random data sets."""
 
 import numpy as np
 import pytest
@@ -18,8 +18,8 @@ LEFT, RIGHT = [square(5)] * FRAMES, [square(40)] * FRAMES
 
 def whole(tracks: list[tuple[int, list]], results: list[tuple[int, float, list]]) -> Gap:
     truths = [annotation(i + 1, 1, category, masks) for i, (category, masks) in enumerate(tracks)]
-    found = [prediction(1, category, score, masks) for category, score, masks in results]
-    return find_gaps(measured(data_set({1: FRAMES}, [1, 2], truths, SIZE), found)).whole
+    predictions = [prediction(1, category, score, masks) for category, score, masks in results]
+    return find_gaps(measured(data_set({1: FRAMES}, [1, 2], truths, SIZE), predictions)).whole
 
 
 def test_swapped_identities_are_a_tracking_gap():
@@ -40,32 +40,32 @@ def test_poor_masks_and_misses_remain():
     assert gap.masks == pytest.approx(1 - 0.4 * 51 / 101)
 
 
-def test_a_dealt_track_has_class_and_score_of_most_of_its_frames():
+def test_a_reassigned_track_has_class_and_score_of_most_of_its_frames():
     parts = [LEFT[:6] + [None] * 4, [None] * 6 + LEFT[6:]]
-    stray = (1, 0.5, RIGHT)  # between the two scores: a dealt track of score 0.2 would come after it
+    stray = (1, 0.5, RIGHT)  # between the two scores: a reassigned track of score 0.2 would come after it
     gap = whole([(1, LEFT)], [(1, 0.9, parts[0]), (2, 0.2, parts[1]), stray])
     assert gap.tracked == pytest.approx(1, abs=1e-9)
     gap = whole([(1, LEFT)], [(1, 0.2, parts[0]), (2, 0.9, parts[1]), stray])
     assert gap.tracked == pytest.approx(0.5, abs=1e-9)
 
 
-def test_masks_that_were_not_dealt_stay_in_their_track():
+def test_masks_that_were_not_reassigned_stay_in_their_track():
     half = LEFT[:5] + RIGHT[5:]
     gap = whole([(1, LEFT)], [(1, 0.9, half), (1, 0.5, [None] * 5 + LEFT[5:])])
-    # The dealt track is perfect with score 0.9; what is left of the first keeps that score and comes after it.
+    # The reassigned track is perfect with score 0.9; what is left of the first keeps that score and comes after it.
     assert gap.tracked == pytest.approx(1, abs=1e-9)
     assert gap.ap == pytest.approx((1 / 10) * (101 / 101) * 0.5, abs=1e-9)
 
 
-def test_a_mask_below_the_least_iou_is_not_dealt():
+def test_a_mask_below_the_lowest_iou_is_not_reassigned():
     gap = whole([(1, LEFT)], [(2, 0.9, [square(14)] * FRAMES)])  # frame IoU 0.05
     assert gap.classified == 0
 
 
 def test_parts_by_length_and_by_instances():
     truths = [annotation(1, 1, 1, LEFT), annotation(2, 2, 1, LEFT), annotation(3, 2, 1, RIGHT)]
-    found = [prediction(1, 1, 0.9, LEFT)]
-    gaps = find_gaps(measured(data_set({1: FRAMES, 2: FRAMES}, [1], truths, SIZE), found))
+    predictions = [prediction(1, 1, 0.9, LEFT)]
+    gaps = find_gaps(measured(data_set({1: FRAMES, 2: FRAMES}, [1], truths, SIZE), predictions))
     assert gaps.by_instances["1"].ap == pytest.approx(1)
     assert gaps.by_instances["2 to 3"].ap == 0
     assert gaps.by_instances["2 to 3"].truths == 2
@@ -77,9 +77,9 @@ def test_parts_by_length_and_by_instances():
 @settings(max_examples=60, deadline=None)
 @given(sets.random_sets())
 def test_what_holds_on_any_data_set(random_set):
-    found = measured(*random_set)
-    whole = find_gaps(found).whole
-    assert whole.ap == pytest.approx(accumulate(found).figures["AP"], abs=1e-12)
+    overlaps = measured(*random_set)
+    whole = find_gaps(overlaps).whole
+    assert whole.ap == pytest.approx(accumulate(overlaps).figures["AP"], abs=1e-12)
     if whole.truths:
         assert whole.tracking + whole.classification + whole.masks == pytest.approx(1 - whole.ap)
         assert 0 <= whole.tracked <= 1 + 1e-12
@@ -94,19 +94,19 @@ def test_the_majority_is_one_of_classes_not_of_tracks():
     assert gap.tracked == pytest.approx(1, abs=1e-9)
 
 
-def test_a_mask_that_hardly_touches_does_not_spoil_a_dealt_track():
+def test_a_mask_that_hardly_touches_does_not_spoil_a_reassigned_track():
     near = [None] * 6 + [square(14)] * 4  # frame IoU 0.05; with it the track would have IoU 0.47
     gap = whole([(1, LEFT)], [(1, 0.9, LEFT[:6] + [None] * 4), (1, 0.5, near)])
     assert gap.tracked == pytest.approx(0.3, abs=1e-9)
 
 
-def test_frames_without_a_mask_count_against_a_dealt_track():
+def test_frames_without_a_mask_count_against_a_reassigned_track():
     gap = whole([(1, LEFT)], [(1, 0.9, LEFT[:3] + [None] * 7), (1, 0.8, [None] * 3 + LEFT[3:6] + [None] * 4)])
     assert gap.tracked == pytest.approx(0.3, abs=1e-9)  # IoU 0.6: right at 0.50, 0.55 and 0.60
 
 
 @given(st.integers(0, 1 << 30), st.integers(0, 5), st.integers(1, 4))
-def test_every_frame_is_dealt_as_well_as_can_be(seed, predictions, truths):
+def test_the_assignment_of_every_frame_is_optimal(seed, predictions, truths):
     """Where two truths have the same best prediction and where they have not."""
     rng = np.random.default_rng(seed)
     shape = predictions, truths, 12
@@ -118,8 +118,8 @@ def test_every_frame_is_dealt_as_well_as_can_be(seed, predictions, truths):
     source = assign_masks(pairs, np.zeros(truths, bool))
     ious = np.where(pairs.frame_ious() < MIN_IOU, 0, pairs.frame_ious()).astype(np.float64)
     for t in range(12):
-        found, owners = linear_sum_assignment(ious[..., t], maximize=True)
+        best, owners = linear_sum_assignment(ious[..., t], maximize=True)
         taken = source[:, t] >= 0
         assert len(set(source[taken, t].tolist())) == taken.sum()
-        dealt = ious[source[taken, t], np.flatnonzero(taken), t]
-        assert dealt.sum() == pytest.approx(ious[found, owners, t].sum(), abs=1e-6) and (dealt > 0).all()
+        assigned = ious[source[taken, t], np.flatnonzero(taken), t]
+        assert assigned.sum() == pytest.approx(ious[best, owners, t].sum(), abs=1e-6) and (assigned > 0).all()

@@ -15,7 +15,7 @@ from tevit.synthetic.results import write_sets
 HERE = os.getpid()
 
 
-def elsewhere(act: Callable[[], object]) -> Callable[[int], int]:
+def in_workers(act: Callable[[], object]) -> Callable[[int], int]:
     """Work that takes its time, so that every process gets a share; in others than this one it is `act`."""
 
     def work(number: int) -> int:
@@ -66,7 +66,7 @@ def test_results_larger_than_a_pipe_holds_arrive_whole():
 
 
 @pytest.mark.parametrize(("items", "processes"), [(100, 1), (5, 2)])
-def test_little_work_is_not_shared(items, processes):
+def test_few_items_are_not_shared(items, processes):
     assert set(parallel_map(lambda number: os.getpid(), range(items), processes)) == {os.getpid()}
 
 
@@ -84,18 +84,18 @@ def test_of_several_errors_the_first_in_order_is_raised_here():
 
 
 @pytest.mark.parametrize("end", [lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: os._exit(3)])
-def test_a_process_that_ends_without_an_answer_is_an_error_in_words(end):
+def test_a_worker_that_dies_is_an_error(end):
     with pytest.raises(OSError, match="ended without an answer; was it killed"):
-        list(parallel_map(elsewhere(end), range(100), 2))
+        list(parallel_map(in_workers(end), range(100), 2))
 
 
-def test_results_that_cannot_be_sent_are_an_error_in_words():
+def test_results_that_cannot_be_pickled_are_an_error():
     with pytest.raises(OSError, match="ended without an answer"):
         list(parallel_map(lambda number: time.sleep(0.005) or (lambda: number), range(100), 2))
 
 
-def test_ctrl_c_is_for_the_first_process_which_ends_the_others():
-    found = parallel_map(elsewhere(lambda: os.kill(os.getpid(), signal.SIGINT)), range(100), 2)
+def test_ctrl_c_ends_the_workers():
+    found = parallel_map(in_workers(lambda: os.kill(os.getpid(), signal.SIGINT)), range(100), 2)
     assert list(found) == list(range(100))
 
     def work(number: int) -> int:
@@ -107,8 +107,8 @@ def test_ctrl_c_is_for_the_first_process_which_ends_the_others():
         list(parallel_map(work, range(100), 2))
 
 
-def test_whoever_has_enough_results_need_not_take_the_rest():
-    for number in parallel_map(elsewhere(lambda: time.sleep(0.2)), range(100), 3):
+def test_the_results_need_not_all_be_taken():
+    for number in parallel_map(in_workers(lambda: time.sleep(0.2)), range(100), 3):
         assert number == 0
         break
 

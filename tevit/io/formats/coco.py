@@ -171,7 +171,7 @@ def read(path: str | os.PathLike) -> tuple[Iterator[VideoResult], list[str]]:
     for annotation in content.annotations:
         if annotation.image_id in places:
             by_video[places[annotation.image_id][0]].append(annotation)
-    reader = _Reader(path, {image: frame for image, (_, frame) in places.items()})
+    reader = _CocoReader(path, {image: frame for image, (_, frame) in places.items()})
     names = {video.id: video.name for video in content.videos}
 
     def results() -> Iterator[VideoResult]:
@@ -204,7 +204,7 @@ def _videos(images: list[_CocoImage]) -> tuple[dict[int, list[_CocoImage]], list
     return videos, notes
 
 
-class _Reader:
+class _CocoReader:
     """Makes videos of a file's annotations. notes: what was changed or left out, with counts.
     masks: number of masks so far.
     """

@@ -7,6 +7,8 @@ import platform
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -16,6 +18,7 @@ from tevit.cli.predict import DEFAULT_MODEL, add_device_options, size
 from tevit.progress import TerminalProgress
 
 if TYPE_CHECKING:
+    from tevit.benchmarks.record import Figures
     from tevit.inference.predictor import Predictor
 
 DESCRIPTION = """\
@@ -138,27 +141,22 @@ def _register_prediction(kinds) -> None:
     model.add_argument("--frames", type=int, default=5, metavar="T", help="of the clip (default 5)")
     model.add_argument("--size", type=size, default=(360, 640), help="of a frame, before padding (default 360x640)")
     model.add_argument("--rounds", type=int, default=5, help="of which the median counts (default 5)")
-    model.add_argument(
-        "--without",
-        action="append",
-        choices=("packed", "winograd"),
-        default=[],
-        help="on a CPU, time the model without this optimisation too, in the same rounds; may be given more than once",
-    )
+    names = {"choices": ("packed", "winograd"), "default": []}
+    without = "on a CPU, time the model without this optimisation too, in the same rounds; may be given more than once"
+    model.add_argument("--without", action="append", **names, help=without)
     model.set_defaults(run=run_model)
     video = kinds.add_parser("video", help="from a video file to results.json, part by part")
     video.add_argument("source", nargs="?", metavar="SOURCE", help="video file or folder (default: a made-up video)")
-    _add_model(video)
-    video.add_argument("--frames", type=int, default=96, help="of the made-up video (default 96)")
-    video.add_argument("--size", type=size, default=(720, 1280), help="of its frames (default 720x1280)")
-    video.add_argument("--window", type=int, metavar="T", help="frames at once, as for tevit predict")
+    memory = kinds.add_parser("memory", help="resident memory over the length of a video")
+    sizes = ((video, 96, (720, 1280)), (memory, 1000, (192, 320)))
+    for parser, frames, (height, width) in sizes:
+        _add_model(parser)
+        parser.add_argument("--frames", type=int, default=frames, help=f"of the made-up video (default {frames})")
+        size_hw = f"of its frames (default {height}x{width})"
+        parser.add_argument("--size", type=size, default=(height, width), help=size_hw)
+        parser.add_argument("--window", type=int, metavar="T", help="frames at once, as for tevit predict")
     video.add_argument("--rounds", type=int, default=3, help="of which the median counts (default 3)")
     video.set_defaults(run=run_video)
-    memory = kinds.add_parser("memory", help="resident memory over the length of a video")
-    _add_model(memory)
-    memory.add_argument("--frames", type=int, default=1000, help="of the made-up video (default 1000)")
-    memory.add_argument("--size", type=size, default=(192, 320), help="of its frames (default 192x320)")
-    memory.add_argument("--window", type=int, metavar="T", help="frames at once, as for tevit predict")
     memory.set_defaults(run=run_memory)
 
 
@@ -173,75 +171,71 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 def run_model(args: argparse.Namespace) -> int:
     """`tevit benchmark model`."""
     from tevit.benchmarks import model
-    from tevit.benchmarks.record import record, report
 
-    _at_least_one(args, "frames", "rounds")
-    with model.checkpoint_file(args.model or DEFAULT_MODEL, args.checkpoint) as file:
-        predictor = _load(args, file)
+    _check_positive(args, "frames", "rounds")
+    with _load(args) as (predictor, file):
         clip = model.random_clip(args.frames, args.size, predictor.device)
         variants = {f"without {name}": partial(model.load_variant, file, predictor, name) for name in args.without}
         figures = model.measure(predictor, clip, args.rounds, variants)
-    settings = _settings(args, "frames", "rounds") | {"input": _size(clip.sizes.padded_hw)}
-    report(record("model", predictor.device, settings, figures), args.out)
-    return 0
+    return _report("model", args, predictor, figures, ("frames", "rounds"), {"input": _size(clip.sizes.padded_hw)})
 
 
 def run_video(args: argparse.Namespace) -> int:
     """`tevit benchmark video`."""
     from tevit.benchmarks import video
-    from tevit.benchmarks.record import record, report
     from tevit.video.reader import open_video
 
-    _at_least_one(args, "frames", "rounds")
+    _check_positive(args, "frames", "rounds")
     with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder:
         source = args.source or video.write_synthetic_video(Path(folder) / "made-up.mp4", args.frames, args.size)
         opened = open_video(source)
-        predictor = _predictor(args)
-        figures = video.measure(predictor, opened, args.rounds, args.window)
+        with _load(args) as (predictor, _):
+            figures = video.measure(predictor, opened, args.rounds, args.window)
     about = {"video": opened.name, "frames": opened.length, "size": _size(opened.size_hw)}
-    settings = _settings(args, "window", "rounds") | about
-    report(record("video", predictor.device, settings, figures), args.out)
-    return 0
+    return _report("video", args, predictor, figures, ("window", "rounds"), about)
 
 
 def run_memory(args: argparse.Namespace) -> int:
     """`tevit benchmark memory`."""
     from tevit.benchmarks import video as benchmark
-    from tevit.benchmarks.record import record, report
     from tevit.video.reader import open_video
 
     if args.frames <= benchmark.SETTLED:
         raise ValueError(f"--frames: expected more than {benchmark.SETTLED}, got {args.frames}")
     with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder, TerminalProgress() as progress:
         video = open_video(benchmark.write_synthetic_video(Path(folder) / "made-up.mp4", args.frames, args.size))
-        predictor = _predictor(args)
-        samples, seconds = benchmark.sample_memory(predictor, video, args.window, progress)
-    settings = _settings(args, "frames", "window") | {"size": _size(args.size)}
+        with _load(args) as (predictor, _):
+            samples, seconds = benchmark.sample_memory(predictor, video, args.window, progress)
     figures = benchmark.memory_figures(samples, seconds, MARKS)
-    report(record("memory", predictor.device, settings, figures), args.out)
+    return _report("memory", args, predictor, figures, ("frames", "window"), {"size": _size(args.size)})
+
+
+@contextmanager
+def _load(args: argparse.Namespace) -> "Iterator[tuple[Predictor, Path]]":
+    """The predictor to measure, and the file of its weights, which may be temporary."""
+    from tevit.benchmarks.model import checkpoint_file
+    from tevit.inference.predictor import load
+
+    with checkpoint_file(args.model or DEFAULT_MODEL, args.checkpoint) as file:
+        yield load(file, device=args.device, dtype=args.dtype, model=args.model, compile=args.compile), file
+
+
+def _report(
+    kind: str, args: argparse.Namespace, predictor: "Predictor", figures: "Figures", names: Iterable[str], about: dict
+) -> int:
+    """Print and write a result. names: of the arguments that are recorded as settings, followed by `about`."""
+    from tevit.benchmarks.record import record, report
+
+    weights = Path(args.checkpoint).name if args.checkpoint else args.model or DEFAULT_MODEL
+    compiled = {"compile": True} if args.compile else {}
+    settings = (
+        {"model": weights, "dtype": args.dtype} | compiled | {name: getattr(args, name) for name in names} | about
+    )
+    report(record(kind, predictor.device, settings, figures), args.out)
     return 0
 
 
-def _predictor(args: argparse.Namespace) -> "Predictor":
-    from tevit.benchmarks.model import checkpoint_file
-
-    with checkpoint_file(args.model or DEFAULT_MODEL, args.checkpoint) as file:
-        return _load(args, file)
-
-
-def _load(args: argparse.Namespace, file: Path) -> "Predictor":
-    from tevit.inference.predictor import load
-
-    return load(file, device=args.device, dtype=args.dtype, model=args.model, compile=args.compile)
-
-
-def _settings(args: argparse.Namespace, *names: str) -> dict:
-    weights = Path(args.checkpoint).name if args.checkpoint else args.model or DEFAULT_MODEL
-    compiled = {"compile": True} if args.compile else {}
-    return {"model": weights, "dtype": args.dtype} | compiled | {name: getattr(args, name) for name in names}
-
-
-def _at_least_one(args: argparse.Namespace, *names: str) -> None:
+def _check_positive(args: argparse.Namespace, *names: str) -> None:
     for name in names:
         if getattr(args, name) < 1:
             raise ValueError(f"--{name}: expected at least 1, got {getattr(args, name)}")

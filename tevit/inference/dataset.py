@@ -139,7 +139,6 @@ class PartialResults:
 
     def merge(self, target: Path, videos: Iterable[int]) -> Path:
         """Write the finished ones of the videos as one results.json, byte for byte as if written at once.
-
         Raises: OSError.
         """
         finished, separator = self.finished, b"["
@@ -157,7 +156,6 @@ class PartialResults:
 
     def check_options(self, options: Mapping[str, Any]) -> None:
         """Record what the videos depend on (data set, weights, options), or compare it with the record.
-
         Raises: ValueError that names the differences where the folder has videos of other options.
         """
         file = self.folder / _OPTIONS_FILE

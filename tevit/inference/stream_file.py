@@ -185,7 +185,6 @@ def discard(folder: Path) -> None:
 
 class _StreamWriter:
     """Appends to a stream, after its valid lines.
-
     Raises: ValueError where an earlier run's stream is of another video or other options.
     """
 

@@ -26,7 +26,6 @@ _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 
 def open_container(path: Path) -> InputContainer:
     """Open a file for reading. Only files can be accessed, whatever a playlist inside names.
-
     Raises: PermissionError; ValueError if the file is no video.
     """
     try:
@@ -44,7 +43,6 @@ def open_container(path: Path) -> InputContainer:
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
     """The first video stream that is not a cover picture, set up to decode.
-
     Raises: ValueError where there is none.
     """
     for stream in container.streams.video:

@@ -58,7 +58,6 @@ def overlay(
 
     frame_rgb: uint8 (H, W, 3) of the result's size. opacity: of the masks, 0 to 1. min_score: tracks below it are
     left out.
-
     Raises: ValueError if the frame's size is not the result's.
     """
     height, width = result.size_hw
@@ -195,7 +194,6 @@ def write_overlay(
     of it, in order; the file ends, with its audio, where they end.
     sound: False leaves out the audio; the other options are those of `overlay`. Problems with the audio are added to
     `video.warnings`.
-
     Raises: what `Video.frames`, `VideoWriter` and `progress` raise; no file is written then.
     """
     video = source if isinstance(source, Video) else open_video(source)

@@ -65,7 +65,6 @@ class Video(ABC):
     @abstractmethod
     def frames(self) -> Iterator[Frame]:
         """Decode from the start, a frame at a time; times increase strictly.
-
         Raises: ValueError for an image that cannot be read or has another size.
         """
 
@@ -75,7 +74,6 @@ def open_video(source: str | os.PathLike) -> Video:
 
     Numbers in names count by value: 2.png before 10.png. Of files with the same name but for the suffix, those of the
     most frequent suffix are read; `warnings` says where that or the order matters.
-
     Raises: FileNotFoundError, PermissionError; ValueError for a folder without images and for a file that is no
     video, has only sound, or holds no frame that can be decoded.
     """
@@ -120,7 +118,6 @@ def open_images(
     files: Sequence[Path], name: str, fps: Fraction = Fraction(6), path: Path | None = None
 ) -> "_ImageSequence":
     """Images as a video, in the given order, at `fps` frames per second.
-
     Raises: ValueError for an empty list or a first image that cannot be read; FileNotFoundError if it is missing.
     """
     if not files:
@@ -382,7 +379,6 @@ def video_slice(video: Video, first: int, stop: int) -> Video:
     """The frames first..stop-1 of a video as a video: index from 0, times from its own first frame.
 
     Earlier frames are decoded and skipped, so that the slice has exactly the frames that the whole video has there.
-
     Raises: ValueError for an empty range; from `frames()` where the video ends before `first`.
     """
     if not 0 <= first < stop:

@@ -28,7 +28,6 @@ def geometry(size_hw: tuple[int, int], scale: tuple[int, int] = (360, 640)) -> G
     """The sizes for frames of `size_hw` pixels; `scale` bounds the short and the long side, in either order.
 
     Small frames are enlarged. A side becomes int(side * ratio + 0.5): halves are rounded up.
-
     Raises: ValueError for a bound outside 32..4096, or if a side would vanish.
     Source: mmcv 1.4.8 `rescale_size` and mmdetection's `Resize` and `Pad`, as recorded from the original.
     """
@@ -50,7 +49,6 @@ def geometry(size_hw: tuple[int, int], scale: tuple[int, int] = (360, 640)) -> G
 
 def preprocess(frame_rgb: np.ndarray, geometry: Geometry) -> np.ndarray:
     """uint8 RGB (H, W, 3) -> float32 (3, Hp, Wp): resized, normalised, zero-padded right and below.
-
     Raises: ValueError if the frame is not uint8 of the geometry's size.
     Source: the test pipeline of the original's configurations; equal to it bit for bit.
     """

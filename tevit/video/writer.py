@@ -89,9 +89,7 @@ class VideoWriter:
 
     def write(self, rgb: np.ndarray, time: float) -> float:
         """Add a frame: uint8 (H, W, 3), presented `time` seconds from the start; times must increase.
-
         Returns the time that the file states: a multiple of the clock, later than the previous frame's.
-
         Raises: ValueError for a frame of another size.
         """
         height, width = self._size_hw

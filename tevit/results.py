@@ -5,7 +5,7 @@ Arrays are numpy, masks run-length encoded; coordinates are pixels, times second
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -113,13 +113,10 @@ def write_csv(result: VideoResult | Iterable[VideoResult], path: str | os.PathLi
         table.writerow(CSV_COLUMNS)
         for segment in [result] if isinstance(result, VideoResult) else result:
             for track in segment.tracks:
-                table.writerows(_csv_rows(segment, track, first))
+                category = segment.categories.get(track.category_id, "")
+                columns = [segment.name, track.id, track.category_id, category, f"{track.score:.6g}"]
+                for frame in np.flatnonzero(track.present):
+                    box = [f"{side:.2f}" if np.isfinite(side) else "" for side in track.boxes_xyxy[frame]]
+                    time, area = f"{segment.times[frame]:.6f}", f"{track.areas[frame]:.15g}"
+                    table.writerow([*columns, first + frame, time, *box, area])
             first += segment.length
-
-
-def _csv_rows(result: VideoResult, track: Track, first: int) -> Iterator[list[object]]:
-    category = result.categories.get(track.category_id, "")
-    columns = [result.name, track.id, track.category_id, category, f"{track.score:.6g}"]
-    for frame in np.flatnonzero(track.present):
-        box = [f"{side:.2f}" if np.isfinite(side) else "" for side in track.boxes_xyxy[frame]]
-        yield [*columns, first + frame, f"{result.times[frame]:.6f}", *box, f"{track.areas[frame]:.15g}"]

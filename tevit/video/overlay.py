@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, islice
 
 import cv2
 import numpy as np
@@ -198,16 +198,15 @@ def write_overlay(
     """
     video = source if isinstance(source, Video) else open_video(source)
     segments, total = ([result], result.length) if isinstance(result, VideoResult) else (result, video.length)
+    places = ((segment, index) for segment in segments for index in range(segment.length))
     frames = video.frames()
-    first = next(frames, None)  # before the writer opens: `video.start` is known only after it
+    first = list(islice(frames, 1))  # before the writer opens: `video.start` is known only after it
     audio, aspect = video.path if sound and video.has_audio else None, video.pixel_aspect
     options = {"fps": video.fps, "audio_from": audio, "audio_start": video.start, "pixel_aspect": aspect}
     writer = VideoWriter(path, video.size_hw, **options)
     with writer, _BackgroundWriter(writer) as background:
-        places = ((segment, index) for segment in segments for index in range(segment.length))
-        for frame in frames if first is None else chain([first], frames):
-            place = next(places, None)
-            if place is None:
+        for frame in chain(first, frames):
+            if (place := next(places, None)) is None:
                 writer.end_audio(frame.time)
                 break
             drawn = overlay(frame.rgb, *place, opacity=opacity, contours=contours, labels=labels, min_score=min_score)

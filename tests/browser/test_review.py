@@ -50,10 +50,10 @@ def serve(folder: Path, *data: object, **options: Any) -> Iterator[Server]:
             **options,
         )
     assert process.stdout is not None
-    said = process.stdout.readline()
-    assert said.startswith("TeViT Studio: "), (folder / "errors").read_text()
+    line = process.stdout.readline()
+    assert line.startswith("TeViT Studio: "), (folder / "errors").read_text()
     try:
-        yield Server(said.split()[2], folder)
+        yield Server(line.split()[2], folder)
     finally:
         process.terminate()
         process.wait(timeout=60)
@@ -78,12 +78,12 @@ def bare(tmp_path: Path) -> Iterator[Server]:
     (tmp_path / "results.json").write_text(json.dumps(found))
     (tmp_path / "frames").symlink_to(SHAPES / "JPEGImages" / "shapes-2001-0000")
     data = ("--predictions", tmp_path / "results.json", "--frames", tmp_path / "frames")
-    with serve(tmp_path, *data, **held_back(tmp_path)) as server:
+    with serve(tmp_path, *data, **read_only(tmp_path)) as server:
         yield server
     assert not list((tmp_path / "project").iterdir())
 
 
-def held_back(folder: Path) -> dict[str, Any]:
+def read_only(folder: Path) -> dict[str, Any]:
     """How a process is started that cannot write the project's folder, whoever it is."""
     (folder / "project").mkdir()
     (folder / "project").chmod(0o555)
@@ -135,7 +135,7 @@ def where(page: Page) -> Locator:
     return page.locator(".ask-where")
 
 
-def said(page: Page) -> Locator:
+def message(page: Page) -> Locator:
     return page.locator("#review-ask").get_by_role("status")
 
 
@@ -191,13 +191,13 @@ def test_twenty_questions_by_keyboard_alone(anna: Page, tmp_path: Path):
     assert "20 decisions" in download(anna, "report.html", tmp_path).read_text()
 
 
-def test_undo_and_what_is_typed_while_it_saves(anna: Page, tmp_path: Path):
+def test_undo_and_keys_pressed_while_saving(anna: Page, tmp_path: Path):
     anna.keyboard.press("Control+z")
-    expect(said(anna)).to_contain_text("undone")
+    expect(message(anna)).to_contain_text("undone")
     expect(where(anna)).to_contain_text("20 of ")
     decided(anna, 19)
     anna.keyboard.press("Control+Shift+z")
-    expect(said(anna)).to_contain_text("done again")
+    expect(message(anna)).to_contain_text("done again")
     decided(anna, 20)
     anna.get_by_role("button", name="Undo", exact=True).click()
     decided(anna, 19)
@@ -224,17 +224,17 @@ def test_keys_of_the_player_steps_and_notes(anna: Page, tmp_path: Path):
     anna.keyboard.press("p")
     expect(where(anna)).to_contain_text(f"{at} of ")
     anna.keyboard.press("Enter")
-    expect(said(anna)).to_contain_text("Choose an answer first")
+    expect(message(anna)).to_contain_text("Choose an answer first")
     anna.keyboard.press("0")
     anna.keyboard.press("/")
     anna.keyboard.type("1 or 2?")
     anna.keyboard.press("Enter")
-    expect(said(anna)).to_have_text("saved")
+    expect(message(anna)).to_have_text("saved")
     last = log_of(anna, tmp_path)[-1]
     assert (last.verdict, last.note) == ("unclear", "1 or 2?")
 
 
-def test_the_player_shows_what_was_corrected(anna: Page, tmp_path: Path):
+def test_the_player_shows_corrected_labels(anna: Page, tmp_path: Path):
     place, decision = next((i, d) for i, d in enumerate(log_of(anna, tmp_path)) if isinstance(d.action, AddTrack))
     go_to(anna, place)
     labels = anna.get_by_role("group", name="Labels in the player")
@@ -267,13 +267,13 @@ def test_the_list_of_the_tab_errors_is_reviewed(anna: Page):
     expect(anna.locator(".queue .where").first).to_contain_text(f"missed · {first.split(',')[0]}")
     anna.keyboard.press("1")
     anna.keyboard.press("Enter")
-    expect(said(anna)).to_have_text("saved")
+    expect(message(anna)).to_have_text("saved")
     chip.click()
     expect(chip).to_be_hidden()
     expect(where(anna)).not_to_contain_text(f" of {count} ")
 
 
-def test_two_people_see_and_settle_what_they_disagree_about(anna: Page, browser: Browser, server: Server):
+def test_two_reviewers_resolve_a_disagreement(anna: Page, browser: Browser, server: Server):
     with review(browser, server, "ben") as ben:
         disagree(anna, ben)
 
@@ -282,12 +282,12 @@ def disagree(anna: Page, ben: Page) -> None:
     go_to(anna, int(where(ben).inner_text().split()[0]) - 1)
     anna.keyboard.press("1")
     anna.keyboard.press("Enter")
-    expect(said(anna)).to_have_text("saved")
+    expect(message(anna)).to_have_text("saved")
     expect(where(ben)).to_contain_text("anna: label is right")
     wrong = next(key for key in ("3", "2", "4") if key in answers(ben))
     ben.keyboard.press(wrong)
     ben.keyboard.press("Enter")
-    expect(said(ben)).to_have_text("saved")
+    expect(message(ben)).to_have_text("saved")
     expect(anna.locator(".disagreements")).to_contain_text("ben: label is wrong")
     anna.locator(".disagreements li li", has_text="ben").get_by_role("button", name="Keep this one").click()
     expect(anna.locator(".disagreements")).to_have_count(0)
@@ -298,9 +298,9 @@ def test_a_walk_through_all_labels_another_class_and_a_mask(anna: Page, tmp_path
     walk(anna)
     expect(where(anna)).to_contain_text(f"of {len(json.loads(LABELS.read_bytes())['annotations'])}")
     anna.get_by_label("Change the class to").select_option("ring")
-    expect(said(anna)).to_contain_text("change the class to ring")
+    expect(message(anna)).to_contain_text("change the class to ring")
     anna.get_by_role("button", name="Save decision").click()
-    expect(said(anna)).to_have_text("saved")
+    expect(message(anna)).to_have_text("saved")
     anna.get_by_role("button", name="Correct the mask").click()
     box = brush(anna)
     anna.keyboard.press("]")
@@ -308,9 +308,9 @@ def test_a_walk_through_all_labels_another_class_and_a_mask(anna: Page, tmp_path
     anna.mouse.down()
     anna.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.5, steps=4)
     anna.mouse.up()
-    expect(said(anna)).to_contain_text("chosen: Correct the mask")
+    expect(message(anna)).to_contain_text("chosen: Correct the mask")
     anna.keyboard.press("Enter")
-    expect(said(anna)).to_have_text("saved")
+    expect(message(anna)).to_have_text("saved")
     reclassed, replaced = (d.action for d in log_of(anna, tmp_path)[-2:])
     assert isinstance(reclassed, ChangeClass) and isinstance(replaced, ReplaceMask)
     row = decode(replaced.mask.rle)[replaced.mask.size[0] // 2]
@@ -318,19 +318,19 @@ def test_a_walk_through_all_labels_another_class_and_a_mask(anna: Page, tmp_path
     assert anna.evaluate("Object.keys(localStorage).filter(key => key.includes('review-mask')).length") == 0
 
 
-def test_of_a_log_for_other_labels_only_what_fits_is_taken(anna: Page, tmp_path: Path):
+def test_of_a_log_for_other_labels_only_applicable_decisions_are_taken(anna: Page, tmp_path: Path):
     log = log_of(anna, tmp_path)
     lines = [json.loads(to_line(d)) | {"id": f"x{n}", "dataset": "0" * 64} for n, d in enumerate(log[:2])]
     lines[1] |= {"verdict": "label is wrong", "action": {"do": "delete track", "track": 99999}}
     (tmp_path / "other.jsonl").write_text("\n".join(map(json.dumps, lines)))
     anna.locator("#review-more input[type=file]").set_input_files(tmp_path / "other.jsonl")
-    told = anna.locator("#review-told")
-    expect(told).to_contain_text("2 were made for another version of these labels")
-    expect(told).to_contain_text("Nothing was taken")
-    expect(told).to_contain_text("there is no annotation 99999")
+    report = anna.locator("#review-told")
+    expect(report).to_contain_text("2 were made for another version of these labels")
+    expect(report).to_contain_text("Nothing was taken")
+    expect(report).to_contain_text("there is no annotation 99999")
     assert len(log_of(anna, tmp_path)) == len(log)
     anna.get_by_role("button", name="Take only the 1 that fit").click()
-    expect(told).to_contain_text("1 were saved")
+    expect(report).to_contain_text("1 were saved")
     assert [d.id for d in log_of(anna, tmp_path)] == [*(d.id for d in log), "x0"]
 
 
@@ -339,7 +339,7 @@ def test_ap_before_and_after(anna: Page):
     expect(anna.locator("#review-after table")).to_contain_text("tevit_demo", timeout=60_000)
 
 
-def test_at_every_width_nothing_sticks_out(anna: Page):
+def test_nothing_overflows_at_any_width(anna: Page):
     for width in (1440, 1024, 390):
         anna.set_viewport_size({"width": width, "height": 844})
         assert anna.evaluate("document.documentElement.scrollWidth") <= width
@@ -380,17 +380,17 @@ def correct_and_add(dora: Page, bare: Server, tmp_path: Path) -> None:
     dora.keyboard.press("Enter")
     dora.keyboard.press("e")
     press_at(dora, box, 120, 95)
-    expect(said(dora)).to_contain_text("chosen: Correct the mask")
+    expect(message(dora)).to_contain_text("chosen: Correct the mask")
     dora.reload()
     dora.get_by_role("tab", name="Review").click()
-    expect(said(dora)).to_contain_text("chosen: Correct the mask", timeout=30_000)
+    expect(message(dora)).to_contain_text("chosen: Correct the mask", timeout=30_000)
     box = brush(dora)
     dora.keyboard.press("f")
     press_at(dora, box, 120, 95)
     bar.get_by_role("button", name="Take the prediction here").click()
     bar.get_by_role("button", name="Step back").click()
     dora.keyboard.press("Enter")
-    expect(said(dora)).to_have_text("saved")
+    expect(message(dora)).to_have_text("saved")
     decision = log_of(dora, tmp_path)[-1]
     assert isinstance(decision.action, AddTrack) and decision.prediction is not None
     (added,) = parse_dataset(download(dora, "corrected.json", tmp_path).read_bytes(), "new").video(1).tracks
@@ -406,4 +406,4 @@ def correct_and_add(dora: Page, bare: Server, tmp_path: Path) -> None:
     expect(player(dora).get_by_role("rowgroup", name="Corrected").get_by_role("row")).to_have_count(1)
     dora.keyboard.press("2")
     dora.keyboard.press("Enter")
-    expect(said(dora)).to_contain_text("You have added it already")
+    expect(message(dora)).to_contain_text("You have added it already")

@@ -1,4 +1,4 @@
-"""Projects: what is opened, what is remembered, what is said where files do not fit."""
+"""Projects: opening, project.json, and the messages where files do not belong together."""
 
 import io
 import json
@@ -33,27 +33,27 @@ def texts(project) -> str:
     return " ".join(notice.text for notice in project.notices)
 
 
-def test_without_anything_the_bundled_set_is_there(home):
+def test_without_paths_the_bundled_data_set_is_opened(home):
     project = open_project()
     assert [model.name for model in project.models] == ["iteration_1000", "tevit_demo"]
     assert project.has_truth and not project.notices
     assert project.folder == (home / "projects" / project.truth.sha256[:16]).resolve()  # type: ignore[union-attr]
     video = next(iter(project.dataset.videos))
-    footage = dataset_frames(project, video)
-    assert isinstance(footage, BrowserVideo), "no frame is missing"
-    assert footage.length == project.info(video).length
-    with Image.open(io.BytesIO(footage.picture(0))) as image:
-        assert image.size == footage.size_hw[::-1]
+    frames = dataset_frames(project, video)
+    assert isinstance(frames, BrowserVideo), "no frame is missing"
+    assert frames.length == project.info(video).length
+    with Image.open(io.BytesIO(frames.picture(0))) as image:
+        assert image.size == frames.size_hw[::-1]
 
 
-def test_a_project_is_a_folder_that_remembers(tmp_path):
+def test_a_project_folder_restores_the_project(tmp_path):
     gt, a = files(tmp_path)
     b = made.predictions(tmp_path / "other", "a.json", [])
-    made_project = open_project(gt, tmp_path, [a, b], tmp_path / "project")
-    assert [model.name for model in made_project.models] == [f"{tmp_path.name}/a", "other/a"]
+    opened = open_project(gt, tmp_path, [a, b], tmp_path / "project")
+    assert [model.name for model in opened.models] == [f"{tmp_path.name}/a", "other/a"]
     again = open_project(folder=tmp_path / "project")
-    assert (again.truth, again.models, again.frames) == (made_project.truth, made_project.models, made_project.frames)
-    assert again.id == made_project.id == open_project(gt).id
+    assert (again.truth, again.models, again.frames) == (opened.truth, opened.models, opened.frames)
+    assert again.id == opened.id == open_project(gt).id
     assert sorted(file.name for file in (tmp_path / "project").iterdir()) == ["backups", META]
     fewer = open_project(None, None, [a], tmp_path / "project")
     assert [model.name for model in fewer.models] == ["a"] and fewer.truth == again.truth
@@ -67,7 +67,7 @@ def test_the_same_content_elsewhere_is_the_same_data_set(tmp_path):
     assert open_project(copy, None, [a]).folder == open_project(gt, None, [a]).folder
 
 
-def test_files_that_changed_are_told_and_read_anew(tmp_path):
+def test_changed_files_have_a_notice_and_are_read_again(tmp_path):
     gt, a = files(tmp_path)
     before = open_project(gt, None, [a], tmp_path / "project").models[0].file
     made.predictions(tmp_path, "a.json", [(1, 1, 0.7, STILL)])
@@ -76,16 +76,16 @@ def test_files_that_changed_are_told_and_read_anew(tmp_path):
     assert [notice.kind for notice in again.notices if notice.model == "a"] == ["changed", "videos"]
 
 
-@pytest.mark.parametrize("what", ["dataset", "predictions", "project"])
-def test_what_is_not_there_is_one_sentence(tmp_path, what):
+@pytest.mark.parametrize("argument", ["dataset", "predictions", "project"])
+def test_a_missing_file_is_named_in_one_sentence(tmp_path, argument):
     gt, a = files(tmp_path)
-    asked = {
+    attempts = {
         "dataset": lambda: open_project(tmp_path / "none.json", None, [a]),
         "predictions": lambda: open_project(gt, None, [tmp_path / "none.json"]),
         "project": lambda: open_project(folder=tmp_path / "none.json"),
     }
     with pytest.raises((OSError, ValueError), match=r"none\.json"):
-        asked[what]()
+        attempts[argument]()
 
 
 def test_a_folder_of_another_data_set_is_refused(tmp_path):
@@ -116,31 +116,31 @@ def test_predictions_twice_are_refused(tmp_path):
         open_project(gt, None, [a, a])
 
 
-def test_without_a_frame_folder_masks_stand_on_grey(tmp_path):
+def test_without_a_folder_of_frames_the_background_is_grey(tmp_path):
     gt, a = files(tmp_path)
     project = open_project(gt, tmp_path / "nowhere", [a])
-    footage = dataset_frames(project, 1)
-    assert isinstance(footage, PlaceholderFrames) and "nowhere" in footage.reason and "nowhere" in texts(project)
-    with Image.open(io.BytesIO(footage.picture(made.FRAMES - 1))) as image:
+    frames = dataset_frames(project, 1)
+    assert isinstance(frames, PlaceholderFrames) and "nowhere" in frames.reason and "nowhere" in texts(project)
+    with Image.open(io.BytesIO(frames.picture(made.FRAMES - 1))) as image:
         assert image.size == made.SIZE[::-1] and abs(np.asarray(image).astype(int) - GREY).max() < 3
     with pytest.raises(IndexError):
-        footage.picture(made.FRAMES)
+        frames.picture(made.FRAMES)
     result = project.predictions(0, 1)
-    shown = payload(PlayerView("t", footage, 0, made.FRAMES, (Layer("a", False, result),)))
+    shown = payload(PlayerView("t", frames, 0, made.FRAMES, (Layer("a", False, result),)))
     assert shown["width"] == made.SIZE[1] and len(shown["times"]) == made.FRAMES and not shown["video"]
 
 
-def test_of_missing_frames_the_others_are_shown(tmp_path):
+def test_frames_that_exist_are_shown_beside_missing_ones(tmp_path):
     gt, a = files(tmp_path)
     for frame in range(made.FRAMES - 1):
         file = tmp_path / "frames" / "v1" / f"{frame}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (60, 40), (255, 0, 0)).save(file)
     project = open_project(gt, tmp_path / "frames", [a])
-    footage = dataset_frames(project, 1)
-    assert isinstance(footage, PlaceholderFrames)
-    assert footage.reason == "1 of 10 frames are missing (9.jpg, …) and shown grey."
-    red, grey = (np.asarray(Image.open(io.BytesIO(footage.picture(frame)))) for frame in (0, 9))
+    frames = dataset_frames(project, 1)
+    assert isinstance(frames, PlaceholderFrames)
+    assert frames.reason == "1 of 10 frames are missing (9.jpg, …) and shown grey."
+    red, grey = (np.asarray(Image.open(io.BytesIO(frames.picture(frame)))) for frame in (0, 9))
     assert red[5, 5, 0] > 200 and abs(int(grey[5, 5, 0]) - GREY) < 3
     assert "1 of 2 videos (v2)" in texts(project)
 
@@ -156,7 +156,7 @@ def test_without_annotations_predictions_are_shown(tmp_path):
     assert "unlabelled.json has no annotations" in texts(project)
 
 
-def test_predictions_alone_say_how_large_their_videos_are(tmp_path):
+def test_sizes_of_videos_come_from_predictions_without_a_data_set(tmp_path):
     gone = [None] * made.FRAMES
     a = made.predictions(tmp_path, "a.json", [(5, 1, 0.9, gone), (5, 4, 0.9, STILL)])
     b = made.predictions(tmp_path, "b.json", [(3, 1, 0.9, STILL[:4])])
@@ -171,7 +171,7 @@ def test_predictions_alone_say_how_large_their_videos_are(tmp_path):
         open_project(predictions=[empty])
 
 
-def test_another_category_list_is_offered_by_name_and_applied_in_memory(tmp_path):
+def test_another_category_list_is_mapped_by_name_in_memory(tmp_path):
     named = {"categories": [{"id": 1, "name": "Giant Panda"}, {"id": 2, "name": "dog"}]}
     content = json.loads(made.truth(tmp_path).read_text()) | named
     gt = made.write(tmp_path, "named.json", content)
@@ -180,11 +180,11 @@ def test_another_category_list_is_offered_by_name_and_applied_in_memory(tmp_path
     project = open_project(gt, None, [a])
     notice = next(notice for notice in project.notices if notice.kind == "categories")
     assert "8, 24" in notice.text and "YouTube-VIS 2019" in notice.text
-    offer = category_mappings(project.results[0], project.dataset.categories)[0]
-    assert (offer.source, dict(offer.categories), offer.lost) == ("YouTube-VIS 2019", {2: 1, 8: 2}, ("fox",))
-    assert (offer.predictions, offer.of) == (2, 3)
+    mapping = category_mappings(project.results[0], project.dataset.categories)[0]
+    assert (mapping.source, dict(mapping.categories), mapping.lost) == ("YouTube-VIS 2019", {2: 1, 8: 2}, ("fox",))
+    assert (mapping.predictions, mapping.of) == (2, 3)
     before = a.read_bytes()
-    mapped = with_categories(project, "a", offer.categories)
+    mapped = with_categories(project, "a", mapping.categories)
     assert [p.category_id for p in mapped.results[0].predictions] == [1, 2, NO_CLASS]
     assert a.read_bytes() == before and not any(n.kind == "categories" for n in mapped.notices)
     assert open_project(gt, None, [a]).models[0].categories == {2: 1, 8: 2}
@@ -197,7 +197,7 @@ def test_no_predictions_have_no_mapping(tmp_path):
     assert not category_mappings(read_results(made.predictions(tmp_path, "a.json", [])), {1: "dog"})
 
 
-def test_wrong_masks_are_told_where_they_are(tmp_path):
+def test_errors_of_masks_name_the_frame(tmp_path):
     gt = made.truth(tmp_path)
     small = [sets.rectangle(20, 20, 1, 1, 5, 5)] * made.FRAMES
     project = open_project(gt, None, [made.predictions(tmp_path, "a.json", [(1, 1, 0.9, small)])])

@@ -1,4 +1,4 @@
-"""A model over a data set: finished videos stay, the same again goes on, and the file is the same either way."""
+"""Predicting a data set: finished videos are kept, the same request resumes, and the file is the same either way."""
 
 import json
 import time
@@ -65,7 +65,7 @@ def test_all_videos_become_one_file_and_a_model_of_the_project(project: Project,
     assert again.models == with_model.models, "what the studio has made stays when other files are named"
 
 
-def test_cancelled_and_asked_again_gives_the_same_file(project: Project, open_worker: Open):
+def test_a_cancelled_prediction_resumes_to_the_same_file(project: Project, open_worker: Open):
     request, files = PredictionRequest.of(project, MODEL), []
     whole = over(DatasetTasks(open_worker(lambda model: FakePredictor())).start(project, request, files.append))
     expected = whole.partial.target.read_bytes()
@@ -101,7 +101,7 @@ def test_another_request_shares_nothing(project: Project, tmp_path: Path):
     assert len(keys) == 3 and one.name == "my 5 tracks"
 
 
-def test_others_have_their_turn_between_two_videos(project: Project, open_worker: Open, clip: Path):
+def test_other_tasks_run_between_two_videos(project: Project, open_worker: Open, clip: Path):
     worker = open_worker(lambda model: FakePredictor(seconds=0.005))
     task = DatasetTasks(worker).start(project, PredictionRequest.of(project, MODEL), lambda path: None)
     until(lambda: task.status().stage == "predicting")
@@ -111,7 +111,7 @@ def test_others_have_their_turn_between_two_videos(project: Project, open_worker
     assert over(task).done == VIDEOS
 
 
-def test_a_video_that_fails_is_named_and_tried_anew(project: Project, open_worker: Open):
+def test_a_failed_video_is_named_and_tried_again(project: Project, open_worker: Open):
     hidden = (project.frames or Path()) / "v2"
     hidden.rename(hidden.with_name("gone"))
     predictions = DatasetTasks(open_worker(lambda model: FakePredictor()))
@@ -124,7 +124,7 @@ def test_a_video_that_fails_is_named_and_tried_anew(project: Project, open_worke
     assert again.done == 3 and over(again).done == VIDEOS
 
 
-def test_without_frames_or_with_a_broken_model_nothing_is_made(project: Project, open_worker: Open, tmp_path: Path):
+def test_without_frames_or_with_a_broken_model_nothing_is_written(project: Project, open_worker: Open, tmp_path: Path):
     def load(model: str) -> FakePredictor:
         raise ValueError("broken.pth: not a checkpoint")
 

@@ -51,13 +51,13 @@ def test_a_prediction_is_added_with_changes(extra: dict[str, Any], track: AddTra
     assert found.action == track and found.prediction == TAKEN.prediction and found.verdict == "label is wrong"
 
 
-def test_what_was_added_is_a_label():
+def test_an_added_prediction_is_a_label():
     mask = {"do": "mask", "frame": 0, "size": [2, 3], "counts": "24"}
     assert answer(mask, "d1").action == ReplaceMask("d1", 0, Mask((2, 3), "24"))
     assert answer({"do": "class", "category": 3}, "d1").action == ChangeClass("d1", 3)
 
 
-def test_what_only_a_label_can_be_done_to_says_so():
+def test_changes_that_need_a_label_are_refused():
     for extra in ({"do": "crowd"}, {"do": "split", "frame": 1}):
         with pytest.raises(ValueError, match="add the prediction first"):
             answer(extra)
@@ -81,7 +81,7 @@ def test_keys_of_answers_are_always_the_same():
         ({"do": "delete frames", "first": 1, "last": 4}, DeleteFrames(7, 1, 4)),
     ],
 )
-def test_other_answers(extra: dict[str, Any], action: object):
+def test_custom_answers(extra: dict[str, Any], action: object):
     assert custom_answer(extra, LABEL, _LongInfo(), None).action == action  # type: ignore[arg-type]
 
 
@@ -96,7 +96,7 @@ def test_a_mask_from_a_browser_is_checked():
 @pytest.mark.parametrize(
     "data", [None, [], {}, {"kind": "drop"}, {"kind": "save", "note": 3}, {"kind": "save", "reviewer": "x" * 61}]
 )
-def test_what_is_no_answer_is_refused(data: object):
+def test_invalid_events_are_refused(data: object):
     with pytest.raises(ValueError, match="expected"):
         read_event(data)
     assert read_event({"kind": "next"}).place == -1

@@ -1,4 +1,4 @@
-"""What pages may open: nothing that leads out of the folders that the operator allowed."""
+"""Files that pages may open: none outside the folders that the operator allowed."""
 
 from pathlib import Path
 
@@ -32,11 +32,11 @@ def disk(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_what_is_below_is_listed_and_nothing_else(disk: Path, monkeypatch: pytest.MonkeyPatch):
-    found = AllowedFolders.of([disk / "open", disk / "open"]).listing()
-    assert found.truths == (str(disk / "open" / "gt.json"),) and found.complete
-    assert found.predictions == (str(disk / "open" / "more" / "a.json"),)
-    assert found.folders == (str(disk / "open"), str(disk / "open" / "frames"))
+def test_only_files_in_allowed_folders_are_listed(disk: Path, monkeypatch: pytest.MonkeyPatch):
+    listing = AllowedFolders.of([disk / "open", disk / "open"]).listing()
+    assert listing.truths == (str(disk / "open" / "gt.json"),) and listing.complete
+    assert listing.predictions == (str(disk / "open" / "more" / "a.json"),)
+    assert listing.folders == (str(disk / "open"), str(disk / "open" / "frames"))
     monkeypatch.setattr(opening, "MAX_ENTRIES", 3)
     assert not AllowedFolders.of([disk / "open"]).listing().complete
     with pytest.raises(FileNotFoundError, match="--allow: no such folder"):
@@ -53,26 +53,26 @@ def test_what_is_below_is_listed_and_nothing_else(disk: Path, monkeypatch: pytes
         "open/../secret/hidden.json",
     ],
 )
-def test_what_leads_out_is_refused_whether_it_is_there_or_not(disk: Path, path: str):
+def test_paths_outside_are_refused_whether_they_exist_or_not(disk: Path, path: str):
     with pytest.raises(ValueError, match="is not below a folder that the operator allowed"):
         AllowedFolders.of([disk / "open"]).file(str(disk / path))
 
 
-def test_what_is_inside_is_found_by_where_it_leads(disk: Path):
-    here = AllowedFolders.of([disk / "open"])
-    assert here.file(str(disk / "open" / "round" / "gt.json")) == disk / "open" / "gt.json"
-    assert here.folder(str(disk / "open")) == disk / "open"
+def test_paths_inside_are_resolved(disk: Path):
+    allowed = AllowedFolders.of([disk / "open"])
+    assert allowed.file(str(disk / "open" / "round" / "gt.json")) == disk / "open" / "gt.json"
+    assert allowed.folder(str(disk / "open")) == disk / "open"
     for wrong in ("gt.json", "open\0", str(disk / "open" / "loop")):
         with pytest.raises(ValueError, match="is not below"):
-            here.file(wrong)
+            allowed.file(wrong)
     with pytest.raises(FileNotFoundError, match="no such file"):
-        here.file(str(disk / "open" / "none.json"))
+        allowed.file(str(disk / "open" / "none.json"))
 
 
-def test_frames_that_lead_out_are_grey(disk: Path, monkeypatch: pytest.MonkeyPatch):
+def test_frames_outside_are_grey(disk: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TEVIT_HOME", str(disk / "home"))
-    here = AllowedFolders.of([disk / "open"])
-    project = open_project(disk / "open" / "gt.json", disk / "open" / "frames", allowed=here)
+    allowed = AllowedFolders.of([disk / "open"])
+    project = open_project(disk / "open" / "gt.json", disk / "open" / "frames", allowed=allowed)
     assert isinstance(dataset_frames(project, 1), BrowserVideo)
     outside = dataset_frames(project, 2)
     assert (
@@ -84,5 +84,5 @@ def test_frames_that_lead_out_are_grey(disk: Path, monkeypatch: pytest.MonkeyPat
         dataset_frames(open_project(disk / "open" / "gt.json", disk / "open" / "frames"), 2), BrowserVideo
     )
     open_project(disk / "open" / "gt.json", disk / "secret")
-    assert open_project(disk / "open" / "gt.json", allowed=here).frames is None
-    assert guess_frames(project.dataset, here.listing().folders) == disk / "open" / "frames"
+    assert open_project(disk / "open" / "gt.json", allowed=allowed).frames is None
+    assert guess_frames(project.dataset, allowed.listing().folders) == disk / "open" / "frames"

@@ -162,19 +162,18 @@ class Predictor:
         resume: bytes | None = None,
         progress: Progress | None = None,
     ) -> Iterator[tuple[WindowResult, TrackAssociator]]:
-        """The result of each window, at a memory that does not grow with the video; errors as for `stream`.
+        """The result of each window, at constant memory; errors as for `stream`.
 
         association: how windows are joined; a window shorter than its overlap overlaps by all frames but one.
         resume: `TrackAssociator.dump` after the last window of an interrupted pass.
-        Yields: the window, and the associator with the best tracks so far; where threads overlap, one window late.
+        Yields: the window, and the associator with the best tracks so far; with threads one window late.
         """
         sizes = geometry(video.size_hw, options.size or self.config.scale)
-        association = replace(association, overlap=min(association.overlap, (options.window or WINDOW) - 1))
-        associator = TrackAssociator(association, options.max_tracks)
+        overlap = min(association.overlap, (options.window or WINDOW) - 1)
+        associator = TrackAssociator(replace(association, overlap=overlap), options.max_tracks)
         if resume is not None:
             associator.load(resume)
-        frames = network_inputs(video, sizes, associator, options, progress)
-        detections = self._detect_windows(frames, video, sizes, associator, options, progress)
+        detections = self._detect_windows(video, sizes, associator, options, progress)
         with ThreadPoolExecutor(1, "masks") as thread, closing(detections) as clips:
             pending: Callable[[], WindowResult] | None = None  # the previous window, whose masks a thread encodes
             try:
@@ -197,7 +196,6 @@ class Predictor:
 
     def _detect_windows(
         self,
-        frames: Generator[InputFrame],
         video: Video,
         sizes: Geometry,
         associator: TrackAssociator,
@@ -206,6 +204,7 @@ class Predictor:
     ) -> Generator["_ClipDetections"]:
         """The model's output for each window; the associator must have added it before the next one is requested."""
         keyframes: dict[int, np.ndarray] = {}
+        frames = network_inputs(video, sizes, associator, options, progress)
         with closing(prefetch(frames) if self.overlap else frames) as inputs:
             for window in split_windows(inputs, options.window, associator, keyframes):
                 done, first = associator.length, window[0].index

@@ -190,10 +190,9 @@ def write_overlay(
 ) -> None:
     """Decode a video again, draw the tracks and write an mp4 with the original's times and audio.
 
-    source: a video file, a folder of images, or an opened `Video`. result: of the video, or of consecutive segments
-    of it, in order; the file ends, with its audio, where they end.
-    sound: False leaves out the audio; the other options are those of `overlay`. Problems with the audio are added to
-    `video.warnings`.
+    source: a video file, a folder of images, or an opened `Video`, whose `warnings` get problems with the audio.
+    result: of the video, or of consecutive segments of it, in order; the file ends, with its audio, where they end.
+    sound: False leaves out the audio; the other options are those of `overlay`.
     Raises: what `Video.frames`, `VideoWriter` and `progress` raise; no file is written then.
     """
     video = source if isinstance(source, Video) else open_video(source)

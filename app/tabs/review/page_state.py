@@ -89,20 +89,20 @@ class ReviewPage:
         """Place of the next question without a decision, from `start` on and around the end; None: all have one."""
         count = len(self.keys)
         places = ((start + step) % count for step in range(count))
-        return next((place for place in places if log.status(self.keys[place]) is None), None)
+        return next((place for place in places if not log.reviewers(self.keys[place])), None)
 
     def decided(self, log: IndexedLog) -> int:
         """Number of questions with a decision."""
-        return sum(log.status(key) is not None for key in self.keys)
+        return sum(bool(log.reviewers(key)) for key in self.keys)
 
     def queue_html(self, log: IndexedLog, decided: int) -> str:
         """The queue around the current question."""
         total = len(self.queue)
         rows = []
         for place in range(max(0, self.place - views.MAX_ROWS), min(total, self.place + views.MAX_ROWS + 1)):
-            item, status = self.queue[place].item, log.status(self.keys[place])
+            item = self.queue[place].item
             video = self.session.project.info(item.video_id).name
-            rows.append(views.QueueRow(place, item, video, ", ".join(status.reviewers) if status else ""))
+            rows.append(views.QueueRow(place, item, video, ", ".join(log.reviewers(self.keys[place]))))
         return views.queue(rows, self.place, decided, total)
 
     # --- the player
@@ -116,7 +116,7 @@ class ReviewPage:
             self.results, self.video, self.corrected_by = (project.ground_truth(video), predictions), (video, model), -1
         decisions = len(log.of_video(video))
         if self.corrected_by != decisions:
-            self.corrected, self.corrected_by = self.session.corrected(video, log), decisions
+            self.corrected, self.corrected_by = self.session.labels.corrected(video, log), decisions
         shows_corrected = self.labels == "corrected" and self.corrected is not None and self.corrected.changes > 0
         drawn = shows_corrected, decisions if shows_corrected else 0
         if not other_video and drawn == self.drawn:

@@ -45,14 +45,6 @@ Key = tuple[int, tuple[int | str, ...], str, int]
 """The subject of an item or a decision: video, tracks; where no track is named, the prediction's file and place."""
 
 
-@dataclass(frozen=True)
-class SubjectStatus:
-    """The decisions on one subject. latest: the last one; reviewers: all who decided on it."""
-
-    latest: Decision
-    reviewers: tuple[str, ...]
-
-
 class IndexedLog(LogState):
     """The log's state with its decisions by subject and by video, and times. Not thread-safe.
 
@@ -87,10 +79,9 @@ class IndexedLog(LogState):
             self._videos[decision.id] = decision.video_id
             self._by_video.setdefault(video, []).append(decision)
 
-    def status(self, key: Key) -> SubjectStatus | None:
-        """What was decided on a subject and is not undone; None for nothing."""
-        decisions = self.of_key(key)
-        return SubjectStatus(decisions[-1], tuple(dict.fromkeys(d.reviewer for d in decisions))) if decisions else None
+    def reviewers(self, key: Key) -> tuple[str, ...]:
+        """Who has decided on a subject, without decisions that are undone."""
+        return tuple(dict.fromkeys(decision.reviewer for decision in self.of_key(key)))
 
     def of_key(self, key: Key) -> tuple[Decision, ...]:
         """All decisions on a subject that are not undone."""
@@ -188,12 +179,9 @@ class ReviewSession:
         return content_hash(self.original)
 
     @cached_property
-    def _labels(self) -> "OriginalLabels":
+    def labels(self) -> "OriginalLabels":
+        """The original labels by video. Raises: OSError, ValueError."""
         return OriginalLabels(self.original)
-
-    def corrected(self, video: int, log: IndexedLog) -> "CorrectedVideo":
-        """A video's labels with the log applied. Raises: OSError, ValueError."""
-        return self._labels.corrected(video, log)
 
     @contextmanager
     def log(self) -> Iterator[IndexedLog]:

@@ -52,8 +52,7 @@ def test_a_log_indexed_step_by_step_equals_the_state_of_the_whole_log():
         assert state.undone == whole.undone
         assert len(state.disagreements) == len(whole.disagreements)
     assert state.redoable("anna") == one and state.undoable("anna") == two and state.undoable("ben") == other
-    status = state.status(decision_key(one))
-    assert status is not None and status.reviewers == ("ben",)
+    assert state.reviewers(decision_key(one)) == ("ben",)
 
 
 def test_ten_thousand_decisions_cost_no_more_than_the_new_ones():
@@ -62,11 +61,7 @@ def test_ten_thousand_decisions_cost_no_more_than_the_new_ones():
     assert log.disagreements == ()
     begin = time.perf_counter()
     log.add([decision_on(10_001)])
-    assert (
-        log.status(decision_key(decision_on(10_001))) is not None
-        and len(log.disagreements) == 0
-        and log.undoable("anna")
-    )
+    assert log.reviewers(decision_key(decision_on(10_001))) and len(log.disagreements) == 0 and log.undoable("anna")
     assert time.perf_counter() - begin < 0.5
 
 
@@ -96,13 +91,16 @@ def test_a_corrected_video_equals_the_export(session: ReviewSession):
     whole = parse_dataset(correct(session.original, session.store.decisions(), only_fitting=True).data, "whole")
     with session.log() as state:
         for video in whole.videos:
-            corrected = session.corrected(video, state)
+            corrected = session.labels.corrected(video, state)
             assert [(t.id, t.category_id, t.rles) for t in corrected.result.tracks] == [
                 (t.id, t.category_id, t.rles) for t in whole.video(video).tracks
             ]
         added = [d for d in log if isinstance(d.action, AddTrack)]
-        assert len(added) >= 2 and all(d.id in session.corrected(d.video_id, state).new_ids for d in added)
-        assert session.corrected(log[3].video_id, state).changes == sum(d.video_id == log[3].video_id for d in log) - 1
+        assert len(added) >= 2 and all(d.id in session.labels.corrected(d.video_id, state).new_ids for d in added)
+        assert (
+            session.labels.corrected(log[3].video_id, state).changes
+            == sum(d.video_id == log[3].video_id for d in log) - 1
+        )
 
 
 def test_an_added_prediction_is_found_by_its_question(session: ReviewSession):
@@ -114,8 +112,8 @@ def test_an_added_prediction_is_found_by_its_question(session: ReviewSession):
     with session.log() as log:
         key = session.key(question)
         assert log.added_track(key) == add and log.of_key(key) == (add, changed)
-        number = session.corrected(1, log).new_ids[add.id]
-        assert next(t for t in session.corrected(1, log).result.tracks if t.id == number).category_id == 3
+        number = session.labels.corrected(1, log).new_ids[add.id]
+        assert next(t for t in session.labels.corrected(1, log).result.tracks if t.id == number).category_id == 3
     assert [session.undo("anna"), session.undo("anna")] == [changed, add]
     with session.log() as log:
         assert log.added_track(key) is None

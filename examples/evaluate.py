@@ -18,9 +18,9 @@ def main(ground_truth: str, results: str) -> None:
 
     errors = tevit.find_errors(ground_truth, results)
     costliest = max(errors.dap, key=lambda type: errors.dap[type])
-    print(f"error type of highest cost: {costliest}, {errors.dap[costliest]:.4f} of AP50")
+    print(f"error type of highest ΔAP: {costliest}, {errors.dap[costliest]:.4f} of AP50")
     for record in sorted(errors.records, key=lambda record: -record.share)[:5]:
-        print(f"  {record.type}: video {record.video_id}, frame {record.worst_frame}, costs {record.share:.4f}")
+        print(f"  {record.type}: video {record.video_id}, frame {record.worst_frame}, ΔAP {record.share:.4f}")
 
 
 if __name__ == "__main__":

@@ -139,7 +139,8 @@ def inference_state(state: State, stages: int) -> State:
 def load_initial(model: TeViT, path: str | os.PathLike) -> InitReport:
     """Initialise a model from a checkpoint of another kind or other classes: tensors of the same name and shape.
 
-    Rows of the class heads are matched by the names of the classes; those of further classes keep their initial values.
+    Rows of class heads for as many classes are matched by the names of the classes; those of other names keep their
+    initial values.
 
     Returns: the keys that were and were not loaded; the latter keep their initial values.
     Raises: as `load_model` for an unreadable file; ValueError where nothing fits.
@@ -161,12 +162,11 @@ def _match_class_rows(config: ModelConfig, state: State, own_config: ModelConfig
     theirs = [fold_name(name) for _, name in config.categories]
     ours = [fold_name(name) for _, name in own_config.categories]
     rows = [(row, theirs.index(name)) for row, name in enumerate(ours) if name in theirs]
-    # The published recipes start from COCO's QueryInst with new class heads.
-    if ours == theirs or config.name == QUERYINST_PVT.name:
+    # Heads of another number of classes are new ones, as in the original.
+    if ours == theirs or len(ours) != len(theirs):
         return state, ""
     if not rows:
-        text = "no class has a name in both: class heads of the same size are taken over by position"
-        return state, text if len(ours) == len(theirs) else ""
+        return state, "no class has a name in both: the class heads are taken over by position"
     state = dict(state)
     for key, value in own.items():
         if re.search(CLASS_ROWS, key) and key in state and state[key].shape[1:] == value.shape[1:]:

@@ -63,6 +63,8 @@ def register(commands) -> None:
     add("--dataset", type=Path, metavar="JSON", help=dataset)
     add("--frames", type=Path, metavar="ROOT", help="with --dataset: folder that its file names are relative to")
     add("--zip", action="store_true", help="with --dataset: also the submission zip")
+    classes = "with --dataset: JSON object of model class names and the data set's names or ids (default: equal names)"
+    add("--class-map", type=Path, metavar="FILE", help=classes)
     add("--json", action="store_true", help="print a report as one JSON object")
     parser.set_defaults(run=run)
 
@@ -90,8 +92,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("expected either sources or --dataset, got " + ("both" if args.dataset else "neither"))
     if args.dataset and not args.frames:
         raise ValueError("--dataset needs --frames: the folder that its file names are relative to")
-    if not args.dataset and (args.frames or args.zip):
-        raise ValueError("--frames and --zip go with --dataset")
+    if not args.dataset and (args.frames or args.zip or args.class_map):
+        raise ValueError("--frames, --zip and --class-map go with --dataset")
     if args.dataset and args.stream:
         raise ValueError("--stream goes with sources: a data set's videos are written one by one as it is")
     if "-" in args.sources and (len(args.sources) > 1 or not args.stream):
@@ -231,6 +233,7 @@ def _predict_dataset(args: argparse.Namespace) -> int:
     """This process's share of the videos; the process that finds all of them finished merges them."""
     from tevit.configs import MODELS
     from tevit.download import checkpoint_path
+    from tevit.inference.classes import match_classes, read_class_map
     from tevit.inference.dataset import PartialResults, Share, file_digest, local_device, predict_dataset
     from tevit.io.ytvis import open_dataset
 
@@ -250,9 +253,15 @@ def _predict_dataset(args: argparse.Namespace) -> int:
     if not args.cuts:
         options["cuts"] = False
     options["score_threshold"] = args.score_threshold
-    results.check_options({"data set": file_digest(args.dataset)} | _weights(args) | dict(options))
+    overrides = read_class_map(args.class_map) if args.class_map else None
+    classes = match_classes(dict(predictor.config.categories), dataset.categories, overrides)
+    if not share.rank:
+        _print_warnings(classes.notes)
+    mapped = {"class map": file_digest(args.class_map)} if args.class_map else {}
+    results.check_options({"data set": file_digest(args.dataset)} | _weights(args) | mapped | dict(options))
     with TerminalProgress("video", quiet=True if share.rank else None) as progress:
-        predict_dataset(predictor, dataset, args.frames, results, share.of(dataset.videos), options, progress)
+        videos = share.of(dataset.videos)
+        predict_dataset(predictor, dataset, args.frames, results, videos, options, progress, classes)
     _print_warnings(predictor.warnings)
     return _merge(args, dataset, results, share.rank)
 

@@ -11,7 +11,8 @@ from tevit.results import VideoResult
 
 @dataclass(frozen=True)
 class ClassMap:
-    """ids: category id of the model -> that of the data set; classes without one are left out. notes: sentences."""
+    """ids: category id of the model -> id to write; classes without one are left out. categories: id -> name of all
+    that are written. notes: what differs, a sentence each."""
 
     ids: Mapping[int, int]
     categories: Mapping[int, str]
@@ -32,8 +33,9 @@ def match_classes(
 ) -> ClassMap:
     """Map a model's categories (id -> name) to a data set's.
 
-    By name; where no name agrees the numbers are kept, which a note says. overrides: name of a model's class -> name or
-    id of the data set's, for classes whose names differ.
+    By name; where no name agrees the numbers are kept, which a note says. A class of the model that the data set does
+    not have keeps its number, or is left out where that belongs to another class. overrides: name of a model's class ->
+    name or id of the data set's, for classes whose names differ.
 
     Raises: ValueError for an override that names a class which the model or the data set does not have.
     """
@@ -46,7 +48,7 @@ def match_classes(
             f"no class of the model has a name of the data set ({_names(model)} against {_names(dataset)}): "
             f"classes are matched by number, {len(common)} of {len(model)} agree"
         )
-        return ClassMap({id: id for id in common}, dataset, (note,))
+        return ClassMap({id: id for id in model}, {**model, **dataset}, (note,))
     notes = []
     moved = [f"{model[id]} {id} -> {ids[id]}" for id in ids if ids[id] != id]
     if moved:
@@ -56,13 +58,18 @@ def match_classes(
     ]
     if renamed:
         notes.append(f"classes of other names, by the class map: {_list(renamed)}")
-    missing = [name for id, name in model.items() if id not in ids]
-    if missing:
-        notes.append(f"classes of the model that the data set does not have, left out: {_list(missing)}")
+    taken = [name for id, name in model.items() if id not in ids and id in dataset]
+    if taken:
+        notes.append(
+            f"classes of the model left out, since their numbers are other classes of the data set: {_list(taken)}"
+        )
+    other = {id: name for id, name in model.items() if id not in ids and id not in dataset}
+    if other:
+        notes.append(f"classes of the model that the data set does not have: {_list(list(other.values()))}")
     unpredicted = [name for id, name in dataset.items() if id not in ids.values()]
     if unpredicted:
         notes.append(f"classes of the data set that the model does not have: {_list(unpredicted)}")
-    return ClassMap(ids, dataset, tuple(notes))
+    return ClassMap(ids | {id: id for id in other}, {**other, **dataset}, tuple(notes))
 
 
 def _override(

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tevit.io.files import atomic
+from tevit.io.files import atomic, natural_key, order_note
 from tevit.io.ytvis import Dataset, VideoInfo, write_results
 from tevit.results import VideoResult
 
 if TYPE_CHECKING:
+    from tevit.inference.classes import ClassMap
     from tevit.inference.options import PredictOverrides
     from tevit.inference.predictor import Predictor
     from tevit.progress import Progress
@@ -73,10 +74,12 @@ def predict_dataset(
     videos: Sequence[int],
     options: "PredictOverrides",
     progress: "Progress",
+    classes: "ClassMap | None" = None,
 ) -> None:
     """Predict those of the videos that are not finished; the error of one that fails is recorded.
 
-    root: folder that the file names are relative to. Raises: what progress raises.
+    root: folder that the file names are relative to. classes: of the model and the data set.
+    Raises: what progress raises.
     """
     finished = results.finished
     for index, id in enumerate(videos):
@@ -86,21 +89,38 @@ def predict_dataset(
         results.clear_error(id)
         try:
             files = dataset.frame_files(id, root)
-            video = open_frames(files, id)
+            video = open_frames(files, id, dataset.videos[id].size_hw)
             if list(video.file_names) != [file.name for file in files]:
-                print(f"tevit: warning: video {id}: the file's frame order is not that of the names", file=sys.stderr)
-            results.add(replace(predictor(video, **options), video_id=id))
+                video.notes.append("the file's frame order is not that of the names")
+            result = predictor(video, **options)
+            for note in video.notes:
+                print(f"tevit: warning: video {id}: {note}", file=sys.stderr)
+            results.add(replace(classes.apply(result) if classes else result, video_id=id))
         except (ValueError, OSError, MemoryError) as error:
             results.add_error(id, str(error))
             print(f"tevit: video {id}: {error}", file=sys.stderr)
     progress("predicting", len(videos), len(videos))
 
 
-def open_frames(files: Sequence[Path], id: int) -> "Video":
-    """A data set's video, its frames in the order of their names, as in the original."""
-    from tevit.video.reader import open_images
+def open_frames(files: Sequence[Path], id: int, size_hw: tuple[int, int] | None = None) -> "Video":
+    """A data set's video, its frames in the order of their names: alphabetical, as in the original, for padded numbers.
 
-    return open_images(sorted(files, key=lambda file: file.name), str(id))
+    size_hw: of the data set's file; images of another size are scaled to it, which a note of the video says.
+    """
+    from tevit.video.reader import open_images, resized_video
+
+    note = order_note(file.name for file in files)
+    video = open_images(sorted(files, key=lambda file: natural_key(file.name)), str(id))
+    video.notes += [note] if note else []
+    if size_hw is None or video.size_hw == size_hw:
+        return video
+    stated, actual = (f"{size[1]}x{size[0]}" for size in (size_hw, video.size_hw))
+    resized = resized_video(video, size_hw)
+    resized.notes = [
+        *video.notes,
+        f"its images have {actual} pixels, the data set's file states {stated}: scaled to it",
+    ]
+    return resized
 
 
 class PartialResults:

@@ -44,9 +44,10 @@ class Video(ABC):
     size_hw: height and width of the upright frames, pixels. length: number of frames, exact for images; for files
     what the container states or duration times rate, None if neither is known. fps: average frames per second.
     file_names: of images, in order. duration: seconds. pixel_aspect: width to height of a pixel. warnings: one sentence
-    for each problem of the last pass over `frames()`, complete once the pass has ended. start: of a slice, seconds from
-    the file's first frame to the slice's, known once that was decoded. end: of a slice, the time on its own clock of
-    the first frame behind it, known after its last frame; None where no frame follows.
+    for each problem of the last pass over `frames()`, complete once the pass has ended. notes: observations on the
+    files of an image sequence, which `warnings` begin with. start: of a slice, seconds from the file's first frame to
+    the slice's, known once that was decoded. end: of a slice, the time on its own clock of the first frame behind it,
+    known after its last frame; None where no frame follows.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Video(ABC):
     has_audio: bool = False
     pixel_aspect: Fraction = Fraction(1)
     warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     start: float = 0.0
     end: float | None = None
 
@@ -132,11 +134,10 @@ def open_images(
 
 @dataclass(eq=False)
 class _ImageSequence(Video):
-    """bits: of the values of 16-bit images, None where all are used. notes: for `warnings`."""
+    """bits: of the values of 16-bit images, None where all are used."""
 
     files: tuple[Path, ...] = ()
     bits: int | None = None
-    notes: list[str] = field(default_factory=list)
 
     def frames(self) -> Iterator[Frame]:
         self.warnings[:] = self.notes

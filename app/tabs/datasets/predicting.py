@@ -19,6 +19,7 @@ from app.projects.opening import PREDICTIONS
 from app.projects.project import Project, format_ids
 from app.tabs.segment.models import ModelCache, VideoPredictor
 from app.tabs.segment.run import ModelTask, ModelWorker
+from tevit.inference.classes import match_classes
 from tevit.inference.dataset import PartialResults, open_frames
 from tevit.io.files import atomic
 from tevit.results import VideoResult
@@ -89,7 +90,7 @@ class DatasetTask(ModelTask):
     """Predicts all videos of a data set. Thread-safe.
 
     finished: called with the results.json at the end; raises OSError, ValueError. total: number of videos.
-    failed: video id -> error.
+    failed: video id -> error. notes: how the model's classes were matched with the data set's.
     """
 
     def __init__(
@@ -99,6 +100,7 @@ class DatasetTask(ModelTask):
         self.project, self.request = project, request
         self.partial = PartialPredictions(project, request)
         self.failed: dict[int, str] = {}
+        self.notes: tuple[str, ...] = ()
         self._finished = finished
         self._predicting = threading.Lock()
         self._lengths = {id: video.length for id, video in project.dataset.videos.items()}
@@ -149,7 +151,9 @@ class DatasetTask(ModelTask):
         except (ValueError, OSError, MemoryError) as error:
             self.failed[id] = str(error) or "not enough memory"
             return
-        self.partial.add(replace(result, video_id=id))
+        classes = match_classes(result.categories, self.project.dataset.categories)
+        self.notes = classes.notes
+        self.partial.add(replace(classes.apply(result), video_id=id))
         self._done.add(id)
         self._update_message()
         self._report(0)
@@ -160,7 +164,7 @@ class DatasetTask(ModelTask):
         if isinstance(frames, PlaceholderFrames):
             raise FileNotFoundError(frames.reason)
         results: Iterator[VideoResult] = predictor.stream(
-            open_frames(frames.files, id),
+            open_frames(frames.files, id, self.project.dataset.videos[id].size_hw),
             window=0,
             max_tracks=self.request.tracks,
             score_threshold=0.0,
@@ -180,7 +184,8 @@ class DatasetTask(ModelTask):
             self.finish("done", f"{message} The same request tries them again.")
             return
         self.partial.remove()
-        self.finish("done", f"{self.request.name} has predicted all {self.total} videos.")
+        notes = "".join(f" Note: {note}." for note in self.notes)
+        self.finish("done", f"{self.request.name} has predicted all {self.total} videos.{notes}")
 
 
 class DatasetTasks:

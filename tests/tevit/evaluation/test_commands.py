@@ -235,7 +235,7 @@ def test_the_example_runs(small):
     command = [sys.executable, str(ROOT / "examples" / "evaluate.py"), *small]
     found = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
     assert "AP50   0.3141" in found
-    assert "error type of highest cost: both" in found
+    assert "error type of highest ΔAP: both" in found
 
 
 def test_the_benchmark_measures_both(tmp_path):

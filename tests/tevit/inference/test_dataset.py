@@ -8,11 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.fakes import squares, write_frames
+from tests.fakes import FakeModel, squares, write_frames
 from tevit import checkpoint
 from tevit.cli.main import main
-from tevit.inference.dataset import PartialResults, Share
-from tevit.io.ytvis import VideoInfo
+from tevit.inference.classes import match_classes
+from tevit.inference.dataset import PartialResults, Share, open_frames, predict_dataset
+from tevit.inference.predictor import Predictor
+from tevit.io.validate import validate
+from tevit.io.ytvis import VideoInfo, open_dataset
 
 ROOT = Path(__file__).parents[3]
 LENGTHS = {3: 2, 1: 4, 7: 3, 5: 2, 2: 3}  # id -> frames: the file's order is not that of the ids
@@ -148,3 +151,38 @@ def test_shares_are_balanced_and_complete():
         assert all(share == [id for id in videos if id in share] for share in shares)
         frames = [sum(videos[id].length for id in share) for share in shares]
         assert max(frames) <= max(36, -(-sum(lengths) // world) + 5)
+
+
+@pytest.mark.parametrize(
+    ("numbers", "size"), [({"red": 4, "green": 100, "blue": 7}, (96, 160)), ({"Blue": 1, "RED": 2}, (48, 80))]
+)
+def test_predictions_have_the_ids_and_the_size_of_the_data_set(tmp_path, capsys, numbers, size):
+    video = squares(3, (96, 160), (lambda t: (5, 5), lambda t: (60, 50), lambda t: (100, 20)))
+    write_frames(tmp_path / "frames" / "v", video)
+    content = {
+        "videos": [{"id": 1, "height": size[0], "width": size[1], "file_names": [f"v/{t:05d}.png" for t in range(3)]}],
+        "categories": [{"id": id, "name": name} for name, id in numbers.items()],
+    }
+    (tmp_path / "valid.json").write_text(json.dumps(content))
+    dataset = open_dataset(tmp_path / "valid.json")
+    classes = match_classes(dict(FakeModel.config.categories), dataset.categories)
+    results = PartialResults(tmp_path / "parts")
+    results.folder.mkdir()
+    predict_dataset(Predictor(FakeModel()), dataset, tmp_path / "frames", results, [1], {}, lambda *_: None, classes)
+    entries = json.loads(results.merge(tmp_path / "results.json", [1]).read_text())
+    assert {entry["category_id"] for entry in entries} == set(numbers.values())
+    assert all(entry["segmentations"][0]["size"] == list(size) for entry in entries)
+    scaled = "its images have 160x96 pixels, the data set's file states 80x48: scaled to it"
+    assert (scaled in capsys.readouterr().err) == (size != (96, 160))
+    assert validate(tmp_path / "results.json", gt=dataset).faults == []
+
+
+def test_frames_with_unpadded_numbers_are_in_natural_order(tmp_path):
+    video = squares(3, (96, 160), (lambda t: (5, 5), lambda t: (60, 50), lambda t: (100, 20)))
+    folder = write_frames(tmp_path / "v", video)
+    files = [folder / f"{number}.png" for number in (1, 2, 10)]
+    for old, new in zip(sorted(folder.iterdir()), files, strict=True):
+        old.rename(new)
+    opened = open_frames(files[::-1], 1)
+    assert opened.file_names == ("1.png", "2.png", "10.png")
+    assert opened.notes == ["frames are in natural order ('2.png' is number 2), not alphabetical ('10.png' would be)"]

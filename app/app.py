@@ -20,7 +20,7 @@ if __name__ == "__main__":
     sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
 
 if TYPE_CHECKING:
-    from app.tabs.segment.models import Load, VideoPredictor
+    from .tabs.segment.models import Load, VideoPredictor
 
 STALE_SECONDS = 7 * 24 * 3600  # after which the folder of a killed server is removed
 
@@ -70,16 +70,17 @@ def _serve(args: argparse.Namespace, folder: Path, load: "Load", grace: float) -
     # Both are read while gradio is imported: its files go into our folder, and nothing leaves the machine.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    from app.tabs.segment.gpu import with_gpu
+    from .tabs.segment.gpu import with_gpu
 
     load = with_gpu(load)  # before gradio: where GPUs are lent, `spaces` must be imported first
-    from app import ui
-    from app.analysis.service import EvaluationService
-    from app.analysis.thumbnails import ThumbnailCache
-    from app.projects.opening import BUNDLED, AllowedFolders, open_project
-    from app.tabs.segment.run import dataset_videos, open_studio
-    from app.workspace import Workspace
     from tevit.download import home
+
+    from . import ui
+    from .analysis.service import EvaluationService
+    from .analysis.thumbnails import ThumbnailCache
+    from .projects.opening import BUNDLED, AllowedFolders, open_project
+    from .tabs.segment.run import dataset_videos, open_studio
+    from .workspace import Workspace
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Pages may open files below the folders named, and of the files named; without any of the bundled data set's.
@@ -135,6 +136,6 @@ def server_folder() -> Iterator[Path]:
 
 
 if __name__ == "__main__":
-    from app.app import main as start
+    from app.app import main as start  # absolute: a script is in no package
 
     sys.exit(start())

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from app.analysis.comparison import Comparison
-    from app.analysis.service import EvaluationService
+    from .analysis.comparison import Comparison
+    from .analysis.service import EvaluationService
 
 GOALS = {
     "first_open_seconds": 20.0,
@@ -120,10 +120,10 @@ def _measure(gt: Path, predictions: Sequence[Path], home: Path) -> dict:
 
 def _open(gt: Path, predictions: Sequence[Path]) -> dict:
     """Measure in this process: everything that a page needs, from opening the data set on."""
-    from app.analysis.filter import select
-    from app.analysis.service import EvaluationService
-    from app.projects.opening import open_project
-    from app.tabs.errors import views
+    from .analysis.filter import select
+    from .analysis.service import EvaluationService
+    from .projects.opening import open_project
+    from .tabs.errors import views
 
     started = time.perf_counter()
     project = open_project(gt, None, predictions)
@@ -146,10 +146,11 @@ def _open(gt: Path, predictions: Sequence[Path]) -> dict:
 
 def _parts(service: "EvaluationService", comparison: "Comparison") -> dict[str, list[float]]:
     """Seconds of each part of the work, wall clock and processor, of its slowest example."""
-    from app.analysis.filter import Filter, select
-    from app.analysis.matches import video_rows
-    from app.tabs.errors import views
     from tevit.evaluation.errors import Limits
+
+    from .analysis.filter import Filter, select
+    from .analysis.matches import video_rows
+    from .tabs.errors import views
 
     def apply_filter(chosen: Filter) -> None:
         selection = select(comparison, chosen)
@@ -186,11 +187,11 @@ def _parts(service: "EvaluationService", comparison: "Comparison") -> dict[str, 
 
 def _open_video(comparison: "Comparison", video: int) -> None:
     """Everything that opening a video takes: tracks, table, marks, difference, the first masks and pictures."""
-    from app.analysis.filter import Filter, select
-    from app.analysis.matches import match_rows, timeline_marks
-    from app.analysis.thumbnails import ThumbnailCache, differences, filmstrip_frames
-    from app.player.component import Layer, PlayerView, mask_chunk, payload
-    from app.player.proxy import dataset_frames
+    from .analysis.filter import Filter, select
+    from .analysis.matches import match_rows, timeline_marks
+    from .analysis.thumbnails import ThumbnailCache, differences, filmstrip_frames
+    from .player.component import Layer, PlayerView, mask_chunk, payload
+    from .player.proxy import dataset_frames
 
     project = comparison.project
     truth = project.ground_truth(video)

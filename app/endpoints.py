@@ -6,15 +6,16 @@ from pathlib import Path
 
 import gradio as gr
 
-from app.player.proxy import VideoSource
-from app.storage.results import Settings
-from app.tabs.segment.exports import export
-from app.tabs.segment.models import find_model
-from app.tabs.segment.run import Studio
-from app.workspace import TICK
 from tevit.cli.evaluate import as_object
 from tevit.configs import TEVIT_DEMO
 from tevit.evaluation import evaluate
+
+from .player.proxy import VideoSource
+from .storage.results import Settings
+from .tabs.segment.exports import export
+from .tabs.segment.models import find_model
+from .tabs.segment.run import Studio
+from .workspace import TICK
 
 
 def build(studio: Studio) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from jinja2 import Environment
 
-from app.tasks import TaskStatus
 from tevit.rendering import environment
+
+from .tasks import TaskStatus
 
 
 def render(name: str, /, **values: object) -> str:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from app.storage.review_log import backup
+from .storage.review_log import backup
 
 
 def main(argv: Sequence[str] | None = None) -> int:

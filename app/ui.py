@@ -6,19 +6,20 @@ import gradio as gr
 from gradio.block_function import BlockFunction
 from gradio.themes import Base
 
-from app import endpoints
-from app.player.routes import routes
-from app.rendering import on_load
-from app.tabs.compare import events as compare
-from app.tabs.datasets import events as datasets
-from app.tabs.datasets.predicting import DatasetTasks
-from app.tabs.errors import events as errors
-from app.tabs.errors import routes as errors_routes
-from app.tabs.review import events as review
-from app.tabs.segment import events as segment
-from app.tabs.segment.run import KEEP_SECONDS, Studio
-from app.workspace import Workspace
 from tevit.download import assets_folder
+
+from . import endpoints
+from .player.routes import routes
+from .rendering import on_load
+from .tabs.compare import events as compare
+from .tabs.datasets import events as datasets
+from .tabs.datasets.predicting import DatasetTasks
+from .tabs.errors import events as errors
+from .tabs.errors import routes as errors_routes
+from .tabs.review import events as review
+from .tabs.segment import events as segment
+from .tabs.segment.run import KEEP_SECONDS, Studio
+from .workspace import Workspace
 
 TITLE = "TeViT Studio"
 HERE = Path(__file__).resolve().parent

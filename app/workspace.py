@@ -14,12 +14,12 @@ from typing import Any, Generic, TypeVar
 import gradio as gr
 from cachetools import LRUCache
 
-from app.analysis.service import EvaluationService
-from app.analysis.thumbnails import ThumbnailCache
-from app.projects.opening import AllowedFolders, guess_frames, open_project, project_id, save, with_predictions
-from app.projects.project import Project
-from app.rendering import note, on_change, problem, progress
-from app.tasks import Task
+from .analysis.service import EvaluationService
+from .analysis.thumbnails import ThumbnailCache
+from .projects.opening import AllowedFolders, guess_frames, open_project, project_id, save, with_predictions
+from .projects.project import Project
+from .rendering import note, on_change, problem, progress
+from .tasks import Task
 
 MAX_LOADED = 4  # data sets whose files stay in memory: some 200 MB each for 300 videos
 MAX_PAGES = 1000  # whose state a tab keeps

@@ -169,3 +169,13 @@ def test_help_and_completion_list_the_public_names():
     text = "\n".join(shown[1:])
     assert all(name in text for name in tevit.__all__) and "load(name_or_file) gives a Predictor" in text
     assert "class PredictOptions" in text and "find_errors(" in text and "write_overlay(" in text
+
+
+@pytest.mark.parametrize("package", ["app", "train"])
+def test_imports_inside_the_studio_and_training_are_relative(package):
+    """The wheel ships them under other names."""
+    for file in files(package):
+        absolute = [node.module for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)
+                    and node.level == 0 and str(node.module).partition(".")[0] == package]  # fmt: skip
+        # A script is in no package.
+        assert absolute == (["app.app"] if file == ROOT / "app" / "app.py" else []), file

@@ -1,5 +1,6 @@
 """The wheel contains every module and data file, with the studio and training under names of their own."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,8 +15,8 @@ BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_w
 
 
 @pytest.fixture(scope="module")
-def names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """Paths in a wheel built from a copy, so that nothing is written into the checkout."""
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A wheel built from a copy, so that nothing is written into the checkout."""
     source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
     for folder in (*PACKAGES, "assets"):
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
@@ -24,8 +25,14 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     command = [sys.executable, "-c", BUILD, str(out)]
     done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    with zipfile.ZipFile(next(out.glob("*.whl"))) as wheel:
-        return set(wheel.namelist())
+    return next(out.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def names(wheel) -> set[str]:
+    """Paths in the wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
 
 
 @pytest.mark.parametrize("folder", PACKAGES)
@@ -41,3 +48,21 @@ def test_bundled_files_are_in_the_wheel_and_nothing_else_is(names):
     assert {name for name in names if name.startswith("tevit/assets/")} == expected
     tops = {name.partition("/")[0] for name in names}
     assert tops == {*PACKAGES.values(), next(top for top in tops if top.endswith(".dist-info"))}
+
+
+def test_the_studio_and_training_run_under_their_names(wheel, tmp_path):
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    program = """if True:
+        import sys
+        import tevit_studio.ui, tevit_train.setup
+        from tevit_studio.app import parser as studio
+        from tevit_train.__main__ import parser as training
+        studio(), training()
+        assert not {"app", "train"} & sys.modules.keys()
+        print(tevit_studio.ui.__file__, sys.modules["tevit"].__file__)"""
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(str(tmp_path / "site") in file for file in done.stdout.split())

@@ -11,7 +11,6 @@ from functools import cached_property
 import msgspec
 import numpy as np
 
-from app.projects.project import Project
 from tevit.evaluation.api import Evaluation, accumulate
 from tevit.evaluation.bootstrap import Interval, differences, draw_weights, intervals, resample
 from tevit.evaluation.curves import BreakdownRow, Curves, by_length, by_size, by_video, count_positives, curves, figure
@@ -27,6 +26,8 @@ from tevit.evaluation.errors import Limits, find_costs
 from tevit.evaluation.matching import IgnoreMasks, Matches, match_all
 from tevit.evaluation.oracle import Gap, Gaps, find_gaps
 from tevit.evaluation.overlaps import Overlaps, filter_scores
+
+from ..projects.project import Project
 
 FIGURE_NAMES = ("AP", "AP50", "AP75", "AR1", "AR10")
 SAMPLES = 1000  # of the bootstrap

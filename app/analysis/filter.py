@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from app.analysis.comparison import Comparison
 from tevit.evaluation.error_table import ERROR_GROUPS, OUTCOME_WORDS, OUTCOMES, ErrorTable
 from tevit.evaluation.errors import ALL_TYPES
 from tevit.evaluation.report import write_report
+
+from .comparison import Comparison
 
 Range = tuple[float, float]
 

@@ -7,13 +7,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from app.analysis.comparison import Comparison
-from app.projects.project import Project
 from tevit.evaluation.error_table import ErrorRecord
 from tevit.evaluation.errors import best_covering, coverage, resumptions
 from tevit.masks import ops as masks
 from tevit.masks.rle import decode_texts
 from tevit.results import RLE, Track, VideoResult
+
+from ..projects.project import Project
+from .comparison import Comparison
 
 VideoOrder = Literal["file", "name", "AP", "errors", "cost", "length"]
 VIDEO_ORDERS: tuple[VideoOrder, ...] = ("file", "name", "AP", "errors", "cost", "length")

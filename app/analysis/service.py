@@ -23,16 +23,6 @@ import msgspec
 import numpy as np
 from cachetools import Cache, LRUCache
 
-from app.analysis.comparison import (
-    FIGURE_NAMES,
-    SAMPLES,
-    Comparison,
-    EvaluationSummary,
-    ModelAnalysis,
-    StoredEvaluation,
-)
-from app.projects.project import Model, Project, map_categories
-from app.tasks import Runner, Task
 from tevit.download import home
 from tevit.evaluation.api import accumulate
 from tevit.evaluation.bootstrap import draw_weights, resample
@@ -46,6 +36,17 @@ from tevit.evaluation.parallel import usable_cores
 from tevit.io.files import atomic
 from tevit.io.ytvis import read_results
 from tevit.progress import Cancelled, Progress
+
+from ..projects.project import Model, Project, map_categories
+from ..tasks import Runner, Task
+from .comparison import (
+    FIGURE_NAMES,
+    SAMPLES,
+    Comparison,
+    EvaluationSummary,
+    ModelAnalysis,
+    StoredEvaluation,
+)
 
 log = logging.getLogger(__name__)
 

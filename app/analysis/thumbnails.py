@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from cachetools import LRUCache
 
-from app.analysis.comparison import Comparison
-from app.analysis.matches import COLOURS, difference, row_curve, tracks_above
-from app.player.proxy import FrameSource, dataset_frames
-from app.projects.project import Project
 from tevit.masks import ops as masks
 from tevit.results import RLE, Track, VideoResult
+
+from ..player.proxy import FrameSource, dataset_frames
+from ..projects.project import Project
+from .comparison import Comparison
+from .matches import COLOURS, difference, row_curve, tracks_above
 
 if TYPE_CHECKING:
     import numpy as np

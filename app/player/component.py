@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from app.player.proxy import FrameSource
-from app.rendering import on_load
 from tevit.results import Track, VideoResult
+
+from ..rendering import on_load
+from .proxy import FrameSource
 
 if TYPE_CHECKING:
     import gradio as gr

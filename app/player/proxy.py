@@ -17,10 +17,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.projects.project import Project
-from app.tasks import Runner, Task
 from tevit.io.frames import find_frames
 from tevit.io.ytvis import FPS, VideoInfo
+
+from ..projects.project import Project
+from ..tasks import Runner, Task
 
 if TYPE_CHECKING:
     import numpy as np

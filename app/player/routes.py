@@ -16,7 +16,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 
 if TYPE_CHECKING:
-    from app.player.component import PlayerView
+    from .component import PlayerView
 
 STATIC = Path(__file__).parents[1] / "static"
 SCRIPT_FOLDERS = (
@@ -133,7 +133,7 @@ class _Responses:
         return Response(frames.picture(index), media_type="image/jpeg", headers=_CACHE)
 
     def masks(self, params: dict[str, str]) -> Response:
-        from app.player.component import CHUNK, mask_chunk
+        from .component import CHUNK, mask_chunk
 
         view = self._view(params)
         chunk = _index(params["chunk"], "chunk", -(-view.length // CHUNK))

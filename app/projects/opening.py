@@ -15,12 +15,13 @@ from pathlib import Path
 
 import msgspec
 
-from app.projects.project import File, Model, Notice, Project, format_ids
 from tevit.download import assets_folder, home
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
 from tevit.io.frames import find_frames
 from tevit.io.ytvis import Dataset
+
+from .project import File, Model, Notice, Project, format_ids
 
 META, BACKUPS, VERSION = "project.json", "backups", 1
 PREDICTIONS = "predictions"  # in the project's folder: predictions made in the studio

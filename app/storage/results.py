@@ -19,10 +19,11 @@ from weakref import WeakValueDictionary
 import msgspec
 import numpy as np
 
-from app.player.proxy import BrowserVideo
 from tevit.io import json as jsonfile
 from tevit.io.ytvis import RESULTS_NAME, VideoInfo, read_results, write_results
 from tevit.results import Track, VideoResult
+
+from ..player.proxy import BrowserVideo
 
 LIMIT = 5_000_000_000  # bytes
 META, PROXY = "meta.json", "footage.mp4"

@@ -10,8 +10,10 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from app.analysis.comparison import Comparison
-from app.analysis.matches import (
+from tevit.evaluation.error_table import ErrorRecord
+
+from ...analysis.comparison import Comparison
+from ...analysis.matches import (
     COLOURS,
     KINDS,
     VideoRow,
@@ -23,18 +25,17 @@ from app.analysis.matches import (
     tracks_above,
     video_rows,
 )
-from app.analysis.thumbnails import differences, filmstrip_frames
-from app.deep_link import View, from_query, to_query
-from app.player.component import Layer, Layout, Pane, PlayerView, payload, read_event
-from app.player.proxy import dataset_frames
-from app.player.routes import ViewRegistry
-from app.projects.project import Project
-from app.rendering import notices, progress
-from app.tabs.compare import views
-from app.tabs.compare.layout import ADDRESS, NO_MODEL, CompareComponents, build_layout
-from app.tabs.datasets.views import notices as project_notices
-from app.workspace import QUIET, TICK, Pages, Updates, Workspace, toast
-from tevit.evaluation.error_table import ErrorRecord
+from ...analysis.thumbnails import differences, filmstrip_frames
+from ...deep_link import View, from_query, to_query
+from ...player.component import Layer, Layout, Pane, PlayerView, payload, read_event
+from ...player.proxy import dataset_frames
+from ...player.routes import ViewRegistry
+from ...projects.project import Project
+from ...rendering import notices, progress
+from ...workspace import QUIET, TICK, Pages, Updates, Workspace, toast
+from ..datasets.views import notices as project_notices
+from . import views
+from .layout import ADDRESS, NO_MODEL, CompareComponents, build_layout
 
 GROUND_TRUTH = "Ground truth"
 TABS = ("segment", "compare", "errors", "review")

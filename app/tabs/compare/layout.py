@@ -6,11 +6,11 @@ from typing import Any
 
 import gradio as gr
 
-from app.analysis.matches import VIDEO_ORDERS
-from app.deep_link import LAYOUTS
-from app.player.component import build_player
-from app.rendering import on_change, on_load
-from app.tabs.compare import views
+from ...analysis.matches import VIDEO_ORDERS
+from ...deep_link import LAYOUTS
+from ...player.component import build_player
+from ...rendering import on_change, on_load
+from . import views
 
 NO_MODEL = "(none)"  # chosen as B
 _CLICKS = on_load("compare/compare.js", 'module.mountMatches(element, (event) => trigger("select", event));')

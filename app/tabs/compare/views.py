@@ -3,9 +3,10 @@
 import base64
 from collections.abc import Sequence
 
-from app.analysis.matches import IouCurve, VideoRow
-from app.rendering import hint, render
 from tevit.evaluation.error_table import ErrorRecord
+
+from ...analysis.matches import IouCurve, VideoRow
+from ...rendering import hint, render
 
 
 def no_pair() -> str:

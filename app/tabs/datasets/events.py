@@ -10,14 +10,14 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from app.projects.opening import with_categories, with_predictions
-from app.projects.project import Project
-from app.rendering import hint, problem
-from app.tabs.datasets import views
-from app.tabs.datasets.layout import GO, MAX_TRACKS, DatasetsComponents, build_layout
-from app.tabs.datasets.predicting import DatasetTask, DatasetTasks, PredictionRequest, resumable
-from app.tabs.segment.models import find_model, model_options
-from app.workspace import QUIET, TICK, Pages, Updates, Workspace, toast
+from ...projects.opening import with_categories, with_predictions
+from ...projects.project import Project
+from ...rendering import hint, problem
+from ...workspace import QUIET, TICK, Pages, Updates, Workspace, toast
+from ..segment.models import find_model, model_options
+from . import views
+from .layout import GO, MAX_TRACKS, DatasetsComponents, build_layout
+from .predicting import DatasetTask, DatasetTasks, PredictionRequest, resumable
 
 
 @dataclass

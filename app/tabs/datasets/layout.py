@@ -5,8 +5,8 @@ from typing import Any
 
 import gradio as gr
 
-from app.rendering import on_change, on_load
-from app.tabs.datasets.predicting import TRACKS
+from ...rendering import on_change, on_load
+from .predicting import TRACKS
 
 MAX_TRACKS = 100
 GO = on_change("datasets/datasets.js", "openDataset")

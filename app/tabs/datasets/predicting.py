@@ -14,15 +14,16 @@ from pathlib import Path
 
 import msgspec
 
-from app.player.proxy import PlaceholderFrames, dataset_frames
-from app.projects.opening import PREDICTIONS
-from app.projects.project import Project, format_ids
-from app.tabs.segment.models import ModelCache, VideoPredictor
-from app.tabs.segment.run import ModelTask, ModelWorker
 from tevit.inference.classes import match_classes
 from tevit.inference.dataset import PartialResults, open_frames
 from tevit.io.files import atomic
 from tevit.results import VideoResult
+
+from ...player.proxy import PlaceholderFrames, dataset_frames
+from ...projects.opening import PREDICTIONS
+from ...projects.project import Project, format_ids
+from ..segment.models import ModelCache, VideoPredictor
+from ..segment.run import ModelTask, ModelWorker
 
 FOLDER = "predicting"  # in the project's folder
 TRACKS = 10  # per video, as in `tevit predict`

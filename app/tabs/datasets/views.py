@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
-from app.projects.project import CategoryMapping, Project, category_mappings
-from app.rendering import progress, render
-from app.tabs.datasets.predicting import DatasetTask, PartialPredictions
+from ...projects.project import CategoryMapping, Project, category_mappings
+from ...rendering import progress, render
+from .predicting import DatasetTask, PartialPredictions
 
 
 def notices(project: Project) -> str:

@@ -9,15 +9,16 @@ from typing import Any
 
 import gradio as gr
 
-from app import deep_link
-from app.analysis.comparison import Comparison
-from app.analysis.filter import NONE, merged, without
-from app.projects.project import Project
-from app.rendering import problem
-from app.tabs.datasets.views import notices
-from app.tabs.errors import views
-from app.tabs.errors.layout import ADDRESS, NO_MODEL, ErrorsComponents, build_layout
-from app.tabs.errors.routes import (
+from ... import deep_link
+from ...analysis.comparison import Comparison
+from ...analysis.filter import NONE, merged, without
+from ...projects.project import Project
+from ...rendering import problem
+from ...workspace import QUIET, TICK, Pages, Updates, Workspace
+from ..datasets.views import notices
+from . import views
+from .layout import ADDRESS, NO_MODEL, ErrorsComponents, build_layout
+from .routes import (
     ORDERS,
     PAGE,
     ViewSettings,
@@ -28,7 +29,6 @@ from app.tabs.errors.routes import (
     to_address,
     to_query,
 )
-from app.workspace import QUIET, TICK, Pages, Updates, Workspace
 
 BRUSHES: Mapping[str, Mapping[str, str]] = {"scores": {"x": "scores"}, "lengths": {"x": "lengths", "y": "ious"}}
 """Plot -> axis -> the filter's range that selecting along it sets."""

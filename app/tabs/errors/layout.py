@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from app.rendering import on_change, on_load
-from app.tabs.errors.routes import ORDERS
+from ...rendering import on_change, on_load
+from .routes import ORDERS
 
 NO_MODEL = "(none)"  # chosen as B
 ADDRESS = on_change("errors/answers.js", "showAddress")

@@ -18,11 +18,12 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from app.analysis.comparison import DEFAULT, Comparison
-from app.analysis.filter import NONE, Filter, Selection, as_csv, as_json, as_json_text, from_json, report, select
-from app.analysis.service import EvaluationService
-from app.workspace import Workspace
 from tevit.evaluation.errors import Limits
+
+from ...analysis.comparison import DEFAULT, Comparison
+from ...analysis.filter import NONE, Filter, Selection, as_csv, as_json, as_json_text, from_json, report, select
+from ...analysis.service import EvaluationService
+from ...workspace import Workspace
 
 PAGE = 12  # errors that "more" adds to the list
 ORDERS: Mapping[str, str] = {

@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from app.analysis.comparison import Comparison, FigureRow
-from app.analysis.filter import Selection, as_json, chips
-from app.analysis.thumbnails import HEIGHT, WIDTH, filmstrip_frames
-from app.rendering import render
-from app.tabs.errors.routes import ViewSettings, to_query
-from app.tasks import TaskStatus
 from tevit.evaluation import charts
 from tevit.evaluation.bootstrap import Interval
 from tevit.evaluation.charts import ACCENT, MODEL_COLOURS, TYPE_COLOURS, Bars, ConfusionMatrix, Histogram, Line, Points
 from tevit.evaluation.curves import LENGTHS
 from tevit.evaluation.error_table import ERROR_GROUPS, OUTCOME_WORDS, OUTCOMES
+
+from ...analysis.comparison import Comparison, FigureRow
+from ...analysis.filter import Selection, as_json, chips
+from ...analysis.thumbnails import HEIGHT, WIDTH, filmstrip_frames
+from ...rendering import render
+from ...tasks import TaskStatus
+from .routes import ViewSettings, to_query
 
 Chart = dict[str, Any]
 """The values of `errors/chart.html`."""

@@ -36,13 +36,14 @@ def _measure(folder: Path, videos: int, decisions: int) -> dict[str, float]:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio as gr
 
-    from app.analysis.service import EvaluationService
-    from app.player.routes import ViewRegistry
-    from app.projects.opening import open_project
-    from app.tabs.review.events import ReviewTab
-    from app.tabs.review.layout import build_layout
-    from app.tabs.review.session import ReviewSession
     from tevit.synthetic.results import write_sets
+
+    from ...analysis.service import EvaluationService
+    from ...player.routes import ViewRegistry
+    from ...projects.opening import open_project
+    from .events import ReviewTab
+    from .layout import build_layout
+    from .session import ReviewSession
 
     gt, results = write_sets(folder, videos)
     project = open_project(gt, None, [results], folder / "project")

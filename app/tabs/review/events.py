@@ -13,22 +13,23 @@ import gradio as gr
 import msgspec
 from cachetools import LRUCache, cached
 
-from app.analysis.service import EvaluationService
-from app.player.component import payload
-from app.player.routes import ViewRegistry
-from app.projects.project import Project
-from app.rendering import hint
-from app.rendering import progress as task_progress
-from app.tabs.review import exports, views
-from app.tabs.review.layout import FILES, ReviewComponents, build_layout, source_dropdown
-from app.tabs.review.page_state import ReviewPage
-from app.tabs.review.responses import ReviewEvent, custom_answer, read_event
-from app.tabs.review.session import ALL_LABELS, IndexedLog, Question, ReviewSession, decision_key
-from app.tasks import Task
-from app.workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, Workspace, toast
 from tevit.progress import Progress
 from tevit.review.decisions import AddTrack, Decision, Resolve, decide
 from tevit.review.queue import Answer
+
+from ...analysis.service import EvaluationService
+from ...player.component import payload
+from ...player.routes import ViewRegistry
+from ...projects.project import Project
+from ...rendering import hint
+from ...rendering import progress as task_progress
+from ...tasks import Task
+from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, Workspace, toast
+from . import exports, views
+from .layout import FILES, ReviewComponents, build_layout, source_dropdown
+from .page_state import ReviewPage
+from .responses import ReviewEvent, custom_answer, read_event
+from .session import ALL_LABELS, IndexedLog, Question, ReviewSession, decision_key
 
 MAX_SESSIONS = 4  # data sets whose queues stay in memory
 

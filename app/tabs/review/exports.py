@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from app.tabs.review.session import ReviewSession
 from tevit.evaluation import evaluate
 from tevit.io.ytvis import open_dataset
 from tevit.progress import Progress
 from tevit.review.apply import Corrected, check_applicable, correct, other_versions
 from tevit.review.decisions import Decision, parse_log
 from tevit.review.report import ModelComparison, write_corrected, write_report
+
+from .session import ReviewSession
 
 
 def _correct(session: ReviewSession) -> tuple[Corrected, tuple[Decision, ...]]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from app.player.component import build_player
-from app.rendering import hint, on_load
-from app.tabs.review.session import ALL_LABELS
-from app.tabs.review.views import NOT_COMPARED
+from ...player.component import build_player
+from ...rendering import hint, on_load
+from .session import ALL_LABELS
+from .views import NOT_COMPARED
 
 FILES = ("corrected.json", "changes.csv", "report.html", "decisions.jsonl")
 # Mounted once, as the player: the template holds no value, so that answers being saved survive a new value.

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from app.player.component import Layer, PlayerView
-from app.player.proxy import dataset_frames
-from app.player.routes import ViewRegistry
-from app.tabs.review import views
-from app.tabs.review.responses import answers_by_key
-from app.tabs.review.session import CorrectedVideo, IndexedLog, Key, Question, ReviewSession
-from app.tasks import Task
 from tevit.results import VideoResult
 from tevit.review.decisions import Decision
 from tevit.review.queue import Answer, ReviewItem
+
+from ...player.component import Layer, PlayerView
+from ...player.proxy import dataset_frames
+from ...player.routes import ViewRegistry
+from ...tasks import Task
+from . import views
+from .responses import answers_by_key
+from .session import CorrectedVideo, IndexedLog, Key, Question, ReviewSession
 
 TRUTH, CORRECTED, PREDICTION = "Ground truth", "Corrected", "Prediction"
 OLD_VIEWS = 4  # of a page, that stay after it has moved on: its player may still be fetching from them

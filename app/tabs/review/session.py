@@ -19,11 +19,6 @@ from typing import cast
 
 import msgspec
 
-from app.analysis.filter import chips
-from app.analysis.service import EvaluationService
-from app.projects.project import File, Project
-from app.storage.review_log import ReviewStore
-from app.tabs.errors.routes import from_query, selected_models, sorted_selection
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
 from tevit.io.ytvis import Dataset, Results, VideoInfo, parse_dataset
@@ -35,6 +30,12 @@ from tevit.review.labels import content_hash
 from tevit.review.log import Disagreement, LogState
 from tevit.review.queue import Answer, ItemBuilder, ReviewItem, all_labels, build_queue, likely_answers
 from tevit.video.reader import IMAGE_SUFFIXES, open_video
+
+from ...analysis.filter import chips
+from ...analysis.service import EvaluationService
+from ...projects.project import File, Project
+from ...storage.review_log import ReviewStore
+from ..errors.routes import from_query, selected_models, sorted_selection
 
 ALL_LABELS = ""  # in place of a model's name: all tracks of all videos
 LABELS_FILE = "begun.json"  # in the project's folder: a data set without labels, for predictions alone

@@ -5,14 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.rendering import counted, render
-from app.tabs.review.session import IndexedLog
 from tevit.masks import ops as masks
 from tevit.results import Track, VideoResult
 from tevit.review.decisions import VERDICTS, Decision
 from tevit.review.log import summary
 from tevit.review.queue import ReviewItem
 from tevit.review.report import ModelComparison
+
+from ...rendering import counted, render
+from .session import IndexedLog
 
 MAX_ROWS = 40  # of the queue before and after the current one: the page stays small however long the queue is
 NOT_COMPARED = "AP with the original and with the corrected labels: not computed yet."

@@ -10,19 +10,20 @@ from typing import Any
 
 import gradio as gr
 
-from app.player.component import PlayerView, payload, read_event
-from app.player.proxy import PosterFrame, ProxyTask, VideoSource
-from app.rendering import hint, note, problem, progress
-from app.storage.results import Settings
-from app.tabs.segment import views
-from app.tabs.segment.exports import NAMES, OverlayStyle, TrackFilter, export
-from app.tabs.segment.layout import ADDRESS, SegmentComponents, build_layout
-from app.tabs.segment.models import ModelOption, find_model, model_options
-from app.tabs.segment.run import Studio
-from app.tasks import Task, TaskStatus
-from app.workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, run_task, toast
 from tevit.download import weights
 from tevit.results import VideoResult
+
+from ...player.component import PlayerView, payload, read_event
+from ...player.proxy import PosterFrame, ProxyTask, VideoSource
+from ...rendering import hint, note, problem, progress
+from ...storage.results import Settings
+from ...tasks import Task, TaskStatus
+from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, run_task, toast
+from . import views
+from .exports import NAMES, OverlayStyle, TrackFilter, export
+from .layout import ADDRESS, SegmentComponents, build_layout
+from .models import ModelOption, find_model, model_options
+from .run import Studio
 
 MAX_TRACKS = 100
 PATIENCE = 0.4  # seconds: a video that is prepared by then needs no poster frame in between

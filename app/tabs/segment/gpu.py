@@ -10,11 +10,12 @@ from contextlib import closing
 from importlib.util import find_spec
 from typing import Any, ParamSpec, TypeVar
 
-from app.tabs.segment.models import Load, ModelCache, VideoPredictor
-from app.tabs.segment.run import LOADING
 from tevit.configs import MODELS
 from tevit.progress import Progress, ResumeState
 from tevit.results import VideoResult
+
+from .models import Load, ModelCache, VideoPredictor
+from .run import LOADING
 
 Arguments = ParamSpec("Arguments")
 Item = TypeVar("Item")

@@ -6,10 +6,10 @@ from typing import Any
 
 import gradio as gr
 
-from app.player.component import build_player
-from app.rendering import hint, on_change, on_load
-from app.tabs.segment.exports import NAMES
-from app.tabs.segment.views import NO_FACTS, NO_TRACKS
+from ...player.component import build_player
+from ...rendering import hint, on_change, on_load
+from .exports import NAMES
+from .views import NO_FACTS, NO_TRACKS
 
 _ROWS = on_load("segment/segment.js", 'module.mountTracks(element, (event) => trigger("select", event));')
 _PLOTS = on_load("segment/segment.js", 'module.mountPlot(element, (event) => trigger("select", event));')

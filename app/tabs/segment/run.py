@@ -18,16 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.player.component import Layer, PlayerView
-from app.player.proxy import BrowserVideo, PosterFrame, ProxyBuilder, VideoSource, dataset_frames
-from app.player.routes import ViewRegistry
-from app.projects.project import Project
-from app.storage.results import ResultStore, Settings, StoredResult
-from app.tabs.segment.models import MAX_MODELS, Load, ModelCache, Speeds, VideoPredictor
-from app.tasks import Runner, Task, TaskStatus
 from tevit.download import assets_folder
 from tevit.progress import Cancelled, ResumeState
 from tevit.results import VideoResult
+
+from ...player.component import Layer, PlayerView
+from ...player.proxy import BrowserVideo, PosterFrame, ProxyBuilder, VideoSource, dataset_frames
+from ...player.routes import ViewRegistry
+from ...projects.project import Project
+from ...storage.results import ResultStore, Settings, StoredResult
+from ...tasks import Runner, Task, TaskStatus
+from .models import MAX_MODELS, Load, ModelCache, Speeds, VideoPredictor
 
 if TYPE_CHECKING:
     from tevit.video.reader import Video

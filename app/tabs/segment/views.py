@@ -5,10 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from app.player.component import intervals
-from app.rendering import counted, duration, hint, pixels, render
-from app.tabs.segment.models import Estimate
 from tevit.results import Track, VideoResult
+
+from ...player.component import intervals
+from ...rendering import counted, duration, hint, pixels, render
+from .models import Estimate
 
 NO_FACTS = "Any mp4, mov, mkv, webm, avi or gif."
 NO_TRACKS = "The tracks of a run appear here, best score first."

@@ -37,7 +37,7 @@ from tevit.inference.compiled import CompiledModel
 from tevit.inference.postprocess import Detections, to_tracks
 from tevit.inference.predictor import Predictor
 from tevit.inference.windows import WINDOW
-from tevit.model.cpu.packed import can_pack, pack
+from tevit.model.cpu.packed import can_pack, default_exclusions, pack
 from tevit.model.tevit import TeViT
 from tevit.video.transforms import Geometry, geometry
 
@@ -82,10 +82,15 @@ def checkpoint_file(name: str, checkpoint: str | None = None) -> Iterator[Path]:
         yield file
 
 
-def load_variant(file: Path, predictor: Predictor, without: str) -> Predictor:
-    """A predictor as `predictor`, of the same file, that leaves out one of OPTIMISATIONS.
+def variant_name(optimisation: str) -> str:
+    """ "without packed", or "with winograd" where this machine's default leaves it out."""
+    return f"{'with' if optimisation in default_exclusions() else 'without'} {optimisation}"
 
-    Raises: ValueError where `predictor` does not use it.
+
+def load_variant(file: Path, predictor: Predictor, without: str) -> Predictor:
+    """A predictor as `predictor`, of the same file, without one of OPTIMISATIONS, or with it where this one has it not.
+
+    Raises: ValueError where it cannot be used.
     """
     device, dtype = predictor.device, predictor.dtype
     compiled = isinstance(predictor.model, CompiledModel)
@@ -93,7 +98,7 @@ def load_variant(file: Path, predictor: Predictor, without: str) -> Predictor:
         how = f"on {device} in {str(dtype).removeprefix('torch.')}" + (", compiled" if compiled else "")
         raise ValueError(f"--without {without}: expected a model that uses this optimisation, got one {how}")
     model = load_model(file)
-    pack(model, WINDOW * model.config.queries, dtype, without=[without])
+    pack(model, WINDOW * model.config.queries, dtype, without={without} ^ set(default_exclusions()))
     return Predictor(model, device, dtype)
 
 

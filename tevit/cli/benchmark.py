@@ -142,7 +142,7 @@ def _register_prediction(kinds) -> None:
     model.add_argument("--size", type=size, default=(360, 640), help="of a frame, before padding (default 360x640)")
     model.add_argument("--rounds", type=int, default=5, help="of which the median counts (default 5)")
     names = {"choices": ("packed", "winograd"), "default": []}
-    without = "on a CPU, time the model without this optimisation too, in the same rounds; may be given more than once"
+    without = "on a CPU, time the model without (or, where it is off, with) it too, in the same rounds; repeatable"
     model.add_argument("--without", action="append", **names, help=without)
     model.set_defaults(run=run_model)
     video = kinds.add_parser("video", help="from a video file to results.json, part by part")
@@ -175,7 +175,9 @@ def run_model(args: argparse.Namespace) -> int:
     _check_positive(args, "frames", "rounds")
     with _load(args) as (predictor, file):
         clip = model.random_clip(args.frames, args.size, predictor.device)
-        variants = {f"without {name}": partial(model.load_variant, file, predictor, name) for name in args.without}
+        variants = {
+            model.variant_name(name): partial(model.load_variant, file, predictor, name) for name in args.without
+        }
         figures = model.measure(predictor, clip, args.rounds, variants)
     return _report("model", args, predictor, figures, ("frames", "rounds"), {"input": _size(clip.sizes.padded_hw)})
 

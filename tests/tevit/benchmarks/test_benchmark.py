@@ -16,7 +16,7 @@ import torch
 from tests.fakes import FakeModel
 from tevit import checkpoint
 from tevit.benchmarks import video
-from tevit.benchmarks.model import PARTS, count_gflop, measure, random_clip, time_parts
+from tevit.benchmarks.model import PARTS, count_gflop, measure, random_clip, time_parts, variant_name
 from tevit.benchmarks.record import Timing
 from tevit.cli.main import main
 from tevit.configs import TEVIT_MSGSHIFT
@@ -57,7 +57,7 @@ def test_the_model_is_measured_beside_the_yardstick(measured):
         whole["low"] / yardstick["high"] <= figures["model / yardstick"]["median"] <= whole["high"] / yardstick["low"]
     )
     assert all(f"{name}, ms a frame" in figures for name in PARTS)
-    for name in ("without packed", "without winograd"):
+    for name in map(variant_name, ("packed", "winograd")):
         ratio, variant = figures[f"{name} / model"]["median"], figures[f"{name}, ms a frame"]
         assert variant["low"] / whole["high"] <= ratio <= variant["high"] / whole["low"]
     share = figures["backbone, GFLOP/s"]["low"] / max(figures[f"{name} peak, GFLOP/s"]["median"] for name in PEAKS)

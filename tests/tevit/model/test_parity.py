@@ -56,7 +56,7 @@ def run(case: str, packed: bool = False):
     frames = torch.from_numpy(np.stack([preprocess(frame, sizes) for frame in video]))
     if packed:
         original_model.cache_clear()
-        pack(model, model.config.queries)
+        pack(model, model.config.queries, without=())
     seen = []
     parts = (model.backbone, model.fpn)
     hooks = [part.register_forward_hook(lambda module, arguments, output: seen.append(output)) for part in parts]

@@ -2,8 +2,8 @@
 
 PyTorch's linear layer passes unpacked weights to the matrix product; the wide and flat ones of a refinement stage
 (256 -> 32768 for 500 rows) then reach a third of the speed, and in mixed precision every call converts them to bfloat16
-again. In float32, wide 3x3 convolutions become Winograd's. A depth-wise convolution and the GELU after it become one
-operator, a convolution and the batch norm after it one convolution.
+again. In float32, wide 3x3 convolutions become Winograd's where these are faster. A depth-wise convolution and the GELU
+after it become one operator, a convolution and the batch norm after it one convolution.
 """
 
 from collections.abc import Collection
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from tevit.model.cpu.winograd import WinogradConv, is_supported
+from tevit.model.cpu.winograd import WinogradConv, is_faster, is_supported
 from tevit.model.pvt import FeedForward
 
 DTYPES = (torch.float32, torch.bfloat16)
@@ -110,13 +110,21 @@ def can_pack(dtype: torch.dtype = torch.float32) -> bool:
     return dtype == torch.float32 or bool(ops._is_mkldnn_bf16_supported())
 
 
-def pack(model: nn.Module, rows: int, dtype: torch.dtype = torch.float32, without: Collection[str] = ()) -> None:
+def default_exclusions() -> tuple[str, ...]:
+    """The OPTIMISATIONS that `pack` leaves out on this machine."""
+    return () if is_faster() else ("winograd",)
+
+
+def pack(
+    model: nn.Module, rows: int, dtype: torch.dtype = torch.float32, without: Collection[str] | None = None
+) -> None:
     """Replace layers of a trained model in eval mode by packed ones and Winograd convolutions, in place.
 
     rows: expected rows of a linear layer of the stages. dtype: of the products; with bfloat16 the model must run under
-    autocast. without: names of OPTIMISATIONS to leave out. The model can no longer be trained, saved or moved to
-    another device.
+    autocast. without: names of OPTIMISATIONS to leave out, None for `default_exclusions()`. The model can no longer be
+    trained, saved or moved to another device.
     """
+    without = default_exclusions() if without is None else without
     conv, norm = getattr(model, "conv", None), getattr(model, "bn", None)
     if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
         model.conv, model.bn = fuse_conv_bn_eval(conv, norm), nn.Identity()

@@ -54,8 +54,16 @@ def test_supported_convolutions_alone_are_replaced(other, fits):
     assert is_supported(other) == fits
     model = nn.Sequential(other)
     before = deepcopy(model)
-    pack(model, rows=10)
+    pack(model, rows=10, without=())
     assert isinstance(model[0], WinogradConv) == fits
     x = torch.randn(1, other.in_channels, 8, 8)
     with torch.inference_mode():
         torch.testing.assert_close(model(x), before(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("faster", [False, True])
+def test_they_are_used_only_where_they_are_faster(faster, monkeypatch):
+    monkeypatch.setattr("tevit.model.cpu.packed.is_faster", lambda: faster)
+    model = nn.Sequential(nn.Conv2d(128, 128, 3, padding=1))
+    pack(model, rows=10)
+    assert isinstance(model[0], WinogradConv) == faster

@@ -1,6 +1,6 @@
-"""The official metric and the cost of errors: python examples/evaluate.py GROUND_TRUTH RESULTS
+"""The official metric and the ΔAP of errors: python examples/evaluate.py GROUND_TRUTH RESULTS
 
-Both in YouTube-VIS JSON; RESULTS of any model. Prints the metrics, the worst videos and the error type of highest cost.
+Both in YouTube-VIS JSON; RESULTS of any model. Prints the metrics, the worst videos and the error type of highest ΔAP.
 """
 
 import sys

@@ -27,7 +27,7 @@ def test_evaluate(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", arguments)
     runpy.run_path(str(EXAMPLES / "evaluate.py"), run_name="__main__")
     out = capsys.readouterr().out
-    assert out.startswith("AP ") and "worst videos: " in out and "error type of highest cost: " in out
+    assert out.startswith("AP ") and "worst videos: " in out and "error type of highest ΔAP: " in out
 
 
 def test_examples_are_short_and_import_the_public_api_alone():

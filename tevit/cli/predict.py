@@ -92,8 +92,10 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("expected either sources or --dataset, got " + ("both" if args.dataset else "neither"))
     if args.dataset and not args.frames:
         raise ValueError("--dataset needs --frames: the folder that its file names are relative to")
-    if not args.dataset and (args.frames or args.zip or args.class_map):
-        raise ValueError("--frames, --zip and --class-map go with --dataset")
+    if not args.dataset and (args.frames or args.zip):
+        raise ValueError("--frames and --zip go with --dataset")
+    if not args.dataset and args.class_map:
+        raise ValueError("--class-map goes with --dataset")
     if args.dataset and args.stream:
         raise ValueError("--stream goes with sources: a data set's videos are written one by one as it is")
     if "-" in args.sources and (len(args.sources) > 1 or not args.stream):

@@ -9,7 +9,6 @@ al., Error Analysis and Improving the Accuracy of Winograd Convolution for Deep 
 import platform
 from contextlib import suppress
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -27,8 +26,8 @@ def is_faster() -> bool:
     # MKL's batched products reach the speed of oneDNN's convolutions on Intel's processors alone: on an AMD EPYC the
     # whole model takes 1.03 times as long with Winograd's (README, Speed). Decided by the vendor, not by a timing, so
     # that all processes of a run compute the same.
-    with suppress(OSError):
-        return "GenuineIntel" in Path("/proc/cpuinfo").read_text()
+    with suppress(OSError), open("/proc/cpuinfo") as file:
+        return "GenuineIntel" in file.read()
     return "Intel" in platform.processor()
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tevit.configs import MODELS
-    from tevit.evaluation import evaluate, find_errors
+    from tevit.evaluation import evaluate
+    from tevit.evaluation.error_table import find_errors
     from tevit.inference.options import PredictOptions
     from tevit.inference.predictor import Predictor, load
     from tevit.io.ytvis import open_dataset, read_results, write_results
@@ -40,7 +41,7 @@ _MODULES = {
     "Track": "tevit.results",
     "VideoResult": "tevit.results",
     "evaluate": "tevit.evaluation",
-    "find_errors": "tevit.evaluation",
+    "find_errors": "tevit.evaluation.error_table",
     "load": "tevit.inference.predictor",
     "open_dataset": "tevit.io.ytvis",
     "read_results": "tevit.io.ytvis",

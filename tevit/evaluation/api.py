@@ -1,4 +1,4 @@
-"""The official metric of YouTube-VIS for one set of predictions, and its errors: `evaluate` and `find_errors`."""
+"""The official metric of YouTube-VIS for one set of predictions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,8 +18,6 @@ from tevit.evaluation.curves import (
     curves,
     figure,
 )
-from tevit.evaluation.error_table import Errors, analyse_errors
-from tevit.evaluation.errors import Limits
 from tevit.evaluation.inputs import GroundTruth, Predictions, read_inputs
 from tevit.evaluation.matching import Matches, match_all
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps, frame_ious
@@ -88,23 +86,6 @@ def evaluate(
     Raises: OSError or ValueError where something cannot be read or does not fit together.
     """
     return accumulate(compute_overlaps(read_inputs(gt, results), agnostic, progress, processes=processes))
-
-
-def find_errors(
-    gt: GroundTruth,
-    results: Predictions,
-    *,
-    limits: Limits | None = None,
-    progress: "Progress | None" = None,
-    processes: int = 1,
-) -> Errors:
-    """The error type of every prediction and of missed ground truth, and the AP that each type costs.
-
-    gt, results, progress, processes: see `evaluate`. limits: IoU limits of the types.
-    Raises: OSError or ValueError where something cannot be read or does not fit together.
-    """
-    inputs = read_inputs(gt, results)
-    return analyse_errors(compute_overlaps(inputs, progress=progress, all_pairs=True, processes=processes), limits)
 
 
 def accumulate(overlaps: Overlaps) -> Evaluation:

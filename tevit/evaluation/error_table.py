@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,8 +20,11 @@ from tevit.evaluation.errors import (
     coverage,
     find_costs,
 )
-from tevit.evaluation.inputs import LeftOutTrack
-from tevit.evaluation.overlaps import Overlaps, VideoPairs
+from tevit.evaluation.inputs import GroundTruth, LeftOutTrack, Predictions, read_inputs
+from tevit.evaluation.overlaps import Overlaps, VideoPairs, compute_overlaps
+
+if TYPE_CHECKING:  # it imports a progress bar, which takes a while
+    from tevit.progress import Progress
 
 _CODES = {type: code for code, type in enumerate(ALL_TYPES)}
 
@@ -537,6 +540,23 @@ class Errors:
     def gain(self, type: str) -> str:
         """The AP gained by fixing a type, as +8.3, or words without ground truth."""
         return NOTHING if self.ap < 0 else f"{100 * self.dap[type]:+.1f}"
+
+
+def find_errors(
+    gt: GroundTruth,
+    results: Predictions,
+    *,
+    limits: Limits | None = None,
+    progress: "Progress | None" = None,
+    processes: int = 1,
+) -> Errors:
+    """The error type of every prediction and of missed ground truth, and the AP that each type costs.
+
+    gt, results, progress, processes: see `evaluate`. limits: IoU limits of the types.
+    Raises: OSError or ValueError where something cannot be read or does not fit together.
+    """
+    inputs = read_inputs(gt, results)
+    return analyse_errors(compute_overlaps(inputs, progress=progress, all_pairs=True, processes=processes), limits)
 
 
 def analyse_errors(overlaps: Overlaps, limits: Limits | None = None) -> Errors:

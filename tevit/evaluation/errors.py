@@ -98,8 +98,6 @@ def find_costs(overlaps: Overlaps, limits: Limits) -> ErrorCosts:
 def assign_types(overlaps: Overlaps, limits: Limits) -> TrackTypes:
     """The type of every prediction; ground truth is correct, ignored or missed (explained tracks are missed here)."""
     ground_truth, predictions = overlaps.inputs.ground_truth, overlaps.inputs.predictions
-    # The metric's matching takes the id 0 for no match; an error's type must not depend on it.
-    ground_truth = replace(ground_truth, ids=np.where(ground_truth.ids == 0, 1, ground_truth.ids))
     nothing = IgnoreMasks(np.zeros((1, len(ground_truth.ids)), bool), np.zeros((1, len(predictions.ids)), bool))
     matches = match_all(overlaps.groups, ground_truth, predictions, nothing, np.array([limits.positive]))
     types = np.full(len(predictions.ids), "ignored", "<U14")  # also what is beyond the 100 predictions that count

@@ -1,7 +1,7 @@
 """The ground truth and the predictions of a data set as two tables, their masks not read yet."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -126,14 +126,7 @@ def read_inputs(gt: GroundTruth, results: Predictions) -> Inputs:
         for row in rows
         if row.category not in categories
     )
-    warnings = [] if predictions else ["the results hold no prediction at all"]
-    for kind in ("annotation", "prediction"):
-        ids = [track.category_id for track in left_out if track.kind == kind]
-        if ids:
-            missing = f"(ids {_shown(sorted(set(ids)))})"
-            side = LABELS if kind == "annotation" else ""
-            text = f"{len(ids)} {kind}s left out: the ground truth does not list their category {missing}"
-            warnings.append(f"{side}{text}")
+    warnings = [*([] if predictions else ["the results hold no prediction at all"]), *_left_out_warnings(left_out)]
     return Inputs(
         videos=sorted(videos, key=lambda video: video.id),
         categories=dict(sorted(categories.items())),
@@ -142,6 +135,14 @@ def read_inputs(gt: GroundTruth, results: Predictions) -> Inputs:
         left_out=left_out,
         warnings=(*(_odd_annotations(gt) if isinstance(gt, Dataset) else ()), *warnings),
     )
+
+
+def _left_out_warnings(left_out: Sequence[LeftOutTrack]) -> Iterator[str]:
+    for kind, side in (("annotation", LABELS), ("prediction", "")):
+        ids = [track.category_id for track in left_out if track.kind == kind]
+        if ids:
+            missing = f"(ids {_shown(sorted(set(ids)))})"
+            yield f"{side}{len(ids)} {kind}s left out: the ground truth does not list their category {missing}"
 
 
 def _shown(ids: list[int]) -> str:

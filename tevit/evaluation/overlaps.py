@@ -264,18 +264,23 @@ def compute_overlaps(
     groups.sort(key=lambda group: (group.category, group.video))
     ground_truth, predictions = (replace(table, areas=own) for table, own in zip(tables, areas, strict=True))
     known = replace(inputs, ground_truth=ground_truth, predictions=predictions)
-    sentences = (
-        f"{LABELS}annotations have more or fewer frames than their video; only common frames count",
-        f"{LABELS}annotations have masks of another size than their video; such frames do not count",
-        "predictions have more or fewer frames than their video; only common frames count",
-        "predictions have masks of another size than their video; such frames do not count",
-    )
-    warnings = [
-        f"{LABELS * text.startswith(LABELS)}{count} {text.removeprefix(LABELS)}"
-        for count, text in zip(counts.tolist(), sentences, strict=True)
-        if count
-    ]
+    warnings = _mismatch_warnings(counts.tolist())
     return Overlaps(known, groups, frames[0], frames[1], agnostic, pairs, (*inputs.warnings, *warnings))
+
+
+def _mismatch_warnings(counts: list[int]) -> list[str]:
+    """counts: as `_VideoOverlaps.mismatches`."""
+    warnings = []
+    for side, (lengths, sizes) in (f"{LABELS}{{}} annotations", counts[:2]), ("{} predictions", counts[2:]):
+        if lengths:
+            warnings.append(
+                f"{side.format(lengths)} have more or fewer frames than their video; only common frames count"
+            )
+        if sizes:
+            warnings.append(
+                f"{side.format(sizes)} have masks of another size than their video; such frames do not count"
+            )
+    return warnings
 
 
 class _VideoRows(NamedTuple):

@@ -49,27 +49,32 @@ def match_classes(
             f"classes are matched by number, {len(common)} of {len(model)} agree"
         )
         return ClassMap({id: id for id in model}, {**model, **dataset}, (note,))
-    notes = []
+    other = {id: name for id, name in model.items() if id not in ids and id not in dataset}
+    notes = _differences(model, dataset, ids)
+    return ClassMap(ids | {id: id for id in other}, {**other, **dataset}, notes)
+
+
+def _differences(model: Mapping[int, str], dataset: Mapping[int, str], ids: Mapping[int, int]) -> tuple[str, ...]:
+    """Sentences on what is not the same class under the same number on both sides."""
     moved = [f"{model[id]} {id} -> {ids[id]}" for id in ids if ids[id] != id]
-    if moved:
-        notes.append(f"classes are matched by name, not by number: {_list(moved)}")
     renamed = [
         f"{model[id]} as {dataset[ids[id]]}" for id in ids if fold_name(model[id]) != fold_name(dataset[ids[id]])
     ]
-    if renamed:
-        notes.append(f"classes of other names, by the class map: {_list(renamed)}")
-    taken = [name for id, name in model.items() if id not in ids and id in dataset]
-    if taken:
-        notes.append(
-            f"classes of the model left out, since their numbers are other classes of the data set: {_list(taken)}"
-        )
-    other = {id: name for id, name in model.items() if id not in ids and id not in dataset}
-    if other:
-        notes.append(f"classes of the model that the data set does not have: {_list(list(other.values()))}")
-    unpredicted = [name for id, name in dataset.items() if id not in ids.values()]
-    if unpredicted:
-        notes.append(f"classes of the data set that the model does not have: {_list(unpredicted)}")
-    return ClassMap(ids | {id: id for id in other}, {**other, **dataset}, tuple(notes))
+    missing = {id: name for id, name in model.items() if id not in ids}
+    lists = {
+        "classes are matched by name, not by number": moved,
+        "classes of other names, by the class map": renamed,
+        "classes of the model left out, since their numbers are other classes of the data set": [
+            name for id, name in missing.items() if id in dataset
+        ],
+        "classes of the model that the data set does not have": [
+            name for id, name in missing.items() if id not in dataset
+        ],
+        "classes of the data set that the model does not have": [
+            name for id, name in dataset.items() if id not in ids.values()
+        ],
+    }
+    return tuple(f"{text}: {_list(names)}" for text, names in lists.items() if names)
 
 
 def _override(

@@ -8,7 +8,7 @@ without fault are copied byte by byte.
 import ast
 import math
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -211,16 +211,19 @@ def validate(
     else:
         return report
     if fixed is None:
-        for _ in chunks:  # producing the chunks checks the entries
-            pass
+        deque(chunks, maxlen=0)  # producing the chunks checks the entries
     else:
-        with suppress(_MostRemoved), atomic(fixed) as temporary:
-            with open(temporary, "wb") as file:
-                file.writelines(chunks)
-            report.refused = None if force else _most_removed(report)
-            if report.refused:
-                raise _MostRemoved
+        _write_repaired(fixed, chunks, report, force)
     return report
+
+
+def _write_repaired(fixed: str | os.PathLike, chunks: Iterable[bytes], report: ValidationReport, force: bool) -> None:
+    with suppress(_MostRemoved), atomic(fixed) as temporary:
+        with open(temporary, "wb") as file:
+            file.writelines(chunks)
+        report.refused = None if force else _most_removed(report)
+        if report.refused:
+            raise _MostRemoved
 
 
 class _MostRemoved(Exception):

@@ -14,6 +14,7 @@ import numpy as np
 
 from tevit.io.files import atomic
 from tevit.io.json import dump_pretty
+from tevit.io.ytvis import save_dataset
 from tevit.masks import ops as masks
 from tevit.progress import Progress
 from tevit.results import Track, VideoResult
@@ -124,10 +125,8 @@ def write(
 
     Names of videos contain the seed, so that two splits of different seeds fit in one folder.
     label_errors: number of wrong tracks in OUT/<split>_with_errors.json, see `label_errors`; 0: no such file.
-
     Raises: ValueError for impossible numbers; FileExistsError where OUT/<split>.json exists; OSError.
     """
-    from tevit.io.ytvis import save_dataset
     from tevit.synthetic.label_errors import corrupt
 
     target = Path(out, f"{split}.json")
@@ -138,7 +137,7 @@ def write(
         )
     if target.exists():
         raise FileExistsError(f"{target} is there already: choose another folder")
-    results, counts, errors = [], np.zeros(4, int), []
+    results, errors, counts = [], [], np.zeros(4, int)
     for index in range(videos):
         sample = video(seed, index)
         _write_frames(sample, Path(out, "JPEGImages"))

@@ -114,9 +114,9 @@ def timeline_marks(comparison: Comparison, model: int, video_id: int) -> tuple[M
     def as_marks(tracks: Sequence[tuple[int, Sequence[int], Sequence[int]]]) -> Marks:
         result = {}
         for id, switches, fragments in tracks:
-            found = [*((frame, "switch") for frame in switches), *((frame, "fragment") for frame in fragments)]
-            if found:
-                result[id] = [{"frame": int(frame), "kind": kind} for frame, kind in sorted(found)]
+            marks = [*((frame, "switch") for frame in switches), *((frame, "fragment") for frame in fragments)]
+            if marks:
+                result[id] = [{"frame": int(frame), "kind": kind} for frame, kind in sorted(marks)]
         return result
 
     analysis = comparison.models[model]

@@ -159,9 +159,9 @@ def _merge(
     if predictions:
         files = {model.file.path: model.file for model in known.models}
         chosen = {model.file.sha256: model.categories for model in known.models}
-        found = [_file(path, files.get(os.path.abspath(path))) for path in predictions]
-        names = _short_names([Path(file.path) for file in found])
-        models = [Model(name, file, chosen.get(file.sha256)) for name, file in zip(names, found, strict=True)]
+        opened = [_file(path, files.get(os.path.abspath(path))) for path in predictions]
+        names = _short_names([Path(file.path) for file in opened])
+        models = [Model(name, file, chosen.get(file.sha256)) for name, file in zip(names, opened, strict=True)]
     else:
         models = [msgspec.structs.replace(m, file=_current(m.file, notices, m.name)) for m in known.models]
     return _Meta(VERSION, truth, known.frames if frames is None else os.path.abspath(frames), models), notices

@@ -246,8 +246,8 @@ def _difference(value: float, spread: "Interval | None") -> str:
 
 
 def _class_table(evaluation: "Evaluation") -> str:
-    truths = evaluation.overlaps.inputs.ground_truth
-    kinds = truths.categories[~truths.crowd] * (not evaluation.overlaps.agnostic)
+    ground_truth = evaluation.overlaps.inputs.ground_truth
+    kinds = ground_truth.categories[~ground_truth.crowd] * (not evaluation.overlaps.agnostic)
     rows = [
         [f"{id:>4} {name}", *_cells(int((kinds == k).sum()), [evaluation.per_class[id][c] for c in CLASS_COLUMNS])]
         for k, (id, name) in enumerate(evaluation.names.items())

@@ -146,9 +146,9 @@ def by_range(ground_truth: np.ndarray, predictions: np.ndarray, ranges: list[tup
 
 def count_positives(inputs: Inputs, ignore: IgnoreMasks, agnostic: bool = False) -> np.ndarray:
     """int64 (A, K): the ground truth of each class that counts; one class where all are pooled."""
-    truths = inputs.ground_truth
-    kinds = truths.categories * (not agnostic)
-    counting = ~(ignore.ground_truth | truths.crowd)
+    ground_truth = inputs.ground_truth
+    kinds = ground_truth.categories * (not agnostic)
+    counting = ~(ignore.ground_truth | ground_truth.crowd)
     return np.stack([np.bincount(kinds[row], minlength=1 if agnostic else len(inputs.categories)) for row in counting])
 
 
@@ -183,8 +183,8 @@ def _rows(overlaps: Overlaps, ignore: IgnoreMasks) -> list[BreakdownRow]:
     inputs = overlaps.inputs
     matches = match_all(overlaps.groups, inputs.ground_truth, inputs.predictions, ignore)
     positives = count_positives(inputs, ignore, overlaps.agnostic)
-    found = curves(matches, positives)
-    return [_row(found, a, int(positives[a].sum())) for a in range(len(positives))]
+    arrays = curves(matches, positives)
+    return [_row(arrays, a, int(positives[a].sum())) for a in range(len(positives))]
 
 
 def _row(curves: Curves, a: int, truths: int) -> BreakdownRow:
@@ -198,13 +198,13 @@ def by_video(overlaps: Overlaps, matches: Matches) -> Mapping[int, BreakdownRow]
 
     matches: with the official IgnoreMasks, of which the first (all areas) are used.
     """
-    truths = overlaps.inputs.ground_truth
+    ground_truth = overlaps.inputs.ground_truth
     of_prediction = overlaps.inputs.predictions.videos[matches.predictions]
-    kinds = truths.categories * (not overlaps.agnostic)
+    kinds = ground_truth.categories * (not overlaps.agnostic)
     size = 1 if overlaps.agnostic else len(overlaps.inputs.categories)
     result = {}
     for place, video in enumerate(overlaps.inputs.videos):
-        positives = np.bincount(kinds[(truths.videos == place) & ~truths.crowd], minlength=size)
+        positives = np.bincount(kinds[(ground_truth.videos == place) & ~ground_truth.crowd], minlength=size)
         present = np.flatnonzero(positives)
         chosen = np.flatnonzero(of_prediction == place)
         chosen = chosen[np.isin(matches.categories[chosen], present)]

@@ -105,7 +105,7 @@ def read_inputs(gt: GroundTruth, results: Predictions) -> Inputs:
         gt = open_dataset(gt)
     if isinstance(results, str | os.PathLike):
         results = read_results(results)
-    videos, categories, truths = _from_dataset(gt) if isinstance(gt, Dataset) else _from_memory(gt, stated=True)
+    videos, categories, ground_truth = _from_dataset(gt) if isinstance(gt, Dataset) else _from_memory(gt, stated=True)
     if isinstance(results, Results):
         predictions = [
             _Row(i, item.video_id, item.category_id, item.score, np.nan, False, item.segmentations)
@@ -122,7 +122,7 @@ def read_inputs(gt: GroundTruth, results: Predictions) -> Inputs:
         )
     left_out = tuple(
         LeftOutTrack(kind, row.id, row.video, row.category, row.score)
-        for kind, rows in (("annotation", truths), ("prediction", predictions))
+        for kind, rows in (("annotation", ground_truth), ("prediction", predictions))
         for row in rows
         if row.category not in categories
     )
@@ -130,7 +130,7 @@ def read_inputs(gt: GroundTruth, results: Predictions) -> Inputs:
     return Inputs(
         videos=sorted(videos, key=lambda video: video.id),
         categories=dict(sorted(categories.items())),
-        ground_truth=_table(truths, f"{_file(gt)}annotation", sizes, sorted(categories)),
+        ground_truth=_table(ground_truth, f"{_file(gt)}annotation", sizes, sorted(categories)),
         predictions=_table(predictions, f"{_file(results)}prediction", sizes, sorted(categories)),
         left_out=left_out,
         warnings=(*(_odd_annotations(gt) if isinstance(gt, Dataset) else ()), *warnings),

@@ -151,13 +151,13 @@ def find_gaps(overlaps: Overlaps, parts: bool = True) -> Gaps:
         _stage(overlaps, reassigned, true_classes=False),
         _stage(overlaps, reassigned, true_classes=True),
     ]
-    truths = overlaps.inputs.ground_truth
-    instances = np.bincount(truths.videos[~truths.crowd], minlength=len(overlaps.inputs.videos))
+    ground_truth = overlaps.inputs.ground_truth
+    instances = np.bincount(ground_truth.videos[~ground_truth.crowd], minlength=len(overlaps.inputs.videos))
     positives, aps = np.zeros((0, 0)), []
     for stage in stages:
         ignore = _ignore_masks(overlaps, stage, instances, parts)
         positives = count_positives(overlaps.inputs, ignore)
-        matches = match_all(stage.groups, truths, stage.predictions, ignore)
+        matches = match_all(stage.groups, ground_truth, stage.predictions, ignore)
         precision = curves(matches, positives, (MAX_PREDICTIONS,)).precision
         aps.append([mean_of_known(precision[..., a, 0]) for a in range(len(positives))])
     whole, *rest = [Gap(int(count), *values) for count, *values in zip(positives.sum(axis=1), *aps, strict=True)]
@@ -170,12 +170,12 @@ def find_gaps(overlaps: Overlaps, parts: bool = True) -> Gaps:
 
 def _ignore_masks(overlaps: Overlaps, stage: _Stage, instances: np.ndarray, parts: bool) -> IgnoreMasks:
     """First nothing ignored; with `parts` then all but each range of track length, then of `instances` (V,)."""
-    truths = overlaps.inputs.ground_truth
+    ground_truth = overlaps.inputs.ground_truth
     lengths: list[tuple[float, float]] = [(0, np.inf), *(LENGTHS.values() if parts else ())]
     ignore = by_range(overlaps.ground_truth_frames, stage.frames, lengths)
     if not parts:
         return ignore
-    more = by_range(instances[truths.videos], instances[stage.predictions.videos], list(INSTANCES.values()))
+    more = by_range(instances[ground_truth.videos], instances[stage.predictions.videos], list(INSTANCES.values()))
     return IgnoreMasks(
         np.concatenate([ignore.ground_truth, more.ground_truth]), np.concatenate([ignore.predictions, more.predictions])
     )

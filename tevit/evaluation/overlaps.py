@@ -292,13 +292,13 @@ class _VideoRows(NamedTuple):
 
 
 def _rows_by_video(inputs: Inputs, agnostic: bool) -> list[_VideoRows]:
-    truths, predictions = inputs.ground_truth, inputs.predictions
+    ground_truth, predictions = inputs.ground_truth, inputs.predictions
     # Pooled classes come in the order of their ids, which settles ties.
     first = predictions.categories if agnostic else np.zeros(len(predictions.ids))
-    rows_t = np.lexsort((truths.categories if agnostic else truths.videos, truths.videos))
+    rows_t = np.lexsort((ground_truth.categories if agnostic else ground_truth.videos, ground_truth.videos))
     rows_p = np.lexsort((first, -predictions.scores, predictions.videos))
     places = np.arange(1, len(inputs.videos))
-    of_t = np.split(rows_t, np.searchsorted(truths.videos[rows_t], places))
+    of_t = np.split(rows_t, np.searchsorted(ground_truth.videos[rows_t], places))
     of_p = np.split(rows_p, np.searchsorted(predictions.videos[rows_p], places))
     return [_VideoRows(v, *rows) for v, rows in enumerate(zip(of_t, of_p, strict=True)) if v < len(inputs.videos)]
 
@@ -319,12 +319,12 @@ class _VideoOverlaps(NamedTuple):
 
 def _measure_video(inputs: Inputs, rows: _VideoRows, agnostic: bool, all_pairs: bool) -> _VideoOverlaps:
     video, rows_t, rows_p = rows
-    truths, predictions = read_video(inputs, video, rows_t, rows_p)
+    ground_truth, predictions = read_video(inputs, video, rows_t, rows_p)
     classes, within = _classes(inputs, rows, agnostic)
     pairs = []
     if all_pairs:
         shape = (len(rows_p), len(rows_t), predictions.areas.shape[1])
-        intersection, union = frame_overlaps(predictions, truths, np.indices(shape[:2]).reshape(2, -1).T)
+        intersection, union = frame_overlaps(predictions, ground_truth, np.indices(shape[:2]).reshape(2, -1).T)
         pairs.append(
             VideoPairs(
                 video=video,
@@ -332,26 +332,26 @@ def _measure_video(inputs: Inputs, rows: _VideoRows, agnostic: bool, all_pairs: 
                 predictions=rows_p,
                 intersection=intersection.astype(np.int32).reshape(shape),
                 union=union.astype(np.int32).reshape(shape),
-                ground_truth_areas=truths.areas.astype(np.int32),
+                ground_truth_areas=ground_truth.areas.astype(np.int32),
                 prediction_areas=predictions.areas.astype(np.int32),
             )
         )
         ious = pairs[0].ious()[within[:, 0], within[:, 1]]
     else:
-        ious = track_ious(*frame_overlaps(predictions, truths, within))
+        ious = track_ious(*frame_overlaps(predictions, ground_truth, within))
     groups, stop = [], 0
     for category, of_t, of_p in classes:
         start, stop = stop, stop + len(of_t) * len(of_p)
         groups.append(VideoClassPairs(video, category, of_t, of_p, ious[start:stop].reshape(len(of_p), len(of_t))))
-    frames = (truths.areas > 0).sum(axis=1), (predictions.areas > 0).sum(axis=1)
+    frames = (ground_truth.areas > 0).sum(axis=1), (predictions.areas > 0).sum(axis=1)
     areas = (
-        truths.areas.sum(axis=1) / np.maximum(frames[0], 1),
+        ground_truth.areas.sum(axis=1) / np.maximum(frames[0], 1),
         predictions.areas.sum(axis=1) / np.maximum(frames[1], 1),
     )
     info = inputs.videos[video]
     size = info.size_hw[0] * _MAX_PIXELS + info.size_hw[1]
     mismatches = []
-    for side in (truths, predictions):
+    for side in (ground_truth, predictions):
         other_size = ((side.sizes != size) & (side.sizes > 0)).any(axis=1)
         mismatches += [np.count_nonzero(side.lengths != info.length), np.count_nonzero(other_size)]
     return _VideoOverlaps(rows, areas, frames, groups, pairs, np.array(mismatches))
@@ -413,9 +413,9 @@ def frame_ious(inputs: Inputs, prediction_id: int, truth_id: int) -> np.ndarray:
     video = int(inputs.ground_truth.videos[row_t])
     if inputs.predictions.videos[row_p] != video:
         raise ValueError(f"prediction {prediction_id} and annotation {truth_id} are of different videos")
-    truths, predictions = read_video(inputs, video, np.array([row_t]), np.array([row_p]))
-    intersection, union = frame_overlaps(predictions, truths, np.zeros((1, 2), np.int64))
-    common = min(truths.lengths[0], predictions.lengths[0])
+    ground_truth, predictions = read_video(inputs, video, np.array([row_t]), np.array([row_p]))
+    intersection, union = frame_overlaps(predictions, ground_truth, np.zeros((1, 2), np.int64))
+    common = min(ground_truth.lengths[0], predictions.lengths[0])
     return np.divide(intersection[0], union[0], out=np.full(len(union[0]), np.nan), where=union[0] > 0)[:common]
 
 

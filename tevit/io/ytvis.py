@@ -60,7 +60,7 @@ class VideoInfo(msgspec.Struct, frozen=True):
         return self.height, self.width
 
 
-class Annotation(msgspec.Struct, frozen=True):
+class Annotation(msgspec.Struct, frozen=True, gc=False):
     """One ground-truth track in the index; its raw parts are parsed on access.
 
     areas: T numbers as the file states them, which the official metric uses, pixels, null where absent; None: not in
@@ -83,7 +83,7 @@ class Category(msgspec.Struct, frozen=True):
     name: str
 
 
-class Prediction(msgspec.Struct, frozen=True):
+class Prediction(msgspec.Struct, frozen=True, gc=False):
     """One predicted track in the index; its masks are parsed on access."""
 
     video_id: int

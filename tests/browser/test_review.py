@@ -301,6 +301,7 @@ def test_a_walk_through_all_labels_another_class_and_a_mask(anna: Page, tmp_path
     expect(message(anna)).to_contain_text("change the class to ring")
     anna.get_by_role("button", name="Save decision").click()
     expect(message(anna)).to_have_text("saved")
+    expect(where(anna)).to_contain_text("2 of")  # the next question has replaced the first one
     anna.get_by_role("button", name="Correct the mask").click()
     box = brush(anna)
     anna.keyboard.press("]")

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from PIL import Image
 
 from tests import annotations as make
+from tevit.cli import main as cli
 from tevit.io import ytvis
 from tevit.io.formats import convert, davis
 from tevit.masks import ops
@@ -380,7 +381,7 @@ def test_degenerate_polygons_are_left_out_and_boxes_without_masks_counted(tmp_pa
     assert result.tracks[0].areas.tolist() == [12, 12] and not result.tracks[1].present.any()
     assert notes == [
         "2 polygons of less than three points were left out",
-        "1 annotations have a box but no mask: nothing of them was taken over",
+        "1 annotations have a box but no mask, and were left out",
     ]
 
 
@@ -423,3 +424,32 @@ def test_like_that_fits_nothing_is_an_error(tmp_path):
     like = ytvis.open_dataset(make.save(tmp_path, "gt.json", make.data_set([make.video(1, 3)], [])))
     with pytest.raises(ValueError, match=r"none of its 3 images \(film8/00000.jpg, …\) is in .*gt.json"):
         convert.read(tmp_path / "v.xml", like=like)
+
+
+def test_names_of_files_keep_every_video_and_frame_apart_and_inside_the_folder(tmp_path):
+    """Frames of one stem, frames not in natural order, two videos of one name, and a name that is the folder above."""
+    mask = [track(3, 4, [SQUARE, BAR, None])]
+    names = [("a/1.jpg", "b/1.jpg", "c/1.jpg"), ("v/3.jpg", "v/2.jpg", "v/1.jpg"), ("v/1.jpg", "v/2.jpg", "v/3.jpg")]
+    videos = [replace(video(mask, id=id), name=name, file_names=files) for id, name, files in
+              zip((1, 2, 3), ("..", "v", "v"), names, strict=True)]  # fmt: skip
+    files, _ = convert.write(tmp_path / "out", "davis", iter(videos))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    again = {result.name: result for result in convert.read(files[0])[0]}
+    assert again.keys() == {"video 1", "v", "v-3"}
+    assert all(result.tracks[0].rles == mask[0].rles for result in again.values())
+
+
+def test_the_command_offers_every_format():
+    top = cli.parser(["formats"])
+    for to in convert.CANNOT_HOLD:
+        assert top.parse_args(["formats", "a", "--to", to, "--out", "b"]).to == to
+    with pytest.raises(SystemExit):
+        top.parse_args(["formats", "a", "--to", "yolo", "--out", "b"])
+
+
+@pytest.mark.parametrize("rate", [6, 25])
+@pytest.mark.parametrize("to", ["burst", "label-studio"])
+def test_the_rate_of_a_video_is_kept(tmp_path, to, rate):
+    one = replace(video([track(3, 4, [SQUARE] * 3)]), times=np.arange(3) / rate)
+    (again,), _ = there_and_back(tmp_path, to, [one])
+    assert again.times == pytest.approx(one.times)

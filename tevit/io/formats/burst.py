@@ -11,7 +11,7 @@ import msgspec
 
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
-from tevit.io.formats.frames import FrameMask, make_track, make_video
+from tevit.io.formats.tracks import FrameMask, frame_rate, make_track, make_video
 from tevit.io.ytvis import FPS, Category, frame_names, merge_categories
 from tevit.masks import json as mask_json
 from tevit.results import VideoResult
@@ -105,8 +105,6 @@ def _sequence(result: VideoResult) -> _BurstSequence:
         for frame in range(result.length)
     ]
     height, width = result.size_hw
-    names, fps = list(frame_names(result)), FPS
-    if result.length > 1 and result.times[-1] > 0:
-        fps = float((result.length - 1) / result.times[-1])
+    names = list(frame_names(result))
     ids = {str(track.id): track.category_id for track in result.tracks}
-    return _BurstSequence(width, height, result.name, names, objects, ids, result.video_id, "", fps)
+    return _BurstSequence(width, height, result.name, names, objects, ids, result.video_id, "", frame_rate(result))

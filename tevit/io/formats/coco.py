@@ -11,7 +11,7 @@ import numpy as np
 from tevit.boxes import xywh_to_xyxy, xyxy_to_xywh
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic, natural_key, order_note
-from tevit.io.formats.frames import FrameMask, make_track, make_video
+from tevit.io.formats.tracks import FrameMask, make_track, make_video
 from tevit.io.ytvis import Category, VideoInfo, forward_slashes, frame_names, merge_categories
 from tevit.masks import json as mask_json
 from tevit.masks import ops
@@ -109,8 +109,12 @@ class _CocoImage(msgspec.Struct):
         self.frame_id = self.frame_index if self.frame_id is None else self.frame_id
 
 
+_Identity = int | str | None
+"""What marks the annotations of one track; None: a track of its own."""
+
+
 class _CocoAttributes(msgspec.Struct):
-    track_id: int | str | None = None
+    track_id: _Identity = None
 
 
 class _CocoAnnotation(msgspec.Struct):
@@ -126,8 +130,8 @@ class _CocoAnnotation(msgspec.Struct):
     score: float = 1.0
     attributes: msgspec.Raw = msgspec.Raw(b"{}")
 
-    def track(self) -> int | str | None:
-        """The identity: of track_id, instance_id or CVAT's and Datumaro's attribute track_id."""
+    def identity(self) -> _Identity:
+        """The value of track_id, instance_id or CVAT's and Datumaro's attribute track_id."""
         if self.track_id is not None:
             return self.track_id
         if self.instance_id is not None:
@@ -164,13 +168,14 @@ def read(path: str | os.PathLike) -> tuple[Iterator[VideoResult], list[str]]:
     videos, notes = _videos(content.images)
     places = {image.id: (video, frame) for video, images in videos.items() for frame, image in enumerate(images)}
     orphaned = sum(annotation.image_id not in places for annotation in content.annotations)
-    untracked = sum(annotation.track() is None for annotation in content.annotations)
+    identities = [annotation.identity() for annotation in content.annotations]
+    untracked = identities.count(None)
     notes += [f"{orphaned} annotations of images that are not in the file were left out"] if orphaned else []
     notes += [f"{untracked} annotations have no track_id: each became a track of one frame"] if untracked else []
-    by_video: dict[int, list[_CocoAnnotation]] = {video: [] for video in videos}
-    for annotation in content.annotations:
+    by_video: dict[int, list[tuple[_CocoAnnotation, _Identity]]] = {video: [] for video in videos}
+    for annotation, identity in zip(content.annotations, identities, strict=True):
         if annotation.image_id in places:
-            by_video[places[annotation.image_id][0]].append(annotation)
+            by_video[places[annotation.image_id][0]].append((annotation, identity))
     reader = _CocoReader(path, {image: frame for image, (_, frame) in places.items()})
     names = {video.id: video.name for video in content.videos}
 
@@ -220,7 +225,7 @@ class _CocoReader:
         name: str,
         images: list[_CocoImage],
         categories: dict[int, str],
-        annotations: list[_CocoAnnotation],
+        annotations: list[tuple[_CocoAnnotation, _Identity]],
     ) -> VideoResult:
         """One video; its annotations are grouped to tracks."""
         first = images[0]
@@ -230,18 +235,16 @@ class _CocoReader:
             raise ValueError(f"{self.path}: expected images of one size in a video, got {sizes}")
         info = VideoInfo(id, first.width, first.height, len(images), tuple(image.file_name for image in images))
         groups: dict[int | str, list[_CocoAnnotation]] = {}
-        stated = [track for annotation in annotations if (track := annotation.track()) is not None]
-        free = max((track for track in stated if isinstance(track, int)), default=0)
-        for annotation in annotations:
-            track = annotation.track()
-            if track is None:
-                track = free = free + 1
-            groups.setdefault(track, []).append(annotation)
+        free = max((identity for _, identity in annotations if isinstance(identity, int)), default=0)
+        for annotation, identity in annotations:
+            if identity is None:
+                identity = free = free + 1
+            groups.setdefault(identity, []).append(annotation)
         ids: dict[int | str, int] = {}
-        for track in groups:
-            free += not isinstance(track, int)
-            ids[track] = track if isinstance(track, int) else free
-        tracks = tuple(self._track(ids[track], group, info) for track, group in groups.items())
+        for identity in groups:
+            free += not isinstance(identity, int)
+            ids[identity] = identity if isinstance(identity, int) else free
+        tracks = tuple(self._track(ids[identity], group, info) for identity, group in groups.items())
         return make_video(id, name or info.name, info.size_hw, info.file_names, categories, tracks)
 
     def _track(self, id: int, group: list[_CocoAnnotation], info: VideoInfo) -> Track:
@@ -271,7 +274,7 @@ class _CocoReader:
             box = xywh_to_xyxy(np.array(annotation.bbox)).astype(np.float32)
         if not segmentation:
             if box is not None:
-                self.notes["annotations have a box but no mask: nothing of them was taken over"] += 1
+                self.notes["annotations have a box but no mask, and were left out"] += 1
             return None
         try:
             rle = mask_json.from_json(segmentation, info.size_hw)

@@ -21,7 +21,7 @@ import numpy as np
 
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
-from tevit.io.formats.frames import FrameMask, make_track, make_video, rectangle, unique_name
+from tevit.io.formats.tracks import FrameMask, make_track, make_video, rectangle, unique_name
 from tevit.io.ytvis import Dataset, VideoInfo, forward_slashes, frame_names
 from tevit.masks import json as mask_json
 from tevit.masks import ops
@@ -139,7 +139,7 @@ class _CvatTrack(NamedTuple):
 
 
 class _CvatFile(NamedTuple):
-    """name, size_hw, length: of the task, which only files for video need."""
+    """meta: the task's name, size (frames), start_frame, width and height, as far as they are stated."""
 
     labels: list[str]
     images: list[_CvatImage]

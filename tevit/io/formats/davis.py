@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from tevit.io.files import atomic_folder, natural_key
-from tevit.io.formats.frames import FrameMask, make_track, make_video, unique_name
+from tevit.io.formats.tracks import FrameMask, make_track, make_video, unique_name
 from tevit.io.ytvis import frame_names
 from tevit.masks import ops
 from tevit.results import VideoResult
@@ -85,14 +85,14 @@ def write(path: str | os.PathLike, results: Iterable[VideoResult]) -> list[str]:
 
     Raises: ValueError for a video with more than 254 tracks, or where `path` exists.
     """
-    overlaps = 0
+    overlaps, colours = 0, palette()
     names: set[str] = set()
     with atomic_folder(path) as temporary:
         for result in results:
             folder = temporary / unique_name(result, names)
             folder.mkdir(parents=True, exist_ok=True)
             indices = _indices(result)
-            for frame, file_name in enumerate(frame_names(result)):
+            for frame, stem in enumerate(_stems(result)):
                 values = np.zeros(result.size_hw, np.uint8)
                 # The first track is on top, so that a higher score hides a lower one.
                 for track in reversed(result.tracks):
@@ -101,9 +101,16 @@ def write(path: str | os.PathLike, results: Iterable[VideoResult]) -> list[str]:
                         overlaps += int((values[inside] > 0).sum())
                         values[inside] = indices[track.id]
                 image = Image.frombytes("P", (result.size_hw[1], result.size_hw[0]), values.tobytes())
-                image.putpalette(palette())
-                image.save(folder / f"{PurePosixPath(file_name).stem}.png")
+                image.putpalette(colours)
+                image.save(folder / f"{stem}.png")
     return [f"{overlaps} pixels of overlapping masks belong to the earlier track only"] if overlaps else []
+
+
+def _stems(result: VideoResult) -> list[str]:
+    """Names of the PNGs: those of the frames, or numbers where these would not keep every frame in its place."""
+    stems = [PurePosixPath(name).stem for name in frame_names(result)]
+    in_order = len(set(stems)) == len(stems) and sorted(stems, key=natural_key) == stems
+    return stems if in_order else [f"{frame:05d}" for frame in range(result.length)]
 
 
 def _indices(result: VideoResult) -> dict[int, int]:

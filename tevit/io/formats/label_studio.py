@@ -16,13 +16,13 @@ import numpy as np
 
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
-from tevit.io.formats.frames import FrameMask, make_track, make_video, rectangle
+from tevit.io.formats.tracks import FrameMask, frame_rate, make_track, make_video, rectangle
 from tevit.io.ytvis import FPS, frame_names
 from tevit.masks import json as mask_json
 from tevit.results import RLE, Track, VideoResult
 
 
-class _Keyframe(msgspec.Struct, omit_defaults=True):
+class _Keyframe(msgspec.Struct):
     frame: int
     x: float
     y: float
@@ -30,10 +30,9 @@ class _Keyframe(msgspec.Struct, omit_defaults=True):
     height: float
     enabled: bool = True
     rotation: float = 0.0
-    time: float = 0.0
 
 
-class _RectangleTrack(msgspec.Struct, rename={"frames_count": "framesCount"}, omit_defaults=True):
+class _RectangleTrack(msgspec.Struct, rename={"frames_count": "framesCount"}):
     sequence: list[_Keyframe]
     labels: list[str] = []
     frames_count: int = 0
@@ -60,18 +59,17 @@ class _VideoTask(msgspec.Struct):
     id: int | None = None
 
 
-def read(path: str | os.PathLike, size_hw: tuple[int, int] | None = None) -> tuple[Iterator[VideoResult], list[str]]:
+def read(path: str | os.PathLike) -> tuple[Iterator[VideoResult], list[str]]:
     """The videos of a Label Studio export, and notes.
 
-    Boxes become masks (the whole rectangle). The first annotation of a task is read. size_hw: height and width of the
-    videos where the export does not state them.
+    Boxes become masks (the whole rectangle). The first annotation of a task is read.
 
     Raises: OSError or ValueError where the file cannot be read or states no size.
     """
     tasks: list[_VideoTask] = jsonfile.decode(jsonfile.read(path), list[_VideoTask], path)
     labels: dict[str, int] = {}
     notes: list[str] = []
-    videos = [_video(path, n, task, labels, size_hw, notes) for n, task in enumerate(tasks, 1)]
+    videos = [_video(path, n, task, labels, notes) for n, task in enumerate(tasks, 1)]
     categories = {number: name for name, number in labels.items()}
     boxes = sum(int(track.present.sum()) for video in videos for track in video.tracks)
     if boxes:
@@ -80,13 +78,9 @@ def read(path: str | os.PathLike, size_hw: tuple[int, int] | None = None) -> tup
 
 
 def _video(
-    path: str | os.PathLike,
-    number: int,
-    task: _VideoTask,
-    labels: dict[str, int],
-    size_hw: tuple[int, int] | None,
-    notes: list[str],
+    path: str | os.PathLike, number: int, task: _VideoTask, labels: dict[str, int], notes: list[str]
 ) -> VideoResult:
+    """labels: name -> category id, of all tasks so far; extended here, as are notes."""
     where = f"{path}: task {task.id if task.id is not None else number}"
     lists = task.annotations or task.predictions
     if len(task.annotations) > 1:
@@ -95,9 +89,8 @@ def _video(
     rectangles = [result for result in results if result.type == "videorectangle"]
     if len(rectangles) < len(results):
         notes.append(f"{where}: {len(results) - len(rectangles)} results that are not boxes were left out")
-    for result in rectangles:
-        if result.original_width and result.original_height:
-            size_hw = (result.original_height, result.original_width)
+    sizes = [(result.original_height, result.original_width) for result in rectangles]
+    size_hw = next(((height, width) for height, width in sizes if height and width), None)
     if size_hw is None:
         raise ValueError(f"{where}: expected original_width and original_height in a result, found none")
     values = [jsonfile.decode(bytes(result.value), _RectangleTrack, where) for result in rectangles]
@@ -168,7 +161,7 @@ def _task(result: VideoResult) -> dict:
             "meta": {"track_id": track.id},
             "value": {
                 "framesCount": result.length,
-                "duration": result.length / FPS,
+                "duration": result.length / frame_rate(result),
                 "sequence": _sequence(track, result),
                 "labels": [result.categories[track.category_id]],
             },

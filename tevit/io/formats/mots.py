@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tevit.io.files import atomic_folder, natural_key
-from tevit.io.formats.frames import FrameMask, make_track, make_video, unique_name
+from tevit.io.formats.tracks import FrameMask, make_track, make_video, unique_name
 from tevit.masks import json as mask_json
 from tevit.results import VideoResult
 

@@ -18,11 +18,6 @@ class FrameMask(NamedTuple):
     area: float | None = None
 
 
-def united(masks: Sequence[FrameMask]) -> FrameMask:
-    """Several parts of one track in one frame as one mask."""
-    return masks[0] if len(masks) == 1 else FrameMask(ops.union([mask.rle for mask in masks]))
-
-
 def make_track(
     id: int,
     category_id: int,
@@ -31,11 +26,14 @@ def make_track(
     score: float = 1.0,
     iscrowd: bool = False,
 ) -> Track:
-    """A track of `length` frames from the masks of some of them; masks without pixels count as absent."""
+    """A track of `length` frames from the masks of some of them.
+
+    masks: frame -> parts, which are united; a mask without pixels counts as absent.
+    """
     rles: list[RLE | None] = [None] * length
     boxes, areas = np.full((length, 4), np.nan, np.float32), np.zeros(length)
     for frame, parts in masks.items():
-        mask = united(parts)
+        mask = parts[0] if len(parts) == 1 else FrameMask(ops.union([part.rle for part in parts]))
         area = float(ops.areas([mask.rle])[0])
         if not area:
             continue
@@ -62,9 +60,17 @@ def make_video(
 def unique_name(result: VideoResult, names: set[str]) -> str:
     """The video's name for a file or folder, with its id where another video in `names` has it; added to `names`."""
     name = result.name.replace("/", "_")
-    name = f"{name}-{result.video_id}" if name in names else name
+    # Neither the folder itself nor the one above.
+    name = f"video {result.video_id}" if name in ("", ".", "..") else name
+    while name in names:
+        name = f"{name}-{result.video_id}"
     names.add(name)
     return name
+
+
+def frame_rate(result: VideoResult) -> float:
+    """Mean frames per second by a video's times; YouTube-VIS' rate where there is only one frame."""
+    return float((result.length - 1) / result.times[-1]) if result.length > 1 else FPS
 
 
 def rectangle(box_xyxy: Sequence[float], size_hw: tuple[int, int]) -> RLE:

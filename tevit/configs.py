@@ -38,8 +38,9 @@ CATEGORIES_COCO = dict(enumerate(_COCO.replace("\n", " ").split(", "), 1))
 
 
 def fold_name(name: str) -> str:
-    """A class name for comparison: case, spaces, underscores and hyphens do not count."""
-    return "".join(character for character in name.casefold() if character not in " _-")
+    """A class name for comparison: its letters and digits, case folded; all of it where it has none."""
+    folded = name.casefold()
+    return "".join(filter(str.isalnum, folded)) or folded
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from tevit.configs import CATEGORIES_2019, CATEGORIES_2021, CATEGORIES_COCO, CATEGORIES_OVIS
+from tevit.configs import CATEGORIES_2019, CATEGORIES_2021, CATEGORIES_COCO, CATEGORIES_OVIS, fold_name
 from tevit.io.frames import find_frames
 from tevit.io.ytvis import Category, Dataset, Results, VideoInfo, open_dataset, read_results
 from tevit.masks import json as segmentations
@@ -205,21 +205,16 @@ def category_mappings(results: Results, categories: Mapping[int, str]) -> list[C
     categories: the ground truth's, id -> name.
     """
     counts = Counter(prediction.category_id for prediction in results.predictions)
-    ids = {_normalised(name): id for id, name in categories.items()}
+    ids = {fold_name(name): id for id, name in categories.items()}
     mappings = []
     for source, names in CATEGORY_LISTS.items():
         if counts.keys() <= names.keys():
-            mapped = {id: ids[_normalised(name)] for id, name in names.items() if _normalised(name) in ids}
+            mapped = {id: ids[fold_name(name)] for id, name in names.items() if fold_name(name) in ids}
             used = {id: names[id] for id in sorted(counts)}
             lost = tuple(name for id, name in used.items() if id not in mapped)
             usable = sum(count for id, count in counts.items() if id in mapped)
             mappings.append(CategoryMapping(source, used, mapped, lost, usable, counts.total()))
     return sorted((mapping for mapping in mappings if mapping.predictions), key=lambda mapping: -mapping.predictions)
-
-
-def _normalised(name: str) -> str:
-    """Letters and digits alone: the lists spell names differently."""
-    return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
 def map_categories(results: Results, categories: Mapping[int, int]) -> Results:

@@ -19,7 +19,7 @@ class ClassMap:
     notes: tuple[str, ...] = ()
 
     def apply(self, result: VideoResult) -> VideoResult:
-        """A model's result with the data set's category ids, without tracks of classes that it does not have."""
+        """A model's result with the ids to write, without the tracks of classes that are left out."""
         tracks = tuple(
             replace(track, category_id=self.ids[track.category_id])
             for track in result.tracks
@@ -43,7 +43,7 @@ def match_classes(
     ids = {id: by_name[fold_name(name)] for id, name in model.items() if fold_name(name) in by_name}
     ids |= _override(model, dataset, overrides or {})
     if not ids:
-        common = sorted(model.keys() & dataset.keys())
+        common = model.keys() & dataset.keys()
         note = (
             f"no class of the model has a name of the data set ({_names(model)} against {_names(dataset)}): "
             f"classes are matched by number, {len(common)} of {len(model)} agree"

@@ -308,7 +308,7 @@ def _check_prediction(
     if expected is None:
         return entry
     score = entry.get("score")
-    if type(score) not in (int, float) or not math.isfinite(score):
+    if not _is_number(score):
         number = as_number(score)
         if number is None:
             entry.remove(f"expected a finite score, got {entry.excerpt('score')}")
@@ -633,7 +633,7 @@ def _check_per_frame(
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return not isinstance(value, str) and as_number(value) is not None
 
 
 def _check_frames(videos: list[_Entry], root: Path, report: ValidationReport, progress: Progress) -> None:

@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from itertools import accumulate, chain
@@ -76,6 +76,7 @@ def open_video(source: str | os.PathLike) -> Video:
 
     Numbers in names count by value: 2.png before 10.png. Of files with the same name but for the suffix, those of the
     most frequent suffix are read; `warnings` says where that or the order matters.
+
     Raises: FileNotFoundError, PermissionError; ValueError for a folder without images and for a file that is no
     video, has only sound, or holds no frame that can be decoded.
     """
@@ -105,7 +106,7 @@ def _frames_of_folder(files: list[Path]) -> tuple[list[Path], list[str]]:
     stems = Counter(file.stem for file in files)
     if len(stems) < len(files):
         suffixes = Counter(file.suffix.lower() for file in files)
-        # Photographs beside masks or depth of the same names: JPEG first, then the more frequent kind.
+        # Photographs beside masks or depth maps of the same names: the more frequent kind, JPEG where they are equal.
         best = max(suffixes, key=lambda suffix: (suffixes[suffix], suffix in (".jpg", ".jpeg"), suffix))
         chosen = {file.stem: file for file in files if file.suffix.lower() == best}
         rest = [file for file in files if file.stem not in chosen]
@@ -120,6 +121,7 @@ def open_images(
     files: Sequence[Path], name: str, fps: Fraction = Fraction(6), path: Path | None = None
 ) -> "_ImageSequence":
     """Images as a video, in the given order, at `fps` frames per second.
+
     Raises: ValueError for an empty list or a first image that cannot be read; FileNotFoundError if it is missing.
     """
     if not files:
@@ -159,28 +161,26 @@ def _size(shape: Sequence[int]) -> str:
 def _bits(files: Sequence[Path]) -> tuple[int | None, list[str]]:
     """Bits of the values of 16-bit images that use only 10 or 12 of them, by a sample of eight; else None."""
     largest = 0
-    for file in files[:: max(1, len(files) // 8)]:
-        with suppress(OSError):
-            if not _is_16_bit(file):
-                return None, []
-            values = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-            largest = max(largest, 0 if values is None else int(values.max()))
+    for file in filter(Path.is_file, files[:: max(1, len(files) // 8)]):
+        values = _read_16_bit(file)
+        if values is None:
+            return None, []
+        largest = max(largest, int(values.max()))
     if not 0 < largest < 1 << 12:
         return None, []
     bits = 10 if largest < 1 << 10 else 12
     return bits, [f"the 16-bit images hold values up to {largest}: they are read as {bits} bit"]
 
 
-def _is_16_bit(file: Path) -> bool:
-    """By the header of a PNG; by decoding it for TIFF and PGM."""
+def _read_16_bit(file: Path) -> np.ndarray | None:
+    """The values of a 16-bit image; None for any other file. Only what can have 16 bits is decoded."""
     with open(file, "rb") as opened:
-        head = opened.read(26)
-    if head.startswith(b"\x89PNG"):
-        return len(head) > 24 and head[24] == 16
-    if not head.startswith((b"II", b"MM", b"P5", b"P6")):
-        return False
+        head = opened.read(25)
+    png = head.startswith(b"\x89PNG") and head[24:25] == b"\x10"  # the header states the bits
+    if not png and not head.startswith((b"II", b"MM", b"P5", b"P6")):
+        return None
     values = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
-    return values is not None and values.dtype == np.uint16
+    return values if values is not None and values.dtype == np.uint16 else None
 
 
 def _read_image(file: Path, bits: int | None = None) -> np.ndarray:

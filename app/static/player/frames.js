@@ -18,7 +18,7 @@ export function openFrames(view, base, draw) {
 }
 
 const MAX_TRIES = 3;
-const MAX_POLLS = 100, POLL = 20; // milliseconds
+const POLL = 20, PICTURE_TIMEOUT = 10_000, STALE_TIMEOUT = 2000; // milliseconds
 
 /** @param {number} milliseconds */
 const sleep = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
@@ -68,7 +68,6 @@ class VideoStream {
       const seeked = once(this.video, "seeked");
       this.video.currentTime = middleOf(this.times, this.end, frame);
       await seeked;
-      if (this.video.readyState < 2) await once(this.video, "canplay");
       const drawn = await this.drawNew(before === frame ? undefined : before);
       // Any picture is drawn under its own index; a file whose times are not those stated ends the search.
       if (this.wanted === frame && (drawn === frame || ++tries === MAX_TRIES)) this.wanted = null;
@@ -77,18 +76,18 @@ class VideoStream {
 
   /**
    * `drawCurrent`, once there is a picture other than that of frame `before`: a busy browser says too early that a
-   * seek is done.
+   * seek is done. No event is awaited: "canplay" never comes at the last frame, after which there is nothing to play.
    * @param {number | undefined} before
    */
   async drawNew(before) {
-    let frame;
-    for (let polls = 0; polls < MAX_POLLS; polls++) {
-      frame = this.drawCurrent();
-      if (frame !== undefined && (frame === null || frame !== before)) return frame;
+    for (let waited = 0; ; waited += POLL) {
+      const frame = this.drawCurrent();
+      if (frame === undefined ? waited >= PICTURE_TIMEOUT : frame !== before || waited >= STALE_TIMEOUT) {
+        if (frame === undefined) throw new Error("The browser has no picture of this frame.");
+        return frame;
+      }
       await sleep(POLL);
     }
-    if (frame === undefined) throw new Error("The browser has no picture of this frame.");
-    return frame;
   }
 
   /** Draw the video's current picture; its frame, null where it is outside of the view, undefined where there is none yet. */

@@ -24,8 +24,8 @@ _ONES = EDGE * POINTS.index(1.0) + POINTS.index(1.0)  # a bias added to this pro
 def is_faster() -> bool:
     """Whether these convolutions are faster than oneDNN's on this machine: on processors of Intel."""
     # MKL's batched products reach the speed of oneDNN's convolutions on Intel's processors alone: on an AMD EPYC the
-    # whole model takes 1.03 times as long with Winograd's (README, Speed). Decided by the vendor, not by a timing, so
-    # that all processes of a run compute the same.
+    # whole model takes 1.03 times as long with Winograd's (docs/benchmarks.md). Decided by the vendor, not by a timing,
+    # so that all processes of a run compute the same.
     with suppress(OSError), open("/proc/cpuinfo") as file:
         return "GenuineIntel" in file.read()
     return "Intel" in platform.processor()

@@ -1,4 +1,5 @@
 """`python -m app.benchmark findings`: time and memory to open a data set, to filter its errors and to open a video.
+`python -m app.benchmark review`: how fast the tab Review responds when the log is long.
 
 Each opening runs in a process of its own, as after a start of the server, with a cache of its own.
 """
@@ -8,6 +9,7 @@ import json
 import os
 import platform
 import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,7 +18,8 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     from .analysis.comparison import Comparison
@@ -34,6 +37,8 @@ GOALS = {
 }
 """Of the studio on two cores, for 300 videos, 40 classes and 10 predictions a video. A score cut-off is applied in two
 steps: figures, list and most charts; then the oracle gaps, and the charts by size and by length."""
+REVIEW_GOALS = {"open_seconds": 2.0, "decision_seconds": 0.25}
+"""Of the tab Review on two cores with ten thousand decisions; decision_seconds: the median."""
 _PARTS = [name for name in GOALS if name.endswith("seconds") and "open" not in name]
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,11 +46,12 @@ _ROOT = Path(__file__).resolve().parents[1]
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="app.benchmark", description=__doc__)
-    top.add_argument("what", choices=["findings", "open"], help="findings: everything; open: used by it")
+    top.add_argument("what", choices=["findings", "review", "open"], help="open: used by findings")
     top.add_argument("--videos", type=int, default=300, help="of the synthetic data set (default 300)")
     top.add_argument("--dataset", type=Path, metavar="JSON", help="your own ground truth instead")
     top.add_argument("--predictions", type=Path, metavar="JSON", action="append", default=[], help="repeatable")
     top.add_argument("--models", type=int, default=1, help="number of synthetic models (default 1)")
+    top.add_argument("--decisions", type=int, default=10_000, help="in the log of review at the start (default 10000)")
     top.add_argument("--out", type=Path, metavar="JSON", help="write the result there, too")
     return top
 
@@ -57,6 +63,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(json.dumps(_open(args.dataset, args.predictions)))
         return 0
     with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder:
+        if args.what == "review":
+            measured = _measure_review(Path(folder), args.videos, args.decisions)
+            print(json.dumps(measured, indent=2))
+            return int(any(measured[name] > goal for name, goal in REVIEW_GOALS.items()))
         gt, predictions = args.dataset, args.predictions
         if not gt:
             from tevit.synthetic.results import write_sets
@@ -223,6 +233,69 @@ def _megabytes() -> float:
     unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
     own, others = (resource.getrusage(who).ru_maxrss / unit for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return own + others
+
+
+# --- the tab Review
+
+
+def _measure_review(folder: Path, videos: int, decisions: int) -> dict[str, float]:
+    """The server's work for one page: the first question of a computed queue, with the log read from the disk; then one
+    decision after the other."""
+    os.environ["TEVIT_HOME"] = str(folder)
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    import gradio as gr
+
+    from tevit.synthetic.results import write_sets
+
+    from .analysis.service import EvaluationService
+    from .player.routes import ViewRegistry
+    from .projects.opening import open_project
+    from .tabs.review.events import ReviewTab
+    from .tabs.review.session import ReviewSession
+    from .tabs.review.views import build_layout
+
+    gt, results = write_sets(folder, videos)
+    project = open_project(gt, None, [results], folder / "project")
+    session = ReviewSession(project)
+    queue = session.queue(session.models[0])
+    session.store.extend(_synthetic_log(session, decisions))
+    session.store.close()
+    with gr.Blocks():
+        review = ReviewTab(build_layout(), lambda request: project, ViewRegistry(), EvaluationService())
+    request: Any = SimpleNamespace(session_hash="page")
+    page = review.page(request)
+    times = []
+    begin = time.perf_counter()
+    review.first_question(page, (queue, ""), [])
+    opened = time.perf_counter() - begin
+    for _ in range(30):
+        begin = time.perf_counter()
+        event = {"kind": "save", "key": "1", "item": page.question_name, "reviewer": "cleo", "note": ""}
+        review.on_event(request, cast(Any, SimpleNamespace(_data=event)))
+        times.append(time.perf_counter() - begin)
+    return {
+        "open_seconds": round(opened, 3),
+        "decision_seconds": round(statistics.median(times), 3),
+        "slowest_decision_seconds": round(max(times), 3),
+        "decisions": decisions,
+        "questions": len(queue),
+    }
+
+
+def _synthetic_log(session: Any, count: int) -> list:
+    """Two reviewers in turn give every label another class; every fifth decision is undone."""
+    from tevit.review.decisions import ChangeClass, Undo, decide
+
+    labels, classes = session.project.dataset.annotations, list(session.project.dataset.categories)
+    log: list = []
+    while len(log) < count:
+        number = len(log)
+        label, reviewer = labels[number % len(labels)], ("ann", "ben")[number % 2]
+        action = ChangeClass(label.id, classes[number % len(classes)])
+        log.append(decide(session.hash, label.video_id, "label is wrong", action, reviewer))
+        if number % 5 == 0:
+            log.append(decide(session.hash, label.video_id, None, Undo(log[-1].id), reviewer))
+    return log[:count]
 
 
 if __name__ == "__main__":

@@ -12,9 +12,8 @@ from tevit.evaluation import evaluate
 
 from .player.proxy import VideoSource
 from .storage.results import Settings
-from .tabs.segment.exports import export
 from .tabs.segment.models import find_model
-from .tabs.segment.run import Studio
+from .tabs.segment.run import Studio, export
 from .workspace import TICK
 
 

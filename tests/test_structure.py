@@ -65,8 +65,8 @@ PAGES = {
     "endpoints",
     "events",
     "gpu",
-    "layout",
     "ui",
+    "views",
     "workspace",
 }
 
@@ -118,7 +118,7 @@ def test_public_names_survive_the_import_of_every_submodule():
         "from tevit.cli.main import parser; parser()",
         "import tevit.evaluation, tevit.io.ytvis",
         "import app.player.proxy, app.player.routes, app.player.component, app.storage.results",
-        "import app.tabs.segment.run, app.tabs.segment.exports",
+        "import app.tabs.segment.run",
     ],
 )
 def test_nothing_heavy_before_it_is_needed(code):

@@ -1,1 +1,1 @@
-"""The tab Compare: its layout and callbacks, and the HTML of matches, of a pair's IoU over time and its filmstrip."""
+"""The tab Compare: `views` has its components and HTML, `events` the handlers."""

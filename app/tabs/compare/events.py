@@ -35,7 +35,7 @@ from ...rendering import notices, progress
 from ...workspace import QUIET, TICK, Pages, Updates, Workspace, toast
 from ..datasets.views import notices as project_notices
 from . import views
-from .layout import ADDRESS, NO_MODEL, CompareComponents, build_layout
+from .views import ADDRESS, NO_MODEL, CompareComponents, build_layout
 
 GROUND_TRUTH = "Ground truth"
 TABS = ("segment", "compare", "errors", "review")

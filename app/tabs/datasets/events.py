@@ -16,8 +16,8 @@ from ...rendering import hint, problem
 from ...workspace import QUIET, TICK, Pages, Updates, Workspace, toast
 from ..segment.models import find_model, model_options
 from . import views
-from .layout import GO, MAX_TRACKS, DatasetsComponents, build_layout
 from .predicting import DatasetTask, DatasetTasks, PredictionRequest, resumable
+from .views import GO, MAX_TRACKS, DatasetsComponents, build_layout
 
 
 @dataclass

@@ -17,7 +17,6 @@ from ...rendering import problem
 from ...workspace import QUIET, TICK, Pages, Updates, Workspace
 from ..datasets.views import notices
 from . import views
-from .layout import ADDRESS, NO_MODEL, ErrorsComponents, build_layout
 from .routes import (
     ORDERS,
     PAGE,
@@ -29,6 +28,7 @@ from .routes import (
     to_address,
     to_query,
 )
+from .views import ADDRESS, NO_MODEL, ErrorsComponents, build_layout
 
 BRUSHES: Mapping[str, Mapping[str, str]] = {"scores": {"x": "scores"}, "lengths": {"x": "lengths", "y": "ious"}}
 """Plot -> axis -> the filter's range that selecting along it sets."""

@@ -25,11 +25,11 @@ from ...rendering import hint
 from ...rendering import progress as task_progress
 from ...tasks import Task
 from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, Workspace, toast
-from . import exports, views
-from .layout import FILES, ReviewComponents, build_layout, source_dropdown
-from .page_state import ReviewPage
-from .responses import ReviewEvent, custom_answer, read_event
+from . import session as reviews
+from . import views
+from .page_state import ReviewEvent, ReviewPage, custom_answer, read_event
 from .session import ALL_LABELS, IndexedLog, Question, ReviewSession, decision_key
+from .views import FILES, ReviewComponents, build_layout, source_dropdown
 
 MAX_SESSIONS = 4  # data sets whose queues stay in memory
 
@@ -286,7 +286,7 @@ class ReviewTab:
             self.registry.put(view, folder)
             yield {c.message: hint(f"Writing {name} …")}
             try:
-                left_out = await asyncio.to_thread(exports.write_file, name, page.session, folder)
+                left_out = await asyncio.to_thread(reviews.write_file, name, page.session, folder)
             except (OSError, ValueError) as error:
                 yield {c.message: views.problems([str(error)])}
                 raise toast(str(error)) from error
@@ -304,7 +304,7 @@ class ReviewTab:
             yield {c.comparison: views.problems(["AP needs a data set and at least one model's predictions."])}
             return
         with tempfile.TemporaryDirectory(prefix="review-") as folder:
-            work = partial(exports.compare_labels, page.session, Path(folder))
+            work = partial(reviews.compare_labels, page.session, Path(folder))
             task = page.comparison = Task("AP before and after", work, unit="share")
             task.progress("starting", 0, None)
             running = asyncio.create_task(asyncio.to_thread(task.run))
@@ -336,10 +336,10 @@ class ReviewTab:
         page.importable = ()
         yield {c.message: hint("Reading the decisions …"), c.apply_import: gr.Button(visible=False)}
 
-        def read() -> exports.ImportedLog:
+        def read() -> reviews.ImportedLog:
             if page.session.missing_input:
                 raise ValueError(page.session.missing_input)
-            log = exports.read_import(page.session, Path(path).read_bytes(), Path(path).name)
+            log = reviews.read_import(page.session, Path(path).read_bytes(), Path(path).name)
             if log.conflicts:
                 ids = ", ".join(log.conflicts[:5])
                 raise ValueError(f"{log.name}: the log has other decisions under the ids {ids}.")

@@ -20,10 +20,9 @@ from ...storage.results import Settings
 from ...tasks import Task, TaskStatus
 from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, run_task, toast
 from . import views
-from .exports import NAMES, OverlayStyle, TrackFilter, export
-from .layout import ADDRESS, SegmentComponents, build_layout
 from .models import ModelOption, find_model, model_options
-from .run import Studio
+from .run import NAMES, OverlayStyle, Studio, TrackFilter, export
+from .views import ADDRESS, SegmentComponents, build_layout
 
 MAX_TRACKS = 100
 PATIENCE = 0.4  # seconds: a video that is prepared by then needs no poster frame in between

@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.projects.opening import BUNDLED, open_project
-from app.tabs.review import exports
-from app.tabs.review.session import ReviewSession, unlabelled_dataset
+from app.tabs.review.session import ReviewSession, unlabelled_dataset, write_file
 from tevit.inference.predictor import load
 from tevit.io.validate import validate
 from tevit.io.ytvis import open_dataset
@@ -39,7 +38,7 @@ def test_accepted_predictions_are_a_data_set_that_trains_a_model(start, tmp_path
         session.append(add.decision(session.hash, "anna"))
     data = tmp_path / "mine"
     shutil.copytree(start / "frames", data / "JPEGImages")
-    assert exports.write_file("corrected.json", session, data) == []
+    assert write_file("corrected.json", session, data) == []
     assert not validate(data / "corrected.json").faults
     labels = open_dataset(data / "corrected.json")
     assert len(labels.annotations) == len(questions) and labels.videos[1].file_names[0] == "shapes-2001-0000/00000.jpg"

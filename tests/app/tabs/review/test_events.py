@@ -9,14 +9,15 @@ from typing import Any
 import gradio as gr
 import pytest
 
+from app import benchmark
 from app.analysis.service import EvaluationService
 from app.player.routes import ViewRegistry
 from app.projects.opening import BUNDLED, open_project, with_categories
 from app.projects.project import Project
 from app.rendering import hint
-from app.tabs.review import benchmark, views
+from app.tabs.review import views
 from app.tabs.review.events import ReviewTab
-from app.tabs.review.layout import build_layout
+from app.tabs.review.views import build_layout
 
 REQUEST: Any = SimpleNamespace(session_hash="page")
 
@@ -62,6 +63,6 @@ def test_predictions_with_mapped_categories_are_reviewed(project: Project, tmp_p
 
 
 def test_the_benchmark_measures(capsys: pytest.CaptureFixture):
-    benchmark.main(["--videos", "4", "--decisions", "30"])
+    benchmark.main(["review", "--videos", "4", "--decisions", "30"])
     measured = json.loads(capsys.readouterr().out)
     assert measured["decisions"] == 30 and 0 < measured["decision_seconds"] <= measured["slowest_decision_seconds"]

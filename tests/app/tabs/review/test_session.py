@@ -9,7 +9,8 @@ from app.analysis.filter import Filter
 from app.analysis.service import EvaluationService
 from app.projects.opening import BUNDLED, open_project
 from app.tabs.errors.routes import ViewSettings, to_query
-from app.tabs.review import exports, views
+from app.tabs.review import session as reviews
+from app.tabs.review import views
 from app.tabs.review.session import IndexedLog, Question, ReviewSession, decision_key
 from tests.tevit.review.test_queue import corrections
 from tevit.io.ytvis import parse_dataset
@@ -124,7 +125,7 @@ def test_of_an_imported_log_what_fits_is_applicable(session: ReviewSession):
     good, bad, undone = (decide(HASH, 1, "label is wrong", DeleteTrack(id), "ann") for id in (first.id, 999, second.id))
     more = [decide(HASH, 1, None, action, "ann") for action in (Undo(bad.id), Redo(bad.id), Undo(undone.id))]
     log = [good, bad, *more[:2], undone, more[2]]
-    found = exports.read_import(session, "\n".join(map(to_line, log)).encode(), "log.jsonl")
+    found = reviews.read_import(session, "\n".join(map(to_line, log)).encode(), "log.jsonl")
     assert found.needs_confirmation and found.new == tuple(log) and found.other_versions == {HASH: 6}
     assert found.applicable == (good, undone, log[-1]), "an undo of what is left out has nothing to work on"
     assert len(found.not_applicable) == 3 and session.store.count() == 0

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from app.tabs.review.responses import answers_by_key, custom_answer, read_event
+from app.tabs.review.page_state import answers_by_key, custom_answer, read_event
 from tevit.review.decisions import (
     AddTrack,
     ChangeClass,

@@ -1,7 +1,7 @@
 """The official metric of YouTube-VIS for one set of predictions."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,9 +20,10 @@ from tevit.evaluation.curves import (
 )
 from tevit.evaluation.inputs import GroundTruth, Predictions, read_inputs
 from tevit.evaluation.matching import Matches, match_all
-from tevit.evaluation.overlaps import Overlaps, compute_overlaps, frame_ious
+from tevit.evaluation.overlaps import Overlaps, compute_overlaps, filter_scores, frame_ious
 
-if TYPE_CHECKING:  # it imports a progress bar, which takes a while
+if TYPE_CHECKING:  # they import a progress bar and scipy, which take a while
+    from tevit.evaluation.identity import Identity
     from tevit.progress import Progress
 
 
@@ -30,9 +31,10 @@ if TYPE_CHECKING:  # it imports a progress bar, which takes a while
 class Evaluation:
     """The figures of one model.
 
-    figures: AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl, in [0, 1]; -1: no ground truth. per_class:
-    category id -> the same twelve. names: category id -> name; one entry, -1 -> "all", where classes were pooled.
-    warnings: what did not count, a sentence each.
+    figures: AP, AP50, AP75, APs, APm, APl, AR1, AR10, AR100, ARs, ARm, ARl, in [0, 1]; -1: no ground truth; then those
+    of the metrics that were requested beside AP. per_class: category id -> the same. names: category id -> name; one
+    entry, -1 -> "all", where classes were pooled. warnings: what did not count, a sentence each. identity: HOTA and its
+    relatives over the score threshold, by video and with every switch, where requested.
     """
 
     figures: Mapping[str, float]
@@ -42,6 +44,7 @@ class Evaluation:
     overlaps: Overlaps
     matches: Matches
     warnings: tuple[str, ...]
+    identity: "Identity | None" = None
 
     @property
     def heading(self) -> str:
@@ -76,16 +79,50 @@ def evaluate(
     results: Predictions,
     *,
     agnostic: bool = False,
+    metrics: str | Sequence[str] = (),
+    score_threshold: float | None = None,
     progress: "Progress | None" = None,
     processes: int = 1,
 ) -> Evaluation:
     """Evaluate predictions as the official evaluator of YouTube-VIS does.
 
-    gt, results: paths, opened files or VideoResults. agnostic: pool all classes. processes: share the work among so
-    many, in a program that has no threads.
+    gt, results: paths, opened files or VideoResults. agnostic: pool all classes. metrics: beside AP "hota" (HOTA, DetA,
+    AssA, LocA), "id" (IDF1, IDP, IDR, switches, fragments), or both. score_threshold: the predictions of lower scores
+    are left out of all figures. processes: share the work among so many, in a program that has no threads.
     Raises: OSError or ValueError where something cannot be read or does not fit together.
     """
-    return accumulate(compute_overlaps(read_inputs(gt, results), agnostic, progress, processes=processes))
+    names = _identity_names(metrics)
+    inputs = read_inputs(gt, results)
+    overlaps = compute_overlaps(inputs, agnostic, progress, all_pairs=bool(names), processes=processes)
+    if score_threshold is not None:
+        overlaps = filter_scores(overlaps, score_threshold)
+    evaluation = accumulate(overlaps)
+    return add_identity(evaluation, names, processes) if names else evaluation
+
+
+def _identity_names(metrics: str | Sequence[str]) -> tuple[str, ...]:
+    """The figures to add; without any nothing is imported for them."""
+    if not metrics:
+        return ()
+    from tevit.evaluation.identity import figure_names
+
+    return figure_names(metrics)
+
+
+def add_identity(evaluation: Evaluation, names: Sequence[str], processes: int = 1) -> Evaluation:
+    """The evaluation with identity figures, too. names: of them, as in `identity.IDENTITY_FIGURES`.
+
+    Raises: ValueError where the overlaps of all pairs were not kept.
+    """
+    from tevit.evaluation.identity import measure_identity
+
+    identity = measure_identity(evaluation.overlaps, processes)
+    per_class = {
+        id: {**evaluation.per_class[id], **{name: identity.per_class[k][name] for name in names}}
+        for k, id in enumerate(evaluation.names)
+    }
+    figures = {**evaluation.figures, **{name: identity.figures[name] for name in names}}
+    return replace(evaluation, figures=figures, per_class=per_class, identity=identity)
 
 
 def accumulate(overlaps: Overlaps) -> Evaluation:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tevit.evaluation import Evaluation
     from tevit.evaluation.bootstrap import Interval, Samples
     from tevit.evaluation.curves import BreakdownRow
+    from tevit.evaluation.identity import Identity
     from tevit.progress import Progress
 
 DESCRIPTION = """\
@@ -21,6 +22,7 @@ Evaluate any model's results.json (or its submission zip) as the official evalua
   tevit evaluate valid.json results.json                        the twelve figures
   tevit evaluate valid.json results.json --per-class --json     the same for a program, in [0, 1], -1: no ground truth
   tevit evaluate valid.json a.json b.json --bootstrap 1000      two models: is one better, or is it chance?
+  tevit evaluate valid.json results.json --metrics hota,id      also how well identities are kept
 """
 MEANINGS = {
     "AP": "mean over IoU 0.50 to 0.95",
@@ -35,6 +37,17 @@ MEANINGS = {
     "ARs": "recall, tracks below 128² pixels",
     "ARm": "recall, 128² to 256²",
     "ARl": "recall, above 256²",
+}
+IDENTITY_MEANINGS = {
+    "HOTA": "detection and association, √(DetA · AssA)",
+    "DetA": "detection, frame by frame",
+    "AssA": "association of detections with tracks",
+    "LocA": "mean IoU of matched masks",
+    "IDF1": "frames with the right identity",
+    "IDP": "of the predictions",
+    "IDR": "of the ground truth",
+    "switches": "identity passes to another prediction",
+    "fragments": "a matched track is lost and found",
 }
 CLASS_COLUMNS = ("AP", "AP50", "AP75", "AR1", "AR10")
 _BAR_AFTER = 2.0  # seconds
@@ -56,6 +69,14 @@ def register(commands) -> None:
     add("--per-size", action="store_true", help="also by the tracks' mean area")
     add("--per-length", action="store_true", help="also by the number of frames in which the tracks are there")
     add("--per-video", action="store_true", help="also by video, each taken as if it were the whole data set")
+    add("--per-score", action="store_true", help="also the figures of --metrics over the score threshold")
+    add(
+        "--metrics",
+        metavar="NAMES",
+        default="",
+        help="beside AP: hota (HOTA, DetA, AssA, LocA), id (IDF1, switches, …)",
+    )
+    add("--score-threshold", type=float, metavar="S", help="leave predictions of lower scores out of all figures")
     add("--agnostic", action="store_true", help="take all classes for one")
     add("--bootstrap", type=_samples, default=0, metavar="N", help="95 %% intervals from N samples of the videos")
     add("--seed", type=int, default=0, help="of the samples (default 0)")
@@ -73,11 +94,13 @@ def run(args: argparse.Namespace) -> int:
     from tevit.evaluation import evaluate
     from tevit.io.ytvis import open_dataset
 
+    if args.per_score and not args.metrics:
+        raise ValueError("--per-score: expected --metrics hota, id or both, got none")
     dataset = open_dataset(args.gt)
+    settings = {"agnostic": args.agnostic, "metrics": args.metrics, "score_threshold": args.score_threshold}
     with DelayedProgress() as progress:
         evaluations = [
-            evaluate(dataset, path, agnostic=args.agnostic, progress=progress, processes=processes())
-            for path in args.results
+            evaluate(dataset, path, **settings, progress=progress, processes=processes()) for path in args.results
         ]
         samples: list[Samples] = []
         if args.bootstrap:
@@ -134,17 +157,38 @@ class DelayedProgress:
             self._close.__exit__(*exc)
 
 
+def _identity_columns(evaluation: "Evaluation") -> list[str]:
+    """The figures of --metrics."""
+    return [name for name in IDENTITY_MEANINGS if name in evaluation.figures]
+
+
 # --- JSON
 
 
 def as_object(evaluation: "Evaluation") -> dict:
-    """What `--json` prints without further options: the twelve figures, and five for every class id (as text)."""
+    """What `--json` prints without further options: the figures, and some of them for every class id (as text)."""
     item: dict = dict(evaluation.figures)
+    columns = [*CLASS_COLUMNS, *_identity_columns(evaluation)]
     item["per_class"] = {
-        str(id): {"name": name, **{column: evaluation.per_class[id][column] for column in CLASS_COLUMNS}}
+        str(id): {"name": name, **{column: evaluation.per_class[id][column] for column in columns}}
         for id, name in evaluation.names.items()
     }
+    if evaluation.identity:
+        item["identity"] = _identity_object(evaluation.identity, _identity_columns(evaluation))
     return item
+
+
+def _identity_object(identity: "Identity", names: Sequence[str]) -> dict:
+    """class_means: over the classes with detections. curve: figures of the predictions of at least each score."""
+    threshold, figure = identity.best(names[0])
+    return {
+        "best": {"score_threshold": threshold, names[0]: figure},
+        "class_means": {name: identity.class_means[name] for name in names if name in identity.class_means},
+        "curve": {
+            "score_threshold": identity.thresholds.tolist(),
+            **{name: identity.curve[name].tolist() for name in names},
+        },
+    }
 
 
 def _as_json(args: argparse.Namespace, evaluations: "list[Evaluation]", samples: "list[Samples]") -> str:
@@ -155,6 +199,10 @@ def _as_json(args: argparse.Namespace, evaluations: "list[Evaluation]", samples:
         for name, breakdown in parts.items():
             if getattr(args, f"per_{name}"):
                 item[f"per_{name}"] = {str(part): asdict(row) for part, row in breakdown().items()}
+        if args.per_video and evaluation.identity:
+            columns = _identity_columns(evaluation)
+            for k, row in enumerate(item["per_video"].values()):
+                row.update({name: evaluation.identity.per_video[k][name] for name in columns})
         if len(evaluations) > 1:
             item["file"] = str(args.results[place])
         if samples:
@@ -180,6 +228,7 @@ def _as_text(args: argparse.Namespace, evaluations: "list[Evaluation]", samples:
     names = _short_names(args.results)
     spreads = [intervals(e.figures, own) for e, own in zip(evaluations, samples, strict=False)]
     lines = [f"{args.gt}: {evaluations[0].heading}\n\n{_figures_table(names, evaluations, spreads)}"]
+    lines += filter(None, map(_best_line, names, evaluations))
     if len(evaluations) > 1 and samples:
         base, others = evaluations[0].figures, list(zip(evaluations[1:], samples[1:], strict=True))
         more = [(e.figures, differences(e.figures, own, base, samples[0])) for e, own in others]
@@ -190,6 +239,7 @@ def _as_text(args: argparse.Namespace, evaluations: "list[Evaluation]", samples:
         videos = {video.id: video.name for video in evaluation.overlaps.inputs.videos}
         tables = {
             "class": lambda e=evaluation: _class_table(e),
+            "score": lambda e=evaluation: _score_table(e),
             "size": lambda e=evaluation: _part_table("mean area", e.by_size()),
             "length": lambda e=evaluation: _part_table("track length", e.by_length()),
             "video": lambda e=evaluation, videos=videos: _part_table(
@@ -232,8 +282,40 @@ def _figures_table(
         for place, spread in enumerate(spreads):
             own = spread[name]
             cells[place] += f"  [{100 * own.low:.1f}, {100 * own.high:.1f}]" if own else ""
-        rows.append([name, *cells, f"  {meaning}".ljust(42)])
+        rows.append([name, *cells, f"  {meaning}".ljust(44)])
+    for name in _identity_columns(evaluations[0]):
+        cells = [_figure_text(name, evaluation.figures[name]) for evaluation in evaluations]
+        rows.append([name, *cells, f"  {IDENTITY_MEANINGS[name]}".ljust(44)])
     return layout(["", *names, ""], rows)
+
+
+def _figure_text(name: str, value: float) -> str:
+    """A share in percent, a number of events as it is; empty where there is nothing to measure."""
+    return str(value) if isinstance(value, int) else "" if value < 0 else f"{100 * value:.1f}"
+
+
+def _best_line(name: str, evaluation: "Evaluation") -> str:
+    """At which score threshold the first figure of --metrics is highest."""
+    columns = _identity_columns(evaluation)
+    if not evaluation.identity or not columns or evaluation.figures[columns[0]] < 0:
+        return ""
+    threshold, figure = evaluation.identity.best(columns[0])
+    return (
+        f"\n{name}: {columns[0]} is highest, {100 * figure:.1f}, with the predictions of score {threshold:.6g} and more"
+    )
+
+
+def _score_table(evaluation: "Evaluation") -> str:
+    """The figures of --metrics at each score threshold, the best one marked."""
+    identity, columns = evaluation.identity, _identity_columns(evaluation)
+    assert identity
+    best = identity.best(columns[0])[0]
+    rows = [
+        [f"{threshold:.6g}{' best' if threshold == best else ''}"]
+        + [_figure_text(name, identity.curve[name][k].item()) for name in columns]
+        for k, threshold in enumerate(identity.thresholds.tolist())
+    ]
+    return layout(["score from", *columns], rows)
 
 
 def _difference(value: float, spread: "Interval | None") -> str:
@@ -248,11 +330,13 @@ def _difference(value: float, spread: "Interval | None") -> str:
 def _class_table(evaluation: "Evaluation") -> str:
     ground_truth = evaluation.overlaps.inputs.ground_truth
     kinds = ground_truth.categories[~ground_truth.crowd] * (not evaluation.overlaps.agnostic)
+    columns = _identity_columns(evaluation)
     rows = [
         [f"{id:>4} {name}", *_cells(int((kinds == k).sum()), [evaluation.per_class[id][c] for c in CLASS_COLUMNS])]
+        + [_figure_text(name, evaluation.per_class[id][name]) for name in columns]
         for k, (id, name) in enumerate(evaluation.names.items())
     ]
-    return layout(["class", "tracks", *CLASS_COLUMNS], rows)
+    return layout(["class", "tracks", *CLASS_COLUMNS, *columns], rows)
 
 
 def _part_table(title: str, parts: "Mapping[str, BreakdownRow]") -> str:

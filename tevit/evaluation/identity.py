@@ -85,7 +85,7 @@ class IdentityCounts:
             "IDR": self.identical / np.maximum(1, self.truths),
         }
         values = {name: np.where(self.truths + self.predictions > 0, value, -1.0) for name, value in values.items()}
-        return values | {"switches": self.switches, "fragments": self.fragments}
+        return values | {name: getattr(self, name).astype(np.int64) for name in NUMBERS}
 
 
 def figure_names(metrics: str | Sequence[str]) -> tuple[str, ...]:
@@ -106,7 +106,7 @@ _WIDTH = 3 * len(ALPHAS) + 5
 
 @dataclass(frozen=True, eq=False)
 class Identity:
-    """figures: of all detections, whatever their class. class_means: the mean over the classes that have detections.
+    """figures: of all detections, whatever their class. class_means: of shares, over the classes with detections.
     per_class: position in Inputs' categories -> figures. per_video: position in Inputs' videos -> figures.
 
     thresholds: float64 (S,), scores, ascending; the first leaves no prediction out. curve: name -> (S,), the figures of
@@ -168,17 +168,14 @@ def _identity(
     curve = IdentityCounts.of_values(total.sum(axis=1)).figures()
     classes, videos = (IdentityCounts.of_values(values).figures() for values in (total[0], of_video))
     known = classes["HOTA"] >= 0
-    means = {
-        name: float(values[known].sum() if name in NUMBERS else values[known].mean()) if known.any() else -1.0
-        for name, values in classes.items()
-    }
+    means = {name: float(values[known].mean()) if known.any() else -1.0 for name, values in classes.items()}
 
     def rows(figures: Mapping[str, np.ndarray]) -> dict[int, dict[str, float]]:
-        return {k: {name: float(values[k]) for name, values in figures.items()} for k in range(len(figures["HOTA"]))}
+        return {k: {name: values[k].item() for name, values in figures.items()} for k in range(len(figures["HOTA"]))}
 
     return Identity(
-        figures={name: float(values[0]) for name, values in curve.items()},
-        class_means=means,
+        figures={name: values[0].item() for name, values in curve.items()},
+        class_means={name: value for name, value in means.items() if name not in NUMBERS},
         per_class=rows(classes),
         per_video=rows(videos),
         thresholds=thresholds,
@@ -209,19 +206,17 @@ def _measure_video(
     overlaps: Overlaps, pairs: VideoPairs, thresholds: np.ndarray
 ) -> tuple[dict[int, np.ndarray], list[Switch]]:
     """Position of a class -> float64 (S, _WIDTH), the sums at each threshold; the switches at the first one."""
-    counts, switches = {}, []
+    counts: dict[int, np.ndarray] = {}
+    switches: list[Switch] = []
     for category, rows_t, rows_p, group in _groups(overlaps, pairs):
         kept = overlaps.inputs.predictions.scores[rows_p] >= thresholds[:, None]
-        sizes, first = np.unique(kept.sum(axis=1), return_index=True)
-        values = []
-        for chosen in kept[first]:
-            own = group.keep(chosen)
-            matched = _match_frames(own)
-            values.append(_count_group(own, matched))
-        counts[category] = np.array(values)[np.searchsorted(sizes, kept.sum(axis=1))]
+        _, first, places = np.unique(kept.sum(axis=1), return_index=True, return_inverse=True)
+        parts = [group.keep(kept[place]) for place in first]
+        matched = [_match_frames(part) for part in parts]
+        counts[category] = np.array([_count_group(*part) for part in zip(parts, matched, strict=True)])[places]
         rows_p = rows_p[kept[0]]
-        for frame, g, before, after in zip(*_switches(matched), strict=True):
-            switches.append(Switch(int(frame), int(rows_t[g]), int(rows_p[before]), int(rows_p[after])))
+        for frame, g, before, after in zip(*map(np.ndarray.tolist, _switches(matched[-1])), strict=True):
+            switches.append(Switch(frame, int(rows_t[g]), int(rows_p[before]), int(rows_p[after])))
     return counts, sorted(switches)
 
 
@@ -299,7 +294,7 @@ def _assign(scores: np.ndarray, group: _Group) -> tuple[np.ndarray, np.ndarray, 
     clear = (wanted.sum(axis=1) <= 1).all(axis=1) & (wanted.sum(axis=2) <= 1).all(axis=1)
     frames, g, d = np.nonzero(wanted & clear[:, None, None])
     found = [(frames, g, d)]
-    for frame in np.flatnonzero(~clear):
+    for frame in np.flatnonzero(~clear).tolist():
         g, d = _solve(scores[frame], group, frame)
         found.append((np.full(len(g), frame), g, d))
     frames, g, d = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -311,7 +306,7 @@ def _assign(scores: np.ndarray, group: _Group) -> tuple[np.ndarray, np.ndarray, 
 
 def _counted_frames(group: _Group) -> np.ndarray:
     """bool (T,): frames with detections of both sides; all others leave the state of the tracks as it was."""
-    return group.truths.any(axis=1) & group.predictions.any(axis=1)
+    return np.logical_and(group.truths.any(axis=1), group.predictions.any(axis=1))
 
 
 def _match_frames(group: _Group) -> np.ndarray:
@@ -323,9 +318,8 @@ def _match_frames(group: _Group) -> np.ndarray:
     matched = np.where(near.any(axis=2), near.argmax(axis=2), -1) if near.size else np.full(near.shape[:2], -1)
     ambiguous = (near.sum(axis=1) > 1).any(axis=1) | (near.sum(axis=2) > 1).any(axis=1)
     scores = np.where(near, group.similarity, 0)
-    counted = np.flatnonzero(_counted_frames(group)) if ambiguous.any() else []
     before = None
-    for frame in counted:
+    for frame in np.flatnonzero(_counted_frames(group)).tolist() if ambiguous.any() else ():
         if ambiguous[frame]:
             own = scores[frame]
             if before is not None:

@@ -74,6 +74,35 @@ def test_json_of_a_bootstrap(small, capsys):
     assert "difference_to_first" not in found[0]["bootstrap"]
 
 
+def test_json_with_identity_metrics(small, capsys):
+    found = json.loads(run(capsys, "evaluate", *small, "--json", "--metrics", "hota,id", "--per-video")[0])
+    added = ["HOTA", "DetA", "AssA", "LocA", "IDF1", "IDP", "IDR", "switches", "fragments"]
+    assert list(found) == [*NAMES, *added, "per_class", "identity", "per_video"]
+    assert [found[name] for name in NAMES] == pytest.approx(sets.official()["small/stats"].tolist(), abs=1e-12)
+    for part in (*found["per_class"].values(), *found["per_video"].values()):
+        assert [name for name in part if name in added] == added
+    assert type(found["switches"]) is int and 0 < found["HOTA"] < 1
+    identity = found["identity"]
+    assert identity["best"]["HOTA"] == max(identity["curve"]["HOTA"]) >= found["HOTA"] == identity["curve"]["HOTA"][0]
+    least = str(identity["best"]["score_threshold"])
+    cut = json.loads(run(capsys, "evaluate", *small, "--json", "--metrics", "hota", "--score-threshold", least)[0])
+    assert cut["HOTA"] == pytest.approx(identity["best"]["HOTA"])
+    assert "switches" not in cut and cut["AR100"] <= found["AR100"]
+
+
+def test_tables_with_identity_metrics(small, capsys):
+    table = run(capsys, "evaluate", *small, "--metrics", "hota,id", "--per-class", "--per-score")[0]
+    assert re.search(r"^HOTA +\d+\.\d  ", table, re.MULTILINE)
+    assert re.search(r"^switches +\d+  ", table, re.MULTILINE)
+    assert re.search(r"^results.json: HOTA is highest, \d+\.\d, with the predictions of score ", table, re.MULTILINE)
+    assert len(re.findall(r" best ", table)) == 1
+
+
+def test_wrong_metrics_are_said(small, capsys):
+    assert "expected names of ap, hota, id, got mota" in run(capsys, "evaluate", *small, "--metrics", "mota", code=2)[1]
+    assert "--per-score: expected --metrics" in run(capsys, "evaluate", *small, "--per-score", code=2)[1]
+
+
 def test_the_table_without_ground_truth_has_words(tmp_path, capsys):
     table = run(capsys, "evaluate", *written(tmp_path, "no_annotations"))[0]
     assert table.count("no ground truth") == 12

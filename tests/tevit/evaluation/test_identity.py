@@ -12,7 +12,8 @@ import pytest
 
 from tests.tevit.evaluation import sets
 from tests.tevit.evaluation.sets import annotation, data_set, prediction
-from tevit.evaluation.identity import ALPHAS, IDENTITY_FIGURES, NUMBERS, Identity, Switch, measure_identity
+from tevit.evaluation import evaluate
+from tevit.evaluation.identity import IDENTITY_FIGURES, NUMBERS, Identity, Switch, measure_identity
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps, filter_scores
 
@@ -110,8 +111,8 @@ def trackeval(folder: Path, gt: dict, results: list) -> tuple[Any, Any, Any]:
 
 
 def differences(ours: Mapping[str, float], theirs: Mapping[str, Any]) -> Iterator[float]:
-    for name, metric in TRACKEVAL.items():
-        yield abs(ours[name] - float(np.mean(theirs[metric][THEIR_NAMES.get(name, name)])))
+    for name, value in ours.items():
+        yield abs(value - float(np.mean(theirs[TRACKEVAL[name]][THEIR_NAMES.get(name, name)])))
 
 
 @pytest.mark.parametrize("chunk", range(4))
@@ -129,3 +130,121 @@ def test_all_figures_equal_those_of_trackeval_on_random_sets(tmp_path: Path, chu
         assert max(differences(ours.figures, combined)) < 1e-9, seed
         if ours.class_means["HOTA"] >= 0:
             assert max(differences(ours.class_means, means)) < 1e-9, seed
+
+
+# --- what the figures say
+
+
+def test_tracks_that_swap_identities_are_detected_but_not_associated(tmp_path: Path):
+    swapped = [LEFT[:3] + RIGHT[3:], RIGHT[:3] + LEFT[3:]]
+    found = whole(tmp_path, [LEFT, RIGHT], [(0.9, swapped[0]), (0.8, swapped[1])])
+    # Each detection's pair of tracks has 3 frames in common, of 6 + 6 - 3.
+    wanted = {"HOTA": (1 / 3) ** 0.5, "DetA": 1, "AssA": 1 / 3, "LocA": 1, "IDF1": 0.5, "IDP": 0.5, "IDR": 0.5}
+    assert found.figures == pytest.approx(wanted | {"switches": 2, "fragments": 0})
+    assert found.switches[0] == [Switch(3, 0, 0, 1), Switch(3, 1, 1, 0)]
+    assert found.per_video[0] == found.per_class[0] == found.figures
+
+
+def test_a_track_that_is_lost_and_found_is_a_fragment_without_a_switch(tmp_path: Path):
+    found = whole(tmp_path, [LEFT], [(0.9, [*LEFT[:2], None, None, *LEFT[4:]])]).figures
+    assert (found["fragments"], found["switches"]) == (0, 0)  # without any prediction in a frame nothing changes
+    found = whole(tmp_path, [LEFT], [(0.9, [*LEFT[:2], None, None, *LEFT[4:]]), (0.5, RIGHT)]).figures
+    assert (found["fragments"], found["switches"]) == (1, 0)
+
+
+def test_a_matched_prediction_is_kept_although_another_becomes_better(tmp_path: Path):
+    near = [square(2)] * FRAMES  # IoU 5/7
+    found = whole(tmp_path, [LEFT], [(0.9, near), (0.8, [None] * 3 + LEFT[3:])])
+    assert found.figures["switches"] == 0
+    found = whole(tmp_path, [LEFT], [(0.9, near[:3] + [None] * 3), (0.8, [None] * 3 + LEFT[3:])])
+    assert found.figures["switches"] == 1
+
+
+def test_a_mask_without_pixels_is_no_detection(tmp_path: Path):
+    empty = np.zeros(SIZE, np.uint8)
+    with_empty = whole(tmp_path, [[*LEFT[:4], empty, None]], [(0.9, [*LEFT[:4], empty, empty])])
+    assert with_empty.figures["HOTA"] == with_empty.figures["IDF1"] == 1
+
+
+def test_frames_behind_the_end_of_the_video_do_not_count(tmp_path: Path):
+    longer = whole(tmp_path, [LEFT], [(0.9, LEFT + LEFT)])
+    assert longer.figures["HOTA"] == 1
+
+
+def test_a_class_of_predictions_alone_has_0_and_one_without_detections_has_minus_1(tmp_path: Path):
+    gt = data_set({1: FRAMES}, [1, 2, 3], [annotation(1, 1, 1, LEFT)], SIZE)
+    results = [prediction(1, 1, 0.9, LEFT), prediction(1, 2, 0.9, RIGHT)]
+    found = measure_identity(measured(tmp_path, gt, results))
+    assert [found.per_class[k]["HOTA"] for k in range(3)] == [1, 0, -1]
+    assert [found.per_class[k]["LocA"] for k in range(3)] == [1, 1, -1]
+    assert found.per_class[2]["switches"] == 0
+    assert found.class_means["HOTA"] == 0.5
+    assert found.figures["HOTA"] == pytest.approx(0.5**0.5)
+
+
+def test_pooled_classes_are_one_class(tmp_path: Path):
+    gt = data_set({1: FRAMES}, [1, 2], [annotation(1, 1, 1, LEFT)], SIZE)
+    found = measure_identity(measured(tmp_path, gt, [prediction(1, 2, 0.9, LEFT)], agnostic=True))
+    assert list(found.per_class) == [0] and found.figures["HOTA"] == 1
+
+
+# --- over the score
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_curve_has_the_figures_of_each_score_threshold(tmp_path: Path, seed: int):
+    overlaps = measured(tmp_path, *random_set(seed))
+    found = measure_identity(overlaps)
+    for k, threshold in enumerate(found.thresholds):
+        own = measure_identity(filter_scores(overlaps, threshold)).figures
+        assert own == pytest.approx({name: values[k] for name, values in found.curve.items()}), threshold
+    threshold, figure = found.best()
+    assert figure == found.curve["HOTA"].max()
+    assert found.thresholds[0] == overlaps.inputs.predictions.scores.min() or len(found.thresholds) == 1
+    assert measure_identity(filter_scores(overlaps, threshold)).figures["HOTA"] == pytest.approx(figure)
+
+
+def test_the_best_threshold_leaves_a_wrong_prediction_out(tmp_path: Path):
+    found = whole(tmp_path, [LEFT], [(0.7, LEFT), (0.2, RIGHT)])
+    assert found.best() == (0.7, 1.0)
+    assert found.thresholds.tolist() == [0.2, 0.7]
+    assert found.curve["HOTA"] == pytest.approx([0.5**0.5, 1])
+
+
+def test_processes_that_share_the_work_get_the_same(tmp_path: Path):
+    gt, results = random_set(7)
+    copies = [{**video, "id": 100 * k + video["id"]} for k in range(8) for video in gt["videos"]]
+    tracks = [{**track, "video_id": 100 * k + track["video_id"]} for k in range(8) for track in gt["annotations"]]
+    tracks = [{**track, "id": id} for id, track in enumerate(tracks, start=1)]
+    found = [{**item, "video_id": 100 * k + item["video_id"]} for k in range(8) for item in results]
+    overlaps = measured(tmp_path, {**gt, "videos": copies, "annotations": tracks}, found)
+    assert len(copies) >= 16  # fewer are measured in one process
+    alone, shared = measure_identity(overlaps), measure_identity(overlaps, processes=2)
+    assert alone.figures == shared.figures and alone.switches == shared.switches
+
+
+# --- evaluate
+
+
+def test_evaluate_has_the_figures_of_the_metrics_it_was_called_with(tmp_path: Path):
+    files = sets.write(tmp_path, *random_set(3))
+    plain, both = evaluate(*files), evaluate(*files, metrics="hota,id", score_threshold=0.4)
+    assert plain.identity is None and "HOTA" not in plain.figures
+    for name in (*IDENTITY_FIGURES["hota"], *IDENTITY_FIGURES["id"]):
+        assert both.identity and both.figures[name] == both.identity.figures[name]
+        assert both.per_class[2][name] == both.identity.per_class[1][name]
+    cut = filter_scores(measured(tmp_path, *random_set(3)), 0.4)
+    assert both.figures["HOTA"] == measure_identity(cut).figures["HOTA"]
+    assert "IDF1" not in evaluate(*files, metrics=["hota"]).figures
+    assert evaluate(*files, metrics="ap").figures == plain.figures
+
+
+def test_an_unknown_metric_is_named(tmp_path: Path):
+    with pytest.raises(ValueError, match="metrics: expected names of ap, hota, id, got hotta"):
+        evaluate(*sets.write(tmp_path, *random_set(3)), metrics="hotta,id")
+
+
+def test_overlaps_of_one_class_each_are_not_enough(tmp_path: Path):
+    overlaps = compute_overlaps(read_inputs(*sets.write(tmp_path, *random_set(3))))
+    with pytest.raises(ValueError, match="all_pairs=True"):
+        measure_identity(overlaps)

@@ -72,9 +72,9 @@ def random_set(seed: int) -> tuple[dict, list]:
 
 
 def _moving(rng: np.random.Generator, length: int) -> list[np.ndarray | None]:
-    width, height = rng.integers(4, 11, 2)
-    x, y, step = rng.integers(0, 14), rng.integers(0, 10), rng.integers(-1, 2)
-    places = np.clip(x + step * np.arange(length), 0, SIZE[1] - width)
+    width, height = rng.integers(4, 11, 2).tolist()
+    x, y, step = int(rng.integers(0, 14)), int(rng.integers(0, 10)), int(rng.integers(-1, 2))
+    places = np.clip(x + step * np.arange(length), 0, SIZE[1] - width).tolist()
     return [None if rng.random() < 0.2 else sets.rectangle(*SIZE, place, y, width, height) for place in places]
 
 

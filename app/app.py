@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 STALE_SECONDS = 7 * 24 * 3600  # after which the folder of a killed server is removed
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "app") -> argparse.ArgumentParser:
     """The studio's command line."""
-    top = argparse.ArgumentParser(prog="app", description="TeViT Studio: segment and track objects in a video.")
+    top = argparse.ArgumentParser(prog=prog, description="TeViT Studio: segment and track objects in a video.")
     space = bool(os.environ.get("SPACE_ID"))  # a Hugging Face Space expects its app at this address
     host, port = ("0.0.0.0", 7860) if space else ("127.0.0.1", None)
     top.add_argument("--host", default=host, help="address to serve on (default: this machine alone)")
@@ -46,13 +46,13 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main(argv: Sequence[str] | None = None, load: "Load | None" = None, grace: float = 30.0) -> int:
+def main(argv: Sequence[str] | None = None, load: "Load | None" = None, grace: float = 30.0, prog: str = "app") -> int:
     """Serve the page until Ctrl-C; returns the exit code: 0, or 2 after one sentence on standard error.
 
     load: makes a predictor of a model's name or file; tevit.load by default. grace: seconds that a run continues after
-    its page was closed.
+    its page was closed. prog: how the program was started, for its messages.
     """
-    args = parser().parse_args(argv)
+    args = parser(prog).parse_args(argv)
     try:
         for path in args.checkpoint:
             if not path.is_file():
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None, load: "Load | None" = None, grace: f
         with server_folder() as folder:
             _serve(args, folder, load or _load, grace)
     except (ValueError, OSError) as error:
-        print(f"app: {error}", file=sys.stderr)
+        print(f"{prog}: {error}", file=sys.stderr)
         return 2
     return 0
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from .recipes import RECIPES, add_flags, override, recipe_named
 
 
-def parser() -> argparse.ArgumentParser:
+def parser(prog: str = "python -m train") -> argparse.ArgumentParser:
     """The whole command line."""
     top = argparse.ArgumentParser(
-        prog="python -m train",
+        prog=prog,
         description="Train a model. Interrupted by Ctrl-C, SIGTERM or a crash, the same command resumes from the last "
         "checkpoint. Several GPUs: torchrun --nproc-per-node 8 -m train RECIPE …",
     )
@@ -31,12 +31,12 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None, prog: str = "python -m train") -> int:
     """Train; returns the exit code: 0 at the end, 128 + signal where stopped, 1 for a loss that is not finite, else 2.
 
     User errors are printed as one sentence; TEVIT_TRACEBACK=1 shows the traceback.
     """
-    args = parser().parse_args(argv)
+    args = parser(prog).parse_args(argv)
     try:
         recipe = override(recipe_named(args.recipe), args)
         from .setup import start  # here, so that `--help` does not wait for PyTorch

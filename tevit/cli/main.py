@@ -1,13 +1,17 @@
-"""The console script `tevit`; each subcommand is a module of the same name in this package."""
+"""The console script `tevit`; each subcommand is a module of the same name in this package, or as in `_MODULES`."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from tevit.io.files import FileKindError
+
 # In the order of `tevit --help`. Each module has `register(commands)` and imports heavy packages when run.
 COMMANDS: tuple[str, ...] = (
+    "studio",
     "predict",
     "models",
     "convert",
@@ -17,10 +21,18 @@ COMMANDS: tuple[str, ...] = (
     "split",
     "formats",
     "shapes",
+    "train",
     "benchmark",
     "report",
     "review",
 )
+_MODULES = {"studio": "programs", "train": "programs"}
+_FAULTS = {
+    errno.ENOENT: "no such file or folder",
+    errno.EISDIR: "a folder, expected a file",
+    errno.ENOTDIR: "a file, expected a folder",
+    errno.EACCES: "permission denied",
+}
 
 
 def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
@@ -28,7 +40,7 @@ def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="tevit", description="Video instance segmentation with TeViT.")
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for name in names:
+    for name in dict.fromkeys(_MODULES.get(name, name) for name in names):
         import_module(f"tevit.cli.{name}").register(commands)
     return top
 
@@ -64,5 +76,20 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, OSError, MemoryError) as error:
         if os.environ.get("TEVIT_TRACEBACK"):
             raise
-        print(f"tevit: {error}", file=sys.stderr)
+        print(f"tevit: {_sentence(error, args)}", file=sys.stderr)
         return 2
+
+
+def _sentence(error: Exception, args: argparse.Namespace) -> str:
+    """What is wrong: with the file's name first where the system reports it, and with the order of the arguments."""
+    if isinstance(error, OSError) and error.filename is not None and error.errno in _FAULTS:
+        return f"{os.fsdecode(error.filename)}: {_FAULTS[error.errno]}"
+    if isinstance(error, FileKindError):
+        return str(error) + _order(args)
+    return str(error)
+
+
+def _order(args: argparse.Namespace) -> str:
+    if hasattr(args, "log"):
+        return "; the log comes first, the labels after it"
+    return "; the ground truth comes first, predictions after it" if hasattr(args, "gt") else ""

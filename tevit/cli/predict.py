@@ -88,10 +88,17 @@ def size(text: str) -> tuple[int, int]:
 
 def run(args: argparse.Namespace) -> int:
     """Exit code 0, 1 where a video of several failed, 2 for wrong input."""
+    listed = next((source for source in args.sources if source.endswith((".json", ".json.gz"))), None)
+    if listed is not None:
+        raise ValueError(
+            f"{listed} is JSON, expected a video: a data set is named by --dataset, its folder by --frames"
+        )
     if bool(args.sources) == bool(args.dataset):
         raise ValueError("expected either sources or --dataset, got " + ("both" if args.dataset else "neither"))
     if args.dataset and not args.frames:
         raise ValueError("--dataset needs --frames: the folder that its file names are relative to")
+    if args.frames and not args.frames.is_dir():
+        raise ValueError(f"--frames {args.frames}: no such folder")
     if not args.dataset and (args.frames or args.zip):
         raise ValueError("--frames and --zip go with --dataset")
     if not args.dataset and args.class_map:

@@ -9,6 +9,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
+class FileKindError(ValueError):
+    """A readable file of another kind than its place among the arguments expects, such as predictions as labels."""
+
+
 @contextmanager
 def atomic(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path`, with its suffix; renamed to `path` on success, removed on any exception.

@@ -100,6 +100,15 @@ def decode(data: bytes, shape: Any, path: str | os.PathLike) -> Any:
         raise ValueError(f"{path}: {malformed(data, error)}") from None
 
 
+def fits(data: bytes, shape: Any) -> bool:
+    """Whether JSON bytes can be decoded as `shape`."""
+    try:
+        decode(data, shape, "")
+    except ValueError:
+        return False
+    return True
+
+
 def malformed(data: bytes, error: Exception) -> str:
     """Describe the fault of JSON bytes whose decoding raised `error`, with line and column, counted from 1."""
     if isinstance(error, RecursionError):

@@ -15,7 +15,7 @@ import numpy as np
 
 from tevit import boxes
 from tevit.io import json as jsonfile
-from tevit.io.files import atomic
+from tevit.io.files import FileKindError, atomic
 from tevit.io.frames import find_frames
 from tevit.masks import json as segmentations
 from tevit.masks import ops as masks
@@ -254,7 +254,12 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
 
 def parse_dataset(data: bytes, path: str | os.PathLike) -> Dataset:
     """`open_dataset` for a file's bytes. path: its name in messages. Raises: ValueError as `open_dataset`."""
-    content = jsonfile.decode(data, _DatasetFile, path)
+    try:
+        content = jsonfile.decode(data, _DatasetFile, path)
+    except ValueError:
+        if jsonfile.fits(data, list[Prediction]):
+            raise FileKindError(f"{path} is a list of predictions, expected a data set") from None
+        raise
     return Dataset(Path(path), content.videos, content.categories, content.annotations)
 
 
@@ -263,7 +268,13 @@ def read_results(path: str | os.PathLike) -> Results:
 
     Raises: OSError where the file cannot be read; ValueError with the place where it is not a list of results.
     """
-    return Results(Path(path), jsonfile.decode(jsonfile.read(path, RESULTS_NAME), list[Prediction], path))
+    data = jsonfile.read(path, RESULTS_NAME)
+    try:
+        return Results(Path(path), jsonfile.decode(data, list[Prediction], path))
+    except ValueError:
+        if jsonfile.fits(data, _DatasetFile):
+            raise FileKindError(f"{path} is a data set, expected a list of predictions") from None
+        raise
 
 
 def write_results(path: str | os.PathLike, results: Iterable[VideoResult]) -> None:

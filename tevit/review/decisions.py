@@ -11,7 +11,7 @@ from typing import Literal, get_args
 import msgspec
 
 from tevit.io import json as jsonfile
-from tevit.io.files import atomic
+from tevit.io.files import FileKindError, atomic
 from tevit.masks import rle
 from tevit.results import RLE
 
@@ -307,6 +307,8 @@ def parse_log(data: bytes, name: str) -> list[Decision]:
             decisions[decision.id] = decision
         except ValueError as error:
             faults.append(str(error))
+    if len(faults) > 1 and not decisions and jsonfile.fits(data, dict):
+        raise FileKindError(f"{name} is one JSON object, expected a log of decisions, one object a line")
     if faults:
         more = [f"and {len(faults) - 10} more faulty lines"] if len(faults) > 10 else []
         raise ValueError("\n".join(faults[:10] + more))

@@ -347,7 +347,7 @@ def test_other_files_that_are_no_data_set(tmp_path):
     path.write_bytes(b"\xff\xfe[\x00]\x00")
     with pytest.raises(ValueError, match="expected UTF-8 text, but byte 0 is 0xff"):
         ytvis.open_dataset(path)
-    path.write_text("[]")
+    path.write_text("[1]")
     with pytest.raises(ValueError, match="expected object, got array"):
         ytvis.open_dataset(path)
     with pytest.raises(FileNotFoundError):

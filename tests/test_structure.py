@@ -103,7 +103,7 @@ def test_public_names_survive_the_import_of_every_submodule():
         assert set(tevit.__all__) <= set(dir(tevit)) and isinstance(tevit.Predictor, type)
         assert isinstance(tevit.Track, type) and isinstance(tevit.VideoResult, type) and "tevit_r50" in tevit.MODELS
         assert sorted(tevit.__all__) == sorted(
-            {*functions, "MODELS", "PredictOptions", "Predictor", "Track", "VideoResult"}
+            {*functions, "Instance", "MODELS", "PredictOptions", "Predictor", "Track", "VideoResult"}
         )
     finally:
         for name in [name for name in sys.modules if name.partition(".")[0] == "tevit"]:

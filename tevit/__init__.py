@@ -3,7 +3,7 @@
 load(name_or_file) gives a Predictor; predictor(video, PredictOptions(...)) a VideoResult of Tracks.
 evaluate(ground_truth, results) gives the official YouTube-VIS metric, find_errors the type and cost of each error.
 open_dataset and read_results open annotations and predictions in YouTube-VIS JSON; write_results and write_overlay
-write them. MODELS: the published models by name.
+write them. MODELS: the published models by name. Instance: what a model of your own returns.
 """
 
 from importlib import import_module
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tevit.configs import MODELS
     from tevit.evaluation import evaluate
     from tevit.evaluation.error_table import find_errors
+    from tevit.inference.external import Instance
     from tevit.inference.options import PredictOptions
     from tevit.inference.predictor import Predictor, load
     from tevit.io.ytvis import open_dataset, read_results, write_results
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MODELS",
+    "Instance",
     "PredictOptions",
     "Predictor",
     "Track",
@@ -36,6 +38,7 @@ __all__ = [
 
 _MODULES = {
     "MODELS": "tevit.configs",
+    "Instance": "tevit.inference.external",
     "PredictOptions": "tevit.inference.options",
     "Predictor": "tevit.inference.predictor",
     "Track": "tevit.results",

@@ -5,18 +5,24 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tevit.progress import TerminalProgress
 
 if TYPE_CHECKING:
+    from tevit.inference.classes import ClassMap
     from tevit.inference.dataset import PartialResults
+    from tevit.inference.external import ExternalPredictor
+    from tevit.inference.model_source import ModelSource
     from tevit.inference.options import PredictOptions, PredictOverrides
     from tevit.inference.predictor import Predictor
     from tevit.io.ytvis import Dataset
+    from tevit.results import VideoResult
     from tevit.video.reader import Video
+
+    AnyPredictor = Predictor | ExternalPredictor
 
 DEFAULT_MODEL = "tevit_msgshift"
 DESCRIPTION = """\
@@ -29,6 +35,8 @@ Find, classify, segment and track the objects of videos.
   tevit predict --dataset valid.json --frames JPEGImages --out out --zip
                                               a whole data set, ready for the evaluation server; run it again
                                               after a stop to resume
+  tevit predict dog.mp4 --model my_model.py --out out -p threshold=0.4
+                                              a model of your own, see docs/bring_your_model.md
   torchrun --nproc-per-node 8 -m tevit predict --dataset …
                                               the same, its videos divided among eight GPUs
 """
@@ -44,7 +52,10 @@ def register(commands) -> None:
     source = "video file, folder of images (in the order of their names), or - for standard input"
     add("sources", nargs="*", metavar="SOURCE", help=source)
     add("--out", required=True, type=Path, metavar="DIR", help="folder for the results, with a folder for each source")
-    add("--model", metavar="NAME", help=f"published model (see `tevit models`; default {DEFAULT_MODEL})")
+    model = f"published model (see `tevit models`; default {DEFAULT_MODEL}), or one of your own: file.py:create"
+    add("--model", metavar="NAME", help=model)
+    parameter = "a parameter of a model of your own; repeatable"
+    add("-p", dest="parameters", metavar="NAME=VALUE", action="append", default=[], help=parameter)
     add("--checkpoint", metavar="FILE", help="weights: an original .pth or a .safetensors; --model is then a check")
     add_device_options(add)
     window = (
@@ -55,8 +66,8 @@ def register(commands) -> None:
     add("--stream", action="store_true", help=stream)
     add("--fresh", action="store_true", help="with --stream and --dataset: delete earlier results instead of resuming")
     add("--no-cuts", dest="cuts", action="store_false", help="let tracks continue over hard cuts")
-    tracks = "tracks per video; where windows are joined per 48 frames, 100 at most (default 10)"
-    add("--max-tracks", type=int, default=10, metavar="N", help=tracks)
+    tracks = "tracks per video; where windows are joined per 48 frames, 100 at most (default 10; 100 of another model)"
+    add("--max-tracks", type=int, metavar="N", help=tracks)
     add("--score-threshold", type=float, default=0.0, metavar="S", help="leave out tracks below (default 0)")
     add("--size", type=size, metavar="360x640", help="bounds for the short and long side of the resized frame")
     dataset = "YouTube-VIS annotation file: predict all its videos, in one pass each"
@@ -110,18 +121,45 @@ def run(args: argparse.Namespace) -> int:
     return _predict_dataset(args) if args.dataset else _predict_sources(args)
 
 
-def _load(args: argparse.Namespace) -> "Predictor":
-    from tevit.inference.predictor import load
+def _load(args: argparse.Namespace) -> "AnyPredictor":
+    """The model; --max-tracks gets its default."""
+    from tevit.inference.model_source import check_name, find_source
 
     name = args.checkpoint or args.model or DEFAULT_MODEL
+    if args.model:
+        check_name(args.model)
+    if source := find_source(str(name)):
+        return _load_external(source, args)
+    if args.parameters:
+        raise ValueError(f"-p goes with a model of your own: {name} has no parameters")
+    args.max_tracks = 10 if args.max_tracks is None else args.max_tracks
+    from tevit.inference.predictor import load
+
     with TerminalProgress("B") as progress:
         return load(
             name, device=args.device, dtype=args.dtype, model=args.model, compile=args.compile, progress=progress
         )
 
 
-def _weights(args: argparse.Namespace) -> dict[str, str]:
+def _load_external(source: "ModelSource", args: argparse.Namespace) -> "ExternalPredictor":
+    from tevit.inference.external import MAX_TRACKS
+    from tevit.inference.model_source import load_external, parse_parameters
+
+    if args.checkpoint:
+        raise ValueError(f"--checkpoint goes with a model of TeViT, not with {source.name}")
+    others = {"dtype": "float32", "compile": False, "window": None, "size": None, "cuts": True}
+    for option, default in others.items():
+        if getattr(args, option) != default:
+            flag = "--no-cuts" if option == "cuts" else f"--{option}"
+            raise ValueError(f"{flag} goes with a model of TeViT, not with {source.name}")
+    args.max_tracks = MAX_TRACKS if args.max_tracks is None else args.max_tracks
+    return load_external(source, parse_parameters(args.parameters), device=args.device)
+
+
+def _about(predictor: "AnyPredictor", args: argparse.Namespace) -> dict[str, Any]:
     """The model and its numbers, for the record of what tracks depend on."""
+    if isinstance(about := getattr(predictor, "about", None), dict):
+        return about
     from tevit.configs import BUNDLED_MODELS
     from tevit.download import bundled_path
     from tevit.inference.dataset import file_digest
@@ -164,7 +202,7 @@ def _folders(sources: list[str], out: Path) -> list[Path]:
     return folders
 
 
-def _predict_source(predictor: "Predictor", source: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
+def _predict_source(predictor: "AnyPredictor", source: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
     from tevit.inference.options import PredictOptions
     from tevit.video.reader import open_pipe, open_video
 
@@ -184,7 +222,7 @@ def _predict_source(predictor: "Predictor", source: str, folder: Path, args: arg
 
 
 def _predict(
-    predictor: "Predictor", video: "Video", folder: Path, options: "PredictOptions", progress: TerminalProgress
+    predictor: "AnyPredictor", video: "Video", folder: Path, options: "PredictOptions", progress: TerminalProgress
 ) -> dict[str, Any]:
     from tevit.io.ytvis import write_results
     from tevit.results import write_csv
@@ -200,7 +238,7 @@ def _predict(
 
 
 def _stream(
-    predictor: "Predictor",
+    predictor: "AnyPredictor",
     video: "Video",
     folder: Path,
     options: "PredictOptions",
@@ -219,7 +257,7 @@ def _stream(
         video,
         folder,
         options,
-        about=_weights(args),
+        about=_about(predictor, args),
         progress=progress,
         on_window=lambda window: lengths.append(len(window.times)),
     )
@@ -242,7 +280,7 @@ def _predict_dataset(args: argparse.Namespace) -> int:
     """This process's share of the videos; the process that finds all of them finished merges them."""
     from tevit.configs import MODELS
     from tevit.download import checkpoint_path
-    from tevit.inference.classes import match_classes, read_class_map
+    from tevit.inference.classes import read_class_map
     from tevit.inference.dataset import PartialResults, Share, file_digest, local_device, predict_dataset
     from tevit.io.ytvis import open_dataset
 
@@ -263,16 +301,27 @@ def _predict_dataset(args: argparse.Namespace) -> int:
         options["cuts"] = False
     options["score_threshold"] = args.score_threshold
     overrides = read_class_map(args.class_map) if args.class_map else None
-    classes = match_classes(dict(predictor.config.categories), dataset.categories, overrides)
-    if not share.rank:
+    classes = _match_classes(predictor, dataset.categories, overrides)
+    if not share.rank and not callable(classes):
         _print_warnings(classes.notes)
     mapped = {"class map": file_digest(args.class_map)} if args.class_map else {}
-    results.check_options({"data set": file_digest(args.dataset)} | _weights(args) | mapped | dict(options))
+    results.check_options({"data set": file_digest(args.dataset)} | _about(predictor, args) | mapped | dict(options))
     with TerminalProgress("video", quiet=True if share.rank else None) as progress:
         videos = share.of(dataset.videos)
         predict_dataset(predictor, dataset, args.frames, results, videos, options, progress, classes)
     _print_warnings(predictor.warnings)
     return _merge(args, dataset, results, share.rank)
+
+
+def _match_classes(
+    predictor: "AnyPredictor", categories: Mapping[int, str], overrides: Mapping[str, str | int] | None
+) -> "ClassMap | Callable[[VideoResult], ClassMap]":
+    """The model's classes as the data set's; a function of each result for a model without a list of them."""
+    from tevit.inference.classes import match_classes
+
+    if predictor.categories:
+        return match_classes(predictor.categories, categories, overrides)
+    return lambda result: match_classes(result.categories, categories, overrides, numbered=predictor.numbered)
 
 
 def _merge(args: argparse.Namespace, dataset: "Dataset", results: "PartialResults", rank: int) -> int:

@@ -29,18 +29,29 @@ class ClassMap:
 
 
 def match_classes(
-    model: Mapping[int, str], dataset: Mapping[int, str], overrides: Mapping[str, str | int] | None = None
+    model: Mapping[int, str],
+    dataset: Mapping[int, str],
+    overrides: Mapping[str, str | int] | None = None,
+    *,
+    numbered: bool = True,
 ) -> ClassMap:
     """Map a model's categories (id -> name) to a data set's.
 
     By name; where no name agrees the numbers are kept, which a note says. A class of the model that the data set does
     not have keeps its number, or is left out where that belongs to another class. overrides: name of a model's class ->
-    name or id of the data set's, for classes whose names differ.
+    name or id of the data set's, for classes whose names differ. numbered: False where the model's numbers mean
+    nothing, and `model` has only the classes that have appeared: one without an equal name is left out.
 
     Raises: ValueError for an override that names a class which the model or the data set does not have.
     """
     by_name = {fold_name(name): id for id, name in dataset.items()}
     ids = {id: by_name[fold_name(name)] for id, name in model.items() if fold_name(name) in by_name}
+    if not numbered:
+        names = {fold_name(name) for name in model.values()}
+        ids |= _override(model, dataset, {k: v for k, v in (overrides or {}).items() if fold_name(k) in names})
+        left_out = [name for id, name in model.items() if id not in ids]
+        text = "classes of the model left out, since the data set does not have them"
+        return ClassMap(ids, dataset, (f"{text}: {_list(left_out)}",) if left_out else ())
     ids |= _override(model, dataset, overrides or {})
     if not ids:
         common = model.keys() & dataset.keys()

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ from tevit.results import VideoResult
 
 if TYPE_CHECKING:
     from tevit.inference.classes import ClassMap
+    from tevit.inference.external import ExternalPredictor
     from tevit.inference.options import PredictOverrides
     from tevit.inference.predictor import Predictor
     from tevit.progress import Progress
@@ -67,18 +68,19 @@ def local_device(device: str) -> str:
 
 
 def predict_dataset(
-    predictor: "Predictor",
+    predictor: "Predictor | ExternalPredictor",
     dataset: Dataset,
     root: Path,
     results: "PartialResults",
     videos: Sequence[int],
     options: "PredictOverrides",
     progress: "Progress",
-    classes: "ClassMap | None" = None,
+    classes: "ClassMap | Callable[[VideoResult], ClassMap] | None" = None,
 ) -> None:
     """Predict those of the videos that are not finished; the error of one that fails is recorded.
 
-    root: folder that the file names are relative to. classes: of the model and the data set.
+    root: folder that the file names are relative to. classes: of the model and the data set; a function of each
+    result, for a model without a list of its classes.
     Raises: what progress raises.
     """
     finished = results.finished
@@ -95,7 +97,8 @@ def predict_dataset(
             result = predictor(video, **options)
             for note in video.notes:
                 print(f"tevit: warning: video {id}: {note}", file=sys.stderr)
-            results.add(replace(classes.apply(result) if classes else result, video_id=id))
+            mapped = classes(result) if callable(classes) else classes
+            results.add(replace(mapped.apply(result) if mapped else result, video_id=id))
         except (ValueError, OSError, MemoryError) as error:
             results.add_error(id, str(error))
             print(f"tevit: video {id}: {error}", file=sys.stderr)

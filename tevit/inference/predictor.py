@@ -49,7 +49,7 @@ def load(
     compile: `torch.compile` builds a program for each clip size, which takes minutes the first time.
     Raises: ValueError, OSError: one sentence on what is wrong with the name, the file, the device or the network.
     """
-    target = _device(device)
+    target = resolve_device(device)
     if dtype not in DTYPES:
         raise ValueError(f"dtype: expected one of {', '.join(DTYPES)}, got {dtype!r}")
     expected = published(model) if model else None
@@ -64,7 +64,8 @@ def load(
     return Predictor(loaded, target, DTYPES[dtype], compile=compile)
 
 
-def _device(name: str) -> torch.device:
+def resolve_device(name: str) -> torch.device:
+    """The device of a name: auto (CUDA, then MPS, then CPU), cpu, cuda, cuda:1, mps. Raises: ValueError."""
     if name == "auto":
         accelerator = torch.accelerator.current_accelerator(check_available=True)
         return accelerator if accelerator is not None and accelerator.type in ("cuda", "mps") else torch.device("cpu")
@@ -106,6 +107,13 @@ class Predictor:
             model.to(self.device).eval()
         if compile:
             self.model = CompiledModel(model, self.device)
+
+    numbered = True  # category ids are the model's own
+
+    @property
+    def categories(self) -> dict[int, str]:
+        """Category id -> name."""
+        return dict(self.config.categories)
 
     @property
     def warnings(self) -> tuple[str, ...]:

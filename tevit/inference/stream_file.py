@@ -27,6 +27,7 @@ from tevit.masks import ops
 from tevit.results import RLE, VideoResult
 
 if TYPE_CHECKING:
+    from tevit.inference.external import ExternalPredictor, TrackTable
     from tevit.progress import Progress
     from tevit.video.reader import Video
 
@@ -55,7 +56,7 @@ class _TrackLine(msgspec.Struct):
     id: int
     category_id: int
     score: float
-    frame_scores: list[float]
+    frame_scores: list[float | None]
     boxes_xyxy: list[tuple[float, float, float, float] | None]
     segmentations: list[_MaskLine | None]
 
@@ -76,13 +77,14 @@ class TrackSummary(msgspec.Struct, frozen=True):
 
 class _StreamState(msgspec.Struct):
     """size: bytes of the valid lines. associator: its state after them. tracks: the best so far. ended: of the whole
-    video. The encoded names are those of files on disk."""
+    video. categories: id -> name. The encoded names are those of files on disk."""
 
     size: int = 0
     associator: bytes = msgspec.field(default=b"", name="linker")
     frames: int = 0
     tracks: list[TrackSummary] = msgspec.field(default_factory=list, name="kept")
     ended: bool = False
+    categories: dict[int, str] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +123,7 @@ class StreamedResult:
 
 
 def stream_to_folder(
-    predictor: Predictor,
+    predictor: "Predictor | ExternalPredictor",
     video: "Video",
     folder: Path,
     options: PredictOptions,
@@ -136,16 +138,16 @@ def stream_to_folder(
     Raises: ValueError where the folder has the stream of another video or of other options; as `Predictor.stream`.
     """
     dependencies = {**about, **options.to_json()}
-    categories = dict(predictor.config.categories)
-    header = StreamHeader(video.name, video.size_hw, categories, dependencies, video.file_names)
+    header = StreamHeader(video.name, video.size_hw, predictor.categories, dependencies, video.file_names)
     writer = _StreamWriter(folder, header)
     if not writer.state.ended:
         resume = writer.state.associator or None
         for window, associator in predictor.window_results(video, options, resume=resume, progress=progress):
-            writer.add(window, associator)
+            writer.add(window, associator, predictor.categories)
             on_window(window)
         writer.end()
     tracks = tuple(track for track in writer.state.tracks if track.score >= options.score_threshold)
+    header = msgspec.structs.replace(header, categories=writer.state.categories or header.categories)
     return StreamedResult(folder, header, tracks, writer.state.frames)
 
 
@@ -204,8 +206,8 @@ class _StreamWriter:
         check_same_options(recorded, options, folder, "stream")
         self.state = state
 
-    def add(self, window: WindowResult, associator: TrackAssociator) -> None:
-        """First the window's line, then the state after it."""
+    def add(self, window: WindowResult, associator: "TrackAssociator | TrackTable", categories: dict[int, str]) -> None:
+        """First the window's line, then the state after it. categories: so far."""
         lines = []
         for track in window.tracks:
             assert track.frame_scores is not None
@@ -218,7 +220,7 @@ class _StreamWriter:
         # A single window is the original's output as it is.
         best = window.tracks if window.whole else associator.best
         tracks = [TrackSummary(track.id, track.category_id, float(track.score)) for track in best]
-        self._save(_StreamState(size, associator.dump(), associator.length, tracks))
+        self._save(_StreamState(size, associator.dump(), associator.length, tracks, categories=categories))
 
     def end(self) -> None:
         """Record that the video is complete."""

@@ -106,7 +106,7 @@ def test_the_state_file_has_the_field_names_of_earlier_versions(video, tmp_path)
     streamed(
         video, tmp_path, on_window=lambda _: states.append(msgspec.msgpack.decode((tmp_path / STATE).read_bytes()))
     )
-    assert states[0].keys() == {"size", "linker", "frames", "kept", "ended"}
+    assert states[0].keys() == {"size", "linker", "frames", "kept", "ended", "categories"}
     associator = msgspec.msgpack.decode(states[0]["linker"])
     assert associator.keys() == {"length", "born", "keyframes", "live", "gone"}
     assert associator["live"][0].keys() == {"id", "frames", "score_sum", "votes", "feature", "looks"}

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import date
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,21 @@ Measure on this machine. The last line of model, video and memory is their resul
 evaluate runs each program as a whole process, its start included; there the best of several rounds counts.
 """
 MARKS = (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 2000, 5000, 10000)  # frames at which memory is reported
+_JOIN = """\
+import sys
+from pathlib import Path
+from tevit.benchmarks.coco import write_coco
+sys.argv[1:] = map(str, write_coco(sys.argv[1], sys.argv[2], Path(sys.argv[3])))
+"""
+_HOTCOCO = """\
+import sys
+from hotcoco import COCO, COCOeval
+truths = COCO(sys.argv[1])
+evaluator = COCOeval(truths, truths.load_res(sys.argv[2]), "segm")
+evaluator.evaluate()
+evaluator.accumulate()
+evaluator.summarize()
+"""
 _YARDSTICK = "import json, sys; [json.load(open(path)) for path in sys.argv[1:]]"
 
 
@@ -51,7 +67,7 @@ def register(commands) -> None:
     parser.add_argument("--compare", nargs=2, type=Path, metavar="JSON", help="two results of --out, side by side")
     parser.set_defaults(run=run_compare)
     kinds = parser.add_subparsers(dest="benchmark", metavar="WHAT")
-    evaluate = kinds.add_parser("evaluate", help="tevit evaluate, beside Python's json.load of the same files")
+    evaluate = kinds.add_parser("evaluate", help="tevit evaluate, beside json.load of the same files and hotcoco")
     evaluate.add_argument("--videos", type=int, default=300, help="of the made-up data set (default 300)")
     evaluate.add_argument("--gt", type=Path, metavar="JSON", help="your own ground truth instead")
     evaluate.add_argument("--results", type=Path, metavar="JSON", help="and the results for it")
@@ -84,11 +100,11 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
             print(f"making a data set of {args.videos} videos", file=sys.stderr)
             gt, results = write_sets(Path(folder), args.videos)
-        result = _measure_evaluate(args.rounds, gt, results)
+        result = _measure_evaluate(args.rounds, gt, results, Path(folder))
     print(f"{result['machine']}; {result['megabytes_of_json']} MB of JSON, best of {result['rounds']}\n")
     for name, best in result["best"].items():
         cpu = f"{best['cpu_seconds']:7.2f} s of a core"
-        print(f"{name:25s} {best['seconds']:7.2f} s  {cpu}  {best['megabytes']:6.0f} MB")
+        print(f"{name:27s} {best['seconds']:7.2f} s  {cpu}  {best['megabytes']:6.0f} MB")
     if args.out:
         from tevit.io.files import atomic
 
@@ -97,11 +113,14 @@ def run_evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
-def _measure_evaluate(rounds: int, gt: Path, results: Path) -> dict:
-    """The two programs run in turns, so that other load on the machine affects both."""
+def _measure_evaluate(rounds: int, gt: Path, results: Path, folder: Path) -> dict:
+    """The programs run in turns, so that other load on the machine affects all. folder: for files of their own."""
+    files = [str(gt), str(results)]
     programs = {
-        "tevit evaluate": [sys.executable, "-m", "tevit", "evaluate", str(gt), str(results), "--json"],
-        "json.load of both files": [sys.executable, "-c", _YARDSTICK, str(gt), str(results)],
+        "tevit evaluate": [sys.executable, "-m", "tevit", "evaluate", *files, "--json"],
+        "… --metrics hota,id": [sys.executable, "-m", "tevit", "evaluate", *files, "--json", "--metrics", "hota,id"],
+        "json.load of both files": [sys.executable, "-c", _YARDSTICK, *files],
+        **_hotcoco_programs(gt, results, folder),
     }
     runs: dict[str, list[tuple[float, float, float]]] = {name: [] for name in programs}
     for _ in range(rounds):
@@ -116,6 +135,18 @@ def _measure_evaluate(rounds: int, gt: Path, results: Path) -> dict:
         "megabytes_of_json": round((gt.stat().st_size + results.stat().st_size) / 1e6, 1),
         "rounds": rounds,
         "best": {name: dict(zip(columns, values, strict=True)) for name, values in best.items()},
+    }
+
+
+def _hotcoco_programs(gt: Path, results: Path, folder: Path) -> dict[str, list[str]]:
+    """An evaluator of single images on tracks whose masks are joined; none where it is not installed."""
+    if find_spec("hotcoco") is None:
+        print("hotcoco is left out: it is not installed (it comes with the extra dev)", file=sys.stderr)
+        return {}
+    joined = [str(folder / name) for name in ("coco_gt.json", "coco_results.json")]  # written by the first program
+    return {
+        "joining masks and hotcoco": [sys.executable, "-c", _JOIN + _HOTCOCO, str(gt), str(results), str(folder)],
+        "hotcoco, masks joined": [sys.executable, "-c", _HOTCOCO, *joined],
     }
 
 

@@ -17,8 +17,8 @@ from cachetools import LRUCache
 from .analysis.service import EvaluationService
 from .analysis.thumbnails import ThumbnailCache
 from .projects.opening import AllowedFolders, guess_frames, open_project, project_id, save, with_predictions
-from .projects.project import Project
-from .rendering import note, on_change, problem, progress
+from .projects.project import Project, best_mapping
+from .rendering import note, on_change, problem, progress, render
 from .tasks import Task
 
 MAX_LOADED = 4  # data sets whose files stay in memory: some 200 MB each for 300 videos
@@ -78,6 +78,16 @@ async def run_task(task: Task, panel: gr.HTML, cancel: gr.Button) -> AsyncIterat
     yield {panel: message, cancel: gr.Button(interactive=False)}
     if end.state != "done":
         raise toast(end.message)
+
+
+def project_notices(project: Project) -> str:
+    """What is missing or unusual, with buttons to use or undo a category mapping."""
+    shown = []
+    for notice in project.notices:
+        offered = notice.kind == "categories" and notice.model is not None
+        shown.append((notice, best_mapping(project, notice.model or "") if offered else None))
+    mapped = [(m.name, len(set(m.categories.values()))) for m in project.models if m.categories is not None]
+    return render("datasets/notices.html", notices=shown, mapped=mapped, categories=project.dataset.categories)
 
 
 class Workspace:

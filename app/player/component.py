@@ -12,7 +12,7 @@ import numpy as np
 
 from tevit.results import Track, VideoResult
 
-from ..rendering import on_load
+from ..rendering import on_load, render
 from .proxy import FrameSource
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def build_player(elem_id: str) -> "gr.HTML":
 
     return gr.HTML(
         None,
-        html_template='<div class="player-host"></div>',
+        html_template=render("host.html", name="player"),
         js_on_load=on_load("player/player.js", _MOUNT),
         apply_default_css=False,
         shown=None,

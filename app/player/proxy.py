@@ -237,7 +237,7 @@ def _read_image(file: Path) -> bytes:
             if image.format == "JPEG" and image.mode in ("RGB", "L") and max(image.size) <= MAX_SIDE:
                 return data
     except UnidentifiedImageError:
-        pass  # a format that OpenCV may know
+        pass  # a format that OpenCV may read
     bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if bgr is None:
         raise ValueError(f"{file.name}: not an image that can be read")

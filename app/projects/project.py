@@ -174,7 +174,7 @@ def _dataset_of_predictions(path: Path, results: Sequence[Results]) -> Dataset:
         classes.add(prediction.category_id)
     unknown = sorted(lengths.keys() - sizes.keys())
     if unknown:
-        raise ValueError(f"{path}: video {unknown[0]} has no mask that tells its size: name its data set")
+        raise ValueError(f"{path}: video {unknown[0]} has no mask to take its size from: name its data set")
     videos = [VideoInfo(id, sizes[id][1], sizes[id][0], lengths[id]) for id in sorted(lengths)]
     return Dataset(path, videos, [Category(id, f"class {id}") for id in sorted(classes)], None)
 
@@ -215,6 +215,12 @@ def category_mappings(results: Results, categories: Mapping[int, str]) -> list[C
             usable = sum(count for id, count in counts.items() if id in mapped)
             mappings.append(CategoryMapping(source, used, mapped, lost, usable, counts.total()))
     return sorted((mapping for mapping in mappings if mapping.predictions), key=lambda mapping: -mapping.predictions)
+
+
+def best_mapping(project: Project, model: str) -> CategoryMapping | None:
+    """The mapping by name with which most of a model's predictions count; None where none does."""
+    results = project.results[project.model_index(model)]
+    return next(iter(category_mappings(results, project.dataset.categories)), None)
 
 
 def map_categories(results: Results, categories: Mapping[int, int]) -> Results:

@@ -217,7 +217,7 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
     with _transaction(db):
         version = _version(db)  # another process may have been faster
         if version > len(MIGRATIONS):
-            raise ValueError(f"{path} has version {version} of the log, this studio knows {len(MIGRATIONS)}: update it")
+            raise ValueError(f"{path} has version {version} of the log, this studio reads {len(MIGRATIONS)}: update it")
         for migrate in MIGRATIONS[version:]:
             migrate(db)
         db.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")

@@ -132,15 +132,17 @@ def player(page: Page) -> Locator:
 
 
 def where(page: Page) -> Locator:
-    return page.locator(".ask-where")
+    return page.locator(".prompt-where")
 
 
 def message(page: Page) -> Locator:
-    return page.locator("#review-ask").get_by_role("status")
+    return page.locator("#review-prompt").get_by_role("status")
 
 
 def answers(page: Page) -> list[str]:
-    return [key or "" for key in page.locator(".ask-answers button").evaluate_all("all => all.map(b => b.dataset.key)")]
+    return [
+        key or "" for key in page.locator(".prompt-answers button").evaluate_all("all => all.map(b => b.dataset.key)")
+    ]
 
 
 def decided(page: Page, count: int) -> None:
@@ -166,7 +168,7 @@ def go_to(page: Page, place: int) -> None:
 def walk(page: Page) -> None:
     page.get_by_label("What to review").click()
     page.get_by_role("option", name="all tracks of all videos").click()
-    expect(page.locator(".ask-question")).to_contain_text("with the right masks in every frame?")
+    expect(page.locator(".prompt-question")).to_contain_text("with the right masks in every frame?")
 
 
 def test_twenty_questions_by_keyboard_alone(anna: Page, tmp_path: Path):
@@ -325,7 +327,7 @@ def test_of_a_log_for_other_labels_only_applicable_decisions_are_taken(anna: Pag
     lines[1] |= {"verdict": "label is wrong", "action": {"do": "delete track", "track": 99999}}
     (tmp_path / "other.jsonl").write_text("\n".join(map(json.dumps, lines)))
     anna.locator("#review-more input[type=file]").set_input_files(tmp_path / "other.jsonl")
-    report = anna.locator("#review-told")
+    report = anna.locator("#review-message")
     expect(report).to_contain_text("2 were made for another version of these labels")
     expect(report).to_contain_text("Nothing was taken")
     expect(report).to_contain_text("there is no annotation 99999")
@@ -369,7 +371,7 @@ def test_without_labels_a_corrected_prediction_becomes_one(browser: Browser, bar
 def correct_and_add(dora: Page, bare: Server, tmp_path: Path) -> None:
     """Polygon, eraser, a reload in the middle, fill; then the tracks that were exported have just these pixels."""
     expect(dora.get_by_role("alert")).to_contain_text("cannot be written: decisions are kept in memory only")
-    expect(dora.locator(".ask-question")).to_contain_text("Is there a class")
+    expect(dora.locator(".prompt-question")).to_contain_text("Is there a class")
     frame = int(player(dora).get_attribute("data-frame") or 0)
     dora.get_by_role("button", name="Correct the mask").click()
     box = brush(dora)

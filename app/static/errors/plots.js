@@ -67,7 +67,7 @@ export class Plots {
       const name = chartOf(place), source = place.dataset.plot ?? "";
       if (!place.isConnected) continue;
       const known = this.plots.get(name), plot = known ?? this.create(name);
-      // Gradio keeps elements, sets their attributes and removes the children that it does not know.
+      // Gradio keeps elements, sets their attributes and removes children that it has not created.
       if (plot.parentElement !== place) place.replaceChildren(plot);
       const content = `${dark} ${source}`;
       if (plot.content === content) continue;

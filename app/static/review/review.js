@@ -31,7 +31,7 @@ export function mount(host, emit) {
 export function mountList(element) {
   element.addEventListener("click", (event) => {
     const row = targetOf(event).closest("[data-place]"), keep = targetOf(event).closest("[data-keep]");
-    const prompt = /** @type {PromptHost | null} */ (document.querySelector("#review-ask .ask-host"))?.prompt;
+    const prompt = /** @type {PromptHost | null} */ (document.querySelector("#review-prompt .prompt-host"))?.prompt;
     if (row instanceof HTMLElement) prompt?.send({ kind: "go", place: Number(row.dataset.place) });
     if (keep instanceof HTMLElement) prompt?.send({ kind: "resolve", item: keep.dataset.keep });
   });
@@ -61,21 +61,21 @@ class ReviewPrompt {
     /** @type {MaskEditor | null} */
     this.editor = null;
 
-    this.place = createElement("p", { class: "hint ask-where" });
-    this.labels = createElement("div", { class: "ask-labels", role: "group", "aria-label": "Labels in the player", hidden: "" });
-    this.title = createElement("h2", { class: "ask-question", "aria-live": "polite" }, "…");
-    this.sides = createElement("dl", { class: "ask-sides" });
-    this.answers = createElement("div", { class: "ask-answers", role: "radiogroup", "aria-label": "Answers" });
-    this.more = createElement("div", { class: "ask-more" });
+    this.place = createElement("p", { class: "hint prompt-where" });
+    this.labels = createElement("div", { class: "prompt-labels", role: "group", "aria-label": "Labels in the player", hidden: "" });
+    this.title = createElement("h2", { class: "prompt-question", "aria-live": "polite" }, "…");
+    this.sides = createElement("dl", { class: "prompt-sides" });
+    this.answers = createElement("div", { class: "prompt-answers", role: "radiogroup", "aria-label": "Answers" });
+    this.more = createElement("div", { class: "prompt-more" });
     this.note = createElement("input", { type: "text", "aria-label": "Note", placeholder: "Note", maxlength: MAX_NOTE });
     this.reviewer = createElement("input", { type: "text", "aria-label": "Reviewer", maxlength: MAX_NAME, value: reviewerName() });
     this.reviewer.addEventListener("change", () => writeValue("review-reviewer", this.reviewer.value.trim()));
-    this.status = createElement("p", { class: "ask-said", role: "status" });
+    this.status = createElement("p", { class: "prompt-status", role: "status" });
     this.save = createButton("Save decision", () => this.saveDecision(), { class: "primary" });
     const steps = STEPS.map(([label, kind]) => createButton(label, () => this.send({ kind })));
-    this.body = createElement("div", { class: "ask", "aria-label": "Review" }, this.place, this.labels, this.title, this.sides, this.answers, this.more, this.note,
-      createElement("div", { class: "ask-buttons" }, this.save, ...steps), this.status,
-      createElement("label", { class: "ask-who" }, createElement("span", {}, "Reviewer"), this.reviewer), createElement("p", { class: "hint ask-keys" }, HINT));
+    this.body = createElement("div", { class: "prompt", "aria-label": "Review" }, this.place, this.labels, this.title, this.sides, this.answers, this.more, this.note,
+      createElement("div", { class: "prompt-buttons" }, this.save, ...steps), this.status,
+      createElement("label", { class: "prompt-who" }, createElement("span", {}, "Reviewer"), this.reviewer), createElement("p", { class: "hint prompt-keys" }, HINT));
     host.replaceChildren(this.body);
     this.updateButtons();
 
@@ -137,13 +137,13 @@ class ReviewPrompt {
     this.drawDecided(question);
     if (this.readDraft()) this.correctMask();
     const { activeElement } = document;
-    if (activeElement instanceof HTMLElement && (activeElement === this.note || activeElement.closest(".ask-answers, .ask-more"))) activeElement.blur();
+    if (activeElement instanceof HTMLElement && (activeElement === this.note || activeElement.closest(".prompt-answers, .prompt-more"))) activeElement.blur();
   }
 
   /** @param {Question} question */
   drawDecided({ place, of, where, decided }) {
     this.place.textContent = place ? `${place} of ${of} · ${where}` : "";
-    for (const words of decided ?? []) this.place.append(createElement("span", { class: "ask-decided" }, `✓ ${words}`));
+    for (const words of decided ?? []) this.place.append(createElement("span", { class: "prompt-decided" }, `✓ ${words}`));
   }
 
   /** Which labels the player shows, where decisions have changed some of this video. @param {Question} question */
@@ -195,7 +195,7 @@ class ReviewPrompt {
   updateButtons() {
     const usable = this.question.item !== undefined;
     this.save.disabled = !usable || !this.chosen || Boolean(this.waiting);
-    const buttons = this.body.querySelectorAll(".ask-buttons button:not(.primary), .ask-answers button");
+    const buttons = this.body.querySelectorAll(".prompt-buttons button:not(.primary), .prompt-answers button");
     for (const button of /** @type {NodeListOf<HTMLButtonElement>} */ (buttons)) button.disabled = !usable;
   }
 
@@ -354,7 +354,7 @@ class ReviewPrompt {
 
 /** Whether Enter presses the focused element, and that is no answer. @param {Element} target */
 function pressesOnEnter(target) {
-  return target.matches("button:not([aria-selected=true]), a, summary, [role=option]") && !target.closest(".ask-answers, .ask-more");
+  return target.matches("button:not([aria-selected=true]), a, summary, [role=option]") && !target.closest(".prompt-answers, .prompt-more");
 }
 
 /** @returns {Player | null} */

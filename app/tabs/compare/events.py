@@ -32,8 +32,7 @@ from ...player.proxy import dataset_frames
 from ...player.routes import ViewRegistry
 from ...projects.project import Project
 from ...rendering import notices, progress
-from ...workspace import QUIET, TICK, Pages, Updates, Workspace, toast
-from ..datasets.views import notices as project_notices
+from ...workspace import QUIET, TICK, Pages, Updates, Workspace, project_notices, toast
 from . import views
 from .views import ADDRESS, NO_MODEL, CompareComponents, build_layout
 

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from ...projects.opening import with_categories, with_predictions
-from ...projects.project import Project
+from ...projects.project import Project, best_mapping
 from ...rendering import hint, problem
 from ...workspace import QUIET, TICK, Pages, Updates, Workspace, toast
 from ..segment.models import find_model, model_options
@@ -171,7 +171,7 @@ class DatasetsPlace:
 def _use_mapping(project: Project, model: str) -> Project:
     if project.models[project.model_index(model)].categories is not None:
         return project
-    mapping = views.best_mapping(project, model)
+    mapping = best_mapping(project, model)
     if mapping is None:
         raise ValueError(f"No known category list has all classes of {model}.")
     return with_categories(project, model, mapping.categories)

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from ...projects.project import CategoryMapping, Project, category_mappings
+from ...projects.project import Project
 from ...rendering import on_change, on_load, progress, render
 from .predicting import TRACKS, DatasetTask, PartialPredictions
 
@@ -43,14 +43,14 @@ def build_layout() -> DatasetsComponents:
     script = on_load("datasets/datasets.js", 'module.mount(element, (event) => trigger("select", event));')
     path: dict[str, Any] = {"value": None, "allow_custom_value": True}
     built["button"] = gr.Button("data set ▾", elem_id="datasets-button", size="sm", min_width=0)
-    built["clicks"] = gr.HTML("", js_on_load=script, elem_id="datasets-heard")
+    built["clicks"] = gr.HTML("", js_on_load=script, elem_id="datasets-clicks")
     with gr.Column(elem_id="datasets"):
         built["opened"] = gr.HTML(elem_id="datasets-open")
-        built["message"] = gr.HTML(elem_id="datasets-said")
+        built["message"] = gr.HTML(elem_id="datasets-message")
         with gr.Row(elem_id="datasets-columns", equal_height=False):
             with gr.Column(min_width=260):
                 text = "Without a ground truth file, predictions are added to the current data set."
-                gr.HTML(f'<h2>Open</h2><p class="hint">{text}</p>')
+                gr.HTML(render("heading.html", title="Open", hint=text))
                 with gr.Column(visible=False) as built["form"]:
                     built["truth"] = gr.Dropdown([], label="Ground truth file", **path)
                     built["frames"] = gr.Dropdown([], label="Folder of frames", **path)
@@ -61,7 +61,7 @@ def build_layout() -> DatasetsComponents:
                 built["folders"] = gr.HTML()
             with gr.Column(min_width=260):
                 text = "All videos of this data set; continues when the page is closed."
-                gr.HTML(f'<h2>Predict</h2><p class="hint">{text}</p>')
+                gr.HTML(render("heading.html", title="Predict", hint=text))
                 built["model"] = gr.Dropdown([], label="Predict with")
                 built["tracks"] = gr.Number(TRACKS, label="Tracks a video", precision=0, minimum=1, maximum=MAX_TRACKS)
                 with gr.Row():
@@ -70,22 +70,6 @@ def build_layout() -> DatasetsComponents:
                 built["progress"] = gr.HTML(elem_id="datasets-progress")
         built["address"] = gr.Textbox(visible=False)
     return DatasetsComponents(**built)
-
-
-def notices(project: Project) -> str:
-    """What is missing or unusual, with buttons to use or undo a category mapping."""
-    shown = []
-    for notice in project.notices:
-        offered = notice.kind == "categories" and notice.model is not None
-        shown.append((notice, best_mapping(project, notice.model or "") if offered else None))
-    mapped = [(m.name, len(set(m.categories.values()))) for m in project.models if m.categories is not None]
-    return render("datasets/notices.html", notices=shown, mapped=mapped, categories=project.dataset.categories)
-
-
-def best_mapping(project: Project, model: str) -> CategoryMapping | None:
-    """The mapping by name with which most of a model's predictions count; None where none does."""
-    results = project.results[project.model_index(model)]
-    return next(iter(category_mappings(results, project.dataset.categories)), None)
 
 
 def open_datasets(projects: Iterable[Project], current: Project) -> str:

@@ -14,8 +14,7 @@ from ...analysis.comparison import Comparison
 from ...analysis.filter import NONE, merged, without
 from ...projects.project import Project
 from ...rendering import problem
-from ...workspace import QUIET, TICK, Pages, Updates, Workspace
-from ..datasets.views import notices
+from ...workspace import QUIET, TICK, Pages, Updates, Workspace, project_notices
 from . import views
 from .routes import (
     ORDERS,
@@ -113,7 +112,7 @@ class _ErrorsTab:
             page.settings = from_address("", [model.name for model in page.project.models])
         async for updates in self._limited(page):
             yield updates | {state: gr.skip(), **self._controls(page)}
-        yield {state: await asyncio.to_thread(notices, page.project)}
+        yield {state: await asyncio.to_thread(project_notices, page.project)}
 
     def _controls(self, page: ErrorsPage) -> Updates:
         """The controls as the settings say."""

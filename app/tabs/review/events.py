@@ -66,13 +66,13 @@ class ReviewTab:
     def connect(self, page: gr.Blocks, tab: gr.Tab, errors_query: gr.Textbox) -> None:
         """Connect every event; none is a public endpoint."""
         c = self.components
-        shown = [c.notices, c.chip, c.player, c.ask, c.queue, c.progress]
+        shown = [c.notices, c.chip, c.player, c.prompt, c.queue, c.progress]
         page.load(self.load, None, c.source, **QUIET)
         tab.select(self.open_tab, None, shown, **QUIET)
         errors_query.change(self.review_errors, errors_query, shown, **QUIET)
         c.source.input(self.change_source, c.source, shown, trigger_mode="always_last", **QUIET)
         c.chip.click(self.change_source, c.source, shown, **QUIET)
-        c.ask.select(self.on_event, None, shown, trigger_mode="multiple", **QUIET)
+        c.prompt.select(self.on_event, None, shown, trigger_mode="multiple", **QUIET)
         for name, button in zip(FILES, c.files, strict=True):
             written = button.click(self._writer(name), None, [c.message, c.download], trigger_mode="multiple", **QUIET)
             written.success(None, c.download, None, js=DOWNLOAD)
@@ -122,7 +122,7 @@ class ReviewTab:
 
         def prepare(progress: Progress) -> Updates:
             if page.session.missing_input:
-                return {c.ask: gr.HTML(value=self._no_question(page, page.session.missing_input)), c.queue: ""}
+                return {c.prompt: gr.HTML(value=self._no_question(page, page.session.missing_input)), c.queue: ""}
             notices = list(page.session.store.notices)
             queue = make(lambda stage, done, total: progress(f"The queue: {stage}", done, total))
             return self.first_question(page, queue, notices) if started == page.queues else {}
@@ -140,7 +140,7 @@ class ReviewTab:
         if status.result is not None:
             yield status.result
             return
-        yield {c.ask: gr.HTML(value=self._no_question(page, status.message)), c.queue: ""}
+        yield {c.prompt: gr.HTML(value=self._no_question(page, status.message)), c.queue: ""}
         raise toast(status.message)
 
     def first_question(self, page: ReviewPage, queue: Queue, notices: Sequence[str]) -> Updates:
@@ -154,7 +154,7 @@ class ReviewTab:
             if questions:
                 return updates | self._show_question(page, {})
         updates[c.queue] = hint("Labels and predictions agree.")
-        return updates | {c.ask: gr.HTML(value=self._no_question(page, "There is nothing to review."))}
+        return updates | {c.prompt: gr.HTML(value=self._no_question(page, "There is nothing to review."))}
 
     def _no_question(self, page: ReviewPage, message: str) -> dict[str, Any]:
         page.turn += 1
@@ -167,7 +167,7 @@ class ReviewTab:
         page = self.page(request)
         with page.lock:
             if not page.queue:
-                return {self.components.ask: gr.skip()}
+                return {self.components.prompt: gr.skip()}
             try:
                 received = read_event(event._data)
                 if received.kind == "look":
@@ -246,7 +246,7 @@ class ReviewTab:
         with page.lock:
             if page.queue and page.session.store.count() != page.decisions:
                 return self._show_question(page, {}, moved=False)
-        return {self.components.ask: gr.skip()}
+        return {self.components.prompt: gr.skip()}
 
     def _show_question(self, page: ReviewPage, message: dict[str, str], moved: bool = True) -> Updates:
         """The current question, the player on its frame and the queue around it. moved: False: the player's frame and
@@ -256,7 +256,7 @@ class ReviewTab:
             updates = self._update_player(page, log, moved)
             page.decisions, page.turn = len(log.log), page.turn + 1
             decided, names = page.decided(log), session.project.dataset.categories
-            updates[c.ask] = gr.HTML(value=page.question_value(log) | {"message": message, "moved": moved})
+            updates[c.prompt] = gr.HTML(value=page.question_value(log) | {"message": message, "moved": moved})
             updates[c.queue] = page.queue_html(log, decided)
             updates[c.progress] = views.progress(log, decided, len(page.queue), names)
         return updates

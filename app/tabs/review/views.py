@@ -21,7 +21,7 @@ from .session import ALL_LABELS, IndexedLog
 FILES = ("corrected.json", "changes.csv", "report.html", "decisions.jsonl")
 # Mounted once, as the player: the template holds no value, so that answers being saved survive a new value.
 _PROMPT = """
-  const prompt = module.mount(element.querySelector(".ask-host"), (event) => trigger("select", event));
+  const prompt = module.mount(element.querySelector(".prompt-host"), (event) => trigger("select", event));
   watch("value", () => prompt.show(props.value));
   prompt.show(props.value);
 """
@@ -29,7 +29,7 @@ _PROMPT = """
 
 @dataclass(frozen=True)
 class ReviewComponents:
-    """chip: removes the filter of the tab Errors. ask: the question with its answers. apply_import: takes over what
+    """chip: removes the filter of the tab Errors. prompt: the question with its answers. apply_import: takes over what
     fits of an uploaded log. comparison: AP before and after. message: outcome of downloads and imports. download: the
     address to download."""
 
@@ -37,7 +37,7 @@ class ReviewComponents:
     source: gr.Dropdown
     chip: gr.Button
     player: gr.HTML
-    ask: gr.HTML
+    prompt: gr.HTML
     queue: gr.HTML
     progress: gr.HTML
     files: tuple[gr.Button, ...]
@@ -69,12 +69,12 @@ def build_layout() -> ReviewComponents:
             with gr.Column(elem_id="review-side"):
                 built["source"] = source_dropdown([])
                 built["chip"] = gr.Button(visible=False, size="md", elem_id="review-chip")
-                built["ask"] = gr.HTML(
+                built["prompt"] = gr.HTML(
                     None,
-                    html_template='<div class="ask-host"></div>',
+                    html_template=render("host.html", name="prompt"),
                     js_on_load=on_load("review/review.js", _PROMPT),
                     apply_default_css=False,
-                    elem_id="review-ask",
+                    elem_id="review-prompt",
                 )
         with gr.Row(elem_id="review-below", equal_height=False):
             built["queue"] = gr.HTML(elem_id="review-queue", **clicks)
@@ -94,14 +94,14 @@ def source_dropdown(models: Sequence[str]) -> gr.Dropdown:
 
 def _build_results() -> dict[str, Any]:
     built: dict[str, Any] = {}
-    gr.HTML('<div class="title"><strong>Results</strong></div>')
+    gr.HTML(render("review/title.html", title="Results"))
     with gr.Row(elem_id="review-files"):
         built["files"] = tuple(gr.Button(name, size="md", min_width=110) for name in FILES)
     with gr.Row(elem_id="review-more"):
         built["compare"] = gr.Button("AP before and after", size="md", min_width=110)
         built["cancel"] = gr.Button("Cancel", size="md", min_width=110, visible=False)
         built["log"] = gr.UploadButton("Import decisions", file_types=[".jsonl"], size="md", min_width=110)
-    built["message"] = gr.HTML(elem_id="review-told")
+    built["message"] = gr.HTML(elem_id="review-message")
     built["apply_import"] = gr.Button(size="md", visible=False)
     built["comparison"] = gr.HTML(hint(NOT_COMPARED))
     return built

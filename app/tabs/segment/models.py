@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from cachetools import LRUCache
 
-from tevit.configs import MODELS, TEVIT_DEMO, published
+from tevit.configs import BUNDLED_MODELS, MODELS, published
 from tevit.download import bundled_path, checkpoint_path, home
 from tevit.io.files import atomic
 from tevit.io.json import free_memory as machine_memory
@@ -54,19 +54,20 @@ def model_options(checkpoints: Sequence[Path]) -> list[ModelOption]:
         how = f"get them with `tevit models --get {name}`, or put {path.name} into {path.parent}."
         missing = ModelOption(name, f"{name} (no weights)", f"The weights of {name} are not on this machine: {how}")
         options.append(ModelOption(name, f"{name} (AP {model.ap})") if path.is_file() else missing)
-    demo = ModelOption(TEVIT_DEMO.name, f"{TEVIT_DEMO.name} (shapes)")
-    if not (path := bundled_path(TEVIT_DEMO.name)).is_file():
+    bundled = []
+    for name in BUNDLED_MODELS:
+        path = bundled_path(name)
         how = f"put {path.name} into {path.parent}, or choose another model."
-        advice = f"The demo model is not in this installation: {how}"
-        demo = ModelOption(demo.value, f"{demo.value} (not here)", advice)
+        missing = ModelOption(name, f"{name} (not here)", f"The demo model is not in this installation: {how}")
+        bundled.append(ModelOption(name, f"{name} (shapes)") if path.is_file() else missing)
     known = {path.resolve() for path in (*checkpoints, *map(checkpoint_path, MODELS.values()))}
     folder = home() / "checkpoints"
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     others = [path for path in files if path.suffix in SUFFIXES and path.is_file() and path.resolve() not in known]
     given, found = ([ModelOption(str(path), path.name) for path in paths] for paths in (checkpoints, others))
     ready = [option for option in options if not option.advice]
-    missing = [option for option in (demo, *options) if option.advice]
-    return [*given, *ready, *found, *([] if demo.advice else [demo]), *missing]
+    missing = [option for option in (*bundled, *options) if option.advice]
+    return [*given, *ready, *found, *(option for option in bundled if not option.advice), *missing]
 
 
 def find_model(value: str | None, checkpoints: Sequence[Path]) -> ModelOption:
@@ -205,7 +206,7 @@ def estimate_memory(model: str, size_hw: tuple[int, int], frames: int) -> float:
     """
     from tevit.video.transforms import geometry
 
-    known = model in (*MODELS, TEVIT_DEMO.name)
+    known = model in MODELS or model in BUNDLED_MODELS
     height, width = geometry(size_hw, published(model).scale if known else _DEFAULT_SCALE).padded_hw
     if model in MODELS:
         weights = MODELS[model].params_m[1] * 4e6

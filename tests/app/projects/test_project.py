@@ -167,7 +167,7 @@ def test_sizes_of_videos_come_from_predictions_without_a_data_set(tmp_path):
     assert isinstance(dataset_frames(project, 5), PlaceholderFrames) and "no ground truth" in texts(project)
     assert len(project.predictions(0, 5).tracks) == 2 and not project.predictions(0, 3).tracks
     empty = made.predictions(tmp_path, "c.json", [(9, 1, 0.9, gone)])
-    with pytest.raises(ValueError, match="video 9 has no mask that tells its size"):
+    with pytest.raises(ValueError, match="video 9 has no mask to take its size from"):
         open_project(predictions=[empty])
 
 

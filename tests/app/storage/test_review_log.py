@@ -203,7 +203,7 @@ def test_migrations_run_once_and_newer_versions_are_refused(tmp_path, monkeypatc
         assert store._db.execute("PRAGMA user_version").fetchone() == (2,) and store.count() == 2
         store.close()
     monkeypatch.undo()
-    with pytest.raises(ValueError, match="has version 2 of the log, this studio knows 1: update it"):
+    with pytest.raises(ValueError, match="has version 2 of the log, this studio reads 1: update it"):
         ReviewStore(tmp_path)
 
 

@@ -46,9 +46,10 @@ def register(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Returns 0; errors are raised."""
-    from tevit.evaluation.api import accumulate
+    from tevit.evaluation.api import accumulate, add_identity
     from tevit.evaluation.error_table import analyse_errors
     from tevit.evaluation.errors import Limits
+    from tevit.evaluation.identity import IDENTITY_FIGURES
     from tevit.evaluation.inputs import read_inputs
     from tevit.evaluation.oracle import find_gaps
     from tevit.evaluation.overlaps import compute_overlaps
@@ -61,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
     print_warnings(args.gt, {args.results: evaluation})
     summary = _summary(evaluation, errors, gaps)
     if args.out:
-        _write(args, evaluation, errors, gaps, summary)
+        figures = [name for group in IDENTITY_FIGURES.values() for name in group]
+        _write(args, add_identity(evaluation, figures, processes()), errors, gaps, summary)
     print(json.dumps(summary, ensure_ascii=False) if args.json else _text(args, evaluation, errors, gaps))
     return 0
 

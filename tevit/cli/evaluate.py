@@ -68,6 +68,8 @@ def register(commands) -> None:
     add("--per-class", action="store_true", help="also a table of the classes (with --json they are always there)")
     add("--per-size", action="store_true", help="also by the tracks' mean area")
     add("--per-length", action="store_true", help="also by the number of frames in which the tracks are there")
+    length = "also of short videos (up to 36 frames) and long ones apart, as for YouTube-VIS 2022"
+    add("--per-video-length", action="store_true", help=length)
     add("--per-video", action="store_true", help="also by video, each taken as if it were the whole data set")
     add("--per-score", action="store_true", help="also the figures of --metrics over the score threshold")
     add(
@@ -195,7 +197,12 @@ def _as_json(args: argparse.Namespace, evaluations: "list[Evaluation]", samples:
     items = []
     for place, evaluation in enumerate(evaluations):
         item = as_object(evaluation)
-        parts = {"size": evaluation.by_size, "length": evaluation.by_length, "video": evaluation.by_video}
+        parts = {
+            "size": evaluation.by_size,
+            "length": evaluation.by_length,
+            "video_length": evaluation.by_video_length,
+            "video": evaluation.by_video,
+        }
         for name, breakdown in parts.items():
             if getattr(args, f"per_{name}"):
                 item[f"per_{name}"] = {str(part): asdict(row) for part, row in breakdown().items()}
@@ -242,6 +249,7 @@ def _as_text(args: argparse.Namespace, evaluations: "list[Evaluation]", samples:
             "score": lambda e=evaluation: _score_table(e),
             "size": lambda e=evaluation: _part_table("mean area", e.by_size()),
             "length": lambda e=evaluation: _part_table("track length", e.by_length()),
+            "video_length": lambda e=evaluation: _part_table("videos", e.by_video_length()),
             "video": lambda e=evaluation, videos=videos: _part_table(
                 "video", {f"{id:>4} {videos[id]}": part for id, part in e.by_video().items()}
             ),

@@ -14,6 +14,7 @@ from tevit.evaluation.curves import (
     by_length,
     by_size,
     by_video,
+    by_video_length,
     count_positives,
     curves,
     figure,
@@ -64,6 +65,10 @@ class Evaluation:
     def by_video(self) -> Mapping[int, BreakdownRow]:
         """Video id -> figures of each video as if it were the whole data set."""
         return by_video(self.overlaps, self.matches)
+
+    def by_video_length(self) -> Mapping[str, BreakdownRow]:
+        """Figures of short and of long videos, as YouTube-VIS 2022 reports them."""
+        return by_video_length(self.overlaps, self.matches)
 
     def frame_ious(self, prediction_id: int, truth_id: int) -> np.ndarray:
         """float64 (T,): IoU in every frame that both tracks have, NaN where neither has a mask (or sizes differ).

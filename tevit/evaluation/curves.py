@@ -18,6 +18,8 @@ AREA_RANGES = {"all": (0, 1e10), "small": (0, 128**2), "medium": (128**2, 256**2
 """Mean area of a track, pixels; both limits belong to the range."""
 LENGTHS = {"up to 16 frames": (0, 16), "17 to 32 frames": (17, 32), "33 frames and more": (33, np.inf)}
 """Frames in which a track is present; the limits are those of TIVE (arXiv 2210.08856)."""
+VIDEO_LENGTHS = {"short": (0, 36), "long": (37, np.inf)}
+"""Frames of a video; those of YouTube-VIS 2019 and 2021 have at most 36, the long ones that 2022 adds have more."""
 NOTHING = "no ground truth"
 PREDICTION_LIMITS = (1, 10, 100)
 """How many predictions of one video and one class count."""
@@ -198,24 +200,37 @@ def by_video(overlaps: Overlaps, matches: Matches) -> Mapping[int, BreakdownRow]
 
     matches: with the official IgnoreMasks, of which the first (all areas) are used.
     """
+    return {video.id: _part(overlaps, matches, np.array([place])) for place, video in enumerate(overlaps.inputs.videos)}
+
+
+def by_video_length(overlaps: Overlaps, matches: Matches) -> Mapping[str, BreakdownRow]:
+    """Figures of the short and of the long videos, each as if they were the whole data set, as for YouTube-VIS 2022.
+
+    matches: as for `by_video`.
+    """
+    lengths = np.array([video.length for video in overlaps.inputs.videos], np.int64)
+    return {
+        name: _part(overlaps, matches, np.flatnonzero((lengths >= low) & (lengths <= high)))
+        for name, (low, high) in VIDEO_LENGTHS.items()
+    }
+
+
+def _part(overlaps: Overlaps, matches: Matches, videos: np.ndarray) -> BreakdownRow:
+    """Figures of some videos. videos: int64, positions in Inputs' list; matches: as for `by_video`."""
     ground_truth = overlaps.inputs.ground_truth
-    of_prediction = overlaps.inputs.predictions.videos[matches.predictions]
     kinds = ground_truth.categories * (not overlaps.agnostic)
     size = 1 if overlaps.agnostic else len(overlaps.inputs.categories)
-    result = {}
-    for place, video in enumerate(overlaps.inputs.videos):
-        positives = np.bincount(kinds[(ground_truth.videos == place) & ~ground_truth.crowd], minlength=size)
-        present = np.flatnonzero(positives)
-        chosen = np.flatnonzero(of_prediction == place)
-        chosen = chosen[np.isin(matches.categories[chosen], present)]
-        own = Matches(
-            predictions=matches.predictions[chosen],
-            categories=np.searchsorted(present, matches.categories[chosen]),
-            ranks=matches.ranks[chosen],
-            scores=matches.scores[chosen],
-            matched=matches.matched[:1, :, chosen],
-            correct=matches.correct[:1, :, chosen],
-            ignored=matches.ignored[:1, :, chosen],
-        )
-        result[video.id] = _row(curves(own, positives[None, present]), 0, int(positives.sum()))
-    return result
+    positives = np.bincount(kinds[np.isin(ground_truth.videos, videos) & ~ground_truth.crowd], minlength=size)
+    present = np.flatnonzero(positives)
+    of_prediction = overlaps.inputs.predictions.videos[matches.predictions]
+    chosen = np.flatnonzero(np.isin(of_prediction, videos) & np.isin(matches.categories, present))
+    own = Matches(
+        predictions=matches.predictions[chosen],
+        categories=np.searchsorted(present, matches.categories[chosen]),
+        ranks=matches.ranks[chosen],
+        scores=matches.scores[chosen],
+        matched=matches.matched[:1, :, chosen],
+        correct=matches.correct[:1, :, chosen],
+        ignored=matches.ignored[:1, :, chosen],
+    )
+    return _row(curves(own, positives[None, present]), 0, int(positives.sum()))

@@ -45,7 +45,7 @@ def write_report(path: str | os.PathLike, title: str, evaluation: Evaluation, er
         "errors.html",
         title=title,
         subtitle=evaluation.heading,
-        cards=[(name, percent(evaluation.figures[name])) for name in FIGURE_NAMES],
+        cards=[*((name, percent(evaluation.figures[name])) for name in FIGURE_NAMES), *_identity_cards(evaluation)],
         footer=" ".join(footer),
         at=f"AP{round(100 * limits.positive)}",
         colours=charts.TYPE_COLOURS,
@@ -56,6 +56,16 @@ def write_report(path: str | os.PathLike, title: str, evaluation: Evaluation, er
     )
     with atomic(path) as temporary:
         temporary.write_text(page, "utf-8")
+
+
+def _identity_cards(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """HOTA at its best score threshold, and without one the figures beside AP that the evaluation has."""
+    if evaluation.identity is None or evaluation.figures["AP"] < 0:
+        return []
+    figures, (threshold, best) = evaluation.identity.figures, evaluation.identity.best()
+    names = [name for name in ("HOTA", "DetA", "AssA", "IDF1") if name in evaluation.figures]
+    cards = [*((name, percent(figures[name])) for name in names), ("switches", str(figures["switches"]))]
+    return [*cards, (f"HOTA, score ≥ {threshold:.2g}", percent(best))]
 
 
 def _worst(evaluation: Evaluation, errors: Errors) -> list[tuple[str, ...]]:
@@ -92,6 +102,7 @@ def page_data(evaluation: Evaluation, errors: Errors, gaps: Gaps) -> dict[str, A
         "gap": _gap(gaps.whole) if known else None,
         "parts": [{"name": name, **_gap(gap)} for name, gap in parts.items() if gap.truths],
         "thresholds": asdict(charts.ap_by_threshold(precision)) if known else None,
+        "identity": _identity(evaluation) if known else None,
         "recall": [curve for curve in curves if curve["at50"] is not None],
         "mean": _recall(precision, None),
         "confusion": _confusion(names, errors.table),
@@ -99,6 +110,15 @@ def page_data(evaluation: Evaluation, errors: Errors, gaps: Gaps) -> dict[str, A
         "lengths": _lengths(names, errors.table),
         "colours": {**charts.TYPE_COLOURS, "model": charts.ACCENT},
     }
+
+
+def _identity(evaluation: Evaluation) -> dict[str, Any] | None:
+    """Identity figures in points over the score threshold; None where they were not measured."""
+    if evaluation.identity is None:
+        return None
+    curve, thresholds = evaluation.identity.curve, evaluation.identity.thresholds.tolist()
+    names = ("HOTA", "DetA", "AssA", "IDF1")
+    return {"x": thresholds, "best": evaluation.identity.best()[0], **{n: (100 * curve[n]).tolist() for n in names}}
 
 
 def _gap(gap: Gap) -> dict[str, Any]:

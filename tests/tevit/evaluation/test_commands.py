@@ -99,6 +99,22 @@ def test_tables_with_identity_metrics(small, capsys):
     assert len(re.findall(r" best ", table)) == 1
 
 
+def test_short_and_long_videos_apart(tmp_path, capsys):
+    """As for YouTube-VIS 2022: the long videos are those of more than 36 frames."""
+    mask, other = sets.rectangle(8, 9, 1, 1, 4, 4), sets.rectangle(8, 9, 5, 4, 4, 4)
+    tracks = [sets.annotation(id, id, 1, [mask] * length) for id, length in ((1, 36), (2, 37))]
+    found = [sets.prediction(1, 1, 0.9, [mask] * 36), sets.prediction(2, 1, 0.8, [other] * 37)]
+    files = sets.write(tmp_path, sets.data_set({1: 36, 2: 37}, [1], tracks, (8, 9)), found)
+    printed = run(capsys, "evaluate", *map(str, files), "--per-video-length", "--json")[0]
+    parts = json.loads(printed)["per_video_length"]
+    assert {name: (part["truths"], part["AP"]) for name, part in parts.items()} == {
+        "short": (1, pytest.approx(1)),
+        "long": (1, 0),
+    }
+    table = run(capsys, "evaluate", *map(str, files), "--per-video-length")[0]
+    assert re.search(r"^short +1 +100.0", table, re.MULTILINE) and re.search(r"^long +1 +0.0", table, re.MULTILINE)
+
+
 def test_wrong_metrics_are_said(small, capsys):
     assert "expected names of ap, hota, id, got mota" in run(capsys, "evaluate", *small, "--metrics", "mota", code=2)[1]
     assert "--per-score: expected --metrics" in run(capsys, "evaluate", *small, "--per-score", code=2)[1]

@@ -10,7 +10,7 @@ from tests.tevit.evaluation import sets
 from tevit.cli import main as cli
 
 pytestmark = pytest.mark.browser
-PLOTS = ["dap", "gaps", "parts", "thresholds", "recall", "confusion", "scores", "lengths"]
+PLOTS = ["dap", "gaps", "parts", "thresholds", "recall", "identity", "confusion", "scores", "lengths"]
 
 
 def visit(browser: Browser, folder: Path, name: str, scheme: Literal["light", "dark"]) -> tuple[Page, list[str]]:
@@ -37,6 +37,7 @@ def test_all_figures_are_drawn_offline(browser, tmp_path):
     assert page.locator("#dap .bars path").count() == 7
     assert page.get_by_role("heading", name="Errors of results.json").is_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("#identity .scatterlayer .trace").count() == 4
     page.get_by_label("Class").select_option(label="cat5")
     assert messages == []
 
@@ -57,5 +58,5 @@ def test_light_and_dark(browser, tmp_path):
 def test_without_ground_truth_it_says_so(browser, tmp_path):
     page, messages = visit(browser, tmp_path, "no_annotations", "light")
     assert drawn(page) == ["confusion", "scores"]
-    assert page.get_by_text("There is no ground truth.").count() == 6
+    assert page.get_by_text("There is no ground truth.").count() == 7
     assert messages == []

@@ -23,6 +23,7 @@ from tevit.evaluation.error_table import (
     track_geometry,
 )
 from tevit.evaluation.errors import Limits, find_costs
+from tevit.evaluation.identity import measure_identity
 from tevit.evaluation.matching import IgnoreMasks, Matches, match_all
 from tevit.evaluation.oracle import Gap, Gaps, find_gaps
 from tevit.evaluation.overlaps import Overlaps, filter_scores
@@ -30,17 +31,25 @@ from tevit.evaluation.overlaps import Overlaps, filter_scores
 from ..projects.project import Project
 
 FIGURE_NAMES = ("AP", "AP50", "AP75", "AR1", "AR10")
+IDENTITY_NAMES = ("HOTA", "DetA", "AssA", "LocA", "IDF1", "switches", "fragments")
+SCORE_THRESHOLDS = np.array([-np.inf, *np.linspace(0.05, 1, 20)])
+"""Of HOTA's curve; the same for every model. The first leaves no prediction out."""
 SAMPLES = 1000  # of the bootstrap
 FEWER_SAMPLES = 200  # above a score threshold: computed on demand
 DEFAULT = Limits()
 
 
 class EvaluationSummary(msgspec.Struct):
-    """The scalars of a stored evaluation. ap, dap, oracle_ap: at the default limits. gaps_by_…: see `Gaps`."""
+    """The scalars of a stored evaluation. ap, dap, oracle_ap: at the default limits. gaps_by_…: see `Gaps`.
+
+    identity: IDENTITY_NAMES of all predictions. hota_by_score: HOTA at each of SCORE_THRESHOLDS.
+    """
 
     format: int
     figures: dict[str, float]
     per_class: dict[int, dict[str, float]]
+    identity: dict[str, float]
+    hota_by_score: list[float]
     ap: float
     dap: dict[str, float]
     oracle_ap: float
@@ -108,6 +117,13 @@ class ModelAnalysis:
             return self.stored.summary.per_class
         ids = self.overlaps.inputs.categories
         return {id: {name: figure(self.matched[1], name, k) for name in FIGURE_NAMES} for k, id in enumerate(ids)}
+
+    @cached_property
+    def identity(self) -> Mapping[str, float]:
+        """IDENTITY_NAMES: shares in [0, 1], -1 without detections, and numbers of events."""
+        if self.whole:
+            return self.stored.summary.identity
+        return measure_identity(self.overlaps, thresholds=SCORE_THRESHOLDS[:1]).figures
 
     @property
     def precision(self) -> np.ndarray:

@@ -29,6 +29,7 @@ from tevit.evaluation.bootstrap import draw_weights, resample
 from tevit.evaluation.cache import pack, unpack
 from tevit.evaluation.error_table import STORED_COLUMNS, build_table, table_of, track_geometry
 from tevit.evaluation.errors import Limits, find_costs
+from tevit.evaluation.identity import measure_identity
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.oracle import find_gaps
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps
@@ -41,7 +42,9 @@ from ..projects.project import Model, Project, map_categories
 from ..tasks import Runner, Task
 from .comparison import (
     FIGURE_NAMES,
+    IDENTITY_NAMES,
     SAMPLES,
+    SCORE_THRESHOLDS,
     Comparison,
     EvaluationSummary,
     ModelAnalysis,
@@ -50,7 +53,7 @@ from .comparison import (
 
 log = logging.getLogger(__name__)
 
-FORMAT = 2  # of the stored file and of what its numbers mean: files of another format are computed again
+FORMAT = 3  # of the stored file and of what its numbers mean: files of another format are computed again
 LIMIT = 2_000_000_000  # bytes of cache files
 MAX_OPEN = 6  # evaluations in memory: about 10 MB each for 300 videos
 MAX_COMPARISONS = 8  # sets of limits
@@ -60,7 +63,7 @@ ProgressCallback = Callable[[str, float], None]
 
 # --- computing and storing one model's evaluation
 
-_STEPS = 6
+_STEPS = 7
 
 StageCallback = Callable[[str, int, int], None]
 """Called as report(stage, done, total)."""
@@ -102,11 +105,15 @@ def _arrays(overlaps: Overlaps, report: StageCallback) -> dict[str, np.ndarray]:
     table = build_table(overlaps, costs, track_geometry(overlaps, limits.cover))
     report("tracking, classes, masks", 3, _STEPS)
     gaps = find_gaps(overlaps)
-    report("by length and by video", 4, _STEPS)
+    report("identities", 4, _STEPS)
+    identity = measure_identity(overlaps, thresholds=SCORE_THRESHOLDS)
+    report("by length and by video", 5, _STEPS)
     summary = EvaluationSummary(
         format=FORMAT,
         figures=dict(evaluation.figures),
         per_class={id: dict(figures) for id, figures in evaluation.per_class.items()},
+        identity={name: identity.figures[name] for name in IDENTITY_NAMES},
+        hota_by_score=identity.curve["HOTA"].tolist(),
         ap=costs.ap,
         dap=dict(costs.dap),
         oracle_ap=costs.oracle_ap,
@@ -117,7 +124,7 @@ def _arrays(overlaps: Overlaps, report: StageCallback) -> dict[str, np.ndarray]:
         by_length=dict(evaluation.by_length()),
         by_video=dict(evaluation.by_video()),
     )
-    report("confidence intervals", 5, _STEPS)
+    report("confidence intervals", 6, _STEPS)
     weights = draw_weights(len(overlaps.inputs.videos), SAMPLES)
     samples = resample(overlaps, evaluation.matches, weights, names=FIGURE_NAMES)
     return {

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from tevit.evaluation.overlaps import Overlaps, VideoPairs
 from tevit.evaluation.parallel import parallel_map
@@ -245,6 +244,8 @@ def _groups(overlaps: Overlaps, pairs: VideoPairs) -> Iterator[tuple[int, np.nda
 
 def _count_group(group: _Group, matched: np.ndarray) -> np.ndarray:
     """float64 (_WIDTH,): matches, association and location of ALPHAS, then the other fields of IdentityCounts."""
+    from scipy.optimize import linear_sum_assignment  # importing it takes a while
+
     values = np.zeros(_WIDTH)
     values[-5:-3] = group.truths.sum(), group.predictions.sum()
     if values[-5] and values[-4]:
@@ -337,6 +338,8 @@ def _solve(scores: np.ndarray, group: _Group, frame: int) -> tuple[np.ndarray, n
 
     scores: float64 (G, D). Absent tracks are taken out, because they affect which of equally good ones is found.
     """
+    from scipy.optimize import linear_sum_assignment
+
     rows, columns = np.flatnonzero(group.truths[frame]), np.flatnonzero(group.predictions[frame])
     g, d = linear_sum_assignment(scores[rows[:, None], columns], maximize=True)
     g, d = rows[g], columns[d]

@@ -16,8 +16,9 @@ from tevit.evaluation.bootstrap import Interval
 from tevit.evaluation.charts import ACCENT, MODEL_COLOURS, TYPE_COLOURS, Bars, ConfusionMatrix, Histogram, Line, Points
 from tevit.evaluation.curves import LENGTHS
 from tevit.evaluation.error_table import ERROR_GROUPS, OUTCOME_WORDS, OUTCOMES
+from tevit.evaluation.identity import NUMBERS
 
-from ...analysis.comparison import Comparison, FigureRow
+from ...analysis.comparison import IDENTITY_NAMES, SCORE_THRESHOLDS, Comparison, FigureRow
 from ...analysis.filter import Selection, as_json, chips
 from ...analysis.thumbnails import HEIGHT, WIDTH, filmstrip_frames
 from ...rendering import on_change, on_load, render
@@ -360,8 +361,14 @@ def figures(comparison: Comparison, every: Comparison | None = None) -> str:
         "errors/figures.html",
         hint=f"95 % of {comparison.samples} samples of the videos",
         names=[model.name for model in table.models],
-        rows=[(row.name, _figure_cells(row)) for row in table.figures],
-        curves=[precision_recall(comparison), ap_by_threshold(comparison), ap_by_class(comparison)],
+        rows=[(row.name, _figure_cells(row)) for row in table.figures]
+        + [(name, _identity_cells(name, [m.identity[name] for m in table.models])) for name in IDENTITY_NAMES],
+        curves=[
+            precision_recall(comparison),
+            ap_by_threshold(comparison),
+            hota_by_score(comparison),
+            ap_by_class(comparison),
+        ],
         parts=[ap_by_size(comparison), ap_by_length(comparison)],
     )
 
@@ -383,6 +390,22 @@ def ap_by_threshold(comparison: Comparison) -> Chart:
     series = [(m.name, i, charts.ap_by_threshold(m.precision), "markers") for i, m in enumerate(comparison.models)]
     titles, ranges = ("IoU threshold", "AP"), (None, (0, None))
     return lines("thresholds", "AP by IoU threshold", series, titles, digits=1, ranges=ranges)
+
+
+def hota_by_score(comparison: Comparison) -> Chart:
+    """HOTA of the predictions of at least each score; the hint has the best threshold of each model."""
+    thresholds = SCORE_THRESHOLDS.clip(0).round(2)
+    series, best = [], []
+    for i, model in enumerate(comparison.models):
+        values = model.stored.summary.hota_by_score
+        points = tuple(None if value < 0 or model.ap < 0 else round(100 * value, 2) for value in values)
+        series.append((model.name, i, charts.Line(tuple(thresholds.tolist()), points), "markers"))
+        place = int(np.argmax(values))
+        best.append(f"{'AB'[i]} is highest, {100 * values[place]:.1f}, from score {thresholds[place]:.2f}")
+    titles, ranges = ("score threshold", "HOTA"), ((-0.02, 1.02), (0, None))
+    known = any(value is not None for *_, line, _ in series for value in line.y)
+    hint = "; ".join(best) if known else ""
+    return lines("identity", "HOTA by score threshold", series, titles, digits=1, hint=hint, ranges=ranges)
 
 
 def ap_by_class(comparison: Comparison) -> Chart:
@@ -433,6 +456,22 @@ def _figure_cells(row: FigureRow) -> list[dict[str, Any]]:
         changes.append(cell(value - row.values[0], change, "+.1f", words, sure))
     others = [own for pair in zip(values[2:], changes[2:], strict=True) for own in pair]
     return [*values[:2], *changes[1:2], *others]
+
+
+def _identity_cells(name: str, values: Sequence[float]) -> list[dict[str, Any]]:
+    """As `_figure_cells`, of a figure without intervals."""
+    scale, digits = (1, 0) if name in NUMBERS else (100, 1)
+    base = values[0]
+
+    def cell(value: float, form: str) -> dict[str, Any]:
+        known = min(value, base) >= 0 or name in NUMBERS
+        number = f"{scale * (value - base if '+' in form else value):{form}}" if known else NONE
+        return {"value": repr(value), "number": number.replace("-", MINUS), "range": "", "title": "", "sure": False}
+
+    shown = [cell(value, f".{digits}f") for value in values]
+    changes = [cell(value, f"+.{digits}f") | {"value": None} for value in values]
+    others = [own for pair in zip(shown[2:], changes[2:], strict=True) for own in pair]
+    return [*shown[:2], *changes[1:2], *others]
 
 
 def error_types(comparison: Comparison) -> str:

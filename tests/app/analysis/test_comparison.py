@@ -73,6 +73,10 @@ def test_the_page_has_the_numbers_of_tevit_evaluate(shapes, capsys):
     results = run_json(
         capsys, "evaluate", *paths, "--json", "--per-length", "--per-size", "--per-video", "--bootstrap", 1000
     )
+    identities = run_json(capsys, "evaluate", *paths, "--json", "--metrics", "hota,id")
+    for model, expected in zip(shapes.models, identities, strict=True):
+        assert dict(model.identity) == {name: expected[name] for name in model.identity}
+        assert model.stored.summary.hota_by_score[0] == expected["HOTA"]
     for model, expected in zip(shapes.models, results, strict=True):
         assert {name: expected[name] for name in model.figures} == dict(model.figures)
         for id, own in expected["per_class"].items():
@@ -119,10 +123,11 @@ def test_a_score_threshold_equals_a_file_without_the_lower_scores(shapes, tmp_pa
     for model, file in zip(cut.models, shapes.project.models, strict=True):
         fewer = [item for item in json.loads(Path(file.file.path).read_text()) if item["score"] >= least]
         path = sets.write(tmp_path, "fewer.json", fewer)
-        figures = run_json(capsys, "evaluate", shapes.project.truth.path, path, "--json")
+        figures = run_json(capsys, "evaluate", shapes.project.truth.path, path, "--json", "--metrics", "hota")
         expected = run_json(capsys, "errors", shapes.project.truth.path, path, "--json")
         assert isinstance(figures, dict) and isinstance(expected, dict)
         assert {name: model.figures[name] for name in FIGURE_NAMES} == {name: figures[name] for name in FIGURE_NAMES}
+        assert model.identity["HOTA"] == pytest.approx(figures["HOTA"], abs=1e-12)
         assert dict(model.dap) == pytest.approx(expected["dap"], abs=1e-12)
         assert vars(model.gap) == vars(model.gaps.whole) == expected["gaps"]["all"]
         assert dict(model.evaluation.figures) == {name: figures[name] for name in model.evaluation.figures}
@@ -174,7 +179,7 @@ def test_figures_are_plotly_figures_for_both_themes(shapes):
     import plotly.graph_objects as go
 
     figures = figures_of(drawn(shapes, 1))
-    assert len(figures) == 4
+    assert len(figures) == 5
     for figure in figures:
         assert go.Figure(figure).to_dict()["data"] and figure["layout"]["paper_bgcolor"] == "rgba(0,0,0,0)"
 

@@ -92,6 +92,10 @@ def test_figures_hold_the_exact_numbers_and_names_are_escaped(comparison: Compar
     for figure in comparison.figures:
         for value in figure.values:
             assert f'data-value="{value!r}"' in html
+    for name in ("HOTA", "IDF1", "switches"):
+        (row,) = re.findall(rf'<tr data-figure="{name}">.*?</tr>', html, re.DOTALL)
+        for model in comparison.models:
+            assert f'data-value="{model.identity[name]!r}"' in row
     assert "<b>." not in html and "&lt;b&gt;" in html
 
 
@@ -157,10 +161,10 @@ def test_every_plot_has_a_name_and_its_values_as_text(comparison: Comparison):
 
     html = views.figures(comparison) + views.below(comparison, select(comparison), 0)
     drawn = figures_of(html)
-    assert len(drawn) == 4 and html.count('<table class="marks"') == 2 and html.count('<div class="marks"') == 2
+    assert len(drawn) == 5 and html.count('<table class="marks"') == 3 and html.count('<div class="marks"') == 2
     for figure in drawn:
         assert go.Figure(figure).to_dict()["data"]
-    for name in ("Precision by recall", "AP by IoU threshold", "Scores", "IoU by length"):
+    for name in ("Precision by recall", "AP by IoU threshold", "HOTA by score threshold", "Scores", "IoU by length"):
         assert f'role="img" aria-label="{name}"' in html
 
 
@@ -186,7 +190,7 @@ def test_every_model_has_its_figures_and_its_difference_to_a(workspace: Workspac
     assert both.models[0] is selected_models(workspace.evaluations, comparison, settings).models[0], "computed once"
     third = replace(both, models=(*both.models, both.models[1]))
     table = views.figures(selected_models(workspace.evaluations, comparison, settings), third).split("</table>")[0]
-    assert table.count('<td data-value="') == 5 * 5
+    assert table.count('<td data-value="') == 5 * 5 + 7 * 3  # identity figures have no interval of the difference
 
 
 def test_a_brushed_range_with_an_open_end_reaches_the_edge(comparison: Comparison):

@@ -5,13 +5,22 @@ Arrays are numpy, masks run-length encoded; coordinates are pixels, times second
 
 import csv
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TypedDict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
 from tevit.io.files import atomic
+
+if TYPE_CHECKING:
+    import pandas
+    import supervision
+    from PIL.Image import Image
+
+    from tevit.display import DrawOptions
+    from tevit.video.reader import Video
 
 
 class RLE(TypedDict):
@@ -21,7 +30,7 @@ class RLE(TypedDict):
     counts: bytes
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Track:
     """One object over all T frames of a video.
 
@@ -53,18 +62,23 @@ class Track:
         if not np.isfinite(self.score):
             raise ValueError(f"track {self.id}: expected a finite score, got {self.score}")
 
+    def __repr__(self) -> str:
+        frames = f"{int(self.present.sum())} of {len(self.rles)} frames"
+        return f"Track({self.id}, category {self.category_id}, score {self.score:.2f}, {frames})"
+
     @property
     def present(self) -> np.ndarray:
         """bool (T,): the frames in which the object is present."""
         return np.array([rle is not None for rle in self.rles], bool)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class VideoResult:
     """All tracks of one video.
 
     size_hw: height and width of the original frames, pixels. times: float64 (T,), seconds from the start of the
     video, strictly increasing. categories: category id -> name. file_names: T names for an image folder, else empty.
+    source: the video, which `draw` and `save` decode again; None where it is not known.
     """
 
     video_id: int
@@ -74,6 +88,7 @@ class VideoResult:
     categories: Mapping[int, str]
     tracks: tuple[Track, ...]
     file_names: tuple[str, ...] = ()
+    source: "Video | None" = None
 
     def __post_init__(self) -> None:
         for track in self.tracks:
@@ -88,16 +103,129 @@ class VideoResult:
                         f"{self.size_hw}, got {tuple(rle['size'])}"
                     )
 
+    def __repr__(self) -> str:
+        height, width = self.size_hw
+        return f"VideoResult({self.name!r}, {self.length} frames of {width}x{height}, {len(self.tracks)} tracks)"
+
+    def _repr_html_(self) -> str:
+        from tevit.display import video_html
+
+        return video_html(self)
+
     @property
     def length(self) -> int:
         """Number of frames T."""
         return len(self.times)
+
+    def category_name(self, category_id: int) -> str:
+        """The name of a category, "class <id>" where it has none."""
+        return self.categories.get(category_id, f"class {category_id}")
+
+    def check_frame(self, frame: int) -> None:
+        """Raises: ValueError for a frame that the video does not have."""
+        if not 0 <= frame < self.length:
+            raise ValueError(f"video {self.name!r}: expected a frame from 0 to {self.length - 1}, got {frame}")
+
+    def masks(self, frame: int) -> np.ndarray:
+        """bool (N, H, W): the masks of all N tracks in a frame, in the order of `tracks`; empty where one is absent."""
+        from tevit.masks import ops
+
+        self.check_frame(frame)
+        result = np.zeros((len(self.tracks), *self.size_hw), bool)
+        for mask, track in zip(result, self.tracks, strict=True):
+            rle = track.rles[frame]
+            if rle is not None:
+                mask[:] = ops.decode(rle)
+        return result
+
+    def draw(
+        self, frame: int, picture: "np.ndarray | Image | None" = None, **options: "Unpack[DrawOptions]"
+    ) -> np.ndarray:
+        """uint8 RGB (H, W, 3): a frame with masks, contours and labels on it.
+
+        picture: the frame; by default it is decoded from `source`, and grey without one. options: see `DrawOptions`.
+        Raises: ValueError for a frame that the video does not have, or a picture of another size.
+        """
+        from tevit.display import draw
+
+        return draw(self, frame, picture, **options)
+
+    def draw_pil(
+        self, frame: int, picture: "np.ndarray | Image | None" = None, **options: "Unpack[DrawOptions]"
+    ) -> "Image":
+        """The same as a PIL image."""
+        from PIL import Image
+
+        return Image.fromarray(self.draw(frame, picture, **options))
+
+    def save(self, folder: str | os.PathLike) -> list[Path]:
+        """Write results.json (YouTube-VIS submission), tracks.csv and, where `source` is known, overlay.mp4.
+
+        Returns the files. Raises: OSError; no file is incomplete.
+        """
+        from tevit.io.ytvis import RESULTS_NAME, write_results
+
+        files = [Path(folder) / RESULTS_NAME, Path(folder) / "tracks.csv"]
+        write_results(files[0], [self])
+        write_csv(self, files[1])
+        if self.source is not None:
+            from tevit.video.overlay import write_overlay
+
+            files.append(Path(folder) / "overlay.mp4")
+            write_overlay(self.source, self, files[2])
+        return files
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """A record for each track and frame in which it is present, track by track; keys: CSV_COLUMNS.
+
+        frame: from 0. time: seconds. x1, y1, x2, y2: pixels, NaN without a box. area: pixels.
+        """
+        return list(_records(self))
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """`to_records` as a table; pandas must be installed."""
+        import pandas
+
+        return pandas.DataFrame(self.to_records(), columns=list(CSV_COLUMNS))
+
+    def to_supervision(self, frame: int) -> "supervision.Detections":
+        """The tracks that are present in a frame; supervision must be installed.
+
+        tracker_id: track ids. class_id: category ids, their names in `data["class_name"]`. confidence: track scores.
+        """
+        import supervision
+
+        from tevit.masks import ops
+
+        masks = self.masks(frame)
+        present = [i for i, track in enumerate(self.tracks) if track.rles[frame] is not None]
+        tracks = [self.tracks[i] for i in present]
+        return supervision.Detections(
+            xyxy=ops.to_boxes_xyxy([track.rles[frame] for track in tracks]),
+            mask=masks[present],
+            confidence=np.array([track.score for track in tracks], np.float32),
+            class_id=np.array([track.category_id for track in tracks], int),
+            tracker_id=np.array([track.id for track in tracks], int),
+            data={"class_name": np.array([self.category_name(track.category_id) for track in tracks], str)},
+        )
 
 
 CSV_COLUMNS = (
     *("video", "track", "category_id", "category", "score", "frame", "time"),
     *("x1", "y1", "x2", "y2", "area"),
 )
+_NUMBER_FORMATS = {"score": ".6g", "time": ".6f", "area": ".15g"}
+
+
+def _records(result: VideoResult, first: int = 0) -> Iterator[dict[str, Any]]:
+    """See `VideoResult.to_records`. first: number of the first frame."""
+    for track in result.tracks:
+        named = {"video": result.name, "track": track.id, "category_id": track.category_id}
+        named |= {"category": result.categories.get(track.category_id, ""), "score": float(track.score)}
+        for frame in np.flatnonzero(track.present).tolist():
+            box = dict(zip(("x1", "y1", "x2", "y2"), track.boxes_xyxy[frame].tolist(), strict=True))
+            times = {"frame": first + frame, "time": float(result.times[frame])}
+            yield named | times | box | {"area": float(track.areas[frame])}
 
 
 def write_csv(result: VideoResult | Iterable[VideoResult], path: str | os.PathLike) -> None:
@@ -112,11 +240,8 @@ def write_csv(result: VideoResult | Iterable[VideoResult], path: str | os.PathLi
         table = csv.writer(file, lineterminator="\n")
         table.writerow(CSV_COLUMNS)
         for segment in [result] if isinstance(result, VideoResult) else result:
-            for track in segment.tracks:
-                category = segment.categories.get(track.category_id, "")
-                columns = [segment.name, track.id, track.category_id, category, f"{track.score:.6g}"]
-                for frame in np.flatnonzero(track.present):
-                    box = [f"{side:.2f}" if np.isfinite(side) else "" for side in track.boxes_xyxy[frame]]
-                    time, area = f"{segment.times[frame]:.6f}", f"{track.areas[frame]:.15g}"
-                    table.writerow([*columns, first + frame, time, *box, area])
+            for record in _records(segment, first):
+                texts = {side: f"{record[side]:.2f}" if np.isfinite(record[side]) else "" for side in CSV_COLUMNS[7:11]}
+                texts |= {name: f"{record[name]:{form}}" for name, form in _NUMBER_FORMATS.items()}
+                table.writerow((record | texts).values())
             first += segment.length

@@ -23,12 +23,14 @@ from tevit.evaluation.inputs import GroundTruth, Predictions, read_inputs
 from tevit.evaluation.matching import Matches, match_all
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps, filter_scores, frame_ious
 
-if TYPE_CHECKING:  # they import a progress bar and scipy, which take a while
+if TYPE_CHECKING:  # a progress bar, scipy and pandas take a while to import
+    import pandas
+
     from tevit.evaluation.identity import Identity
     from tevit.progress import Progress
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation:
     """The figures of one model.
 
@@ -46,6 +48,23 @@ class Evaluation:
     matches: Matches
     warnings: tuple[str, ...]
     identity: "Identity | None" = None
+
+    def __repr__(self) -> str:
+        shown = (f"{name} {100 * self.figures[name]:.1f}" for name in ("AP", "AP50", "AP75", "AR1", "AR10"))
+        return f"Evaluation({'no ground truth' if self.figures['AP'] < 0 else ', '.join(shown)}; {self.heading})"
+
+    def _repr_html_(self) -> str:
+        from tevit.display import evaluation_html
+
+        return evaluation_html(self)
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """The figures as a table, in [0, 1], NaN without ground truth: "all", then each class; needs pandas."""
+        import pandas
+
+        rows = {"all": self.figures} | {self.names[id]: figures for id, figures in self.per_class.items()}
+        table = pandas.DataFrame.from_dict(rows, orient="index", columns=list(self.figures))
+        return table.mask(table < 0).rename_axis("class")
 
     @property
     def heading(self) -> str:

@@ -23,7 +23,9 @@ from tevit.evaluation.errors import (
 from tevit.evaluation.inputs import GroundTruth, LeftOutTrack, Predictions, read_inputs
 from tevit.evaluation.overlaps import Overlaps, VideoPairs, compute_overlaps
 
-if TYPE_CHECKING:  # it imports a progress bar, which takes a while
+if TYPE_CHECKING:  # the progress bar takes a while to import
+    import pandas
+
     from tevit.progress import Progress
 
 _CODES = {type: code for code, type in enumerate(ALL_TYPES)}
@@ -518,7 +520,7 @@ def concatenate(tables: Sequence[ErrorTable]) -> ErrorTable:
     )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Errors:
     """The errors of one model.
 
@@ -531,6 +533,21 @@ class Errors:
     dap: Mapping[str, float]
     oracle_ap: float
     table: ErrorTable
+
+    def __repr__(self) -> str:
+        costs = ", ".join(f"{type} {self.gain(type)}" for type in self.dap)
+        return f"Errors(AP{round(100 * self.limits.positive)} {100 * self.ap:.1f}; {costs})"
+
+    def _repr_html_(self) -> str:
+        from tevit.display import errors_html
+
+        return errors_html(self)
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """`table` with a row per track; needs pandas."""
+        import pandas
+
+        return pandas.DataFrame(self.table.to_dict())
 
     @property
     def records(self) -> tuple[ErrorRecord, ...]:

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -12,6 +12,7 @@ from typing import NamedTuple, Unpack
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from tevit.checkpoint import load_model
@@ -26,7 +27,7 @@ from tevit.model.cpu.malloc import keep_freed_memory
 from tevit.model.cpu.packed import can_pack, pack
 from tevit.progress import Progress, ResumeState
 from tevit.results import VideoResult
-from tevit.video.reader import Video, open_video
+from tevit.video.reader import Video, open_source
 from tevit.video.transforms import Geometry, geometry
 
 DEFAULT_ASSOCIATION = AssociationOptions()
@@ -115,6 +116,15 @@ class Predictor:
         """Category id -> name."""
         return dict(self.config.categories)
 
+    def __repr__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"Predictor({self.config.name}, {self.config.num_classes} classes, {dtype} on {self.device})"
+
+    def _repr_html_(self) -> str:
+        from tevit.display import predictor_html
+
+        return predictor_html(self)
+
     @property
     def warnings(self) -> tuple[str, ...]:
         """One sentence for each requested feature that is not in use."""
@@ -123,19 +133,21 @@ class Predictor:
 
     def __call__(
         self,
-        source: str | os.PathLike | Video,
+        source: str | os.PathLike | Video | np.ndarray | Iterable[np.ndarray | Image.Image],
         options: PredictOptions = DEFAULT_OPTIONS,
         *,
         progress: Progress | None = None,
         **overrides: Unpack[PredictOverrides],
     ) -> VideoResult:
         """All tracks of a video; arguments and errors as for `stream`."""
-        return deque(self.stream(source, options, progress=progress, **overrides), maxlen=1)[0]
+        video = open_source(source)
+        result = deque(self.stream(video, options, progress=progress, **overrides), maxlen=1)[0]
+        return replace(result, source=None if video.is_read_once else video)
 
     @torch.inference_mode()
     def stream(
         self,
-        source: str | os.PathLike | Video,
+        source: str | os.PathLike | Video | np.ndarray | Iterable[np.ndarray | Image.Image],
         options: PredictOptions = DEFAULT_OPTIONS,
         *,
         progress: Progress | None = None,
@@ -144,14 +156,16 @@ class Predictor:
     ) -> Iterator[VideoResult]:
         """The tracks of the frames predicted so far, after every window; the last result is the whole video.
 
-        source: a video file, a folder of images, or an opened `Video`. overrides: fields of `PredictOptions` by
-        keyword. progress: called as work advances; what it raises is raised here, and earlier results stay valid.
+        source: a video file, a folder of images, an opened `Video`, an array uint8 RGB (T, H, W, 3), or arrays
+        (H, W, 3) or PIL images one by one; an iterator is read as the frames are needed. overrides: fields of
+        `PredictOptions` by keyword. progress: called as work advances; what it raises is raised here, and earlier
+        results stay valid.
         resume: updated after every window; passed again after a cancel, with the same video and options, prediction
         continues from there.
         Raises: ValueError, OSError for wrong input; MemoryError that says what to lower.
         """
         options = options.updated(**overrides)
-        video = source if isinstance(source, Video) else open_video(source)
+        video = open_source(source)
         saved = resume.state if resume else None
         accumulator, associator_state = saved or (ResultAccumulator(video, self.config), None)
         for window, associator in self.window_results(video, options, resume=associator_state, progress=progress):

@@ -20,7 +20,7 @@ import numpy as np
 from av import VideoFrame
 from av.container import InputContainer
 from av.error import FFmpegError
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tevit.io.files import natural_key, order_note
 from tevit.video.decode import Clock, DecodeReport, ToRgb, decode_frames, open_container, stated_span, video_stream
@@ -63,6 +63,11 @@ class Video(ABC):
     notes: list[str] = field(default_factory=list)
     start: float = 0.0
     end: float | None = None
+
+    @property
+    def is_read_once(self) -> bool:
+        """Whether `frames()` can be called once only."""
+        return False
 
     @abstractmethod
     def frames(self) -> Iterator[Frame]:
@@ -363,6 +368,10 @@ class _VideoPipe(Video):
     decoded: Iterator[VideoFrame] | None = field(kw_only=True)
     to_rgb: ToRgb = field(kw_only=True)
 
+    @property
+    def is_read_once(self) -> bool:
+        return True
+
     def frames(self) -> Iterator[Frame]:
         if self.decoded is None:
             raise ValueError(f"{self.name}: a pipe can be read once only")
@@ -436,3 +445,69 @@ class _ResizedVideo(Video):
             else:
                 rgb = cv2.resize(rgb, (width, height), interpolation=cv2.INTER_LINEAR)
             yield Frame(frame.index, frame.time, rgb)
+
+
+# --- frames in memory
+
+
+def open_frames(
+    frames: "np.ndarray | Iterable[np.ndarray | Image.Image]", name: str = "frames", fps: Fraction | float = 6
+) -> Video:
+    """Frames in memory as a video: an array uint8 RGB (T, H, W, 3), or arrays (H, W, 3) and PIL images one by one.
+
+    An iterator is read once, as the frames are needed. fps: frames per second.
+    Raises: ValueError without frames, or for one of another type, shape or size; also from `frames()`.
+    """
+    if not isinstance(frames, Iterable):
+        raise ValueError(f"{name}: expected an array (T, H, W, 3) or frames one by one, got {type(frames).__name__}")
+    if isinstance(frames, np.ndarray) and frames.ndim != 4:
+        raise ValueError(f"{name}: expected an array (T, H, W, 3), got {frames.shape}")
+    known = len(frames) if isinstance(frames, np.ndarray | Sequence) else None
+    items = iter(frames)
+    first = next(items, None)
+    if first is None:
+        raise ValueError(f"{name}: expected at least one frame, got none")
+    height, width = _rgb_array(first, f"{name}, frame 0").shape[:2]
+    rate = Fraction(fps).limit_denominator(1001)
+    duration = None if known is None else float(known / rate)
+    rest = frames if known is not None else chain([first], items)
+    return _FramesInMemory(name, Path(name), (height, width), known, rate, duration, items=rest)
+
+
+@dataclass(eq=False)
+class _FramesInMemory(Video):
+    """items: None once an iterator was read."""
+
+    items: "np.ndarray | Iterable[np.ndarray | Image.Image] | None" = None
+
+    @property
+    def is_read_once(self) -> bool:
+        return self.length is None
+
+    def frames(self) -> Iterator[Frame]:
+        if self.items is None:
+            raise ValueError(f"{self.name}: an iterator can be read once only")
+        items, self.items = self.items, None if self.is_read_once else self.items
+        for index, item in enumerate(items):
+            rgb = _rgb_array(item, f"{self.name}, frame {index}")
+            if rgb.shape[:2] != self.size_hw:
+                got = _size(rgb.shape)
+                raise ValueError(f"{self.name}, frame {index}: expected {_size(self.size_hw)} pixels, got {got}")
+            yield Frame(index, float(index / (self.fps or 1)), rgb)
+
+
+def _rgb_array(frame: "np.ndarray | Image.Image", where: str) -> np.ndarray:
+    """uint8 (H, W, 3), upright. Raises: ValueError."""
+    if isinstance(frame, Image.Image):
+        return np.asarray(ImageOps.exif_transpose(frame).convert("RGB"))
+    if not isinstance(frame, np.ndarray) or frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        got = f"{frame.dtype} {frame.shape}" if isinstance(frame, np.ndarray) else type(frame).__name__
+        raise ValueError(f"{where}: expected uint8 RGB (H, W, 3) or a PIL image, got {got}")
+    return frame
+
+
+def open_source(source: "str | os.PathLike | Video | np.ndarray | Iterable[np.ndarray | Image.Image]") -> Video:
+    """A video of whatever a predictor accepts: an opened video, a path (see `open_video`) or `open_frames`'s."""
+    if isinstance(source, Video):
+        return source
+    return open_video(source) if isinstance(source, str | os.PathLike) else open_frames(source)

@@ -36,6 +36,11 @@ def bundled_path(name: str) -> Path:
     return assets_folder() / f"{name}.safetensors"
 
 
+def card_path(name: str) -> Path:
+    """Path of the model card of a published or bundled model."""
+    return assets_folder() / "cards" / f"{name}.md"
+
+
 def checkpoint_path(model: PublishedModel) -> Path:
     """Path that the weights of a published model are downloaded to."""
     return home() / "checkpoints" / model.file_name

@@ -10,7 +10,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Unpack, runtime_checkable
 
@@ -26,7 +26,7 @@ from tevit.results import RLE, Track, VideoResult
 
 if TYPE_CHECKING:
     from tevit.inference.association import WindowResult
-    from tevit.video.reader import Video
+    from tevit.video.reader import Source, Video
 
 BATCH = 24  # frames between two partial results
 MAX_TRACKS = 100  # of a video by default: as many as the official metric takes
@@ -403,18 +403,22 @@ class ExternalPredictor:
 
     def __call__(
         self,
-        source: "str | Path | Video",
+        source: "Source",
         options: PredictOptions = DEFAULT_OPTIONS,
         *,
         progress: Progress | None = None,
         **overrides: Unpack[PredictOverrides],
     ) -> VideoResult:
         """All tracks of a video; arguments and errors as for `stream`."""
-        return deque(self.stream(source, options, progress=progress, **overrides), maxlen=1)[0]
+        from tevit.video.reader import open_source
+
+        video = open_source(source)
+        result = deque(self.stream(video, options, progress=progress, **overrides), maxlen=1)[0]
+        return replace(result, source=None if video.is_read_once else video)
 
     def stream(
         self,
-        source: "str | Path | Video",
+        source: "Source",
         options: PredictOptions = DEFAULT_OPTIONS,
         *,
         progress: Progress | None = None,
@@ -427,10 +431,10 @@ class ExternalPredictor:
         frames from the start again, and its results are used from the first unfinished frame on.
         Raises: ValueError with one sentence for wrong input and for a model that breaks the interface.
         """
-        from tevit.video.reader import Video, open_video
+        from tevit.video.reader import open_source
 
         options = options.updated(**overrides)
-        video = source if isinstance(source, Video) else open_video(source)
+        video = open_source(source)
         saved = resume.state if resume else None
         table, masks = saved or (TrackTable(options.max_tracks, self._categories), _Masks())
         result: VideoResult | None = None
@@ -555,3 +559,37 @@ def failure(name: str, error: Exception) -> Exception:
         return error
     line = places[-1].lineno if places else 0
     return ValueError(f"{name}: {str(error) or 'an error'} ({type(error).__name__} in {file.name}, line {line})")
+
+
+# --- results of other programs
+
+
+def from_supervision(
+    detections: Iterable[Any], source: "Source", classes: Mapping[int, str] | Sequence[str] | None = None
+) -> VideoResult:
+    """The tracks of a video of which another program has found the objects.
+
+    detections: a `supervision.Detections` for each frame, with `tracker_id` and `mask`. source: the video, as for a
+    predictor. classes: id -> name, or a list of names; by default those of `data["class_name"]`, numbered from 1 in the
+    order of their appearance. A track's class is that of the highest summed confidence, its score their mean.
+    Raises: ValueError with one sentence that names the frame where something does not fit.
+    """
+    predictor = ExternalPredictor(_GivenResults(detections, classes), "detections")
+    return predictor(source, max_tracks=MAX_KNOWN)
+
+
+class _GivenResults:
+    """A model that returns given results."""
+
+    def __init__(self, results: Iterable[Any], classes: Mapping[int, str] | Sequence[str] | None):
+        self.results, self.classes = results, classes
+
+    def predict(self, frames: Iterator[np.ndarray]) -> Iterator[Any]:
+        results = iter(self.results)
+        for frame, _ in enumerate(frames):
+            result = next(results, None)
+            if result is None:
+                raise ValueError(f"expected detections for each frame, got {frame} and then no more")
+            yield result
+        if next(results, None) is not None:
+            raise ValueError("expected detections for each frame, got more than there are frames")

@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -12,7 +12,6 @@ from typing import NamedTuple, Unpack
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from tevit.checkpoint import load_model
@@ -27,7 +26,7 @@ from tevit.model.cpu.malloc import keep_freed_memory
 from tevit.model.cpu.packed import can_pack, pack
 from tevit.progress import Progress, ResumeState
 from tevit.results import VideoResult
-from tevit.video.reader import Video, open_source
+from tevit.video.reader import Source, Video, open_source
 from tevit.video.transforms import Geometry, geometry
 
 DEFAULT_ASSOCIATION = AssociationOptions()
@@ -62,7 +61,9 @@ def load(
     loaded = load_model(name_or_file, expected=expected)
     if target.type == "cpu" and can_pack(DTYPES[dtype]) and not compile:
         pack(loaded.eval(), WINDOW * loaded.config.queries, DTYPES[dtype])
-    return Predictor(loaded, target, DTYPES[dtype], compile=compile)
+    predictor = Predictor(loaded, target, DTYPES[dtype], compile=compile)
+    predictor.weights_file = Path(name_or_file)
+    return predictor
 
 
 def resolve_device(name: str) -> torch.device:
@@ -98,6 +99,7 @@ class Predictor:
         self.dtype = dtype
         self.config = model.config
         self.model = model
+        self.weights_file: Path | None = None  # that the model was loaded from
         self.chunk = 6 if self.device.type == "cpu" else 32
         # Threads decode the next frames and encode the masks of the last window while the device computes. On a CPU
         # they gain nothing: the model keeps all cores busy.
@@ -108,6 +110,36 @@ class Predictor:
             model.to(self.device).eval()
         if compile:
             self.model = CompiledModel(model, self.device)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        folder_or_repository: str | os.PathLike,
+        *,
+        revision: str | None = None,
+        device: str = "auto",
+        dtype: str = "float32",
+    ) -> "Predictor":
+        """A predictor from a local folder or a repository "user/name" of the Hugging Face Hub.
+
+        revision: branch, tag or commit of a repository. device, dtype: see `load`.
+        Raises: ValueError, OSError: one sentence on what is missing or wrong.
+        """
+        from tevit.inference.hub import fetch_weights
+
+        return load(fetch_weights(folder_or_repository, revision), device=device, dtype=dtype)
+
+    def save_pretrained(self, folder: str | os.PathLike) -> None:
+        """Write weights, configuration and model card into a folder for `from_pretrained`."""
+        from tevit.inference.hub import save_pretrained
+
+        save_pretrained(self, folder)
+
+    def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload what `save_pretrained` writes to a repository "user/name"; returns its address."""
+        from tevit.inference.hub import push_to_hub
+
+        return push_to_hub(self, repository, private=private, token=token)
 
     numbered = True  # category ids are the model's own
 
@@ -133,7 +165,7 @@ class Predictor:
 
     def __call__(
         self,
-        source: str | os.PathLike | Video | np.ndarray | Iterable[np.ndarray | Image.Image],
+        source: Source,
         options: PredictOptions = DEFAULT_OPTIONS,
         *,
         progress: Progress | None = None,
@@ -147,7 +179,7 @@ class Predictor:
     @torch.inference_mode()
     def stream(
         self,
-        source: str | os.PathLike | Video | np.ndarray | Iterable[np.ndarray | Image.Image],
+        source: Source,
         options: PredictOptions = DEFAULT_OPTIONS,
         *,
         progress: Progress | None = None,

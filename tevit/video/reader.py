@@ -76,6 +76,10 @@ class Video(ABC):
         """
 
 
+Source = str | os.PathLike | Video | np.ndarray | Iterable[np.ndarray | Image.Image]
+"""What a predictor accepts as a video, see `open_source`."""
+
+
 def open_video(source: str | os.PathLike) -> Video:
     """Open a video file, a folder of images (in natural order of their names), an image or a file of several images.
 
@@ -506,7 +510,7 @@ def _rgb_array(frame: "np.ndarray | Image.Image", where: str) -> np.ndarray:
     return frame
 
 
-def open_source(source: "str | os.PathLike | Video | np.ndarray | Iterable[np.ndarray | Image.Image]") -> Video:
+def open_source(source: Source) -> Video:
     """A video of whatever a predictor accepts: an opened video, a path (see `open_video`) or `open_frames`'s."""
     if isinstance(source, Video):
         return source

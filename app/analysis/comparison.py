@@ -32,8 +32,6 @@ from ..projects.project import Project
 
 FIGURE_NAMES = ("AP", "AP50", "AP75", "AR1", "AR10")
 IDENTITY_NAMES = ("HOTA", "DetA", "AssA", "LocA", "IDF1", "switches", "fragments")
-SCORE_THRESHOLDS = np.array([-np.inf, *np.linspace(0.05, 1, 20)])
-"""Of HOTA's curve; the same for every model. The first leaves no prediction out."""
 SAMPLES = 1000  # of the bootstrap
 FEWER_SAMPLES = 200  # above a score threshold: computed on demand
 DEFAULT = Limits()
@@ -42,14 +40,14 @@ DEFAULT = Limits()
 class EvaluationSummary(msgspec.Struct):
     """The scalars of a stored evaluation. ap, dap, oracle_ap: at the default limits. gaps_by_…: see `Gaps`.
 
-    identity: IDENTITY_NAMES of all predictions. hota_by_score: HOTA at each of SCORE_THRESHOLDS.
+    identity: IDENTITY_NAMES of all predictions. hota_by_score: score thresholds, ascending, and HOTA at each.
     """
 
     format: int
     figures: dict[str, float]
     per_class: dict[int, dict[str, float]]
     identity: dict[str, float]
-    hota_by_score: list[float]
+    hota_by_score: tuple[list[float], list[float]]
     ap: float
     dap: dict[str, float]
     oracle_ap: float
@@ -123,7 +121,7 @@ class ModelAnalysis:
         """IDENTITY_NAMES: shares in [0, 1], -1 without detections, and numbers of events."""
         if self.whole:
             return self.stored.summary.identity
-        return measure_identity(self.overlaps, thresholds=SCORE_THRESHOLDS[:1]).figures
+        return measure_identity(self.overlaps, thresholds=np.array([-np.inf])).figures
 
     @property
     def precision(self) -> np.ndarray:

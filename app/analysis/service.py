@@ -44,7 +44,6 @@ from .comparison import (
     FIGURE_NAMES,
     IDENTITY_NAMES,
     SAMPLES,
-    SCORE_THRESHOLDS,
     Comparison,
     EvaluationSummary,
     ModelAnalysis,
@@ -53,7 +52,7 @@ from .comparison import (
 
 log = logging.getLogger(__name__)
 
-FORMAT = 3  # of the stored file and of what its numbers mean: files of another format are computed again
+FORMAT = 4  # of the stored file and of what its numbers mean: files of another format are computed again
 LIMIT = 2_000_000_000  # bytes of cache files
 MAX_OPEN = 6  # evaluations in memory: about 10 MB each for 300 videos
 MAX_COMPARISONS = 8  # sets of limits
@@ -91,12 +90,12 @@ def evaluate_into(request: EvaluationRequest, report: StageCallback) -> None:
         all_pairs=True,
         processes=request.processes,
     )
-    arrays = _arrays(overlaps, report)
+    arrays = _arrays(overlaps, request.processes, report)
     with atomic(Path(request.target)) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **arrays)
 
 
-def _arrays(overlaps: Overlaps, report: StageCallback) -> dict[str, np.ndarray]:
+def _arrays(overlaps: Overlaps, processes: int, report: StageCallback) -> dict[str, np.ndarray]:
     report("figures", 1, _STEPS)
     evaluation = accumulate(overlaps)
     report("kinds of errors", 2, _STEPS)
@@ -106,14 +105,14 @@ def _arrays(overlaps: Overlaps, report: StageCallback) -> dict[str, np.ndarray]:
     report("tracking, classes, masks", 3, _STEPS)
     gaps = find_gaps(overlaps)
     report("identities", 4, _STEPS)
-    identity = measure_identity(overlaps, thresholds=SCORE_THRESHOLDS)
+    identity = measure_identity(overlaps, processes)
     report("by length and by video", 5, _STEPS)
     summary = EvaluationSummary(
         format=FORMAT,
         figures=dict(evaluation.figures),
         per_class={id: dict(figures) for id, figures in evaluation.per_class.items()},
         identity={name: identity.figures[name] for name in IDENTITY_NAMES},
-        hota_by_score=identity.curve["HOTA"].tolist(),
+        hota_by_score=(identity.thresholds.tolist(), identity.curve["HOTA"].tolist()),
         ap=costs.ap,
         dap=dict(costs.dap),
         oracle_ap=costs.oracle_ap,

@@ -18,7 +18,7 @@ from tevit.evaluation.curves import LENGTHS
 from tevit.evaluation.error_table import ERROR_GROUPS, OUTCOME_WORDS, OUTCOMES
 from tevit.evaluation.identity import NUMBERS
 
-from ...analysis.comparison import IDENTITY_NAMES, SCORE_THRESHOLDS, Comparison, FigureRow
+from ...analysis.comparison import IDENTITY_NAMES, Comparison, FigureRow
 from ...analysis.filter import Selection, as_json, chips
 from ...analysis.thumbnails import HEIGHT, WIDTH, filmstrip_frames
 from ...rendering import on_change, on_load, render
@@ -182,14 +182,15 @@ def lines(
     chart: Chart = {"name": name, "title": title, "hint": hint}
     if not shown:
         return chart | {"kind": "message", "message": "There is no ground truth to measure by."}
-    traces, xs = [], shown[0][2].x
+    traces, xs = [], sorted({x for own in shown for x in own[2].x})
+    known = [dict(zip(own[2].x, own[2].y, strict=True)) for own in shown]
     for label, model, line, dash in shown:
         colour, width = MODEL_COLOURS[model % len(MODEL_COLOURS)], 1.5 if dash == "dot" else 2.5
         style = {"color": colour, "width": width, "dash": "dot" if dash == "dot" else "solid"}
         mode = "lines+markers" if dash == "markers" else "lines"
         traces.append({"type": "scatter", "mode": mode, "name": label, "x": line.x, "y": line.y, "line": style})
     rows = [
-        (f"{xs[i]:.2f}", [NONE if line.y[i] is None else f"{line.y[i]:.{digits}f}" for _, _, line, _ in shown])
+        (f"{xs[i]:.2f}", [NONE if (y := own.get(xs[i])) is None else f"{y:.{digits}f}" for own in known])
         for i in range(0, len(xs), _TABLE_STEP if len(xs) > 2 * _TABLE_STEP else 1)
     ]
     figure = {"data": traces, "layout": _layout(titles, ranges)}
@@ -394,18 +395,16 @@ def ap_by_threshold(comparison: Comparison) -> Chart:
 
 def hota_by_score(comparison: Comparison) -> Chart:
     """HOTA of the predictions of at least each score; the hint has the best threshold of each model."""
-    thresholds = SCORE_THRESHOLDS.clip(0).round(2)
     series, best = [], []
     for i, model in enumerate(comparison.models):
-        values = model.stored.summary.hota_by_score
-        points = tuple(None if value < 0 or model.ap < 0 else round(100 * value, 2) for value in values)
-        series.append((model.name, i, charts.Line(tuple(thresholds.tolist()), points), "markers"))
+        thresholds, values = model.stored.summary.hota_by_score
+        points = tuple(None if model.ap < 0 else round(100 * value, 2) for value in values)
+        series.append((model.name, i, Line(tuple(thresholds), points), "markers"))
         place = int(np.argmax(values))
-        best.append(f"{'AB'[i]} is highest, {100 * values[place]:.1f}, from score {thresholds[place]:.2f}")
-    titles, ranges = ("score threshold", "HOTA"), ((-0.02, 1.02), (0, None))
-    known = any(value is not None for *_, line, _ in series for value in line.y)
-    hint = "; ".join(best) if known else ""
-    return lines("identity", "HOTA by score threshold", series, titles, digits=1, hint=hint, ranges=ranges)
+        best.append(f"{'AB'[i]} {100 * values[place]:.1f} from {thresholds[place]:.2f}")
+    hint = f"highest: {', '.join(best)}" if any(model.ap >= 0 for model in comparison.models) else ""
+    titles, ranges = ("score threshold", "HOTA"), (None, (0, None))
+    return lines("identity", "HOTA by score", series, titles, digits=1, hint=hint, ranges=ranges)
 
 
 def ap_by_class(comparison: Comparison) -> Chart:

@@ -76,7 +76,7 @@ def test_the_page_has_the_numbers_of_tevit_evaluate(shapes, capsys):
     identities = run_json(capsys, "evaluate", *paths, "--json", "--metrics", "hota,id")
     for model, expected in zip(shapes.models, identities, strict=True):
         assert dict(model.identity) == {name: expected[name] for name in model.identity}
-        assert model.stored.summary.hota_by_score[0] == expected["HOTA"]
+        assert model.stored.summary.hota_by_score[1][0] == expected["HOTA"]
     for model, expected in zip(shapes.models, results, strict=True):
         assert {name: expected[name] for name in model.figures} == dict(model.figures)
         for id, own in expected["per_class"].items():

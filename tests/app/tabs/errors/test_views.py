@@ -164,7 +164,7 @@ def test_every_plot_has_a_name_and_its_values_as_text(comparison: Comparison):
     assert len(drawn) == 5 and html.count('<table class="marks"') == 3 and html.count('<div class="marks"') == 2
     for figure in drawn:
         assert go.Figure(figure).to_dict()["data"]
-    for name in ("Precision by recall", "AP by IoU threshold", "HOTA by score threshold", "Scores", "IoU by length"):
+    for name in ("Precision by recall", "AP by IoU threshold", "HOTA by score", "Scores", "IoU by length"):
         assert f'role="img" aria-label="{name}"' in html
 
 

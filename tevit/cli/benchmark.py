@@ -23,13 +23,15 @@ if TYPE_CHECKING:
     from tevit.inference.predictor import Predictor
 
 DESCRIPTION = """\
-Measure on this machine. The last line of model, video and memory is their result as JSON; --out writes it to a file.
+Measure on this machine. The last line of all but evaluate is the result as JSON; --out writes it to a file.
 
   tevit benchmark model                          the model alone, part by part, beside timm's PVTv2-B1 and the
                                                  machine's best; weights by seed, nothing is downloaded
   tevit benchmark model --without packed         what the CPU's packed layers gain; also winograd
   tevit benchmark video dog.mp4                  from the file to results.json; without one a made-up video
   tevit benchmark memory --frames 1000           resident memory over the length of a video
+  tevit benchmark masks --gt valid.json --frames JPEGImages --model motion
+                                                 mean J of the best track for each annotated object, and speed
   tevit benchmark --compare a.json b.json        two results of one kind side by side
   tevit benchmark evaluate                       a made-up data set of 300 videos, 3000 predictions, 100 000 masks
   tevit benchmark evaluate --videos 5000         more of it: time must grow no faster than the data
@@ -80,7 +82,9 @@ def register(commands) -> None:
 def run_compare(args: argparse.Namespace) -> int:
     """`tevit benchmark --compare`."""
     if args.compare is None:
-        raise ValueError("expected what to measure (model, video, memory, evaluate), or --compare with two results")
+        raise ValueError(
+            "expected what to measure (model, video, memory, masks, evaluate), or --compare with two results"
+        )
     from tevit.benchmarks.record import compare
 
     print(compare(*args.compare))
@@ -189,6 +193,12 @@ def _register_prediction(kinds) -> None:
     video.add_argument("--rounds", type=int, default=3, help="of which the median counts (default 3)")
     video.set_defaults(run=run_video)
     memory.set_defaults(run=run_memory)
+    masks = kinds.add_parser("masks", help="mean J of a model's best tracks on a data set with masks, and speed")
+    masks.add_argument("--gt", type=Path, required=True, metavar="JSON", help="YouTube-VIS annotations")
+    masks.add_argument("--frames", required=True, metavar="ROOT", help="folder that its file names are relative to")
+    masks.add_argument("--model", default="motion", metavar="NAME", help="as for tevit predict (default motion)")
+    masks.add_argument("--out", type=Path, metavar="JSON", help="write the result there, too")
+    masks.set_defaults(run=run_masks)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -241,6 +251,23 @@ def run_memory(args: argparse.Namespace) -> int:
             samples, seconds = benchmark.sample_memory(predictor, video, args.window, progress)
     figures = benchmark.memory_figures(samples, seconds, MARKS)
     return _report("memory", args, predictor, figures, ("frames", "window"), {"size": _size(args.size)})
+
+
+def run_masks(args: argparse.Namespace) -> int:
+    """`tevit benchmark masks`."""
+    import torch
+
+    from tevit.benchmarks.masks import measure
+    from tevit.benchmarks.record import record, report
+    from tevit.inference.model_source import load_external
+    from tevit.io.ytvis import open_dataset
+
+    dataset = open_dataset(args.gt)
+    with TerminalProgress() as progress:
+        figures = measure(load_external(args.model), dataset, args.frames, progress)
+    settings = {"model": args.model, "videos": len(dataset.videos), "gt": args.gt.name}
+    report(record("masks", torch.device("cpu"), settings, figures), args.out)
+    return 0
 
 
 @contextmanager

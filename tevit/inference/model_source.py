@@ -24,7 +24,7 @@ from tevit.inference.external import ExternalPredictor, failure
 
 GROUP = "tevit.models"
 VARIABLE = "TEVIT_MODELS"
-BUILT_IN: Mapping[str, str] = {}
+BUILT_IN: Mapping[str, str] = {"motion": "tevit.inference.motion:create"}
 """Models of this package: name -> `package.module:create`."""
 
 _REQUIRED = object()

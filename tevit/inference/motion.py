@@ -311,7 +311,7 @@ class _Segmenter:
         _, labels, stats, _ = cv2.connectedComponentsWithStats(result.astype(np.uint8))
         large = stats[:, cv2.CC_STAT_AREA] >= smallest
         large[0] = False
-        return np.take(large, labels)
+        return large[labels.astype(np.intp)]
 
     def _assign(self, mask: np.ndarray, before: np.ndarray) -> np.ndarray:
         """The tracks of the pixels, int32 (h, w). before: those of the last frame, moved here."""

@@ -36,8 +36,8 @@ def test_the_command_measures_a_data_set(tmp_path, capsys):
     for name, frame in zip(names, frames, strict=True):
         cv2.imwrite(str(tmp_path / name), frame[..., ::-1])
     size = {"width": 192, "height": 144, "length": 12}
-    annotation = {"id": 1, "video_id": 1, "category_id": 1, "iscrowd": 0, **size}
-    annotation["segmentations"] = [to_json(encode(mask)) for mask in masks]
+    segmentations = [to_json(encode(mask)) for mask in masks]
+    annotation = {"id": 1, "video_id": 1, "category_id": 1, "iscrowd": 0, "segmentations": segmentations, **size}
     data = {"videos": [{"id": 1, "file_names": names, **size}], "categories": [{"id": 1, "name": "square"}]}
     (tmp_path / "gt.json").write_text(json.dumps({**data, "annotations": [annotation]}))
     assert main(["benchmark", "masks", "--gt", str(tmp_path / "gt.json"), "--frames", str(tmp_path)]) == 0

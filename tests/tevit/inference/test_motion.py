@@ -27,7 +27,7 @@ def scene(length: int, object_step: float, camera_step: float, noise: float = 0,
     background, square = texture(rng, height + 80, width + 80), texture(rng, side, side)[..., ::-1] // 2 + 110
     frames, masks = [], []
     for t in range(length):
-        shift = np.float32([[1, 0, -20 - camera_step * t], [0, 1, -20]])
+        shift = np.array([[1, 0, -20 - camera_step * t], [0, 1, -20]], np.float32)
         picture = cv2.warpAffine(background, shift, (width, height), flags=cv2.INTER_LINEAR).astype(np.float32)
         mask = np.zeros(SIZE_HW, bool)
         if object_step:
@@ -93,8 +93,8 @@ def test_results_are_at_most_delay_frames_late_and_equal_in_each_pass():
     first = []
     for done, result in enumerate(MotionModel().predict(counted())):
         assert read - done <= MotionModel.delay + 1
-        first.append({id: instance.mask.sum() for id, instance in result.items()})
-    again = [{id: i.mask.sum() for id, i in result.items()} for result in MotionModel().predict(iter(frames))]
+        first.append({id: np.sum(instance.mask) for id, instance in result.items()})
+    again = [{id: np.sum(i.mask) for id, i in result.items()} for result in MotionModel().predict(iter(frames))]
     assert first == again and any(first)
 
 

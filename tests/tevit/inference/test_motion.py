@@ -93,8 +93,10 @@ def test_results_are_at_most_delay_frames_late_and_equal_in_each_pass():
     first = []
     for done, result in enumerate(MotionModel().predict(counted())):
         assert read - done <= MotionModel.delay + 1
-        first.append({id: np.sum(instance.mask) for id, instance in result.items()})
-    again = [{id: np.sum(i.mask) for id, i in result.items()} for result in MotionModel().predict(iter(frames))]
+        first.append({id: np.asarray(instance.mask).sum() for id, instance in result.items()})
+    again = [
+        {id: np.asarray(i.mask).sum() for id, i in result.items()} for result in MotionModel().predict(iter(frames))
+    ]
     assert first == again and any(first)
 
 

@@ -1,7 +1,8 @@
-"""`tevit models`: the published models, the paths of their weights, and downloading them."""
+"""`tevit models`: the published models, their weights, downloading them; `tevit models check`, for others."""
 
 import argparse
 import json
+from dataclasses import asdict
 from typing import Any
 
 from tevit.configs import BUNDLED_MODELS, MODELS, PublishedModel, published
@@ -19,6 +20,40 @@ def register(commands) -> None:
     parser.add_argument("--get", nargs="+", default=[], metavar="NAME", help="download the weights of these models")
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
     parser.set_defaults(run=run)
+    check = parser.add_subparsers(metavar="check").add_parser(
+        "check",
+        help="run a model of your own on generated clips: does it keep the interface?",
+        description="Shapes, stable ids, equal results of two runs, cancelling, memory over 300 frames, and speed of a "
+        "model of your own (docs/bring_your_model.md). The exit code is 1 where a check fails.",
+    )
+    check.add_argument("model", metavar="MODEL", help="file.py:create, or the name of an installed model")
+    parameter = "a parameter of the model; repeatable"
+    check.add_argument("-p", dest="parameters", metavar="NAME=VALUE", action="append", default=[], help=parameter)
+    check.add_argument("--device", default="auto", help="auto (default), cpu, cuda, cuda:1, mps")
+    check.add_argument("--video", metavar="FILE", help="a video with objects that the model finds (default: discs)")
+    check.add_argument("--frames", type=int, default=300, metavar="N", help="of the check of memory (default 300)")
+    check.add_argument("--json", action="store_true", help="print the checks as JSON")
+    check.set_defaults(run=run_check)
+
+
+def run_check(args: argparse.Namespace) -> int:
+    """Exit code 0, 1 where a check fails; errors are raised."""
+    from tevit.inference.conformance import check_model
+    from tevit.inference.model_source import load_external, parse_parameters
+    from tevit.video.reader import open_video
+
+    predictor = load_external(args.model, parse_parameters(args.parameters), device=args.device)
+    checks = []
+    for check in check_model(predictor, open_video(args.video) if args.video else None, args.frames):
+        checks.append(check)
+        if not args.json:
+            print(
+                f"{ ({True: 'ok', False: 'FAILED', None: '-'}[check.passed]):7s}{check.name:14s}{check.text}",
+                flush=True,
+            )
+    if args.json:
+        print(json.dumps([asdict(check) for check in checks], indent=2))
+    return 1 if any(check.passed is False for check in checks) else 0
 
 
 def run(args: argparse.Namespace) -> int:

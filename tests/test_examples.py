@@ -1,9 +1,13 @@
 """The examples run, and use the public API alone."""
 
 import ast
+import json
 import runpy
 import sys
 from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
 
 from tests.fakes import squares, write_frames
 from tevit.checkpoint import save_model
@@ -28,6 +32,17 @@ def test_evaluate(monkeypatch, capsys):
     runpy.run_path(str(EXAMPLES / "evaluate.py"), run_name="__main__")
     out = capsys.readouterr().out
     assert out.startswith("AP ") and "worst videos: " in out and "error type of highest ΔAP: " in out
+
+
+def test_the_notebook_runs_and_is_committed_without_output(monkeypatch):
+    file = EXAMPLES / "notebook.ipynb"
+    notebook = nbformat.read(file, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
+    monkeypatch.setenv("PYTHONPATH", str(EXAMPLES.parent))
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(EXAMPLES)}}).execute()
+    shown = [output.get("data", {}) for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert sum("text/html" in data for data in shown) == 5 and sum("image/png" in data for data in shown) == 1
+    assert "data:image/jpeg" in json.dumps(shown)
 
 
 def test_examples_are_short_and_import_the_public_api_alone():

@@ -38,7 +38,7 @@ def bundled_path(name: str) -> Path:
 
 def card_path(name: str) -> Path:
     """Path of the model card of a published or bundled model."""
-    return assets_folder() / "cards" / f"{name}.md"
+    return assets_folder() / ("" if name in BUNDLED_MODELS else "cards") / f"{name}.md"
 
 
 def checkpoint_path(model: PublishedModel) -> Path:

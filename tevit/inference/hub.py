@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tevit.configs import MODELS, ModelConfig
+from tevit.configs import BUNDLED_MODELS, MODELS, ModelConfig
 from tevit.download import card_path
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def save_pretrained(predictor: "Predictor", folder: str | os.PathLike) -> None:
     else:
         raise ValueError(f"the weights of {predictor.config.name} cannot be read again: {source} is gone")
     (target / "config.json").write_text(json.dumps(asdict(predictor.config), indent=2) + "\n", encoding="utf-8")
-    card = card_path(predictor.config.name)
-    if card.is_file() and predictor.config == _published(predictor.config.name):
-        shutil.copy(card, target / "README.md")
+    configs = {**{name: model.config for name, model in MODELS.items()}, **BUNDLED_MODELS}
+    if configs.get(predictor.config.name) == predictor.config:
+        shutil.copy(card_path(predictor.config.name), target / "README.md")
     elif not (target / "README.md").exists():
         (target / "README.md").write_text(_card(predictor.config), encoding="utf-8")
 
@@ -105,10 +105,6 @@ def push_to_hub(
         url = api.create_repo(repository, private=private, exist_ok=True)
         api.upload_folder(repo_id=repository, folder_path=folder, commit_message=message)
     return str(url)
-
-
-def _published(name: str) -> ModelConfig | None:
-    return MODELS[name].config if name in MODELS else None
 
 
 def _card(config: ModelConfig) -> str:

@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(any(measured[name] > goal for name, goal in REVIEW_GOALS.items()))
         gt, predictions = args.dataset, args.predictions
         if not gt:
-            from tevit.synthetic.results import write_sets
+            from tevit.synthetic.dataset import write_sets
 
             print(f"making a data set of {args.videos} videos", file=sys.stderr)
             gt, results = write_sets(Path(folder), args.videos)
@@ -245,7 +245,7 @@ def _measure_review(folder: Path, videos: int, decisions: int) -> dict[str, floa
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     import gradio as gr
 
-    from tevit.synthetic.results import write_sets
+    from tevit.synthetic.dataset import write_sets
 
     from .analysis.service import EvaluationService
     from .player.routes import ViewRegistry

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from tevit.video.overlay import VideoWriter
 from tevit.video.reader import Video, open_video
-from tevit.video.writer import VideoWriter
 
 CLIPS = Path(__file__).resolve().parents[1] / "assets" / "clips"
 SIZE_HW = (720, 1280)

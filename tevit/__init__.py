@@ -11,11 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tevit.configs import MODELS
+    from tevit.configs import MODELS, PredictOptions
     from tevit.evaluation import evaluate
     from tevit.evaluation.error_table import find_errors
     from tevit.inference.external import Instance, from_supervision
-    from tevit.inference.options import PredictOptions
     from tevit.inference.predictor import Predictor, load
     from tevit.io.ytvis import open_dataset, read_results, write_results
     from tevit.results import Track, VideoResult
@@ -43,7 +42,7 @@ __all__ = [
 _MODULES = {
     "MODELS": "tevit.configs",
     "Instance": "tevit.inference.external",
-    "PredictOptions": "tevit.inference.options",
+    "PredictOptions": "tevit.configs",
     "Predictor": "tevit.inference.predictor",
     "Track": "tevit.results",
     "VideoResult": "tevit.results",

@@ -19,10 +19,9 @@ from tevit.model.tevit import TeViT
 from tevit.progress import Cancelled
 
 from .checkpoints import WEIGHTS, save
-from .optimiser import set_learning_rate
 from .recipes import Recipe
 from .report import METRICS, Log, evaluated, read_lines
-from .step import Slots, Step
+from .step import Slots, Step, set_learning_rate
 
 Evaluate = Callable[[TeViT, Callable[[], bool]], dict[str, float]]
 """evaluate(model, stopping) -> metrics such as {"AP": 46.3}; raises Cancelled once stopping() is true."""

@@ -21,8 +21,7 @@ from torchvision.ops import roi_align, sigmoid_focal_loss
 from tevit.model.stage import Stage
 from tevit.model.tevit import StageOutput, TeViT
 
-from .clips import ClipTarget
-from .data import Batch
+from .data import Batch, ClipTarget
 
 ALPHA, GAMMA = 0.25, 2.0  # of the focal loss
 MASK_SIDE = 28

@@ -13,7 +13,6 @@ import numpy as np
 
 from tevit.evaluation.api import Evaluation, accumulate
 from tevit.evaluation.bootstrap import Interval, differences, draw_weights, intervals, resample
-from tevit.evaluation.curves import BreakdownRow, Curves, by_length, by_size, by_video, count_positives, curves, figure
 from tevit.evaluation.error_table import (
     Errors,
     ErrorTable,
@@ -24,7 +23,19 @@ from tevit.evaluation.error_table import (
 )
 from tevit.evaluation.errors import Limits, find_costs
 from tevit.evaluation.identity import measure_identity
-from tevit.evaluation.matching import IgnoreMasks, Matches, match_all
+from tevit.evaluation.matching import (
+    BreakdownRow,
+    Curves,
+    IgnoreMasks,
+    Matches,
+    by_length,
+    by_size,
+    by_video,
+    count_positives,
+    curves,
+    figure,
+    match_all,
+)
 from tevit.evaluation.oracle import Gap, Gaps, find_gaps
 from tevit.evaluation.overlaps import Overlaps, filter_scores
 

@@ -26,13 +26,12 @@ from cachetools import Cache, LRUCache
 from tevit.download import home
 from tevit.evaluation.api import accumulate
 from tevit.evaluation.bootstrap import draw_weights, resample
-from tevit.evaluation.cache import pack, unpack
 from tevit.evaluation.error_table import STORED_COLUMNS, build_table, table_of, track_geometry
 from tevit.evaluation.errors import Limits, find_costs
 from tevit.evaluation.identity import measure_identity
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.oracle import find_gaps
-from tevit.evaluation.overlaps import Overlaps, compute_overlaps
+from tevit.evaluation.overlaps import Overlaps, compute_overlaps, pack, unpack
 from tevit.evaluation.parallel import usable_cores
 from tevit.io.files import atomic
 from tevit.io.ytvis import read_results

@@ -279,7 +279,7 @@ def make_proxy(source: VideoSource, proxy: Path, progress: "Progress | None" = N
     proxy: the file to write, which appears only once it is complete. progress: may raise to cancel.
     Raises: ValueError, OSError for a source that cannot be read or a full disk, and whatever `progress` raises.
     """
-    from tevit.video.writer import VideoWriter
+    from tevit.video.overlay import VideoWriter
 
     report = progress or (lambda stage, done, total: None)
     report(PREPARING, 0, None)

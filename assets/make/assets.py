@@ -13,7 +13,7 @@ from fractions import Fraction
 from pathlib import Path
 
 from tevit.synthetic import dataset as shapes
-from tevit.video.writer import VideoWriter
+from tevit.video.overlay import VideoWriter
 
 ASSETS = Path(__file__).parents[1]
 CHECKPOINT, SET = ASSETS / "tevit_demo.safetensors", ASSETS / "shapes"

@@ -15,8 +15,7 @@ from tevit.masks.ops import track_iou
 from tevit.results import VideoResult
 from train.distributed import World
 from train.losses import SlotLoss
-from train.optimiser import build_optimiser
-from train.step import Step
+from train.step import Step, build_optimiser
 
 CPU, DEVICE = torch.device("cpu"), torch.device("cuda")
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tevit import checkpoint
-from tevit.checkpoint_keys import to_original
+from tevit.checkpoint import to_original
 from tevit.configs import QUERYINST_PVT, TEVIT_MSGSHIFT, published
 from tevit.download import bundled_path
 from tevit.model.tevit import TeViT

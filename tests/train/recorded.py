@@ -9,13 +9,11 @@ import numpy as np
 import torch
 
 from tests import oracle
-from tevit.checkpoint import empty_model
-from tevit.checkpoint_keys import from_original
+from tevit.checkpoint import empty_model, from_original
 from tevit.configs import QUERYINST_PVT, TEVIT_MSGSHIFT, TEVIT_R50, ModelConfig
 from tevit.model.tevit import TeViT
 from tevit.video.transforms import Geometry, geometry, preprocess
-from train.clips import Clip, ClipTarget
-from train.data import Batch, collate
+from train.data import Batch, Clip, ClipTarget, collate
 
 CONFIGS: dict[str, ModelConfig] = {
     "msgshift": TEVIT_MSGSHIFT,

@@ -7,8 +7,7 @@ import torch
 
 from tests import oracle
 from tests.train.original import chain_batch, golden, open_chain
-from tevit.checkpoint import empty_model
-from tevit.checkpoint_keys import from_original
+from tevit.checkpoint import empty_model, from_original
 from tevit.configs import TEVIT_MSGSHIFT
 from train.losses import SlotLoss, Weights, count_positives
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from tests.train.test_resume import figures, same
 from tevit.checkpoint import load_model, read_checkpoint
-from tevit.cli.convert import convert
+from tevit.cli.models import convert
 from tevit.synthetic import dataset as shapes
 from train.__main__ import main
 from train.report import read_lines

@@ -15,10 +15,19 @@ from tests.pictures import frame_pixels
 from tests.train.original import RECIPES, OriginalDraws, chain_batch, golden, open_chain, write_png, write_recorded
 from tevit.masks import ops as masks
 from tevit.video.transforms import normalised_levels
-from train.clips import Clip, ClipTarget, make_clip
-from train.data import Batch, TrainingData, collate, open_training_data, slot_batch
+from train.data import (
+    Augmentation,
+    Batch,
+    Clip,
+    ClipTarget,
+    SeededRng,
+    TrainingData,
+    collate,
+    make_clip,
+    open_training_data,
+    slot_batch,
+)
 from train.recipes import DEMO_RECIPE
-from train.sampling import Augmentation, SeededRng
 from train.sources import TrainingVideo
 
 
@@ -70,7 +79,7 @@ def test_clips_drawn_with_the_originals_generators_are_the_recorded_ones(recorde
         read.append(file)
         return np.zeros((*size_hw, 3), np.uint8)
 
-    monkeypatch.setattr("train.clips._read", noted)
+    monkeypatch.setattr("train.data._read", noted)
     for clip in golden("clips"):
         if clip["restarted"]:
             continue

@@ -10,7 +10,7 @@ from torch.multiprocessing.spawn import spawn
 
 from tests.train import tiny
 from train.distributed import World
-from train.optimiser import set_learning_rate
+from train.step import set_learning_rate
 
 # With Adam's usual epsilon, rounding noise in a gradient near zero moves a weight by a full step.
 RECIPE = replace(tiny.RECIPE, eps=1e-3)

@@ -9,8 +9,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from tests.train import tiny
-from train.clips import ClipTarget
-from train.data import Batch
+from train.data import Batch, ClipTarget
 from train.losses import SlotLoss, Targets, batch_targets, clip_cost, count_positives, gather, giou, mask_targets, match
 
 CPU = torch.device("cpu")

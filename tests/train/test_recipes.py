@@ -9,11 +9,9 @@ import pytest
 import torch
 
 from tests import oracle
-from tevit.checkpoint import empty_model
-from tevit.checkpoint_keys import to_original
+from tevit.checkpoint import empty_model, to_original
 from tevit.configs import TEVIT_DEMO, published
 from tevit.synthetic import dataset as shapes
-from train.optimiser import build_optimiser, learning_rate, parameter_rule
 from train.recipes import (
     ARCHITECTURES,
     DEMO_RECIPE,
@@ -30,6 +28,7 @@ from train.recipes import (
     override,
     recipe_named,
 )
+from train.step import build_optimiser, learning_rate, parameter_rule
 
 RECORDED = {
     "msgshift": TEVIT_MSGSHIFT_RECIPE,

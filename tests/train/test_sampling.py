@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.train.original import OriginalDraws, golden
+from train.data import SeededRng, SlotSampler, permutation, sample_augmentation, sample_frames
 from train.recipes import QUERYINST_RECIPE, TEVIT_MSGSHIFT_RECIPE, TEVIT_SWIN_L_MST_RECIPE
-from train.sampling import SeededRng, SlotSampler, permutation, sample_augmentation, sample_frames
 
 
 def torch_permutations(seed: int, count: int):

@@ -11,9 +11,8 @@ import pytest
 from tests.train.original import OriginalDraws, write_png
 from tevit.masks import ops as masks
 from tevit.synthetic import dataset as shapes
-from train.data import TrainingData, open_training_data, slot_batch
+from train.data import SeededRng, TrainingData, open_training_data, slot_batch
 from train.recipes import QUERYINST_RECIPE, TEVIT_MSGSHIFT_MST_RECIPE
-from train.sampling import SeededRng
 from train.sources import annotation_file
 
 RECIPE = replace(TEVIT_MSGSHIFT_MST_RECIPE, frames=3, clips_per_slot=4, slots=1, scales=((320, 192),))

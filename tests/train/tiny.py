@@ -9,14 +9,12 @@ import torch
 
 from tevit.configs import TEVIT_MSGSHIFT, ModelConfig
 from tevit.model.tevit import TeViT
-from train.clips import ClipTarget
-from train.data import Batch
+from train.data import Batch, ClipTarget
 from train.distributed import World
 from train.loop import TrainingRun
 from train.losses import SlotLoss, Weights
-from train.optimiser import build_optimiser
 from train.recipes import TEVIT_MSGSHIFT_RECIPE, Recipe
-from train.step import Slots, Step
+from train.step import Slots, Step, build_optimiser
 
 ALONE = World(0, 1, torch.device("cpu"))
 WEIGHTS = Weights(2.0, 5.0, 2.0, 8.0)

@@ -33,11 +33,10 @@ from tevit.benchmarks.yardstick import Yardstick
 from tevit.checkpoint import load_model, save_model
 from tevit.configs import BUNDLED_MODELS, ModelConfig, published
 from tevit.download import bundled_path
-from tevit.inference.compiled import CompiledModel
 from tevit.inference.postprocess import Detections, to_tracks
-from tevit.inference.predictor import Predictor
+from tevit.inference.predictor import CompiledModel, Predictor
 from tevit.inference.windows import WINDOW
-from tevit.model.cpu.packed import can_pack, default_exclusions, pack
+from tevit.model.cpu import can_pack, default_exclusions, pack
 from tevit.model.tevit import TeViT
 from tevit.video.transforms import Geometry, geometry
 

@@ -12,17 +12,17 @@ import cv2
 import numpy as np
 
 from tevit.benchmarks.record import Figures, peak_memory, resident_memory, spread, time_call
+from tevit.configs import PredictOptions
 from tevit.inference.association import WindowResult
-from tevit.inference.options import PredictOptions
 from tevit.inference.postprocess import Detections
 from tevit.inference.predictor import Predictor
 from tevit.inference.stream_file import stream_to_folder
 from tevit.io.ytvis import write_results
 from tevit.progress import Progress
 from tevit.synthetic import dataset as shapes
+from tevit.video.overlay import VideoWriter
 from tevit.video.reader import Video
 from tevit.video.transforms import geometry, preprocess
-from tevit.video.writer import VideoWriter
 
 FPS = Fraction(6)
 SETTLED = 200  # frames after which memory must no longer grow

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from tevit import evaluate, find_errors
 from tevit.benchmarks.record import hardware, time_call
+from tevit.configs import PredictOptions
 from tevit.inference.association import AssociationOptions, ResultAccumulator
 from tevit.inference.dataset import open_frames
-from tevit.inference.options import PredictOptions
 from tevit.inference.predictor import DEFAULT_ASSOCIATION, Predictor, load
 from tevit.io.files import atomic
 from tevit.io.ytvis import Dataset, open_dataset, write_results

@@ -100,7 +100,7 @@ def run_evaluate(args: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder:
         gt, results = args.gt, args.results
         if not gt:
-            from tevit.synthetic.results import write_sets
+            from tevit.synthetic.dataset import write_sets
 
             print(f"making a data set of {args.videos} videos", file=sys.stderr)
             gt, results = write_sets(Path(folder), args.videos)

@@ -102,8 +102,8 @@ def _write(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors",
 
 
 def _text(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors", gaps: "Gaps") -> str:
-    from tevit.evaluation.curves import NOTHING, percent
     from tevit.evaluation.errors import TYPES
+    from tevit.evaluation.matching import NOTHING, percent
 
     metric, counts = f"AP{round(100 * errors.limits.positive)}", Counter(r.type for r in errors.records)
     rows = [[type, str(counts[type]), errors.gain(type)] for type in TYPES]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tevit.evaluation import Evaluation
     from tevit.evaluation.bootstrap import Interval, Samples
-    from tevit.evaluation.curves import BreakdownRow
     from tevit.evaluation.identity import Identity
+    from tevit.evaluation.matching import BreakdownRow
     from tevit.progress import Progress
 
 DESCRIPTION = """\
@@ -282,7 +282,7 @@ def _figures_table(
     names: Sequence[str], evaluations: "Sequence[Evaluation]", spreads: "Sequence[Mapping[str, Interval | None]]"
 ) -> str:
     """The twelve figures, a column a model. spreads: of each model, or empty."""
-    from tevit.evaluation.curves import percent
+    from tevit.evaluation.matching import percent
 
     rows = []
     for name, meaning in MEANINGS.items():
@@ -327,7 +327,7 @@ def _score_table(evaluation: "Evaluation") -> str:
 
 
 def _difference(value: float, spread: "Interval | None") -> str:
-    from tevit.evaluation.curves import NOTHING
+    from tevit.evaluation.matching import NOTHING
 
     if spread is None:
         return NOTHING
@@ -355,6 +355,6 @@ def _part_table(title: str, parts: "Mapping[str, BreakdownRow]") -> str:
 
 def _cells(tracks: int, values: Sequence[float]) -> list[str]:
     """The number of tracks and the figures in percent; without tracks the words once."""
-    from tevit.evaluation.curves import NOTHING, percent
+    from tevit.evaluation.matching import NOTHING, percent
 
     return [str(tracks), *map(percent, values)] if tracks else ["0", *[""] * (len(values) - 1), NOTHING]

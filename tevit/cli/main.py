@@ -1,32 +1,32 @@
-"""The console script `tevit`; each subcommand is a module of the same name in this package, or as in `_MODULES`."""
+"""The console script `tevit`; its subcommands are in the modules of this package."""
 
 import argparse
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable
 from importlib import import_module
 
 from tevit.io.files import FileKindError
 
-# In the order of `tevit --help`. Each module has `register(commands)` and imports heavy packages when run.
-COMMANDS: tuple[str, ...] = (
-    "studio",
-    "predict",
-    "models",
-    "convert",
-    "evaluate",
-    "errors",
-    "validate",
-    "split",
-    "formats",
-    "shapes",
-    "train",
-    "benchmark",
-    "report",
-    "review",
-)
-_MODULES = {"studio": "programs", "train": "programs"}
+# Command -> module of this package, in the order of `tevit --help`. A module's `register(commands)` adds its commands;
+# heavy packages are imported when one runs.
+COMMANDS = {
+    "studio": "programs",
+    "predict": "predict",
+    "models": "models",
+    "convert": "models",
+    "evaluate": "evaluate",
+    "errors": "errors",
+    "validate": "datasets",
+    "split": "datasets",
+    "formats": "datasets",
+    "shapes": "datasets",
+    "train": "programs",
+    "benchmark": "benchmark",
+    "report": "report",
+    "review": "review",
+}
 _FAULTS = {
     errno.ENOENT: "no such file or folder",
     errno.EISDIR: "a folder, expected a file",
@@ -35,13 +35,13 @@ _FAULTS = {
 }
 
 
-def parser(names: Sequence[str] = COMMANDS) -> argparse.ArgumentParser:
-    """The command line, of these commands only, as an argparse parser."""
+def parser(names: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
+    """The command line, of these commands and those beside them, as an argparse parser."""
     top = argparse.ArgumentParser(prog="tevit", description="Video instance segmentation with TeViT.")
     top.add_argument("--version", action="store_true", help="print the version and exit")
     commands = top.add_subparsers(dest="command", metavar="COMMAND")
-    for name in dict.fromkeys(_MODULES.get(name, name) for name in names):
-        import_module(f"tevit.cli.{name}").register(commands)
+    for module in dict.fromkeys(COMMANDS[name] for name in names):
+        import_module(f"tevit.cli.{module}").register(commands)
     return top
 
 

@@ -1,8 +1,9 @@
-"""`tevit models`: the published models, their weights, downloading them; `tevit models check`, for others."""
+"""`tevit models`: the published models and their weights, and a check of one's own; `tevit convert`: checkpoints."""
 
 import argparse
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from tevit.configs import BUNDLED_MODELS, MODELS, PublishedModel, published
@@ -11,7 +12,12 @@ from tevit.progress import TerminalProgress
 
 
 def register(commands) -> None:
-    """Add the subcommand."""
+    """Add the subcommands."""
+    _add_models(commands)
+    _add_convert(commands)
+
+
+def _add_models(commands) -> None:
     parser = commands.add_parser(
         "models",
         help="published models: figures, where the weights lie, download",
@@ -19,7 +25,7 @@ def register(commands) -> None:
     )
     parser.add_argument("--get", nargs="+", default=[], metavar="NAME", help="download the weights of these models")
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run_models)
     check = parser.add_subparsers(metavar="check").add_parser(
         "check",
         help="run a model of your own on generated clips: does it keep the interface?",
@@ -56,18 +62,18 @@ def run_check(args: argparse.Namespace) -> int:
     return 1 if any(check.passed is False for check in checks) else 0
 
 
-def run(args: argparse.Namespace) -> int:
+def run_models(args: argparse.Namespace) -> int:
     """Exit code 0; errors are raised."""
     for name in args.get:
         published(name)  # raises an error for an unknown name before anything is downloaded
         with TerminalProgress("B") as progress:
             weights(name, progress)
-    rows = [_row(name, model) for name, model in MODELS.items()]
-    print(json.dumps(rows, indent=2) if args.json else _table(rows))
+    rows = [_model_row(name, model) for name, model in MODELS.items()]
+    print(json.dumps(rows, indent=2) if args.json else _model_table(rows))
     return 0
 
 
-def _row(name: str, model: PublishedModel) -> dict[str, Any]:
+def _model_row(name: str, model: PublishedModel) -> dict[str, Any]:
     path = checkpoint_path(model)
     backbone = model.config.backbone
     return {
@@ -87,7 +93,7 @@ def _row(name: str, model: PublishedModel) -> dict[str, Any]:
     }
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
+def _model_table(rows: list[dict[str, Any]]) -> str:
     columns = ("name", "backbone", "queries", "params_m", "AP", "AP50", "AP75", "AR1", "AR10", "present")
     heads, words = {"params_m": "params (M)", "present": "weights here"}, {True: "yes", False: "no"}
     cells = [[heads.get(column, column) for column in columns]]
@@ -101,3 +107,59 @@ def _table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(
         [*lines, *(f"{name}, for shapes, comes with the package: {bundled_path(name)}." for name in BUNDLED_MODELS)]
     )
+
+
+def _add_convert(commands) -> None:
+    parser = commands.add_parser(
+        "convert",
+        help="checkpoints: original .pth to .safetensors and back",
+        description="Convert a checkpoint. The kind of each file follows from its suffix: .pth is the original "
+        "implementation's layout, .safetensors ours, with the configuration inside.",
+    )
+    parser.add_argument("source", type=Path, metavar="IN", help="checkpoint to read (.pth or .safetensors)")
+    parser.add_argument("target", type=Path, metavar="OUT", help="checkpoint to write (.safetensors or .pth)")
+    parser.add_argument("--model", metavar="NAME", help="published model that the file must be")
+    parser.add_argument("--inference", action="store_true", help="drop the mask heads that inference never uses")
+    parser.add_argument("--json", action="store_true", help="print a report as JSON")
+    parser.set_defaults(run=run_convert)
+
+
+def run_convert(args: argparse.Namespace) -> int:
+    """Exit code 0; errors are raised."""
+    if args.target.suffix not in (".safetensors", ".pth"):
+        raise ValueError(f"{args.target}: expected a file ending in .safetensors or .pth")
+    if args.inference and args.target.suffix == ".pth":
+        raise ValueError("--inference goes with .safetensors: the original's layout holds all mask heads")
+    report = convert(args.source, args.target, args.model, args.inference)
+    if args.json:
+        print(json.dumps(report))
+        return 0
+    dropped = f", {report['dropped']} tensors that inference never uses dropped" if report["dropped"] else ""
+    print(
+        f"{report['in']} -> {report['out']}: {report['model']}, {report['classes']} classes, "
+        f"{report['tensors']} tensors, {report['values'] / 1e6:.2f} M values{dropped}"
+    )
+    return 0
+
+
+def convert(source: Path, target: Path, model: str | None, inference: bool) -> dict[str, Any]:
+    """Read, check and write; returns a report. Errors as for `checkpoint.read_checkpoint`."""
+    from tevit.checkpoint import inference_state, match_expected, read_checkpoint, save_original, save_state
+    from tevit.configs import published
+
+    config, state = read_checkpoint(source)
+    config = match_expected(source, config, published(model)) if model else config
+    exported = inference_state(state, config.stages) if inference else state
+    if target.suffix == ".pth":
+        save_original(target, config, exported)
+    else:
+        save_state(target, config, exported)
+    return {
+        "in": str(source),
+        "out": str(target),
+        "model": config.name,
+        "classes": config.num_classes,
+        "tensors": len(exported),
+        "values": sum(value.numel() for value in exported.values()),
+        "dropped": len(state) - len(exported),
+    }

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from tevit.progress import TerminalProgress
 
 if TYPE_CHECKING:
+    from tevit.configs import PredictOptions, PredictOverrides
     from tevit.inference.classes import ClassMap
     from tevit.inference.dataset import PartialResults
     from tevit.inference.external import ExternalPredictor
     from tevit.inference.model_source import ModelSource
-    from tevit.inference.options import PredictOptions, PredictOverrides
     from tevit.inference.predictor import Predictor
     from tevit.io.ytvis import Dataset
     from tevit.results import VideoResult
@@ -203,7 +203,7 @@ def _folders(sources: list[str], out: Path) -> list[Path]:
 
 
 def _predict_source(predictor: "AnyPredictor", source: str, folder: Path, args: argparse.Namespace) -> dict[str, Any]:
-    from tevit.inference.options import PredictOptions
+    from tevit.configs import PredictOptions
     from tevit.video.reader import open_pipe, open_video
 
     video = open_pipe(sys.stdin.buffer) if source == "-" else open_video(source)

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tevit.evaluation.curves import (
+from tevit.evaluation.inputs import GroundTruth, Predictions, read_inputs
+from tevit.evaluation.matching import (
     FIGURES,
     BreakdownRow,
     Curves,
+    Matches,
     by_area,
     by_length,
     by_size,
@@ -18,9 +20,8 @@ from tevit.evaluation.curves import (
     count_positives,
     curves,
     figure,
+    match_all,
 )
-from tevit.evaluation.inputs import GroundTruth, Predictions, read_inputs
-from tevit.evaluation.matching import Matches, match_all
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps, filter_scores, frame_ious
 
 if TYPE_CHECKING:  # a progress bar, scipy and pandas take a while to import

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tevit.evaluation.curves import FIGURES, PREDICTION_LIMITS, RECALL_POINTS, by_area
-from tevit.evaluation.matching import Matches
+from tevit.evaluation.matching import FIGURES, PREDICTION_LIMITS, RECALL_POINTS, Matches, by_area
 from tevit.evaluation.overlaps import Overlaps
 
 if TYPE_CHECKING:  # it imports a progress bar, which takes a while

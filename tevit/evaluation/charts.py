@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tevit.evaluation.curves import RECALL_POINTS, BreakdownRow, mean_of_known
 from tevit.evaluation.error_table import ErrorTable
 from tevit.evaluation.errors import TYPES
-from tevit.evaluation.matching import IOU_THRESHOLDS
+from tevit.evaluation.matching import IOU_THRESHOLDS, RECALL_POINTS, BreakdownRow, mean_of_known
 from tevit.evaluation.oracle import Gap
 
 # Every colour has a contrast of at least 3:1 to the light page (#ffffff) and to the dark one (#1a1f27).

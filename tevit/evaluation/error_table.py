@@ -9,7 +9,6 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from tevit.evaluation.curves import NOTHING
 from tevit.evaluation.errors import (
     ALL_TYPES,
     FALSE_POSITIVES,
@@ -21,6 +20,7 @@ from tevit.evaluation.errors import (
     find_costs,
 )
 from tevit.evaluation.inputs import GroundTruth, LeftOutTrack, Predictions, read_inputs
+from tevit.evaluation.matching import NOTHING
 from tevit.evaluation.overlaps import Overlaps, VideoPairs, compute_overlaps
 
 if TYPE_CHECKING:  # the progress bar takes a while to import

@@ -10,10 +10,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tevit.evaluation.curves import LENGTHS, by_range, count_positives, curves, mean_of_known
 from tevit.evaluation.inputs import Tracks
-from tevit.evaluation.matching import MAX_PREDICTIONS, IgnoreMasks, Matches, VideoClassPairs, match_all
-from tevit.evaluation.overlaps import Overlaps, VideoPairs
+from tevit.evaluation.matching import (
+    LENGTHS,
+    IgnoreMasks,
+    Matches,
+    by_range,
+    count_positives,
+    curves,
+    match_all,
+    mean_of_known,
+)
+from tevit.evaluation.overlaps import MAX_PREDICTIONS, Overlaps, VideoClassPairs, VideoPairs
 
 # --- error types
 

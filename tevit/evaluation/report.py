@@ -10,9 +10,9 @@ import numpy as np
 
 from tevit.evaluation import charts
 from tevit.evaluation.api import Evaluation
-from tevit.evaluation.curves import percent
 from tevit.evaluation.error_table import Errors, ErrorTable
 from tevit.evaluation.errors import TYPES
+from tevit.evaluation.matching import percent
 from tevit.evaluation.oracle import Gap, Gaps
 from tevit.io.files import atomic
 from tevit.rendering import render

@@ -21,9 +21,9 @@ from tevit.io.ytvis import Dataset, VideoInfo, write_results
 from tevit.results import VideoResult
 
 if TYPE_CHECKING:
+    from tevit.configs import PredictOverrides
     from tevit.inference.classes import ClassMap
     from tevit.inference.external import ExternalPredictor
-    from tevit.inference.options import PredictOverrides
     from tevit.inference.predictor import Predictor
     from tevit.progress import Progress
     from tevit.video.reader import Video

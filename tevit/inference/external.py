@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Unpack, runtime_che
 import msgspec
 import numpy as np
 
-from tevit.configs import fold_name
-from tevit.inference.options import DEFAULT_OPTIONS, PredictOptions, PredictOverrides
+from tevit.configs import DEFAULT_OPTIONS, PredictOptions, PredictOverrides, fold_name
 from tevit.masks import json as segmentations
 from tevit.masks import ops
 from tevit.progress import Progress, ResumeState

@@ -8,26 +8,84 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, Unpack
+from typing import Any, NamedTuple, TypeVar, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from tevit.checkpoint import load_model
-from tevit.configs import published
+from tevit.configs import DEFAULT_OPTIONS, PredictOptions, PredictOverrides, published
 from tevit.download import weights
 from tevit.inference.association import AssociationOptions, ResultAccumulator, TrackAssociator, WindowResult
-from tevit.inference.compiled import CompiledModel
-from tevit.inference.options import DEFAULT_OPTIONS, PredictOptions, PredictOverrides
 from tevit.inference.postprocess import ClipModel, Detections, detect, to_tracks
 from tevit.inference.windows import WINDOW, InputFrame, network_inputs, prefetch, split_windows
-from tevit.model.cpu.malloc import keep_freed_memory
-from tevit.model.cpu.packed import can_pack, pack
+from tevit.model.cpu import can_pack, keep_freed_memory, pack
+from tevit.model.tevit import StageOutput
 from tevit.progress import Progress, ResumeState
 from tevit.results import VideoResult
 from tevit.video.reader import Source, Video, open_source
 from tevit.video.transforms import Geometry, geometry
+
+MAX_SIZES = 8  # of (T, H, W) with programs of their own; as many as PyTorch keeps of one function
+
+_Output = TypeVar("_Output")
+
+
+class CompiledModel:
+    """A ClipModel with the outputs of `model`, up to rounding: `torch.compile`, on CUDA as graphs.
+
+    Each clip size gets a program of its own, whose compiling takes up to minutes: for many clips of one size. Where the
+    compiler fails, and for sizes beyond the first MAX_SIZES, the model runs uncompiled.
+    plain: the uncompiled model. failure: the compiler's error as a sentence; empty without one.
+    """
+
+    def __init__(self, model: ClipModel, device: torch.device, backend: str | Callable[..., Any] = "inductor"):
+        """backend: of `torch.compile`."""
+        self.config = model.config
+        self.failure = ""
+        self.plain = model
+        self._graphs = device.type == "cuda" and backend == "inductor"
+        options: dict[str, Any] = {"backend": backend, "dynamic": False}
+        options |= {"mode": "reduce-overhead"} if self._graphs else {}
+        self._last_stage = torch.compile(lambda frames, sizes_hw: model(frames, sizes_hw)[-1], **options)
+        self._masks = torch.compile(model.mask_logits, **options)
+        self._sizes: set[tuple[int, ...]] = set()
+        self._compiled = False  # whether the current clip runs compiled
+
+    def must_compile(self, frames: int, size_hw: tuple[int, int]) -> bool:
+        """Whether the next clip of this size is compiled first."""
+        return not self.failure and (frames, *size_hw) not in self._sizes and len(self._sizes) < MAX_SIZES
+
+    def __call__(self, frames: Tensor, sizes_hw: Tensor, chunk: int | None = None) -> list[StageOutput]:
+        """As `TeViT.forward`, but only the last stage's output and, where it runs compiled, without chunks."""
+        size = frames.shape[1], *frames.shape[3:]
+        if self.must_compile(frames.shape[1], (frames.shape[3], frames.shape[4])):
+            self._sizes.add(size)
+        self._compiled = not self.failure and size in self._sizes
+        if self._graphs:
+            torch.compiler.cudagraph_mark_step_begin()  # the previous clip's outputs may be overwritten
+        output = self._run(lambda: self._last_stage(frames, sizes_hw), lambda: self.plain(frames, sizes_hw, chunk)[-1])
+        return [output]
+
+    def mask_logits(self, output: StageOutput, rows: Tensor, labels: Tensor, stage: int = -1) -> Tensor:
+        """As `TeViT.mask_logits`, of the last clip."""
+        arguments = output, rows, labels, stage
+        return self._run(lambda: self._masks(*arguments), lambda: self.plain.mask_logits(*arguments))
+
+    def _run(self, compiled: Callable[[], _Output], plain: Callable[[], _Output]) -> _Output:
+        if self._compiled:
+            from torch._dynamo.exc import TorchDynamoException  # takes seconds to import
+
+            try:
+                return compiled()
+            except TorchDynamoException as error:
+                self._compiled = False
+                cause = getattr(error, "inner_exception", error)
+                reason = f"{type(cause).__name__}: {next(iter(str(cause).splitlines()), '')}"
+                self.failure = f"compiling failed ({reason}): the model runs as it is, not compiled"
+        return plain()
+
 
 DEFAULT_ASSOCIATION = AssociationOptions()
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}

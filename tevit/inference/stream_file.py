@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from tevit.configs import PredictOptions
 from tevit.inference.association import TrackAssociator, WindowResult, absent_track
 from tevit.inference.dataset import check_same_options
-from tevit.inference.options import PredictOptions
 from tevit.inference.predictor import Predictor
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic

@@ -9,8 +9,8 @@ from itertools import chain, islice, repeat
 import cv2
 import numpy as np
 
+from tevit.configs import PredictOptions
 from tevit.inference.association import ONE_PASS, TrackAssociator
-from tevit.inference.options import PredictOptions
 from tevit.progress import Progress
 from tevit.video.reader import Frame, Video
 from tevit.video.transforms import Geometry, preprocess

@@ -11,8 +11,7 @@ from torch import Tensor, nn
 
 from tevit.configs import ModelConfig
 from tevit.model.backbones import build_backbone
-from tevit.model.fpn import FeaturePyramid
-from tevit.model.roi import Pyramid
+from tevit.model.pyramid import FeaturePyramid, Pyramid
 from tevit.model.stage import Stage
 
 

@@ -15,8 +15,7 @@ from tevit.io.files import atomic
 from tevit.io.ytvis import FPS, Dataset, open_dataset
 from tevit.rendering import render
 from tevit.results import VideoResult
-from tevit.review.apply import Corrected
-from tevit.review.changes import COLUMNS, Change, find_changes, table_rows
+from tevit.review.apply import COLUMNS, Change, Corrected, find_changes, table_rows
 from tevit.review.decisions import VERDICTS, Decision
 from tevit.review.log import LogState, class_name, summary
 

@@ -14,9 +14,9 @@ import numpy as np
 from tevit.evaluation import charts
 from tevit.evaluation.bootstrap import Interval
 from tevit.evaluation.charts import ACCENT, MODEL_COLOURS, TYPE_COLOURS, Bars, ConfusionMatrix, Histogram, Line, Points
-from tevit.evaluation.curves import LENGTHS
 from tevit.evaluation.error_table import ERROR_GROUPS, OUTCOME_WORDS, OUTCOMES
 from tevit.evaluation.identity import NUMBERS
+from tevit.evaluation.matching import LENGTHS
 
 from ...analysis.comparison import IDENTITY_NAMES, Comparison, FigureRow
 from ...analysis.filter import Selection, as_json, chips

@@ -15,7 +15,7 @@ import torch
 from tests import oracle
 from tests.fakes import squares, write_frames
 from tevit import checkpoint
-from tevit.checkpoint_keys import to_original
+from tevit.checkpoint import to_original
 from tevit.cli.main import main
 from tevit.io.ytvis import read_results
 from tevit.masks import json as segmentations

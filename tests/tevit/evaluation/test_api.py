@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.tevit.evaluation import literal, sets
 from tevit.evaluation.api import Evaluation
-from tevit.evaluation.curves import AREA_RANGES
+from tevit.evaluation.matching import AREA_RANGES
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 SETS = sorted(sets.recorded("eval_sets"))

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from tests.tevit.evaluation import sets
 from tevit.evaluation.api import accumulate
 from tevit.evaluation.bootstrap import draw_weights, resample
-from tevit.evaluation.cache import pack, unpack
 from tevit.evaluation.error_table import analyse_errors, build_table, track_geometry
 from tevit.evaluation.errors import ALL_TYPES, Limits, coverage, find_costs, resumptions
 from tevit.evaluation.inputs import read_inputs
-from tevit.evaluation.overlaps import Overlaps, compute_overlaps, filter_scores
+from tevit.evaluation.overlaps import Overlaps, compute_overlaps, filter_scores, pack, unpack
 
 
 def measured(gt: dict, results: list) -> Overlaps:

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tevit.evaluation.inputs import Tracks
-from tevit.evaluation.matching import IOU_THRESHOLDS, IgnoreMasks, VideoClassPairs, match_all, match_greedy
+from tevit.evaluation.matching import IOU_THRESHOLDS, IgnoreMasks, match_all, match_greedy
+from tevit.evaluation.overlaps import VideoClassPairs
 
 
 def table(count: int, crowd: np.ndarray) -> Tracks:

@@ -10,7 +10,7 @@ import pytest
 
 from tevit.evaluation import evaluate
 from tevit.evaluation.parallel import parallel_map
-from tevit.synthetic.results import write_sets
+from tevit.synthetic.dataset import write_sets
 
 HERE = os.getpid()
 

@@ -6,9 +6,8 @@ import pytest
 import torch
 
 from tests.fakes import FakeModel, squares, write_frames
-from tevit.inference import compiled
-from tevit.inference.compiled import CompiledModel
-from tevit.inference.predictor import Predictor
+from tevit.inference import predictor as compiled
+from tevit.inference.predictor import CompiledModel, Predictor
 
 CPU = torch.device("cpu")
 

@@ -19,12 +19,12 @@ import tevit
 from tests.fakes import SURE, UNSURE, FakeModel, squares, write_frames
 from tests.long import again_and_again, clips
 from tevit.benchmarks import video as benchmark
+from tevit.configs import PredictOptions
 from tevit.inference.association import WindowResult
-from tevit.inference.options import PredictOptions
 from tevit.inference.predictor import Predictor
 from tevit.inference.stream_file import LINES, STATE, discard, stream_to_folder, write_long_results
 from tevit.io.ytvis import write_results
-from tevit.model.roi import Pyramid
+from tevit.model.pyramid import Pyramid
 from tevit.model.tevit import StageOutput
 from tevit.progress import Cancelled
 from tevit.results import write_csv

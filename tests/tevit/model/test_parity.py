@@ -11,11 +11,10 @@ import pytest
 import torch
 
 from tests import oracle
-from tevit.checkpoint import empty_model
-from tevit.checkpoint_keys import from_original, to_original
+from tevit.checkpoint import empty_model, from_original, to_original
 from tevit.configs import QUERYINST_PVT, TEVIT_MSGSHIFT, TEVIT_R50, TEVIT_SWIN_L_MST
 from tevit.inference.postprocess import detect, paste, to_tracks
-from tevit.model.cpu.packed import pack
+from tevit.model.cpu import pack
 from tevit.model.pvt import MessengerPvt
 from tevit.model.tevit import TeViT
 from tevit.video.transforms import geometry, preprocess

@@ -15,10 +15,9 @@ from tevit.cli import main as cli
 from tevit.io.ytvis import open_dataset
 from tevit.masks import ops as masks
 from tevit.synthetic import dataset as shapes
-from tevit.synthetic import render
-from tevit.synthetic.label_errors import KINDS, corrupt
-from tevit.synthetic.render import cos_sin
-from tevit.synthetic.scenes import curve
+from tevit.synthetic import scenes
+from tevit.synthetic.dataset import LABEL_ERROR_KINDS, corrupt
+from tevit.synthetic.scenes import cos_sin, curve
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +67,7 @@ def test_masks_are_exactly_the_visible_pixels(twelve):
     sample = twelve[0]
     for t in range(sample.result.length):
         assert union_count(sample, t).max() <= 1
-    bare = render.frames(sample.scene, [[None] * len(sample.scene.shapes)] * sample.scene.length)
+    bare = scenes.frames(sample.scene, [[None] * len(sample.scene.shapes)] * sample.scene.length)
     changed = (np.abs(next(sample.frames()).astype(int) - next(bare)) > 40).any(-1)
     union = union_count(sample, 0) > 0
     assert changed[union].mean() > 0.9
@@ -131,7 +130,7 @@ def test_written_files_equal_the_videos(folder):
 def test_label_errors_equal_their_list(folder):
     right, wrong = open_dataset(folder / "valid.json"), open_dataset(folder / "valid_with_errors.json")
     errors = json.loads((folder / "label_errors.json").read_text())
-    assert Counter(error["kind"] for error in errors) == Counter([*KINDS, *KINDS[:2]])
+    assert Counter(error["kind"] for error in errors) == Counter([*LABEL_ERROR_KINDS, *LABEL_ERROR_KINDS[:2]])
     named = {id for error in errors for id in error["track_ids"]}
     for video_id in right.videos:
         before = {track.id: track for track in right.video(video_id).tracks}

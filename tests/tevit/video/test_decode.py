@@ -17,8 +17,8 @@ from av.stream import Disposition
 from tests.oracle import crc
 from tests.pictures import COLORS, SIZE, bar, pictures, quadrants, times, write_images, write_video
 from tevit.video.decode import Clock, DecodeReport, decode_frames
+from tevit.video.overlay import VideoWriter
 from tevit.video.reader import open_video
-from tevit.video.writer import VideoWriter
 
 CONTAINERS = {
     "a.mp4": ("libx264", "yuv420p"),

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.pictures import COLORS, SIZE, bar, onsets, pictures, quadrants, times, write_video
+from tevit.video.overlay import VideoWriter
 from tevit.video.reader import open_video
-from tevit.video.writer import VideoWriter
 
 
 def test_written_frames_are_read_back(tmp_path):

@@ -6,16 +6,16 @@ import pytest
 import torch
 from torch import nn
 
-from tevit.model.cpu.packed import (
+from tevit.model.cpu import (
     PackedAttention,
     PackedConv,
     PackedFeedForward,
     PackedLinear,
+    WinogradConv,
     can_pack,
     pack,
     pack_conv,
 )
-from tevit.model.cpu.winograd import WinogradConv
 from tevit.model.stage import MaskHead
 
 

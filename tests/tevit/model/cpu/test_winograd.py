@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from tevit.model.cpu.packed import pack
-from tevit.model.cpu.winograd import WinogradConv, is_supported
+from tevit.model.cpu import WinogradConv, is_supported, pack
 
 
 def conv(channels_in=128, channels_out=160, bias=True) -> nn.Conv2d:
@@ -63,7 +62,7 @@ def test_supported_convolutions_alone_are_replaced(other, fits):
 
 @pytest.mark.parametrize("faster", [False, True])
 def test_they_are_used_only_where_they_are_faster(faster, monkeypatch):
-    monkeypatch.setattr("tevit.model.cpu.packed.is_faster", lambda: faster)
+    monkeypatch.setattr("tevit.model.cpu.is_faster", lambda: faster)
     model = nn.Sequential(nn.Conv2d(128, 128, 3, padding=1))
     pack(model, rows=10)
     assert isinstance(model[0], WinogradConv) == faster

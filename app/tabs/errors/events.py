@@ -27,7 +27,7 @@ from .routes import (
     to_address,
     to_query,
 )
-from .views import ADDRESS, NO_MODEL, ErrorsComponents, build_layout
+from .views import NO_MODEL, SHOW_ADDRESS, ErrorsComponents, build_layout
 
 BRUSHES: Mapping[str, Mapping[str, str]] = {"scores": {"x": "scores"}, "lengths": {"x": "lengths", "y": "ious"}}
 """Plot -> axis -> the filter's range that selecting along it sets."""
@@ -81,7 +81,7 @@ class _ErrorsTab:
         components.order.input(
             self.order, components.order, [components.rows, components.address], trigger_mode="always_last", **QUIET
         )
-        components.address.change(None, components.address, None, js=ADDRESS)
+        components.address.change(None, components.address, None, js=SHOW_ADDRESS)
         sliders = [components.positive, components.background, components.cutoff]
         for slider in sliders:
             slider.change(self.set_limits, sliders, evaluated, trigger_mode="multiple", **QUIET)

@@ -26,7 +26,7 @@ from ...tasks import TaskStatus
 from .routes import ORDERS, ViewSettings, to_query
 
 NO_MODEL = "(none)"  # chosen as B
-ADDRESS = on_change("errors/answers.js", "showAddress")
+SHOW_ADDRESS = on_change("errors/answers.js", "showAddress")
 # Answers to quick presses can arrive in another order: the page keeps the one of the highest turn.
 _NEWEST = '${{window.tevitErrors ? window.tevitErrors.newestAnswer("{elem_id}", turn, value) : value}}'
 

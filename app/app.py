@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,6 +36,10 @@ def parser(prog: str = "app") -> argparse.ArgumentParser:
     top.add_argument("--share", action="store_true", help="also open a public link through gradio's service")
     files = {"type": Path, "action": "append", "default": []}
     top.add_argument("--checkpoint", metavar="FILE", help="offer this model; repeatable", **files)
+    model = "offer this model of your own, as in `tevit predict --model`; repeatable"
+    top.add_argument("--model", metavar="FILE.py:create", action="append", default=[], help=model)
+    mcp = "also serve /segment and /evaluate as tools for agents (Model Context Protocol); needs gradio[mcp]"
+    top.add_argument("--mcp", action="store_true", help=mcp)
     data = top.add_argument_group("data set", "for Compare and Errors; by default the bundled shapes")
     data.add_argument("--dataset", metavar="JSON", type=Path, help="ground truth in YouTube-VIS form")
     data.add_argument("--frames", metavar="DIR", type=Path, help="the folder below which its frames lie")
@@ -57,6 +62,9 @@ def main(argv: Sequence[str] | None = None, load: "Load | None" = None, grace: f
         for path in args.checkpoint:
             if not path.is_file():
                 raise FileNotFoundError(f"--checkpoint: no such file: {path}")
+        args.model = [_own_model(model) for model in args.model]
+        if args.mcp and find_spec("mcp") is None:
+            raise ValueError("--mcp needs the package mcp: pip install 'gradio[mcp]'")
         _check_address(args.host, args.port)
         with server_folder() as folder:
             _serve(args, folder, load or _load, grace)
@@ -92,16 +100,33 @@ def _serve(args: argparse.Namespace, folder: Path, load: "Load", grace: float) -
     project = open_project(args.dataset, args.frames, args.predictions, args.project)
     workspace = Workspace(project, EvaluationService(), ThumbnailCache(), allowed)
     videos = dataset_videos(project) if args.dataset or args.project else []
-    checkpoints = [path.resolve() for path in args.checkpoint]
+    checkpoints = [*(path.resolve() for path in args.checkpoint), *map(Path, args.model)]
     studio = open_studio(folder, home() / "studio", load, checkpoints, grace, videos)
     try:
-        ui.serve(ui.build(studio, workspace), studio, workspace, args.host, args.port, args.share)
+        ui.serve(ui.build(studio, workspace), studio, workspace, args.host, args.port, args.share, args.mcp)
     finally:
         studio.close()
         workspace.evaluations.close()
 
 
+def _own_model(text: str) -> str:
+    """The model's name, its file as an absolute path. Raises: FileNotFoundError, ValueError."""
+    from tevit.inference.model_source import check_name, find_source
+
+    check_name(text)
+    source = find_source(text)
+    if source is None or source.file is None:
+        return text
+    if not source.file.is_file():
+        raise FileNotFoundError(f"--model: no such file: {source.file}")
+    return str(source.file.resolve()) + text.removeprefix(str(source.file))
+
+
 def _load(model: str) -> "VideoPredictor":
+    from tevit.inference.model_source import find_source, load_external
+
+    if source := find_source(model):
+        return load_external(source)
     from tevit.inference.predictor import load
 
     return load(model)

@@ -78,8 +78,10 @@ def build(studio: Studio, workspace: Workspace) -> gr.Blocks:
     return page
 
 
-def serve(page: gr.Blocks, studio: Studio, workspace: Workspace, host: str, port: int | None, share: bool) -> None:
-    """Serve until Ctrl-C. Raises: OSError where the port is taken."""
+def serve(
+    page: gr.Blocks, studio: Studio, workspace: Workspace, host: str, port: int | None, share: bool, mcp: bool = False
+) -> None:
+    """Serve until Ctrl-C. mcp: also as tools of the Model Context Protocol. Raises: OSError where the port is taken."""
     # Greys and one blue, dark enough for white letters; fonts of the system.
     font, mono = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
     theme = Base(primary_hue="blue", neutral_hue="zinc", font=font, font_mono=mono).set(
@@ -97,6 +99,7 @@ def serve(page: gr.Blocks, studio: Studio, workspace: Workspace, host: str, port
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
+        mcp_server=mcp,
         ssr_mode=False,
         theme=theme,
         css_paths=STYLES,

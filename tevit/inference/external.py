@@ -372,6 +372,8 @@ class ExternalPredictor:
     Raises: ValueError where the model lacks `predict`, or its `classes` or `delay` are wrong.
     """
 
+    windowed = False  # a smaller window would not need less memory
+
     def __init__(self, model: VideoModel, name: str, about: Mapping[str, Any] | None = None):
         if not callable(getattr(model, "predict", None)):
             raise ValueError(f"{name}: expected an object with predict(frames), got {type(model).__name__}")

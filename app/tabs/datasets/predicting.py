@@ -22,7 +22,7 @@ from tevit.results import VideoResult
 from ...player.proxy import PlaceholderFrames, dataset_frames
 from ...projects.opening import PREDICTIONS
 from ...projects.project import Project, format_ids
-from ..segment.models import ModelCache, VideoPredictor
+from ..segment.models import ModelCache, VideoPredictor, model_file
 from ..segment.run import ModelTask, ModelWorker
 
 FOLDER = "predicting"  # in the project's folder
@@ -44,7 +44,8 @@ class PredictionRequest(msgspec.Struct, frozen=True):
         """Raises: ValueError for a project without a file that lists its videos."""
         if project.truth is None:
             raise ValueError("Predicting needs a data set that lists its videos: open one.")
-        stat = Path(model).stat() if Path(model).is_file() else None
+        file = model_file(model)
+        stat = file.stat() if file else None
         weights = f"{stat.st_size}-{stat.st_mtime_ns}" if stat else ""
         return cls(project.truth.sha256, model, weights, tracks)
 
@@ -152,7 +153,8 @@ class DatasetTask(ModelTask):
         except (ValueError, OSError, MemoryError) as error:
             self.failed[id] = str(error) or "not enough memory"
             return
-        classes = match_classes(result.categories, self.project.dataset.categories)
+        numbered = getattr(predictor, "numbered", True)
+        classes = match_classes(result.categories, self.project.dataset.categories, numbered=numbered)
         self.notes = classes.notes
         self.partial.add(replace(classes.apply(result), video_id=id))
         self._done.add(id)

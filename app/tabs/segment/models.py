@@ -13,6 +13,7 @@ from cachetools import LRUCache
 
 from tevit.configs import BUNDLED_MODELS, MODELS, published
 from tevit.download import bundled_path, checkpoint_path, home
+from tevit.inference.model_source import find_source, named_models
 from tevit.io.files import atomic
 from tevit.io.json import free_memory as machine_memory
 from tevit.progress import Progress, ResumeState
@@ -46,8 +47,13 @@ class ModelOption:
 def model_options(checkpoints: Sequence[Path]) -> list[ModelOption]:
     """All models that can be selected now, those that can run first. The checkpoints folder is read at every call.
 
-    checkpoints: files named at the start, first in the list.
+    checkpoints: files named at the start, first in the list. Models that are not TeViT's come last, as "other models":
+    those of files only where they were named at the start, so that a page never chooses code.
     """
+    files = {str(path): source for path in checkpoints if (source := find_source(str(path)))}
+    own = [*files.values(), *(source for name, source in named_models().items() if name not in files)]
+    external = [ModelOption(item.name, f"other models: {Path(item.name).name}") for item in own]
+    checkpoints = [path for path in checkpoints if str(path) not in files]
     options = []
     for name, model in MODELS.items():
         path = checkpoint_path(model)
@@ -67,7 +73,15 @@ def model_options(checkpoints: Sequence[Path]) -> list[ModelOption]:
     given, found = ([ModelOption(str(path), path.name) for path in paths] for paths in (checkpoints, others))
     ready = [option for option in options if not option.advice]
     missing = [option for option in (*bundled, *options) if option.advice]
-    return [*given, *ready, *found, *(option for option in bundled if not option.advice), *missing]
+    bundled = [option for option in bundled if not option.advice]
+    return [*given, *ready, *found, *bundled, *external, *missing]
+
+
+def model_file(model: str) -> Path | None:
+    """The file that holds a model's weights or code; None for one that is named without a file."""
+    source = find_source(model)
+    path = source.file if source else Path(model)
+    return path if path is not None and path.is_file() else None
 
 
 def find_model(value: str | None, checkpoints: Sequence[Path]) -> ModelOption:
@@ -116,8 +130,8 @@ class ModelCache:
 
     def get(self, model: str) -> VideoPredictor:
         """A model, loaded on first use and again after its file has changed. Raises: what loading raises."""
-        path = Path(model)
-        key = (model, path.stat().st_mtime_ns if path.is_file() else 0)
+        path = model_file(model)
+        key = (model, path.stat().st_mtime_ns if path else 0)
         if key not in self._models:
             for other in [other for other in self._models if other[0] == model]:  # of a file that has changed
                 del self._models[other]
@@ -164,10 +178,11 @@ def _release_memory() -> None:
 
 @dataclass(frozen=True)
 class Estimate:
-    """seconds: None until this server has run the model once. gigabytes: of the whole process, approximate."""
+    """seconds: None until this server has run the model once. gigabytes: of the whole process, approximate; None for a
+    model that is not TeViT's."""
 
     seconds: float | None
-    gigabytes: float
+    gigabytes: float | None
 
 
 class Speeds:
@@ -196,7 +211,8 @@ class Speeds:
     def estimate(self, model: str, size_hw: tuple[int, int], frames: int) -> Estimate:
         """Time and memory of a run. model: a published name or a checkpoint's path."""
         rate = self._rates.get(Path(model).name)
-        return Estimate(frames / rate if rate else None, estimate_memory(model, size_hw, frames) / 1e9)
+        gigabytes = None if find_source(model) else estimate_memory(model, size_hw, frames) / 1e9
+        return Estimate(frames / rate if rate else None, gigabytes)
 
 
 def estimate_memory(model: str, size_hw: tuple[int, int], frames: int) -> float:

@@ -122,14 +122,15 @@ class Run(ModelTask):
         Raises: Cancelled before the first frames are done; ValueError, OSError, MemoryError with a sentence.
         """
         video = self.open_video()
-        for self._window in WINDOWS[:-1]:
+        windows = WINDOWS if getattr(predictor, "windowed", True) else WINDOWS[:1]
+        for self._window in windows[:-1]:
             # Not within `except`: there the exception would hold the memory that is to be freed.
             with suppress(MemoryError):
                 complete = self._stream(predictor, video)
                 break
             self.models.keep_only(self.model)
         else:
-            self._window = WINDOWS[-1]
+            self._window = windows[-1]
             complete = self._stream(predictor, video)
         assert self._result is not None
         messages = list(video.warnings)

@@ -122,7 +122,7 @@ def facts(length: int | None, size_hw: tuple[int, int], fps: Fraction | None, se
 def estimate(run: Estimate) -> str:
     """Time and memory of a run: `about 14 s, 1.2 GB`."""
     time = "time known after the first run" if run.seconds is None else f"about {duration(max(1, run.seconds))}"
-    return hint(f"{time}, {run.gigabytes:.1f} GB")
+    return hint(time if run.gigabytes is None else f"{time}, {run.gigabytes:.1f} GB")
 
 
 def tracks(result: VideoResult, total: int, selected: int | None) -> str:

@@ -242,3 +242,27 @@ def test_names_without_classes_are_numbered_and_ids_kept():
     for wrong in ("dog", [1, 2]):
         with pytest.raises(ValueError, match="classes: expected a list of names or a mapping"):
             CategoryIds(wrong)
+
+
+def test_detections_of_supervision_are_read():
+    from supervision import Detections
+
+    masks = np.zeros((3, *SIZE), bool)
+    for index in range(3):
+        masks[index, 2 : 6 + index, 3:9] = True
+    facts: dict[str, Any] = {
+        "xyxy": np.array([[3, 2, 9, 6 + index] for index in range(3)], float),
+        "mask": masks,
+        "confidence": np.array([0.5, 0.75, 0.25]),
+        "class_id": np.array([1, 0, 1]),
+    }
+    numbered = Detections(**facts, tracker_id=np.array([7, 8, -1]))  # -1: not confirmed by the tracker
+    expected = [(7, 2, 0.5, ops.encode(masks[0])), (8, 1, 0.75, ops.encode(masks[1]))]
+    assert read_output(numbered, SIZE, CategoryIds(["a", "b"])) == expected
+    names: dict[str, Any] = {"class_name": np.array(["b", "a", "b"])}
+    unnumbered: dict[str, Any] = {**facts, "class_id": None}
+    named = Detections(**unnumbered, tracker_id=np.array([7, 8, -1]), data=names)
+    assert read_output(named, SIZE, CategoryIds(["a", "b"])) == expected
+    assert read_output(Detections.empty(), SIZE, CategoryIds(None)) == []
+    with pytest.raises(ValueError, match="Detections of 3 objects: expected tracker_id to be set, got None"):
+        read_output(Detections(**facts), SIZE, CategoryIds(["a", "b"]))

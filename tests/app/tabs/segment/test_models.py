@@ -131,10 +131,10 @@ def checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_published_models_without_weights_have_advice(checkpoints: Path):
     options = model_options([])
-    assert [choice.value for choice in options] == ["tevit_demo", *MODELS]
+    assert [choice.value for choice in options] == ["tevit_demo", "motion", *MODELS]
     assert options[0] == ModelOption("tevit_demo", "tevit_demo (shapes)")
-    assert all(choice.label.endswith("(no weights)") for choice in options[1:])
-    assert "`tevit models --get tevit_r50`" in options[3].advice and str(checkpoints) in options[3].advice
+    assert all(choice.label.endswith("(no weights)") for choice in options[2:])
+    assert "`tevit models --get tevit_r50`" in options[4].advice and str(checkpoints) in options[4].advice
     with pytest.raises(ValueError, match="weights of tevit_r50 are not on this machine"):
         find_model("tevit_r50", [])
 
@@ -151,8 +151,8 @@ def test_models_that_can_run_are_first(checkpoints: Path, tmp_path: Path):
         ModelOption("tevit_r50", "tevit_r50 (AP 42.1)"),
         ModelOption(str(checkpoints / "other.safetensors"), "other.safetensors"),
     ]
-    assert options[3].value == "tevit_demo"
-    assert len(options) == 3 + len(MODELS) and all(choice.advice for choice in options[4:])
+    assert [choice.value for choice in options[3:5]] == ["tevit_demo", "motion"]
+    assert len(options) == 4 + len(MODELS) and all(choice.advice for choice in options[5:])
 
 
 def test_named_file_in_the_folder_is_listed_once(checkpoints: Path):
@@ -172,7 +172,7 @@ def test_only_listed_models_are_found(checkpoints: Path, tmp_path: Path):
 
 def test_missing_folder_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path / "nowhere"))
-    assert len(model_options([])) == 1 + len(MODELS)
+    assert len(model_options([])) == 2 + len(MODELS)
 
 
 # --- speeds
@@ -188,3 +188,36 @@ def test_speeds_survive_a_restart_and_a_broken_file(tmp_path: Path):
     for broken in ("", "[1]", '{"mine.pth": "fast"}', '{"mine.pth": -1}'):
         file.write_text(broken)
         assert Speeds(file).estimate("mine.pth", (360, 640), 60).seconds is None
+
+
+MODEL = """
+import numpy as np
+from tevit import Instance
+
+def predict(frames):
+    for frame in frames:
+        yield {3: Instance("thing", 0.5, np.ones(frame.shape[:2], bool))}
+"""
+
+
+def test_other_models_of_files_are_offered_only_where_they_were_named(tmp_path: Path):
+    file = tmp_path / "my_model.py"
+    file.write_text(MODEL)
+    option = find_model(str(file), [file])
+    assert option.label == "other models: my_model.py"
+    assert find_model("motion", []).label == "other models: motion"
+    assert str(file) not in [item.value for item in model_options([])]
+    with pytest.raises(ValueError, match=r"my_model\.py is not here any more"):
+        find_model(str(file), [])
+
+
+def test_a_changed_model_file_is_loaded_again(tmp_path: Path):
+    file = tmp_path / "my_model.py"
+    file.write_text(MODEL)
+    loads: list[str] = []
+    loaded = loader(loads, free=lambda: None)
+    for time_written, expected in ((1, 1), (1, 1), (2, 2)):
+        os.utime(file, (time_written, time_written))
+        loaded.get(f"{file}:predict")
+        assert len(loads) == expected
+    assert Speeds(tmp_path / "speeds.json").estimate(str(file), (480, 640), 9).gigabytes is None

@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -11,21 +12,30 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"tevit": "tevit", "app": "tevit_studio", "train": "tevit_train"}  # folder -> name in the wheel
-BUILD = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
+BUILD = "import sys; from setuptools import build_meta; print(getattr(build_meta, sys.argv[1])(sys.argv[2]))"
+
+
+def build(kind: str, source: Path, out: Path) -> Path:
+    """The file that setuptools' function of this name writes."""
+    command = [sys.executable, "-c", BUILD, kind, str(out)]
+    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return next(out.iterdir())
 
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A wheel built from a copy, so that nothing is written into the checkout."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    """A wheel built from the sdist of a copy, so that nothing is written into the checkout and the sdist is whole."""
+    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("out")
     for folder in (*PACKAGES, "assets"):
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / file, source / file)
-    command = [sys.executable, "-c", BUILD, str(out)]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return next(out.glob("*.whl"))
+    for folder in ("sdist", "wheel", "unpacked"):
+        (out / folder).mkdir()
+    with tarfile.open(build("build_sdist", source, out / "sdist")) as archive:
+        archive.extractall(out / "unpacked", filter="data")
+    return build("build_wheel", next((out / "unpacked").iterdir()), out / "wheel")
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +60,10 @@ def test_bundled_files_are_in_the_wheel_and_nothing_else_is(names):
     assert tops == {*PACKAGES.values(), next(top for top in tops if top.endswith(".dist-info"))}
 
 
+def test_the_wheel_is_small_enough_for_one_line(wheel):
+    assert wheel.stat().st_size < 40_000_000
+
+
 def test_the_studio_and_training_run_under_their_names(wheel, tmp_path):
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
@@ -66,3 +80,7 @@ def test_the_studio_and_training_run_under_their_names(wheel, tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert all(str(tmp_path / "site") in file for file in done.stdout.split())
+    for name in ("studio", "train"):
+        command = [sys.executable, "-m", "tevit", name, "--help"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and done.stdout.startswith(f"usage: tevit {name} "), done.stderr

@@ -119,15 +119,15 @@ class ReviewTab:
         c = self.components
         page.queues += 1
         started = page.queues
+        if page.session.missing_input:
+            yield {c.prompt: gr.HTML(value=self._no_question(page, page.session.missing_input)), c.queue: ""}
+            return
 
-        def prepare(progress: Progress) -> Updates:
-            if page.session.missing_input:
-                return {c.prompt: gr.HTML(value=self._no_question(page, page.session.missing_input)), c.queue: ""}
+        def compute(progress: Progress) -> tuple[Queue, Sequence[str]]:
             notices = list(page.session.store.notices)
-            queue = make(lambda stage, done, total: progress(f"The queue: {stage}", done, total))
-            return self.first_question(page, queue, notices) if started == page.queues else {}
+            return make(lambda stage, done, total: progress(f"The queue: {stage}", done, total)), notices
 
-        task: Task[Updates] = Task("review queue", prepare, unit="share")
+        task: Task[tuple[Queue, Sequence[str]]] = Task("review queue", compute, unit="share")
         task.progress("The queue", 0, None)
         running = asyncio.create_task(asyncio.to_thread(task.run))
         while not running.done():
@@ -138,7 +138,8 @@ class ReviewTab:
             return
         status = task.status()
         if status.result is not None:
-            yield status.result
+            # Not part of the task: it changes the page's view, so that its updates must never be dropped.
+            yield await asyncio.to_thread(self.first_question, page, *status.result)
             return
         yield {c.prompt: gr.HTML(value=self._no_question(page, status.message)), c.queue: ""}
         raise toast(status.message)

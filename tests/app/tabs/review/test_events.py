@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,6 +56,31 @@ def test_ap_before_and_after_can_be_cancelled(project: Project, tmp_path: Path):
     assert received[-1][c.compare].visible and not received[-1][c.cancel].visible
     again = compare(tab, cancel=False)[-1]
     assert "<table" in again[c.comparison] and "tevit_demo" in again[c.comparison]
+
+
+def test_of_two_queues_that_start_together_the_player_gets_its_video(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A dropdown may send its change twice: the player must have the view that the page regards as shown."""
+    tab = open_tab(project, tmp_path)
+    first_question, shown = tab.first_question, threading.Event()
+
+    def observed(*args: Any) -> Any:
+        updates = first_question(*args)
+        shown.set()
+        return updates
+
+    async def run() -> list[Any]:
+        first = tab.change_source("tevit_demo", REQUEST)
+        received = [await anext(first)]
+        await asyncio.to_thread(shown.wait, 0.5)
+        received += [updates async for updates in tab.change_source("tevit_demo", REQUEST)]
+        return received + [updates async for updates in first]
+
+    monkeypatch.setattr(tab, "first_question", observed)
+    players = [updates[tab.components.player] for updates in asyncio.run(run()) if tab.components.player in updates]
+    view = tab.page(REQUEST).view
+    assert view is not None and view.token in {player.value["token"] for player in players if player.value}
 
 
 def test_predictions_with_mapped_categories_are_reviewed(project: Project, tmp_path: Path):

@@ -33,6 +33,7 @@ Measure on this machine. The last line of all but evaluate is the result as JSON
   tevit benchmark masks --gt valid.json --frames JPEGImages --model motion
                                                  mean J of the best track for each annotated object, and speed
   tevit benchmark --compare a.json b.json        two results of one kind side by side
+  tevit benchmark propagate GT --frames ROOT     masks propagated between and after key frames: IoU and speed
   tevit benchmark evaluate                       a made-up data set of 300 videos, 3000 predictions, 100 000 masks
   tevit benchmark evaluate --videos 5000         more of it: time must grow no faster than the data
   tevit benchmark evaluate --gt G --results R    your own files
@@ -76,14 +77,38 @@ def register(commands) -> None:
     evaluate.add_argument("--rounds", type=int, default=5, help="of which the best counts (default 5)")
     evaluate.add_argument("--out", type=Path, metavar="JSON", help="write the result there, too")
     evaluate.set_defaults(run=run_evaluate)
+    propagate = kinds.add_parser("propagate", help="masks propagated between and after key frames: IoU and speed")
+    propagate.add_argument("gt", metavar="GT", help="a data set with masks in any format that `tevit formats` reads")
+    propagate.add_argument("--frames", required=True, metavar="ROOT", help="folder of the videos' images")
+    propagate.add_argument("--length", type=int, default=40, help="of a video at most, in frames (default 40)")
+    propagate.set_defaults(run=run_propagate)
     _register_prediction(kinds)
+
+
+def run_propagate(args: argparse.Namespace) -> int:
+    """`tevit benchmark propagate`."""
+    from tevit.benchmarks.propagation import METHODS, measure_propagation
+    from tevit.io.formats import convert
+
+    if args.length < 6:
+        raise ValueError(f"--length: expected at least 6, got {args.length}")
+    found = measure_propagation(convert.read(args.gt)[0], args.frames, args.length)
+    speed = f"{found.frames_per_second:.1f} frames/s, {found.frames_per_core_second:.1f} per second of a core"
+    load = f"; load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{load}"
+    print(f"{date.today()}; {system}; {found.objects} objects; between key frames {speed}\n")
+    print(f"{'mean IoU':14s}" + "".join(f"{method:>14s}" for method in METHODS))
+    for case in dict.fromkeys(case for _, case in found.scores):
+        values = (found.scores.get((method, case)) for method in METHODS)
+        print(f"{case:14s}" + "".join(f"{'':>14s}" if value is None else f"{value:14.3f}" for value in values))
+    return 0
 
 
 def run_compare(args: argparse.Namespace) -> int:
     """`tevit benchmark --compare`."""
     if args.compare is None:
         raise ValueError(
-            "expected what to measure (model, video, memory, masks, evaluate), or --compare with two results"
+            "expected what to measure (model, video, memory, propagate, masks, evaluate), or --compare with two results"
         )
     from tevit.benchmarks.record import compare
 

@@ -1,0 +1,119 @@
+"""Proposing one object's mask from points and a box, and propagating it: an interface, and GrabCut with optical flow.
+
+Source: Rother et al., "GrabCut": Interactive Foreground Extraction using Iterated Graph Cuts, SIGGRAPH 2004.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from tevit.progress import Progress
+from tevit.review.propagate import Propagation, propagate
+
+Point = tuple[float, float, bool]
+"""x, y in pixels, and whether it is on the object."""
+BoxXYXY = tuple[float, float, float, float]
+
+_WORKING_SIDE = 320  # pixels: a larger picture is scaled down
+_POINT_RADIUS = 3  # pixels around a point that are taken to be the same, in the scaled picture
+_POINT_REACH = 0.25  # of the picture's sides: without a box, the object lies within this distance of a point on it
+
+
+class Segmenter(Protocol):
+    """What proposes and propagates masks. name: for the page."""
+
+    name: str
+
+    def propose(
+        self, frame: np.ndarray, points: Sequence[Point] = (), boxes: Sequence[BoxXYXY] = ()
+    ) -> list[np.ndarray]:
+        """Masks, bool (H, W): one for each box; of one object for points alone. frame: RGB, uint8 (H, W, 3).
+
+        Raises: ValueError without a point on the object or a box, or with one outside the frame.
+        """
+        ...
+
+    def propagate(
+        self,
+        frames: Sequence[np.ndarray],
+        keys: Mapping[int, np.ndarray],
+        *,
+        first: int = 0,
+        last: int | None = None,
+        progress: Progress | None = None,
+    ) -> Propagation:
+        """As `tevit.review.propagate.propagate`."""
+        ...
+
+
+class GrabCutSegmenter:
+    """GrabCut for proposals, optical flow and colour for propagation; no weights."""
+
+    name = "GrabCut and optical flow"
+
+    def propose(
+        self, frame: np.ndarray, points: Sequence[Point] = (), boxes: Sequence[BoxXYXY] = ()
+    ) -> list[np.ndarray]:
+        """As `Segmenter`."""
+        height, width = frame.shape[:2]
+        if not boxes and not any(on for _, _, on in points):
+            raise ValueError("expected a point on the object or a box, got neither")
+        for x, y, _ in points:
+            if not (0 <= x < width and 0 <= y < height):
+                raise ValueError(f"expected points within {width} x {height} pixels, got ({x:g}, {y:g})")
+        for x1, y1, x2, y2 in boxes:
+            if not (x1 < x2 and y1 < y2 and x1 < width and y1 < height and x2 > 0 and y2 > 0):
+                raise ValueError(
+                    f"expected boxes within {width} x {height} pixels, got {x1:g}, {y1:g} to {x2:g}, {y2:g}"
+                )
+        scale = min(1.0, _WORKING_SIDE / max(height, width))
+        small_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
+        small = cv2.resize(np.ascontiguousarray(frame), small_wh, interpolation=cv2.INTER_AREA)
+        masks = [_cut(small, _seeds(small.shape[:2], scale, points, box)) for box in boxes or [None]]
+        return [cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR) > 0.5 for mask in masks]
+
+    def propagate(
+        self,
+        frames: Sequence[np.ndarray],
+        keys: Mapping[int, np.ndarray],
+        *,
+        first: int = 0,
+        last: int | None = None,
+        progress: Progress | None = None,
+    ) -> Propagation:
+        """As `Segmenter`."""
+        return propagate(frames, keys, first=first, last=last, progress=progress)
+
+
+def _seeds(size_hw: Sequence[int], scale: float, points: Sequence[Point], box: BoxXYXY | None) -> np.ndarray:
+    """GrabCut's labels, uint8 (h, w). Outside the box, or far from all points on the object, is background."""
+    height, width = size_hw[:2]
+    seeds = np.full((height, width), cv2.GC_BGD, np.uint8)
+    if box is not None:
+        x1, y1, x2, y2 = (round(side * scale) for side in box)
+        seeds[max(0, y1) : max(1, y2), max(0, x1) : max(1, x2)] = cv2.GC_PR_FGD
+    for x, y, on in points:
+        if on and box is None:
+            axes = (max(2, round(_POINT_REACH * width)), max(2, round(_POINT_REACH * height)))
+            cv2.ellipse(seeds, (int(x * scale), int(y * scale)), axes, 0, 0, 360, cv2.GC_PR_BGD, -1)
+    for x, y, on in points:
+        if on and box is None:
+            axes = (max(2, round(_POINT_REACH * width / 4)), max(2, round(_POINT_REACH * height / 4)))
+            cv2.ellipse(seeds, (int(x * scale), int(y * scale)), axes, 0, 0, 360, cv2.GC_PR_FGD, -1)
+    for x, y, on in points:
+        label = cv2.GC_FGD if on else cv2.GC_BGD
+        cv2.circle(seeds, (int(x * scale), int(y * scale)), _POINT_RADIUS, label, -1)
+    return seeds
+
+
+def _cut(picture: np.ndarray, seeds: np.ndarray) -> np.ndarray:
+    """The object, float32 (h, w), 0 or 1. Where the seeds are all of one side they are the result."""
+    possible = (seeds == cv2.GC_FGD) | (seeds == cv2.GC_PR_FGD)
+    if possible.all() or not possible.any():
+        return possible.astype(np.float32)
+    labels = seeds.copy()
+    cv2.setRNGSeed(0)  # GrabCut begins with k-means
+    cv2.grabCut(picture, labels, (0, 0, 1, 1), np.zeros((1, 65)), np.zeros((1, 65)), 5, cv2.GC_INIT_WITH_MASK)
+    return ((labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)).astype(np.float32)

@@ -22,7 +22,8 @@ Name the error of every prediction and every missed truth, and what each kind co
 Kinds, the first that fits: correct; duplicate (right class, IoU >= 0.5, the truth is taken by a better one);
 classification (IoU >= 0.5, wrong class); spatial, temporal (right class, IoU >= 0.1: near the truth in at least 70 %
 of the frames, or in fewer); both (wrong class, IoU >= 0.1); background. Truths: correct, explained by one of these, or
-missed. Beside it: what perfect tracking and perfect classes would gain.
+missed. What fits an annotation with the id 0, which the official metric never counts as found, is "unmatchable id 0".
+Beside it: what perfect tracking and perfect classes would gain.
 """
 
 
@@ -102,11 +103,11 @@ def _write(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors",
 
 
 def _text(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors", gaps: "Gaps") -> str:
-    from tevit.evaluation.errors import TYPES
     from tevit.evaluation.matching import NOTHING, percent
+    from tevit.evaluation.oracle import UNMATCHABLE
 
     metric, counts = f"AP{round(100 * errors.limits.positive)}", Counter(r.type for r in errors.records)
-    rows = [[type, str(counts[type]), errors.gain(type)] for type in TYPES]
+    rows = [[type, str(counts[type]), errors.gain(type)] for type in errors.dap]
     truths = [record for record in errors.records if record.truth]
     of_truths = Counter(record.type for record in truths)
     parts = {"all": gaps.whole, **gaps.by_length, **{f"objects: {k}": gap for k, gap in gaps.by_instances.items()}}
@@ -119,7 +120,9 @@ def _text(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors", 
         f"{args.results}: {evaluation.heading}",
         layout([f"{metric} {percent(errors.ap)}", "count", f"d{metric}"], rows),
         f"{of_truths['correct']} truths found, {of_truths['explained']} explained by an error, "
-        f"{of_truths['missed']} missed\n"
+        f"{of_truths['missed']} missed"
+        + (f", {of_truths[UNMATCHABLE]} with the id 0 fit a prediction" if of_truths[UNMATCHABLE] else "")
+        + "\n"
         f"{sum(r.identity_switch for r in truths)} truths with an identity switch, "
         f"{sum(r.fragmentation for r in truths)} with a gap",
         layout(["", "tracks", "AP", "tracking", "classes", "masks, misses"], gap_rows),

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tevit.evaluation.error_table import ErrorTable
-from tevit.evaluation.errors import TYPES
 from tevit.evaluation.matching import IOU_THRESHOLDS, RECALL_POINTS, BreakdownRow, mean_of_known
-from tevit.evaluation.oracle import Gap
+from tevit.evaluation.oracle import UNMATCHABLE, Gap
 
 # Every colour has a contrast of at least 3:1 to the light page (#ffffff) and to the dark one (#1a1f27).
 ACCENT = "#4a80e8"
@@ -20,11 +19,12 @@ TYPE_COLOURS: Mapping[str, str] = {
     "duplicate": "#b8860b",
     "background": "#d9653b",
     "missed": "#d94a70",
+    UNMATCHABLE: "#b06ab3",
     "correct": "#2c9a5b",
     "explained": "#7f8a98",
 }
 MODEL_COLOURS = (ACCENT, "#8590a0", "#b0833c", "#6c9a8b")
-TRUTH_TYPES = ("correct", "explained", "missed")
+TRUTH_TYPES = ("correct", "explained", "missed", UNMATCHABLE)
 BINS = 25
 MAX_CLASSES = 60
 
@@ -81,7 +81,7 @@ class Points:
 
 def error_costs(dap: Mapping[str, float], ap: float) -> Bars:
     """AP gained by fixing each type of error. ap: -1: no ground truth."""
-    return Bars(TYPES, tuple(None if ap < 0 else round(100 * dap[type], 3) for type in TYPES))
+    return Bars(tuple(dap), tuple(None if ap < 0 else round(100 * cost, 3) for cost in dap.values()))
 
 
 def oracle_gaps(gap: Gap) -> Bars:

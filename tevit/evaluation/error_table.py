@@ -11,7 +11,6 @@ import numpy as np
 
 from tevit.evaluation.errors import (
     ALL_TYPES,
-    FALSE_POSITIVES,
     TYPES,
     ErrorCosts,
     Limits,
@@ -21,6 +20,7 @@ from tevit.evaluation.errors import (
 )
 from tevit.evaluation.inputs import GroundTruth, LeftOutTrack, Predictions, read_inputs
 from tevit.evaluation.matching import NOTHING
+from tevit.evaluation.oracle import UNMATCHABLE
 from tevit.evaluation.overlaps import Overlaps, VideoPairs, compute_overlaps
 
 if TYPE_CHECKING:  # the progress bar takes a while to import
@@ -154,7 +154,7 @@ class ErrorTable:
     @cached_property
     def confused(self) -> np.ndarray:
         """bool (N,): rows that the class confusion matrix counts."""
-        return (self.is_type("correct", "classification") & ~self.truth) | self.is_type("background", "missed")
+        return (self.is_type("correct", "classification", UNMATCHABLE) & ~self.truth) | self.is_type("background", "missed")
 
     @cached_property
     def order(self) -> np.ndarray:
@@ -195,7 +195,7 @@ class ErrorTable:
             return (self.identity_switch | self.fragmentation | self.is_type("temporal")) & ~self.is_type("ignored")
         if group == "classification":
             return self.is_type("classification", "both")
-        return self.is_type("spatial", "missed", "background", "duplicate")
+        return self.is_type("spatial", "missed", "background", "duplicate", UNMATCHABLE)
 
     def matched_ground_truth(self, model: int) -> np.ndarray:
         """bool (G,): the ground truth that a model finds, by row of Inputs' table."""
@@ -468,7 +468,7 @@ def _shares(overlaps: Overlaps, costs: ErrorCosts, rows_p: np.ndarray, rows_t: n
 
     types, ground_truth = costs.types, overlaps.inputs.ground_truth
     of_predictions, of_ground_truth = np.zeros(len(types.predictions)), np.zeros(len(types.ground_truth))
-    for type in FALSE_POSITIVES:
+    for type in costs.dap.keys() - {"missed"}:
         rows = np.flatnonzero(types.predictions == type)
         of_predictions[rows] = costs.dap[type] * fractions(np.maximum(overlaps.inputs.predictions.scores[rows], 0))
     counts = np.bincount(ground_truth.categories[~ground_truth.crowd], minlength=len(overlaps.inputs.categories))

@@ -10,15 +10,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from tevit.evaluation.matching import IgnoreMasks, match_all
-from tevit.evaluation.oracle import OracleAP
+from tevit.evaluation.oracle import UNMATCHABLE, OracleAP
 from tevit.evaluation.overlaps import Overlaps, VideoPairs
 
 FALSE_POSITIVES = ("classification", "spatial", "temporal", "both", "duplicate", "background")
-TYPES = (*FALSE_POSITIVES, "missed")
-"""The error types, in the order of reports."""
+TYPES = (*FALSE_POSITIVES, "missed", UNMATCHABLE)
+"""The error types, in the order of reports. The last one occurs only where an annotation has the id 0."""
 ALL_TYPES = (*TYPES, "correct", "explained", "ignored")
 """All types of tracks. explained: ground truth for which an error of class or place stands. ignored: tracks that do not
 count: crowds, predictions matched to crowds, and what the metric leaves out."""
+
+
+_NAME = f"<U{max(map(len, ALL_TYPES))}"  # dtype of arrays of types
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ class TrackTypes:
 @dataclass(frozen=True, eq=False)
 class ErrorCosts:
     """ap: AP at `limits.positive`, in [0, 1]; -1: no ground truth. dap: error type -> AP gained by fixing that type
-    alone. oracle_ap: AP with all errors fixed. types: of every track."""
+    alone, UNMATCHABLE only where an annotation has the id 0. oracle_ap: AP with all errors fixed. types: of every
+    track."""
 
     limits: Limits
     types: TrackTypes
@@ -92,7 +96,9 @@ def find_costs(overlaps: Overlaps, limits: Limits) -> ErrorCosts:
     types.ground_truth[explained], types.prediction_of[explained] = "explained", rows[explaining]
     oracle = replace(oracle, missed=types.ground_truth == "missed")
     ap = oracle.ap(())
-    return ErrorCosts(limits, types, ap, {type: oracle.ap((type,)) - ap for type in TYPES}, oracle.ap(TYPES))
+    has_id_0 = (~ground_truth.crowd & (ground_truth.ids == 0)).any()
+    dap = {type: oracle.ap((type,)) - ap for type in TYPES if has_id_0 or type != UNMATCHABLE}
+    return ErrorCosts(limits, types, ap, dap, oracle.ap(TYPES))
 
 
 def assign_types(overlaps: Overlaps, limits: Limits) -> TrackTypes:
@@ -100,7 +106,7 @@ def assign_types(overlaps: Overlaps, limits: Limits) -> TrackTypes:
     ground_truth, predictions = overlaps.inputs.ground_truth, overlaps.inputs.predictions
     nothing = IgnoreMasks(np.zeros((1, len(ground_truth.ids)), bool), np.zeros((1, len(predictions.ids)), bool))
     matches = match_all(overlaps.groups, ground_truth, predictions, nothing, np.array([limits.positive]))
-    types = np.full(len(predictions.ids), "ignored", "<U14")  # also what is beyond the 100 predictions that count
+    types = np.full(len(predictions.ids), "ignored", _NAME)  # also what is beyond the 100 predictions that count
     types[matches.predictions] = np.where(matches.ignored[0, 0], "ignored", "")
     correct = matches.correct[0, 0]
     matched, rows = matches.predictions[correct], matches.matched[0, 0, correct]
@@ -108,7 +114,12 @@ def assign_types(overlaps: Overlaps, limits: Limits) -> TrackTypes:
     ground_truth_of, prediction_of = np.full(len(types), -1), np.full(len(ground_truth.ids), -1)
     ground_truth_of[matched], prediction_of[rows] = rows, matched
     of_ground_truth = np.where(ground_truth.crowd, "ignored", np.where(prediction_of >= 0, "correct", "missed"))
-    result = TrackTypes(types, of_ground_truth.astype("<U14"), ground_truth_of, prediction_of)
+    of_ground_truth = of_ground_truth.astype(_NAME)
+    fits_id_0 = (matches.matched[0, 0] >= 0) & ~correct & ~matches.ignored[0, 0]
+    matched, rows = matches.predictions[fits_id_0], matches.matched[0, 0, fits_id_0]
+    types[matched] = of_ground_truth[rows] = UNMATCHABLE
+    ground_truth_of[matched], prediction_of[rows] = rows, matched
+    result = TrackTypes(types, of_ground_truth, ground_truth_of, prediction_of)
     for pairs in overlaps.pairs:
         _assign_video(overlaps, pairs, result, limits)
     return result
@@ -118,7 +129,7 @@ def _assign_video(overlaps: Overlaps, pairs: VideoPairs, result: TrackTypes, lim
     """Fill in the types of one video's false positives: the first in the order of the help text that applies."""
     ground_truth, predictions = overlaps.inputs.ground_truth, overlaps.inputs.predictions
     rows = pairs.predictions
-    types, about = np.full(len(rows), "background", "<U14"), np.full(len(rows), -1)
+    types, about = np.full(len(rows), "background", _NAME), np.full(len(rows), -1)
     if pairs.ground_truth.size:
         ious, counting = pairs.ious(), ~ground_truth.crowd[pairs.ground_truth]
         same = predictions.categories[rows][:, None] == ground_truth.categories[pairs.ground_truth]

@@ -28,6 +28,9 @@ from tevit.evaluation.overlaps import MAX_PREDICTIONS, Overlaps, VideoClassPairs
 MOVED = ("classification", "spatial", "temporal")
 """Fixed by matching them to the ground truth they are about, unless a better prediction has it; other types are fixed
 by removing the predictions."""
+UNMATCHABLE = "unmatchable id 0"
+"""A prediction that fits an annotation with the id 0, which the official metric never counts as found, and that
+annotation. Fixed by counting the match."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +58,8 @@ class OracleAP:
         is fixed, counts 1 where no false positive is left, else 0.
         """
         correct = self.types == "correct"
-        moved = self._moved(fixed)
+        unmatchable = np.flatnonzero(self.types == UNMATCHABLE) if UNMATCHABLE in fixed else np.zeros(0, np.int64)
+        moved = np.concatenate([self._moved(fixed), unmatchable])
         keep = ~np.isin(self.types, list(fixed))
         keep[moved] = correct[moved] = True
         categories = self.categories.copy()
@@ -87,7 +91,7 @@ class OracleAP:
 
     def _moved(self, fixed: Collection[str]) -> np.ndarray:
         """int64: of the predictions that are moved to their ground truth, the best one for each that is not matched."""
-        matched = self.ground_truth[self.types == "correct"]
+        matched = self.ground_truth[np.isin(self.types, ("correct", UNMATCHABLE))]
         free = ~np.isin(self.ground_truth, matched)
         rows = np.flatnonzero(np.isin(self.types, [type for type in MOVED if type in fixed]) & free)
         rows = rows[np.argsort(self.order[rows])]

@@ -13,7 +13,7 @@ from tevit.evaluation.api import Evaluation
 from tevit.evaluation.error_table import Errors, ErrorTable
 from tevit.evaluation.errors import TYPES
 from tevit.evaluation.matching import percent
-from tevit.evaluation.oracle import Gap, Gaps
+from tevit.evaluation.oracle import UNMATCHABLE, Gap, Gaps
 from tevit.io.files import atomic
 from tevit.rendering import render
 
@@ -27,6 +27,7 @@ MEANINGS = {
     "duplicate": "a better prediction matches the object already",
     "background": "on nothing",
     "missed": "ground truth that no prediction comes near",
+    UNMATCHABLE: "fits annotation 0, which the official evaluation can never match",
 }
 
 
@@ -49,7 +50,7 @@ def write_report(path: str | os.PathLike, title: str, evaluation: Evaluation, er
         footer=" ".join(footer),
         at=f"AP{round(100 * limits.positive)}",
         colours=charts.TYPE_COLOURS,
-        types=[(type, MEANINGS[type], counts[type], errors.gain(type)) for type in TYPES],
+        types=[(type, MEANINGS[type], counts[type], errors.gain(type)) for type in errors.dap],
         worst=_worst(evaluation, errors),
         data=page_data(evaluation, errors, gaps),
         plotly=get_plotlyjs(),

@@ -14,6 +14,7 @@ import numpy as np
 
 from tevit.evaluation.error_table import ErrorRecord, Errors, analyse_errors
 from tevit.evaluation.errors import TYPES
+from tevit.evaluation.oracle import UNMATCHABLE
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.overlaps import (
     Overlaps,
@@ -312,8 +313,8 @@ def build_queue(dataset: Dataset, overlaps: Overlaps, errors: Errors) -> list[Re
         item = builder.from_suspicion(video, s)
         if is_new(item, [int(places[row]) for row in s.same]):
             items.append(item)
-    # An error without frames has nothing to show.
-    rest = [record for record in errors.records if record.type in TYPES and record.frames]
+    # An error without frames has nothing to show; what fits annotation 0 agrees with it.
+    rest = [r for r in errors.records if r.type in TYPES and r.type != UNMATCHABLE and r.frames]
     for r in sorted(rest, key=lambda record: (-(record.score or 0), -record.share)):
         item = builder.from_error(r)
         if is_new(item):

@@ -209,7 +209,7 @@ def test_every_bar_filters_and_every_chip_can_be_removed(shapes):
 def test_a_bar_shows_as_many_rows_as_it_counts(shapes):
     t = shapes.table
     for i, model in enumerate(shapes.models):
-        for type in TYPES:
+        for type in model.dap:
             chosen = select(shapes, Filter(model=model.name, types=(type,)))
             assert chosen.share == pytest.approx(model.dap[type] if len(chosen.rows) else 0, abs=1e-9)
             assert (t.model[chosen.rows] == i).all()

@@ -24,7 +24,7 @@ def test_without_ground_truth_values_are_unknown():
     precision = np.full((10, 101, 2), -1.0)
     assert charts.precision_by_recall(precision, 0) is None
     assert set(charts.ap_by_threshold(precision).y) == {None}
-    assert set(charts.error_costs(dict.fromkeys(charts.TYPES, 0.0), -1).values) == {None}
+    assert set(charts.error_costs({"missed": 0.0, "both": 0.0}, -1).values) == {None}
     precision[:, :, 1] = 0.5
     line = charts.precision_by_recall(precision, 5, 1)
     assert line is not None and set(line.y) == {0.5} and charts.precision_by_recall(precision, 5, 0) is None

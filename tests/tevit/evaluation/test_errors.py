@@ -5,13 +5,15 @@ import tempfile
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.tevit.evaluation import sets
 from tests.tevit.evaluation.sets import annotation, data_set, prediction
 from tevit.evaluation.api import accumulate
 from tevit.evaluation.error_table import ErrorRecord, Errors, analyse_errors
-from tevit.evaluation.errors import TYPES, Limits
+from tevit.evaluation.errors import Limits
 from tevit.evaluation.inputs import read_inputs
+from tevit.evaluation.oracle import UNMATCHABLE
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps
 
 SIZE = 40, 60
@@ -184,20 +186,50 @@ def test_predictions_of_unlisted_categories_have_records_too():
     assert [record.type for record in errors.records] == ["ignored", "correct", "correct"]
 
 
+def test_what_fits_annotation_0_has_a_type_of_its_own():
+    """The official AP stays; renumbered, the two are correct. A second prediction of it is a duplicate as usual."""
+    tracks = [annotation(id, 1, 1, masks) for id, masks in ((0, STILL), (1, [square(40)] * FRAMES))]
+    results = [prediction(1, 1, score, masks) for score, masks in ((0.9, STILL), (0.8, STILL), (0.7, HALF))]
+    errors = find(data_set({1: FRAMES}, [1], tracks, SIZE), results)
+    assert [of_prediction(errors, id).type for id in (1, 2, 3)] == [UNMATCHABLE, "duplicate", "spatial"]
+    assert (of_truth(errors, 0).type, of_truth(errors, 0).prediction_id) == (UNMATCHABLE, 1)
+    assert of_truth(errors, 1).type == "missed"
+    assert errors.ap == 0 and errors.oracle_ap == pytest.approx(1)
+    assert errors.dap[UNMATCHABLE] == pytest.approx(51 / 101)  # found first, with half of the ground truth
+    assert of_prediction(errors, 1).share == errors.dap[UNMATCHABLE] and of_truth(errors, 0).share == 0
+    renumbered = [{**tracks[0], "id": 2}, tracks[1]]
+    again = find(data_set({1: FRAMES}, [1], renumbered, SIZE), results)
+    assert again.ap == pytest.approx(errors.dap[UNMATCHABLE]) and UNMATCHABLE not in again.dap
+
+
+@pytest.mark.parametrize(("category", "type"), [(2, "classification"), (1, UNMATCHABLE)])
+def test_annotation_0_beside_others_of_its_video(category, type):
+    """A prediction of the wrong class is no match, whatever the id; crowds with the id 0 are ignored as others are."""
+    tracks = [annotation(0, 1, 1, STILL), annotation(7, 1, 2, [square(40)] * FRAMES)]
+    results = [prediction(1, category, 0.9, STILL), prediction(1, 2, 0.8, [square(40)] * FRAMES)]
+    errors = find(data_set({1: FRAMES}, [1, 2], tracks, SIZE), results)
+    assert [of_prediction(errors, id).type for id in (1, 2)] == [type, "correct"]
+    crowd = [annotation(0, 1, 1, STILL, 1), tracks[1]]
+    errors = find(data_set({1: FRAMES}, [1, 2], crowd, SIZE), [prediction(1, 1, 0.9, STILL)])
+    assert of_prediction(errors, 1).type == "ignored" and UNMATCHABLE not in errors.dap
+
+
 @settings(max_examples=100, deadline=None)
-@given(sets.random_sets())
-def test_what_holds_on_any_data_set(random_set):
+@given(sets.random_sets(), st.booleans())
+def test_what_holds_on_any_data_set(random_set, from_0):
     gt, results = random_set
+    for annotation in gt["annotations"]:
+        annotation["id"] -= from_0
     found = measured(gt, results)
     errors = analyse_errors(found)
     evaluation = accumulate(found)
     predictions = [record for record in errors.records if record.kind == "prediction"]
     truths = [record for record in errors.records if record.kind == "truth"]
     assert [record.prediction_id for record in predictions] == list(range(1, len(results) + 1))
-    assert sorted(record.truth_id or 0 for record in truths) == sorted(a["id"] for a in gt["annotations"])
+    assert sorted(record.truth_id for record in truths) == sorted(a["id"] for a in gt["annotations"])  # type: ignore[type-var]
     assert errors.ap == pytest.approx(evaluation.figures["AP50"], abs=1e-12)
     assert errors.oracle_ap == pytest.approx(1 if errors.ap > -1 else -1, abs=1e-9)
-    for type in TYPES:
+    for type in errors.dap:
         assert errors.dap[type] >= -1e-12
         own = [record.share for record in errors.records if record.type == type]
         assert sum(own) == pytest.approx(errors.dap[type], abs=1e-12) if own else errors.dap[type] == 0

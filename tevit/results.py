@@ -3,7 +3,6 @@
 Arrays are numpy, masks run-length encoded; coordinates are pixels, times seconds of the original video.
 """
 
-import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import numpy as np
 
-from tevit.io.files import atomic
+from tevit.io.files import atomic, write_rows
 
 if TYPE_CHECKING:
     import pandas
@@ -235,13 +234,16 @@ def write_csv(result: VideoResult | Iterable[VideoResult], path: str | os.PathLi
     Columns: frame from 0; time in seconds; x1, y1, x2, y2 in pixels of the original video, empty if there is no box;
     area in pixels; category, empty if the id has no name.
     """
-    first = 0
+    segments = [result] if isinstance(result, VideoResult) else result
     with atomic(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(CSV_COLUMNS)
-        for segment in [result] if isinstance(result, VideoResult) else result:
-            for record in _records(segment, first):
-                texts = {side: f"{record[side]:.2f}" if np.isfinite(record[side]) else "" for side in CSV_COLUMNS[7:11]}
-                texts |= {name: f"{record[name]:{form}}" for name, form in _NUMBER_FORMATS.items()}
-                table.writerow((record | texts).values())
-            first += segment.length
+        write_rows(file, CSV_COLUMNS, _csv_rows(segments))
+
+
+def _csv_rows(segments: Iterable[VideoResult]) -> Iterator[Iterable[object]]:
+    first = 0
+    for segment in segments:
+        for record in _records(segment, first):
+            texts = {side: f"{record[side]:.2f}" if np.isfinite(record[side]) else None for side in CSV_COLUMNS[7:11]}
+            texts |= {name: f"{record[name]:{form}}" for name, form in _NUMBER_FORMATS.items()}
+            yield (record | texts).values()
+        first += segment.length

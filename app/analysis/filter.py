@@ -3,7 +3,6 @@
 A filter is a value: charts, chips and the search box make new ones of it.
 """
 
-import csv
 import io
 import json
 import math
@@ -17,6 +16,7 @@ import numpy as np
 from tevit.evaluation.error_table import ERROR_GROUPS, OUTCOME_WORDS, OUTCOMES, ErrorTable
 from tevit.evaluation.errors import ALL_TYPES
 from tevit.evaluation.report import write_report
+from tevit.io.files import write_rows
 
 from .comparison import Comparison
 
@@ -262,17 +262,9 @@ _READ: Mapping[str, Callable[[object, str], Any]] = {
 def as_csv(comparison: Comparison, selection: Selection) -> str:
     """The rows as of `ErrorTable.to_dict`, highest ΔAP first; empty cells for missing values."""
 
-    def cell(value: object) -> object:
-        if isinstance(value, bool):
-            return int(value)
-        # Text that a spreadsheet would take for a formula is quoted.
-        return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") else value
-
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
     columns = comparison.table.to_dict(selection.rows)
-    writer.writerow(columns)
-    writer.writerows([cell(value) for value in row] for row in zip(*columns.values(), strict=True))
+    write_rows(file, tuple(columns), zip(*columns.values(), strict=True))
     return file.getvalue()
 
 

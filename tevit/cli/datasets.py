@@ -155,7 +155,7 @@ def _split_summary(
 
     sides = {"train": (train, len(dataset.videos) - len(chosen), 0), "val": (val, len(chosen), 1)}
     return (
-        {"orphaned_annotations": orphans(dataset)}
+        {"orphaned_annotations": orphans(dataset), "renumbered": sum(a.id == 0 for a in dataset.annotations)}
         | {
             side: {"file": str(path), "videos": videos, "annotations": sum(pair[i] for pair in counts.values())}
             for side, (path, videos, i) in sides.items()
@@ -184,6 +184,8 @@ def _split_table(summary: dict) -> str:
         lines.append(f"without any for validation: {', '.join(missing)}")
     if orphaned := summary["orphaned_annotations"]:
         lines.append(f"annotations of videos that the file does not list: {orphaned}, in neither part")
+    if renumbered := summary["renumbered"]:
+        lines.append(f"annotations with the id 0, which can never be matched: {renumbered}, renumbered")
     return "\n".join(lines)
 
 

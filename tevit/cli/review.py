@@ -157,6 +157,8 @@ def _corrected(args: argparse.Namespace) -> "tuple[list[Decision], Corrected]":
         print(f"tevit: left out: {item}", file=sys.stderr)
     for item in corrected.disagreements:
         print(f"tevit: reviewers disagree, the label stays as it was: {item}", file=sys.stderr)
+    for note in corrected.notes():
+        print(f"tevit: {args.gt}: {note[0].lower()}{note[1:]}", file=sys.stderr)
     return log, corrected
 
 

@@ -1,6 +1,5 @@
 """One row per track: its error type, where it is, and the AP it costs, as numpy columns and as records."""
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -22,6 +21,7 @@ from tevit.evaluation.inputs import GroundTruth, LeftOutTrack, Predictions, read
 from tevit.evaluation.matching import NOTHING
 from tevit.evaluation.oracle import UNMATCHABLE
 from tevit.evaluation.overlaps import Overlaps, VideoPairs, compute_overlaps
+from tevit.io.files import write_rows
 
 if TYPE_CHECKING:  # the progress bar takes a while to import
     import pandas
@@ -154,7 +154,9 @@ class ErrorTable:
     @cached_property
     def confused(self) -> np.ndarray:
         """bool (N,): rows that the class confusion matrix counts."""
-        return (self.is_type("correct", "classification", UNMATCHABLE) & ~self.truth) | self.is_type("background", "missed")
+        return (self.is_type("correct", "classification", UNMATCHABLE) & ~self.truth) | self.is_type(
+            "background", "missed"
+        )
 
     @cached_property
     def order(self) -> np.ndarray:
@@ -311,15 +313,15 @@ class ErrorTable:
 
     def write_csv(self, file: IO[str]) -> None:
         """`records` as errors.csv holds them. file: opened with newline=""."""
+        write_rows(file, _CSV_COLUMNS, map(self._csv_row, self.records))
+
+    def _csv_row(self, r: ErrorRecord) -> list[object]:
         names = self.overlaps[0].inputs.categories
-        writer = csv.writer(file)
-        writer.writerow(_CSV_COLUMNS)
-        for r in self.records:
-            classes = [id and names.get(id, id) for id in (r.truth_category_id, r.category_id)]
-            ends = (r.frames[0], r.frames[-1]) if r.frames else (None, None)
-            flags = int(r.identity_switch), int(r.fragmentation)
-            numbers = r.score, round(r.iou, 6), round(r.share, 9), *flags, *ends, len(r.frames), r.worst_frame
-            writer.writerow([r.kind, r.type, r.video_id, r.video, r.truth_id, r.prediction_id, *classes, *numbers])
+        classes = [None if id is None else names.get(id, id) for id in (r.truth_category_id, r.category_id)]
+        ends = (r.frames[0], r.frames[-1]) if r.frames else (None, None)
+        numbers = r.score, round(r.iou, 6), round(r.share, 9), r.identity_switch, r.fragmentation
+        frames = *ends, len(r.frames), r.worst_frame
+        return [r.kind, r.type, r.video_id, r.video, r.truth_id, r.prediction_id, *classes, *numbers, *frames]
 
 
 def _left_out(track: LeftOutTrack, model: str, videos: Mapping[int, str]) -> ErrorRecord:

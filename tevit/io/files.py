@@ -1,12 +1,15 @@
-"""Atomic writes, which never leave an incomplete file or folder, and the natural order of file names."""
+"""Atomic writes, which never leave an incomplete file or folder, tables as CSV, and the natural order of file names."""
 
+import csv
+import math
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 
 class FileKindError(ValueError):
@@ -53,6 +56,31 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def write_rows(file: IO[str], columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Write a table as CSV, as `pandas.read_csv` reads it: one header line, then a line for each row.
+
+    None and NaN are empty cells, booleans 1 and 0. Text that a spreadsheet would take for a formula gets a leading
+    apostrophe, unless it is a number. file: opened with newline="" and encoding="utf-8".
+    """
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows([_cell(value) for value in row] for row in rows)
+
+
+def _cell(value: object) -> object:
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, float) and math.isnan(value):
+        return ""
+    if isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBER.fullmatch(value):
+        return f"'{value}"
+    return value
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

@@ -81,6 +81,7 @@ def named(dataset: Dataset, names: Sequence[str]) -> set[int]:
 def write(path: str | os.PathLike, chosen: set[int], out: str | os.PathLike) -> tuple[Path, Path]:
     """Write train.json and val.json into `out`; videos and annotations are copied byte by byte from `path`.
 
+    An annotation with the id 0, which the official evaluation can never match, gets the next free one of the file.
     chosen: ids of the videos for val.json. All other keys are copied to both files; annotations of videos that the file
     does not list (see `orphans`) to neither.
 
@@ -90,6 +91,8 @@ def write(path: str | os.PathLike, chosen: set[int], out: str | os.PathLike) -> 
     if any(target.exists() and target.samefile(path) for target in targets):
         raise ValueError(f"the parts of {path} cannot be written into {out}, where they would replace it")
     content = jsonfile.decode(jsonfile.read(path), _Fields, path)
+    if "annotations" in content:
+        content["annotations"] = _without_id_0(content["annotations"])
     listed = {_video_of(item) for item in msgspec.json.decode(content["videos"], type=list[msgspec.Raw])}
     for target, videos in zip(targets, (listed - chosen, chosen), strict=True):
         with atomic(target) as temporary, open(temporary, "wb") as file:
@@ -116,6 +119,20 @@ def _part(content: _Fields, videos: set[int]) -> Iterator[bytes]:
         else:
             yield bytes(raw)
     yield b"}\n"
+
+
+def _without_id_0(raw: msgspec.Raw) -> msgspec.Raw:
+    items = msgspec.json.decode(raw, type=list[msgspec.Raw] | None) or []
+    ids = [msgspec.json.decode(item, type=_VideoRef).id for item in items]
+    free = max(ids, default=0)
+    if 0 not in ids:
+        return raw
+    for place, item in enumerate(items):
+        if ids[place] == 0:
+            free += 1
+            entry = msgspec.json.decode(item, type=dict[str, msgspec.Raw]) | {"id": free}
+            items[place] = msgspec.Raw(msgspec.json.encode(entry))
+    return msgspec.Raw(msgspec.json.encode(items))
 
 
 def _video_of(item: msgspec.Raw) -> int:

@@ -54,18 +54,25 @@ class Applicability:
 class Corrected:
     """data: the corrected JSON; the very bytes of the original where nothing was applied. applied: decisions that
     were. left_out: those that are not applicable. disagreements: their decisions were left out, too. new_ids: id of a
-    decision that creates a track -> the id that this track has, or would have."""
+    decision that creates a track -> the id that this track has, or would have. renumbered: the ids in `data` of
+    annotations whose id was 0."""
 
     data: bytes
     applied: tuple[Decision, ...]
     left_out: tuple[Applicability, ...]
     disagreements: tuple[Disagreement, ...]
     new_ids: Mapping[str, int]
+    renumbered: tuple[int, ...] = ()
 
     def not_applied(self) -> list[str]:
         """A sentence for each disagreement and each decision that was left out."""
         sentences = [f"Reviewers disagree, the label is as it was: {item}" for item in self.disagreements]
         return sentences + [f"Left out: {item}" for item in self.left_out]
+
+    def notes(self) -> list[str]:
+        """A sentence for each annotation 0, which got another id."""
+        reason = "the official evaluation can never match the id 0"
+        return [f"Annotation 0 became {number}: {reason}" for number in self.renumbered]
 
 
 def apply(original: Original, log: Sequence[Decision], *, only_fitting: bool = False) -> dict[str, Any]:
@@ -100,7 +107,9 @@ def correct(original: bytes, log: Sequence[Decision], *, only_fitting: bool = Fa
             before = b",\n"
         data = b"".join([*chunks, b"}\n"])
     left_out = tuple(item for item in outcome.checked if not item.applicable)
-    return Corrected(data, outcome.applied, left_out, outcome.state.disagreements, outcome.labels.new_ids)
+    labels = outcome.labels
+    renumbered = tuple(number for place, number in labels.renumbered.items() if labels.entries[place] is not None)
+    return Corrected(data, outcome.applied, left_out, outcome.state.disagreements, labels.new_ids, renumbered)
 
 
 def check_applicable(log: Sequence[Decision], original: Original) -> list[Applicability]:
@@ -308,9 +317,16 @@ class Change:
 
 
 def find_changes(
-    original: Dataset, corrected: Dataset, applied: Sequence[Decision], new_ids: Mapping[str, int]
+    original: Dataset,
+    corrected: Dataset,
+    applied: Sequence[Decision],
+    new_ids: Mapping[str, int],
+    renumbered: Sequence[int] = (),
 ) -> list[Change]:
-    """Every track that differs, in the videos' order and then by id. applied, new_ids: as in `Corrected`."""
+    """Every track that differs, in the videos' order and then by id, which is the original's where a track has one.
+
+    applied, new_ids, renumbered: as in `Corrected`.
+    """
     decisions: dict[tuple[int, TrackRef], tuple[Decision, ...]] = {}
     for d in applied:
         refs = {new_ids.get(ref, ref) if isinstance(ref, str) else ref for ref in tracks_of(d.action)}
@@ -319,11 +335,11 @@ def find_changes(
     changes = []
     for video in original.videos:
         old = {annotation.id: annotation for annotation in original.annotations_of(video)}
-        new = {annotation.id: annotation for annotation in corrected.annotations_of(video)}
+        new = {0 if a.id in renumbered else a.id: a for a in corrected.annotations_of(video)}
         ids = [id for id in sorted({*old, *new}) if _content(old.get(id)) != _content(new.get(id))]
         if ids:
             before = {track.id: track for track in original.video(video).tracks}
-            after = {track.id: track for track in corrected.video(video).tracks}
+            after = {0 if track.id in renumbered else track.id: track for track in corrected.video(video).tracks}
             changes += [_change(video, id, before.get(id), after.get(id), decisions.get((video, id), ())) for id in ids]
     return changes
 

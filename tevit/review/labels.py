@@ -61,7 +61,8 @@ class Labels:
     """Labels to which the decisions of a log are applied; the original object is not changed.
 
     entries: annotations by position, None where one was deleted. videos: shapes by id. categories: ids. new_ids: id of
-    a decision that creates a track -> the annotation's id. touched: whether anything was changed.
+    a decision that creates a track -> the annotation's id. renumbered: position -> new id of annotations with the id 0,
+    which decisions name by 0. touched: whether anything was changed.
     """
 
     def __init__(self, original: Original, log: Sequence[Decision]):
@@ -79,10 +80,13 @@ class Labels:
         }
         ids = [head.id for head in heads if type(head.id) is int]
         highest = max((id for id in ids if id > 0), default=0)
+        # The official evaluation can never match the id 0, so it is never written.
+        zeros = [place for place, head in enumerate(heads) if type(head.id) is int and head.id == 0]
+        self.renumbered = {place: number for number, place in enumerate(zeros, highest + 1)}
         # Every creating decision has a number, whether it counts or not: an undo leaves the ids of others alone.
         creating = [decision.id for decision in log if isinstance(decision.action, TRACK_CREATING)]
-        self.new_ids = {id: number for number, id in enumerate(creating, highest + 1)}
-        self.touched = False
+        self.new_ids = {id: number for number, id in enumerate(creating, highest + len(zeros) + 1)}
+        self.touched = bool(zeros)
         self._positions: dict[TrackRef, int] = {h.id: place for place, h in enumerate(heads) if type(h.id) is int}
         self._duplicates = {id for id, count in Counter(ids).items() if count > 1}
         self._owners = [head.video_id for head in heads]  # video ids by position
@@ -173,7 +177,10 @@ class Labels:
         self.entries[place], self.touched = None, True
 
     def finish(self) -> Fields:
-        """The whole data set: areas and boxes of changed tracks computed, tracks without any mask removed."""
+        """The whole data set: areas and boxes of changed tracks computed, tracks without any mask removed, no id 0."""
+        for place, number in self.renumbered.items():
+            if self.entries[place] is not None:
+                self.set(place, id=number)
         for place in sorted(self._changed):
             if self.entries[place] is None:
                 continue

@@ -14,8 +14,8 @@ import numpy as np
 
 from tevit.evaluation.error_table import ErrorRecord, Errors, analyse_errors
 from tevit.evaluation.errors import TYPES
-from tevit.evaluation.oracle import UNMATCHABLE
 from tevit.evaluation.inputs import read_inputs
+from tevit.evaluation.oracle import UNMATCHABLE
 from tevit.evaluation.overlaps import (
     Overlaps,
     Spans,

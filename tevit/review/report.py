@@ -1,7 +1,6 @@
 """The report of a review: corrected labels, changes as CSV and as a self-contained HTML page, AP before and after."""
 
 import base64
-import csv
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from tevit.evaluation import Evaluation, evaluate
-from tevit.io.files import atomic
+from tevit.io.files import atomic, write_rows
 from tevit.io.ytvis import FPS, Dataset, open_dataset
 from tevit.rendering import render
 from tevit.results import VideoResult
@@ -84,11 +83,9 @@ def write_report(
     target, table, page = (folder / name for name in ("corrected.json", "changes.csv", "report.html"))
     write_corrected(target, corrected.data, (gt,))
     new = open_dataset(target)
-    changes = find_changes(original, new, corrected.applied, corrected.new_ids)
+    changes = find_changes(original, new, corrected.applied, corrected.new_ids, corrected.renumbered)
     with atomic(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(table_rows(changes, new))
+        write_rows(file, COLUMNS, table_rows(changes, new))
     models = [ModelComparison(Path(path).name, evaluate(original, path), evaluate(new, path)) for path in predictions]
     pictures = ChangePictures(new, frames)
     text = _page(Path(gt).name, new, log, corrected, changes, models, pictures)
@@ -127,6 +124,7 @@ def _page(
         cards.append((f"AP of {model.name}", f"{before} → {after}"))
     shown = [_change_values(dataset, change, pictures) for change in changes[:_MAX_PICTURES]]
     footer = "The original file was not changed; corrected.json and changes.csv are beside this page."
+    footer += "".join(f" {note}." for note in corrected.notes())
     if len(changes) > _MAX_PICTURES:
         footer += f" Pictures of the first {_MAX_PICTURES} of {len(changes)} changes; changes.csv has all."
     if pictures.missing:

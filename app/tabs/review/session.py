@@ -344,11 +344,13 @@ class OriginalLabels:
         self._categories = content.categories
         self._videos = {msgspec.json.decode(raw, type=_RecordIds).id: raw for raw in content.videos}
         self._annotations: dict[int, list[msgspec.Raw]] = defaultdict(list)
-        self._max_id = 0
+        self._max_id = zeros = 0
         for raw in content.annotations or ():
             ids = msgspec.json.decode(raw, type=_RecordIds)
             self._annotations[ids.video_id].append(raw)
             self._max_id = max(self._max_id, ids.id)
+            zeros += ids.id == 0
+        self._max_id += zeros  # annotations 0 get the first free ids in corrected labels
 
     def corrected(self, video: int, log: IndexedLog) -> CorrectedVideo:
         """A video's labels with the log applied. Raises: ValueError where its masks cannot be read."""
@@ -358,6 +360,7 @@ class OriginalLabels:
         new_ids = {id: self._max_id + log.track_numbers[id] for id in corrected.new_ids}
         # Of this video alone, new tracks have other ids than in the labels of all videos.
         renumbered = {number: new_ids[id] for id, number in corrected.new_ids.items()}
+        renumbered |= dict.fromkeys(corrected.renumbered, 0)  # decisions name it by 0
         result = parse_dataset(corrected.data, "the corrected labels").video(video)
         tracks = tuple(replace(track, id=renumbered.get(track.id, track.id)) for track in result.tracks)
         changes = sum(not isinstance(decision.action, Keep) for decision in corrected.applied)
@@ -448,7 +451,7 @@ def _correct(session: ReviewSession) -> tuple[Corrected, tuple[Decision, ...]]:
 
 
 def write_file(name: str, session: ReviewSession, folder: Path) -> list[str]:
-    """Write one of the tab's files into the folder; returns what was not applied, and why.
+    """Write one of the tab's files into the folder; returns what was not applied, and why, and new ids.
 
     Raises: OSError, ValueError.
     """
@@ -462,7 +465,7 @@ def write_file(name: str, session: ReviewSession, folder: Path) -> list[str]:
         write_corrected(folder / name, corrected.data, (truth.path,))
     else:
         write_report(folder, truth.path, log, corrected, frames=session.project.frames)
-    return corrected.not_applied()
+    return corrected.not_applied() + corrected.notes()
 
 
 def compare_labels(session: ReviewSession, folder: Path, progress: Progress) -> tuple[list[ModelComparison], int]:

@@ -218,8 +218,8 @@ def test_annotation_0_beside_others_of_its_video(category, type):
 @given(sets.random_sets(), st.booleans())
 def test_what_holds_on_any_data_set(random_set, from_0):
     gt, results = random_set
-    for annotation in gt["annotations"]:
-        annotation["id"] -= from_0
+    for one in gt["annotations"]:
+        one["id"] -= from_0
     found = measured(gt, results)
     errors = analyse_errors(found)
     evaluation = accumulate(found)

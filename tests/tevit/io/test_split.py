@@ -152,3 +152,18 @@ def test_annotations_of_unlisted_videos_are_counted_and_left_out(tmp_path, capsy
     assert "annotations of videos that the file does not list: 1, in neither part" in capsys.readouterr().out
     parts = [json.loads((tmp_path / "out" / f"{name}.json").read_text())["annotations"] for name in ("train", "val")]
     assert sorted(one["id"] for part in parts for one in part) == [3, 11, 12]
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_annotation_0_is_renumbered_in_both_parts(tmp_path, capsys, place):
+    content = make.sample()
+    content["annotations"][place]["id"] = 0
+    highest = max(one["id"] for one in content["annotations"])
+    path = make.save(tmp_path, "gt.json", content)
+    assert cli.main(["split", str(path), "--val", "0.5", "--out", str(tmp_path / "out")]) == 0
+    assert "annotations with the id 0, which can never be matched: 1, renumbered" in capsys.readouterr().out
+    parts = [json.loads((tmp_path / "out" / f"{name}.json").read_text())["annotations"] for name in ("train", "val")]
+    expected = sorted([*(one["id"] or highest + 1 for one in content["annotations"])])
+    assert sorted(one["id"] for part in parts for one in part) == expected
+    before = {one["id"] or highest + 1: one for one in content["annotations"]}
+    assert all({**one, "id": 0} == {**before[one["id"]], "id": 0} for part in parts for one in part)

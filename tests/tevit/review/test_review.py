@@ -6,11 +6,13 @@ from typing import Any
 
 import msgspec
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests import annotations as make
+from tevit.cli import main as cli
 from tevit.io.validate import validate
 from tevit.masks import json as segmentations
 from tevit.masks import ops as masks
@@ -280,6 +282,33 @@ def test_ids_of_new_tracks_do_not_change_when_others_are_undone():
     assert apply(labels(), [first, second])["annotations"][-1]["id"] == 17
     content = apply(labels(), [first, second, decision(do.Undo(first.id))])
     assert [a["id"] for a in content["annotations"]][3:] == [3, 17]
+
+
+@pytest.mark.parametrize("place", [0, 2])
+def test_annotation_0_is_never_written(place, tmp_path, capsys):
+    """Decisions name it by 0, the corrected labels have the next free id, before those of new tracks."""
+    content = labels()
+    content["annotations"][place]["id"] = 0
+    highest = max(a["id"] for a in content["annotations"])
+    new = to_mask(masks.encode(make.rectangle(2, 2, 4, 4)))
+    version = content_hash(content)
+    log = [decide(version, 5, "label is wrong", do.ChangeClass(0, 7), "ann"),
+           decide(version, 5, "label is wrong", do.AddTrack(4, (new,) * LENGTH), "ann")]  # fmt: skip
+    corrected = correct(as_bytes(content), log)
+    ids = [a["id"] for a in json.loads(corrected.data)["annotations"]]
+    assert ids[place] == highest + 1 and ids[-1] == highest + 2 == corrected.new_ids[log[1].id] and 0 not in ids
+    assert json.loads(corrected.data)["annotations"][place]["category_id"] == 7
+    assert apply(content, [])["annotations"][place]["id"] == highest + 1
+
+    gt, file, out = tmp_path / "gt.json", tmp_path / "log.jsonl", tmp_path / "out"
+    gt.write_bytes(as_bytes(content))
+    file.write_text("".join(to_line(d) + "\n" for d in log))
+    assert cli.main(["review", "report", str(file), str(gt), "--out", str(out)]) == 0
+    note = f"annotation 0 became {highest + 1}: the official evaluation can never match the id 0"
+    assert f"tevit: {gt}: {note}\n" in capsys.readouterr().err
+    table = pd.read_csv(out / "changes.csv")
+    assert table[["annotation_id", "change"]].values.tolist() == [[0, "changed"], [highest + 2, "added"]]
+    assert note[1:] in (out / "report.html").read_text()
 
 
 @pytest.mark.parametrize("annotations", [[], None, "none"])

@@ -45,7 +45,7 @@ def write(path: str | os.PathLike, results: Iterable[VideoResult], tao: bool = F
             ids = {track.id: track.id for track in result.tracks}
             if tao:
                 for id in ids:
-                    ids[id] = id if id not in used else max(used) + 1
+                    ids[id] = id if id and id not in used else max(used, default=0) + 1
                     used.add(ids[id])
                     renumbered += ids[id] != id
                 height, width = result.size_hw
@@ -60,7 +60,7 @@ def write(path: str | os.PathLike, results: Iterable[VideoResult], tao: bool = F
         if tao:
             file.write(b',\n"videos":' + jsonfile.encode(videos) + b',\n"tracks":' + jsonfile.encode(tracks))
         file.write(b',\n"categories":' + jsonfile.encode(names) + b"}\n")
-    return [f"{renumbered} track ids that an earlier video has were renumbered"] if renumbered else []
+    return [f"{renumbered} track ids that are 0 or that an earlier video has were renumbered"] if renumbered else []
 
 
 def _images(result: VideoResult, first: int) -> Iterator[dict]:

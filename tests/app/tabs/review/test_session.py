@@ -1,5 +1,6 @@
 """What the pages of Review share: the indexed log, panels, corrected videos, imported logs, the list of errors."""
 
+import json
 import time
 from pathlib import Path
 
@@ -102,6 +103,30 @@ def test_a_corrected_video_equals_the_export(session: ReviewSession):
             session.labels.corrected(log[3].video_id, state).changes
             == sum(d.video_id == log[3].video_id for d in log) - 1
         )
+
+
+def test_annotation_0_keeps_its_id_on_the_page_and_gets_another_in_the_export(tmp_path: Path):
+    labels = json.loads((BUNDLED / "valid_with_errors.json").read_text())
+    first = labels["annotations"][0]
+    first["id"], video = 0, first["video_id"]
+    gt = tmp_path / "gt.json"
+    gt.write_text(json.dumps(labels))
+    found = BUNDLED / "predictions" / "tevit_demo.json"
+    session = ReviewSession(open_project(gt, BUNDLED, [found], tmp_path / "project"))
+    add = next(d for d in corrections() if isinstance(d.action, AddTrack))
+    log = [decide(session.hash, video, "label is wrong", ChangeClass(0, 3), "ann"),
+           decide(session.hash, add.video_id, "label is wrong", add.action, "ann")]  # fmt: skip
+    for decision in log:
+        session.append(decision)
+    whole = correct(session.original, session.store.decisions(), only_fitting=True)
+    with session.log() as state:
+        shown = next(t for t in session.labels.corrected(video, state).result.tracks if t.id == 0)
+        assert shown.category_id == 3
+        assert session.labels.corrected(add.video_id, state).new_ids[log[1].id] == whole.new_ids[log[1].id]
+    notes = reviews.write_file("corrected.json", session, tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "corrected.json").read_text())["annotations"]
+    assert written[0]["id"] == whole.renumbered[0] and all(a["id"] for a in written)
+    assert notes == [f"Annotation 0 became {written[0]['id']}: the official evaluation can never match the id 0"]
 
 
 def test_an_added_prediction_is_found_by_its_question(session: ReviewSession):

@@ -69,4 +69,4 @@ def test_every_table_of_a_data_set_with_hostile_names(tmp_path):
     table = pd.read_csv(tmp_path / "tracks.csv")
     assert len(table) == sum(int(track.present.sum()) for track in one.tracks)
     assert table["category"].tolist() == ["'=cmd", "'=cmd", 'a,"b"\nc', 'a,"b"\nc']
-    assert all(np.issubdtype(table[name].dtype, np.number) for name in ("score", "frame", "time", "x1", "area"))
+    assert all(pd.api.types.is_numeric_dtype(table[name]) for name in ("score", "frame", "time", "x1", "area"))

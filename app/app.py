@@ -38,7 +38,7 @@ def parser(prog: str = "app") -> argparse.ArgumentParser:
     top.add_argument("--checkpoint", metavar="FILE", help="offer this model; repeatable", **files)
     model = "offer this model of your own, as in `tevit predict --model`; repeatable"
     top.add_argument("--model", metavar="FILE.py:create", action="append", default=[], help=model)
-    mcp = "also serve /segment and /evaluate as tools for agents (Model Context Protocol); needs gradio[mcp]"
+    mcp = "also serve /segment and /evaluate as tools for agents (Model Context Protocol); needs the extra mcp"
     top.add_argument("--mcp", action="store_true", help=mcp)
     data = top.add_argument_group("data set", "for Compare and Errors; by default the bundled shapes")
     data.add_argument("--dataset", metavar="JSON", type=Path, help="ground truth in YouTube-VIS form")
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None, load: "Load | None" = None, grace: f
                 raise FileNotFoundError(f"--checkpoint: no such file: {path}")
         args.model = [_own_model(model) for model in args.model]
         if args.mcp and find_spec("mcp") is None:
-            raise ValueError("--mcp needs the package mcp: pip install 'gradio[mcp]'")
+            raise ValueError("--mcp needs the package mcp: pip install 'tevit-studio[app,mcp]'")
         _check_address(args.host, args.port)
         with server_folder() as folder:
             _serve(args, folder, load or _load, grace)

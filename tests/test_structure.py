@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -180,3 +181,9 @@ def test_imports_inside_the_studio_and_training_are_relative(package):
                     and node.level == 0 and str(node.module).partition(".")[0] == package]  # fmt: skip
         # A script is in no package.
         assert absolute == (["app.app"] if file == ROOT / "app" / "app.py" else []), file
+
+
+def test_llms_txt_lists_every_page_of_the_documents():
+    text = (ROOT / "docs" / "llms.txt").read_text()
+    pages = {file.name for file in (ROOT / "docs").glob("*.md")} - {"index.md"}
+    assert set(re.findall(r"\]\(([^)]*)\)", text)) == pages

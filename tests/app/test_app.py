@@ -85,6 +85,8 @@ def test_taken_port_is_one_sentence(tmp_path: Path):
     [
         (["--host", "198.51.100.7"], "app: cannot serve on 198.51.100.7 ("),
         (["--port", "70000"], "app: --port: expected 1 to 65535, got 70000\n"),
+        (["--model", "nowhere.py:create"], "app: --model: no such file: nowhere.py\n"),
+        (["--model", "tevit_r51"], "app: unknown model 'tevit_r51'; did you mean 'tevit_r50'?"),
         (["--checkpoint", "nowhere.pth"], "app: --checkpoint: no such file: nowhere.pth\n"),
     ],
 )
@@ -120,3 +122,11 @@ def test_folders_of_killed_servers_are_removed_after_a_week(tmp_path: Path, monk
         assert own.parent == tmp_path / "studio" and not old.exists() and fresh.exists()
         assert results.exists(), "stored results have a limit of their own"
     assert not own.exists()
+
+
+def test_mcp_without_its_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    from app import app
+
+    monkeypatch.setattr(app, "find_spec", lambda name: None)
+    assert app.main(["--mcp"]) == 2
+    assert capsys.readouterr().err == "app: --mcp needs the package mcp: pip install 'tevit-studio[app,mcp]'\n"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tevit.inference.predictor import Predictor
 
 DESCRIPTION = """\
-Measure on this machine. The last line of all but evaluate is the result as JSON; --out writes it to a file.
+Measure on this machine. The last line of all but evaluate and propagate is their result as JSON; --out writes it.
 
   tevit benchmark model                          the model alone, part by part, beside timm's PVTv2-B1 and the
                                                  machine's best; weights by seed, nothing is downloaded

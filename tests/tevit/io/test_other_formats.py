@@ -318,6 +318,17 @@ def test_cvat_for_video_with_keyframes(tmp_path, packed):
     assert [one["id"] for one in json.loads((tmp_path / "gt.json").read_text())["annotations"]] == [1, 3, 5]
 
 
+@pytest.mark.parametrize("folders", [("task_1", "task_2"), ("job_3", "job_4", "other")])
+def test_of_a_zip_with_several_tasks_none_is_left_out_silently(tmp_path, folders):
+    content = json.dumps(coco([shape(1, 1, 1)]))
+    for name, text, inner in (("annotations.xml", CVAT_VIDEO, ""), ("instances_default.json", content, "annotations/")):
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            for folder in folders:
+                archive.writestr(f"{folder}/{inner}{name}", text)
+        with pytest.raises(ValueError, match=f"expected one .*{folders[0]}.*{folders[1]}"):
+            convert.read(tmp_path / f"{name}.zip")
+
+
 def test_cvat_for_video_takes_frames_and_ids_of_the_data_set(tmp_path):
     like = make.data_set([make.video(8, 2), make.video(5, 3)], [])
     dataset = ytvis.open_dataset(make.save(tmp_path, "gt.json", like))

@@ -232,8 +232,18 @@ def _opened(path: str | os.PathLike) -> Iterator[IO[bytes]]:
 
 
 def member_of(archive: zipfile.ZipFile) -> str | None:
-    """The archive's annotations.xml, in whatever folder; None if there is none."""
-    return next((name for name in archive.namelist() if PurePosixPath(name).name == MEMBER), None)
+    """The archive's annotations.xml, in whatever folder; None if there is none.
+
+    Raises: ValueError for several, as in an archive of several tasks, of which only one would be read.
+    """
+    names = [name for name in archive.namelist() if PurePosixPath(name).name == MEMBER]
+    if len(names) > 1:
+        more = ", …" if len(names) > 3 else ""
+        raise ValueError(
+            f"{archive.filename}: expected one {MEMBER}, found {len(names)} ({', '.join(names[:3])}{more}): "
+            "unpack the archive and convert each file"
+        )
+    return names[0] if names else None
 
 
 def _image(element: ElementTree.Element, path: str | os.PathLike, counts: Counter[str]) -> _CvatImage:

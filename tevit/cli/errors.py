@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from tevit.evaluation.oracle import Gaps
 
 DESCRIPTION = """\
-Name the error of every prediction and every missed truth, and what each kind costs in AP50.
+Name the error of every prediction and every missed ground truth, and what each kind costs in AP50.
 
   tevit errors valid.json results.json --out report     a table here; errors.json, errors.csv, report.html in report/
 
-Kinds, the first that fits: correct; duplicate (right class, IoU >= 0.5, the truth is taken by a better one);
-classification (IoU >= 0.5, wrong class); spatial, temporal (right class, IoU >= 0.1: near the truth in at least 70 %
-of the frames, or in fewer); both (wrong class, IoU >= 0.1); background. Truths: correct, explained by one of these, or
-missed. What fits an annotation with the id 0, which the official metric never counts as found, is "unmatchable id 0".
-Beside it: what perfect tracking and perfect classes would gain.
+Kinds, the first that fits: correct; duplicate (right class, IoU >= 0.5, a better one matches the ground truth);
+classification (IoU >= 0.5, wrong class); spatial, temporal (right class, IoU >= 0.1: near the ground truth in at least
+70 % of the frames, or in fewer); both (wrong class, IoU >= 0.1); background. Ground truth: correct, explained by one of
+these, or missed. What fits an annotation with the id 0, which the official metric never counts as found, is
+"unmatchable id 0". Beside it: what perfect tracking and perfect classes would gain.
 """
 
 
@@ -40,7 +40,13 @@ def register(commands) -> None:
     add("results", type=Path, metavar="RESULTS", help="predictions: results.json or the zip that holds it")
     add("--out", type=Path, metavar="DIR", help="write errors.json, errors.csv and report.html there")
     add("--json", action="store_true", help="print the summary as JSON")
-    add("--positive", type=float, default=0.5, metavar="IOU", help="a truth is found from this IoU (default 0.5)")
+    add(
+        "--positive",
+        type=float,
+        default=0.5,
+        metavar="IOU",
+        help="ground truth is matched from this IoU (default 0.5)",
+    )
     add("--background", type=float, default=0.1, metavar="IOU", help="below it, nothing is (default 0.1)")
     parser.set_defaults(run=run)
 
@@ -70,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _summary(evaluation: "Evaluation", errors: "Errors", gaps: "Gaps") -> dict:
-    """counts: of predictions and truths by type. dap, shares and gaps in [0, 1]; -1 or null: no ground truth."""
+    """counts: of predictions and ground truth by type. dap, shares and gaps in [0, 1]; -1 or null: no ground truth."""
     counts = {kind: Counter(r.type for r in errors.records if r.kind == kind) for kind in ("prediction", "truth")}
     return {
         "figures": dict(evaluation.figures),
@@ -108,8 +114,8 @@ def _text(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors", 
 
     metric, counts = f"AP{round(100 * errors.limits.positive)}", Counter(r.type for r in errors.records)
     rows = [[type, str(counts[type]), errors.gain(type)] for type in errors.dap]
-    truths = [record for record in errors.records if record.truth]
-    of_truths = Counter(record.type for record in truths)
+    ground_truth = [record for record in errors.records if record.truth]
+    by_type = Counter(record.type for record in ground_truth)
     parts = {"all": gaps.whole, **gaps.by_length, **{f"objects: {k}": gap for k, gap in gaps.by_instances.items()}}
     gap_rows = []
     for name, gap in parts.items():
@@ -119,12 +125,12 @@ def _text(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors", 
     paragraphs = [
         f"{args.results}: {evaluation.heading}",
         layout([f"{metric} {percent(errors.ap)}", "count", f"d{metric}"], rows),
-        f"{of_truths['correct']} truths found, {of_truths['explained']} explained by an error, "
-        f"{of_truths['missed']} missed"
-        + (f", {of_truths[UNMATCHABLE]} with the id 0 fit a prediction" if of_truths[UNMATCHABLE] else "")
+        f"Ground truth: {by_type['correct']} tracks matched, {by_type['explained']} explained by an error, "
+        f"{by_type['missed']} missed"
+        + (f", {by_type[UNMATCHABLE]} with the id 0 fit a prediction" if by_type[UNMATCHABLE] else "")
         + "\n"
-        f"{sum(r.identity_switch for r in truths)} truths with an identity switch, "
-        f"{sum(r.fragmentation for r in truths)} with a gap",
+        f"{sum(r.identity_switch for r in ground_truth)} with an identity switch, "
+        f"{sum(r.fragmentation for r in ground_truth)} with a gap",
         layout(["", "tracks", "AP", "tracking", "classes", "masks, misses"], gap_rows),
     ]
     if args.out:

@@ -118,6 +118,11 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--stream goes with sources: a data set's videos are written one by one as it is")
     if "-" in args.sources and (len(args.sources) > 1 or not args.stream):
         raise ValueError("- (standard input) goes alone, with --stream")
+    # Before anything is loaded or written: a wrong value must not be recorded as what a folder's videos depend on.
+    from tevit.configs import PredictOptions
+
+    tracks = 1 if args.max_tracks is None else args.max_tracks
+    PredictOptions(args.window, tracks, args.score_threshold, args.size, args.cuts)
     return _predict_dataset(args) if args.dataset else _predict_sources(args)
 
 
@@ -295,7 +300,6 @@ def _predict_dataset(args: argparse.Namespace) -> int:
     predictor = _load(args)
     if args.fresh:
         results.remove()
-    # No PredictOptions: a value out of range is an error of each video, as a file that cannot be read.
     options: PredictOverrides = {"window": args.window or 0, "max_tracks": args.max_tracks, "size": args.size}
     if not args.cuts:
         options["cuts"] = False

@@ -105,6 +105,14 @@ def test_one_process_resumes_after_a_stop(data, expected, folder, tmp_path: Path
     assert main([*argv, "--max-tracks", "3", "--fresh"]) == 0 and len(finished) == 2 * len(LENGTHS)
 
 
+def test_a_wrong_option_is_refused_before_anything_is_written(data, tmp_path, capsys):
+    argv = [*data, "--out", str(tmp_path / "out")]
+    for option, value in (("--max-tracks", "0"), ("--window", "1"), ("--score-threshold", "2")):
+        assert main([*argv, option, value]) == 2
+        assert f"{option[2:].replace('-', '_')}: expected" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_process_of_several_predicts_its_share(data, expected, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "2")
     argv = [*data, "--out", str(tmp_path / "out")]

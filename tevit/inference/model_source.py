@@ -24,7 +24,11 @@ from tevit.inference.external import ExternalPredictor, failure
 
 GROUP = "tevit.models"
 VARIABLE = "TEVIT_MODELS"
-BUILT_IN: Mapping[str, str] = {"motion": "tevit.inference.motion:create"}
+BUILT_IN: Mapping[str, str] = {
+    "motion": "tevit.inference.motion:create",
+    "videomt": "tevit.inference.adapters:videomt",
+    "detector": "tevit.inference.adapters:detector",
+}
 """Models of this package: name -> `package.module:create`."""
 
 _REQUIRED = object()

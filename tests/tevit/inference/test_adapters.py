@@ -1,0 +1,152 @@
+"""Adapters of transformers' models: tiny models of the same classes with random weights, from local folders."""
+
+import numpy as np
+import pytest
+
+from tests.tevit.inference.test_motion import scene
+from tevit.inference import adapters
+from tevit.inference.model_source import load_external
+
+transformers = pytest.importorskip("transformers", reason="the extra transformers is not installed")
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(scope="module")
+def videomt_folder(tmp_path_factory):
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    config = transformers.VideomtConfig(
+        **sizes, num_blocks=2, num_queries=5, num_upscale_blocks=1, num_register_tokens=1, num_labels=3
+    )
+    folder = tmp_path_factory.mktemp("videomt")
+    transformers.VideomtForUniversalSegmentation(config).save_pretrained(folder)
+    transformers.VideomtVideoProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return str(folder)
+
+
+def test_videomt_frame_by_frame_equals_its_own_forward_on_a_clip(videomt_folder):
+    model = adapters.videomt(videomt_folder)
+    pixels = torch.randn(1, 4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        whole = model.model(pixel_values_videos=pixels)
+    queries = None
+    for t in range(4):
+        masks, classes, queries = model.logits(pixels[:, t], queries)
+        torch.testing.assert_close(masks[0], whole.masks_queries_logits[t])
+        torch.testing.assert_close(classes[0], whole.class_queries_logits[t])
+
+
+def test_videomt_runs_as_a_model_by_its_name(videomt_folder):
+    frames, _ = scene(4, 2, 0)
+    predictor = load_external("videomt", {"checkpoint": videomt_folder, "threshold": "0.1"})
+    results = list(predictor.model.predict(iter(frames)))
+    assert len(results) == 4 and all(set(result) <= {1, 2, 3, 4, 5} for result in results) and any(results)
+    assert all(np.asarray(i.mask).shape == (144, 192) and i.score >= 0.1 for result in results for i in result.values())
+    assert predictor.categories == {0: "LABEL_0", 1: "LABEL_1", 2: "LABEL_2"}
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"checkpoint '.*': expected a folder with the model's files"):
+        adapters.videomt(str(tmp_path))
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "transformers", None)
+    with pytest.raises(ValueError, match=r"videomt: it needs the package transformers: pip install"):
+        adapters.videomt("anything")
+
+
+def rf_detr(folder):
+    backbone = {"model_type": "rf_detr_dinov2", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    backbone |= {"image_size": 32, "patch_size": 8, "num_windows": 1, "out_features": ["stage1", "stage2"]}
+    heads = {"decoder_self_attention_heads": 2, "decoder_cross_attention_heads": 2}
+    config = transformers.RfDetrConfig(
+        backbone_config=backbone, d_model=16, decoder_ffn_dim=16, decoder_layers=1, num_queries=1, group_detr=1,
+        num_labels=3, intermediate_size=16, **heads,
+    )  # fmt: skip
+    transformers.RfDetrForInstanceSegmentation(config).save_pretrained(folder)
+    transformers.RfDetrImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
+
+
+def mask2former(folder):
+    backbone = transformers.SwinConfig(
+        image_size=32, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=2,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )  # fmt: skip
+    config = transformers.Mask2FormerConfig(
+        backbone_config=backbone, feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=16,
+        encoder_layers=1, decoder_layers=2, num_attention_heads=2, dim_feedforward=16, num_queries=1, num_labels=3,
+    )  # fmt: skip
+    transformers.Mask2FormerForUniversalSegmentation(config).save_pretrained(folder)
+    transformers.Mask2FormerImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)
+
+
+@pytest.mark.parametrize("write", [rf_detr, mask2former])
+def test_detections_of_single_frames_become_tracks_with_their_masks(write, tmp_path):
+    pytest.importorskip("trackers", reason="the extra trackers is not installed")
+    torch.manual_seed(0)
+    write(tmp_path)
+    frames, _ = scene(5, 0, 0)
+    model = adapters.detector(str(tmp_path), threshold=0.0, begin_threshold=0.001)
+    first, again = (list(model.predict(iter(frames))) for _ in range(2))
+    assert [set(result) for result in first] == [set(result) for result in again]
+    assert set(first[-1]) == {1}  # a still scene: one query is one track
+    expected = model.detections(frames[-1])
+    np.testing.assert_array_equal(first[-1][1].mask, expected.mask[0])
+
+
+@pytest.fixture(scope="module")
+def segmenter():
+    torch.manual_seed(0)
+    backbone = {"model_type": "sam2_hiera_det_model", "image_size": [64, 64], "hidden_size": 16}
+    backbone |= {"blocks_per_stage": [1, 1, 2, 1], "embed_dim_per_stage": [16, 32, 64, 128]}
+    backbone |= {"num_attention_heads_per_stage": [1, 1, 1, 1], "window_size_per_stage": [4, 2, 4, 2]}
+    backbone |= {"window_positional_embedding_background_size": [2, 2], "global_attention_blocks": [3]}
+    vision = transformers.Sam2VisionConfig(
+        backbone_config=backbone, backbone_channel_list=[128, 64, 32, 16], fpn_hidden_size=128,
+        backbone_feature_sizes=[[16, 16], [8, 8], [4, 4]],
+    )  # fmt: skip
+    decoder = {"hidden_size": 128, "mlp_dim": 16, "num_attention_heads": 2, "iou_head_hidden_dim": 16}
+    config = transformers.Sam2VideoConfig(
+        vision_config=vision, mask_decoder_config=decoder, image_size=64, memory_attention_hidden_size=128,
+        prompt_encoder_config={"hidden_size": 128, "image_size": 64, "patch_size": 16, "mask_input_channels": 4},
+        memory_encoder_hidden_size=128, memory_encoder_output_channels=64, memory_attention_num_layers=1,
+        memory_attention_num_attention_heads=1, memory_attention_feed_forward_hidden_size=16,
+        mask_downsampler_embed_dim=128, memory_fuser_embed_dim=128, memory_fuser_intermediate_dim=16,
+        memory_fuser_num_layers=1, memory_attention_rope_feat_sizes=[4, 4],
+    )  # fmt: skip
+    size = {"height": 64, "width": 64}
+    images, videos = transformers.Sam2ImageProcessor(size=size), transformers.Sam2VideoVideoProcessor(size=size)
+    processor = transformers.Sam2VideoProcessor(image_processor=images, video_processor=videos, target_size=64)
+    return adapters.Sam2Segmenter(transformers.Sam2VideoModel(config).eval(), processor)
+
+
+def test_sam2_returns_masks_by_id_at_constant_memory(segmenter):
+    frames, masks = scene(24, 2, 0)
+    state = segmenter.start(frames[0], {3: masks[0], 9: ~masks[0]})
+    for frame in frames[1:]:
+        found = segmenter.step(frame, state)
+        assert set(found) == {3, 9} and all(m.shape == (144, 192) and m.dtype == bool for m in found.values())
+    kept = [len(objects["non_cond_frame_outputs"]) for objects in state.session.output_dict_per_obj.values()]
+    assert max(kept) <= segmenter.model.config.max_object_pointers_in_encoder
+    assert sum(pixels.numel() for pixels in state.session.processed_frames.values()) <= 3 * 24
+
+
+def test_sam2_gives_equal_masks_in_each_pass(segmenter):
+    frames, masks = scene(4, 2, 0)
+    passes = []
+    for _ in range(2):
+        state = segmenter.start(frames[0], {3: masks[0]})
+        passes.append([segmenter.step(frame, state)[3] for frame in frames[1:]])
+    np.testing.assert_array_equal(*passes)
+
+
+@pytest.mark.parametrize("masks", [{}, {1: np.zeros((144, 192), bool)}, {1: np.ones((9, 9), bool)}])
+def test_sam2_needs_masks_of_the_frame(segmenter, masks):
+    with pytest.raises(ValueError, match="expected"):
+        segmenter.start(scene(1, 2, 0)[0][0], masks)

@@ -1,0 +1,280 @@
+"""Adapters of models from the transformers library, with the interface of `tevit.inference.external`.
+
+`videomt`: VidEoMT, video instance segmentation frame by frame. `detector`: an instance segmentation model for pictures,
+whose detections a tracker of the package trackers joins. `Sam2Segmenter`: SAM 2.1 carries given masks through a video.
+The packages are optional and imported when a model is created: pip install 'tevit-studio[transformers,trackers]'.
+A checkpoint is a local folder or a name on the Hugging Face hub; HF_HUB_OFFLINE=1 prevents downloads.
+"""
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tevit.inference.external import Instance
+
+
+def videomt(
+    checkpoint: str = "tue-mps/videomt-dinov2-small-ytvis2019", threshold: float = 0.3, device: str = "cpu"
+) -> "VideomtModel":
+    """VidEoMT. threshold: lowest score of an instance in a frame.
+
+    Raises: ValueError where the package or the checkpoint is missing.
+    """
+    transformers = _package("transformers", "videomt")
+    model = _loaded(transformers.VideomtForUniversalSegmentation.from_pretrained, checkpoint)
+    processor = _loaded(transformers.AutoVideoProcessor.from_pretrained, checkpoint)
+    return VideomtModel(model.eval().to(device), processor, threshold)
+
+
+def detector(
+    checkpoint: str = "facebook/mask2former-swin-tiny-coco-instance",
+    threshold: float = 0.5,
+    begin_threshold: float = 0.7,
+    lost_frames: int = 30,
+    device: str = "cpu",
+) -> "TrackedDetector":
+    """RF-DETR-Seg, Mask2Former or another instance segmentation model of transformers, with ByteTrack.
+
+    threshold: lowest score of a detection. begin_threshold: score from which a detection begins a track.
+    lost_frames: frames without a detection after which a track ends.
+    Raises: ValueError where a package or the checkpoint is missing.
+    """
+    transformers = _package("transformers", "detector")
+    _package("trackers", "detector")
+    kind = _loaded(transformers.AutoConfig.from_pretrained, checkpoint).model_type
+    universal = kind in ("mask2former", "maskformer", "oneformer", "eomt", "eomt_dinov3")
+    loader = transformers.AutoModelForUniversalSegmentation if universal else None
+    loader = loader or transformers.AutoModelForInstanceSegmentation
+    model = _loaded(loader.from_pretrained, checkpoint)
+    processor = _loaded(transformers.AutoImageProcessor.from_pretrained, checkpoint)
+    # Only detections above both thresholds begin tracks.
+    tracking = {
+        "track_activation_threshold": begin_threshold,
+        "high_conf_det_threshold": min(0.6, begin_threshold),
+        "lost_track_buffer": lost_frames,
+    }
+    return TrackedDetector(model.eval().to(device), processor, threshold, tracking)
+
+
+def _package(name: str, model: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        extras = "transformers,trackers" if model == "detector" else "transformers"
+        install = f"pip install 'tevit-studio[{extras}]'"
+        raise ValueError(f"{model}: it needs the package {name}: {install} ({error})") from None
+
+
+def _loaded(load: Callable[[str], Any], checkpoint: str) -> Any:
+    try:
+        return load(checkpoint)
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        reason = str(error).strip().split("\n")[0]
+        expected = "expected a folder with the model's files, or a name on the Hugging Face hub"
+        raise ValueError(f"checkpoint {checkpoint!r}: {expected} ({reason})") from None
+
+
+# --- VidEoMT
+
+
+class VideomtModel:
+    """VidEoMT as a model of one video after the other: a query's index is the identity of its track.
+
+    The library's forward gets whole clips, and its post-processing numbers the instances of each frame anew. Here the
+    same layers are run frame by frame, and the queries of a frame are passed on to the next one.
+    """
+
+    delay = 0
+
+    def __init__(self, model: Any, processor: Any, threshold: float = 0.3):
+        self.model, self.threshold = model, threshold
+        self.classes = {int(id): str(name) for id, name in model.config.id2label.items()}
+        self.device = str(model.device)
+        self._processor = processor
+
+    def predict(self, frames: Iterator[np.ndarray]) -> Iterator[dict[int, Instance]]:
+        """The instances of each frame; frames: uint8 RGB (H, W, 3)."""
+        queries = None
+        for frame in frames:
+            pixels = self._processor(videos=[frame[None]], return_tensors="pt")["pixel_values_videos"]
+            masks, classes, queries = self.logits(pixels[:, 0].to(self.model.device), queries)
+            yield self._instances(masks, classes, frame.shape[:2])
+
+    def logits(self, pixels: Any, queries: Any = None) -> tuple[Any, Any, Any]:
+        """Mask logits (1, Q, h, w), class logits (1, Q, K + 1) and the queries (1, Q, C) for the next frame.
+
+        pixels: float32 (1, 3, H, W), normalised. queries: of the frame before; None for the first one.
+        Source: transformers, `VideomtForUniversalSegmentation.forward`.
+        """
+        import torch
+
+        model = self.model
+        first = model.config.num_hidden_layers - model.config.num_blocks
+        with torch.inference_mode():
+            hidden = model.embeddings(pixels)
+            for layer in model.layers[:first]:
+                hidden = layer(hidden)
+            tokens = model.query.weight[None]
+            if queries is not None:
+                tokens = tokens + model.query_updater(queries)
+            hidden = torch.cat((tokens.expand(len(pixels), -1, -1), hidden), dim=1)
+            for layer in model.layers[first:]:
+                hidden = layer(hidden)
+            masks, classes = model.predict(model.layernorm(hidden))
+        return masks, classes, hidden[:, : model.config.num_queries].clone()
+
+    def _instances(self, masks: Any, classes: Any, size_hw: tuple[int, int]) -> dict[int, Instance]:
+        """Scores as in the library: the probability of the class times the mean probability within the mask."""
+        import torch
+
+        with torch.inference_mode():
+            scores, labels = classes[0].float().softmax(-1)[:, :-1].max(-1)
+            kept = (scores >= self.threshold).nonzero()[:, 0]  # the mask's score only lowers it
+            if not len(kept):
+                return {}
+            logits = torch.nn.functional.interpolate(masks[:, kept].float(), size_hw, mode="bilinear")[0]
+            inside = logits > 0
+            within = (logits.sigmoid() * inside).sum((1, 2)) / (inside.sum((1, 2)) + 1e-6)
+            combined = (scores[kept] * within).tolist()
+        pixels, names = inside.cpu().numpy(), labels[kept].tolist()
+        return {
+            query + 1: Instance(names[i], combined[i], pixels[i])
+            for i, query in enumerate(kept.tolist())
+            if combined[i] >= self.threshold and pixels[i].any()
+        }
+
+
+# --- detector and tracker
+
+
+class TrackedDetector:
+    """Instance segmentation of each frame, joined into tracks by the boxes (ByteTrack); masks stay with their boxes."""
+
+    delay = 0
+
+    def __init__(self, model: Any, processor: Any, threshold: float, tracking: Mapping[str, Any]):
+        """tracking: arguments of `trackers.ByteTrackTracker`."""
+        self.model, self.threshold, self.tracking = model, threshold, dict(tracking)
+        self.classes = {int(id): str(name) for id, name in model.config.id2label.items()}
+        self.device = str(model.device)
+        self._processor = processor
+
+    def predict(self, frames: Iterator[np.ndarray]) -> Iterator[dict[int, Instance]]:
+        """The tracked detections of each frame; frames: uint8 RGB (H, W, 3)."""
+        import trackers
+
+        tracker = trackers.ByteTrackTracker(**self.tracking)
+        ids: dict[int, int] = {}  # the tracker's numbers may continue those of an earlier video
+        for frame in frames:
+            tracked: Any = tracker.update(self.detections(frame))
+            instances = {}
+            for index in range(len(tracked)):
+                if tracked.tracker_id[index] >= 0:
+                    id = ids.setdefault(int(tracked.tracker_id[index]), len(ids) + 1)
+                    category, score = int(tracked.class_id[index]), float(tracked.confidence[index])
+                    instances[id] = Instance(category, score, tracked.mask[index])
+            yield instances
+
+    def detections(self, frame: np.ndarray) -> Any:
+        """`supervision.Detections` of one frame, with masks."""
+        import supervision
+        import torch
+
+        with torch.inference_mode():
+            inputs = self._processor(images=frame, return_tensors="pt").to(self.model.device)
+            output = self.model(**inputs)
+            found = self._processor.post_process_instance_segmentation(
+                output, threshold=self.threshold, target_sizes=[frame.shape[:2]], return_binary_maps=True
+            )[0]
+        info = found["segments_info"]
+        if not info:
+            return supervision.Detections.empty()
+        masks = found["segmentation"].cpu().numpy().astype(bool).reshape(len(info), *frame.shape[:2])
+        kept = [i for i, mask in enumerate(masks) if mask.any()]
+        return supervision.Detections(
+            xyxy=supervision.mask_to_xyxy(masks[kept]).astype(np.float32),
+            mask=masks[kept],
+            confidence=np.array([info[i]["score"] for i in kept], np.float32),
+            class_id=np.array([info[i]["label_id"] for i in kept], int),
+        )
+
+
+# --- SAM 2.1
+
+
+def sam2(checkpoint: str = "facebook/sam2.1-hiera-tiny", device: str = "cpu") -> "Sam2Segmenter":
+    """SAM 2.1 for videos. Raises: ValueError where the package or the checkpoint is missing."""
+    transformers = _package("transformers", "sam2")
+    model = _loaded(transformers.Sam2VideoModel.from_pretrained, checkpoint)
+    processor = _loaded(transformers.Sam2VideoProcessor.from_pretrained, checkpoint)
+    return Sam2Segmenter(model.eval().to(device), processor)
+
+
+@dataclass
+class Sam2State:
+    """A video that is being segmented. session: of the library. ids: of the objects. frames: so far."""
+
+    session: Any
+    ids: tuple[int, ...]
+    frames: int = 0
+
+
+class Sam2Segmenter:
+    """Carries the masks of objects from one frame through those after it (or before it, in that order), one by one.
+
+    Memory is constant: of the frames that are over only what SAM 2.1 attends to is kept.
+    """
+
+    def __init__(self, model: Any, processor: Any):
+        self.model, self._processor = model, processor
+        config = model.config
+        self._kept = max(config.num_maskmem, config.max_object_pointers_in_encoder)
+
+    def start(self, frame: np.ndarray, masks: Mapping[int, np.ndarray]) -> Sam2State:
+        """The state after a frame with given masks.
+
+        frame: uint8 RGB (H, W, 3). masks: of one or more objects by id, bool (H, W).
+        Raises: ValueError without a mask, for an empty mask, and for a mask of another size.
+        """
+        if not masks:
+            raise ValueError("expected the masks of one or more objects, got none")
+        for id, mask in masks.items():
+            if mask.shape != frame.shape[:2] or not mask.any():
+                actual = "one without pixels" if mask.shape == frame.shape[:2] else f"one of {mask.shape}"
+                raise ValueError(f"object {id}: expected a mask of {frame.shape[:2]} with pixels, got {actual}")
+        session = self._processor.init_video_session(inference_device=self.model.device, dtype=self.model.dtype)
+        self._processor.add_inputs_to_inference_session(
+            session,
+            frame_idx=0,
+            obj_ids=list(masks),
+            input_masks=[mask.astype(bool) for mask in masks.values()],
+            original_size=frame.shape[:2],
+        )
+        state = Sam2State(session, tuple(masks))
+        self.step(frame, state)
+        return state
+
+    def step(self, frame: np.ndarray, state: Sam2State) -> dict[int, np.ndarray]:
+        """The masks in the next frame, bool (H, W), by id, empty where an object is absent; the state moves on."""
+        import torch
+
+        with torch.inference_mode():
+            pixels = self._processor.video_processor(videos=[frame[None]], return_tensors="pt")["pixel_values_videos"]
+            output = self.model(inference_session=state.session, frame=pixels[0, 0].to(self.model.device))
+            logits = torch.nn.functional.interpolate(output.pred_masks.float(), frame.shape[:2], mode="bilinear")
+        state.frames += 1
+        self._forget(state)
+        masks = (logits[:, 0] > 0).cpu().numpy()
+        return {int(id): mask for id, mask in zip(output.object_ids, masks, strict=True)}
+
+    def _forget(self, state: Sam2State) -> None:
+        """Remove what later frames do not need: pixels, and the memory of frames long over."""
+        session, last = state.session, state.frames - 1
+        session.processed_frames[last] = session.processed_frames[last][:, :1, :1]  # its key numbers the next frame
+        for objects in session.output_dict_per_obj.values():
+            objects["non_cond_frame_outputs"].pop(last - self._kept, None)
+        for tracked in session.frames_tracked_per_obj.values():
+            tracked.pop(last - self._kept, None)

@@ -255,8 +255,7 @@ def _measure_review(folder: Path, videos: int, decisions: int) -> dict[str, floa
     from .tabs.review.views import build_layout
 
     gt, results = write_sets(folder, videos)
-    project = open_project(gt, None, [results], folder / "project")
-    session = ReviewSession(project)
+    session = ReviewSession(project := open_project(gt, None, [results], folder / "project"))
     queue = session.queue(session.models[0])
     session.store.extend(_synthetic_log(session, decisions))
     session.store.close()
@@ -264,8 +263,7 @@ def _measure_review(folder: Path, videos: int, decisions: int) -> dict[str, floa
         review = ReviewTab(build_layout(), lambda request: project, ViewRegistry(), EvaluationService())
     request: Any = SimpleNamespace(session_hash="page")
     page = review.page(request)
-    times = []
-    begin = time.perf_counter()
+    times, begin = [], time.perf_counter()
     review.first_question(page, (queue, ""), [])
     opened = time.perf_counter() - begin
     for _ in range(30):

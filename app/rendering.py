@@ -40,9 +40,9 @@ def note(sentence: str) -> str:
     return render("message.html", sentences=[sentence], kind="note")
 
 
-def problem(sentence: str) -> str:
-    """An error message, one sentence."""
-    return render("message.html", sentences=[sentence], kind="problem")
+def problem(*sentences: str) -> str:
+    """Error messages of one sentence, one below another."""
+    return render("message.html", sentences=sentences, kind="problem")
 
 
 def hint(sentence: str) -> str:

@@ -104,8 +104,8 @@ def save(project: Project) -> None:
         part.write_bytes(msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n")
 
 
-def with_categories(project: Project, model: str, categories: Mapping[int, int] | None) -> Project:
-    """The project with another mapping of a model's categories, saved. Raises: ValueError, OSError."""
+def with_categories(project: Project, model: str, categories: Mapping[int, int] | None = None) -> Project:
+    """The project with another mapping of a model's categories, or none, saved. Raises: ValueError, OSError."""
     models = list(project.models)
     index = project.model_index(model)
     models[index] = msgspec.structs.replace(models[index], categories=dict(categories) if categories else None)

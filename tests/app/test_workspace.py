@@ -10,7 +10,7 @@ from app.analysis.service import EvaluationService
 from app.analysis.thumbnails import ThumbnailCache
 from app.projects.opening import AllowedFolders, open_project, with_categories
 from app.projects.project import best_mapping
-from app.tabs.datasets import views
+from app.rendering import render
 from app.workspace import Workspace, project_notices
 from tests.app import sets as made
 from tests.app.sets import AWAY, STILL
@@ -108,6 +108,7 @@ def test_mapping_by_name_is_offered_and_can_be_undone(workspace: Workspace, tmp_
 
 def test_list_of_open_data_sets_marks_the_pages_own(workspace: Workspace):
     other = opened(workspace)
-    html = views.open_datasets(workspace.projects, other)
+    html = render("datasets/open.html", projects=workspace.projects, current=other)
     assert html.count("<li>") == 2 and html.split("aria-current")[1].startswith('="page"><strong>allowed/three.json')
-    assert "--allow" in views.allowed_folders(True, []) and "more than could" in views.allowed_folders(False, ["/x"])
+    assert "--allow" in render("datasets/folders.html", complete=True, folders=[])
+    assert "more than could" in render("datasets/folders.html", complete=False, folders=["/x"])

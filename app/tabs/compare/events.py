@@ -31,7 +31,7 @@ from ...player.component import Layer, Layout, Pane, PlayerView, payload, read_e
 from ...player.proxy import dataset_frames
 from ...player.routes import ViewRegistry
 from ...projects.project import Project
-from ...rendering import notices, progress
+from ...rendering import hint, notices, progress
 from ...workspace import QUIET, TICK, Pages, Updates, Workspace, project_notices, toast
 from . import views
 from .views import ADDRESS, NO_MODEL, CompareComponents, build_layout
@@ -211,7 +211,12 @@ class _CompareTab:
         components = self.components
         try:
             page.project = self.workspace.find(page.project.id)
-            page.view, page.selected = _valid(page.project, view), None
+            models = view.models or tuple(model.name for model in page.project.models[:2])
+            for name in models:
+                page.project.model_index(name)  # raises ValueError for an unknown one
+            video = next(iter(page.project.dataset.videos)) if view.video is None else view.video
+            frame = min(view.frame, max(0, page.project.info(video).length - 1))
+            page.view, page.selected = replace(view, video=video, models=models, frame=frame), None
             yield await asyncio.to_thread(self._show_video, page)
         except (ValueError, OSError) as error:
             yield {components.notices: notices([str(error)])}
@@ -247,7 +252,7 @@ class _CompareTab:
             components.b: gr.Dropdown([NO_MODEL, *names], value=view.models[1] if len(view.models) > 1 else NO_MODEL),
             components.layout: view.layout,
             components.video: self._video_list(page),
-            components.pair: views.no_pair(),
+            components.pair: hint(views.NO_PAIR),
             components.address: page.address,
         }
 
@@ -280,7 +285,7 @@ class _CompareTab:
         if linked is None:
             return updates | {components.matches: page.matches_html(records)}
         pair = page.tracks_of(linked)
-        player = gr.HTML(value=page.player_value() | {"pair": pair}, command=_select(pair))
+        player = gr.HTML(value=page.player_value() | {"pair": pair}, command={"pair": pair, "at": time.monotonic()})
         return updates | self._select_match(page, linked, records) | {components.player: player}
 
     def _select_match(self, page: ComparePage, record: ErrorRecord, records: list[ErrorRecord]) -> Updates:
@@ -300,7 +305,8 @@ class _CompareTab:
         return {
             components.matches: page.matches_html(records),
             components.pair: views.pair(curve, pictures),
-            components.player: gr.HTML(command=_select(page.tracks_of(record))),
+            # The time makes the same pair a new command.
+            components.player: gr.HTML(command={"pair": page.tracks_of(record), "at": time.monotonic()}),
             components.address: page.address,
         }
 
@@ -388,22 +394,7 @@ def _layers(project: Project, view: View, video: int, cutoff: float) -> list[Lay
     return layers
 
 
-def _select(pair: list[list[int]]) -> dict[str, Any]:
-    """The player's command. The time makes the same pair a new command."""
-    return {"pair": pair, "at": time.monotonic()}
-
-
 def _notices(page: ComparePage) -> str:
     """Notices about the data set; also that a link is for another one."""
     missing = f"This link is for the data set {page.missing}, which is not open here: open it under “data set”."
     return notices([missing] if page.missing else []) + project_notices(page.project)
-
-
-def _valid(project: Project, view: View) -> View:
-    """The view with defaults for video and models. Raises: ValueError for unknown ones."""
-    models = view.models or tuple(model.name for model in project.models[:2])
-    for name in models:
-        project.model_index(name)
-    video = next(iter(project.dataset.videos)) if view.video is None else view.video
-    last = max(0, project.info(video).length - 1)
-    return replace(view, video=video, models=models, frame=min(view.frame, last))

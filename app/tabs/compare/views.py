@@ -15,6 +15,7 @@ from ...player.component import build_player
 from ...rendering import hint, on_change, on_load, render
 
 NO_MODEL = "(none)"  # chosen as B
+NO_PAIR = "Choose a match to see its IoU over the frames."
 _CLICKS = on_load("compare/compare.js", 'module.mountMatches(element, (event) => trigger("select", event));')
 _KEYS = on_load("compare/compare.js", "module.mountKeys();")
 ADDRESS = on_change("compare/compare.js", "showAddress")
@@ -45,9 +46,19 @@ class CompareComponents:
 
 def build_layout() -> CompareComponents:
     """Create the components in the Blocks that is open; the choices depend on the page's data set."""
+    orders = [(f"by {name}", name) for name in VIDEO_ORDERS]
     with gr.Column(elem_id="compare"):
         with gr.Row(elem_id="compare-bar"):
-            components: dict[str, Any] = _bar()
+            components: dict[str, Any] = {
+                "video": gr.Dropdown([], label="Video", elem_id="compare-video", min_width=220),
+                "sort": gr.Dropdown(orders, value="file", label="Order", min_width=90),
+                "previous": gr.Button("Previous video", min_width=80, size="md"),
+                "next": gr.Button("Next video", min_width=80, size="md"),
+                "a": gr.Dropdown([], label="A", min_width=120),
+                "b": gr.Dropdown([NO_MODEL], value=NO_MODEL, label="B", min_width=120),
+                "layout": gr.Radio(list(LAYOUTS), value="side", label="Layout", min_width=240),
+                "cutoff": gr.Slider(0, 1, 0, step=0.01, label="Lowest score", min_width=160),
+            }
         components["notices"] = gr.HTML(elem_id="compare-notices")
         with gr.Row(elem_id="compare-view", equal_height=False):
             with gr.Column(elem_id="compare-screen"):
@@ -55,28 +66,10 @@ def build_layout() -> CompareComponents:
             with gr.Column(elem_id="compare-matches"):
                 clicks: dict[str, Any] = {"js_on_load": _CLICKS, "apply_default_css": False}
                 components["matches"] = gr.HTML(elem_id="matches", **clicks)
-                components["pair"] = gr.HTML(no_pair(), elem_id="pair", **clicks)
+                components["pair"] = gr.HTML(hint(NO_PAIR), elem_id="pair", **clicks)
         gr.HTML("", js_on_load=_KEYS, elem_id="compare-keys")
         components["address"] = gr.Textbox(visible=False)
     return CompareComponents(**components)
-
-
-def _bar() -> dict[str, Any]:
-    return {
-        "video": gr.Dropdown([], label="Video", elem_id="compare-video", min_width=220),
-        "sort": gr.Dropdown([(f"by {name}", name) for name in VIDEO_ORDERS], value="file", label="Order", min_width=90),
-        "previous": gr.Button("Previous video", min_width=80, size="md"),
-        "next": gr.Button("Next video", min_width=80, size="md"),
-        "a": gr.Dropdown([], label="A", min_width=120),
-        "b": gr.Dropdown([NO_MODEL], value=NO_MODEL, label="B", min_width=120),
-        "layout": gr.Radio(list(LAYOUTS), value="side", label="Layout", min_width=240),
-        "cutoff": gr.Slider(0, 1, 0, step=0.01, label="Lowest score", min_width=160),
-    }
-
-
-def no_pair() -> str:
-    """In the place of a pair while no match is selected."""
-    return hint("Choose a match to see its IoU over the frames.")
 
 
 def label(row: VideoRow, model: int = 0) -> str:

@@ -12,11 +12,11 @@ import gradio as gr
 
 from ...projects.opening import with_categories, with_predictions
 from ...projects.project import Project, best_mapping
-from ...rendering import hint, problem
+from ...rendering import hint, problem, render
 from ...workspace import QUIET, TICK, Pages, Updates, Workspace, toast
 from ..segment.models import find_model, model_options
 from . import views
-from .predicting import DatasetTask, DatasetTasks, PredictionRequest, resumable
+from .predicting import DatasetTasks, PredictionRequest, resumable
 from .views import GO, MAX_TRACKS, DatasetsComponents, build_layout
 
 
@@ -68,8 +68,8 @@ class DatasetsPlace:
         models = [(option.label, option.value) for option in model_options(self.checkpoints)]
         values = [value for _, value in models]
         return {
-            c.opened: views.open_datasets(workspace.projects, workspace.of(request)),
-            c.folders: views.allowed_folders(listing.complete, workspace.allowed.folders),
+            c.opened: render("datasets/open.html", projects=workspace.projects, current=workspace.of(request)),
+            c.folders: render("datasets/folders.html", complete=listing.complete, folders=workspace.allowed.folders),
             c.form: gr.Column(visible=bool(workspace.allowed.folders)),
             c.truth: gr.Dropdown(self._named(listing.truths)),
             c.frames: gr.Dropdown(self._named(listing.folders)),
@@ -114,14 +114,14 @@ class DatasetsPlace:
         """Queue a prediction of all videos, or continue one."""
         project = self.workspace.of(request)
 
-        def add(path: Path) -> None:
-            self.workspace.change(project.id, lambda current: with_predictions(current, [path]))
-
         try:
             if tracks is None or not 1 <= tracks <= MAX_TRACKS:
                 raise ValueError(f"Tracks a video: expected 1 to {MAX_TRACKS}, got {tracks}.")
-            wanted = PredictionRequest.of(project, find_model(model, self.checkpoints).value, int(tracks))
-            self.tasks.start(project, wanted, add)
+            prediction = PredictionRequest.of(project, find_model(model, self.checkpoints).value, int(tracks))
+            change = self.workspace.change
+            self.tasks.start(
+                project, prediction, lambda path: change(project.id, lambda now: with_predictions(now, [path]))
+            )
         except (ValueError, OSError) as error:
             raise toast(str(error)) from error
         return self._prediction(project)
@@ -132,17 +132,14 @@ class DatasetsPlace:
         page.followers += 1
         follower, over = page.followers, False
         while not over and follower == page.followers:
-            over = self._running(project) is None
+            task = self.tasks.of(project)
+            over = task is None or task.over
             yield {
                 c.progress: self._prediction(project),
                 c.predict: gr.Button(interactive=over),
                 c.stop: gr.Button(interactive=not over),
             }
             await asyncio.sleep(0 if over else TICK)
-
-    def _running(self, project: Project) -> DatasetTask | None:
-        task = self.tasks.of(project)
-        return None if task is None or task.over else task
 
     def _prediction(self, project: Project) -> str:
         task = self.tasks.of(project)
@@ -151,7 +148,8 @@ class DatasetsPlace:
 
     def stop(self, request: gr.Request) -> None:
         """Cancel the data set's task; finished videos are kept."""
-        if task := self._running(self.workspace.of(request)):
+        task = self.tasks.of(self.workspace.of(request))
+        if task is not None and not task.over:
             task.cancel()
 
     # --- categories
@@ -161,7 +159,7 @@ class DatasetsPlace:
         data = event._data if isinstance(event._data, Mapping) else {}
         if data.get("do") not in ("map", "unmap"):
             return gr.skip()
-        change = partial(_use_mapping if data["do"] == "map" else _undo_mapping, model=str(data.get("model")))
+        change = partial(_use_mapping if data["do"] == "map" else with_categories, model=str(data.get("model")))
         try:
             return _address(await asyncio.to_thread(self.workspace.change, self.workspace.of(request).id, change))
         except (ValueError, OSError) as error:
@@ -175,10 +173,6 @@ def _use_mapping(project: Project, model: str) -> Project:
     if mapping is None:
         raise ValueError(f"No known category list has all classes of {model}.")
     return with_categories(project, model, mapping.categories)
-
-
-def _undo_mapping(project: Project, model: str) -> Project:
-    return with_categories(project, model, None)
 
 
 def _address(project: Project) -> str:

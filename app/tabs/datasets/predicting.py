@@ -96,7 +96,7 @@ class DatasetTask(ModelTask):
     """
 
     def __init__(
-        self, project: Project, request: PredictionRequest, models: ModelCache, finished: Callable[[Path], None]
+        self, project: Project, request: PredictionRequest, models: ModelCache, finished: Callable[[Path], object]
     ):
         super().__init__(project.name, request.model, models)
         self.project, self.request = project, request
@@ -207,7 +207,7 @@ class DatasetTasks:
         """Number of tasks before it in the queue."""
         return self._worker.runner.ahead(task)
 
-    def start(self, project: Project, request: PredictionRequest, finished: Callable[[Path], None]) -> DatasetTask:
+    def start(self, project: Project, request: PredictionRequest, finished: Callable[[Path], object]) -> DatasetTask:
         """Queue a task. Raises: ValueError where one of this data set runs, or frames are missing."""
         if project.frames is None or not project.frames.is_dir():
             raise ValueError(f"Predicting needs the frames of {project.name}: name their folder.")

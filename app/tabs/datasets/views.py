@@ -1,12 +1,11 @@
 """The components of the place `data set` in the page's head, and its HTML: notices, data sets, a prediction's state."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from ...projects.project import Project
 from ...rendering import on_change, on_load, progress, render
 from .predicting import TRACKS, DatasetTask, PartialPredictions
 
@@ -70,16 +69,6 @@ def build_layout() -> DatasetsComponents:
                 built["progress"] = gr.HTML(elem_id="datasets-progress")
         built["address"] = gr.Textbox(visible=False)
     return DatasetsComponents(**built)
-
-
-def open_datasets(projects: Iterable[Project], current: Project) -> str:
-    """The open data sets, each a link."""
-    return render("datasets/open.html", projects=projects, current=current)
-
-
-def allowed_folders(complete: bool, folders: Sequence[object]) -> str:
-    """Where the listed files are. complete: whether all could be listed."""
-    return render("datasets/folders.html", complete=complete, folders=folders)
 
 
 def prediction(task: DatasetTask | None, ahead: int, partial: Iterable[PartialPredictions], total: int) -> str:

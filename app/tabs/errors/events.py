@@ -13,7 +13,7 @@ from ... import deep_link
 from ...analysis.comparison import Comparison
 from ...analysis.filter import NONE, merged, without
 from ...projects.project import Project
-from ...rendering import problem
+from ...rendering import problem, render
 from ...workspace import QUIET, TICK, Pages, Updates, Workspace, project_notices
 from . import views
 from .routes import (
@@ -97,13 +97,14 @@ class _ErrorsTab:
         task = await asyncio.to_thread(self.workspace.evaluations.open, page.project)
         try:
             while not (now := task.status()).over:
-                yield {state: views.progress(now)}
+                yield {state: render("errors/state.html", kind="progress", task=now)}
                 await asyncio.sleep(TICK)
         finally:
             task.leave()
         if now.result is None:
-            failed, again = now.state == "failed", now.state == "cancelled"
-            yield {state: problem(now.message) if failed else views.sentence(now.message, again)}
+            again = now.state == "cancelled"
+            html = render("errors/state.html", kind="sentence", message=now.message, again=again)
+            yield {state: problem(now.message) if now.state == "failed" else html}
             return
         page.evaluated = now.result
         try:

@@ -22,7 +22,6 @@ from ...analysis.comparison import IDENTITY_NAMES, Comparison, FigureRow
 from ...analysis.filter import Selection, as_json, chips
 from ...analysis.thumbnails import HEIGHT, WIDTH, filmstrip_frames
 from ...rendering import on_change, on_load, render
-from ...tasks import TaskStatus
 from .routes import ORDERS, ViewSettings, to_query
 
 NO_MODEL = "(none)"  # chosen as B
@@ -97,22 +96,12 @@ def build_layout() -> ErrorsComponents:
 Chart = dict[str, Any]
 """The values of `errors/chart.html`."""
 
-ADDRESS = "studio/errors"  # without a leading slash: relative to wherever the page is served
+ROUTES = "studio/errors"  # without a leading slash: relative to wherever the page is served
 NONE, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
 _NOUNS = {"correct": "right", "explained": "explained by an error"}
 _SIDES = ("var(--accent)", "var(--faint)")
 _MANY = 16  # classes: from here on the cells of the confusion matrix are too small for numbers
 _TABLE_STEP = 10  # of the points of a line, every tenth stands in its table
-
-
-def progress(task: TaskStatus) -> str:
-    """The state of an evaluation that runs."""
-    return render("errors/state.html", kind="progress", task=task)
-
-
-def sentence(message: str, again: bool = False) -> str:
-    """Why there is nothing to see. again: with a button that starts another evaluation."""
-    return render("errors/state.html", kind="sentence", message=message, again=again)
 
 
 # --- kinds of charts
@@ -564,7 +553,7 @@ def bar(comparison: Comparison, selection: Selection, settings: ViewSettings) ->
         models=[model.name for model in comparison.models],
         side=shown_side(comparison, settings),
         review=len(selection.rows) > 0,
-        address=f"{ADDRESS}/{comparison.project.id}",
+        address=f"{ROUTES}/{comparison.project.id}",
         query=to_query(settings),
     )
 
@@ -601,7 +590,7 @@ def _row(comparison: Comparison, index: int) -> dict[str, Any]:
     for picture in filmstrip_frames(comparison, index):
         iou = None if picture.iou is None else f"IoU {picture.iou:.2f}"
         words = ", ".join(filter(None, [f"frame {picture.frame}", iou, picture.role]))
-        address = f"{ADDRESS}/{project.id}/picture/{model}/{row.video_id}/{sides}/{picture.frame}.jpg"
+        address = f"{ROUTES}/{project.id}/picture/{model}/{row.video_id}/{sides}/{picture.frame}.jpg"
         pictures.append({"role": picture.role, "frame": picture.frame, "words": words, "address": address})
     more = {
         row.model: len(comparison.models) > 1,

@@ -21,7 +21,7 @@ from ...analysis.service import EvaluationService
 from ...player.component import payload
 from ...player.routes import ViewRegistry
 from ...projects.project import Project
-from ...rendering import hint
+from ...rendering import hint, problem
 from ...rendering import progress as task_progress
 from ...tasks import Task
 from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, Workspace, toast
@@ -149,9 +149,10 @@ class ReviewTab:
         c = self.components
         questions, page.errors_filter = queue
         chip = gr.Button(f"{page.errors_filter}  \N{MULTIPLICATION SIGN}", visible=bool(page.errors_filter))
-        updates: Updates = {c.notices: views.problems(notices), c.chip: chip}
+        updates: Updates = {c.notices: problem(*notices), c.chip: chip}
         with page.lock, page.session.log() as log:
-            page.start_queue(questions, log)
+            page.queue, page.keys = tuple(questions), tuple(map(page.session.key, questions))
+            page.place = page.next_undecided(log, 0) or 0
             if questions:
                 return updates | self._show_question(page, {})
         updates[c.queue] = hint("Labels and predictions agree.")
@@ -201,7 +202,7 @@ class ReviewTab:
             raise ValueError("This question is not the one that is open any more: nothing was saved.")
         with page.session.log() as log:
             answer = self._answer(page, event, log.added_track(page.key))
-        page.session.append(answer.decision(page.session.hash, event.reviewer, event.note))
+        page.session.store.append(answer.decision(page.session.hash, event.reviewer, event.note))
         with page.session.log() as log:
             place = page.next_undecided(log, page.place + 1)
         if place is None:
@@ -229,12 +230,12 @@ class ReviewTab:
             raise ValueError("There is no such disagreement any more.")
         video = decisions[event.item].video_id
         action = Resolve(event.item, tuple(id for id in decisions if id != event.item))
-        page.session.append(decide(page.session.hash, video, None, action, event.reviewer))
+        page.session.store.append(decide(page.session.hash, video, None, action, event.reviewer))
         return {"kind": "saved", "text": "saved: the disagreement is resolved"}
 
     def _undo_or_redo(self, page: ReviewPage, event: ReviewEvent) -> dict[str, str]:
         session, undo = page.session, event.kind == "undo"
-        target = session.undo(event.reviewer) if undo else session.redo(event.reviewer)
+        target = session.undo_or_redo(event.reviewer, undo)
         if target is None:
             return {"kind": "note", "text": f"There is nothing of {event.reviewer} to {event.kind}."}
         if (key := decision_key(target)) in page.keys:
@@ -256,7 +257,8 @@ class ReviewTab:
         with session.log() as log:
             updates = self._update_player(page, log, moved)
             page.decisions, page.turn = len(log.log), page.turn + 1
-            decided, names = page.decided(log), session.project.dataset.categories
+            decided = sum(bool(log.reviewers(key)) for key in page.keys)
+            names = session.project.dataset.categories
             updates[c.prompt] = gr.HTML(value=page.question_value(log) | {"message": message, "moved": moved})
             updates[c.queue] = page.queue_html(log, decided)
             updates[c.progress] = views.progress(log, decided, len(page.queue), names)
@@ -289,7 +291,7 @@ class ReviewTab:
             try:
                 left_out = await asyncio.to_thread(reviews.write_file, name, page.session, folder)
             except (OSError, ValueError) as error:
-                yield {c.message: views.problems([str(error)])}
+                yield {c.message: problem(str(error))}
                 raise toast(str(error)) from error
             title = f"{name}: {len(left_out)} decisions or disagreements were not applied."
             # The time makes a repeated address a new one.
@@ -302,7 +304,7 @@ class ReviewTab:
         """AP of each model with the original and the corrected labels."""
         page, c = self.page(request), self.components
         if page.session.missing_input or not page.session.models:
-            yield {c.comparison: views.problems(["AP needs a data set and at least one model's predictions."])}
+            yield {c.comparison: problem("AP needs a data set and at least one model's predictions.")}
             return
         with tempfile.TemporaryDirectory(prefix="review-") as folder:
             work = partial(reviews.compare_labels, page.session, Path(folder))
@@ -317,7 +319,7 @@ class ReviewTab:
         if status.result is not None:
             html = views.comparison(*status.result)
         else:
-            html = hint(views.CANCELLED) if status.state == "cancelled" else views.problems([status.message])
+            html = hint(views.CANCELLED) if status.state == "cancelled" else problem(status.message)
         yield {c.comparison: html, c.compare: gr.Button(visible=True), c.cancel: gr.Button(visible=False)}
 
     def cancel(self, request: gr.Request) -> None:
@@ -349,10 +351,11 @@ class ReviewTab:
         try:
             log = await asyncio.to_thread(read)
             if not log.needs_confirmation:
-                yield {c.message: await asyncio.to_thread(_save_import, page.session, log.title, log.new)}
+                count = await asyncio.to_thread(page.session.store.extend, log.new)
+                yield {c.message: views.messages(f"{log.title} {count} were saved.")}
                 return
         except (OSError, ValueError) as error:
-            yield {c.message: views.problems(str(error).splitlines())}
+            yield {c.message: problem(*str(error).splitlines())}
             raise toast(str(error).splitlines()[0]) from error
         page.importable, count = log.applicable, len(log.applicable)
         label = f"Take only the {count} that fit" if log.not_applicable else f"Take these {count}"
@@ -366,12 +369,8 @@ class ReviewTab:
         decisions, page.importable = page.importable, ()
         yield {c.apply_import: gr.Button(visible=False)}
         try:
-            title = "Of the log what fits was taken."
-            yield {c.message: await asyncio.to_thread(_save_import, page.session, title, decisions)}
+            count = await asyncio.to_thread(page.session.store.extend, decisions)
+            yield {c.message: views.messages(f"Of the log what fits was taken. {count} were saved.")}
         except (OSError, ValueError) as error:
-            yield {c.message: views.problems([str(error)])}
+            yield {c.message: problem(str(error))}
             raise toast(str(error)) from error
-
-
-def _save_import(session: ReviewSession, title: str, decisions: Sequence[Decision]) -> str:
-    return views.messages(f"{title} {session.store.extend(decisions)} were saved.")

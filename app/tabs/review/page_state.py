@@ -251,20 +251,11 @@ class ReviewPage:
 
     # --- the queue
 
-    def start_queue(self, queue: Sequence[Question], log: IndexedLog) -> None:
-        """Replace the queue; the current question is the first without a decision."""
-        self.queue, self.keys = tuple(queue), tuple(map(self.session.key, queue))
-        self.place = self.next_undecided(log, 0) or 0
-
     def next_undecided(self, log: IndexedLog, start: int) -> int | None:
         """Place of the next question without a decision, from `start` on and around the end; None: all have one."""
         count = len(self.keys)
         places = ((start + step) % count for step in range(count))
         return next((place for place in places if not log.reviewers(self.keys[place])), None)
-
-    def decided(self, log: IndexedLog) -> int:
-        """Number of questions with a decision."""
-        return sum(bool(log.reviewers(key)) for key in self.keys)
 
     def queue_html(self, log: IndexedLog, decided: int) -> str:
         """The queue around the current question."""

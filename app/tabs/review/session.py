@@ -8,7 +8,7 @@ import os
 import tempfile
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -205,24 +205,15 @@ class ReviewSession:
             self._log.add(decisions[len(self._log.log) :])
             yield self._log
 
-    def append(self, decision: Decision) -> None:
-        """On the disk when it returns. Raises: OSError, ValueError: then nothing was saved."""
-        self.store.append(decision)
-
-    def undo(self, reviewer: str) -> Decision | None:
-        """Undo this reviewer's latest decision and return it; None where there is none."""
+    def undo_or_redo(self, reviewer: str, undo: bool) -> Decision | None:
+        """Undo this reviewer's latest decision, or restore the latest that is undone, and return it; None where there
+        is none. Raises: OSError, ValueError: then nothing was saved."""
         with self.log() as log:
-            return self._switch(log.undoable(reviewer), Undo, reviewer)
-
-    def redo(self, reviewer: str) -> Decision | None:
-        """Restore this reviewer's latest undone decision and return it; None where there is none."""
-        with self.log() as log:
-            return self._switch(log.redoable(reviewer), Redo, reviewer)
-
-    def _switch(self, target: Decision | None, action: Callable[[str], Undo | Redo], reviewer: str) -> Decision | None:
-        if target is not None:
-            self.append(decide(self.hash, target.video_id, None, action(target.id), reviewer))
-        return target
+            target = log.undoable(reviewer) if undo else log.redoable(reviewer)
+            if target is not None:
+                action = Undo(target.id) if undo else Redo(target.id)
+                self.store.append(decide(self.hash, target.video_id, None, action, reviewer))
+            return target
 
     # --- queues
 
@@ -282,16 +273,14 @@ class ReviewSession:
         item = question.item
         if item.annotation_ids or item.prediction is None:
             return item.video_id, tuple(item.annotation_ids), "", 0
-        return item.video_id, (), self._file(question.model).sha256, item.prediction
-
-    def _file(self, model: str) -> File:
-        return self.project.models[self.project.model_index(model)].file
+        model = self.project.models[self.project.model_index(question.model)]
+        return item.video_id, (), model.file.sha256, item.prediction
 
     def answers(self, question: Question) -> tuple[Answer, ...]:
         """The likely answers. Raises: ValueError where masks cannot be read."""
         project, reference = self.project, None
         if question.item.prediction is not None:
-            file = self._file(question.model)
+            file = project.models[project.model_index(question.model)].file
             reference = PredictionRef(Path(file.path).name, file.sha256, question.item.prediction)
         # Without a prediction nothing is read from the results.
         results = project.results[project.model_index(question.model)] if question.model else cast(Results, None)

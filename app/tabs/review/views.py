@@ -122,11 +122,6 @@ class QueueRow:
     reviewers: str
 
 
-def problems(sentences: Sequence[str]) -> str:
-    """Error messages, one below another."""
-    return render("message.html", sentences=sentences, kind="problem")
-
-
 def sides(item: ReviewItem, labels: VideoResult | None, predictions: VideoResult | None) -> list[dict[str, str]]:
     """What labels and prediction state about the object, one line each, and their overlap."""
     tracks = [track for id in item.annotation_ids if (track := _track(labels, id))]

@@ -392,7 +392,7 @@ class _SegmentEvents:
 
     def select_row(self, request: gr.Request, event: gr.EventData) -> Updates:
         """A row of the table was pressed: select its track, or none where it was selected."""
-        session, track = self._session(request), _value(event, "track")
+        session, track = self._session(request), event._data.get("track") if isinstance(event._data, dict) else None
         tracks = session.result.tracks if session.result else ()
         if not isinstance(track, int) or track not in {item.id for item in tracks}:
             return {self.components.plot: gr.skip()}
@@ -402,7 +402,7 @@ class _SegmentEvents:
 
     def seek(self, event: gr.EventData) -> Any:
         """A plot was clicked at a part of its width, 0 to 1: show that frame."""
-        part = _value(event, "part")
+        part = event._data.get("part") if isinstance(event._data, dict) else None
         if not isinstance(part, int | float) or not 0 <= part <= 1:
             return gr.skip()
         return gr.HTML(command={"part": float(part), "at": time.monotonic()})
@@ -428,11 +428,6 @@ class _SegmentEvents:
 def _shown(session: Session, result: VideoResult) -> list[list[int]]:
     """The ids of the filtered tracks, as the player takes them: a list for each layer."""
     return [[track.id for track in session.filter.apply(result).tracks]]
-
-
-def _value(event: gr.EventData, name: str) -> object:
-    """A field of an event of the browser, which may be anything."""
-    return event._data.get(name) if isinstance(event._data, dict) else None
 
 
 def _advice(option: ModelOption) -> tuple[str, Any]:

@@ -351,10 +351,14 @@ def open_studio(
         except OSError as error:
             log.warning("the result of %s is not stored: %s", run.source.name, error)
 
-    def finished(run: Run) -> None:
-        threading.Thread(target=save, args=[run], daemon=True).start()  # the model need not wait for it
-
-    worker = ModelWorker(folder / "runs", load, Speeds(home / "speeds.json"), finished=finished, grace=grace)
+    speeds = Speeds(home / "speeds.json")
+    worker = ModelWorker(
+        folder / "runs",
+        load,
+        speeds,
+        finished=lambda run: threading.Thread(target=save, args=[run], daemon=True).start(),  # the model need not wait
+        grace=grace,
+    )
     clips = [VideoSource(path.stem, path) for path in sorted(CLIPS.glob("*.mp4"))]
     return Studio(folder, worker, ViewRegistry(), proxies, results, checkpoints, (*clips, *videos))
 

@@ -35,7 +35,7 @@ def test_accepted_predictions_are_a_data_set_that_trains_a_model(start, tmp_path
     assert {question.item.video_id for question in questions} == {1, 2} and len(questions) >= 4
     for question in questions:
         add = next(answer for answer in session.answers(question) if answer.verdict == "label is wrong")
-        session.append(add.decision(session.hash, "anna"))
+        session.store.append(add.decision(session.hash, "anna"))
     data = tmp_path / "mine"
     shutil.copytree(start / "frames", data / "JPEGImages")
     assert write_file("corrected.json", session, data) == []

@@ -89,7 +89,7 @@ def test_a_corrected_video_equals_the_export(session: ReviewSession):
     """Also the ids of new tracks: they follow the highest of all videos, in the order of the whole log."""
     log = [*corrections(), decision_on(3)]
     for decision in [*log, decide(log[0].dataset, log[3].video_id, None, Undo(log[3].id), "ann")]:
-        session.append(decision)
+        session.store.append(decision)
     whole = parse_dataset(correct(session.original, session.store.decisions(), only_fitting=True).data, "whole")
     with session.log() as state:
         for video in whole.videos:
@@ -132,15 +132,15 @@ def test_annotation_0_keeps_its_id_on_the_page_and_gets_another_in_the_export(tm
 def test_an_added_prediction_is_found_by_its_question(session: ReviewSession):
     question = Question(ReviewItem(1, "missing", 0.5, 0, (), 1, "?"), "tevit_demo")
     add = session.answers(question)[0].decision(session.hash, "anna")
-    session.append(add)
+    session.store.append(add)
     changed = decide(session.hash, 1, "label is wrong", ChangeClass(add.id, 3), "anna", prediction=add.prediction)
-    session.append(changed)
+    session.store.append(changed)
     with session.log() as log:
         key = session.key(question)
         assert log.added_track(key) == add and log.of_key(key) == (add, changed)
         number = session.labels.corrected(1, log).new_ids[add.id]
         assert next(t for t in session.labels.corrected(1, log).result.tracks if t.id == number).category_id == 3
-    assert [session.undo("anna"), session.undo("anna")] == [changed, add]
+    assert [session.undo_or_redo("anna", undo=True) for _ in range(2)] == [changed, add]
     with session.log() as log:
         assert log.added_track(key) is None
 

@@ -3,6 +3,8 @@
 import asyncio
 import json
 import threading
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -35,6 +37,12 @@ def open_tab(project: Project, folder: Path) -> ReviewTab:
         return ReviewTab(build_layout(), lambda request: project, ViewRegistry(), service)
 
 
+def run_in_thread(coroutine: Coroutine[Any, Any, list[Any]]) -> list[Any]:
+    """Its result; in this thread playwright's event loop runs once a browser test has begun."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
 def compare(tab: ReviewTab, cancel: bool) -> list[Any]:
     async def run() -> list[Any]:
         received = []
@@ -44,7 +52,7 @@ def compare(tab: ReviewTab, cancel: bool) -> list[Any]:
                 tab.cancel(REQUEST)
         return received
 
-    return asyncio.run(run())
+    return run_in_thread(run())
 
 
 def test_ap_before_and_after_can_be_cancelled(project: Project, tmp_path: Path):
@@ -78,7 +86,7 @@ def test_of_two_queues_that_start_together_the_player_gets_its_video(
         return received + [updates async for updates in first]
 
     monkeypatch.setattr(tab, "first_question", observed)
-    players = [updates[tab.components.player] for updates in asyncio.run(run()) if tab.components.player in updates]
+    players = [updates[tab.components.player] for updates in run_in_thread(run()) if tab.components.player in updates]
     view = tab.page(REQUEST).view
     assert view is not None and view.token in {player.value["token"] for player in players if player.value}
 

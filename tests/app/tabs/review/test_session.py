@@ -117,7 +117,7 @@ def test_annotation_0_keeps_its_id_on_the_page_and_gets_another_in_the_export(tm
     log = [decide(session.hash, video, "label is wrong", ChangeClass(0, 3), "ann"),
            decide(session.hash, add.video_id, "label is wrong", add.action, "ann")]  # fmt: skip
     for decision in log:
-        session.append(decision)
+        session.store.append(decision)
     whole = correct(session.original, session.store.decisions(), only_fitting=True)
     with session.log() as state:
         shown = next(t for t in session.labels.corrected(video, state).result.tracks if t.id == 0)

@@ -30,6 +30,8 @@ BUILT_IN: Mapping[str, str] = {
     "detector": "tevit.inference.adapters:detector",
 }
 """Models of this package: name -> `package.module:create`."""
+FROM_HUB = frozenset({"videomt", "detector"})
+"""Those of them whose weights are downloaded from the Hugging Face hub at the first use."""
 
 _REQUIRED = object()
 

@@ -13,7 +13,7 @@ from cachetools import LRUCache
 
 from tevit.configs import BUNDLED_MODELS, MODELS, published
 from tevit.download import bundled_path, checkpoint_path, home
-from tevit.inference.model_source import find_source, named_models
+from tevit.inference.model_source import FROM_HUB, find_source, named_models
 from tevit.io.files import atomic
 from tevit.io.json import free_memory as machine_memory
 from tevit.progress import Progress, ResumeState
@@ -48,10 +48,11 @@ def model_options(checkpoints: Sequence[Path]) -> list[ModelOption]:
     """All models that can be selected now, those that can run first. The checkpoints folder is read at every call.
 
     checkpoints: files named at the start, first in the list. Models that are not TeViT's come last, as "other models":
-    those of files only where they were named at the start, so that a page never chooses code.
+    those of files, and those that download weights, only where they were named at the start, so that a page never
+    chooses code or a download.
     """
     files = {str(path): source for path in checkpoints if (source := find_source(str(path)))}
-    own = [*files.values(), *(source for name, source in named_models().items() if name not in files)]
+    own = [*files.values(), *(source for name, source in named_models().items() if name not in FROM_HUB | files.keys())]
     external = [ModelOption(item.name, f"other models: {Path(item.name).name}") for item in own]
     checkpoints = [path for path in checkpoints if str(path) not in files]
     options = []

@@ -170,6 +170,14 @@ def test_only_listed_models_are_found(checkpoints: Path, tmp_path: Path):
     assert find_model(str(tmp_path / "secret.pth"), [tmp_path / "secret.pth"]).label == "secret.pth"
 
 
+def test_models_that_download_weights_are_listed_only_where_named_at_the_start(checkpoints: Path):
+    assert "videomt" not in [choice.value for choice in model_options([])]
+    assert model_options([Path("videomt")])[1:3] == [
+        ModelOption("videomt", "other models: videomt"),
+        ModelOption("motion", "other models: motion"),
+    ]
+
+
 def test_missing_folder_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path / "nowhere"))
     assert len(model_options([])) == 2 + len(MODELS)

@@ -375,3 +375,22 @@ def resident(sessions: tuple[CDPSession, CDPSession]) -> float:
     ]
     sizes = [int(re.findall(r"VmRSS:\s+(\d+)", status.read_text())[0]) / 1024 for status in renderers]
     return max(sizes)
+
+
+def test_a_seek_of_the_view_before_draws_nothing(open_show: Open):
+    """Its masks, or its picture, arrive when another view is sought at a frame of the same number."""
+    page = open_show("uneven")
+    result = page.evaluate("""async () => {
+      const player = host(), { masks, stream, view } = player, late = Promise.withResolvers();
+      const load = masks.load.bind(masks);
+      let seeks = 0;
+      masks.load = async (frame) => { await late.promise; await load(frame); };
+      const seek = player.seek(5);
+      await player.load({ ...view, times: view.times.slice(0, -1), at: 5 });
+      stream.seek = async () => { seeks++; };
+      late.resolve();
+      await seek;
+      stream.draw(document.createElement("canvas"), 3);
+      return [seeks, player.frame, player.region.dataset.frame];
+    }""")
+    assert result == [0, 5, "5"]

@@ -137,8 +137,9 @@ export class Player {
     this.view = view;
     this.masks = new MaskCache(view, base);
     if (!same) {
-      this.stream = openFrames(view, base, (picture, frame) => this.onPicture(picture, frame));
-      this.stream.setMuted(this.controls.muted);
+      const stream = openFrames(view, base, (picture, frame) => this.stream === stream && this.onPicture(picture, frame));
+      stream.setMuted(this.controls.muted);
+      this.stream = stream;
       this.setState("loading");
       this.showMessage("");
     }
@@ -254,7 +255,7 @@ export class Player {
     const wanted = clampFrame(frame, view.times.length);
     this.wanted = wanted;
     await masks.load(wanted);
-    if (this.wanted !== wanted) return;
+    if (this.wanted !== wanted || this.stream !== stream) return; // another view may be sought at the same frame
     await stream.seek(wanted);
     this.emitFrameLater();
   }

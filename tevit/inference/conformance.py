@@ -4,6 +4,7 @@ import gc
 import os
 import sys
 import time
+import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -170,19 +171,24 @@ def _check_cancel(predictor: ExternalPredictor, clip: Video, first: Observations
 
 
 def _check_memory(predictor: ExternalPredictor, frames: int) -> Check:
-    """The process may grow by a fraction of what the frames take."""
-    clip, used, latest = check_clip(frames), list[int](), 0
+    """The process, and what Python and numpy have allocated in it, may grow by a fraction of what the frames take."""
+    clip, used, latest = check_clip(frames), list[tuple[int, int]](), 0
     warm = min(WARM, frames // 3)
-    for done, _ in enumerate(predictor.frames(clip), 1):
-        latest = max(latest, clip.read - done)
-        if done in (warm, frames):
-            gc.collect()
-            used.append(resident_bytes())
+    # Resident memory alone misses frames that are kept in memory which the process had freed before.
+    tracemalloc.start()
+    try:
+        for done, _ in enumerate(predictor.frames(clip), 1):
+            latest = max(latest, clip.read - done)
+            if done in (warm, frames):
+                gc.collect()
+                used.append((resident_bytes(), tracemalloc.get_traced_memory()[0]))
+    finally:
+        tracemalloc.stop()
     height, width = clip.size_hw
     limit = (frames - warm) * height * width * 3 // 2
     if latest >= frames - 1:
         return Check("memory", None, "it reads the whole video first: memory grows with the video's length")
-    grown = used[-1] - used[0]
+    grown = max(after - before for before, after in zip(used[0], used[-1], strict=True))
     if grown > limit:
         where = f"from frame {warm} to {frames} of {width}x{height}"
         expected = f"expected the memory of a model that streams not to grow by more than {limit / 1e6:.0f} MB {where}"

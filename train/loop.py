@@ -1,9 +1,7 @@
 """The training loop: load, differentiate, clip, step, log, save, evaluate, in this order."""
 
 import math
-import resource
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -15,6 +13,7 @@ import torch
 
 from tevit.checkpoint import save_state
 from tevit.io.files import atomic
+from tevit.memory import peak_memory
 from tevit.model.tevit import TeViT
 from tevit.progress import Cancelled
 
@@ -158,11 +157,3 @@ class Loop:
         if metrics["AP"] >= max(line["AP"] for line in lines if line["kind"] == "eval"):
             with atomic(run.folder / "best" / WEIGHTS) as temporary:
                 save_state(temporary, model.config, dict(model.state_dict()))
-
-
-def peak_memory(device: torch.device) -> float:
-    """Bytes: the peak of a CUDA device's allocator, or of this process on a CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -24,7 +24,6 @@ from tevit.benchmarks.record import (
     conv_workload,
     interleave,
     matmul_workload,
-    peak_memory,
     spread,
     synchronize,
     time_call,
@@ -36,6 +35,7 @@ from tevit.download import bundled_path
 from tevit.inference.postprocess import Detections, to_tracks
 from tevit.inference.predictor import CompiledModel, Predictor
 from tevit.inference.windows import WINDOW
+from tevit.memory import peak_memory
 from tevit.model.cpu import can_pack, default_exclusions, pack
 from tevit.model.tevit import TeViT
 from tevit.video.transforms import Geometry, geometry
@@ -116,7 +116,7 @@ def measure(
         eager = eager.plain
     in_parts = Predictor(eager, device, predictor.dtype)
     _predict(predictor, clip)
-    memory = peak_memory(device)
+    memory = peak_memory(device) / 1e6
     others = {name: make() for name, make in (variants or {}).items()}  # loaded after the peak memory was read
     passes: list[dict[str, Timing]] = []
     own = str(predictor.dtype).removeprefix("torch.")

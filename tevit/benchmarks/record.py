@@ -89,27 +89,6 @@ def conv_workload(device: "torch.device") -> tuple[Callable[[], object], float]:
     return lambda: F.conv2d(x, weight, padding=1), 2 * count * SIZE_HW[0] * SIZE_HW[1] * 9 * CHANNELS**2 / 1e9
 
 
-def peak_memory(device: "torch.device | None" = None) -> float:
-    """Peak memory so far, megabytes: allocated by PyTorch on a CUDA device, else resident in this process."""
-    if device is not None and device.type == "cuda":
-        import torch
-
-        return torch.cuda.max_memory_allocated(device) / 1e6
-    if sys.platform == "win32":
-        raise ValueError("the peak memory of a process is not known on Windows")
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e6
-
-
-def resident_memory() -> float:
-    """Resident memory of this process, megabytes; the peak so far where there is no /proc."""
-    statm = Path("/proc/self/statm")
-    if not statm.exists():
-        return peak_memory()
-    return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
 def hardware(device: "torch.device") -> str:
     """System, processor, cores and threads, accelerator, versions."""
     import torch

@@ -11,13 +11,14 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from tevit.benchmarks.record import Figures, peak_memory, resident_memory, spread, time_call
+from tevit.benchmarks.record import Figures, spread, time_call
 from tevit.configs import PredictOptions
 from tevit.inference.association import WindowResult
 from tevit.inference.postprocess import Detections
 from tevit.inference.predictor import Predictor
 from tevit.inference.stream_file import stream_to_folder
 from tevit.io.ytvis import write_results
+from tevit.memory import peak_memory, resident_memory
 from tevit.progress import Progress
 from tevit.synthetic import dataset as shapes
 from tevit.video.overlay import VideoWriter
@@ -51,7 +52,7 @@ def measure(predictor: Predictor, video: Video, rounds: int, window: int | None 
     """Frames per second of each stage, over `rounds` passes, after one that does not count."""
     passes = [_pass(predictor, video, window) for _ in range(rounds + 1)][1:]
     figures = {f"{name}, frames/s": spread(rates[name] for rates in passes) for name in passes[0]}
-    return figures | {"peak memory, MB": spread([peak_memory(predictor.device)])}
+    return figures | {"peak memory, MB": spread([peak_memory(predictor.device) / 1e6])}
 
 
 def _pass(predictor: Predictor, video: Video, window: int | None) -> dict[str, float]:
@@ -93,7 +94,7 @@ def sample_memory(
     samples: list[MemorySample] = []
 
     def sample(window_result: WindowResult) -> None:
-        samples.append(MemorySample(window_result.first + len(window_result.times), resident_memory()))
+        samples.append(MemorySample(window_result.first + len(window_result.times), resident_memory() / 1e6))
 
     options = PredictOptions(window=window)
     start = time.perf_counter()

@@ -1,8 +1,6 @@
 """Does a model keep the interface of `tevit.inference.external`? `tevit models check` runs these checks."""
 
 import gc
-import os
-import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -17,6 +15,7 @@ import numpy as np
 
 from tevit.inference.external import ExternalPredictor, Observed
 from tevit.masks import ops
+from tevit.memory import resident_memory
 from tevit.video.reader import Frame, Video
 
 SHORT = 48  # frames of the clips
@@ -181,7 +180,7 @@ def _check_memory(predictor: ExternalPredictor, frames: int) -> Check:
             latest = max(latest, clip.read - done)
             if done in (warm, frames):
                 gc.collect()
-                used.append((resident_bytes(), tracemalloc.get_traced_memory()[0]))
+                used.append((resident_memory(), tracemalloc.get_traced_memory()[0]))
     finally:
         tracemalloc.stop()
     height, width = clip.size_hw
@@ -195,13 +194,3 @@ def _check_memory(predictor: ExternalPredictor, frames: int) -> Check:
         return Check("memory", False, f"{predictor.name}: {expected}, it grew by {grown / 1e6:.0f} MB")
     late = f"results are at most {latest} frames late"
     return Check("memory", True, f"grew by {max(0, grown) / 1e6:.1f} MB from frame {warm} to {frames}; {late}")
-
-
-def resident_bytes() -> int:
-    """Memory of this process, bytes; where the system has no /proc, its maximum so far."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

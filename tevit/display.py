@@ -72,7 +72,7 @@ def drawn_frames(
 
 def video_html(result: VideoResult) -> str:
     """A filmstrip with masks and a table of the tracks."""
-    from tevit.video.overlay import color
+    from tevit.video.overlay import track_colors
 
     span = min(result.length, STRIP_FRAMES)
     frames = sorted(set(np.linspace(0, span - 1, min(span, STRIP_PICTURES)).round().astype(int).tolist()))
@@ -80,12 +80,12 @@ def video_html(result: VideoResult) -> str:
         {"uri": _thumbnail(rgb), "caption": f"frame {frame}, {result.times[frame]:.2f} s"}
         for frame, rgb in (drawn_frames(result, frames, labels=False) if frames else ())
     ]
-    rows = []
+    rows, colors = [], track_colors(track.id for track in result.tracks)
     for track in sorted(result.tracks, key=lambda track: -track.score):
         seen = np.flatnonzero(track.present)
         span_s = f"{result.times[seen[0]]:.2f} to {result.times[seen[-1]]:.2f} s" if len(seen) else ""
         cells = (track.id, result.category_name(track.category_id), f"{track.score:.2f}", len(seen), span_s)
-        rows.append({"color": "#" + bytes(color(track.id)).hex(), "cells": cells})
+        rows.append({"color": "#" + bytes(colors[track.id]).hex(), "cells": cells})
     head = ("track", "class", "score", "frames", "present")
     return _html(repr(result), [(head, rows)], pictures)
 

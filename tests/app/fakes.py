@@ -18,11 +18,17 @@ CATEGORIES = {1: "person", 2: "dog"}
 
 class FakePredictor:
     """seconds: slept for every frame. fails_at: the frame at which it raises `error`. fits: frames at once for which
-    the memory suffices. windows: as requested. seen: number of frames processed."""
+    the memory suffices. second_score: of its second track. windows: as requested. seen: number of frames processed."""
 
     def __init__(
-        self, seconds: float = 0.0, fails_at: int | None = None, error: Exception | None = None, fits: int = 99
+        self,
+        seconds: float = 0.0,
+        fails_at: int | None = None,
+        error: Exception | None = None,
+        fits: int = 99,
+        second_score: float = 0.41,
     ):
+        self.second_score = second_score
         self.seconds, self.fails_at, self.error, self.fits = seconds, fails_at, error, fits
         self.windows: list[int | None] = []
         self.seen = 0
@@ -55,15 +61,24 @@ class FakePredictor:
                 progress("segmenting", len(times), source.length)
             if len(times) % WINDOW == 0:
                 state.length = len(times)
-                yield walking_squares(source.name, source.size_hw, times, max_tracks, score_threshold)
-        yield walking_squares(source.name, source.size_hw, times, max_tracks, score_threshold)
+                yield self._tracks(source, times, max_tracks, score_threshold)
+        yield self._tracks(source, times, max_tracks, score_threshold)
+
+    def _tracks(self, source: Video, times: list[float], max_tracks: int, score_threshold: float) -> VideoResult:
+        options = max_tracks, score_threshold, self.second_score
+        return walking_squares(source.name, source.size_hw, times, *options)
 
 
 def walking_squares(
-    name: str, size_hw: tuple[int, int], times: list[float], max_tracks: int, score_threshold: float
+    name: str,
+    size_hw: tuple[int, int],
+    times: list[float],
+    max_tracks: int,
+    score_threshold: float,
+    second_score: float = 0.41,
 ) -> VideoResult:
     """Two tracks of a tenth of the picture's height; the second is seen in every other stretch of five frames."""
-    tracks = [_track(1, 2, 0.93, size_hw, len(times)), _track(2, 1, 0.41, size_hw, len(times))]
+    tracks = [_track(1, 2, 0.93, size_hw, len(times)), _track(2, 1, second_score, size_hw, len(times))]
     selected = tuple(track for track in tracks if track.score >= score_threshold)[:max_tracks]
     return VideoResult(1, name, size_hw, np.array(times), CATEGORIES, selected)
 

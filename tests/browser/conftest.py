@@ -11,7 +11,7 @@ from tests.app.fakes import make_video
 from tests.browser.servers import ROOT as ROOT
 from tests.browser.servers import served, watch
 
-MODELS = ("fast", "slow", "broken", "crashing")
+MODELS = ("fast", "slow", "faint", "broken", "crashing")
 Opened = tuple[Callable[..., Page], list[str]]
 
 expect.set_options(timeout=20_000)

@@ -27,14 +27,14 @@ def tell_of_outside(event: str, arguments: tuple) -> None:
 
 
 def load(model: str) -> FakePredictor:
-    """A model as the file's name says: fast, slow, broken, crashing."""
+    """A model as the file's name says: fast, slow, faint, broken, crashing."""
 
     behaviour = Path(model).stem
     if behaviour == "broken":
         raise ValueError(f"{Path(model).name}: not a whole PyTorch checkpoint (the file is empty)")
     if behaviour == "crashing":
         return FakePredictor(fails_at=3, error=RuntimeError("a mistake of ours"))
-    return FakePredictor(seconds={"slow": 0.15}.get(behaviour, 0.01))
+    return FakePredictor({"slow": 0.15}.get(behaviour, 0.01), second_score=0.12 if behaviour == "faint" else 0.41)
 
 
 postprocess = gr.Blocks.postprocess_data

@@ -319,6 +319,24 @@ def test_filters_need_no_other_run(stay: Stay, clips: dict[str, Path], tmp_path:
     expect(row(page, "2 person")).to_be_visible()
 
 
+def test_low_scores_are_hidden_at_first_but_are_in_the_files(visit: Visit, clips: dict[str, Path], tmp_path: Path):
+    page = visit()
+    run(page, clips["street"], "faint.pth")
+    done(page)
+    tracks(page, 1)
+    score = page.locator("#choices").get_by_role("spinbutton").first
+    expect(score).to_have_value("0.3")
+    expect(page.locator("#tracks")).to_contain_text("1 track of a lower score is hidden")
+    assert len(json.loads(download(page, "results.json", tmp_path).read_text())) == 2
+    score.fill("0.1")
+    score.press("Enter")
+    tracks(page, 2)
+    score.fill("0.2")
+    score.press("Enter")
+    tracks(page, 1)
+    assert len(json.loads(download(page, "results.json", tmp_path).read_text())) == 1, "once it was moved"
+
+
 def test_reloaded_page_finds_its_run_and_a_link_its_result(stay: Stay, clips: dict[str, Path]):
     page = stay()
     run(page, clips["long"], "slow.pth")

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { fillShape, paintOrder, trackColour } from "../../app/static/player/paint.js";
+import { fillShape, paintOrder, trackColour, trackColours } from "../../app/static/player/paint.js";
 
 /** @import { Shape, Track } from "../../app/static/player/types.js" */
 
@@ -32,6 +32,20 @@ test("colours are of the track, its class or its score", () => {
   assert.deepEqual(trackColour(view, track({ score: 0 }), "score"), [68, 1, 84]);
   assert.deepEqual(trackColour(view, track({ score: 0.5 }), "score"), [33, 145, 140]);
   assert.deepEqual(trackColour(view, track({ rgb: [9, 8, 7] }), "score"), [9, 8, 7]);
+});
+
+test("visible tracks have different colours, the lowest ids their own", () => {
+  const palette = Array.from({ length: 24 }, (_, level) => [level, 0, 0]);
+  /** @param {number[]} ids */
+  const levels = (ids) => ids.map((id) => trackColours(palette, ids).get(id)?.[0]);
+  assert.deepEqual(levels([3, 1, 14]), [3, 1, 2]);
+  assert.deepEqual(levels([3, 15, 27]), [3, 0, 1]);
+  assert.deepEqual(levels([-1, 11]), [11, 0]);
+  const many = Array.from({ length: 24 }, (_, i) => 5 * i);
+  assert.equal(new Set(levels(many)).size, 24);
+  assert.equal(trackColours(palette, [...many, 1000]).get(1000)?.[0], 4, "of more than the palette has, its own once more");
+  assert.deepEqual(trackColour({ palette }, track({ id: 14 }), "track", [2, 0, 0]), [2, 0, 0]);
+  assert.deepEqual(trackColour({ palette }, track({ id: 14 }), "class", [2, 0, 0]), [2, 0, 0].map((_, i) => (i ? 0 : 2)));
 });
 
 test("the first mask sets its colour, the next one is blended over it", () => {

@@ -1,8 +1,8 @@
 """Drawing tracks on frames (masks, contours, labels), and writing H.264 in mp4 as browsers play it, with audio."""
 
 import os
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from fractions import Fraction
@@ -10,7 +10,7 @@ from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import av
 import cv2
@@ -25,7 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tevit.io.files import atomic
 from tevit.masks import ops as masks
 from tevit.progress import Progress
-from tevit.results import RLE, Track, VideoResult
+from tevit.results import Track, VideoResult
 from tevit.video.decode import ACCURATE, open_container, stated_span, video_stream
 from tevit.video.reader import Video, open_video
 
@@ -232,16 +232,62 @@ PALETTE = (
     (255, 180, 150),
     (135, 60, 165),
     (195, 195, 0),
+    (135, 30, 75),
+    (0, 135, 105),
+    (195, 120, 0),
+    (180, 150, 195),
+    (60, 75, 120),
+    (120, 105, 210),
+    (210, 240, 180),
+    (75, 105, 45),
+    (150, 225, 210),
+    (240, 105, 150),
+    (105, 165, 255),
+    (105, 105, 255),
 )
+OWN_COLORS = 12
+"""The first of PALETTE: a track has the one of its id, unless another visible track has it."""
 _DARK, _WHITE = (20, 20, 20), (255, 255, 255)
 _QUEUED = 4  # frames drawn ahead of the encoder
 
+_MAX_COVERED = 0.1  # share of any object that a label may cover
+_MAX_LABELS = 0.15  # share of the frame that all labels may take
+
 _Box = tuple[int, int, int, int]  # x1, y1, x2, y2 in whole pixels
+RGB = tuple[int, int, int]
 
 
-def color(track_id: int) -> tuple[int, int, int]:
-    """The RGB colour of a track, 0..255, from twelve that colour-blind people can distinguish, too."""
-    return PALETTE[track_id % len(PALETTE)]
+class _Drawn(NamedTuple):
+    """A track in one frame. mask: uint8 (h, w), that of `box`. area: pixels of the mask."""
+
+    track: Track
+    box: _Box
+    mask: np.ndarray
+    area: int
+    rgb: RGB
+
+
+def color(track_id: int) -> RGB:
+    """The RGB colour of a track on its own, 0..255, from twelve that colour-blind people can distinguish, too."""
+    return PALETTE[track_id % OWN_COLORS]
+
+
+def track_colors(ids: Iterable[int], known: Mapping[int, RGB] | None = None) -> dict[int, RGB]:
+    """The RGB colours of tracks that are visible together, by id: all different as long as there are 24 or fewer.
+
+    The lowest ids choose first: `color(id)`, else the first of PALETTE that none has, else one that the fewest have.
+    known: colours that stay as they are. Source of the palette's order: see PALETTE.
+    """
+    colors = dict(known or {})
+    ids = sorted(set(ids))
+    uses = Counter(colors[id] for id in ids if id in colors)
+    for id in ids:
+        if id not in colors:
+            least = min(uses[rgb] for rgb in PALETTE)
+            own = color(id)
+            colors[id] = own if uses[own] == least else next(rgb for rgb in PALETTE if uses[rgb] == least)
+            uses[colors[id]] += 1
+    return colors
 
 
 def overlay(
@@ -253,11 +299,13 @@ def overlay(
     contours: bool = True,
     labels: bool = True,
     min_score: float = 0.0,
+    colors: Mapping[int, RGB] | None = None,
 ) -> np.ndarray:
     """A copy of a frame with the tracks of frame `index` drawn on it, those with higher scores on top.
 
-    frame_rgb: uint8 (H, W, 3) of the result's size. opacity: of the masks, 0 to 1. min_score: tracks below it are
-    left out.
+    Labels are beside their objects; where there is no room for one, it is left out. frame_rgb: uint8 (H, W, 3) of the
+    result's size. opacity: of the masks, 0 to 1. min_score: tracks below it are left out. colors: by track id; those of
+    `track_colors` by default.
     Raises: ValueError if the frame's size is not the result's.
     """
     height, width = result.size_hw
@@ -265,31 +313,33 @@ def overlay(
         raise ValueError(f"video {result.name!r}: expected a frame of {(height, width, 3)}, got {frame_rgb.shape}")
     out = np.array(frame_rgb, np.uint8, order="C")
     tracks = sorted((track for track in result.tracks if track.score >= min_score), key=lambda track: track.score)
+    colors = colors or track_colors(track.id for track in tracks)
     visible = [(track, rle) for track in tracks if (rle := track.rles[index]) is not None]
     boxes: list[_Box] = []  # of the masks, one pixel wider on each side where the frame allows
     for x1, y1, x2, y2 in masks.to_boxes_xyxy([rle for _, rle in visible]) if visible else ():
         boxes.append((max(int(x1) - 1, 0), max(int(y1) - 1, 0), min(int(x2) + 1, width), min(int(y2) + 1, height)))
     scale = max(min(height, width) / 360, 0.5)  # of lines and letters: 1 for a short side of 360 pixels
+    drawn = []
     for (track, rle), box in zip(visible, boxes, strict=True):
-        _draw_mask(out, rle, box, color(track.id), opacity, scale if contours else 0)
+        if box[0] < box[2] and box[1] < box[3]:
+            mask = masks.decode_within(rle, box)
+            drawn.append(_Drawn(track, box, mask, cv2.countNonZero(mask), colors[track.id]))
+            _draw_mask(out, drawn[-1], opacity, scale if contours else 0)
     if labels:
-        _draw_labels(out, [(track, box) for (track, _), box in zip(visible, boxes, strict=True)], result, scale)
+        _draw_labels(out, drawn, result, scale)
     return out
 
 
-def _draw_mask(out: np.ndarray, rle: RLE, box: _Box, rgb: tuple[int, int, int], opacity: float, scale: float) -> None:
+def _draw_mask(out: np.ndarray, drawn: _Drawn, opacity: float, scale: float) -> None:
     """scale: of the contour's width; 0: no contour."""
-    x1, y1, x2, y2 = box
-    if x1 >= x2 or y1 >= y2:
-        return
-    mask = masks.decode_within(rle, box)
+    x1, y1, x2, y2 = drawn.box
     region = out[y1:y2, x1:x2]
-    cv2.copyTo(cv2.LUT(region, _blend_table(rgb, opacity)), mask, region)
+    cv2.copyTo(cv2.LUT(region, _blend_table(drawn.rgb, opacity)), drawn.mask, region)
     if scale:
-        contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x1, y1))
+        contours, _ = cv2.findContours(drawn.mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x1, y1))
         # Removing points within 0.75 pixels smoothes the pixels' stairs and makes drawing four times as fast.
         smooth = [cv2.approxPolyDP(points, 0.75, True) for points in contours]
-        cv2.polylines(out, smooth, True, rgb, max(1, round(1.5 * scale)), cv2.LINE_AA)
+        cv2.polylines(out, smooth, True, drawn.rgb, max(1, round(1.5 * scale)), cv2.LINE_AA)
 
 
 @lru_cache(maxsize=64)
@@ -302,18 +352,20 @@ def _blend_table(rgb: tuple[int, int, int], opacity: float) -> np.ndarray:
 # --- labels
 
 
-def _draw_labels(out: np.ndarray, tracks: list[tuple[Track, _Box]], result: VideoResult, scale: float) -> None:
-    """Labels are placed from the highest score down; one larger than the frame is left out."""
+def _draw_labels(out: np.ndarray, drawn: Sequence[_Drawn], result: VideoResult, scale: float) -> None:
+    """Labels are placed from the highest score down, as long as they take less than _MAX_LABELS of the frame."""
     placed: list[_Box] = []
-    for track, box in reversed(tracks):
-        name = result.categories.get(track.category_id, f"class {track.category_id}").replace("_", " ")
-        image = _label_image(f"{name} {track.score:.2f}", color(track.id), max(9, round(13 * scale)))
+    room = _MAX_LABELS * out.shape[0] * out.shape[1]
+    for item in reversed(drawn):
+        name = result.category_name(item.track.category_id).replace("_", " ")
+        image = _label_image(f"{name} {item.track.score:.2f}", item.rgb, max(9, round(13 * scale)))
         height, width = image.shape[:2]
-        if height > out.shape[0] or width > out.shape[1]:
-            continue
-        x, y = _label_position(box, (height, width), out.shape[:2], placed)
-        placed.append((x, y, x + width, y + height))
-        out[y : y + height, x : x + width] = image
+        room -= height * width
+        place = _label_place(item.box, (height, width), out.shape[:2], placed, drawn)
+        if place is not None and (room >= 0 or not placed):
+            x, y = place
+            placed.append((x, y, x + width, y + height))
+            out[y : y + height, x : x + width] = image
 
 
 @lru_cache(maxsize=512)
@@ -336,19 +388,36 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return font
 
 
-def _label_position(
-    box: _Box, size_hw: tuple[int, int], frame_hw: tuple[int, ...], placed: list[_Box]
-) -> tuple[int, int]:
-    """Left and top of a label: above its box, else at the top inside it; lower where it would overlap a placed one."""
-    height, width = size_hw
-    x = min(max(box[0], 0), frame_hw[1] - width)
-    above = box[1] - height
-    y = first = above if above >= 0 else min(max(box[1], 0), frame_hw[0] - height)
-    while hits := [o for o in placed if x < o[2] and o[0] < x + width and y < o[3] and o[1] < y + height]:
-        y = hits[0][3]
-        if y + height > frame_hw[0]:
-            return x, first
-    return x, y
+def _label_place(
+    box: _Box, size_hw: tuple[int, int], frame_hw: tuple[int, ...], placed: Sequence[_Box], drawn: Sequence[_Drawn]
+) -> tuple[int, int] | None:
+    """Left and top of a label: above, below, right or left of the box, else at the top inside it; None without room.
+
+    There it covers neither another label nor more than _MAX_COVERED of any object.
+    """
+    (height, width), (x1, y1, x2, y2) = size_hw, box
+    x, y = min(x1, frame_hw[1] - width), min(y1, frame_hw[0] - height)
+    for left, top in ((x, y1 - height), (x, y2), (x2, y), (x1 - width, y), (x, y)):
+        label = left, top, left + width, top + height
+        inside = left >= 0 and top >= 0 and label[2] <= frame_hw[1] and label[3] <= frame_hw[0]
+        if inside and not any(_overlap(label, other) for other in placed) and _covered(label, drawn) <= _MAX_COVERED:
+            return left, top
+    return None
+
+
+def _overlap(a: _Box, b: _Box) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _covered(label: _Box, drawn: Sequence[_Drawn]) -> float:
+    """The largest share of an object that a label covers."""
+    shares = [0.0]
+    for item in drawn:
+        if _overlap(label, item.box):
+            x, y = item.box[:2]
+            part = item.mask[max(label[1] - y, 0) : label[3] - y, max(label[0] - x, 0) : label[2] - x]
+            shares.append(np.count_nonzero(part) / max(item.area, 1))
+    return max(shares)
 
 
 # --- video
@@ -403,12 +472,18 @@ def write_overlay(
     audio, aspect = video.path if sound and video.has_audio else None, video.pixel_aspect
     options = {"fps": video.fps, "audio_from": audio, "audio_start": video.start, "pixel_aspect": aspect}
     writer = VideoWriter(path, video.size_hw, **options)
+    colors: dict[int, RGB] = {}
     with writer, _BackgroundWriter(writer) as background:
         for frame in chain(first, frames):
             if (place := next(places, None)) is None:
                 writer.end_audio(frame.time)
                 break
-            drawn = overlay(frame.rgb, *place, opacity=opacity, contours=contours, labels=labels, min_score=min_score)
+            segment, index = place
+            if index == 0:  # a track keeps its colour in later segments
+                ids = [track.id for track in segment.tracks if track.score >= min_score]
+                colors = track_colors(ids, colors)
+            style = {"opacity": opacity, "contours": contours, "labels": labels, "min_score": min_score}
+            drawn = overlay(frame.rgb, segment, index, colors=colors, **style)
             background.write(drawn, frame.time)
             if progress is not None:
                 progress("drawing", frame.index + 1, total)

@@ -1,22 +1,44 @@
 // One picture with its masks on one canvas: composed by pixels, so that overlapping masks are blended once and exactly.
 
 import { context2d } from "./dom.js";
+import { placeLabels } from "./labels.js";
 
 /** @import { Item, MaskStyle, Rgb, Shape, SizeHW, Track, View } from "./types.js" */
-/** @typedef {{ x: number, y: number, w: number, h: number }} Box canvas pixels */
+/** @import { Box } from "./labels.js" */
 
 const DASH = 7; // steps along an outline that a dash and a gap take
 const RAMP = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]; // viridis, for scores
 const WHITE = [255, 255, 255];
+const OWN_COLOURS = 12; // the first of the palette, as in tevit/video/overlay.py
+const MAX_LABEL_WIDTH = 0.4; // of the canvas
+
+/**
+ * The colours of tracks that are visible together, by id, as `track_colors` of tevit/video/overlay.py: the lowest ids
+ * choose first: the one of the id among the first twelve, else the first that none has, else one that the fewest have.
+ * @param {readonly Rgb[]} palette
+ * @param {number[]} ids
+ * @returns {Map<number, Rgb>}
+ */
+export function trackColours(palette, ids) {
+  const uses = palette.map(() => 0), count = Math.min(OWN_COLOURS, palette.length);
+  return new Map([...new Set(ids)].sort((a, b) => a - b).map((id) => {
+    const least = Math.min(...uses), own = ((id % count) + count) % count;
+    const place = uses[own] === least ? own : uses.indexOf(least);
+    uses[place] += 1;
+    return [id, palette[place]];
+  }));
+}
 
 /**
  * @param {Pick<View, "palette">} view
  * @param {Track} track
  * @param {string} by "track", "class" or "score"
+ * @param {Rgb} [own] the track's own colour
  * @returns {Rgb}
  */
-export function trackColour({ palette }, track, by) {
+export function trackColour({ palette }, track, by, own) {
   if (track.rgb) return track.rgb;
+  if (by === "track" && own) return own;
   if (by === "score") {
     const place = Math.min(0.9999, Math.max(0, track.score)) * (RAMP.length - 1);
     const low = Math.floor(place), part = place - low;
@@ -185,27 +207,36 @@ function union(box, shape) {
 }
 
 /**
- * Each above its shape where there is room; where two overlap, the one in front keeps its place.
  * @param {CanvasRenderingContext2D} context
- * @param {Item[]} items
+ * @param {Item[]} items from the back to the front
  */
 function drawLabels(context, items) {
   const { width, height } = context.canvas;
   const size = Math.max(11, Math.round(Math.min(width, height) / 36));
-  /** @type {Box[]} */
-  const taken = [];
   context.font = `600 ${size}px system-ui, sans-serif`;
   context.textBaseline = "middle";
-  for (const { shape, rgb, text } of [...items].reverse()) {
-    const w = Math.ceil(context.measureText(text).width) + size, h = size + 6;
-    const x = Math.max(0, Math.min(shape.x, width - w));
-    let y = shape.y >= h ? shape.y - h : shape.y;
-    for (const box of taken) if (x < box.x + box.w && box.x < x + w && y < box.y + box.h && box.y < y + h) y = box.y + box.h;
-    if (y + h > height) continue;
-    taken.push({ x, y, w, h });
+  const labels = [...items].reverse().map(({ shape, rgb, text, selected, highlighted }) => {
+    const line = oneLine(text, (part) => context.measureText(part).width, MAX_LABEL_WIDTH * width);
+    return { shape, rgb, line, w: Math.ceil(context.measureText(line).width) + size, h: size + 6, wanted: selected || highlighted };
+  });
+  placeLabels(labels, width, height).forEach((box, index) => {
+    if (!box) return;
+    const { rgb, line } = labels[index];
     context.fillStyle = css(rgb);
-    context.fillRect(x, y, w, h);
+    context.fillRect(box.x, box.y, box.w, box.h);
     context.fillStyle = 0.299 * rgb[0] + 0.587 * rgb[1] + 0.114 * rgb[2] > 128 ? "#141414" : "#fff";
-    context.fillText(text, x + size / 2, y + h / 2 + 1);
-  }
+    context.fillText(line, box.x + size / 2, box.y + box.h / 2 + 1);
+  });
+}
+
+/**
+ * A text that is at most so wide, shortened with an ellipsis.
+ * @param {string} text
+ * @param {(part: string) => number} measure
+ * @param {number} width
+ */
+export function oneLine(text, measure, width) {
+  let part = text;
+  while (part.length > 1 && measure(part) > width) part = `${part.replace(/…$/, "").slice(0, -1).trimEnd()}…`;
+  return part;
 }

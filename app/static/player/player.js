@@ -4,11 +4,11 @@ import { Controls } from "./controls.js";
 import { createElement } from "./dom.js";
 import { openFrames } from "./frames.js";
 import { MaskCache } from "./masks.js";
-import { PaneCanvas, paintOrder, trackColour } from "./paint.js";
+import { PaneCanvas, paintOrder, trackColour, trackColours } from "./paint.js";
 import { clampFrame } from "./times.js";
 import { Timeline } from "./timeline.js";
 
-/** @import { Command, Emit, FrameRange, FrameStream, Item, MaskStyle, PaneData, Track, TrackFilter, TrackRef, View } from "./types.js" */
+/** @import { Command, Emit, FrameRange, FrameStream, Item, MaskStyle, PaneData, Rgb, Track, TrackFilter, TrackRef, View } from "./types.js" */
 /** @typedef {PaneData & { canvas: HTMLCanvasElement, figure: HTMLElement, painter: PaneCanvas }} Pane */
 
 const MAX_WIDTH = 1920; // canvas pixels
@@ -47,6 +47,8 @@ export class Player {
     this.hidden = new Set();
     /** @type {TrackFilter} */
     this.shown = null;
+    /** @type {Map<Track, Rgb>} different for all tracks of a layer that the filter keeps */
+    this.colours = new Map();
     /** @type {string | null} */
     this.selected = null;
     /** @type {Set<string>} keys of tracks that are selected together with it */
@@ -144,7 +146,8 @@ export class Player {
       this.showMessage("");
     }
     if (!sameLayout) this.layOut(view);
-    this.timeline.load(view, (track) => trackColour(view, track, this.style.by), same);
+    this.assignColours();
+    this.timeline.load(view, (track) => this.colourOf(track), same);
     this.updateTracks();
     if (!same && view.pair) this.selectTracks(view.pair);
     await this.attempt(sameLayout ? this.reloadMasks(this.masks) : this.seek(same ? this.target : view.at ?? 0));
@@ -410,7 +413,24 @@ export class Player {
   /** @param {TrackFilter} shown */
   filter(shown) {
     this.shown = shown;
-    if (this.view) this.refresh();
+    if (!this.view) return;
+    this.assignColours();
+    this.timeline.draw();
+    this.refresh();
+  }
+
+  assignColours() {
+    const { view } = this;
+    this.colours = new Map(view?.layers.flatMap(({ tracks }, layer) => {
+      const shown = tracks.filter(({ id }) => !this.isFiltered(layer, id));
+      const colours = trackColours(view.palette, shown.map(({ id }) => id));
+      return shown.map((track) => /** @type {const} */ ([track, colours.get(track.id) ?? view.palette[0]]));
+    }));
+  }
+
+  /** @param {Track} track @returns {Rgb} */
+  colourOf(track) {
+    return this.view ? trackColour(this.view, track, this.style.by, this.colours.get(track)) : [0, 0, 0];
   }
 
   /** Timeline, canvases and controls after a change of tracks. */
@@ -546,7 +566,7 @@ export class Player {
       items.push({
         key, layer: index, track, shape, text,
         description: `${text} · ${layer.name}`,
-        rgb: trackColour(view, track, this.style.by),
+        rgb: this.colourOf(track),
         dashed: !layer.truth,
         highlighted: key === this.highlighted,
         selected: key === this.selected || this.partners.has(key),

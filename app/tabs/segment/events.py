@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,13 +32,15 @@ NOTHING_WRITTEN = "Cancelled: nothing was written."
 @dataclass
 class Session:
     """State of one page. source: the selected video, and proxy: the task that prepares it. token: of the run or stored
-    result that is shown. view: shown in the player. selected: a track's id. tasks: exports and downloads of weights."""
+    result that is shown. view: shown in the player. selected: a track's id. score_chosen: whether the lowest score was
+    changed on the page; until then the files have all tracks. tasks: exports and downloads of weights."""
 
     source: VideoSource | None = None
     token: str = ""
     proxy: ProxyTask | None = None
     view: PlayerView | None = None
-    filter: TrackFilter = field(default_factory=TrackFilter)
+    filter: TrackFilter = field(default_factory=lambda: TrackFilter(views.MIN_SCORE))
+    score_chosen: bool = False
     style: OverlayStyle = field(default_factory=OverlayStyle)
     selected: int | None = None
     tasks: list[Task] = field(default_factory=list)
@@ -54,6 +56,11 @@ class Session:
     def result(self) -> VideoResult | None:
         """All tracks of the view, unfiltered."""
         return self.view.layers[0].result if self.view is not None and self.view.layers else None
+
+    @property
+    def file_filter(self) -> TrackFilter:
+        """The tracks of the files."""
+        return self.filter if self.score_chosen else replace(self.filter, min_score=0.0)
 
     def start(self, task: Task) -> Task:
         """Remember a task, so that `Cancel` reaches it."""
@@ -351,9 +358,11 @@ class _SegmentEvents:
         """Table and plots of the filtered tracks."""
         if session.result is None:
             return {self.components.plot: gr.skip()}
-        result = session.filter.apply(session.result)
+        result, tracks = session.filter.apply(session.result), session.result.tracks
+        low = sum(track.score < session.filter.min_score for track in tracks)
+        table = views.tracks(result, len(tracks), session.selected, low, not session.score_chosen)
         return {
-            self.components.tracks: views.tracks(result, len(session.result.tracks), session.selected),
+            self.components.tracks: table,
             self.components.plot: views.plots(result, session.selected),
         }
 
@@ -368,6 +377,7 @@ class _SegmentEvents:
         """Show other tracks, without another run."""
         session = self._session(request)
         ids = frozenset(classes) if classes else None
+        session.score_chosen |= score != session.filter.min_score
         session.filter = TrackFilter(score, ids, max(1, int(max_tracks or 1)), max(1, int(min_frames or 1)))
         updates = self._filtered(session)
         if session.result is not None:
@@ -415,7 +425,7 @@ class _SegmentEvents:
             token, folder = session.token, self.studio.views.folder(session.token)
             if session.result is None or folder is None:
                 raise toast("This result is not kept any more: run it again.")
-            result, open_video = session.filter.apply(session.result), self.studio.video_opener(token)
+            result, open_video = session.file_filter.apply(session.result), self.studio.video_opener(token)
             work = partial(export, name, result, folder, open_video=open_video, style=session.style)
             task = Task(name, lambda progress: work(progress=progress), cancel_message=NOTHING_WRITTEN)
             async for updates in run_task(session.start(task), c.panel, c.cancel):

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from tevit.results import Track, VideoResult
+from tevit.results import VideoResult
 
 from ...player.component import build_player, intervals
 from ...rendering import counted, duration, hint, on_change, on_load, pixels, render
@@ -93,7 +93,7 @@ def _build_results() -> dict[str, Any]:
     tracks = gr.HTML(hint(NO_TRACKS), elem_id="tracks", js_on_load=_ROWS, apply_default_css=False)
     components: dict[str, Any] = {"tracks": tracks}
     with gr.Accordion("Which tracks", open=True, elem_id="choices"):
-        components["score"] = gr.Slider(0, 1, 0, step=0.01, label="Lowest score")
+        components["score"] = gr.Slider(0, 1, MIN_SCORE, step=0.01, label="Lowest score")
         components["classes"] = gr.Dropdown([], label="Classes", multiselect=True, info="none chosen: all")
         with gr.Row(elem_classes="pair"):
             components["max_tracks"] = gr.Number(10, label="Max tracks", precision=0, minimum=1, min_width=90)
@@ -104,6 +104,7 @@ def _build_results() -> dict[str, Any]:
     return components
 
 
+MIN_SCORE = 0.3  # of the tracks that a page shows at first; files and API have all
 NO_FACTS = "Any mp4, mov, mkv, webm, avi or gif."
 NO_TRACKS = "The tracks of a run appear here, best score first."
 
@@ -125,20 +126,32 @@ def estimate(run: Estimate) -> str:
     return hint(time if run.gigabytes is None else f"{time}, {run.gigabytes:.1f} GB")
 
 
-def tracks(result: VideoResult, total: int, selected: int | None) -> str:
-    """The table of the tracks of `result`, best first, out of `total`. selected: a track's id."""
+def tracks(result: VideoResult, total: int, selected: int | None, low: int = 0, in_files: bool = False) -> str:
+    """The table of the tracks of `result`, best first, out of `total`.
+
+    selected: a track's id. low: tracks that are hidden for their score. in_files: whether the files have those, too.
+    """
+    colours = _colours(result)
     rows = [
         {
             "id": track.id,
             "name": result.categories.get(track.category_id, f"class {track.category_id}").replace("_", " "),
             "score": track.score,
-            "colour": _colour(track),
+            "colour": colours[track.id],
             "frames": (frames := np.flatnonzero(track.present)),
             "area": track.areas[frames].mean() if len(frames) else 0.0,
         }
         for track in sorted(result.tracks, key=lambda track: -track.score)
     ]
-    return render("segment/tracks.html", rows=rows, total=total, length=result.length, selected=selected)
+    return render(
+        "segment/tracks.html",
+        rows=rows,
+        total=total,
+        length=result.length,
+        selected=selected,
+        low=low,
+        in_files=in_files,
+    )
 
 
 def plots(result: VideoResult, selected: int | None) -> str:
@@ -148,6 +161,7 @@ def plots(result: VideoResult, selected: int | None) -> str:
     shown = [track for track in result.tracks if selected in (None, track.id)] or list(result.tracks)
     areas = [(track, np.where(track.present, track.areas, np.nan)) for track in shown]
     scores = [(track, track.frame_scores) for track in shown if track.frame_scores is not None]
+    colours = _colours(result)
     max_area = max((float(np.nanmax(values)) for _, values in areas if np.isfinite(values).any()), default=1.0)
     return render(
         "segment/plots.html",
@@ -155,7 +169,7 @@ def plots(result: VideoResult, selected: int | None) -> str:
             {
                 "title": title,
                 "top": top,
-                "lines": [line for track, values in curves for line in _lines(track, values / scale)],
+                "lines": [line for track, values in curves for line in _lines(colours[track.id], values / scale)],
             }
             for title, top, curves, scale in (
                 ("Score over time", "1", scores, 1.0),
@@ -166,14 +180,15 @@ def plots(result: VideoResult, selected: int | None) -> str:
     )
 
 
-def _lines(track: Track, values: np.ndarray) -> list[dict[str, Any]]:
+def _lines(colour: str, values: np.ndarray) -> list[dict[str, Any]]:
     """One line for each interval without gaps, in a picture of 100 by 40. values: (T,), 0 to 1, NaN where absent."""
     x = (np.arange(len(values)) + 0.5) / len(values) * 100
     points = np.stack([x, 40 - 40 * values], axis=1)
-    return [{"colour": _colour(track), "points": points[i:j].tolist()} for i, j in intervals(np.isfinite(values))]
+    return [{"colour": colour, "points": points[i:j].tolist()} for i, j in intervals(np.isfinite(values))]
 
 
-def _colour(track: Track) -> str:
-    from tevit.video.overlay import color
+def _colours(result: VideoResult) -> dict[int, str]:
+    """Of the tracks that are visible together, as the player and the overlay draw them."""
+    from tevit.video.overlay import track_colors
 
-    return "#" + bytes(color(track.id)).hex()
+    return {id: "#" + bytes(rgb).hex() for id, rgb in track_colors(track.id for track in result.tracks).items()}

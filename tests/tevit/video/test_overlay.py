@@ -12,7 +12,7 @@ from tests.pictures import onsets, write_video
 from tevit.masks import ops as masks
 from tevit.results import Track, VideoResult
 from tevit.video import overlay as render
-from tevit.video.overlay import PALETTE, color, overlay, write_overlay
+from tevit.video.overlay import PALETTE, color, overlay, track_colors, write_overlay
 from tevit.video.reader import open_video, video_slice
 
 GREY = 100
@@ -68,9 +68,31 @@ def test_colours_are_distinguishable(kind):
     assert min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.065
 
 
-def test_a_track_keeps_its_colour():
-    assert len(set(PALETTE)) == 12
-    assert color(3) == color(15) != color(4)
+def test_all_colours_of_the_palette_differ():
+    seen = [perceived("normal", rgb) for rgb in PALETTE]
+    assert len(PALETTE) == 24 and min(np.linalg.norm(a - b) for a, b in itertools.combinations(seen, 2)) > 0.06
+
+
+def test_visible_tracks_have_different_colours():
+    assert color(3) == color(15) != color(4), "alone each has the one of its id"
+
+    def places(ids: list[int]) -> list[int]:
+        colors = track_colors(ids)
+        return [PALETTE.index(colors[id]) for id in ids]
+
+    assert places([3, 1, 14]) == [3, 1, 2]
+    assert places([3, 15, 27]) == [3, 0, 1]
+    many = [5 * i for i in range(24)]
+    assert len(set(places(many))) == 24
+    assert places([*many, 1000])[-1] == 4, "of more than the palette has, its own once more"
+    assert track_colors([3, 15], {15: PALETTE[3]}) == {3: PALETTE[0], 15: PALETTE[3]}, "a known one stays"
+
+
+def test_the_overlay_draws_tracks_of_one_frame_in_different_colours():
+    shapes = [box((60, 80), 0, 0, 20, 20), box((60, 80), 30, 30, 50, 50)]
+    result = result_of([(3, 0.9, shapes[0]), (15, 0.8, shapes[1])], (60, 80))
+    out, _ = draw(result, labels=False, opacity=1)
+    assert tuple(out[10, 10]) == color(3) and tuple(out[40, 40]) == PALETTE[0]
 
 
 # --- masks and outlines
@@ -136,15 +158,37 @@ def plate_of(number: int, out: np.ndarray) -> tuple[int, int, int, int]:
     return y.min(), x.min(), y.max() + 1, x.max() + 1
 
 
-@pytest.mark.parametrize("place", [(0, 0), (0, 250), (150, 0), (150, 250), (60, 100), (195, 299)])
-def test_a_label_is_whole_and_inside_wherever_the_mask_is(place):
+@pytest.mark.parametrize("place", [(0, 0), (0, 250), (150, 0), (150, 250), (60, 100), (150, 100)])
+def test_a_label_is_whole_and_beside_its_mask_wherever_that_is(place):
     size_hw = (200, 300)
     top, left = place
     whole = render._label_image("giant panda 0.87", color(3), max(9, round(13 * 200 / 360)))
     out, _ = draw(result_of([(3, 0.87, box(size_hw, top, left, top + 50, left + 50))], size_hw), contours=False)
     y1, x1, y2, x2 = plate_of(3, out)
     np.testing.assert_array_equal(out[y1:y2, x1:x2], whole)
-    assert y2 <= top or y1 <= top + 1, "over its mask, or inside its top"
+    assert y2 == top - 1 or (top == 0 and y1 == 51), "above it, at the top of the frame below it"
+
+
+def test_a_label_is_inside_of_an_object_that_fills_the_frame():
+    out, _ = draw(result_of([(3, 0.87, box((200, 300), 0, 0, 200, 300))], (200, 300)), contours=False)
+    assert plate_of(3, out)[:2] == (0, 0)
+
+
+def test_a_label_does_not_bury_another_object():
+    size_hw, small = (200, 300), (41, 100, 49, 130)
+    object_, other = box(size_hw, 50, 100, 90, 140), box(size_hw, *small)
+    out, _ = draw(result_of([(3, 0.87, object_), (4, 0.5, other)], size_hw), contours=False, opacity=0)
+    assert plate_of(3, out)[0] >= 90, "below its object, since the small one is above it"
+
+
+def test_of_many_labels_those_of_the_lowest_scores_are_left_out():
+    size_hw = (200, 330)
+    places = [(20 + 44 * (k // 3), 110 * (k % 3)) for k in range(12)]
+    objects = [(k, 1 - k / 100, box(size_hw, y, x, y + 20, x + 20)) for k, (y, x) in enumerate(places)]
+    out, _ = draw(result_of(objects, size_hw), contours=False, opacity=0)
+    labelled = [k for k, _, _ in objects if (out == color(k)).all(-1).any()]
+    share = np.prod(render._label_image("giant panda 0.99", color(0), 9).shape[:2]) / (200 * 330)
+    assert labelled == list(range(int(0.15 / share))) and 2 < len(labelled) < 12
 
 
 def test_labels_do_not_cover_each_other():

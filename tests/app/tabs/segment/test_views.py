@@ -28,10 +28,19 @@ def test_tracks_are_listed_best_first_with_their_frames():
 
 
 def test_colours_equal_the_overlays():
-    from tevit.video.overlay import color
+    from tevit.video.overlay import track_colors
 
+    result = walking_squares("clip", (96, 160), [0.0], 2, 0.0)
+    result = replace(result, tracks=tuple(replace(track, id=1 + 12 * k) for k, track in enumerate(result.tracks)))
+    first, second = (f"background:#{bytes(rgb).hex()}" for rgb in track_colors([1, 13]).values())
+    assert first != second and first in (table := views.tracks(result, 2, None)) and second in table
+
+
+def test_hidden_low_scores_are_stated():
     result = walking_squares("clip", (96, 160), [0.0], 1, 0.0)
-    assert f"background:#{bytes(color(1)).hex()}" in views.tracks(result, 1, None)
+    assert "are hidden: move “Lowest score” to see them. Files are" in views.tracks(result, 3, None, 2, in_files=True)
+    assert "Files" not in (one := views.tracks(result, 2, None, 1)) and "1 track of a lower score is hidden" in one
+    assert "hidden" not in views.tracks(result, 1, None)
 
 
 def test_plots_have_a_line_for_each_interval_of_the_selected_tracks():

@@ -1,4 +1,6 @@
-"""Atomic writes, which never leave an incomplete file or folder, tables as CSV, and the natural order of file names."""
+"""Atomic writes, which never leave an incomplete file or folder, files inside folders and archives, tables as CSV, and
+the natural order of file names.
+"""
 
 import csv
 import math
@@ -6,9 +8,10 @@ import os
 import re
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 
 
@@ -56,6 +59,54 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def forward_slashes(file_name: str) -> str:
+    """A file name written on Windows with the separators of every other system."""
+    return file_name.replace("\\", "/")
+
+
+def files_inside(path: str | os.PathLike) -> list[str]:
+    """Names of all files in a folder or zip archive, relative to it with "/", in natural order; none for another file.
+
+    Hidden files and the ones that macOS adds to archives (__MACOSX) are not listed.
+
+    Raises: OSError, ValueError where it cannot be read.
+    """
+    root = Path(path)
+    if root.is_dir():
+        names = [file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()]
+    elif zipfile.is_zipfile(root):
+        with zipfile.ZipFile(root) as archive:
+            names = [forward_slashes(info.filename) for info in archive.infolist() if not info.is_dir()]
+    else:
+        return []
+    return sorted((name for name in names if is_content(name)), key=natural_key)
+
+
+def is_content(name: str) -> bool:
+    """Whether a relative file name is neither hidden nor in macOS' folder of additions to archives, __MACOSX."""
+    parts = PurePosixPath(name).parts
+    return parts[0] != "__MACOSX" and not any(part.startswith(".") for part in parts)
+
+
+@contextmanager
+def open_inside(path: str | os.PathLike, name: str) -> Iterator[IO[bytes]]:
+    """Open one of `files_inside` of a folder or zip archive; with the name "" the file `path` itself.
+
+    Raises: OSError; ValueError for an archive that cannot be read.
+    """
+    if not name or os.path.isdir(path):
+        with open(Path(path, name), "rb") as file:
+            yield file
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            member = next(info for info in archive.infolist() if forward_slashes(info.filename) == name)
+            with archive.open(member) as file:
+                yield file
+    except (zipfile.BadZipFile, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path}: {name} cannot be read from the archive: {error}") from None
 
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")

@@ -26,7 +26,8 @@ def find_frames(video: VideoEntry, root: str | os.PathLike, hint: str = "") -> l
     """The files of a video's frames below `root`, in the video's order; some of them may not exist.
 
     root: the data's folder (<root>/<split>/JPEGImages/<video>/<frame>.jpg or
-    <root>/<split>/<video>/<frame>.jpg), a split's, or the folder of the video folders. hint: the split to try first.
+    <root>/<split>/<video>/<frame>.jpg), a split's, the folder of the video folders, or the one with `images` of an
+    export of CVAT or Datumaro. hint: the split to try first.
 
     Raises: FileNotFoundError where no frame exists; ValueError for a name that leaves `root`.
     """
@@ -34,12 +35,17 @@ def find_frames(video: VideoEntry, root: str | os.PathLike, hint: str = "") -> l
         if not inside(name):
             raise ValueError(f"video {video.name!r}: expected file names inside the frames' folder, got {name!r}")
     splits = sorted(_SPLITS, key=lambda split: split != hint)
-    for folder in ("", "JPEGImages", *(f"{split}{inner}" for split in splits for inner in ("/JPEGImages", ""))):
+    for folder in (
+        "",
+        "JPEGImages",
+        "images",
+        *(f"{split}{inner}" for split in splits for inner in ("/JPEGImages", "")),
+    ):
         files = [Path(root, folder, name) for name in video.file_names]
         if any(file.is_file() for file in files):
             return files
     first = video.file_names[0] if video.file_names else "no file names"
-    places = ", ".join(["JPEGImages", *_SPLITS])
+    places = ", ".join(["JPEGImages", "images", *_SPLITS])
     raise FileNotFoundError(
         f"video {video.name!r}: none of its frames ({first}, …) is in {root}, nor in {places} there"
     )

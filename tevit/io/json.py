@@ -7,10 +7,12 @@ import os
 import re
 import zipfile
 import zlib
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
+
+from tevit.io.files import forward_slashes, is_content, open_inside
 
 _LARGE = 1 << 30
 _MEMORY_PER_BYTE = 1.3
@@ -30,6 +32,19 @@ def read(path: str | os.PathLike, member: str | None = None) -> bytes:
     else:
         _check_memory(path, os.path.getsize(path))
         data = Path(path).read_bytes()
+    return _text(data, path)
+
+
+def read_inside(path: str | os.PathLike, name: str) -> bytes:
+    """`read` for one of `files.files_inside` of a folder or zip archive. Raises: as `read`."""
+    if os.path.isdir(path):
+        return read(Path(path, name))
+    with open_inside(path, name) as file:
+        return _text(file.read(), f"{path}, {name}")
+
+
+def _text(data: bytes, path: str | os.PathLike) -> bytes:
+    """Unpacked if it is gzip, without a byte order mark; not empty."""
     if data.startswith(b"\x1f\x8b"):
         data = _gunzip(data, path)
     data = data.removeprefix(b"\xef\xbb\xbf")
@@ -48,8 +63,10 @@ def _gunzip(data: bytes, path: str | os.PathLike) -> bytes:
 
 def _read_member(path: str | os.PathLike, member: str | None) -> bytes:
     with zipfile.ZipFile(path) as archive:
-        files = [info for info in archive.infolist() if not info.is_dir()]
-        named = [info for info in files if Path(info.filename).name == member]
+        files = [
+            info for info in archive.infolist() if not info.is_dir() and is_content(forward_slashes(info.filename))
+        ]
+        named = [info for info in files if PurePosixPath(forward_slashes(info.filename)).name == member]
         named = named or [info for info in files if info.filename.endswith((".json", ".json.gz"))] or files
         if len(named) != 1:
             names = ", ".join(info.filename for info in (named or files)[:5]) or "nothing"

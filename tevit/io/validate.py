@@ -20,9 +20,9 @@ import numpy as np
 
 from tevit import boxes
 from tevit.io import json as jsonfile
-from tevit.io.files import atomic
+from tevit.io.files import atomic, forward_slashes
 from tevit.io.frames import find_frames, inside
-from tevit.io.ytvis import RESULTS_NAME, Dataset, VideoInfo, forward_slashes
+from tevit.io.ytvis import RESULTS_NAME, Dataset, VideoInfo
 from tevit.masks import json as mask_json
 from tevit.masks import ops
 from tevit.progress import Progress

@@ -15,7 +15,7 @@ import numpy as np
 
 from tevit import boxes
 from tevit.io import json as jsonfile
-from tevit.io.files import FileKindError, atomic
+from tevit.io.files import FileKindError, atomic, forward_slashes
 from tevit.io.frames import find_frames
 from tevit.masks import json as segmentations
 from tevit.masks import ops as masks
@@ -26,11 +26,6 @@ FPS = 6.0
 """YouTube-VIS annotates every fifth frame of 30 a second; the files state no rate."""
 RESULTS_NAME = "results.json"
 _XYWH = tuple[float, float, float, float]
-
-
-def forward_slashes(file_name: str) -> str:
-    """A file name written on Windows with the separators of every other system."""
-    return file_name.replace("\\", "/")
 
 
 class VideoInfo(msgspec.Struct, frozen=True):

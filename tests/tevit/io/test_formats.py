@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from tests import annotations as make
 from tevit.cli import main as cli
 from tevit.io import ytvis
-from tevit.io.formats import convert, cvat
+from tevit.io.formats import convert, cvat_writer
 from tevit.masks import ops as masks
 from tevit.results import Track, VideoResult
 
@@ -299,7 +299,7 @@ def test_cvat_for_video_needs_a_size(tmp_path):
 @quick
 @given(make.masks_of_any_size)
 def test_run_lengths_by_rows(mask):
-    runs = cvat.run_lengths(mask)
+    runs = cvat_writer.run_lengths(mask)
     assert runs.tolist() == make.plain_runs(mask.T)
 
 

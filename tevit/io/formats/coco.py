@@ -1,8 +1,10 @@
 """COCO JSON, one image per frame, for tools that work on single images; identities are in additional keys."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from itertools import count
 from pathlib import PurePosixPath
 
 import msgspec
@@ -10,15 +12,15 @@ import numpy as np
 
 from tevit.boxes import xywh_to_xyxy, xyxy_to_xywh
 from tevit.io import json as jsonfile
-from tevit.io.files import atomic, natural_key, order_note
-from tevit.io.formats.tracks import FrameMask, make_track, make_video
-from tevit.io.ytvis import Category, VideoInfo, forward_slashes, frame_names, merge_categories
+from tevit.io.files import atomic, files_inside, forward_slashes, natural_key, order_note
+from tevit.io.formats.tracks import FrameMask, find_image, image_index, make_track, make_video
+from tevit.io.ytvis import Category, VideoInfo, frame_names, merge_categories
 from tevit.masks import json as mask_json
 from tevit.masks import ops
 from tevit.results import Track, VideoResult
 
-MEMBER = "instances_default.json"
-"""The file's name in the zip archives that CVAT exports."""
+_SUBSET = re.compile(r"instances_(.+?)\.json(\.gz)?")
+"""Name of an annotation file of CVAT and Datumaro, below `annotations`; images are below `images/<subset>`."""
 
 
 def write(path: str | os.PathLike, results: Iterable[VideoResult], tao: bool = False) -> list[str]:
@@ -154,72 +156,137 @@ class _CocoFile(msgspec.Struct):
     videos: list[_CocoVideo] = []
 
 
+def members(path: str | os.PathLike) -> list[str]:
+    """The annotation files, instances_<subset>.json, in a folder or archive as CVAT and Datumaro lay it out."""
+    return [name for name in files_inside(path) if _SUBSET.fullmatch(PurePosixPath(name).name)]
+
+
 def read(path: str | os.PathLike) -> tuple[Iterator[VideoResult], list[str]]:
-    """The videos of a COCO file, one in memory at a time, and notes on what was left out or added.
+    """The videos of a COCO file, or of all in a folder or archive, one in memory at a time, and notes.
 
     Images without video_id belong to the video of their folder; frames are in the order of frame_id (TAO: frame_index),
     else in natural order of their names. Identities are track_id, instance_id or the attribute track_id (CVAT,
-    Datumaro); an annotation without any is a track of one frame. Notes are complete after the last video.
+    Datumaro); an annotation without any is a track of one frame. Of several files the videos are kept apart, under the
+    names of their subsets, and categories are one by their names. Notes are complete after the last video.
 
     Raises: OSError or ValueError where the file cannot be read; faulty masks raise when their video is iterated.
     """
-    content = jsonfile.decode(jsonfile.read(path, MEMBER), _CocoFile, path)
-    categories = {category.id: category.name for category in content.categories}
-    videos, notes = _videos(content.images)
-    places = {image.id: (video, frame) for video, images in videos.items() for frame, image in enumerate(images)}
-    orphaned = sum(annotation.image_id not in places for annotation in content.annotations)
-    identities = [annotation.identity() for annotation in content.annotations]
-    untracked = identities.count(None)
-    notes += [f"{orphaned} annotations of images that are not in the file were left out"] if orphaned else []
-    notes += [f"{untracked} annotations have no track_id: each became a track of one frame"] if untracked else []
-    by_video: dict[int, list[tuple[_CocoAnnotation, _Identity]]] = {video: [] for video in videos}
-    for annotation, identity in zip(content.annotations, identities, strict=True):
-        if annotation.image_id in places:
-            by_video[places[annotation.image_id][0]].append((annotation, identity))
-    reader = _CocoReader(path, {image: frame for image, (_, frame) in places.items()})
-    names = {video.id: video.name for video in content.videos}
+    categories: dict[int, str] = {}
+    counts, notes = Counter[str](), list[str]()
+    readers: list[_CocoReader] = []
+    used: set[int] = set()
+    for where, content in _contents(path):
+        _unite_categories(content, categories, where, notes)
+        videos = _videos(content, used, notes)
+        used |= videos.keys()
+        readers.append(_CocoReader(where, content, videos, counts))
+    notes.extend(f"{count} {text}" for text, count in counts.items() if count)
+    counts.clear()
 
     def results() -> Iterator[VideoResult]:
-        for id in videos:
-            yield reader.video(id, names.get(id, ""), videos[id], categories, by_video[id])
-        notes.extend(f"{count} {text}" for text, count in reader.notes.items())
-        if content.annotations and not reader.masks:
-            raise ValueError(f"{path}: none of its {len(content.annotations)} annotations has a mask")
+        for reader in readers:
+            yield from reader.results(categories)
+        notes.extend(f"{count} {text}" for text, count in counts.items())
+        annotations = sum(len(reader.content.annotations) for reader in readers)
+        if annotations and not any(reader.masks for reader in readers):
+            raise ValueError(f"{path}: none of its {annotations} annotations has a mask")
 
     return results(), notes
 
 
-def _videos(images: list[_CocoImage]) -> tuple[dict[int, list[_CocoImage]], list[str]]:
-    """Video id -> its images in order, and a note where natural and alphabetical order differ."""
-    taken = {image.video_id for image in images if image.video_id is not None}
-    free = (id for id in range(1, len(images) + len(taken) + 1) if id not in taken)
+def _contents(path: str | os.PathLike) -> Iterator[tuple[str, _CocoFile]]:
+    """Each annotation file, and its place for messages; file names of its images are those below `images`."""
+    names = members(path)
+    if not names:
+        yield str(path), jsonfile.decode(jsonfile.read(path), _CocoFile, path)
+        return
+    index = image_index(files_inside(path))
+    for name in names:
+        where = f"{path}, {name}"
+        content: _CocoFile = jsonfile.decode(jsonfile.read_inside(path, name), _CocoFile, where)
+        match = _SUBSET.fullmatch(PurePosixPath(name).name)
+        subset, folder = match[1] if match else "", PurePosixPath(name).parent
+        folder = folder.parent if folder.name == "annotations" else folder
+        for image in content.images:
+            place = find_image(index, "" if str(folder) == "." else str(folder), subset, image.file_name)
+            image.file_name = place or (f"{subset}/{image.file_name}" if len(names) > 1 else image.file_name)
+        yield where, content
+
+
+def _unite_categories(content: _CocoFile, categories: dict[int, str], where: str, notes: list[str]) -> None:
+    """Add the file's categories to those of the files before, which are the same where they have the same name.
+
+    Raises: ValueError for an annotation of a category that the file does not list.
+    """
+    numbers = {}
+    earlier = {name: id for id, name in categories.items()}
+    for category in content.categories:
+        id = earlier.get(category.name, category.id)
+        if categories.get(id, category.name) != category.name:
+            id = max(categories) + 1
+        if id != category.id:
+            notes.append(f"{where}: category {category.id} ({category.name!r}) became {id}, as files before count")
+        numbers[category.id] = id
+        categories[id] = category.name
+    for annotation in content.annotations:
+        if annotation.category_id not in numbers:
+            raise ValueError(
+                f"{where}: annotation {annotation.id}: expected one of the {len(numbers)} categories of the file, got "
+                f"{annotation.category_id}"
+            )
+        annotation.category_id = numbers[annotation.category_id]
+
+
+def _videos(content: _CocoFile, used: set[int], notes: list[str]) -> dict[int, list[_CocoImage]]:
+    """Video id -> its images in order; a note where natural and alphabetical order differ. used: ids of other files."""
+    stated = {image.video_id for image in content.images if image.video_id is not None}
+    free = (id for id in count(1) if id not in used and id not in stated)
+    ids = {id: next(free) if id in used else id for id in sorted(stated)}
     folders: dict[str, int] = {}
     videos: dict[int, list[_CocoImage]] = {}
-    for image in images:
+    for image in content.images:
         folder = str(PurePosixPath(image.file_name).parent)
         if image.video_id is None and folder not in folders:
             folders[folder] = next(free)
-        videos.setdefault(folders[folder] if image.video_id is None else image.video_id, []).append(image)
-    notes = []
+        videos.setdefault(folders[folder] if image.video_id is None else ids[image.video_id], []).append(image)
+    for video in content.videos:
+        video.id = ids.get(video.id, video.id)
+    renumbered = sum(new != old for old, new in ids.items())
+    notes.extend([f"{renumbered} videos have ids of videos in files before and got new ones"] if renumbered else [])
     for group in videos.values():
         group.sort(key=lambda image: (image.frame_id is None, image.frame_id or 0, natural_key(image.file_name)))
         unnumbered = [image.file_name for image in group if image.frame_id is None]
-        if not notes and (note := order_note(unnumbered)):
+        note = order_note(unnumbered)
+        if note and not any(other.startswith("frames are in natural order") for other in notes):
             notes.append(note)
-    return videos, notes
+    return videos
 
 
 class _CocoReader:
-    """Makes videos of a file's annotations. notes: what was changed or left out, with counts.
+    """Makes videos of one file's annotations. counts: of notes on what was changed or left out.
     masks: number of masks so far.
     """
 
-    def __init__(self, path: str | os.PathLike, frames: dict[int, int]):
-        self.path, self.frames = path, frames
-        self.notes: Counter[str] = Counter()
-        self.masks = 0
+    def __init__(self, where: str, content: _CocoFile, videos: dict[int, list[_CocoImage]], counts: Counter[str]):
+        self.where, self.content, self.counts, self.masks = where, content, counts, 0
+        self._videos = videos
+        self._places = {image.id: (id, frame) for id, group in videos.items() for frame, image in enumerate(group)}
+        self._by_video: dict[int, list[tuple[_CocoAnnotation, _Identity]]] = {video: [] for video in videos}
+        for annotation in content.annotations:
+            identity = annotation.identity()
+            orphaned = annotation.image_id not in self._places
+            counts["annotations of images that are not in the file were left out"] += orphaned
+            counts["annotations have no track_id: each became a track of one frame"] += identity is None
+            if not orphaned:
+                self._by_video[self._places[annotation.image_id][0]].append((annotation, identity))
 
-    def video(
+    def results(self, categories: dict[int, str]) -> Iterator[VideoResult]:
+        """The file's videos, one in memory at a time."""
+        names = {video.id: video.name for video in self.content.videos}
+        for id, images in self._videos.items():
+            yield self._video(id, names.get(id, ""), images, categories, self._by_video[id])
+
+    def _video(
         self,
         id: int,
         name: str,
@@ -232,7 +299,7 @@ class _CocoReader:
         other = next((image for image in images if (image.height, image.width) != (first.height, first.width)), None)
         if other is not None:
             sizes = " and ".join(f"{image.height} x {image.width} ({image.file_name})" for image in (first, other))
-            raise ValueError(f"{self.path}: expected images of one size in a video, got {sizes}")
+            raise ValueError(f"{self.where}: expected images of one size in a video, got {sizes}")
         info = VideoInfo(id, first.width, first.height, len(images), tuple(image.file_name for image in images))
         groups: dict[int | str, list[_CocoAnnotation]] = {}
         free = max((identity for _, identity in annotations if isinstance(identity, int)), default=0)
@@ -253,13 +320,13 @@ class _CocoReader:
         for annotation in group:
             if annotation.category_id != first.category_id:
                 both = f"{first.category_id} and {annotation.category_id}"
-                raise ValueError(f"{self.path}: track {id} of video {info.id}: expected one category, got {both}")
+                raise ValueError(f"{self.where}: track {id} of video {info.id}: expected one category, got {both}")
             mask = self._mask(annotation, info)
             if mask is not None:
-                masks.setdefault(self.frames[annotation.image_id], []).append(mask)
+                masks.setdefault(self._places[annotation.image_id][1], []).append(mask)
         parts = sum(len(group) - 1 for group in masks.values())
         if parts:
-            self.notes["further annotations of a track in the same frame were united with the first"] += parts
+            self.counts["further annotations of a track in the same frame were united with the first"] += parts
         return make_track(id, first.category_id, info.length, masks, first.score, bool(first.iscrowd))
 
     def _mask(self, annotation: _CocoAnnotation, info: VideoInfo) -> FrameMask | None:
@@ -267,18 +334,18 @@ class _CocoReader:
         if isinstance(segmentation, list) and segmentation and all(isinstance(part, list) for part in segmentation):
             polygons = [part for part in segmentation if len(part) >= 6]
             if len(polygons) < len(segmentation):
-                self.notes["polygons of less than three points were left out"] += len(segmentation) - len(polygons)
+                self.counts["polygons of less than three points were left out"] += len(segmentation) - len(polygons)
             segmentation = polygons
         box = None
         if annotation.bbox is not None:
             box = xywh_to_xyxy(np.array(annotation.bbox)).astype(np.float32)
         if not segmentation:
             if box is not None:
-                self.notes["annotations have a box but no mask, and were left out"] += 1
+                self.counts["annotations have a box but no mask, and were left out"] += 1
             return None
         try:
             rle = mask_json.from_json(segmentation, info.size_hw)
         except ValueError as error:
-            raise ValueError(f"{self.path}: annotation {annotation.id}: {error}") from None
+            raise ValueError(f"{self.where}: annotation {annotation.id}: {error}") from None
         self.masks += rle is not None
         return None if rle is None else FrameMask(rle, box, annotation.area)

@@ -1,7 +1,6 @@
 """Conversion between YouTube-VIS JSON and the formats of other tools, each through `VideoResult`."""
 
 import os
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -10,7 +9,7 @@ import msgspec
 
 from tevit.io import json as jsonfile
 from tevit.io import ytvis
-from tevit.io.formats import burst, coco, cvat, davis, label_studio, mots
+from tevit.io.formats import burst, coco, cvat, cvat_writer, davis, label_studio, mots
 from tevit.results import VideoResult
 
 Format = Literal["ytvis", "coco", "cvat", "cvat-video", "davis", "mots", "burst", "tao", "label-studio"]
@@ -26,7 +25,12 @@ CANNOT_HOLD: dict[Format, tuple[str, ...]] = {
         NO_EMPTY,
     ),
     "cvat": ("identities across images: they go into the attribute track_id of each mask", NO_IDS, NO_EMPTY),
-    "cvat-video": (NO_IDS, "several videos in one file (one file is written per video)", NO_EMPTY),
+    "cvat-video": (
+        NO_IDS,
+        "several videos in one file (one file is written per video; a folder or zip of them is read as one data set)",
+        "masks over time in CVAT itself, which imports the first mask of a track only (--to cvat has all of them)",
+        NO_EMPTY,
+    ),
     "davis": (
         "classes, scores, crowds and ids of videos",
         "overlapping masks (the earlier track gets the pixels)",
@@ -53,18 +57,21 @@ def detect(path: str | os.PathLike) -> Source:
     """
     if mots.is_mots(path):
         return "mots"
+    if coco.members(path):
+        return "coco"
+    if cvat.is_cvat(path):
+        return "cvat"
     if Path(path).is_dir():
         if davis.is_davis(path):
             return "davis"
-        raise ValueError(f"{path}: expected a folder of PNG masks (DAVIS) or of text files (MOTS), found neither")
+        raise ValueError(
+            f"{path}: expected a folder of PNG masks (DAVIS), of text files (MOTS), of CVAT's XML or with "
+            "annotations/instances_SUBSET.json (COCO), found none of them"
+        )
     with open(path, "rb") as file:
         beginning = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
     if beginning[:1] == b"<":
         return "cvat"
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if cvat.member_of(archive):
-                return "cvat"
     data = jsonfile.read(path, ytvis.RESULTS_NAME)
     if data.lstrip()[:1] == b"[":
         if b'"annotations"' not in data and b'"predictions"' not in data:
@@ -109,9 +116,9 @@ def write(path: str | os.PathLike, to: Format, results: Iterator[VideoResult]) -
     Raises: ValueError, OSError where the videos cannot be written; nothing is then.
     """
     if to == "cvat":
-        return cvat.write(path, results), []
+        return cvat_writer.write(path, results), []
     if to == "cvat-video":
-        return cvat.write_video(path, results), []
+        return cvat_writer.write_video(path, results), []
     if to == "ytvis":
         return [Path(path)], ytvis.save_dataset(path, results)
     if to in ("coco", "tao"):

@@ -1,122 +1,46 @@
-"""CVAT's XML, version 1.1: for images, where identities are an attribute, and for video, where they are tracks.
+"""Reading CVAT's XML, version 1.1: of a job, a task or a project, for images or for video, as XML, zip or folder.
 
-A <mask> holds the mask's box (left, top, width, height) and, in `rle`, the lengths of the runs inside that box, row by
-row, background first. Source: CVAT's documentation of the format and its issue 6487.
+In the XML for video every track states all frames from its first to its last one, interpolated ones with keyframe="0";
+frames are numbers of the video file (start_frame, and frame_filter's step). In a project's XML, tracks and images name
+their task and subset, and frames count on over the tasks of a subset. Source: the exporter of CVAT,
+dataset_manager/formats/cvat.py and bindings.py.
 """
 
+import math
 import os
-import shutil
-import tempfile
-import zipfile
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from itertools import chain, islice, pairwise
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain, pairwise
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 from xml.etree import ElementTree
-from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
+from PIL import Image
 
-from tevit.io import json as jsonfile
-from tevit.io.files import atomic
-from tevit.io.formats.tracks import FrameMask, make_track, make_video, rectangle, unique_name
-from tevit.io.ytvis import Dataset, VideoInfo, forward_slashes, frame_names
+from tevit.io.files import files_inside, forward_slashes, open_inside
+from tevit.io.formats.cvat_writer import CROWD, SCORE, TRACK
+from tevit.io.formats.tracks import FrameMask, find_image, image_index, make_track, make_video, rectangle
+from tevit.io.ytvis import Dataset, VideoInfo
 from tevit.masks import json as mask_json
 from tevit.masks import ops
 from tevit.results import RLE, Track, VideoResult
-
-MEMBER = "annotations.xml"
-"""The file's name in the zip archives that CVAT exports."""
-TRACK, CROWD, SCORE = "track_id", "iscrowd", "score"
-
-
-def write(path: str | os.PathLike, results: Iterable[VideoResult]) -> list[Path]:
-    """Write videos as CVAT's XML for images, one in memory at a time, and NAME.labels.json in the same folder.
-
-    The labels, with attributes for track, crowd and score, are for the "Raw" tab of a new CVAT task's label editor:
-    CVAT imports only masks whose labels the task has. All videos' frames are images of one task.
-    """
-    labels: dict[str, None] = {}
-    target = Path(path)
-    labels_file = target.with_name(f"{target.stem}.labels.json")
-    count = 0
-    with atomic(target) as temporary, open(temporary, "w+", encoding="utf-8") as file:
-        # The labels stand before the images but are known only after the last one, so images go to a second file.
-        with tempfile.TemporaryFile("w+", encoding="utf-8", dir=temporary.parent) as images:
-            for result in results:
-                labels |= dict.fromkeys(result.categories.values())
-                images.writelines(_images(result, count))
-                count += result.length
-            file.write(f'<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n{_meta(list(labels), count)}')
-            images.seek(0)
-            shutil.copyfileobj(images, file)
-        file.write("</annotations>\n")
-    with atomic(labels_file) as temporary:
-        attribute = {"mutable": False, "input_type": "text", "default_value": "", "values": [""]}
-        attributes = [{"name": name} | attribute for name in (TRACK, CROWD, SCORE)]
-        content = [{"name": name, "attributes": attributes} for name in labels]
-        temporary.write_text(jsonfile.dump_pretty(content) + "\n", encoding="utf-8")
-    return [target, labels_file]
-
-
-def _meta(labels: list[str], count: int) -> str:
-    inner = "".join(
-        f"<label><name>{escape(name)}</name><type>mask</type><attributes>"
-        + "".join(
-            f"<attribute><name>{attribute}</name><mutable>False</mutable><input_type>text</input_type>"
-            "<default_value></default_value><values></values></attribute>"
-            for attribute in (TRACK, CROWD, SCORE)
-        )
-        + "</attributes></label>\n"
-        for name in labels
-    )
-    return (
-        f"<version>1.1</version>\n<meta><task><size>{count}</size><mode>annotation</mode>"
-        f"<labels>\n{inner}</labels></task></meta>\n"
-    )
-
-
-def _images(result: VideoResult, first: int) -> Iterator[str]:
-    height, width = result.size_hw
-    for frame, name in enumerate(frame_names(result)):
-        yield f'<image id="{first + frame}" name={quoteattr(name)} width="{width}" height="{height}">\n'
-        for track in result.tracks:
-            if (rle := track.rles[frame]) is not None:
-                label = quoteattr(result.categories[track.category_id])
-                yield _mask_element(rle, track, f'label={label} source="manual"')
-        yield "</image>\n"
-
-
-def _mask_element(rle: RLE, track: Track, head: str) -> str:
-    left, top, right, bottom = (int(edge) for edge in ops.to_box_xyxy(rle))
-    runs = run_lengths(ops.decode_within(rle, (left, top, right, bottom)))
-    values = {TRACK: track.id, CROWD: int(track.iscrowd), SCORE: track.score}
-    attributes = "".join(f'<attribute name="{name}">{value}</attribute>' for name, value in values.items())
-    return (
-        f'<mask {head} occluded="0" rle="{", ".join(map(str, runs.tolist()))}" left="{left}" top="{top}" '
-        f'width="{right - left}" height="{bottom - top}" z_order="0">{attributes}</mask>\n'
-    )
-
-
-def run_lengths(mask: np.ndarray) -> np.ndarray:
-    """int64: run lengths of a mask, (H, W), row by row, background first."""
-    flat = np.concatenate([[0], mask.ravel() != 0])
-    edges = np.flatnonzero(flat[1:] != flat[:-1])
-    return np.diff(np.concatenate([[0], edges, [mask.size]]))
 
 
 class _CvatShape(NamedTuple):
     """One shape of one image or frame. track: its attribute track_id, None if it has none; outside: CVAT's absence.
 
-    points: of a box its corners, of a polygon x, y alternating; None for a mask, whose pixels are `rle`.
+    points: of a box its corners before the rotation (degrees, about its centre), of a polygon x, y alternating; None
+    for a mask, whose pixels are `rle`.
     """
 
     label: str
     rle: RLE | None
     points: tuple[float, ...] | None
     is_box: bool
+    rotation: float
     track: str | None
     iscrowd: bool
     score: float
@@ -131,152 +55,236 @@ class _CvatImage(NamedTuple):
 
 
 class _CvatTrack(NamedTuple):
-    """One track of CVAT for video. keyframes: frame -> shape, also of the frames that CVAT has interpolated itself."""
+    """One track of CVAT for video. shapes: frame -> shapes, also those that CVAT has interpolated itself."""
 
     id: int
     label: str
-    keyframes: dict[int, _CvatShape]
+    shapes: dict[int, list[_CvatShape]]
 
 
-class _CvatFile(NamedTuple):
-    """meta: the task's name, size (frames), start_frame, width and height, as far as they are stated."""
+@dataclass(frozen=True, eq=False)
+class _CvatTask:
+    """A task or job. folder: of its file in the archive. length: frames, 0 where it is not stated. start, step: the
+    number of its first frame and the step between frames. before: frames of earlier tasks of the subset in a project.
+    """
 
-    labels: list[str]
-    images: list[_CvatImage]
-    tracks: list[_CvatTrack]
-    meta: dict[str, str]
-    notes: list[str]
+    name: str
+    folder: str = ""
+    subset: str = ""
+    length: int = 0
+    start: int = 0
+    step: int = 1
+    before: int = 0
+    size_hw: tuple[int, int] | None = None
+    images: list[_CvatImage] = field(default_factory=list)
+    tracks: list[_CvatTrack] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class _CvatExport:
+    """What was read so far. files: `image_index` of the folder or archive. left_out: number of shapes of each kind.
+    counts: of other notes.
+    """
+
+    path: str | os.PathLike
+    like: Dataset | None
+    files: Mapping[str, str]
+    labels: list[str] = field(default_factory=list)
+    tasks: list[_CvatTask] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+    def note_counts(self) -> None:
+        """Make notes of the counts so far."""
+        self.notes.extend(f"{count} {text}" for text, count in self.counts.items() if count)
+        self.counts.clear()
+
+
+def is_cvat(path: str | os.PathLike) -> bool:
+    """Whether a folder or zip archive holds XML."""
+    return bool(_members(path))
+
+
+def _members(path: str | os.PathLike) -> list[str]:
+    return [name for name in files_inside(path) if name.lower().endswith(".xml")]
 
 
 def read(path: str | os.PathLike, like: Dataset | None = None) -> tuple[Iterator[VideoResult], list[str]]:
-    """The videos of a CVAT file, or of the zip archive that CVAT exports, and notes on what was left out or added.
+    """The videos of a CVAT file, or of all in a zip archive or folder, and notes on what was left out or added.
 
-    Masks, polygons and boxes (as masks of the whole rectangle) are read. For images: images of one folder are one
-    video, in the order of their ids; shapes of one track_id in one image are united. For video: one video; between
-    keyframes boxes and polygons of equal length are interpolated, as CVAT does. like: a data set whose videos, frames
-    and categories, found by name, give ids and places.
+    Masks, polygons and boxes (as masks of the whole rectangle) are read. For images: images of one task and folder are
+    one video, in the order of their ids; shapes of one track_id in one image are united. For video: a task is a video;
+    between keyframes boxes and polygons of equal length are interpolated. like: a data set whose videos, frames and
+    categories, found by name, give ids and places.
 
-    Raises: OSError or ValueError where the file cannot be read or a mask does not fit its image.
+    Raises: OSError or ValueError where a file cannot be read or a mask does not fit its image.
     """
-    content = _parse(path)
-    categories = dict(enumerate(content.labels, 1)) if like is None else dict(like.categories)
-    for name in content.labels:
+    export = _CvatExport(path, like, image_index(files_inside(path)))
+    for member in _members(path) or [""]:
+        with open_inside(path, member) as file:
+            _parse(file, member, export)
+    if export.left_out:
+        kinds = ", ".join(f"{count} {tag}" for tag, count in export.left_out.items())
+        total = export.left_out.total()
+        export.notes.append(f"{total} shapes were left out ({kinds}): only masks, polygons and boxes are read")
+    export.note_counts()
+    categories = dict(enumerate(export.labels, 1)) if like is None else dict(like.categories)
+    for name in export.labels:
         if name not in categories.values():
             number = max(categories, default=0) + 1
             categories[number] = name
-            content.notes.append(
-                f"the label {name!r} is no category of {like and like.path}: it became number {number}"
-            )
-    if not content.images:
-        return iter([_tracked_video(path, content, categories, like)]), content.notes
-    videos = _by_folder(content.images) if like is None else like.videos.values()
-    images = {image.name: image for image in content.images}
-    known = {name for info in videos for name in info.file_names}
-    if unknown := images.keys() - known:
-        content.notes.append(f"{len(unknown)} images that {like.path if like else path} does not have were left out")
-    if len(unknown) == len(images):
-        example = next(iter(images))
-        raise ValueError(f"{path}: none of its {len(images)} images ({example}, …) is in {like.path if like else path}")
-    return (_video(path, info, images, categories) for info in videos), content.notes
+            where = like and like.path
+            export.notes.append(f"the label {name!r} is no category of {where}: it became number {number}")
+    tracked = _tracked_videos(export, categories)
+    export.note_counts()
+    pictures = _image_videos(export, categories, len(tracked))
+    return chain(tracked, pictures), export.notes
 
 
-def _by_folder(images: list[_CvatImage]) -> list[VideoInfo]:
-    folders: dict[str, list[_CvatImage]] = {}
-    for image in sorted(images, key=lambda image: image.id):
-        folders.setdefault(str(PurePosixPath(image.name).parent), []).append(image)
-    return [
-        VideoInfo(id, group[0].size_hw[1], group[0].size_hw[0], len(group), tuple(image.name for image in group))
-        for id, group in enumerate(folders.values(), 1)
-    ]
+# --- the XML
 
 
-def _parse(path: str | os.PathLike) -> _CvatFile:
-    content, counts = _CvatFile([], [], [], {}, []), Counter[str]()
+def _parse(file: IO[bytes], member: str, export: _CvatExport) -> None:
+    """Add the tasks and labels of one XML to the export."""
+    where = f"{export.path}, {member}" if member else f"{export.path}"
+    folder = str(PurePosixPath(member).parent) if "/" in member else ""
+    tasks: dict[str, _CvatTask] = {}
+    images = False
     try:
-        with _opened(path) as file:
-            for _, element in ElementTree.iterparse(file):
-                if element.tag == "label" and element.findtext("name"):
-                    content.labels.append(element.findtext("name", ""))
-                elif element.tag == "meta":
-                    content.meta.update(_meta_values(element))
-                elif element.tag == "track":
-                    content.tracks.append(_track_element(element, path, content.meta, counts))
-                    element.clear()
-                elif element.tag == "image":
-                    content.images.append(_image(element, path, counts))
-                    element.clear()
+        for _, element in ElementTree.iterparse(file):
+            if element.tag == "label" and (label := element.findtext("name")):
+                _add_label(label, export)
+            elif element.tag == "meta":
+                tasks = _stated_tasks(element, folder)
+            elif element.tag in ("track", "image"):
+                task = _task_of(element, tasks, folder, export)
+                if element.tag == "track":
+                    task.tracks.append(_track(element, task, where, export))
+                else:
+                    task.images.append(_image(element, where, export))
+                    images = True
+                element.clear()
     except ElementTree.ParseError as error:
-        raise ValueError(f"{path}: malformed XML: {error}") from None
-    if not content.images and not content.tracks and "width" not in content.meta:
-        raise ValueError(f"{path}: expected an export of CVAT with image or track elements, found neither")
-    shapes = [shape for image in content.images for shape in image.shapes]
-    used = [shape.label for shape in shapes] + [track.label for track in content.tracks]
-    content.labels.extend(dict.fromkeys(label for label in used if label not in content.labels))
-    untracked = sum(shape.track is None for shape in shapes)
-    boxes = counts.pop("box", 0)
-    for tag, count in counts.items():
-        content.notes.append(f"{count} {tag} elements were left out: only masks, polygons and boxes are read")
-    content.notes.extend([f"{boxes} boxes became masks of their whole rectangle"] if boxes else [])
-    content.notes.extend([f"{untracked} masks have no {TRACK}: each became a track of one frame"] if untracked else [])
-    return content
+        raise ValueError(f"{where}: malformed XML: {error}") from None
+    # A task for video without tracks is a video without objects.
+    used = [task for task in tasks.values() if task.images or task.tracks or (task.size_hw and not images)]
+    if not used:
+        raise ValueError(f"{where}: expected an export of CVAT with image or track elements, found neither")
+    export.tasks.extend(_counted_from_0(used, where))
 
 
-@contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[IO[bytes]]:
-    if not zipfile.is_zipfile(path):
-        with open(path, "rb") as file:
-            yield file
-        return
-    with zipfile.ZipFile(path) as archive, archive.open(member_of(archive) or MEMBER) as file:
-        yield file
+def _add_label(name: str, export: _CvatExport) -> None:
+    if name not in export.labels:
+        export.labels.append(name)
 
 
-def member_of(archive: zipfile.ZipFile) -> str | None:
-    """The archive's annotations.xml, in whatever folder; None if there is none.
+def _stated_tasks(meta: ElementTree.Element, folder: str) -> dict[str, _CvatTask]:
+    """Id -> task, of a project; else the only task or job."""
+    project = meta.findall("project/tasks/task")
+    only = [element for tag in ("task", "job") if (element := meta.find(tag)) is not None] or [meta]
+    before = Counter[str]()
+    tasks = {}
+    for element in project or only[:1]:
+        # Of a job the size of the frames stands beside it.
+        sizes = [size for place in (element, meta) if (size := place.find("original_size")) is not None]
+        size_hw = (_stated(sizes[0], "height"), _stated(sizes[0], "width")) if sizes else (0, 0)
+        name = PurePosixPath(forward_slashes(element.findtext("name") or element.findtext("source") or "")).name
+        subset = element.findtext("subset") or ""
+        length, start = _stated(element, "size"), _stated(element, "start_frame")
+        step = re.search(r"step\s*=\s*([1-9]\d*)", element.findtext("frame_filter") or "")
+        tasks[element.findtext("id") or ""] = task = _CvatTask(
+            name, folder, subset, length, start, int(step[1]) if step else 1, before[subset],
+            size_hw if all(size_hw) else None,
+        )  # fmt: skip
+        before[subset] += start + task.step * length
+    return tasks
 
-    Raises: ValueError for several, as in an archive of several tasks, of which only one would be read.
-    """
-    names = [name for name in archive.namelist() if PurePosixPath(name).name == MEMBER]
-    if len(names) > 1:
-        more = ", …" if len(names) > 3 else ""
-        raise ValueError(
-            f"{archive.filename}: expected one {MEMBER}, found {len(names)} ({', '.join(names[:3])}{more}): "
-            "unpack the archive and convert each file"
-        )
-    return names[0] if names else None
+
+def _stated(element: ElementTree.Element, key: str) -> int:
+    text = (element.findtext(key) or "").strip()
+    return int(text) if text.isdecimal() else 0
 
 
-def _image(element: ElementTree.Element, path: str | os.PathLike, counts: Counter[str]) -> _CvatImage:
+def _task_of(element: ElementTree.Element, tasks: dict[str, _CvatTask], folder: str, export: _CvatExport) -> _CvatTask:
+    """The task of a track or image; of a track with the size of its frames, which is stated for videos only."""
+    id = element.get("task_id", "")
+    if not id and len(tasks) == 1:
+        id = next(iter(tasks))
+    if id not in tasks:
+        tasks[id] = _CvatTask(f"task {id}" if id else "", folder, element.get("subset", ""))
+    task = tasks[id]
+    if element.tag == "track" and task.size_hw is None:
+        tasks[id] = task = replace(task, size_hw=_size_of_frames(task, export))
+    return task
+
+
+def _size_of_frames(task: _CvatTask, export: _CvatExport) -> tuple[int, int]:
+    """Of the data set's video of the same name, else of the first image in the archive. Raises: ValueError."""
+    if export.like is not None and (info := _video_like(task, export.like)) is not None:
+        return info.size_hw
+    places = ("/".join(part for part in (task.folder, "images", inner) if part) for inner in (task.subset, ""))
+    suffixes = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+    for place in places:
+        for name in export.files.values():
+            if name.startswith(f"{place}/") and name.lower().endswith(suffixes):
+                with open_inside(export.path, name) as file, Image.open(file) as image:
+                    return image.height, image.width
+    raise ValueError(
+        f"{export.path}: expected meta/task/original_size before the tracks, found none: export with the images, or "
+        "name the data set (--like)"
+    )
+
+
+def _image(element: ElementTree.Element, path: str, export: _CvatExport) -> _CvatImage:
     name = forward_slashes(element.get("name", ""))
     where = f"{path}, image {name!r}"
     id, height, width = (_whole(element, key, where) for key in ("id", "height", "width"))
-    shapes = [_shape(child, (height, width), where, counts) for child in element]
-    return _CvatImage(id, name, (height, width), [shape for shape in shapes if shape is not None])
+    shapes = [_shape(child, (height, width), where, export) for child in element]
+    shapes = [shape for shape in shapes if shape is not None]
+    untracked = sum(shape.track is None for shape in shapes)
+    export.counts[f"masks have no {TRACK}: each became a track of one frame"] += untracked
+    return _CvatImage(id, name, (height, width), shapes)
+
+
+def _track(element: ElementTree.Element, task: _CvatTask, path: str, export: _CvatExport) -> _CvatTrack:
+    id = _whole(element, "id", f"{path}, a track")
+    shapes: dict[int, list[_CvatShape]] = {}
+    for child in element:
+        frame = _whole(child, "frame", f"{path}, track {id}")
+        shape = _shape(child, task.size_hw or (0, 0), f"{path}, track {id}, frame {frame}", export)
+        if shape is not None:
+            shapes.setdefault(frame, []).append(shape)
+    label = element.get("label", "")
+    _add_label(label, export)
+    return _CvatTrack(id, label, dict(sorted(shapes.items())))
 
 
 def _shape(
-    element: ElementTree.Element, size_hw: tuple[int, int], where: str, counts: Counter[str]
+    element: ElementTree.Element, size_hw: tuple[int, int], where: str, export: _CvatExport
 ) -> _CvatShape | None:
-    """A shape; None for one of another kind, counted in `counts`, and for one without pixels."""
+    """A shape; None for one of another kind, counted as left out, and for one without pixels."""
     if element.tag not in ("mask", "polygon", "box"):
-        counts[element.tag] += 1
+        export.left_out[element.tag] += 1
         return None
-    counts["box"] += element.tag == "box"
-    points = None
+    is_box, points, rotation = element.tag == "box", None, 0.0
+    export.counts["boxes became masks of their whole rectangle"] += is_box
     try:
         if element.tag == "mask":
             rle = _mask_rle(element, size_hw, where)
         else:
-            points = _points(element)
-            rle = _points_rle(points, element.tag == "box", size_hw)
+            points, rotation = _points(element), float(element.get("rotation") or 0)
+            rle = _points_rle(points, is_box, rotation, size_hw)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     values = {child.get("name"): (child.text or "").strip() for child in element.iter("attribute")}
     outside = element.get("outside") == "1"
     if rle is None and not outside:
         return None
+    if label := element.get("label", ""):
+        _add_label(label, export)
     return _CvatShape(
-        element.get("label", ""), rle, points, element.tag == "box", values.get(TRACK) or None,
+        label, rle, points, is_box, rotation, values.get(TRACK) or None,
         values.get(CROWD, "").lower() in ("1", "true"), float(values.get(SCORE) or 1), outside,
     )  # fmt: skip
 
@@ -315,20 +323,224 @@ def _points(element: ElementTree.Element) -> tuple[float, ...]:
         raise ValueError(f"expected points as x,y;x,y, got {text[:40]!r}") from None
 
 
-def _points_rle(points: Sequence[float], is_box: bool, size_hw: tuple[int, int]) -> RLE | None:
-    rle = rectangle(points, size_hw) if is_box else mask_json.from_polygons([list(points)], size_hw)
+def _points_rle(points: Sequence[float], is_box: bool, rotation: float, size_hw: tuple[int, int]) -> RLE | None:
+    if is_box and not rotation:
+        rle = rectangle(points, size_hw)
+    else:
+        rle = mask_json.from_polygons([_corners(points, rotation) if is_box else list(points)], size_hw)
     return rle if ops.areas([rle])[0] else None
 
 
-def _video(
-    path: str | os.PathLike, info: VideoInfo, images: dict[str, _CvatImage], categories: dict[int, str]
+def _corners(box_xyxy: Sequence[float], rotation: float) -> list[float]:
+    """The corners of a box that is turned about its centre, clockwise in the image, as a polygon."""
+    x1, y1, x2, y2 = box_xyxy
+    x, y, w, h = (x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1) / 2, (y2 - y1) / 2
+    cos, sin = math.cos(math.radians(rotation)), math.sin(math.radians(rotation))
+    corners = [(a * w, b * h) for a, b in ((-1, -1), (1, -1), (1, 1), (-1, 1))]
+    return [side for a, b in corners for side in (x + a * cos - b * sin, y + a * sin + b * cos)]
+
+
+# --- numbers of frames
+
+
+def _counted_from_0(tasks: Sequence[_CvatTask], where: str) -> list[_CvatTask]:
+    """The tasks of one file with the frames of their tracks counted from 0.
+
+    Raises: ValueError where the frames are neither numbers as CVAT counts nor counted from 0 in each task.
+    """
+    cvat = [(task.before + task.start, task.step) for task in tasks]
+    of_task = [(task.start, task.step) for task in tasks]
+    for rule in (cvat, of_task, [(0, 1)] * len(tasks)):
+        wrong = [_unexpected_frame(task, *numbers) for task, numbers in zip(tasks, rule, strict=True)]
+        if all(frame is None for frame in wrong):
+            return [_renumbered(task, *numbers) for task, numbers in zip(tasks, rule, strict=True)]
+    faults = ((task, *numbers, _unexpected_frame(task, *numbers)) for task, numbers in zip(tasks, cvat, strict=True))
+    task, first, step, frame = next(fault for fault in faults if fault[3] is not None)
+    last = f" to {first + step * (task.length - 1)}" if task.length else " on"
+    steps = f" in steps of {step}" if step > 1 else ""
+    raise ValueError(f"{where}: expected frames from {first}{last}{steps} of task {task.name!r}, got {frame}")
+
+
+def _unexpected_frame(task: _CvatTask, first: int, step: int) -> int | None:
+    """A visible frame that is not among the task's; CVAT may state an end, outside, just behind the last one."""
+    stop = first + step * task.length if task.length else None
+    for track in task.tracks:
+        for frame, shapes in track.shapes.items():
+            inside = frame >= first and (frame - first) % step == 0 and (stop is None or frame < stop)
+            if not inside and not all(shape.outside for shape in shapes):
+                return frame
+    return None
+
+
+def _renumbered(task: _CvatTask, first: int, step: int) -> _CvatTask:
+    tracks = []
+    for track in task.tracks:
+        shapes = {(frame - first) // step: group for frame, group in track.shapes.items() if frame >= first}
+        tracks.append(track._replace(shapes=shapes))
+    last = max((frame for track in tracks for frame in track.shapes), default=0)
+    return replace(task, tracks=tracks, length=task.length or last + 1, start=first, step=step, before=0)
+
+
+# --- videos
+
+
+def _label_of(task: _CvatTask, export: _CvatExport) -> str:
+    """A name for the task's video."""
+    return task.name or PurePosixPath(task.folder).name or Path(export.path).stem
+
+
+def _video_like(task: _CvatTask, like: Dataset) -> VideoInfo | None:
+    names = (task.name, PurePosixPath(task.name).stem)
+    return next((video for video in like.videos.values() if video.name in names), None)
+
+
+def _tracked_videos(export: _CvatExport, categories: dict[int, str]) -> list[VideoResult]:
+    """The tasks for video, in the order of the files."""
+    tasks = [task for task in export.tasks if task.size_hw and not task.images]
+    names, videos = Counter[str](), []
+    for task in tasks:
+        name, size_hw = _label_of(task, export), task.size_hw or (0, 0)
+        names[name] += 1
+        name = f"{name}-{names[name]}" if names[name] > 1 else name
+        files = [_frame_name(task, t, name, export) for t in range(task.length)]
+        info = VideoInfo(len(videos) + 1, size_hw[1], size_hw[0], task.length, tuple(files))
+        if export.like is not None:
+            info = _video_like(task, export.like)
+            if info is None:
+                export.counts[f"videos that {export.like.path} does not have were left out"] += 1
+                continue
+            if (info.size_hw, info.length) != (size_hw, task.length):
+                raise ValueError(
+                    f"{export.path}: expected {info.length} frames of {info.size_hw} as {export.like.path} has, got "
+                    f"{task.length} of {size_hw}"
+                )
+            name = info.name
+        tracks = _tracks(task, export, categories)
+        videos.append(make_video(info.id, name, info.size_hw, info.file_names, categories, tracks))
+    if tasks and not videos and export.like is not None:
+        raise ValueError(f"{export.path}: {export.like.path} has no video of the task's name {tasks[0].name!r}")
+    return videos
+
+
+def _frame_name(task: _CvatTask, frame: int, name: str, export: _CvatExport) -> str:
+    stated = f"frame_{task.start + frame * task.step:06d}"
+    return find_image(export.files, task.folder, task.subset, stated) or f"{name}/frame_{frame:06d}.jpg"
+
+
+def _tracks(task: _CvatTask, export: _CvatExport, categories: dict[int, str]) -> list[Track]:
+    tracks, used = [], {track.id for track in task.tracks}
+    seen: set[int] = set()
+    for track in task.tracks:
+        id = track.id
+        if id in seen:
+            id = max(used) + 1
+            used.add(id)
+            export.counts["tracks with the id of another one got a new id"] += 1
+        seen.add(id)
+        frames = _with_interpolated(track, task, export.counts)
+        if frames:
+            tracks.append(_make_track(id, track.label, frames, task.length, categories))
+        else:
+            export.counts["tracks without a visible shape were left out"] += 1
+    return tracks
+
+
+def _with_interpolated(track: _CvatTrack, task: _CvatTask, counts: Counter[str]) -> dict[int, list[_CvatShape]]:
+    """Frame -> visible shapes, with those between keyframes."""
+    visible = {t: [shape for shape in group if not shape.outside] for t, group in track.shapes.items()}
+    frames = {t: group for t, group in visible.items() if group and t < task.length}
+    parts = sum(len(group) - 1 for group in frames.values())
+    counts["further shapes of a track in the same frame were united with the first"] += parts
+    for start, end in pairwise(visible):
+        missing = (end - start - 1) if visible[start] else 0
+        if not missing:
+            continue
+        between = _interpolate(track.shapes[start], track.shapes[end], end - start, task.size_hw or (0, 0))
+        frames |= {start + t: [shape] for t, shape in enumerate(between, 1) if shape.rle is not None}
+        if between:
+            counts["boxes and polygons between keyframes were interpolated linearly"] += missing
+        else:
+            counts["frames between keyframes of masks or unequal polygons were left empty"] += missing
+    last = max(visible, default=0)
+    if frames and visible[last] and last < task.length - 1:
+        counts['tracks end before the video without outside="1": nothing was added behind their last shape'] += 1
+    return dict(sorted(frames.items()))
+
+
+def _interpolate(
+    start: Sequence[_CvatShape], end: Sequence[_CvatShape], distance: int, size_hw: tuple[int, int]
+) -> list[_CvatShape]:
+    """The shapes between two keyframes: of a box or of polygons of equal length; none for anything else."""
+    (first, *more), (second, *others) = start, end
+    a, b = first.points, second.points
+    if more or others or a is None or b is None or len(a) != len(b) or first.is_box != second.is_box:
+        return []
+    turn = (second.rotation - first.rotation + 180) % 360 - 180
+    shapes = []
+    for t in range(1, distance):
+        share = t / distance
+        points = tuple((1 - share) * x + share * y for x, y in zip(a, b, strict=True))
+        rotation = first.rotation + share * turn
+        rle = _points_rle(points, first.is_box, rotation, size_hw)
+        shapes.append(first._replace(points=points, rotation=rotation, rle=rle))
+    return shapes
+
+
+def _image_videos(export: _CvatExport, categories: dict[int, str], tracked: int) -> Iterator[VideoResult]:
+    """The tasks for images. tracked: number of the videos before them.
+
+    Raises: ValueError, before the first video, for an image that stands there twice, or if `like` has none of them.
+    """
+    groups, images = _image_groups(export)
+    if not images:
+        return iter(())
+    if export.like is None:
+        videos = []
+        for id, (name, files) in enumerate(groups.values(), tracked + 1):
+            height, width = images[files[0]].size_hw
+            videos.append((VideoInfo(id, width, height, len(files), tuple(files)), name))
+    else:
+        like = export.like
+        videos = [(info, info.name) for info in like.videos.values()]
+        unknown = images.keys() - {name for info in like.videos.values() for name in info.file_names}
+        if unknown:
+            export.notes.append(f"{len(unknown)} images that {like.path} does not have were left out")
+        if len(unknown) == len(images):
+            example = next(iter(images))
+            raise ValueError(f"{export.path}: none of its {len(images)} images ({example}, …) is in {like.path}")
+    return (_image_video(export.path, info, name, images, categories) for info, name in videos)
+
+
+def _image_groups(export: _CvatExport) -> tuple[dict[tuple[int, str], tuple[str, list[str]]], dict[str, _CvatImage]]:
+    """(task, folder) -> name of the video and names of its files, and the image of each file."""
+    tasks = [task for task in export.tasks if task.images]
+    known = {name for info in (export.like.videos.values() if export.like else ()) for name in info.file_names}
+    images: dict[str, _CvatImage] = {}
+    groups: dict[tuple[int, str], tuple[str, list[str]]] = {}
+    for number, task in enumerate(tasks):
+        for image in sorted(task.images, key=lambda image: image.id):
+            # Images of several tasks may have the same name: those of videos have the frame's number only.
+            apart = image.name if len(tasks) == 1 else f"{_label_of(task, export)}/{image.name}"
+            file = find_image(export.files, task.folder, task.subset, image.name) or apart
+            file = image.name if image.name in known and file not in known else file
+            if file in images:
+                raise ValueError(f"{export.path}: expected every image once, got {file!r} twice")
+            images[file] = image
+            folder = str(PurePosixPath(image.name).parent)
+            name = _label_of(task, export) if folder == "." else PurePosixPath(folder).name
+            groups.setdefault((number, folder), (name, []))[1].append(file)
+    return groups, images
+
+
+def _image_video(
+    path: str | os.PathLike, info: VideoInfo, name: str, images: dict[str, _CvatImage], categories: dict[int, str]
 ) -> VideoResult:
     tracks: dict[str, dict[int, list[_CvatShape]]] = {}
     untracked = 0
-    for frame, name in enumerate(info.file_names):
-        image = images.get(name)
+    for frame, file in enumerate(info.file_names):
+        image = images.get(file)
         if image is not None and image.size_hw != info.size_hw:
-            raise ValueError(f"{path}, image {name!r}: expected {info.size_hw} as its video has, got {image.size_hw}")
+            raise ValueError(f"{path}, image {file!r}: expected {info.size_hw} as its video has, got {image.size_hw}")
         for shape in image.shapes if image else ():
             untracked += shape.track is None
             key = f"untracked {untracked}" if shape.track is None else shape.track
@@ -343,10 +555,10 @@ def _video(
     for key, frames in tracks.items():
         labels = list(dict.fromkeys(shape.label for group in frames.values() for shape in group))
         if len(labels) > 1:
-            where = f"{path}: track {ids[key]} of video {info.name!r}"
+            where = f"{path}: track {ids[key]} of video {name!r}"
             raise ValueError(f"{where}: expected one label, got {labels[0]!r} and {labels[1]!r}")
         results.append(_make_track(ids[key], labels[0], frames, info.length, categories))
-    return make_video(info.id, info.name, info.size_hw, info.file_names, categories, results)
+    return make_video(info.id, name, info.size_hw, info.file_names, categories, results)
 
 
 def _make_track(
@@ -356,116 +568,3 @@ def _make_track(
     first = next(shape for group in frames.values() for shape in group)
     masks = {t: [FrameMask(shape.rle) for shape in group if shape.rle is not None] for t, group in frames.items()}
     return make_track(id, category, length, masks, first.score, first.iscrowd)
-
-
-# --- CVAT for video
-
-
-def _meta_values(meta: ElementTree.Element) -> dict[str, str]:
-    """The task's name, size (frames), start_frame, width and height, as far as they are stated."""
-    keys = ("name", "size", "start_frame", "original_size/width", "original_size/height", "source")
-    values = {key.rpartition("/")[2]: text for key in keys if (text := meta.findtext(f".//{key}"))}
-    name = meta.findtext("task/name") or meta.findtext("job/name") or values.get("source")
-    return values | ({"name": name} if name else {})
-
-
-def _track_element(
-    element: ElementTree.Element, path: str | os.PathLike, meta: dict[str, str], counts: Counter[str]
-) -> _CvatTrack:
-    id = _whole(element, "id", f"{path}, a track")
-    where = f"{path}, track {id}"
-    if not meta.get("width", "").isdigit() or not meta.get("height", "").isdigit():
-        raise ValueError(f"{path}: expected meta/task/original_size before the tracks, found none")
-    size_hw = (int(meta["height"]), int(meta["width"]))
-    keyframes: dict[int, _CvatShape] = {}
-    for child in element:
-        frame = _whole(child, "frame", where) - int(meta.get("start_frame", 0))
-        shape = _shape(child, size_hw, f"{where}, frame {frame}", counts)
-        if shape is not None:
-            keyframes[frame] = shape
-    return _CvatTrack(id, element.get("label", ""), dict(sorted(keyframes.items())))
-
-
-def _tracked_video(
-    path: str | os.PathLike, content: _CvatFile, categories: dict[int, str], like: Dataset | None
-) -> VideoResult:
-    size_hw = (int(content.meta["height"]), int(content.meta["width"]))
-    last = max((frame for track in content.tracks for frame in track.keyframes), default=0)
-    length = max(int(content.meta.get("size", 0)), last + 1)
-    name = PurePosixPath(forward_slashes(content.meta.get("name", Path(path).stem))).name
-    info = VideoInfo(1, size_hw[1], size_hw[0], length, tuple(f"{name}/frame_{t:06d}.jpg" for t in range(length)))
-    if like is not None:
-        info = next((video for video in like.videos.values() if video.name in (name, PurePosixPath(name).stem)), None)
-        if info is None:
-            raise ValueError(f"{path}: {like.path} has no video of the task's name {name!r}")
-        if (info.size_hw, info.length) != (size_hw, length):
-            raise ValueError(
-                f"{path}: expected {info.length} frames of {info.size_hw} as {like.path} has, got {length} of {size_hw}"
-            )
-    tracks, interpolated, gaps = [], 0, 0
-    for track in content.tracks:
-        frames = {t: [shape] for t, shape in track.keyframes.items() if not shape.outside}
-        for start, end in pairwise(track.keyframes):
-            between = _interpolate(track.keyframes[start], track.keyframes[end], end - start, size_hw)
-            frames |= {start + t: [shape] for t, shape in enumerate(between, 1)}
-            interpolated += len(between)
-            gaps += (end - start - 1 - len(between)) * (not track.keyframes[start].outside)
-        if frames:
-            tracks.append(_make_track(track.id, track.label, dict(sorted(frames.items())), length, categories))
-    if interpolated:
-        content.notes.append(f"{interpolated} boxes and polygons between keyframes were interpolated linearly")
-    if gaps:
-        content.notes.append(f"{gaps} frames between keyframes of masks or unequal polygons were left empty")
-    return make_video(info.id, info.name, size_hw, info.file_names, categories, tracks)
-
-
-def _interpolate(start: _CvatShape, end: _CvatShape, distance: int, size_hw: tuple[int, int]) -> list[_CvatShape]:
-    """The shapes between two keyframes: of a box or of polygons of equal length; none for anything else."""
-    a, b = start.points, end.points
-    if start.outside or a is None or b is None or len(a) != len(b) or start.is_box != end.is_box:
-        return []
-    shapes = []
-    for t in range(1, distance):
-        points = tuple((1 - t / distance) * x + t / distance * y for x, y in zip(a, b, strict=True))
-        shapes.append(start._replace(points=points, rle=_points_rle(points, start.is_box, size_hw)))
-    return shapes
-
-
-def write_video(path: str | os.PathLike, results: Iterable[VideoResult]) -> list[Path]:
-    """Write each video as CVAT's XML for video; several videos get NAME.<video>.xml each. Returns the files."""
-    target, results = Path(path), iter(results)
-    pending, names, files = list(islice(results, 2)), set[str](), list[Path]()
-    with ExitStack() as stack:  # all files are renamed at the end, or none
-        for result in chain(pending, results):
-            file = target
-            if len(pending) > 1:
-                file = target.with_name(f"{target.stem}.{unique_name(result, names)}{target.suffix}")
-            with open(stack.enter_context(atomic(file)), "w", encoding="utf-8") as out:
-                out.writelines(_task_lines(result))
-            files.append(file)
-    return files
-
-
-def _task_lines(result: VideoResult) -> Iterator[str]:
-    height, width = result.size_hw
-    labels = "".join(f"<label><name>{escape(name)}</name></label>\n" for name in result.categories.values())
-    yield (
-        '<?xml version="1.0" encoding="utf-8"?>\n<annotations>\n<version>1.1</version>\n<meta><task>'
-        f"<name>{escape(result.name)}</name><size>{result.length}</size><mode>interpolation</mode>"
-        f"<start_frame>0</start_frame><stop_frame>{result.length - 1}</stop_frame><labels>\n{labels}</labels>"
-        f"<original_size><width>{width}</width><height>{height}</height></original_size></task></meta>\n"
-    )
-    for track in result.tracks:
-        yield from _track_lines(track, result.categories[track.category_id])
-    yield "</annotations>\n"
-
-
-def _track_lines(track: Track, label: str) -> Iterator[str]:
-    yield f'<track id="{track.id}" label={quoteattr(label)} source="manual">\n'
-    previous: RLE | None = None
-    for frame, rle in enumerate(track.rles):
-        # An absence is written as the last mask once more, outside.
-        if (shown := rle or previous) is not None:
-            yield _mask_element(shown, track, f'frame="{frame}" keyframe="1" outside="{int(rle is None)}"')
-        previous = rle
-    yield "</track>\n"

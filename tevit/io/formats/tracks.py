@@ -1,6 +1,7 @@
 """What the format readers share: tracks and videos from masks of single frames, names of videos for files."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
@@ -80,3 +81,21 @@ def rectangle(box_xyxy: Sequence[float], size_hw: tuple[int, int]) -> RLE:
     mask = np.zeros(size_hw, np.uint8)
     mask[max(y1, 0) : min(max(y2, 0), height), max(x1, 0) : min(max(x2, 0), width)] = 1
     return ops.encode(mask)
+
+
+def image_index(names: Iterable[str]) -> dict[str, str]:
+    """Names of files by themselves and by their names without suffix, for `find_image`."""
+    names = list(names)
+    return {str(PurePosixPath(name).with_suffix("")): name for name in names} | {name: name for name in names}
+
+
+def find_image(index: Mapping[str, str], folder: str, subset: str, name: str) -> str | None:
+    """The place of an image among the files of an export of CVAT or Datumaro, relative to its folder `images`.
+
+    folder: of the annotations' task. name: with or without suffix (CVAT states none for frames of a video).
+    """
+    for inner in (f"images/{subset}", "images", subset, ""):
+        place = "/".join(part for part in (folder, inner.rstrip("/"), name) if part)
+        if place in index:
+            return index[place].removeprefix("images/")
+    return None

@@ -22,7 +22,7 @@ from tests.browser.conftest import ROOT
 from tevit.io.ytvis import parse_dataset, read_results
 from tevit.masks.ops import decode
 from tevit.review import Decision, apply, read_log, to_line
-from tevit.review.decisions import AddTrack, ChangeClass, DeleteTrack, ReplaceMask
+from tevit.review.decisions import AcceptMasks, AddTrack, ChangeClass, DeleteFrames, DeleteTrack, Mask, ReplaceMask
 
 pytestmark = pytest.mark.browser
 SHAPES = ROOT / "assets" / "shapes"
@@ -306,12 +306,10 @@ def test_a_walk_through_all_labels_another_class_and_a_mask(anna: Page, tmp_path
     expect(where(anna)).to_contain_text("2 of")  # the next question has replaced the first one
     anna.get_by_role("button", name="Correct the mask").click()
     box = brush(anna)
-    anna.keyboard.press("]")
-    anna.mouse.move(box["x"] + box["width"] * 0.1, box["y"] + box["height"] * 0.5)
-    anna.mouse.down()
-    anna.mouse.move(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.5, steps=4)
-    anna.mouse.up()
-    expect(message(anna)).to_contain_text("chosen: Correct the mask")
+    anna.keyboard.press("=")
+    stroke(anna, box, 0.5)
+    frame = int(player(anna).get_attribute("data-frame") or 0)
+    expect(message(anna)).to_have_text(f"chosen: Correct the mask, frame {frame}")
     anna.keyboard.press("Enter")
     expect(message(anna)).to_have_text("saved")
     reclassed, replaced = (d.action for d in log_of(anna, tmp_path)[-2:])
@@ -319,6 +317,70 @@ def test_a_walk_through_all_labels_another_class_and_a_mask(anna: Page, tmp_path
     row = decode(replaced.mask.rle)[replaced.mask.size[0] // 2]
     assert row[int(0.12 * len(row)) : int(0.88 * len(row))].all(), "the stroke from left to right"
     assert anna.evaluate("Object.keys(localStorage).filter(key => key.includes('review-mask')).length") == 0
+
+
+def stroke(page: Page, box: FloatRect, height: float) -> None:
+    """From left to right. height: a part of the picture's."""
+    y = box["y"] + box["height"] * height
+    page.mouse.move(box["x"] + box["width"] * 0.1, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.9, y, steps=4)
+    page.mouse.up()
+
+
+def seek(page: Page, frame: int) -> None:
+    """By the arrow keys."""
+    at = int(player(page).get_attribute("data-frame") or 0)
+    for _ in range(abs(frame - at)):
+        page.keyboard.press("ArrowRight" if frame > at else "ArrowLeft")
+    expect(player(page)).to_have_attribute("data-frame", str(frame))
+
+
+def test_strokes_in_three_frames_are_one_decision(anna: Page, tmp_path: Path):
+    """The tool stays while the frame changes; undo goes by stroke; edited frames are marked in the lane."""
+    before = len(log_of(anna, tmp_path))
+    seek(anna, 4)
+    anna.get_by_role("button", name="Correct the mask").click()
+    box = brush(anna)
+    stroke(anna, box, 0.5)
+    seek(anna, 5)
+    stroke(anna, box, 0.25)
+    seek(anna, 7)
+    stroke(anna, box, 0.75)
+    stroke(anna, box, 0.25)
+    lane = player(anna).locator(".lane[data-edited]")
+    expect(lane).to_have_attribute("data-edited", "4 5 7")
+    anna.keyboard.press("Control+z")
+    anna.keyboard.press("Control+z")
+    expect(lane).to_have_attribute("data-edited", "4 5")
+    anna.keyboard.press("Control+Shift+z")
+    expect(lane).to_have_attribute("data-edited", "4 5 7")
+    expect(message(anna)).to_have_text("chosen: Correct the mask, frames 4, 5 and 7")
+    anna.keyboard.press("Enter")
+    expect(message(anna)).to_have_text("saved")
+    log = log_of(anna, tmp_path)
+    action = log[-1].action
+    assert len(log) == before + 1 and isinstance(action, AcceptMasks)
+    assert action.first == 4 and len(action.masks) == 4
+    rows = [mask and decode(mask.rle)[[48, 96, 144]][:, 40:280].all(1).tolist() for mask in action.masks]
+    assert (rows[0], rows[1], rows[3]) == ([False, True, False], [True, False, False], [False, False, True])
+    label = next(a for a in json.loads(LABELS.read_bytes())["annotations"] if a["id"] == action.track)
+    kept = label["segmentations"][6]
+    assert action.masks[2] == Mask(tuple(kept["size"]), kept["counts"]), "frame 6 was not edited"
+
+
+def test_a_range_is_chosen_by_keys_and_named_before_it_acts(anna: Page, tmp_path: Path):
+    seek(anna, 3)
+    anna.keyboard.press("[")
+    expect(anna.get_by_role("button", name="Delete frame 3", exact=True)).to_be_visible()
+    seek(anna, 6)
+    anna.keyboard.press("]")
+    expect(player(anna)).to_have_attribute("data-range", "3 6")
+    anna.get_by_role("button", name="Delete frames 3 to 6").click()
+    anna.keyboard.press("Enter")
+    expect(message(anna)).to_have_text("saved")
+    action = log_of(anna, tmp_path)[-1].action
+    assert isinstance(action, DeleteFrames) and (action.first, action.last) == (3, 6)
 
 
 def test_of_a_log_for_other_labels_only_applicable_decisions_are_taken(anna: Page, tmp_path: Path):
@@ -377,7 +439,7 @@ def correct_and_add(dora: Page, bare: Server, tmp_path: Path) -> None:
     box = brush(dora)
     bar = dora.get_by_role("toolbar", name="Mask correction")
     bar.get_by_role("button", name="Clear").click()
-    dora.keyboard.press("g")
+    dora.keyboard.press("y")
     for x, y in ((40, 40), (200, 40), (200, 150), (40, 150)):
         press_at(dora, box, x, y)
     dora.keyboard.press("Enter")
@@ -391,7 +453,7 @@ def correct_and_add(dora: Page, bare: Server, tmp_path: Path) -> None:
     dora.keyboard.press("f")
     press_at(dora, box, 120, 95)
     bar.get_by_role("button", name="Take the prediction here").click()
-    bar.get_by_role("button", name="Step back").click()
+    bar.get_by_role("button", name="Undo stroke").click()
     dora.keyboard.press("Enter")
     expect(message(dora)).to_have_text("saved")
     decision = log_of(dora, tmp_path)[-1]

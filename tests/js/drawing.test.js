@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { drawPolygon, drawStroke, fillHole } from "../../app/static/review/drawing.js";
+import { drawPolygon, drawStroke, fillHoles, fillRegion, growMask, maskBox, moveMask, scaleMask } from "../../app/static/review/drawing.js";
 
 /** @import { SizeHW } from "../../app/static/player/types.js" */
 
@@ -80,9 +80,47 @@ test("a hole is filled, an open region is not", () => {
   drawPolygon(bits, SIZE, [[5, 5], [15, 5], [15, 12], [5, 12]]);
   drawStroke(bits, SIZE, [10, 8], [10, 8], 2, 0);
   assert(area(bits) < 70);
-  assert.equal(fillHole(bits, SIZE, [10, 8]), true);
+  assert.equal(fillRegion(bits, SIZE, [10, 8]), true);
   assert.equal(area(bits), 70);
-  assert.equal(fillHole(bits, SIZE, [25, 3]), false, "it reaches the border");
-  assert.equal(fillHole(bits, SIZE, [10, 8]), false, "it is foreground");
+  assert.equal(fillRegion(bits, SIZE, [25, 3]), false, "it reaches the border");
+  assert.equal(fillRegion(bits, SIZE, [10, 8]), false, "it is foreground");
   assert.equal(area(bits), 70);
 });
+
+test("all holes of a mask are filled, what is open to the border is not", () => {
+  const bits = empty();
+  drawPolygon(bits, SIZE, [[2, 2], [28, 2], [28, 18], [2, 18]]);
+  drawStroke(bits, SIZE, [8, 8], [8, 8], 2, 0);
+  drawStroke(bits, SIZE, [18, 12], [20, 12], 2, 0);
+  assert.equal(fillHoles(bits, SIZE), true);
+  assert.equal(area(bits), 26 * 16);
+  assert.equal(fillHoles(bits, SIZE), false);
+});
+
+test("a mask moves by whole pixels, and what leaves the picture is cut off", () => {
+  const bits = empty();
+  drawPolygon(bits, SIZE, [[5, 5], [15, 5], [15, 12], [5, 12]]);
+  assert.deepEqual(maskBox(moveMask(bits, SIZE, [3, -2]), SIZE), { x: 8, y: 3, w: 10, h: 7 });
+  assert.deepEqual(moveMask(moveMask(bits, SIZE, [3, -2]), SIZE, [-3, 2]), bits);
+  assert.equal(area(moveMask(bits, SIZE, [-10, 0])), 5 * 7);
+  assert.equal(area(moveMask(bits, SIZE, [40, 0])) + area(moveMask(bits, SIZE, [0, -40])), 0);
+});
+
+test("a mask is scaled around a point", () => {
+  const bits = empty();
+  drawPolygon(bits, SIZE, [[10, 6], [20, 6], [20, 14], [10, 14]]);
+  assert.deepEqual(maskBox(scaleMask(bits, SIZE, [15, 10], 0.5), SIZE), { x: 12, y: 8, w: 5, h: 4 });
+  assert.deepEqual(maskBox(scaleMask(bits, SIZE, [15, 10], 1.2), SIZE), { x: 9, y: 5, w: 12, h: 10 });
+  assert.deepEqual(scaleMask(bits, SIZE, [15, 10], 1), bits);
+});
+
+test("growing and shrinking change a mask by one pixel", () => {
+  const bits = empty();
+  drawPolygon(bits, SIZE, [[5, 5], [15, 5], [15, 12], [5, 12]]);
+  const grown = growMask(bits, SIZE, true);
+  assert.equal(area(grown), 70 + 2 * (10 + 7));
+  assert.deepEqual(growMask(bits, SIZE, false).reduce((sum, bit) => sum + bit, 0), 8 * 5);
+  assert.deepEqual(growMask(grown, SIZE, false), bits);
+});
+
+test("the box of an empty mask is null", () => assert.equal(maskBox(empty(), SIZE), null));

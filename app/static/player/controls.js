@@ -17,7 +17,7 @@ const ICONS = {
 };
 const KEYS = [
   ["space", "play or pause"], ["← →", "previous, next frame"], ["shift ← →", "ten frames"], ["home end", "first, last frame"],
-  ["[ ]", "previous, next frame where a track comes or goes"], ["1 – 9", "select a track"], ["esc", "select none"],
+  ["{ }", "previous, next frame where a track comes or goes"], ["1 – 9", "select a track"], ["esc", "select none"],
   ["m", "masks"], ["c", "contours"], ["l", "labels"], ["o", "loop"], ["+ − 0", "zoom the timeline, the whole of it"], ["?", "this list"],
 ];
 const FLAGS = /** @type {const} */ (["masks", "contours", "labels"]);
@@ -117,8 +117,8 @@ export class Controls {
       case "ArrowRight": return () => player.step(step);
       case "Home": return () => player.seek(0);
       case "End": return () => player.seek(player.lastFrame);
-      case "[": return () => player.seekChange(-1);
-      case "]": return () => player.seekChange(1);
+      case "[": case "{": return () => player.seekChange(-1);
+      case "]": case "}": return () => player.seekChange(1);
       case "m": return () => player.setStyle("masks", !style.masks);
       case "c": return () => player.setStyle("contours", !style.contours);
       case "l": return () => player.setStyle("labels", !style.labels);

@@ -55,6 +55,8 @@ export class Player {
     this.partners = new Set();
     /** @type {string | null} the track under the pointer */
     this.highlighted = null;
+    /** @type {string | null} a track that an editor draws instead */
+    this.concealed = null;
     this.frame = 0;
     /** @type {number | null} the frame that a seek goes to */
     this.wanted = null;
@@ -193,6 +195,7 @@ export class Player {
     this.partners.clear();
     this.shown = null;
     this.range = null;
+    this.announceRange();
   }
 
   /** @param {View} view */
@@ -370,7 +373,21 @@ export class Player {
     this.range = range;
     this.timeline.setRange(range);
     this.controls.update();
+    this.announceRange();
     this.emit({ kind: "range", frame: this.frame, first: range?.[0] ?? null, last: range?.[1] ?? null });
+  }
+
+  /** For modules beside the player, and for tests. */
+  announceRange() {
+    if (this.range) this.region.dataset.range = this.range.join(" ");
+    else delete this.region.dataset.range;
+    this.region.dispatchEvent(new CustomEvent("range"));
+  }
+
+  /** Move an end of the range to the current frame. @param {0 | 1} end */
+  setRangeEnd(end) {
+    const { target } = this, [first, last] = this.range ?? [target, target];
+    this.setRange(end ? [Math.min(first, target), target] : [target, Math.max(last, target)]);
   }
 
   /**
@@ -530,6 +547,12 @@ export class Player {
 
   // --- drawing
 
+  /** Leave the masks of a track to an editor; null: draw all again. @param {TrackRef | null} ref */
+  conceal(ref) {
+    this.concealed = ref && keyOf(...ref);
+    this.paint();
+  }
+
   /**
    * @template {keyof MaskStyle} K
    * @param {K} name
@@ -559,7 +582,7 @@ export class Player {
     const items = [];
     if (!view || !masks) return items;
     for (const { key, layer: index, track } of this.visibleTracks()) {
-      if (!pane.layers.includes(index)) continue;
+      if (!pane.layers.includes(index) || key === this.concealed) continue;
       const layer = view.layers[index], shape = masks.shape(index, track.id, this.frame, width, height);
       if (!shape) continue;
       const text = layer.truth ? `${track.id} ${track.label}` : `${track.id} ${track.label} ${track.score.toFixed(2)}`;

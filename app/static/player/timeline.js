@@ -47,6 +47,8 @@ export class Timeline {
     this.frame = 0;
     /** @type {FrameRange | null} */
     this.range = null;
+    /** @type {{ key: string, marks: ReadonlyMap<number, number | null> }} edited frames of one row: null, or the confidence of a proposed mask */
+    this.edits = { key: "", marks: new Map() };
     this.ruler = createElement("canvas", { class: "ruler", "aria-hidden": "true" });
     this.body = createElement("div", { class: "lanes-body", role: "table", "aria-label": "Tracks" });
     this.cursor = createElement("div", { class: "cursor", "aria-hidden": "true" });
@@ -78,7 +80,8 @@ export class Timeline {
     }
     this.rows.clear();
     this.body.replaceChildren(...view.layers.map((layer, index) => this.createGroup(layer, index)));
-    this.draw();
+    if (same) this.setEdits(this.edits.key, this.edits.marks);
+    else this.setEdits("", new Map());
   }
 
   clear() {
@@ -135,6 +138,21 @@ export class Timeline {
       setPressed(name, selected.has(key));
       setPressed(eye, !hidden.has(key));
     }
+  }
+
+  /**
+   * Mark frames of one row: null for an edited mask, a number for a proposed one with this confidence.
+   * @param {string} key
+   * @param {ReadonlyMap<number, number | null>} marks
+   */
+  setEdits(key, marks) {
+    this.edits = { key, marks };
+    for (const [other, { row }] of this.rows) {
+      const frames = other === key ? [...marks.keys()].sort((a, b) => a - b) : [];
+      if (frames.length) row.dataset.edited = frames.join(" ");
+      else delete row.dataset.edited;
+    }
+    this.draw();
   }
 
   /**
@@ -201,7 +219,10 @@ export class Timeline {
     if (!this.view || !width) return;
     this.host.style.setProperty("--scrollbar", `${this.body.offsetWidth - this.body.clientWidth}px`);
     this.drawRuler(width, this.view.first);
-    for (const row of this.rows.values()) this.drawStrip(row, width);
+    for (const [key, row] of this.rows) {
+      this.drawStrip(row, width);
+      if (key === this.edits.key) this.drawEdits(row, width);
+    }
     this.placeCursor();
   }
 
@@ -248,6 +269,20 @@ export class Timeline {
       context.lineTo(x + 4, 0);
       context.lineTo(x, 7);
       context.fill();
+    }
+  }
+
+  /**
+   * Edited frames as full bars, proposed ones as bars as high as they are certain.
+   * @param {Row} row
+   * @param {number} width
+   */
+  drawEdits({ strip }, width) {
+    const context = context2d(strip), style = getComputedStyle(strip);
+    for (const [frame, confidence] of this.edits.marks) {
+      const left = this.x(frame, width), right = this.x(frame + 1, width), height = (confidence ?? 1) * STRIP_HEIGHT;
+      context.fillStyle = style.getPropertyValue(confidence === null ? "--edited" : "--proposed");
+      context.fillRect(left, STRIP_HEIGHT - height, Math.max(2, right - left), height);
     }
   }
 

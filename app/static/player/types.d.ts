@@ -161,7 +161,15 @@ export interface Change {
   first?: number;
   last?: number;
   size?: SizeHW;
-  counts?: string;
+  masks?: Record<string, string>;
+}
+
+/** Corrected masks: frame -> COCO's compressed run lengths. words: the question, for offering it again. */
+export interface Draft extends Change {
+  do: "masks";
+  size: SizeHW;
+  masks: Record<string, string>;
+  words?: string;
 }
 /** The chosen answer: by its key, or a change. */
 export interface Choice {

@@ -1,91 +1,177 @@
-// Correcting one frame's mask on the player's picture: brush, eraser, polygon, fill; zoom and pan. It works on the
-// video's own pixels, so that what is drawn is what is saved.
+// Correcting a track's masks on the player's picture: tools, keys, the tool bar. The masks are in a `Correction`. It works
+// on the video's own pixels, so that what is drawn is what is saved.
+//
+// For other modules: `actions` (part of the tool bar for more buttons), `addTool`, `addKey`, `say`, `range`, `setRange`,
+// `onRange`, `onFrame`; and `correction`, which draws whatever is set or proposed.
 
 import { context2d, createButton, createElement, setPressed, targetOf } from "../player/dom.js";
-import { drawPolygon, drawStroke, fillHole } from "./drawing.js";
+import { Correction, frameWords } from "./correction.js";
+import { drawPolygon, drawStroke, fillHoles, fillRegion, growMask, maskBox, moveMask, scaleMask } from "./drawing.js";
 import { decodeMask, encodeMask } from "../player/rle.js";
 
 /** @import { Player, Pane } from "../player/player.js" */
-/** @import { Point, SizeHW } from "../player/types.js" */
+/** @import { FrameRange, Point, SizeHW, TrackRef } from "../player/types.js" */
 /** @typedef {[scale: number, x: number, y: number]} Zoom translation in CSS pixels */
+/** @typedef {{ at: Point, start: Point, bits: Uint8Array, x: number, y: number, pan?: Zoom }} Drag bits: the mask before */
+/** @typedef {{ tool: string, label: string, key: string, press?: (point: Point, event: PointerEvent) => void }} Tool */
+/** @typedef {{ words: string, action: () => void }} Key */
 
-const TOOLS = [["brush", "Brush"], ["eraser", "Eraser"], ["polygon", "Polygon"], ["fill", "Fill"], ["pan", "Pan"]];
-const TOOL_KEYS = new Map([["b", "brush"], ["e", "eraser"], ["g", "polygon"], ["f", "fill"], ["h", "pan"]]);
-const MAX_STEPS_BACK = 30, MAX_RADIUS = 80, MAX_ZOOM = 8;
+/** @type {Tool[]} */
+const TOOLS = [
+  { tool: "brush", label: "Brush", key: "b" }, { tool: "eraser", label: "Eraser", key: "e" }, { tool: "polygon", label: "Polygon", key: "y" },
+  { tool: "fill", label: "Fill", key: "f" }, { tool: "move", label: "Move", key: "v" }, { tool: "scale", label: "Scale", key: "s" }, { tool: "pan", label: "Pan", key: "h" },
+];
+const MAX_RADIUS = 80, MAX_ZOOM = 8;
 const CORNER_REACH = 6; // CSS pixels
-const COLOUR = [255, 214, 10, 150];
+const COLOUR = [255, 214, 10, 150], PROPOSED = [56, 189, 248, 150];
 
 /** The editor over the last pane of the player. */
 export class MaskEditor {
-  /**
-   * @param {Player} player
-   * @param {(counts: string) => void} onChange gets COCO's compressed run lengths
-   */
-  constructor(player, onChange) {
+  /** @param {Player} player */
+  constructor(player) {
     this.player = player;
-    this.onChange = onChange;
     this.opened = false;
+    this.locked = ""; // why nothing can be painted at the moment
     this.tool = "brush";
     this.radius = 8;
     this.frame = 0;
-    /** @type {SizeHW} */
-    this.size = [0, 0];
-    /** @type {Uint8Array} */
+    /** @type {TrackRef} */
+    this.track = [0, 0];
+    /** @type {TrackRef | null} the prediction whose masks may be taken */
+    this.taken = null;
+    this.correction = new Correction([0, 0], 0, () => "");
+    this.onChange = () => this.onCorrected();
+    /** @type {Uint8Array} the mask of the frame shown */
     this.bits = new Uint8Array(0);
-    this.predicted = "";
-    /** @type {Uint8Array[]} masks before each edit */
-    this.past = [];
     /** @type {Point[]} of a polygon that is not closed yet */
     this.corners = [];
     /** @type {Zoom} */
     this.zoom = [1, 0, 0];
-    /** @type {{ at: Point, x: number, y: number, pan?: Zoom } | null} a drag */
+    /** @type {Drag | null} */
     this.drag = null;
     /** @type {Pane | null} */
     this.pane = null;
+    /** @type {Map<string, Key>} keys while the editor is open */
+    this.keys = new Map();
+    /** @type {Set<() => void>} */
+    this.frameListeners = new Set();
     this.resizes = new ResizeObserver(() => this.fit());
-    this.frameChanges = new MutationObserver(() => this.onFrame());
+    this.frameChanges = new MutationObserver(() => this.opened && this.onFrameShown());
 
     this.canvas = createElement("canvas", { class: "brush-canvas", "aria-label": "Mask of this frame", role: "img" });
-    this.slider = createElement("input", { type: "range", min: "1", max: String(MAX_RADIUS), value: "8", "aria-label": "Brush size" });
+    this.slider = createElement("input", { type: "range", min: "1", max: String(MAX_RADIUS), value: "8", "aria-label": "Brush size", title: "Brush size: -, = or shift and the wheel" });
     this.slider.addEventListener("input", () => this.setRadius(Number(this.slider.value)));
-    this.tools = TOOLS.map(([tool, label]) => createButton(label, () => this.use(tool), { "data-tool": tool }));
-    this.take = createButton("Take the prediction here", () => this.takePrediction());
+    /** @type {Tool[]} */
+    this.tools = [];
+    this.toolButtons = createElement("div", { class: "brush-tools", role: "group", "aria-label": "Tools" });
+    for (const tool of TOOLS) this.addTool(tool);
+    this.take = this.createAction("Take the prediction here", "t", () => this.takePrediction());
+    this.undoButton = this.createAction("Undo stroke", "", () => this.undo());
+    this.redoButton = this.createAction("Redo stroke", "", () => this.redo());
+    this.discard = createButton("Discard correction", () => this.correction.revert([...this.correction.frames, ...this.correction.proposals.keys()]));
+    this.actions = createElement("div", { class: "brush-actions" });
+    this.state = createElement("span", { class: "brush-state" });
+    this.line = createElement("span", { class: "brush-line", role: "status" });
     this.bar = createElement("div", { class: "brush-bar", role: "toolbar", "aria-label": "Mask correction" },
-      ...this.tools, this.slider, this.take, createButton("Clear", () => this.edit(() => this.bits.fill(0))),
-      createButton("Step back", () => this.back()), createButton("Whole picture", () => this.resetZoom()), createButton("Close", () => this.close()));
+      this.toolButtons, this.slider, this.createAction("Grow", ".", () => this.grow(true)), this.createAction("Shrink", ",", () => this.grow(false)),
+      this.createAction("Copy from the previous frame", "d", () => this.copyPrevious()), this.take, this.createAction("Clear", "Delete", () => this.clear()),
+      this.undoButton, this.redoButton, createButton("Whole picture", () => this.resetZoom()), this.discard, createButton("Close", () => this.close()), this.actions,
+      createElement("p", { class: "brush-text" }, this.state, this.line));
     this.canvas.addEventListener("pointerdown", (event) => this.onPointerDown(event));
     this.canvas.addEventListener("pointermove", (event) => this.onPointerMove(event));
-    this.canvas.addEventListener("pointerup", () => this.onPointerUp());
-    this.canvas.addEventListener("pointercancel", () => this.onPointerUp());
+    this.canvas.addEventListener("pointerup", () => this.finishDrag());
+    this.canvas.addEventListener("pointercancel", () => this.finishDrag());
     this.canvas.addEventListener("dblclick", () => this.tool === "polygon" && this.closePolygon());
     this.canvas.addEventListener("wheel", (event) => this.onWheel(event));
   }
 
+  // --- for other modules
+
   /**
-   * Start on a frame.
-   * @param {{ frame: number, size: SizeHW, counts: string, predicted: string }} start counts: the mask to correct;
-   *   predicted: the one that may be taken instead, "" for none
+   * A tool of the bar. press: called instead of drawing, with a position in the video's pixels.
+   * @param {Tool} tool
    */
-  open({ frame, size, counts, predicted }) {
+  addTool(tool) {
+    this.tools.push(tool);
+    this.toolButtons.append(createButton(tool.label, () => this.use(tool.tool), { "data-tool": tool.tool, title: `${tool.label}: ${tool.key}` }));
+    this.addKey(tool.key, tool.label.toLowerCase(), () => this.use(tool.tool));
+  }
+
+  /**
+   * A key while the editor is open; the list of keys has it too.
+   * @param {string} key
+   * @param {string} words what it does
+   * @param {() => void} action
+   */
+  addKey(key, words, action) {
+    this.keys.set(key, { words, action });
+  }
+
+  /**
+   * Show why something is not possible, or how far something is.
+   * @param {string} text
+   * @param {"" | "error"} kind
+   */
+  say(text, kind = "") {
+    this.line.textContent = text;
+    this.line.dataset.kind = kind;
+  }
+
+  /** The range that is selected on the lanes, else the frame shown; words: "frames 12 to 40". */
+  range() {
+    const [first, last] = this.player.range ?? [this.frame, this.frame];
+    return { first, last, words: rangeWords([first, last]) };
+  }
+
+  /**
+   * @param {number} first
+   * @param {number} last
+   */
+  setRange(first, last) {
+    this.player.setRange([first, last]);
+  }
+
+  /** Call a function whenever another range is selected. @param {() => void} listener */
+  onRange(listener) {
+    this.player.region.addEventListener("range", listener);
+  }
+
+  /** Call a function whenever another frame is shown. @param {() => void} listener */
+  onFrame(listener) {
+    this.frameListeners.add(listener);
+  }
+
+  // --- opening
+
+  /**
+   * Start or continue a correction.
+   * @param {Correction} correction
+   * @param {TrackRef} track
+   * @param {TrackRef | null} taken the prediction whose masks may be taken
+   */
+  open(correction, track, taken) {
     this.close();
     const pane = this.player.panes.at(-1);
     if (!pane) return;
-    Object.assign(this, { frame, size, predicted, bits: decodeMask(counts, size), past: [], corners: [], zoom: [1, 0, 0], pane });
+    Object.assign(this, { correction, track, taken, pane, corners: [], zoom: [1, 0, 0], opened: true, locked: "" });
     pane.figure.classList.add("correcting");
     pane.figure.append(this.canvas);
     this.player.region.insertBefore(this.bar, this.player.controls.bar);
-    this.take.disabled = !predicted;
+    this.take.disabled = !taken;
     this.resizes.observe(pane.canvas);
     this.frameChanges.observe(this.player.region, { attributeFilter: ["data-frame"] });
-    this.opened = true;
+    this.player.conceal(track);
+    correction.listen(this.onChange);
+    this.say("");
     this.use(this.tool);
     this.fit();
-    this.onFrame();
+    this.onFrameShown();
+    this.onCorrected();
   }
 
   close() {
     if (!this.opened) return;
+    this.finishDrag();
     this.resetZoom();
     this.opened = false;
     this.resizes.disconnect();
@@ -93,9 +179,16 @@ export class MaskEditor {
     this.pane?.figure.classList.remove("correcting");
     this.canvas.remove();
     this.bar.remove();
+    this.player.conceal(null);
+    this.player.timeline.setEdits("", new Map());
   }
 
   // --- display
+
+  /** @type {SizeHW} */
+  get size() {
+    return this.correction.size;
+  }
 
   /** As large as the pane's canvas. */
   fit() {
@@ -109,7 +202,8 @@ export class MaskEditor {
 
   draw() {
     const [height, width] = this.size, context = context2d(this.canvas), image = context.createImageData(width, height);
-    const pixels = new Uint32Array(image.data.buffer), colour = (COLOUR[3] << 24) | (COLOUR[2] << 16) | (COLOUR[1] << 8) | COLOUR[0];
+    const [r, g, b, a] = this.correction.edits.has(this.frame) || !this.correction.proposals.has(this.frame) ? COLOUR : PROPOSED;
+    const pixels = new Uint32Array(image.data.buffer), colour = (a << 24) | (b << 16) | (g << 8) | r;
     for (let i = 0; i < pixels.length; i++) if (this.bits[i]) pixels[i] = colour;
     context.putImageData(image, 0, 0);
     if (this.corners.length) {
@@ -125,9 +219,44 @@ export class MaskEditor {
     if (this.pane) this.pane.canvas.style.transform = transform;
   }
 
-  /** The mask is hidden and cannot be edited while another frame is shown. */
-  onFrame() {
-    this.canvas.hidden = Number(this.player.region.dataset.frame) !== this.frame;
+  /** Another frame is shown: its mask, with the same tool. */
+  onFrameShown() {
+    const frame = Number(this.player.region.dataset.frame);
+    if (frame === this.frame && this.bits.length === this.size[0] * this.size[1]) return;
+    if (this.bits.length) this.finishDrag();
+    if (this.corners.length) this.say("The polygon was not closed: it is dropped.");
+    this.corners = [];
+    this.frame = frame;
+    this.showMask();
+    for (const listener of this.frameListeners) listener();
+  }
+
+  showMask() {
+    this.bits = decodeMask(this.correction.mask(this.frame), this.size);
+    this.draw();
+    this.showState();
+  }
+
+  showState() {
+    const { frames, proposals } = this.correction;
+    const edited = frames.length ? `edited: ${frameWords(frames)}` : "nothing is edited yet";
+    const proposed = proposals.size ? ` · proposed, not accepted: ${proposals.size} ${proposals.size === 1 ? "frame" : "frames"}` : "";
+    this.state.textContent = `Frame ${this.frame} · ${edited}${proposed}`;
+    this.undoButton.disabled = !this.correction.past.length;
+    this.redoButton.disabled = !this.correction.future.length;
+    this.discard.disabled = !frames.length && !proposals.size;
+  }
+
+  /** The masks have changed. */
+  onCorrected() {
+    if (!this.opened) return;
+    const { correction } = this;
+    /** @type {Map<number, number | null>} */
+    const marks = new Map();
+    for (const [frame, { confidence }] of correction.proposals) marks.set(frame, confidence);
+    for (const frame of correction.edits.keys()) marks.set(frame, null);
+    this.player.timeline.setEdits(this.track.join(":"), marks);
+    if (!this.drag) this.showMask();
   }
 
   resetZoom() {
@@ -137,13 +266,46 @@ export class MaskEditor {
 
   // --- editing
 
-  /** @param {string | undefined} tool */
+  /** Why nothing can be painted now, "" where it can. */
+  obstacle() {
+    const { player } = this;
+    if (this.locked) return this.locked;
+    if (player.region.dataset.state === "loading") return "The video is still loading.";
+    if (player.target !== player.frame) return `Frame ${player.target} is still loading.`;
+    if (!player.masks?.has(this.frame)) return `The masks of frame ${this.frame} are still loading.`;
+    return "";
+  }
+
+  /** Whether the mask of this frame can be changed; where not, the page shows why. A playing video is paused. */
+  canEdit() {
+    this.player.pause();
+    const obstacle = this.obstacle();
+    this.say(obstacle);
+    return !obstacle;
+  }
+
+  /**
+   * Change the mask of this frame, as one step of undo.
+   * @param {(bits: Uint8Array) => Uint8Array | boolean | void} change changes a copy of the mask, or returns a new one
+   */
+  edit(change) {
+    if (!this.canEdit()) return;
+    const copy = this.bits.slice(), result = change(copy), bits = result instanceof Uint8Array ? result : copy;
+    if (!differ(bits, this.bits)) return this.say("That changes nothing in this frame.");
+    this.bits = bits;
+    this.store();
+  }
+
+  store() {
+    this.correction.setMask(this.frame, encodeMask(this.bits, this.size));
+  }
+
+  /** @param {string} tool */
   use(tool) {
-    if (!tool) return;
     if (tool !== "polygon") this.corners = [];
     this.tool = tool;
-    for (const button of this.tools) setPressed(button, button.dataset.tool === tool);
-    this.canvas.style.cursor = tool === "pan" ? "grab" : "crosshair";
+    for (const button of this.toolButtons.querySelectorAll("button")) setPressed(button, button.dataset.tool === tool);
+    this.canvas.style.cursor = { pan: "grab", move: "move", scale: "nwse-resize" }[tool] ?? "crosshair";
     if (this.opened) this.draw();
   }
 
@@ -153,41 +315,58 @@ export class MaskEditor {
     this.slider.value = String(this.radius);
   }
 
-  remember() {
-    this.past.push(this.bits.slice());
-    if (this.past.length > MAX_STEPS_BACK) this.past.shift();
+  /** @param {1 | -1} direction */
+  changeRadius(direction) {
+    this.setRadius(this.radius + direction * Math.max(1, Math.round(this.radius / 5)));
   }
 
-  /**
-   * Change the mask so that it can be undone.
-   * @param {() => unknown} change
-   */
-  edit(change) {
-    this.remember();
-    change();
-    this.onEdited();
-  }
-
-  onEdited() {
-    this.draw();
-    this.onChange(encodeMask(this.bits, this.size));
-  }
-
-  /** Undo the last corner or edit. */
-  back() {
+  /** Undo the last corner or step, and show a frame that it has changed. */
+  undo() {
     if (this.corners.pop()) return this.draw();
-    const bits = this.past.pop();
-    if (!bits) return;
-    this.bits = bits;
-    this.onEdited();
+    this.showFrame(this.correction.undo());
+  }
+
+  redo() {
+    this.showFrame(this.correction.redo());
+  }
+
+  /** @param {number | null} frame */
+  showFrame(frame) {
+    if (frame !== null && frame !== this.frame) this.player.seek(frame);
   }
 
   takePrediction() {
-    if (this.predicted) this.edit(() => (this.bits = decodeMask(this.predicted, this.size)));
+    const { taken } = this;
+    if (!taken) return this.say("This question has no prediction to take masks from.");
+    this.edit(() => decodeMask(this.player.masks?.text(...taken, this.frame) ?? "", this.size));
+  }
+
+  async copyPrevious() {
+    const { frame } = this;
+    if (!frame) return this.say("This is the first frame: there is none before it.");
+    await this.player.masks?.load(frame - 1); // may belong to a chunk that was never shown
+    if (frame === this.frame) this.edit(() => decodeMask(this.correction.mask(frame - 1), this.size));
+  }
+
+  clear() {
+    this.edit(() => new Uint8Array(this.bits.length));
+  }
+
+  /** @param {boolean} grow false shrinks */
+  grow(grow) {
+    this.edit((bits) => growMask(bits, this.size, grow));
+  }
+
+  /** Fill the gap at a point, or all holes of the mask there. @param {Point} point */
+  fill(point) {
+    const filled = this.bits.slice(), inside = filled[Math.floor(point[1]) * this.size[1] + Math.floor(point[0])];
+    if (inside ? fillHoles(filled, this.size) : fillRegion(filled, this.size, point)) this.edit(() => filled);
+    else this.say(inside ? "The mask has no holes." : "Nothing encloses this place: draw an outline around it first.");
   }
 
   /** Add a corner; near the first one the polygon is closed. @param {Point} point */
   addCorner(point) {
+    if (!this.canEdit()) return;
     const [first] = this.corners, near = CORNER_REACH / this.zoom[0];
     if (this.corners.length > 2 && Math.hypot(point[0] - first[0], point[1] - first[1]) < near) return this.closePolygon();
     this.corners.push(point);
@@ -195,7 +374,7 @@ export class MaskEditor {
   }
 
   closePolygon() {
-    if (this.corners.length > 2) this.edit(() => drawPolygon(this.bits, this.size, this.corners.splice(0)));
+    if (this.corners.length > 2) this.edit((bits) => drawPolygon(bits, this.size, this.corners.splice(0)));
   }
 
   // --- input
@@ -213,46 +392,58 @@ export class MaskEditor {
   /** @param {PointerEvent} event */
   onPointerDown(event) {
     event.preventDefault();
-    const at = this.pointOf(event);
-    if (this.tool === "polygon") return this.addCorner(at);
-    if (this.tool === "fill") return this.edit(() => fillHole(this.bits, this.size, at));
-    this.canvas.setPointerCapture(event.pointerId);
-    this.drag = { at, x: event.clientX, y: event.clientY };
-    if (this.tool === "pan" || event.button === 1) {
-      this.drag.pan = [...this.zoom];
-      return;
+    const at = this.pointOf(event), panning = this.tool === "pan" || event.button === 1;
+    const press = this.tools.find(({ tool }) => tool === this.tool)?.press;
+    if (!panning) {
+      if (event.button !== 0 || !this.canEdit()) return;
+      if (press) return press(at, event);
+      if (this.tool === "polygon") return this.addCorner(at);
+      if (this.tool === "fill") return this.fill(at);
+      if (this.tool !== "brush" && !this.bits.includes(1)) return this.say("This frame has no mask: draw one, or copy it from the previous frame.");
     }
-    this.remember();
-    this.strokeTo(at);
+    this.canvas.setPointerCapture(event.pointerId);
+    this.drag = { at, start: at, bits: this.bits.slice(), x: event.clientX, y: event.clientY, ...(panning && { pan: /** @type {Zoom} */ ([...this.zoom]) }) };
+    if (!panning && (this.tool === "brush" || this.tool === "eraser")) this.dragTo(at);
   }
 
   /** @param {PointerEvent} event */
   onPointerMove(event) {
     if (!this.drag) return;
-    if (!this.drag.pan) return this.strokeTo(this.pointOf(event));
+    if (!this.drag.pan) return this.dragTo(this.pointOf(event));
     const [scale, x, y] = this.drag.pan;
     this.zoom = [scale, x + event.clientX - this.drag.x, y + event.clientY - this.drag.y];
     this.draw();
   }
 
-  onPointerUp() {
-    if (this.drag && !this.drag.pan) this.onEdited();
+  /** A stroke, a move or a scaling is done: it becomes a step of undo. */
+  finishDrag() {
+    const { drag } = this;
     this.drag = null;
+    if (drag && !drag.pan && differ(drag.bits, this.bits)) this.store();
   }
 
   /** @param {Point} point */
-  strokeTo(point) {
-    if (!this.drag) return;
-    drawStroke(this.bits, this.size, this.drag.at, point, this.radius, this.tool === "eraser" ? 0 : 1);
-    this.drag.at = point;
+  dragTo(point) {
+    const { drag, size } = this;
+    if (!drag) return;
+    if (this.tool === "move") {
+      this.bits = moveMask(drag.bits, size, [Math.round(point[0] - drag.start[0]), Math.round(point[1] - drag.start[1])]);
+    } else if (this.tool === "scale") {
+      this.bits = scaled(drag, size, point);
+    } else {
+      drawStroke(this.bits, size, drag.at, point, this.radius, this.tool === "eraser" ? 0 : 1);
+    }
+    drag.at = point;
     this.draw();
   }
 
-  /** Zoom around the pointer. @param {WheelEvent} event */
+  /** Shift changes the brush; otherwise zoom around the pointer. @param {WheelEvent} event */
   onWheel(event) {
     event.preventDefault();
+    const turn = event.deltaY || event.deltaX; // some browsers turn the axis with shift
+    if (event.shiftKey) return this.changeRadius(turn < 0 ? 1 : -1);
     if (!this.pane) return;
-    const [scale, x, y] = this.zoom, next = Math.min(MAX_ZOOM, Math.max(1, scale * (event.deltaY < 0 ? 1.25 : 0.8)));
+    const [scale, x, y] = this.zoom, next = Math.min(MAX_ZOOM, Math.max(1, scale * (turn < 0 ? 1.25 : 0.8)));
     const box = this.pane.figure.getBoundingClientRect();
     const px = event.clientX - box.left - this.canvas.offsetLeft, py = event.clientY - box.top - this.canvas.offsetTop;
     this.zoom = next === 1 ? [1, 0, 0] : [next, px - ((px - x) * next) / scale, py - ((py - y) * next) / scale];
@@ -260,24 +451,65 @@ export class MaskEditor {
   }
 
   /**
-   * The action of a key while the editor is open; null for keys that do not belong to drawing.
+   * A button with a key.
+   * @param {string} label
+   * @param {string} key "" for none
+   * @param {() => void} action
+   */
+  createAction(label, key, action) {
+    if (key) this.addKey(key, label.toLowerCase(), action);
+    return createButton(label, action, { title: key ? `${label}: ${key}` : label });
+  }
+
+  /**
+   * The action of a key while the editor is open; null for keys that do not belong to it.
    * @param {KeyboardEvent} event
    * @returns {(() => void) | null}
    */
   keyAction(event) {
-    if (!this.opened || this.canvas.hidden || event.altKey || targetOf(event).matches("textarea, select, input:not([type=range])")) return null;
+    if (!this.opened || event.altKey || targetOf(event).matches("textarea, select, input:not([type=range])")) return null;
+    const { past, future } = this.correction, key = event.key.toLowerCase();
     if (event.ctrlKey || event.metaKey) {
-      return event.key === "z" && (this.past.length || this.corners.length) ? () => this.back() : null;
+      if (key === "y" || (key === "z" && event.shiftKey)) return future.length ? () => this.redo() : null;
+      return key === "z" && (past.length || this.corners.length) ? () => this.undo() : null;
     }
-    const step = Math.max(1, Math.round(this.radius / 5));
-    if (TOOL_KEYS.has(event.key)) return () => this.use(TOOL_KEYS.get(event.key));
     switch (event.key) {
       case "Enter": return this.corners.length > 2 ? () => this.closePolygon() : null;
-      case "[": return () => this.setRadius(this.radius - step);
-      case "]": return () => this.setRadius(this.radius + step);
-      case "t": return () => this.takePrediction();
+      case "-": return () => this.changeRadius(-1);
+      case "=": case "+": return () => this.changeRadius(1);
+      case "Backspace": return () => this.clear();
       case "Escape": return () => this.close();
-      default: return null;
+      default: return this.keys.get(event.key)?.action ?? null;
     }
   }
+}
+
+/**
+ * @param {Uint8Array} a
+ * @param {Uint8Array} b of the same length
+ */
+const differ = (a, b) => a.some((bit, i) => bit !== b[i]);
+
+/**
+ * A range in words: "frame 12", "frames 12 to 40".
+ * @param {FrameRange} range
+ */
+export function rangeWords([first, last]) {
+  return first === last ? `frame ${first}` : `frames ${first} to ${last}`;
+}
+
+/**
+ * The mask before a drag, scaled around its centre by the distances of the drag's end and start.
+ * @param {Drag} drag
+ * @param {SizeHW} size
+ * @param {Point} point
+ */
+function scaled({ bits, start }, size, point) {
+  const box = maskBox(bits, size);
+  if (!box) return bits;
+  /** @type {Point} */
+  const centre = [box.x + box.w / 2, box.y + box.h / 2];
+  /** @param {Point} to */
+  const distance = (to) => Math.max(1, Math.hypot(to[0] - centre[0], to[1] - centre[1]));
+  return scaleMask(bits, size, centre, distance(point) / distance(start));
 }

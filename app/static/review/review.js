@@ -1,11 +1,12 @@
 // The question of the tab Review: answers by number, a note, save, undo. It sends decisions and shows what Python returns.
 
-import { MaskEditor } from "./brush.js";
+import { MaskEditor, rangeWords } from "./brush.js";
+import { Correction, frameWords, isDraft } from "./correction.js";
 import { createButton, createElement, setPressed, targetOf } from "../player/dom.js";
-import { readValue, writeValue } from "./storage.js";
+import { keysFrom, readValue, writeValue } from "./storage.js";
 
 /** @import { Player } from "../player/player.js" */
-/** @import { Change, Choice, Emit, Question, TrackRef } from "../player/types.js" */
+/** @import { Change, Choice, Draft, Emit, FrameRange, Question } from "../player/types.js" */
 /** @typedef {HTMLElement & { prompt?: ReviewPrompt }} PromptHost */
 
 const POLL = 4000; // milliseconds between checks for decisions of others
@@ -60,6 +61,10 @@ class ReviewPrompt {
     this.saving = null;
     /** @type {MaskEditor | null} */
     this.editor = null;
+    /** @type {WeakSet<Player>} */
+    this.watched = new WeakSet();
+    /** @type {Correction | null} of this question's track, once it was begun */
+    this.correction = null;
 
     this.place = createElement("p", { class: "hint prompt-where" });
     this.labels = createElement("div", { class: "prompt-labels", role: "group", "aria-label": "Labels in the player", hidden: "" });
@@ -67,13 +72,14 @@ class ReviewPrompt {
     this.sides = createElement("dl", { class: "prompt-sides" });
     this.answers = createElement("div", { class: "prompt-answers", role: "radiogroup", "aria-label": "Answers" });
     this.more = createElement("div", { class: "prompt-more" });
+    this.drafts = createElement("div", { class: "prompt-drafts", role: "group", "aria-label": "Unsaved corrections", hidden: "" });
     this.note = createElement("input", { type: "text", "aria-label": "Note", placeholder: "Note", maxlength: MAX_NOTE });
     this.reviewer = createElement("input", { type: "text", "aria-label": "Reviewer", maxlength: MAX_NAME, value: reviewerName() });
     this.reviewer.addEventListener("change", () => writeValue("review-reviewer", this.reviewer.value.trim()));
     this.status = createElement("p", { class: "prompt-status", role: "status" });
     this.save = createButton("Save decision", () => this.saveDecision(), { class: "primary" });
     const steps = STEPS.map(([label, kind]) => createButton(label, () => this.send({ kind })));
-    this.body = createElement("div", { class: "prompt", "aria-label": "Review" }, this.place, this.labels, this.title, this.sides, this.answers, this.more, this.note,
+    this.body = createElement("div", { class: "prompt", "aria-label": "Review" }, this.place, this.labels, this.title, this.sides, this.answers, this.more, this.drafts, this.note,
       createElement("div", { class: "prompt-buttons" }, this.save, ...steps), this.status,
       createElement("label", { class: "prompt-who" }, createElement("span", {}, "Reviewer"), this.reviewer), createElement("p", { class: "hint prompt-keys" }, HINT));
     host.replaceChildren(this.body);
@@ -98,8 +104,13 @@ class ReviewPrompt {
     const same = question.item !== undefined && this.question.item === question.item && !question.moved;
     this.question = question;
     const { message } = question;
-    if (message?.kind === "saved" && this.saving) writeValue(`review-mask:${this.saving}`, null);
+    if (message?.kind === "saved" && this.saving) {
+      writeValue(`review-mask:${this.saving}`, null);
+      this.correction = null;
+      this.editor?.close();
+    }
     this.saving = null;
+    if (this.editor) this.editor.locked = "";
     if (message?.text || question.item === undefined) {
       this.setStatus(message?.text ?? "", message?.kind ?? "");
       if (message?.kind === "error") this.pending = [];
@@ -108,6 +119,7 @@ class ReviewPrompt {
     if (same) this.drawDecided(question);
     else this.draw(question);
     this.drawLabels(question);
+    this.drawDrafts();
     this.updateButtons();
     while (this.pending.length && !this.waiting) this.pending.shift()?.();
   }
@@ -125,6 +137,7 @@ class ReviewPrompt {
   draw(question) {
     this.chosen = null;
     this.editor?.close();
+    this.correction = null;
     this.note.value = "";
     this.title.textContent = question.question ?? question.words ?? "";
     this.sides.replaceChildren(...(question.sides ?? []).flatMap(({ name, text }) => [createElement("dt", {}, name), createElement("dd", {}, text)]));
@@ -136,6 +149,7 @@ class ReviewPrompt {
     this.more.replaceChildren(...this.createChanges(question));
     this.drawDecided(question);
     if (this.readDraft()) this.correctMask();
+    this.watchPlayer(question);
     const { activeElement } = document;
     if (activeElement instanceof HTMLElement && (activeElement === this.note || activeElement.closest(".prompt-answers, .prompt-more"))) activeElement.blur();
   }
@@ -170,13 +184,13 @@ class ReviewPrompt {
       if (list.value) this.choose({ extra: { do: "class", category: Number(list.value) }, label: list.selectedOptions[0].textContent ?? "" });
     });
     const mask = createButton("Correct the mask", () => this.correctMask(),
-      { title: "Brush, polygon and fill on the frame that is shown", "data-extra": "Correct the mask" });
+      { title: "Draw on any frames of this track: they are saved together", "data-extra": "Correct the mask" });
     const label = [
       this.createChange("Crowd", "Mark as crowd: the metric ignores it", () => ({ do: "crowd" })),
       this.createChange("Split here", "From this frame on a track of its own", () => ({ do: "split", frame: findPlayer()?.frame })),
-      this.createChange("Delete range", "Delete the frames of the range that is chosen on the player's ruler", () => rangeChange("delete frames")),
+      this.createRangeChange("Delete", "delete frames"),
     ];
-    const take = this.createChange("Take range", "Take the prediction in the range that is chosen on the player's ruler", () => rangeChange("take frames"));
+    const take = this.createRangeChange("Take the prediction in", "take frames");
     return [mask, list, ...(isLabel ? label : []), ...(takes || !isLabel ? [take] : [])];
   }
 
@@ -192,6 +206,40 @@ class ReviewPrompt {
     }, { title, "data-extra": label });
   }
 
+  /**
+   * A change of the range that is selected on the lanes, else of the frame shown; its label says which.
+   * @param {string} verb
+   * @param {string} kind
+   */
+  createRangeChange(verb, kind) {
+    const button = this.createChange(verb, "The frames that are selected on the lanes by dragging or with [ and ], else the frame shown", () => rangeChange(kind));
+    button.dataset.rangeVerb = verb;
+    button.textContent = `${verb} ${shownRange()}`;
+    return button;
+  }
+
+  /**
+   * Keep the range's words up to date.
+   * @param {Question} question
+   */
+  async watchPlayer(question) {
+    const player = await this.waitForPlayer(question);
+    if (!player) return;
+    if (!this.watched.has(player)) {
+      this.watched.add(player);
+      player.region.addEventListener("range", () => this.updateRange());
+      new MutationObserver(() => this.updateRange()).observe(player.region, { attributeFilter: ["data-frame"] });
+    }
+    this.updateRange();
+  }
+
+  /** The range's actions say which range they are for. */
+  updateRange() {
+    for (const button of /** @type {NodeListOf<HTMLElement>} */ (this.more.querySelectorAll("[data-range-verb]"))) {
+      button.textContent = `${button.dataset.rangeVerb} ${shownRange()}`;
+    }
+  }
+
   updateButtons() {
     const usable = this.question.item !== undefined;
     this.save.disabled = !usable || !this.chosen || Boolean(this.waiting);
@@ -202,30 +250,70 @@ class ReviewPrompt {
   // --- correcting a mask
 
   /**
-   * An unsaved correction of this question's mask, from this page or from before a reload.
-   * @returns {Change | null}
+   * An unsaved correction of this question's masks, from before a reload.
+   * @returns {Draft | null}
    */
   readDraft() {
-    try {
-      const draft = JSON.parse(readValue(`review-mask:${this.question.item}`) ?? "null");
-      return draft && draft.do === "mask" && String(draft.size) === String(this.question.size) ? draft : null;
-    } catch {
-      return null;
-    }
+    const draft = readDraft(this.question.item ?? "");
+    return isDraft(draft, this.question.size) ? draft : null;
   }
 
-  /** Open the editor on the current frame, or on that of a draft. */
+  /** Corrections of other questions about these labels that were not saved. */
+  drawDrafts() {
+    const { item = "" } = this.question, labels = `${item.split(":")[0]}:`;
+    const others = keysFrom(`review-mask:${labels}`).map((rest) => labels + rest).filter((other) => other !== item);
+    const rows = others.flatMap((other) => {
+      const draft = readDraft(other), frames = Object.keys(draft?.masks ?? {}).map(Number);
+      if (!frames.length) return [];
+      const discard = () => {
+        writeValue(`review-mask:${other}`, null);
+        this.drawDrafts();
+      };
+      return [createElement("p", {}, createElement("span", {}, `Not saved: ${draft?.words ?? "a correction"} (${frameWords(frames)})`),
+        createButton("Open", () => this.send({ kind: "go", item: other })), createButton("Discard", discard))];
+    });
+    this.drafts.replaceChildren(...rows);
+    this.drafts.hidden = !rows.length;
+  }
+
+  /** Open the editor on the current frame, or on the first frame of a draft. */
   async correctMask() {
     const { question } = this, { item, own, taken, size } = question, draft = this.readDraft();
     const player = await this.waitForPlayer(question);
-    if (!player || this.question.item !== item || !size || !own) return;
-    if (draft) this.chooseMask(draft);
-    const frame = draft?.frame ?? player.frame;
-    await player.seek(frame);
-    /** @param {TrackRef} ref */
-    const text = ([layer, id]) => player.masks?.text(layer, id, frame) ?? "";
-    if (this.editor?.player !== player) this.editor = new MaskEditor(player, (counts) => this.onMaskEdited(counts));
-    this.editor.open({ frame, size, counts: draft?.counts ?? text(own), predicted: taken ? text(taken) : "" });
+    if (!player?.view || this.question.item !== item || !size || !own) return;
+    const editor = this.createEditor(player), restored = !this.correction && draft;
+    this.correction ??= this.createCorrection(player, draft);
+    if (restored) await player.seek(this.correction.frames[0]);
+    if (this.question.item !== item) return;
+    editor.open(this.correction, own, taken ?? null);
+    if (restored) editor.say("This correction was not saved: it is continued.");
+  }
+
+  /**
+   * The editor of this player; controllers of other modules are created with it.
+   * @param {Player} player
+   */
+  createEditor(player) {
+    if (this.editor?.player !== player) {
+      this.editor = new MaskEditor(player);
+      // Here: new Propagation(this.editor, this), …
+    }
+    return this.editor;
+  }
+
+  /**
+   * @param {Player} player
+   * @param {Draft | null} draft
+   */
+  createCorrection(player, draft) {
+    const { size, own } = this.question, [layer, id] = own ?? [0, 0];
+    const correction = new Correction(size ?? [0, 0], player.lastFrame + 1, (frame) => player.masks?.text(layer, id, frame) ?? "");
+    if (draft) {
+      correction.restore(draft);
+      this.chooseMasks(correction.toDraft());
+    }
+    correction.listen(() => this.onCorrected(correction));
+    return correction;
   }
 
   /**
@@ -245,16 +333,22 @@ class ReviewPrompt {
     return null;
   }
 
-  /** @param {string} counts */
-  onMaskEdited(counts) {
-    const { size, item } = this.question, extra = { do: "mask", frame: this.editor?.frame, size, counts };
-    const stored = writeValue(`review-mask:${item}`, JSON.stringify(extra));
-    this.chooseMask(extra);
+  /**
+   * Kept in the browser after every stroke, so that nothing is lost with the page or the server.
+   * @param {Correction} correction
+   */
+  onCorrected(correction) {
+    if (correction !== this.correction) return;
+    const { item, question, where } = this.question, draft = correction.toDraft(), empty = !correction.edits.size;
+    const text = JSON.stringify({ ...draft, words: `${question ?? ""} ${where ?? ""}`.trim() });
+    const stored = writeValue(`review-mask:${item}`, empty ? null : text);
+    if (!empty) this.chooseMasks(draft);
+    else if (this.chosen?.extra?.do === "masks") this.choose(null);
     if (!stored) this.status.textContent = "this browser keeps nothing: a reload loses this correction unless it is saved";
   }
 
-  /** @param {Change} extra */
-  chooseMask(extra) {
+  /** @param {Draft} extra */
+  chooseMasks(extra) {
     this.choose({ extra, label: "Correct the mask" });
   }
 
@@ -277,6 +371,7 @@ class ReviewPrompt {
     }
     this.setStatus("saving …");
     this.saving = this.question.item;
+    if (this.editor) this.editor.locked = "The decision is being saved.";
     this.send({ kind: "save", item: this.question.item, note: this.note.value, ...this.chosen });
   }
 
@@ -342,6 +437,8 @@ class ReviewPrompt {
       case "p": return () => this.send({ kind: "previous" });
       case "x": return () => this.send({ kind: "labels" });
       case "/": return () => this.note.focus();
+      case "[": return () => findPlayer()?.setRangeEnd(0);
+      case "]": return () => findPlayer()?.setRangeEnd(1);
       default: return null;
     }
   }
@@ -367,15 +464,39 @@ function findPlayer() {
 }
 
 /**
- * A change of the range that is selected in the player, or of its current frame.
+ * The range that is selected in the player, else its current frame; null without a video.
+ * @returns {FrameRange | null}
+ */
+function selectedRange() {
+  const player = findPlayer();
+  return player?.ready ? player.range ?? [player.target, player.target] : null;
+}
+
+function shownRange() {
+  const range = selectedRange();
+  return range ? rangeWords(range) : "frames";
+}
+
+/**
  * @param {string} kind
  * @returns {Change | null}
  */
 function rangeChange(kind) {
-  const player = findPlayer();
-  if (!player || (!player.range && !player.ready)) return null;
-  const [first, last] = player.range ?? [player.frame, player.frame];
-  return { do: kind, first, last };
+  const range = selectedRange();
+  return range && { do: kind, first: range[0], last: range[1] };
+}
+
+/**
+ * What this browser holds of an unsaved correction.
+ * @param {string} item name of its question
+ * @returns {Draft | null}
+ */
+function readDraft(item) {
+  try {
+    return JSON.parse(readValue(`review-mask:${item}`) ?? "null");
+  } catch {
+    return null;
+  }
 }
 
 /**
@@ -384,6 +505,7 @@ function rangeChange(kind) {
  */
 function describe(change, label) {
   if (change.do === "class") return `change the class to ${label}`;
+  if (change.masks) return `${label}, ${frameWords(Object.keys(change.masks).map(Number))}`;
   if (change.first !== undefined) return `${change.do}, ${change.first} to ${change.last}`;
   return change.frame === undefined ? label : `${label}, frame ${change.frame}`;
 }

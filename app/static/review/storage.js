@@ -10,6 +10,19 @@ export function readValue(key) {
 }
 
 /**
+ * The keys that begin with `start`, without it.
+ * @param {string} start
+ */
+export function keysFrom(start) {
+  try {
+    const prefix = `tevit:${start}`;
+    return Object.keys(localStorage).filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length));
+  } catch {
+    return [];
+  }
+}
+
+/**
  * @param {string} key
  * @param {string | null} text null: forget it
  * @returns whether the browser has stored it

@@ -14,7 +14,7 @@ import msgspec
 from cachetools import LRUCache, cached
 
 from tevit.progress import Progress
-from tevit.review.decisions import AddTrack, Decision, Resolve, decide
+from tevit.review.decisions import AddTrack, Resolve, decide
 from tevit.review.queue import Answer
 
 from ...analysis.service import EvaluationService
@@ -181,7 +181,7 @@ class ReviewTab:
     def _apply(self, page: ReviewPage, event: ReviewEvent) -> dict[str, str]:
         """Carry an event out; returns the message for the page. Raises: ValueError, OSError: then nothing was saved."""
         if event.kind == "go":
-            page.place = min(max(event.place, 0), len(page.queue) - 1)
+            page.place = page.place_of(event.item) if event.item else min(max(event.place, 0), len(page.queue) - 1)
         elif event.kind in ("next", "previous"):
             page.place = (page.place + (1 if event.kind == "next" else -1)) % len(page.queue)
         elif event.kind == "labels":
@@ -201,7 +201,7 @@ class ReviewTab:
         if event.item != page.question_name:
             raise ValueError("This question is not the one that is open any more: nothing was saved.")
         with page.session.log() as log:
-            answer = self._answer(page, event, log.added_track(page.key))
+            answer = self._answer(page, event, log)
         page.session.store.append(answer.decision(page.session.hash, event.reviewer, event.note))
         with page.session.log() as log:
             place = page.next_undecided(log, page.place + 1)
@@ -210,11 +210,12 @@ class ReviewTab:
         page.place = place
         return {"kind": "saved", "text": "saved"}
 
-    def _answer(self, page: ReviewPage, event: ReviewEvent, added: Decision | None) -> Answer:
-        """added: the decision that has made the question's prediction a label already."""
+    def _answer(self, page: ReviewPage, event: ReviewEvent, log: IndexedLog) -> Answer:
+        added = log.added_track(page.key)  # has made the question's prediction a label
         if event.extra is not None:
             info, predicted = page.session.project.info(page.item.video_id), page.answers.get("2")
-            return custom_answer(event.extra, page.item, info, predicted, added.id if added else None)
+            present = page.label_masks(log) if event.extra.get("do") == "masks" else ()
+            return custom_answer(event.extra, page.item, info, predicted, added.id if added else None, present)
         if event.key not in page.answers:
             raise ValueError("Choose an answer first: its number is its key.")
         answer = page.answers[event.key]

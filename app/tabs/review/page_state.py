@@ -4,6 +4,7 @@ What a page sends is untrusted: `read_event` and `custom_answer` check it.
 """
 
 import math
+import re
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from tevit.io.ytvis import VideoInfo
-from tevit.results import VideoResult
+from tevit.masks.rle import check_texts
+from tevit.results import RLE, VideoResult
 from tevit.review.decisions import (
     AcceptMasks,
     Action,
@@ -28,6 +30,7 @@ from tevit.review.decisions import (
     SplitTrack,
     SwapIdentities,
     TrackRef,
+    to_mask,
 )
 from tevit.review.queue import Answer, ReviewItem
 
@@ -67,7 +70,8 @@ def answers_by_key(answers: Sequence[Answer]) -> dict[str, Answer]:
 @dataclass(frozen=True)
 class ReviewEvent:
     """An event of the page. kind: one of KINDS. item: name of the question that the page showed; of a "resolve": id of
-    the decision to keep. key: of the chosen answer. extra: an answer that has no key. place: in the queue."""
+    the decision to keep; of a "go": the question to go to, instead of a place. key: of the chosen answer. extra: an
+    answer that has no key. place: in the queue."""
 
     kind: str
     reviewer: str
@@ -106,16 +110,22 @@ def _text(fields: Mapping[str, Any], name: str, max_length: int) -> str:
 
 
 def custom_answer(
-    extra: Mapping[str, Any], item: ReviewItem, info: VideoInfo, predicted: Answer | None, added: str | None = None
+    extra: Mapping[str, Any],
+    item: ReviewItem,
+    info: VideoInfo,
+    predicted: Answer | None,
+    added: str | None = None,
+    present: Sequence[RLE | None] = (),
 ) -> Answer:
-    """An answer without a key: another class, frames or mask.
+    """An answer without a key: another class, frames or masks.
 
     extra: the page's description of it. predicted: the likely answer that takes the predicted masks. added: id of the
-    decision that has made the prediction a label. Raises: ValueError for what is not possible for this item.
+    decision that has made the prediction a label. present: the label's masks by now, one for each frame. Raises:
+    ValueError for what is not possible for this item.
     """
     label = item.annotation_ids[0] if item.annotation_ids else added
     if label is not None:
-        words, action = _change_label(extra, label, info, predicted)
+        words, action = _change_label(extra, label, info, predicted, present)
     elif predicted is not None and isinstance(predicted.action, AddTrack):
         words, action = "Add it with changes", _change_prediction(extra, predicted.action, info)
     else:
@@ -124,13 +134,13 @@ def custom_answer(
 
 
 def _change_prediction(extra: Mapping[str, Any], track: AddTrack, info: VideoInfo) -> AddTrack:
-    """A prediction as a new label, with another class, a range of frames, or one mask replaced."""
+    """A prediction as a new label, with another class, a range of frames, or some masks replaced."""
     kind, masks = extra.get("do"), list(track.masks)
     if kind == "class":
         return AddTrack(_integer(extra, "category", 0, math.inf), track.masks)
-    if kind == "mask":
-        replaced = _mask(extra, 0, info)
-        masks[replaced.frame] = replaced.mask
+    if kind == "masks":
+        for frame, mask in _masks(extra, info).items():
+            masks[frame] = mask
     elif kind in ("delete frames", "take frames"):
         first, last = _frame_range(extra, info)
         inside = kind == "take frames"
@@ -141,7 +151,7 @@ def _change_prediction(extra: Mapping[str, Any], track: AddTrack, info: VideoInf
 
 
 def _change_label(
-    extra: Mapping[str, Any], id: TrackRef, info: VideoInfo, predicted: Answer | None
+    extra: Mapping[str, Any], id: TrackRef, info: VideoInfo, predicted: Answer | None, present: Sequence[RLE | None]
 ) -> tuple[str, Action]:
     """The answer in words, and its action."""
     kind = extra.get("do")
@@ -152,8 +162,8 @@ def _change_label(
         return f"Mark label {id} as crowd", MarkCrowd(id, True)
     if kind == "split":
         return f"Split label {id}", SplitTrack(id, _integer(extra, "frame", 1, info.length))
-    if kind == "mask":
-        return f"Correct the mask of label {id}", _mask(extra, id, info)
+    if kind == "masks":
+        return f"Correct the mask of label {id}", _replace_masks(_masks(extra, info), id, present)
     if kind not in ("delete frames", "take frames"):
         raise ValueError(f"expected another answer that the tab has, got {str(kind)[:40]!r}")
     first, last = _frame_range(extra, info)
@@ -164,14 +174,36 @@ def _change_label(
     return f"Take frames {first} to {last}", AcceptMasks(id, first, predicted.action.masks[first : last + 1])
 
 
-def _mask(extra: Mapping[str, Any], id: TrackRef, info: VideoInfo) -> ReplaceMask:
-    # The run lengths are checked when the decision is made; an empty mask is valid.
-    size, counts = extra.get("size"), extra.get("counts")
+def _masks(extra: Mapping[str, Any], info: VideoInfo) -> dict[int, Mask | None]:
+    """Corrected masks by frame; None where nothing is left of one: the object is not visible there."""
+    size, masks = extra.get("size"), extra.get("masks")
     if size != list(info.size_hw):
-        raise ValueError(f"expected a mask of {list(info.size_hw)} pixels (height, width), got {str(size)[:40]}")
-    if not isinstance(counts, str) or not 0 < len(counts) <= MAX_COUNTS or not counts.isascii():
-        raise ValueError("expected a mask as COCO's run lengths")
-    return ReplaceMask(id, _integer(extra, "frame", 0, info.length), Mask((info.size_hw[0], info.size_hw[1]), counts))
+        raise ValueError(f"expected masks of {list(info.size_hw)} pixels (height, width), got {str(size)[:40]}")
+    if not isinstance(masks, Mapping) or not masks:
+        raise ValueError("expected a corrected mask for one frame at least")
+    texts: dict[int, str] = {}
+    for name, counts in masks.items():
+        frame = int(name) if re.fullmatch(r"[0-9]{1,9}", str(name)) else -1
+        if not 0 <= frame < info.length:
+            raise ValueError(f"expected masks of frames 0 to {info.length - 1}, got frame {str(name)[:40]!r}")
+        if not isinstance(counts, str) or not 0 < len(counts) <= MAX_COUNTS or not counts.isascii():
+            raise ValueError(f"frame {frame}: expected a mask as COCO's run lengths")
+        texts[frame] = counts
+    height, width = info.size_hw
+    checked = check_texts(list(texts.values()), [(height, width)] * len(texts))
+    for place, fault in checked.faults.items():
+        raise ValueError(f"frame {list(texts)[place]}: {fault}")
+    filled = zip(texts.items(), checked.areas > 0, strict=True)
+    return {frame: Mask((height, width), counts) if visible else None for (frame, counts), visible in filled}
+
+
+def _replace_masks(masks: Mapping[int, Mask | None], id: TrackRef, present: Sequence[RLE | None]) -> Action:
+    """One decision for all corrected frames; those between them keep the masks that the label has by now."""
+    first, last = min(masks), max(masks)
+    if first == last and (mask := masks[first]) is not None:
+        return ReplaceMask(id, first, mask)
+    frames = range(first, last + 1)
+    return AcceptMasks(id, first, tuple(masks[at] if at in masks else to_mask(present[at]) for at in frames))
 
 
 def _frame_range(extra: Mapping[str, Any], info: VideoInfo) -> tuple[int, int]:
@@ -247,7 +279,17 @@ class ReviewPage:
     @property
     def question_name(self) -> str:
         """Identifies the current question, in every queue and on every page."""
-        return f"{self.session.hash[:8]}:{':'.join(map(str, self.key))}"
+        return self._name(self.key)
+
+    def _name(self, key: Key) -> str:
+        return f"{self.session.hash[:8]}:{':'.join(map(str, key))}"
+
+    def place_of(self, name: str) -> int:
+        """Place of a question by its name. Raises: ValueError where the queue does not have it."""
+        place = next((place for place, key in enumerate(self.keys) if self._name(key) == name), None)
+        if place is None:
+            raise ValueError("This queue does not have that question: choose the one that it was in above.")
+        return place
 
     # --- the queue
 
@@ -276,9 +318,7 @@ class ReviewPage:
         if other_video:
             predictions = project.predictions(project.model_index(model), video) if model else None
             self.results, self.video, self.corrected_by = (project.ground_truth(video), predictions), (video, model), -1
-        decisions = len(log.of_video(video))
-        if self.corrected_by != decisions:
-            self.corrected, self.corrected_by = self.session.labels.corrected(video, log), decisions
+        decisions = self._update_corrected(log)
         shows_corrected = self.labels == "corrected" and self.corrected is not None and self.corrected.changes > 0
         drawn = shows_corrected, decisions if shows_corrected else 0
         if not other_video and drawn == self.drawn:
@@ -295,6 +335,27 @@ class ReviewPage:
             self.view = PlayerView(secrets.token_hex(16), frames, 0, length, self._layers())
         self.registry.put(self.view, self.registry.folder(self.view.token))
         return True
+
+    def _update_corrected(self, log: IndexedLog) -> int:
+        """Set `corrected` by all decisions on the question's video; returns how many there are."""
+        video = self.item.video_id
+        decisions = len(log.of_video(video))
+        if self.corrected_by != decisions:
+            self.corrected, self.corrected_by = self.session.labels.corrected(video, log), decisions
+        return decisions
+
+    def label_masks(self, log: IndexedLog) -> Sequence[RLE | None]:
+        """The masks by now of the label that the question is about, one for each frame; of the one that was added where
+        it is about a prediction; none before that. Raises: ValueError where the label is deleted."""
+        self._update_corrected(log)
+        added = log.added_track(self.key)
+        if self.corrected is None or not (self.item.annotation_ids or added):
+            return ()
+        id = self.corrected.new_ids.get(added.id) if added else self.item.annotation_ids[0]
+        track = next((track for track in self.corrected.result.tracks if track.id == id), None)
+        if track is None:
+            raise ValueError("This label has been deleted by now: undo that first.")
+        return track.rles
 
     def _layers(self) -> tuple[Layer, ...]:
         labels, predictions = self.results

@@ -6,6 +6,8 @@ import pytest
 
 from app.tabs.review.page_state import answers_by_key, custom_answer, read_event
 from tevit.review.decisions import (
+    AcceptMasks,
+    Action,
     AddTrack,
     ChangeClass,
     DeleteFrames,
@@ -21,7 +23,7 @@ from tevit.review.queue import Answer, ReviewItem
 
 LABEL = ReviewItem(1, "class", 0.5, 3, (7,), None, "Is label 7 a disc?")
 ITEM = ReviewItem(1, "missing", 0.5, 1, (), 4, "Is a label missing?")
-FULL, EMPTY = Mask((2, 3), "06"), Mask((2, 3), "6")
+FULL, PART = Mask((2, 3), "06"), Mask((2, 3), "24")
 TAKEN = Answer("Add", ITEM, "label is wrong", AddTrack(2, (FULL, FULL, None)), PredictionRef("a.json", "b" * 64, 4))
 
 
@@ -43,7 +45,7 @@ def answer(extra: dict[str, Any], added: str | None = None) -> Answer:
         ({"do": "class", "category": 3}, AddTrack(3, (FULL, FULL, None))),
         ({"do": "take frames", "first": 1, "last": 2}, AddTrack(2, (None, FULL, None))),
         ({"do": "delete frames", "first": 1, "last": 1}, AddTrack(2, (FULL, None, None))),
-        ({"do": "mask", "frame": 2, "size": [2, 3], "counts": "24"}, AddTrack(2, (FULL, FULL, Mask((2, 3), "24")))),
+        ({"do": "masks", "size": [2, 3], "masks": {"2": "24", "1": "6"}}, AddTrack(2, (FULL, None, PART))),
     ],
 )
 def test_a_prediction_is_added_with_changes(extra: dict[str, Any], track: AddTrack):
@@ -52,8 +54,8 @@ def test_a_prediction_is_added_with_changes(extra: dict[str, Any], track: AddTra
 
 
 def test_an_added_prediction_is_a_label():
-    mask = {"do": "mask", "frame": 0, "size": [2, 3], "counts": "24"}
-    assert answer(mask, "d1").action == ReplaceMask("d1", 0, Mask((2, 3), "24"))
+    mask = {"do": "masks", "size": [2, 3], "masks": {"0": "24"}}
+    assert answer(mask, "d1").action == ReplaceMask("d1", 0, PART)
     assert answer({"do": "class", "category": 3}, "d1").action == ChangeClass("d1", 3)
 
 
@@ -85,12 +87,33 @@ def test_custom_answers(extra: dict[str, Any], action: object):
     assert custom_answer(extra, LABEL, _LongInfo(), None).action == action  # type: ignore[arg-type]
 
 
-def test_a_mask_from_a_browser_is_checked():
-    right = {"do": "mask", "frame": 1, "size": [2, 3], "counts": "06"}
-    assert isinstance(custom_answer(right, LABEL, _LongInfo(), None).action, ReplaceMask)  # type: ignore[arg-type]
-    for wrong in ({"size": [3, 2]}, {"counts": "zz"}, {"counts": "05"}, {"counts": ""}, {"counts": 7}, {"frame": 5}):
-        with pytest.raises(ValueError):
-            custom_answer(right | wrong, LABEL, _LongInfo(), None)  # type: ignore[arg-type]
+def corrected(masks: object, size: object = (2, 3)) -> Action:
+    """The action for masks by frame, of a label that is present in frames 0, 2 and 3 of 5."""
+    extra = {"do": "masks", "masks": masks, "size": list(size) if isinstance(size, tuple) else size}
+    present = (FULL.rle, None, PART.rle, FULL.rle, None)
+    return custom_answer(extra, LABEL, _LongInfo(), None, None, present).action  # type: ignore[arg-type]
+
+
+def test_corrected_masks_of_many_frames_are_one_decision():
+    assert corrected({"1": "24"}) == ReplaceMask(7, 1, PART)
+    assert corrected({"1": "24", "4": "06"}) == AcceptMasks(7, 1, (PART, PART, FULL, FULL))
+    assert corrected({"3": "24", "0": "24"}) == AcceptMasks(7, 0, (PART, None, PART, PART))
+    assert corrected({"0": "6", "1": "06"}) == AcceptMasks(7, 0, (None, FULL)), "nothing is left of the first mask"
+    assert corrected({"2": "6"}) == AcceptMasks(7, 2, (None,))
+
+
+@pytest.mark.parametrize(
+    "masks", [None, [], {}, {"5": "06"}, {"-1": "06"}, {"x": "06"}, {"1": "zz"}, {"1": "05"}, {"1": ""}, {"1": 7}]
+)
+def test_masks_from_a_browser_are_checked(masks: object):
+    with pytest.raises(ValueError, match=r"expected|pixels|frame"):
+        corrected(masks)
+
+
+def test_masks_of_another_size_are_refused():
+    for size in ((3, 2), None, "23"):
+        with pytest.raises(ValueError, match=r"expected masks of \[2, 3\] pixels"):
+            corrected({"1": "06"}, size)
 
 
 @pytest.mark.parametrize(

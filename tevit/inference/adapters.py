@@ -1,19 +1,19 @@
 """Adapters of models from the transformers library, with the interface of `tevit.inference.external`.
 
 `videomt`: VidEoMT, video instance segmentation frame by frame. `detector`: an instance segmentation model for pictures,
-whose detections a tracker of the package trackers joins. `Sam2Segmenter`: SAM 2.1 carries given masks through a video.
+whose detections a tracker of the package trackers joins.
 The packages are optional and imported when a model is created: pip install 'tevit-studio[transformers,trackers]'.
 A checkpoint is a local folder or a name on the Hugging Face hub; HF_HUB_OFFLINE=1 prevents downloads.
 """
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from tevit.inference.external import Instance
+from tevit.optional import load_pretrained, optional_package
 
 
 def videomt(
@@ -23,9 +23,9 @@ def videomt(
 
     Raises: ValueError where the package or the checkpoint is missing.
     """
-    transformers = _package("transformers", "videomt")
-    model = _loaded(transformers.VideomtForUniversalSegmentation.from_pretrained, checkpoint)
-    processor = _loaded(transformers.AutoVideoProcessor.from_pretrained, checkpoint)
+    transformers = optional_package("transformers", "videomt", "transformers")
+    model = load_pretrained(transformers.VideomtForUniversalSegmentation.from_pretrained, checkpoint)
+    processor = load_pretrained(transformers.AutoVideoProcessor.from_pretrained, checkpoint)
     return VideomtModel(model.eval().to(device), processor, threshold)
 
 
@@ -42,14 +42,14 @@ def detector(
     lost_frames: frames without a detection after which a track ends.
     Raises: ValueError where a package or the checkpoint is missing.
     """
-    transformers = _package("transformers", "detector")
-    _package("trackers", "detector")
-    kind = _loaded(transformers.AutoConfig.from_pretrained, checkpoint).model_type
+    transformers = optional_package("transformers", "detector", "transformers,trackers")
+    optional_package("trackers", "detector", "transformers,trackers")
+    kind = load_pretrained(transformers.AutoConfig.from_pretrained, checkpoint).model_type
     universal = kind in ("mask2former", "maskformer", "oneformer", "eomt", "eomt_dinov3")
     loader = transformers.AutoModelForUniversalSegmentation if universal else None
     loader = loader or transformers.AutoModelForInstanceSegmentation
-    model = _loaded(loader.from_pretrained, checkpoint)
-    processor = _loaded(transformers.AutoImageProcessor.from_pretrained, checkpoint)
+    model = load_pretrained(loader.from_pretrained, checkpoint)
+    processor = load_pretrained(transformers.AutoImageProcessor.from_pretrained, checkpoint)
     # Only detections above both thresholds begin tracks.
     tracking = {
         "track_activation_threshold": begin_threshold,
@@ -57,24 +57,6 @@ def detector(
         "lost_track_buffer": lost_frames,
     }
     return TrackedDetector(model.eval().to(device), processor, threshold, tracking)
-
-
-def _package(name: str, model: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        extras = "transformers,trackers" if model == "detector" else "transformers"
-        install = f"pip install 'tevit-studio[{extras}]'"
-        raise ValueError(f"{model}: it needs the package {name}: {install} ({error})") from None
-
-
-def _loaded(load: Callable[[str], Any], checkpoint: str) -> Any:
-    try:
-        return load(checkpoint)
-    except (OSError, ValueError, KeyError, AttributeError) as error:
-        reason = str(error).strip().split("\n")[0]
-        expected = "expected a folder with the model's files, or a name on the Hugging Face hub"
-        raise ValueError(f"checkpoint {checkpoint!r}: {expected} ({reason})") from None
 
 
 # --- VidEoMT
@@ -199,81 +181,3 @@ class TrackedDetector:
             confidence=np.array([info[i]["score"] for i in kept], np.float32),
             class_id=np.array([info[i]["label_id"] for i in kept], int),
         )
-
-
-# --- SAM 2.1
-
-
-def sam2(checkpoint: str = "facebook/sam2.1-hiera-tiny", device: str = "cpu") -> "Sam2Segmenter":
-    """SAM 2.1 for videos. Raises: ValueError where the package or the checkpoint is missing."""
-    transformers = _package("transformers", "sam2")
-    model = _loaded(transformers.Sam2VideoModel.from_pretrained, checkpoint)
-    processor = _loaded(transformers.Sam2VideoProcessor.from_pretrained, checkpoint)
-    return Sam2Segmenter(model.eval().to(device), processor)
-
-
-@dataclass
-class Sam2State:
-    """A video that is being segmented. session: of the library. ids: of the objects. frames: so far."""
-
-    session: Any
-    ids: tuple[int, ...]
-    frames: int = 0
-
-
-class Sam2Segmenter:
-    """Carries the masks of objects from one frame through those after it (or before it, in that order), one by one.
-
-    Memory is constant: of the frames that are over only what SAM 2.1 attends to is kept.
-    """
-
-    def __init__(self, model: Any, processor: Any):
-        self.model, self._processor = model, processor
-        config = model.config
-        self._kept = max(config.num_maskmem, config.max_object_pointers_in_encoder)
-
-    def start(self, frame: np.ndarray, masks: Mapping[int, np.ndarray]) -> Sam2State:
-        """The state after a frame with given masks.
-
-        frame: uint8 RGB (H, W, 3). masks: of one or more objects by id, bool (H, W).
-        Raises: ValueError without a mask, for an empty mask, and for a mask of another size.
-        """
-        if not masks:
-            raise ValueError("expected the masks of one or more objects, got none")
-        for id, mask in masks.items():
-            if mask.shape != frame.shape[:2] or not mask.any():
-                actual = "one without pixels" if mask.shape == frame.shape[:2] else f"one of {mask.shape}"
-                raise ValueError(f"object {id}: expected a mask of {frame.shape[:2]} with pixels, got {actual}")
-        session = self._processor.init_video_session(inference_device=self.model.device, dtype=self.model.dtype)
-        self._processor.add_inputs_to_inference_session(
-            session,
-            frame_idx=0,
-            obj_ids=list(masks),
-            input_masks=[mask.astype(bool) for mask in masks.values()],
-            original_size=frame.shape[:2],
-        )
-        state = Sam2State(session, tuple(masks))
-        self.step(frame, state)
-        return state
-
-    def step(self, frame: np.ndarray, state: Sam2State) -> dict[int, np.ndarray]:
-        """The masks in the next frame, bool (H, W), by id, empty where an object is absent; the state moves on."""
-        import torch
-
-        with torch.inference_mode():
-            pixels = self._processor.video_processor(videos=[frame[None]], return_tensors="pt")["pixel_values_videos"]
-            output = self.model(inference_session=state.session, frame=pixels[0, 0].to(self.model.device))
-            logits = torch.nn.functional.interpolate(output.pred_masks.float(), frame.shape[:2], mode="bilinear")
-        state.frames += 1
-        self._forget(state)
-        masks = (logits[:, 0] > 0).cpu().numpy()
-        return {int(id): mask for id, mask in zip(output.object_ids, masks, strict=True)}
-
-    def _forget(self, state: Sam2State) -> None:
-        """Remove what later frames do not need: pixels, and the memory of frames long over."""
-        session, last = state.session, state.frames - 1
-        session.processed_frames[last] = session.processed_frames[last][:, :1, :1]  # its key numbers the next frame
-        for objects in session.output_dict_per_obj.values():
-            objects["non_cond_frame_outputs"].pop(last - self._kept, None)
-        for tracked in session.frames_tracked_per_obj.values():
-            tracked.pop(last - self._kept, None)

@@ -109,7 +109,7 @@ def propagate(
     Raises: ValueError where no key frame is given, or a key frame or range is outside the video, or sizes differ.
     """
     last = len(frames) - 1 if last is None else last
-    _check(frames, keys, first, last)
+    check_keys(frames, keys, first, last)
     pictures = _Pictures(frames, _working_scale(list(keys.values())))
     done = {t: mask.astype(bool) for t, mask in keys.items() if first <= t <= last}
     masks, confidence, total = dict(done), dict.fromkeys(done, 1.0), last - first + 1
@@ -123,7 +123,8 @@ def propagate(
     return Propagation(dict(sorted(masks.items())), dict(sorted(confidence.items())))
 
 
-def _check(frames: Sequence[np.ndarray], keys: Mapping[int, np.ndarray], first: int, last: int) -> None:
+def check_keys(frames: Sequence[np.ndarray], keys: Mapping[int, np.ndarray], first: int, last: int) -> None:
+    """Raises: ValueError as `propagate`."""
     if not keys:
         raise ValueError("expected a mask in one frame at least to propagate from, got none")
     if not 0 <= first <= last < len(frames):

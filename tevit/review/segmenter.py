@@ -1,5 +1,7 @@
 """Proposing one object's mask from points and a box, and propagating it: an interface, and GrabCut with optical flow.
 
+`create_segmenter` makes one by its name; SAM 2.1 is in `tevit.review.sam2`.
+
 Source: Rother et al., "GrabCut": Interactive Foreground Extraction using Iterated Graph Cuts, SIGGRAPH 2004.
 """
 
@@ -15,6 +17,9 @@ from tevit.review.propagate import Propagation, propagate
 Point = tuple[float, float, bool]
 """x, y in pixels, and whether it is on the object."""
 BoxXYXY = tuple[float, float, float, float]
+
+SEGMENTERS = ("grabcut", "sam2")
+"""Names of `create_segmenter`."""
 
 _WORKING_SIDE = 320  # pixels: a larger picture is scaled down
 _POINT_RADIUS = 3  # pixels around a point that are taken to be the same, in the scaled picture
@@ -42,10 +47,41 @@ class Segmenter(Protocol):
         *,
         first: int = 0,
         last: int | None = None,
+        predictions: Mapping[int, np.ndarray] | None = None,
         progress: Progress | None = None,
     ) -> Propagation:
         """As `tevit.review.propagate.propagate`."""
         ...
+
+
+def create_segmenter(name: str = "grabcut", checkpoint: str | None = None, device: str = "cpu") -> Segmenter:
+    """A segmenter by its name, one of `SEGMENTERS`.
+
+    checkpoint: of sam2: a local folder, or a name on the Hugging Face hub. device: of sam2, PyTorch's name.
+    Raises: ValueError for another name, and where sam2's package or checkpoint is missing.
+    """
+    if name not in SEGMENTERS:
+        raise ValueError(f"segmenter: expected {' or '.join(SEGMENTERS)}, got {name!r}")
+    if name == "grabcut":
+        return GrabCutSegmenter()
+    if not checkpoint:
+        raise ValueError("segmenter sam2: expected a checkpoint: a folder with SAM 2.1 of transformers, got none")
+    from tevit.review.sam2 import sam2
+
+    return sam2(checkpoint, device)
+
+
+def check_prompts(frame: np.ndarray, points: Sequence[Point], boxes: Sequence[BoxXYXY]) -> None:
+    """Raises: ValueError as `Segmenter.propose`."""
+    height, width = frame.shape[:2]
+    if not boxes and not any(on for _, _, on in points):
+        raise ValueError("expected a point on the object or a box, got neither")
+    for x, y, _ in points:
+        if not (0 <= x < width and 0 <= y < height):
+            raise ValueError(f"expected points within {width} x {height} pixels, got ({x:g}, {y:g})")
+    for x1, y1, x2, y2 in boxes:
+        if not (x1 < x2 and y1 < y2 and x1 < width and y1 < height and x2 > 0 and y2 > 0):
+            raise ValueError(f"expected boxes within {width} x {height} pixels, got {x1:g}, {y1:g} to {x2:g}, {y2:g}")
 
 
 class GrabCutSegmenter:
@@ -57,17 +93,8 @@ class GrabCutSegmenter:
         self, frame: np.ndarray, points: Sequence[Point] = (), boxes: Sequence[BoxXYXY] = ()
     ) -> list[np.ndarray]:
         """As `Segmenter`."""
+        check_prompts(frame, points, boxes)
         height, width = frame.shape[:2]
-        if not boxes and not any(on for _, _, on in points):
-            raise ValueError("expected a point on the object or a box, got neither")
-        for x, y, _ in points:
-            if not (0 <= x < width and 0 <= y < height):
-                raise ValueError(f"expected points within {width} x {height} pixels, got ({x:g}, {y:g})")
-        for x1, y1, x2, y2 in boxes:
-            if not (x1 < x2 and y1 < y2 and x1 < width and y1 < height and x2 > 0 and y2 > 0):
-                raise ValueError(
-                    f"expected boxes within {width} x {height} pixels, got {x1:g}, {y1:g} to {x2:g}, {y2:g}"
-                )
         scale = min(1.0, _WORKING_SIDE / max(height, width))
         small_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
         small = cv2.resize(np.ascontiguousarray(frame), small_wh, interpolation=cv2.INTER_AREA)
@@ -81,10 +108,11 @@ class GrabCutSegmenter:
         *,
         first: int = 0,
         last: int | None = None,
+        predictions: Mapping[int, np.ndarray] | None = None,
         progress: Progress | None = None,
     ) -> Propagation:
         """As `Segmenter`."""
-        return propagate(frames, keys, first=first, last=last, progress=progress)
+        return propagate(frames, keys, first=first, last=last, predictions=predictions, progress=progress)
 
 
 def _seeds(size_hw: Sequence[int], scale: float, points: Sequence[Point], box: BoxXYXY | None) -> np.ndarray:

@@ -119,9 +119,9 @@ class Sam2Segmenter:
         """Mask and confidence in frame t."""
         with torch.inference_mode():
             output = self.model(inference_session=session, frame_idx=t, reverse=reverse)
-            probability = _enlarged(output.pred_masks, size_hw)[0].sigmoid()
+            logits = _enlarged(output.pred_masks, size_hw)[0]
+            mask, probability = logits > 0, logits.sigmoid()
             visible = float(output.object_score_logits.float().sigmoid().max())
-            mask = probability > 0.5
             union = mask.sum() + (probability * ~mask).sum()
             expected = float((probability * mask).sum() / union) if mask.any() else 0.0
         _forget(session, t + self._kept if reverse else t - self._kept)

@@ -5,6 +5,7 @@ import pytest
 
 from tests.tevit.inference.test_motion import scene
 from tevit.progress import Cancelled
+from tevit.review.sam2 import sam2
 from tevit.review.segmenter import create_segmenter
 
 transformers = pytest.importorskip("transformers", reason="the extra sam is not installed")
@@ -40,7 +41,9 @@ def folder(tmp_path_factory):
     images, videos = transformers.Sam2ImageProcessor(size=size), transformers.Sam2VideoVideoProcessor(size=size)
     processor = transformers.Sam2VideoProcessor(image_processor=images, video_processor=videos, target_size=64)
     folder = tmp_path_factory.mktemp("sam2")
-    transformers.Sam2VideoModel(config).save_pretrained(folder)
+    model = transformers.Sam2VideoModel(config)
+    torch.nn.init.constant_(model.mask_decoder.pred_obj_score_head.proj_out.bias, 3.0)  # the object is visible
+    model.save_pretrained(folder)
     processor.save_pretrained(folder)
     return str(folder)
 
@@ -48,7 +51,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def segmenter(folder):
     """It ends nowhere for lack of confidence: its masks are random."""
-    made = create_segmenter("sam2", folder)
+    made = sam2(folder)
     made.min_confidence = 0.0
     return made
 
@@ -73,6 +76,7 @@ def test_propagation_equals_that_of_the_library(segmenter):
     for t in set(range(12)) - set(keys):
         logits = torch.nn.functional.interpolate(expected[t], (144, 192), mode="bilinear")
         np.testing.assert_array_equal(found.masks[t], (logits[0, 0] > 0).numpy())
+    assert len({mask.sum() for mask in found.masks.values()}) > 3  # the masks differ
     assert all(0 <= value <= 1 for value in found.confidence.values())
     assert all(np.array_equal(found.masks[t], keys[t]) and found.confidence[t] == 1 for t in keys)
 
@@ -96,7 +100,7 @@ def test_propagation_goes_both_ways_within_the_range(segmenter):
 
 def test_propagation_ends_where_the_confidence_falls(folder):
     frames, masks = scene(6, 2, 0)
-    segmenter = create_segmenter("sam2", folder)
+    segmenter = sam2(folder)
     segmenter.min_confidence = 1.01
     assert list(segmenter.propagate(frames, {2: masks[2]}).masks) == [2]
     assert list(segmenter.propagate(frames, {1: masks[1], 3: masks[3]}).masks) == [1, 2, 3]

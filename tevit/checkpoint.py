@@ -9,7 +9,7 @@ import json
 import os
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -191,6 +191,18 @@ CLASS_ROWS = r"\.(class_logits|mask\.logits)\.(weight|bias)$"
 """Keys of tensors with one row per class."""
 
 
+# (name in reports, our keys). The first match counts.
+GROUPS: tuple[tuple[str, str], ...] = (
+    ("backbone", r"backbone\.(?!messengers$)"),
+    ("messengers", r"backbone\.messengers$"),
+    ("FPN", r"fpn\."),
+    ("queries", r"query_"),
+    ("class logits", r"stages\.(\d+)\.(class_logits|mask\.logits)\."),
+    ("mask heads", r"stages\.(\d+)\.mask\."),
+    ("query heads", r"stages\.(\d+)\."),
+)
+
+
 @dataclass(frozen=True)
 class InitReport:
     """Our keys that a starting point filled, that it lacks, and that have another shape in it.
@@ -203,11 +215,41 @@ class InitReport:
     reshaped: tuple[str, ...]
     classes: str = ""
 
+    @property
+    def total(self) -> int:
+        """The number of the model's tensors."""
+        return len(self.loaded) + len(self.missing) + len(self.reshaped)
+
     def __str__(self) -> str:
-        missing, reshaped = (", ".join(keys) or "none" for keys in (self.missing, self.reshaped))
-        total = len(self.loaded) + len(self.missing) + len(self.reshaped)
-        text = f"{len(self.loaded)} of {total} tensors loaded; not in the file: {missing}; of another shape: {reshaped}"
-        return f"{text}; {self.classes}" if self.classes else text
+        """For example "615 of 639 tensors: backbone 176 of 176, …; start afresh: class logits of stages 0-5"."""
+        filled, afresh = [], []
+        loaded, grouped = _grouped(self.loaded), _grouped(self.loaded + self.missing + self.reshaped)
+        rest = _grouped(self.missing + self.reshaped)
+        for name in (name for name, _ in GROUPS if name in grouped):
+            if name in loaded:
+                filled.append(f"{name} {len(loaded[name])} of {len(grouped[name])}")
+            if name in rest:
+                why = "" if set(rest[name]) & set(self.missing) else " (of another shape)"
+                afresh.append(f"{name}{_stages(rest[name])}{why}")
+        parts = (", ".join(filled), f"start afresh: {', '.join(afresh)}" if afresh else "", self.classes)
+        return f"{len(self.loaded)} of {self.total} tensors: {'; '.join(filter(None, parts))}"
+
+
+def _grouped(keys: Iterable[str]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for key in keys:
+        name = next(name for name, pattern in GROUPS if re.match(pattern, key))
+        groups.setdefault(name, []).append(key)
+    return groups
+
+
+def _stages(keys: Iterable[str]) -> str:
+    """ " of stage 3", " of stages 0-5" or " of stages 0, 2"; empty for keys outside the stages."""
+    found = sorted({int(match[1]) for match in map(re.compile(r"stages\.(\d+)\.").match, keys) if match})
+    if len(found) < 2:
+        return f" of stage {found[0]}" if found else ""
+    whole = found[-1] - found[0] == len(found) - 1
+    return f" of stages {found[0]}-{found[-1]}" if whole else f" of stages {', '.join(map(str, found))}"
 
 
 def load_model(path: str | os.PathLike, *, expected: ModelConfig | None = None, all_masks: bool = False) -> TeViT:

@@ -186,9 +186,27 @@ QUERYINST_PVT = replace(
     time_attention=False,
     scale=(800, 1333),
 )
-"""The COCO-pretrained QueryInst (images, not videos) from which training starts; in the release its file is
-queryinst_pvtv2-b1_fpn_mstrain_480-800_3x_coco.pth.
-"""
+"""The COCO-pretrained QueryInst (images, not videos) from which training starts."""
+
+
+@dataclass(frozen=True)
+class StartFile:
+    """Released weights from which recipes start. sha256: None, because the authors publish none."""
+
+    config: ModelConfig
+    file_name: str
+    sha256: str | None
+
+    @property
+    def url(self) -> str:
+        """Address of the weights."""
+        return RELEASE + self.file_name
+
+
+START_FILES: Mapping[str, StartFile] = MappingProxyType(
+    {QUERYINST_PVT.name: StartFile(QUERYINST_PVT, "queryinst_pvtv2-b1_fpn_mstrain_480-800_3x_coco.pth", None)}
+)
+"""The released weights for training by name; they are no models of videos."""
 
 TEVIT_DEMO = ModelConfig(
     name="tevit_demo",
@@ -212,7 +230,7 @@ TEVIT_DEMO = ModelConfig(
     time_attention=True,
     scale=(128, 214),
 )
-"""The small model that is part of the package; trained by `python -m train demo` on the data of `tevit shapes`."""
+"""The small model that is part of the package; trained by `tevit train demo` on the data of `tevit shapes`."""
 
 BUNDLED_MODELS: Mapping[str, ModelConfig] = MappingProxyType({TEVIT_DEMO.name: TEVIT_DEMO})
 """Models whose weights are part of the package, by name."""

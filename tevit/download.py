@@ -7,16 +7,20 @@ import json
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from http.client import HTTPException
 from pathlib import Path
+from types import MappingProxyType
 
 from platformdirs import user_cache_dir
 
-from tevit.configs import BUNDLED_MODELS, MODELS, PublishedModel
+from tevit.configs import BUNDLED_MODELS, MODELS, START_FILES, PublishedModel, StartFile
 from tevit.progress import Progress
 
 BLOCK = 1 << 20
 TIMEOUT = 30  # seconds without data
+RELEASED: Mapping[str, PublishedModel | StartFile] = MappingProxyType({**MODELS, **START_FILES})
+"""What `weights` downloads, by name."""
 
 
 def home() -> Path:
@@ -41,18 +45,18 @@ def card_path(name: str) -> Path:
     return assets_folder() / ("" if name in BUNDLED_MODELS else "cards") / f"{name}.md"
 
 
-def checkpoint_path(model: PublishedModel) -> Path:
-    """Path that the weights of a published model are downloaded to."""
+def checkpoint_path(model: PublishedModel | StartFile) -> Path:
+    """Path that released weights are downloaded to."""
     return home() / "checkpoints" / model.file_name
 
 
 def weights(name: str, progress: Progress | None = None) -> Path:
-    """Path of the weights of a model, by its name; downloaded where missing, see `download`."""
-    return bundled_path(name) if name in BUNDLED_MODELS else download(MODELS[name], progress)
+    """Path of the weights of a model or of a start file, by its name; downloaded where missing, see `download`."""
+    return bundled_path(name) if name in BUNDLED_MODELS else download(RELEASED[name], progress)
 
 
-def download(model: PublishedModel, progress: Progress | None = None, *, url: str | None = None) -> Path:
-    """Path of the weights of a published model, downloaded where missing.
+def download(model: PublishedModel | StartFile, progress: Progress | None = None, *, url: str | None = None) -> Path:
+    """Path of released weights, downloaded where missing.
 
     A partial file of an earlier call is resumed. Length and, where it is known, hash are checked before the file is
     renamed; its SHA-256 is stored beside it. url: another address of the file.

@@ -404,12 +404,16 @@ class _KeySampler(Sampler):
 
 
 def slot_stream(
-    load: Callable[[int, int], Batch], iterations: range, slots: range, workers: int
+    load: Callable[[int, int], Batch],
+    iterations: range,
+    slots: range,
+    workers: int,
+    check: Callable[[], None] | None = None,
 ) -> Iterator[list[tuple[int, Batch]]]:
     """For each iteration, this process's (slot, batch) pairs.
 
     load: load(iteration, slot) -> batch, in any process. workers: processes that load ahead, at most one for each core;
-    0 loads in this process.
+    0 loads in this process. check: called after each batch; what it raises ends the stream.
     """
     loader = DataLoader(
         _BatchDataset(load),
@@ -420,7 +424,12 @@ def slot_stream(
     )
     batches = iter(loader)
     for _ in iterations:
-        yield [next(batches) for _ in slots]
+        pairs: list[tuple[int, Batch]] = []
+        for _ in slots:
+            pairs.append(next(batches))
+            if check is not None:
+                check()
+        yield pairs
 
 
 def _init_worker(worker: int) -> None:

@@ -64,6 +64,26 @@ class World:
         if self.is_main:
             print(text, flush=True)
 
+    @contextmanager
+    def agreed(self) -> Iterator[None]:
+        """Run a block on every process; an error of one of them ends all, and the main process reports it.
+
+        Raises: the main process's ValueError or OSError, else ValueError with the first other one; SystemExit on the
+        other processes.
+        """
+        fault: Exception | None = None
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            fault = error
+        texts = self.all_gather(None if fault is None else str(fault))
+        first = next((rank for rank, text in enumerate(texts) if text is not None), None)
+        if first is None:
+            return
+        if not self.is_main:
+            raise SystemExit(2)
+        raise fault or ValueError(f"process {first}: {texts[first]}")
+
     def barrier(self) -> None:
         """Wait for all processes."""
         if self.size > 1:

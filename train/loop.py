@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 
@@ -26,6 +26,10 @@ Evaluate = Callable[[TeViT, Callable[[], bool]], dict[str, float]]
 """evaluate(model, stopping) -> metrics such as {"AP": 46.3}; raises Cancelled once stopping() is true."""
 
 
+class StepInterrupted(Exception):
+    """A signal arrived in the middle of a step, which is thrown away."""
+
+
 class StopRequest(AbstractContextManager):
     """While entered, the first SIGTERM or SIGINT sets `signum`; a second one has its usual effect, at once."""
 
@@ -33,9 +37,14 @@ class StopRequest(AbstractContextManager):
         self.signum = 0
         self._handlers: dict[int, Any] = {}
 
-    def __enter__(self) -> "StopRequest":
+    def __enter__(self) -> Self:
         self._handlers = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
         return self
+
+    def check(self) -> None:
+        """Raises: StepInterrupted after a signal."""
+        if self.signum:
+            raise StepInterrupted
 
     def _note(self, number: int, frame: object) -> None:
         self.signum = number
@@ -66,16 +75,34 @@ class TrainingRun:
 class Loop:
     """Trains from iteration `start` (steps done so far) to the recipe's end.
 
-    Raises, in `run`: FloatingPointError where a loss or the gradient is not finite.
+    check: raises StepInterrupted after a signal, so that a step ends before it is done; None where a step is always
+    finished: on a GPU it is short, and an exchange under way on other processes would never end.
+    Raises, in `run`: FloatingPointError where a loss or the gradient is not finite; ConnectionError where another
+    process has left (the last whole step is saved first).
     """
 
     def __init__(self, run: TrainingRun, start: int, log: Log, stop: StopRequest):
         self.training, self.done = run, start
         self.log, self.stop, self.world = log, stop, run.step.world
+        self.check = stop.check if self.world.device.type == "cpu" and not run.recipe.compile else None
         self.stopping = False
+        self._saved = start
 
     def run(self, stream: Iterator[Slots]) -> int:
         """Train. stream: this process's slots of each iteration from `start` on. Returns the steps done."""
+        try:
+            self._iterate(stream)
+        except (StepInterrupted, RuntimeError) as error:
+            left = isinstance(error, RuntimeError)
+            if left and (self.check is None or "by peer" not in str(error)):  # gloo: "Connection closed by peer"
+                raise
+            self._save()
+            if left and not self.stop.signum:
+                text = f"another process ended after iteration {self.done}; the same command resumes there"
+                raise ConnectionError(text) from error
+        return self.done
+
+    def _iterate(self, stream: Iterator[Slots]) -> None:
         recipe = self.training.recipe
         self._evaluate()
         while self.done < recipe.iterations and not self.stopping:
@@ -90,16 +117,19 @@ class Loop:
                 metrics |= {"clips_per_s": recipe.slots * recipe.clips_per_slot / seconds}
                 self.log.write("train", self.done, {**metrics, "memory_gb": peak_memory(self.world.device) / 1e9})
             if self.stopping or self._is_due(recipe.save_every):
-                if self.world.is_main:
-                    model, run = self.training.step.model, self.training
-                    save(run.folder, self.done, model, model.config, run.optimiser, run.notes)
+                self._save()
                 self.world.barrier()
             if not self.stopping:
                 self._evaluate()
-        return self.done
 
     def _is_due(self, every: int) -> bool:
         return self.done % every == 0 or self.done == self.training.recipe.iterations
+
+    def _save(self) -> None:
+        if self.world.is_main and self.done != self._saved:
+            model, run = self.training.step.model, self.training
+            save(run.folder, self.done, model, model.config, run.optimiser, run.notes)
+        self._saved = self.done
 
     def _step(self, slots: Slots) -> dict[str, float]:
         """One optimiser step; returns the losses of the whole global batch, learning rate and gradient norm."""
@@ -107,12 +137,14 @@ class Loop:
         step.model.train()
         rate = set_learning_rate(optimiser, recipe, self.done)
         optimiser.zero_grad()
-        shares = step.gradients(self.done, slots)
-        # One exchange a step: the losses summed over all processes, and whether any of them received a signal.
-        signalled = torch.tensor(float(self.stop.signum > 0), device=self.world.device)
-        *values, signals = self.world.all_reduce(torch.stack([*shares.values(), signalled])).tolist()
-        self.stopping = signals > 0
-        losses = {"total": sum(values), **dict(zip(shares, values, strict=True))}
+        # All that changes before the optimiser's step are running statistics.
+        before = [buffer.clone() for buffer in step.model.buffers()] if self.check else []
+        try:
+            losses, self.stopping = self._losses(slots)
+        except BaseException:
+            for buffer, value in zip(step.model.buffers(), before, strict=False):
+                buffer.copy_(value)
+            raise
         parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
         norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.clip_norm).item()
         if not math.isfinite(losses["total"] + norm):
@@ -120,6 +152,14 @@ class Loop:
         optimiser.step()
         self.done += 1
         return {"lr": rate, "grad_norm": norm, **losses}
+
+    def _losses(self, slots: Slots) -> tuple[dict[str, float], bool]:
+        """Compute the gradients; returns the losses of the global batch and whether any process received a signal."""
+        shares = self.training.step.gradients(self.done, slots, self.check)
+        # One exchange a step for both.
+        signalled = torch.tensor(float(self.stop.signum > 0), device=self.world.device)
+        *values, signals = self.world.all_reduce(torch.stack([*shares.values(), signalled])).tolist()
+        return {"total": sum(values), **dict(zip(shares, values, strict=True))}, signals > 0
 
     def _fail(self, slots: Slots, loss: float, norm: float) -> None:
         """Write what is needed to reproduce: the batch of every process and the weights before the step."""

@@ -5,6 +5,7 @@ the best of several runs, which vary; a single run may stay below their figures.
 """
 
 import argparse
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -39,7 +40,7 @@ def option(text: str):
 class Recipe:
     """Hyperparameters of a training run: everything that decides it but data, seed and machine.
 
-    Each field is a flag of `python -m train`, its text the flag's help.
+    Each field is a flag of `tevit train`, its text the flag's help.
     """
 
     name: str = option("name of the recipe")
@@ -216,6 +217,16 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
 )
 """The recipes by name."""
 
+STARTS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("tevit-msgshift", "tevit-msgshift-mst"), "queryinst_pvtv2b1_coco (see `tevit models`)"),
+        **dict.fromkeys(("tevit-r50", "tevit-r50-mst"), "QueryInst_R50_3x_300_queries of hustvl/QueryInst"),
+        "tevit-swin-l-mst": "QueryInst_Swin_L_300_queries of hustvl/QueryInst",
+        "custom": "a trained model",
+    }
+)
+"""What `--init` is in the recipes that fine-tune; the others start from random weights."""
+
 
 def recipe_named(name: str) -> Recipe:
     """The recipe of a name.
@@ -309,20 +320,36 @@ def _scale(text: str) -> tuple[int, int]:
 
 
 def override(recipe: Recipe, args: argparse.Namespace) -> Recipe:
-    """The recipe with the values of the flags that are set.
+    """The recipe with the values of the flags that are set; --model sets all of the architecture that no flag sets.
 
     Raises: ValueError naming the flag whose value is not valid.
     """
     values = {item.name: getattr(args, item.name, None) for item in fields(Recipe) if item.name != "name"}
-    return check(replace(recipe, **{name: value for name, value in values.items() if value is not None}))
+    values = {name: value for name, value in values.items() if value is not None}
+    if values.get("model") in ARCHITECTURES:
+        values = architecture_values(ARCHITECTURES[values["model"]]) | values
+    return check(replace(recipe, **values))
 
 
-def as_flags(recipe: Recipe) -> str:
-    """The recipe as its flags, one a line."""
+def architecture_values(config: ModelConfig) -> dict[str, Any]:
+    """The fields of a recipe that a model's configuration decides, by name."""
+    return {
+        "model": config.name,
+        "messengers": config.backbone.messengers,
+        "drop_path": config.backbone.drop_path,
+        "time_attention": config.time_attention,
+    }
+
+
+def as_flags(recipe: Recipe) -> list[str]:
+    """The recipe as its flags, quoted for a shell: "--lr 0.001", "--no-compile"."""
     lines = []
     for item in fields(recipe):
-        value = getattr(recipe, item.name)
-        if isinstance(value, tuple):
-            value = ",".join("x".join(map(str, part)) if isinstance(part, tuple) else str(part) for part in value)
-        lines.append(f"  --{item.name.replace('_', '-')} {value}")
-    return "\n".join(lines)
+        value, flag = getattr(recipe, item.name), item.name.replace("_", "-")
+        if isinstance(value, bool):
+            lines.append(f"--{flag}" if value else f"--no-{flag}")
+        elif item.name != "name":
+            if isinstance(value, tuple):
+                value = ",".join("x".join(map(str, part)) if isinstance(part, tuple) else str(part) for part in value)
+            lines.append(f"--{flag} {shlex.quote(str(value))}")
+    return lines

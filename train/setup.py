@@ -3,10 +3,11 @@
 import argparse
 import json
 import os
+import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -15,44 +16,58 @@ import torch
 from torch import Tensor, nn
 
 from tevit.checkpoint import empty_model, load_initial, read_checkpoint
-from tevit.configs import ModelConfig
+from tevit.configs import BUNDLED_MODELS, ModelConfig
+from tevit.download import RELEASED, bundled_path, checkpoint_path
 from tevit.io.files import atomic
 from tevit.io.ytvis import open_dataset
 from tevit.model.stage import BOX_BINS, MASK_BINS, Stage
 from tevit.model.tevit import TeViT
 from tevit.video.transforms import STRIDE
 
-from .checkpoints import TrainingCheckpoint, newest, restore
-from .data import TrainingData, open_training_data, slot_batch, slot_stream
+from .checkpoints import WEIGHTS, TrainingCheckpoint, checkpoints, newest, restore
+from .data import Batch, TrainingData, open_training_data, slot_batch, slot_stream
 from .distributed import World, world
 from .loop import Evaluate, Loop, StopRequest, TrainingRun
 from .losses import SlotLoss, Weights
-from .recipes import Recipe, as_flags, check, model_config
-from .report import Log, evaluate_model
+from .recipes import STARTS, Recipe, architecture_values, as_flags, check, model_config
+from .report import METRICS, Log, evaluate_model, read_lines
 from .sources import annotation_file
-from .step import Slots, Step, build_optimiser, compile_model
+from .step import Step, build_optimiser, compile_model
 
 INSTANCES = 4  # per frame, assumed for the mask heads
 ROWS = 8  # the cost of a row is measured on so many
 
 
-def plan(
-    recipe: Recipe, config: ModelConfig, data: TrainingData, init: Path | None, world: World, evaluates: bool
-) -> str:
-    """The recipe's values, the data, and the memory that each process needs, as text."""
+def plan(setup: "Setup", args: argparse.Namespace, init: str, world: World) -> str:
+    """The command with all values of the recipe, the data, and the memory that each process needs, as text.
+
+    init: what training starts from.
+    """
+    recipe, data = setup.recipe, setup.data
     left_out = f", {data.missing} frames left out since their files are missing" if data.missing else ""
     clips = recipe.slots * recipe.clips_per_slot
     return "\n".join(
         (
-            f"recipe {recipe.name} on {world.size} process(es), {world.device.type}:",
-            as_flags(recipe),
-            f"data: {len(data)} labelled frames of {len(data.sources)} videos, {config.num_classes} classes{left_out}",
+            f"# {recipe.name} on {world.size} process(es), {world.device.type}, with all values written out:",
+            command(recipe, args),
+            f"data: {setup.annotations}: {len(data)} labelled frames of {len(data.sources)} videos, "
+            f"{setup.config.num_classes} classes{left_out}",
             f"epochs: {recipe.iterations * clips / len(data):.1f}, {clips} clips a step",
-            f"start: {init or 'random weights'}",
-            f"evaluation: {'every ' + str(recipe.eval_every) + ' iterations' if evaluates else 'none'}",
-            f"memory of each process: about {memory_bytes(recipe, config) / 1e9:.1f} GB",
+            f"start: {init}",
+            f"evaluation: {setup.evaluation}",
+            f"memory of each process: about {memory_bytes(recipe, setup.config) / 1e9:.1f} GB",
         )
     )
+
+
+def command(recipe: Recipe, args: argparse.Namespace) -> str:
+    """The command line that trains with this recipe, to be pasted into a shell."""
+    given: list[str] = []
+    for name in ("data", "out", "init", "split", "eval_split", "eval_data", "seed", "device"):
+        if (value := getattr(args, name)) is not None:
+            given.append(f"--{name.replace('_', '-')} {shlex.quote(str(value))}")
+    given += [f"--{name.replace('_', '-')}" for name in ("init_partial", "skip_missing") if getattr(args, name)]
+    return " \\\n    ".join([f"tevit train {recipe.name} {' '.join(given)}", *as_flags(recipe)])
 
 
 def memory_bytes(recipe: Recipe, config: ModelConfig) -> float:
@@ -127,56 +142,117 @@ OUT_OF_MEMORY = (
 RUN_FILES = ("checkpoints", "best", "tensorboard", "metrics.jsonl", "recipe.json", "not-finite-*")  # of --fresh
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What is read before anything is written. annotations: the file that is trained on. evaluation: as text."""
+
+    recipe: Recipe
+    config: ModelConfig
+    data: TrainingData
+    annotations: Path
+    evaluate: Evaluate | None
+    evaluation: str
+
+
 def start(recipe: Recipe, args: argparse.Namespace) -> int:
     """Train from the first or the last saved iteration; returns the exit code.
 
     Raises: ValueError, OSError for user errors; MemoryError; FloatingPointError as `Loop.run`.
     """
     with world(args.device) as processes:
-        recipe = _match_checkpoint(recipe, args)
-        data = open_training_data(annotation_file(args.data, args.split), args.data, recipe.task, args.skip_missing)
-        evaluate = _evaluation(recipe, args, processes)
-        config = model_config(recipe, data.categories)
+        with processes.agreed():
+            setup = read_setup(recipe, args, processes)
+            if args.dry_run and processes.is_main:
+                print(plan(setup, args, _start_text(setup, args), processes))
         if args.dry_run:
-            print(plan(recipe, config, data, args.init, processes, evaluate is not None))
             return 0
         saved = _saved_run(args, processes)
         seed = args.seed if args.seed is not None else int(saved.notes["seed"]) if saved else 0
-        step, optimiser = _build(recipe, config, seed, args, processes, saved)
-        run = TrainingRun(args.out, recipe, step, optimiser, {"seed": seed, "recipe": asdict(recipe)}, evaluate)
+        with processes.agreed():
+            step, optimiser = _build(setup, seed, args, processes, saved)
+        recipe = setup.recipe
+        if recipe.eval_every and setup.evaluate is None:
+            processes.print(f"evaluation: {setup.evaluation}")
+        run = TrainingRun(args.out, recipe, step, optimiser, {"seed": seed, "recipe": asdict(recipe)}, setup.evaluate)
         if processes.is_main:
             with atomic(run.folder / "recipe.json") as temporary:
                 temporary.write_text(json.dumps(run.notes, indent=2))
-        done, slots = saved.iteration if saved else 0, processes.slots(recipe.slots)
-        load = partial(slot_batch, data, seed, recipe=recipe)
-        return _train(run, done, slot_stream(load, range(done, recipe.iterations), slots, recipe.workers))
+        return _train(run, saved.iteration if saved else 0, partial(slot_batch, setup.data, seed, recipe=recipe))
+
+
+def read_setup(recipe: Recipe, args: argparse.Namespace, processes: World) -> Setup:
+    """Read labels and the checkpoint's architecture. Raises: ValueError, OSError for user errors."""
+    recipe = _match_checkpoint(recipe, args)
+    processes.slots(recipe.slots)  # raises where the processes cannot share them
+    annotations = annotation_file(args.data, args.split)
+    data = open_training_data(annotations, args.data, recipe.task, args.skip_missing)
+    config = model_config(recipe, data.categories)
+    return Setup(recipe, config, data, annotations, *_evaluation(recipe, args, processes))
 
 
 def _match_checkpoint(recipe: Recipe, args: argparse.Namespace) -> Recipe:
     """With --classes-from-data the architecture is that of the --init checkpoint, unless flags set it."""
     if not recipe.classes_from_data or args.init is None or args.model is not None:
         return recipe
-    config, _ = read_checkpoint(args.init)
-    backbone = config.backbone
-    values = {
-        "messengers": backbone.messengers, "drop_path": backbone.drop_path, "time_attention": config.time_attention
-    }  # fmt: skip
-    unset = {name: value for name, value in values.items() if getattr(args, name) is None}
-    return check(replace(recipe, model=config.name, **unset))
+    config, _ = read_checkpoint(init_file(args.init))
+    values = architecture_values(config)
+    return check(replace(recipe, **{name: value for name, value in values.items() if getattr(args, name) is None}))
 
 
-def _evaluation(recipe: Recipe, args: argparse.Namespace, processes: World) -> Evaluate | None:
+def init_file(init: str) -> Path:
+    """The file that --init names: itself, or the weights of a model or of a start file by its name.
+
+    Raises: FileNotFoundError that says how to fetch them.
+    """
+    if Path(init).exists() or (init not in RELEASED and init not in BUNDLED_MODELS):
+        return Path(init)
+    path = bundled_path(init) if init in BUNDLED_MODELS else checkpoint_path(RELEASED[init])
+    if not path.is_file():
+        raise FileNotFoundError(f"--init {init}: its weights are not here; `tevit models --get {init}` fetches them")
+    return path
+
+
+def _evaluation(recipe: Recipe, args: argparse.Namespace, processes: World) -> tuple[Evaluate | None, str]:
+    """The evaluation, None where there is none, and a text about it.
+
+    Raises: ValueError, OSError where a split that was named cannot be evaluated on.
+    """
     if not recipe.eval_every or recipe.task == "image":
-        return None
-    root = args.eval_data or args.data
-    dataset = open_dataset(annotation_file(root, args.eval_split))
-    if not dataset.annotations:
-        raise ValueError(
-            f"{dataset.path} has no annotations to evaluate by: --eval-split names another, --eval-every 0 none"
-        )
-    for video_id in dataset.videos:
-        dataset.frame_files(video_id, root)  # a missing frame is an error now, not after an hour
-    return lambda model, stopping: evaluate_model(model, dataset, root, processes, stopping)
+        return None, "none" if recipe.eval_every else "none (--eval-every 0)"
+    root, named = args.eval_data or args.data, args.eval_split or args.eval_data
+    try:
+        dataset = open_dataset(annotation_file(root, args.eval_split or "valid"))
+        if not dataset.annotations:
+            raise ValueError(f"{dataset.path} has no annotations to evaluate by")
+        for video_id in dataset.videos:
+            dataset.frame_files(video_id, root)  # a missing frame is an error now, not after an hour
+    except (ValueError, OSError) as error:
+        if named:
+            raise ValueError(f"{error}; --eval-every 0 trains without evaluation") from None
+        return None, f"none: {error}; --eval-split names another split"
+    text = f"every {recipe.eval_every} iterations on {dataset.path}: {len(dataset.videos)} videos"
+    return lambda model, stopping: evaluate_model(model, dataset, root, processes, stopping), text
+
+
+def _start_text(setup: Setup, args: argparse.Namespace) -> str:
+    """What a run would start from, for --dry-run."""
+    saved = checkpoints(args.out)
+    if saved and not args.fresh:
+        return f"resumes from {saved[-1][1]}"
+    return _initialise(TeViT(setup.config), setup.recipe, args)
+
+
+def _initialise(model: TeViT, recipe: Recipe, args: argparse.Namespace) -> str:
+    """Load --init; returns what was loaded, or that values are random. Raises: as `load_initial`."""
+    if args.init is None:
+        if recipe.name not in STARTS:
+            return "random weights"
+        return f"random weights (warning: {recipe.name} fine-tunes, expected --init: {STARTS[recipe.name]})"
+    path = init_file(args.init)
+    report = load_initial(model, path)
+    if 2 * len(report.loaded) < report.total and not args.init_partial:
+        raise ValueError(f"--init {path} fills less than half of the model: {report}; --init-partial accepts that")
+    return f"{path} fills {report}"
 
 
 def _saved_run(args: argparse.Namespace, processes: World) -> TrainingCheckpoint | None:
@@ -191,23 +267,17 @@ def _saved_run(args: argparse.Namespace, processes: World) -> TrainingCheckpoint
 
 
 def _build(
-    recipe: Recipe,
-    config: ModelConfig,
-    seed: int,
-    args: argparse.Namespace,
-    processes: World,
-    saved: TrainingCheckpoint | None,
+    setup: Setup, seed: int, args: argparse.Namespace, processes: World, saved: TrainingCheckpoint | None
 ) -> tuple[Step, torch.optim.Optimizer]:
+    recipe = setup.recipe
     torch.manual_seed(seed)
-    model = TeViT(config)
-    if saved is None and args.init is not None:
-        processes.print(f"{args.init}: {load_initial(model, args.init)}")
-    elif saved is None:
-        processes.print("no --init: training starts from random weights")
+    model = TeViT(setup.config)
+    if saved is None:
+        processes.print(f"start: {_initialise(model, recipe, args)}")
     model.to(processes.device)
     optimiser = build_optimiser(model, recipe)
     if saved is not None:
-        restore(saved, model, config, optimiser)
+        restore(saved, model, setup.config, optimiser)
         before, now = saved.notes["recipe"], json.loads(json.dumps(asdict(recipe)))
         changed = [f"{name} {before.get(name)} -> {value}" for name, value in now.items() if before.get(name) != value]
         processes.print(f"resuming from {saved.path}" + ("; changed: " + ", ".join(changed) if changed else ""))
@@ -218,16 +288,30 @@ def _build(
     return Step(module, recipe, seed, processes), optimiser
 
 
-def _train(run: TrainingRun, done: int, stream: Iterator[Slots]) -> int:
-    total = run.recipe.iterations
-    with StopRequest() as stop, Log(run.folder, done, total, run.step.world.is_main) as log:
+def _train(run: TrainingRun, done: int, load: Callable[[int, int], Batch]) -> int:
+    """load: load(iteration, slot) -> batch. Returns the exit code; the last line says where the model is."""
+    recipe, processes = run.recipe, run.step.world
+    with StopRequest() as stop, Log(run.folder, done, recipe.iterations, processes.is_main) as log:
+        loop, iterations = Loop(run, done, log, stop), range(done, recipe.iterations)
+        slots = processes.slots(recipe.slots)
         try:
-            done = Loop(run, done, log, stop).run(stream)
+            done = loop.run(slot_stream(load, iterations, slots, recipe.workers, loop.check))
         except RuntimeError as error:
             if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
                 raise
             raise MemoryError(OUT_OF_MEMORY) from error
-        if done >= total:
-            return 0
-        log.message(f"stopped after {done} of {total} iterations; the same command resumes")
-        return 128 + stop.signum
+        if done < recipe.iterations:
+            log.message(f"stopped after {done} of {recipe.iterations} iterations; the same command resumes")
+            return 128 + stop.signum
+        log.message(_model_text(run.folder, done))
+        return 0
+
+
+def _model_text(folder: Path, done: int) -> str:
+    """Where the model of a finished run is, and the best one of its evaluations."""
+    last, best = folder / "checkpoints" / str(done) / WEIGHTS, folder / "best" / WEIGHTS
+    evaluations = [line for line in read_lines(folder / METRICS) if line["kind"] == "eval"]
+    if not evaluations or not best.is_file():
+        return f"the model: {last}"
+    top = max(evaluations, key=lambda line: (line["AP"], line["iteration"]))
+    return f"the model: {best} (AP {top['AP']:.1f}, iteration {top['iteration']}); the last one: {last}"

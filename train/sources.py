@@ -12,7 +12,7 @@ import numpy as np
 from tevit.boxes import xywh_to_xyxy
 from tevit.io import json as jsonfile
 from tevit.io.files import forward_slashes
-from tevit.io.frames import find_frames
+from tevit.io.frames import FOLDERS, find_frames
 from tevit.io.ytvis import Annotation, Category, Dataset, VideoInfo, open_dataset
 from tevit.masks import json as mask_json
 from tevit.results import RLE
@@ -22,7 +22,8 @@ MIN_SIDE = 32
 
 _XYWH = tuple[float, float, float, float]
 _JSON = ("{0}.json", "annotations/{0}.json", "{0}/instances.json", "annotations/instances_{0}.json",
-         "annotations/instances_{0}2017.json", "annotations_{0}.json", "{0}_instances.json")  # fmt: skip
+         "annotations/instances_{0}2017.json", "annotations_{0}.json", "annotations/annotations_{0}.json",
+         "{0}_instances.json")  # fmt: skip
 _ALIASES = {"valid": ("valid", "val"), "val": ("val", "valid")}
 
 
@@ -76,14 +77,16 @@ def annotation_file(folder: str | os.PathLike, split: str) -> Path:
     """
     if not Path(folder).is_dir():
         raise FileNotFoundError(f"no such data folder: {folder}")
-    names = [place.format(name) for name in _ALIASES.get(split, (split,)) for place in _JSON]
-    names += [f"{name}.gz" for name in names]
-    for name in names:
+    aliases = _ALIASES.get(split, (split,))
+    names = [place.format(name) for name in aliases for place in _JSON]
+    for name in (*names, *(f"{name}.gz" for name in names)):
         if Path(folder, name).is_file():
             return Path(folder, name)
     content = ", ".join(sorted(item.name for item in Path(folder).iterdir())[:12]) or "nothing"
-    raise FileNotFoundError(f"{folder}: no annotations of the split {split!r}; expected {names[0]}, {names[1]} or "
-                            f"another of the releases' names, found {content}")  # fmt: skip
+    tried = ", ".join(names[: len(_JSON)])
+    others = f", the same with {aliases[1]!r}" if len(aliases) > 1 else ""
+    raise FileNotFoundError(f"{folder}: no annotations of the split {split!r}; expected one of {tried}{others} "
+                            f"(or .json.gz), found {content}")  # fmt: skip
 
 
 def read_sources(
@@ -105,7 +108,10 @@ def read_sources(
     if missing and not skip_missing:
         name, file = missing[0]
         more = f" (and {len(missing) - 1} more are missing)" if len(missing) > 1 else ""
-        raise FileNotFoundError(f"{name}: the frame {file} does not exist{more}; --skip-missing leaves such frames out")
+        places = f"; looked in {', '.join(FOLDERS)}" if not any(video.labelled for video in videos) else ""
+        raise FileNotFoundError(
+            f"{name}: the frame {file} does not exist{more}{places}; --skip-missing leaves such frames out"
+        )
     return categories, tuple(video for video in videos if video.labelled), len(missing)
 
 

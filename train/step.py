@@ -1,13 +1,14 @@
 """A step: gradients of a global batch's slots one after the other; AdamW with the original's groups and schedule."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from tevit.model.tevit import TeViT
@@ -80,9 +81,10 @@ class Step:
         # DDP broadcasts rank 0's buffers: it has slot 0, whose statistics count.
         self.module = DistributedDataParallel(module) if world.size > 1 else module
 
-    def gradients(self, iteration: int, slots: Slots) -> dict[str, Tensor]:
+    def gradients(self, iteration: int, slots: Slots, check: Callable[[], None] | None = None) -> dict[str, Tensor]:
         """Compute the gradients of an iteration into `.grad`.
 
+        check: called before and after the modules, forward and backward; what it raises ends the computation.
         Returns this process's share of the global batch's losses; the shares of all processes add up to the loss.
         """
         device, count = self.world.device, self.recipe.slots
@@ -93,7 +95,7 @@ class Step:
         totals: dict[str, Tensor] = {}
         for number, (slot, batch) in enumerate(slots):
             mixed = torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16")
-            with self._slot(iteration, slot, last=number == len(slots) - 1), mixed:
+            with self._slot(iteration, slot, last=number == len(slots) - 1), mixed, called_often(check):
                 losses = self.module(batch_to(batch, device), mean_positives)
                 total = torch.stack(list(losses.values())).sum()
                 (total * (self.world.size / count)).backward()  # DDP divides by the number of processes
@@ -111,6 +113,28 @@ class Step:
             if slot != 0:
                 stack.enter_context(frozen_statistics(self.model))
             yield
+
+
+@contextmanager
+def called_often(check: Callable[[], None] | None) -> Iterator[None]:
+    """Call `check` after the forward pass of every module and before its backward pass; None: no calls.
+
+    PyTorch runs a CPU's backward pass in the calling thread, so that what `check` raises ends it, too.
+    """
+    if check is None:
+        yield
+        return
+
+    def after_forward(module: nn.Module, inputs: object, output: object) -> None:
+        check()
+        if isinstance(output, Tensor) and output.requires_grad:
+            output.register_hook(lambda gradient: check())
+
+    handle = register_module_forward_hook(after_forward)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def slot_seed(seed: int, iteration: int, slot: int) -> int:

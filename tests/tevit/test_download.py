@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from tevit import download
-from tevit.configs import MODELS
+from tevit.configs import MODELS, START_FILES
 from tevit.progress import Cancelled
 
 CONTENT = bytes(range(256)) * 12_000  # 3 MB
@@ -139,8 +139,18 @@ def test_missing_file_and_network_raise_one_sentence(server, home):
     assert "\n" not in str(caught.value)
 
 
+def test_start_files_are_fetched_by_name(server, home, monkeypatch):
+    start = replace(START_FILES["queryinst_pvtv2b1_coco"], file_name="file")
+    monkeypatch.setattr(download, "RELEASED", {"start": start})
+    monkeypatch.setattr("tevit.configs.RELEASE", server.url.removesuffix("file"))
+    assert download.weights("start") == home / "checkpoints" / "file"
+    assert download.checkpoint_path(start).read_bytes() == CONTENT
+
+
 def test_published_urls():
     base = "https://github.com/hustvl/Storage/releases/download/v1.1.0/"
+    start = START_FILES["queryinst_pvtv2b1_coco"]
+    assert start.url == base + "queryinst_pvtv2-b1_fpn_mstrain_480-800_3x_coco.pth"
     assert {model.url for model in MODELS.values()} == {
         base + name
         for name in ("tevit_msgshift.pth", "tevit_msgshift_mstrain.pth", "tevit_r50.pth", "tevit_swin-l_mstrain.pth")

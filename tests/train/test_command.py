@@ -1,7 +1,9 @@
-"""`python -m train` as a user runs it: from the shapes on disk to checkpoints, killed and started again."""
+"""`tevit train` as a user runs it: from the shapes on disk to checkpoints, killed and started again."""
 
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -17,7 +19,8 @@ from tests.train.test_resume import figures, same
 from tevit.checkpoint import load_model, read_checkpoint
 from tevit.cli.models import convert
 from tevit.synthetic import dataset as shapes
-from train.__main__ import main
+from train.__main__ import main, parser
+from train.recipes import override, recipe_named
 from train.report import read_lines
 
 SMALL = ("--scales", "96x64", "--frames", "2", "--slots", "1", "--clips-per-slot", "1", "--workers", "0")
@@ -70,7 +73,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been_killed(data, whole, tmp_path):
     assert figures(whole) == figures(tmp_path)
 
 
-def test_sigterm_saves_and_leaves(data, tmp_path):
+def test_sigterm_saves_and_leaves(data, tmp_path, capsys):
     terminated = threading.Thread(target=terminate, args=(tmp_path / "metrics.jsonl", threading.main_thread()))
     terminated.start()
     code = main(command(data, tmp_path, "--iterations", "100000", "--save-every", "100000"))
@@ -79,6 +82,8 @@ def test_sigterm_saves_and_leaves(data, tmp_path):
     (saved,) = (tmp_path / "checkpoints").iterdir()
     assert (saved / "training.safetensors").exists()
     assert read_lines(tmp_path / "metrics.jsonl")[-1]["iteration"] == int(saved.name)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"stopped after {saved.name} of 100000 iterations; the same command resumes"
 
 
 def terminate(metrics: Path, main_thread: threading.Thread) -> None:
@@ -106,6 +111,8 @@ def test_a_trained_model_is_evaluated_reported_and_exported(data, tmp_path, caps
     from tevit.cli.main import main as tevit
 
     assert main(command(data, tmp_path, "--iterations", "2", "--eval-every", "2")) == 0
+    best = tmp_path / "best/model.safetensors"
+    assert capsys.readouterr().out.splitlines()[-1].startswith(f"the model: {best} (AP ")
     line = read_lines(tmp_path / "metrics.jsonl")[-1]
     assert line["kind"] == "eval" and 0 <= line["AP"] <= line["AP50"] <= 100
     weights = tmp_path / "checkpoints/2/model.safetensors"
@@ -136,19 +143,72 @@ def test_custom_takes_classes_from_the_data_and_the_rest_from_the_checkpoint(dat
     argv = ["custom", "--data", str(mine), "--out", str(tmp_path / "b"), "--init", str(init), *RUN]
     assert main([*argv, "--iterations", "1", "--save-every", "1"]) == 0
     said = capsys.readouterr().out
-    assert "of another shape: stages.0.class_logits.weight" in said and "stages.2.mask.logits.bias" in said
+    assert "start afresh: class logits of stages 0-2 (of another shape)" in said
     config, _ = read_checkpoint(tmp_path / "b/checkpoints/1/model.safetensors")
     assert (config.name, config.num_classes, config.categories[-1]) == ("tevit_demo", 9, (77, "moon"))
     assert config.backbone.messengers == 8 and config.queries == 16
 
 
 def test_a_dry_run_says_all_and_leaves_nothing(data, tmp_path, capsys):
-    out = tmp_path / "run"
+    out = tmp_path / "a run"
     assert main(command(data, out, "--dry-run")) == 0
     said = capsys.readouterr().out
-    for part in ("--clip-norm 1.0", "labelled frames of 2 videos, 8 classes", "memory of each process: about 0."):
+    for part in ("labelled frames of 2 videos, 8 classes", "memory of each process: about 0.", "start: random weights"):
         assert part in said
+    assert f"data: {data / 'train.json'}: " in said and "evaluation: none (--eval-every 0)" in said
     assert not out.exists()
+    pasted = shlex.split(said[said.index("tevit train") : said.index("\ndata:")].replace("\\\n", ""))
+    given, printed = (parser().parse_args(argv) for argv in (command(data, out), pasted[2:]))
+    assert override(recipe_named("demo"), printed) == override(recipe_named("demo"), given)
+    assert (printed.data, printed.out, printed.device) == (data, out, "cpu")
+
+
+def test_a_dry_run_opens_the_start_file(data, whole, tmp_path, capsys):
+    dry = ("--dry-run", "--init")
+    assert main(command(data, tmp_path / "run", *dry, "tevit_demo")) == 0
+    said = capsys.readouterr().out
+    assert re.search(
+        r"tevit_demo.safetensors fills (\d+) of \d+ tensors: backbone (\d+) of \2, messengers 1 of 1", said
+    )
+    assert "; start afresh: class logits of stages 0-1, mask heads of stages 0-1\n" in said
+    assert main(command(data, whole, *dry, "nothing.pth")) == 0
+    assert f"start: resumes from {whole / 'checkpoints/6'}" in capsys.readouterr().out
+    small = ("custom", *command(data, tmp_path / "run", *dry, "tevit_demo")[1:], "--model", "queryinst_pvtv2b1_coco")
+    sentence = wrong([*small], capsys)
+    assert "fills less than half of the model: " in sentence and "; --init-partial accepts that" in sentence
+    assert main([*small, "--init-partial"]) == 0
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_start_file_that_is_not_here_is_named_with_how_to_fetch_it(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TEVIT_HOME", str(tmp_path))
+    sentence = wrong(command(data, tmp_path / "run", "--init", "queryinst_pvtv2b1_coco"), capsys)
+    assert "`tevit models --get queryinst_pvtv2b1_coco` fetches them" in sentence
+
+
+def test_random_weights_are_warned_of_where_the_recipe_fine_tunes(data, tmp_path, capsys):
+    argv = ["custom", "--model", "tevit_demo", *command(data, tmp_path / "run", "--dry-run")[1:]]
+    assert main(argv) == 0
+    said = capsys.readouterr().out
+    assert "start: random weights (warning: custom fine-tunes, expected --init: a trained model)" in said
+
+
+@pytest.mark.parametrize("labels", [False, True], ids=["no file", "no annotations"])
+def test_without_a_valid_split_training_goes_on_without_evaluation(data, tmp_path, capsys, labels):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    for name in ("JPEGImages", "train.json"):
+        (mine / name).symlink_to(data / name)
+    if labels:
+        content = json.loads((data / "valid.json").read_text())
+        (mine / "valid.json").write_text(json.dumps(content | {"annotations": []}))
+    run = command(mine, tmp_path / "run", "--iterations", "2", "--eval-every", "2")
+    assert main(run) == 0
+    said = capsys.readouterr().out.splitlines()
+    reason = "has no annotations to evaluate by" if labels else "no annotations of the split 'valid'; expected one of"
+    assert any(line.startswith("evaluation: none: ") and reason in line for line in said)
+    assert said[-1] == f"the model: {tmp_path / 'run/checkpoints/2/model.safetensors'}"
+    assert "--eval-every 0 trains without evaluation" in wrong([*run, "--eval-split", "valid"], capsys)
 
 
 def wrong(argv: list[str], capsys) -> str:

@@ -1,15 +1,22 @@
 """The same step on any hardware: two processes that share the slots do what one does that takes them in turn."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
 from tests.train import tiny
+from tests.train.test_resume import CountedStop, count_checks
+from train.checkpoints import newest
 from train.distributed import World
+from train.loop import Loop, StopRequest
+from train.report import Log
 from train.step import set_learning_rate
 
 # With Adam's usual epsilon, rounding noise in a gradient near zero moves a weight by a full step.
@@ -38,14 +45,21 @@ def steps(world: World) -> dict[str, torch.Tensor]:
     return out
 
 
-def together(rank: int, folder: str) -> dict[str, torch.Tensor]:
+@contextmanager
+def pair(rank: int, folder: str) -> Iterator[World]:
     """One of two processes."""
     meeting, patience = f"file://{folder}/meeting", timedelta(minutes=5)
     dist.init_process_group("gloo", meeting, rank=rank, world_size=2, timeout=patience)
     try:
-        return steps(World(rank, 2, torch.device("cpu")))
+        yield World(rank, 2, torch.device("cpu"))
     finally:
         dist.destroy_process_group()
+
+
+def together(rank: int, folder: str) -> dict[str, torch.Tensor]:
+    """The steps of one of two processes."""
+    with pair(rank, folder) as processes:
+        return steps(processes)
 
 
 def child(_: int, folder: str) -> None:
@@ -71,3 +85,51 @@ def test_two_processes_are_one_that_accumulates(tmp_path):
     assert counters and all(one[name] == int(name[0]) + 1 for name in counters), "slot 0 alone moves the statistics"
     weights = [name for name, _ in tiny.model().named_parameters()]
     assert all(torch.equal(first[f"{STEPS - 1}/after/{name}"], second[f"{STEPS - 1}/after/{name}"]) for name in weights)
+
+
+def train(rank: int, folder: str, stop: StopRequest) -> int:
+    """Train as one of two processes; returns the iterations done."""
+    with pair(rank, folder) as processes, stop, Log(Path(folder), 0, STEPS, processes.is_main) as log:
+        loop = Loop(tiny.run(Path(folder), RECIPE, SEED, processes), 0, log, stop)
+        return loop.run(tiny.stream(0, STEPS, processes.slots(RECIPE.slots)))
+
+
+def stopped_child(_: int, folder: str, checks: int) -> None:
+    """The other one; a signal arrives with one of its checks."""
+    torch.set_num_threads(1)
+    Path(folder, "done.txt").write_text(str(train(1, folder, CountedStop(checks))))
+
+
+def test_a_process_that_leaves_within_a_step_does_not_keep_the_others_waiting(tmp_path):
+    """Rank 1 gets a signal in the middle of its second step; rank 0, which gets none, waits in an exchange."""
+    checks = 3 * count_checks(tmp_path / "one") // 2  # as many slots a process as there
+    other = spawn(stopped_child, (str(tmp_path), checks), nprocs=1, join=False)
+    assert other is not None
+    with pytest.raises(
+        ConnectionError, match="another process ended after iteration 1; the same command resumes there"
+    ):
+        train(0, str(tmp_path), StopRequest())
+    while not other.join():
+        pass
+    assert (tmp_path / "done.txt").read_text() == "1"
+    saved = newest(tmp_path)
+    assert saved is not None and saved.iteration == 1
+
+
+def test_an_error_of_one_process_ends_all_and_rank_0_reports_it(tmp_path):
+    other = spawn(faulty_child, (str(tmp_path),), nprocs=1, join=False)
+    assert other is not None
+    with pair(0, str(tmp_path)) as processes, pytest.raises(ValueError, match=r"^process 1: no such frame$"):
+        with processes.agreed():
+            pass
+    while not other.join():
+        pass
+    assert (tmp_path / "code.txt").read_text() == "2"
+
+
+def faulty_child(_: int, folder: str) -> None:
+    try:
+        with pair(1, folder) as processes, processes.agreed():
+            raise FileNotFoundError("no such frame")
+    except SystemExit as stop:
+        Path(folder, "code.txt").write_text(str(stop.code))

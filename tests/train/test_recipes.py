@@ -3,20 +3,24 @@
 import argparse
 import gzip
 import json
+import shlex
 from dataclasses import fields, replace
 
 import pytest
 import torch
 
 from tests import oracle
-from tevit.checkpoint import empty_model, to_original
-from tevit.configs import TEVIT_DEMO, published
+from tevit.checkpoint import empty_model, read_checkpoint, to_original
+from tevit.configs import START_FILES, TEVIT_DEMO, published
+from tevit.download import bundled_path
 from tevit.synthetic import dataset as shapes
 from train.recipes import (
     ARCHITECTURES,
+    CUSTOM_RECIPE,
     DEMO_RECIPE,
     QUERYINST_RECIPE,
     RECIPES,
+    STARTS,
     TEVIT_MSGSHIFT_RECIPE,
     TEVIT_R50_RECIPE,
     TEVIT_SWIN_L_MST_RECIPE,
@@ -115,18 +119,12 @@ def test_the_demo_model_knows_the_shapes():
 
 def test_every_field_is_a_flag_with_help_and_comes_back_from_its_text():
     for recipe in RECIPES.values():
-        argv = [part for line in as_flags(recipe).splitlines()[1:] for part in _as_flag(line.split(maxsplit=1))]
+        argv = shlex.split(" ".join(as_flags(recipe)))
         assert override(replace(DEMO_RECIPE, name=recipe.name), parsed(*argv)) == recipe
+    assert "--lr-steps ''" in as_flags(replace(DEMO_RECIPE, lr_steps=()))
     actions = {action.dest: action for action in _actions()}
     assert actions.keys() >= {item.name for item in fields(Recipe)} - {"name"}
     assert all(actions[item.name].help for item in fields(Recipe) if item.name != "name")
-
-
-def _as_flag(parts: list[str]) -> list[str]:
-    flag, value = parts[0], parts[1] if len(parts) > 1 else ""
-    if value in ("True", "False"):
-        return [flag if value == "True" else flag.replace("--", "--no-")]
-    return [flag, value]
 
 
 def _actions():
@@ -141,11 +139,26 @@ def test_flags_change_what_they_name_alone():
     assert overridden == replace(DEMO_RECIPE, lr=0.1, time_attention=False, scales=((320, 192), (160, 96)))
 
 
+def test_a_model_by_name_is_the_model_of_its_file():
+    config, _ = read_checkpoint(bundled_path("tevit_demo"))
+    named = override(CUSTOM_RECIPE, parsed("--model", "tevit_demo"))
+    assert model_config(named, config.categories) == config
+    assert override(CUSTOM_RECIPE, parsed("--model", "tevit_demo", "--messengers", "4")).messengers == 4
+    for name, architecture in ARCHITECTURES.items():
+        assert model_config(override(DEMO_RECIPE, parsed("--model", name)), architecture.categories) == architecture
+
+
+def test_recipes_that_fine_tune_name_their_start():
+    assert {name for name in RECIPES if name not in STARTS} == {"queryinst-pvtv2b1-coco", "demo"}
+    for name in START_FILES:
+        assert any(text.startswith(name) for text in STARTS.values())
+
+
 @pytest.mark.parametrize(
     ("argv", "sentence"),
     [
         (("--messengers", "6"), "--messengers: expected a multiple of 4, got 6"),
-        (("--model", "tevit_r50"), "--messengers: expected 0 for resnet50, got 8"),
+        (("--model", "tevit_r50", "--messengers", "8"), "--messengers: expected 0 for resnet50, got 8"),
         (("--model", "tevit_r51"), "--model: expected one of"),
         (("--lr", "0"), "--lr: expected more than 0, got 0.0"),
         (("--scale-mode", "range"), "--scales: expected two for the mode range"),

@@ -18,25 +18,29 @@ from tests.train import tiny
 from tevit.progress import Cancelled
 from train import checkpoints
 from train.loop import Loop, StopRequest
+from train.recipes import Recipe
 from train.report import Log, evaluated, read_lines
 
 RECIPE = replace(tiny.RECIPE, save_every=4, slots=2)
 TIMES = ("seconds", "data_wait", "clips_per_s", "memory_gb")
 
 
-def go(folder: Path, stop_after: int | None = None, spoil: int | None = None) -> int:
-    """Start or go on in `folder`, as the command does. stop_after: asked to stop in that iteration, from 1. spoil: its
-    batch holds a value that is not a number."""
-    run = tiny.run(folder, RECIPE)
+def go(folder: Path, stop_in: int | None = None, spoil: int | None = None, recipe: Recipe = RECIPE) -> int:
+    """Start or resume in `folder`, as the command does; returns the iterations done.
+
+    stop_in: a signal arrives at the start of that iteration, from 1. spoil: its batch holds a value that is not a
+    number.
+    """
+    run = tiny.run(folder, recipe)
     saved = checkpoints.newest(folder)
     if saved:
         checkpoints.restore(saved, run.step.model, tiny.CONFIG, run.optimiser)
     done = saved.iteration if saved else 0
-    with StopRequest() as stop, Log(folder, done, RECIPE.iterations) as log:
+    with StopRequest() as stop, Log(folder, done, recipe.iterations) as log:
 
         def stream():
-            for number, slots in enumerate(tiny.stream(done, RECIPE.iterations, range(RECIPE.slots)), done + 1):
-                if number == stop_after:
+            for number, slots in enumerate(tiny.stream(done, recipe.iterations, range(recipe.slots)), done + 1):
+                if number == stop_in:
                     os.kill(os.getpid(), signal.SIGTERM)
                 if number == spoil:
                     slots[1][1].frames[0, 0, 0, 0, 0] = torch.nan
@@ -70,9 +74,9 @@ def whole(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory) -> Path:
-    """A run that was stopped after each of its first three iterations; for reading only."""
+    """A run that was stopped after each of its first three iterations, in the next one; for reading only."""
     folder = tmp_path_factory.mktemp("runs") / "stopped"
-    assert [go(folder, stop_after) for stop_after in (1, 2, 3)] == [1, 2, 3]
+    assert [go(folder, stop_in) for stop_in in (2, 3, 4)] == [1, 2, 3]
     return folder
 
 
@@ -83,13 +87,56 @@ def parts(stopped, tmp_path) -> Path:
 
 
 def test_an_interrupted_run_is_the_uninterrupted_one_bit_for_bit(whole, parts):
-    assert go(parts, stop_after=6) == 6
+    assert go(parts, stop_in=7) == 6
     assert go(parts) == 8
     assert same(whole / "checkpoints/8", parts / "checkpoints/8")
     assert figures(whole) == figures(parts)
     first, last = (load_file(whole / "checkpoints" / name / checkpoints.WEIGHTS) for name in "48")
     for part in ("running_mean", "messengers", "query_boxes", "class_logits.bias"):
         assert any(not torch.equal(first[key], last[key]) for key in first if part in key), f"{part} did not move"
+
+
+def test_a_step_that_cannot_be_interrupted_is_finished_first(whole, tmp_path):
+    compiled = replace(RECIPE, compile=True)  # only the loop reads it here
+    assert go(tmp_path, stop_in=4, recipe=compiled) == 4
+    assert same(whole / "checkpoints/4", tmp_path / "checkpoints/4")
+
+
+class CountedStop(StopRequest):
+    """A signal arrives with one of the calls of `check`, counted from 1."""
+
+    def __init__(self, at: int = 0):
+        super().__init__()
+        self.at, self.calls = at, 0
+
+    def check(self) -> None:
+        self.calls += 1
+        if self.calls == self.at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        super().check()
+
+
+def count_checks(folder: Path) -> int:
+    """How often one step checks for a signal."""
+    with CountedStop() as stop, Log(folder, 0, 1) as log:
+        loop = Loop(tiny.run(folder, replace(RECIPE, iterations=1)), 0, log, stop)
+        assert loop.run(tiny.stream(0, 1, range(RECIPE.slots))) == 1
+    return stop.calls
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.45, 0.8, 1.0])
+def test_a_signal_anywhere_in_a_step_throws_it_away(whole, tmp_path, share):
+    """share: of the third step's checks; the second half are those of slot 1, after slot 0 moved the statistics."""
+    checks = count_checks(tmp_path / "one")
+    at, folder = 2 * checks + max(1, round(share * checks)), tmp_path / "run"
+    with CountedStop(at) as stop, Log(folder, 0, RECIPE.iterations) as log:
+        loop = Loop(tiny.run(folder, RECIPE), 0, log, stop)
+        assert loop.run(tiny.stream(0, RECIPE.iterations, range(RECIPE.slots))) == 2
+        assert stop.calls == at, "nothing runs on after the signal"
+    go(tmp_path / "two", recipe=replace(RECIPE, iterations=2))
+    assert same(folder / "checkpoints/2", tmp_path / "two/checkpoints/2")
+    assert go(folder) == 8
+    assert same(folder / "checkpoints/8", whole / "checkpoints/8") and figures(folder) == figures(whole)
 
 
 @pytest.fixture
@@ -124,13 +171,13 @@ def test_a_seeded_run_repeats_a_stored_loss_curve(tmp_path):
 
 
 def test_lines_of_lost_iterations_are_dropped(parts):
-    go(parts, stop_after=5)
+    go(parts, stop_in=6)
     for path in (parts / "checkpoints/5").iterdir():
         path.unlink()
     (parts / "checkpoints/5").rmdir()
     with open(parts / "metrics.jsonl", "a") as file:
         file.write('{"kind": "train", "iter')
-    assert go(parts, stop_after=6) == 6
+    assert go(parts, stop_in=7) == 6
     assert [line["iteration"] for line in read_lines(parts / "metrics.jsonl")] == list(range(1, 7))
 
 
@@ -147,7 +194,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(parts, monkeypatch):
     monkeypatch.undo()
     assert sorted(path.name for path in (parts / "checkpoints").iterdir()) == names
     assert (parts / "checkpoints/3" / checkpoints.TRAINING).read_bytes() == before
-    assert go(parts, stop_after=4) == 4
+    assert go(parts, stop_in=5) == 4
 
 
 def test_what_a_killed_process_left_half_written_is_no_checkpoint(parts):

@@ -83,7 +83,7 @@ def test_a_folder_laid_out_wrongly_is_described(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no such data folder: .*nowhere"):
         annotation_file(tmp_path / "nowhere", "train")
     (tmp_path / "labels.txt").write_text("")
-    with pytest.raises(FileNotFoundError, match=r"expected train.json, annotations/train.json .* found labels.txt"):
+    with pytest.raises(FileNotFoundError, match=r"one of train.json, annotations/train.json, .* found labels.txt"):
         annotation_file(tmp_path, "train")
 
 
@@ -101,6 +101,8 @@ def test_a_missing_frame_is_named_or_counted(tmp_path, caplog):
 def test_no_frame_at_all_is_an_error_even_when_missing_ones_are_skipped(tmp_path):
     (tmp_path / "train.json").write_text(json.dumps(video()))
     with pytest.raises(FileNotFoundError, match=r"'a': the frame .*a/0.png does not exist \(and 3 more"):
+        open_training_data(tmp_path / "train.json", tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"looked in \., JPEGImages, train/JPEGImages, .*; --skip-missing"):
         open_training_data(tmp_path / "train.json", tmp_path)
     with pytest.raises(ValueError, match="expected frames with boxes to train on, found none"):
         open_training_data(tmp_path / "train.json", tmp_path, skip_missing=True)

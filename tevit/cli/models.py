@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from tevit.configs import BUNDLED_MODELS, MODELS, PublishedModel, published
+from tevit.configs import BUNDLED_MODELS, MODELS, START_FILES, PublishedModel, published
 from tevit.download import bundled_path, checkpoint_path, weights
 from tevit.progress import TerminalProgress
 
@@ -21,7 +21,8 @@ def _add_models(commands) -> None:
     parser = commands.add_parser(
         "models",
         help="published models: figures, where the weights lie, download",
-        description="The authors' models on YouTube-VIS 2019 (their figures, per cent, the best of several runs).",
+        description="The authors' models on YouTube-VIS 2019 (their figures, per cent, the best of several runs), and "
+        "the start file of the recipes for training.",
     )
     parser.add_argument("--get", nargs="+", default=[], metavar="NAME", help="download the weights of these models")
     parser.add_argument("--json", action="store_true", help="print the table as JSON")
@@ -65,12 +66,28 @@ def run_check(args: argparse.Namespace) -> int:
 def run_models(args: argparse.Namespace) -> int:
     """Exit code 0; errors are raised."""
     for name in args.get:
-        published(name)  # raises an error for an unknown name before anything is downloaded
+        if name not in START_FILES:
+            published(name)  # raises an error for an unknown name before anything is downloaded
+    for name in args.get:
         with TerminalProgress("B") as progress:
             weights(name, progress)
     rows = [_model_row(name, model) for name, model in MODELS.items()]
-    print(json.dumps(rows, indent=2) if args.json else _model_table(rows))
+    if args.json:
+        print(json.dumps(rows + [_start_row(name) for name in START_FILES], indent=2))
+    else:
+        print("\n".join([_model_table(rows), *map(_start_line, START_FILES)]))
     return 0
+
+
+def _start_row(name: str) -> dict[str, Any]:
+    start = START_FILES[name]
+    path = checkpoint_path(start)
+    return {"name": name, "kind": "start file", "url": start.url, "weights": str(path), "present": path.is_file()}
+
+
+def _start_line(name: str) -> str:
+    place = "here" if checkpoint_path(START_FILES[name]).is_file() else "not here"
+    return f"{name}, a start file for training (COCO, images; docs/training.md): {place}."
 
 
 def _model_row(name: str, model: PublishedModel) -> dict[str, Any]:
@@ -78,6 +95,7 @@ def _model_row(name: str, model: PublishedModel) -> dict[str, Any]:
     backbone = model.config.backbone
     return {
         "name": name,
+        "kind": "model",
         "backbone": {"pvt_v2": "PVTv2-B1", "resnet50": "ResNet-50", "swin": "Swin-L"}[backbone.kind],
         "messengers": backbone.messengers,
         "queries": model.config.queries,

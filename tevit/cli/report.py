@@ -19,7 +19,7 @@ def register(commands) -> None:
         help="loss and AP curves of a training run as one HTML page",
         description="Draw the curves of a training run from its metrics.jsonl, as one HTML page that works offline.",
     )
-    parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a run of `python -m train`")
+    parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a run of `tevit train`")
     parser.add_argument("--out", type=Path, metavar="FILE", help="page to write (default: RUN/report.html)")
     parser.set_defaults(run=run)
 

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
-_SPLITS = ("train", "valid", "val", "test")
+SPLITS = ("train", "valid", "val", "test")
+FOLDERS = (".", "JPEGImages", "images", *(f"{split}{inner}" for split in SPLITS for inner in ("/JPEGImages", "")))
+"""Where video folders lie below a data set's folder, as `find_frames` tries them."""
 
 
 class VideoEntry(Protocol):
@@ -34,18 +36,13 @@ def find_frames(video: VideoEntry, root: str | os.PathLike, hint: str = "") -> l
     for name in video.file_names:
         if not inside(name):
             raise ValueError(f"video {video.name!r}: expected file names inside the frames' folder, got {name!r}")
-    splits = sorted(_SPLITS, key=lambda split: split != hint)
-    for folder in (
-        "",
-        "JPEGImages",
-        "images",
-        *(f"{split}{inner}" for split in splits for inner in ("/JPEGImages", "")),
-    ):
+    others = {*SPLITS} - {hint}
+    for folder in sorted(FOLDERS, key=lambda folder: folder.partition("/")[0] in others):
         files = [Path(root, folder, name) for name in video.file_names]
         if any(file.is_file() for file in files):
             return files
     first = video.file_names[0] if video.file_names else "no file names"
-    places = ", ".join(["JPEGImages", "images", *_SPLITS])
+    places = ", ".join(["JPEGImages", "images", *SPLITS])
     raise FileNotFoundError(
         f"video {video.name!r}: none of its frames ({first}, …) is in {root}, nor in {places} there"
     )

@@ -169,8 +169,11 @@ def test_models_lists_figures_and_places(tmp_path, monkeypatch, capsys):
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["tevit_swin_l_mst"]["AP"] == 56.8 and not rows["tevit_swin_l_mst"]["present"]
     assert rows["tevit_r50"]["present"] and rows["tevit_r50"]["weights"].startswith(str(tmp_path))
+    start = rows["queryinst_pvtv2b1_coco"]
+    assert start["kind"] == "start file" and not start["present"] and start["url"].endswith("_3x_coco.pth")
     assert main(["models"]) == 0
-    assert "tevit_msgshift_mst" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "tevit_msgshift_mst" in printed and "queryinst_pvtv2b1_coco, a start file for training" in printed
     assert main(["models", "--get", "tevit_r51"]) == 2
 
 

@@ -1,7 +1,8 @@
 """Propagation of one object's mask from key frames to the frames between and after them: optical flow and colour.
 
 From each key frame the flow is followed frame by frame, and corrected by matching the frame with the key frame
-directly; the mask is warped once with the sum. Then each pixel near the border is labelled by colour, too.
+directly; the mask is warped once with the sum, at a higher resolution than that of the flow. Then each pixel near the
+border is labelled by colour, too.
 
 Source: optical flow: Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016; the filter that moves the
 border to edges of the picture: He et al., Guided Image Filtering, ECCV 2010.
@@ -10,7 +11,7 @@ border to edges of the picture: He et al., Guided Image Filtering, ECCV 2010.
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 import cv2
@@ -20,12 +21,14 @@ from tevit.progress import Progress
 
 MIN_CONFIDENCE = 0.6
 """From one key frame alone, propagation ends before the first frame with a lower confidence."""
-WORKING_PIXELS = 50_000
-"""A larger crop around the object is scaled down to about this many pixels."""
+FLOW_PIXELS = 60_000
+"""For the flow a larger crop around the object is scaled down to about this many pixels."""
+MASK_PIXELS = 200_000
+"""The same for warping the mask and refining its border, which cost less."""
 
 _ERROR_SCALE = 8.0  # difference of colours, summed over L, a and b, that halves and more a side's weight
 _MIN_AGREEMENT = 0.7  # IoU with the propagated mask from which a prediction of the frame is used
-_MARGIN = 24  # working pixels around an object's box, at least
+_MARGIN = 24  # pixels of the flow around an object's box, at least
 _BINS = 32  # of the colour histograms, along each of L, a and b
 
 
@@ -41,15 +44,16 @@ class Propagation:
 
 
 Box = tuple[int, int, int, int]
-"""x1, y1, x2, y2 in whole working pixels, the last two exclusive."""
+"""x1, y1, x2, y2 in whole pixels of a scaled frame, the last two exclusive."""
 
 
 class _Warped(NamedTuple):
     """A key frame's mask in another frame, within a box: probability, float32 (h, w); error, float32 (h, w): difference
-    of the two frames' colours along the flow; confidence: 0 to 1."""
+    of the two frames' colours along the flow, float32 (h, w, 2); confidence: 0 to 1."""
 
     probability: np.ndarray
     error: np.ndarray
+    flow: np.ndarray
     confidence: float
     box: Box
 
@@ -68,7 +72,7 @@ class _ColourModel:
 
 
 class _Pictures:
-    """Frames as the flow sees them: scaled, in Lab and grey. scale: working pixels per pixel of the video."""
+    """Scaled frames in Lab and grey. scale: their pixels per pixel of the video."""
 
     def __init__(self, frames: Sequence[np.ndarray], scale: float):
         self.frames, self.scale = frames, scale
@@ -82,11 +86,11 @@ class _Pictures:
         return self._kept[t]
 
     @cached_property
-    def flows(self) -> tuple[cv2.DISOpticalFlow, cv2.DISOpticalFlow]:
-        """For a step between two frames, and, at full resolution, for a match with the key frame."""
-        step, match = (cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM) for _ in range(2))
-        match.setFinestScale(0)
-        return step, match
+    def dis(self) -> cv2.DISOpticalFlow:
+        """At full resolution: the preset's half costs 0.02 of IoU."""
+        dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        dis.setFinestScale(0)
+        return dis
 
 
 def propagate(
@@ -110,11 +114,12 @@ def propagate(
     """
     last = len(frames) - 1 if last is None else last
     check_keys(frames, keys, first, last)
-    pictures = _Pictures(frames, _working_scale(list(keys.values())))
+    scales = [_scale(list(keys.values()), pixels) for pixels in (FLOW_PIXELS, MASK_PIXELS)]
     done = {t: mask.astype(bool) for t, mask in keys.items() if first <= t <= last}
     masks, confidence, total = dict(done), dict.fromkeys(done, 1.0), last - first + 1
     for segment in _segments(sorted(keys), first, last):
-        for t, mask, value in _segment(pictures, keys, segment, predictions or {}):
+        pictures = [_Pictures(frames, scale) for scale in scales]  # anew: it keeps those of one segment
+        for t, mask, value in _segment(*pictures, keys, segment, predictions or {}):
             if len(segment.keys) == 1 and value < min_confidence:
                 break
             masks[t], confidence[t] = mask, value
@@ -156,48 +161,57 @@ def _segments(keys: Sequence[int], first: int, last: int) -> Iterator[_Segment]:
 
 
 def _segment(
-    pictures: _Pictures, keys: Mapping[int, np.ndarray], segment: _Segment, predictions: Mapping[int, np.ndarray]
+    pictures: _Pictures,
+    fine: _Pictures,
+    keys: Mapping[int, np.ndarray],
+    segment: _Segment,
+    predictions: Mapping[int, np.ndarray],
 ) -> Iterator[tuple[int, np.ndarray, float]]:
-    """Frame, mask and confidence, in the segment's order."""
-    small = {key: _resize(keys[key].astype(np.float32), pictures.scale) for key in segment.keys}
+    """Frame, mask and confidence, in the segment's order. pictures: for the flow; fine: for the masks."""
+    small, large = (
+        {key: _resize(keys[key].astype(np.float32), scale) for key in segment.keys}
+        for scale in (pictures.scale, fine.scale)
+    )
     visible = [key for key in segment.keys if small[key].max() > 0.5]
     if not visible or not segment.frames:
         yield from ((t, np.zeros(keys[segment.keys[0]].shape, bool), 1.0) for t in segment.frames)
         return
-    colours = [_ColourModel(pictures(key)[0], small[key]) for key in visible]
-    sides = [_follow(pictures, key, small[key], _way(key, segment.frames)) for key in segment.keys]
+    colours = [_ColourModel(fine(key)[0], large[key]) for key in visible]
+    sides = [_reach(pictures, key, small[key], segment.frames) for key in segment.keys]
     if len(sides) == 2:  # it is followed against the order in which frames are returned
         sides[1] = iter(list(sides[1])[::-1])
     for t, *warped in zip(segment.frames, *sides, strict=True):
         distances = [abs(t - key) for key in segment.keys]
-        p, box, confidence = _blend(warped, distances)
-        p = _label_by_colour(p, pictures(t), box, colours, min(distances))
-        mask = _enlarge(p, box, pictures(t)[1].shape, keys[segment.keys[0]].shape)
+        pairs = zip(warped, segment.keys, strict=True)
+        p, box, confidence = _blend([_rewarped(side, small[key], large[key]) for side, key in pairs], distances)
+        p = _label_by_colour(p, fine(t), box, colours, min(distances))
+        mask = _enlarge(p, box, fine(t)[1].shape, keys[segment.keys[0]].shape)
         yield t, _with_prediction(mask, predictions.get(t), confidence) > 0.5, confidence
 
 
-def _way(key: int, frames: range) -> range:
-    """The frames in the order in which they are reached from the key frame."""
-    return range(min(frames), max(frames) + 1) if key < min(frames) else range(max(frames), min(frames) - 1, -1)
+def _reach(pictures: _Pictures, key: int, mask: np.ndarray, frames: range) -> Iterator[_Warped]:
+    """The key frame's mask in each of these frames, the nearest first; also the frames on the way are followed."""
+    way = range(key + 1, max(frames) + 1) if key < min(frames) else range(key - 1, min(frames) - 1, -1)
+    return islice(_follow(pictures, key, mask, way), len(way) - len(frames), None)
 
 
 def _follow(pictures: _Pictures, key: int, mask: np.ndarray, frames: range) -> Iterator[_Warped]:
     """The key frame's mask in each of these frames, which are adjacent, the first one next to the key frame."""
     if mask.max() <= 0.5:
-        yield from (
-            _Warped(np.zeros((1, 1), np.float32), np.zeros((1, 1), np.float32), 0.5, (0, 0, 1, 1)) for _ in frames
-        )
+        nothing = np.zeros((1, 1, 2), np.float32)
+        yield from (_Warped(nothing[..., 0], nothing[..., 0], nothing, 0.5, (0, 0, 1, 1)) for _ in frames)
         return
     size_hw = mask.shape
     box, before, way, last = _around(mask, (0, 0), size_hw), key, None, (0, 0, 0, 0)
     for t in frames:
-        step = _flow(pictures, t, before, box, is_match=before == key)
+        step = _flow(pictures, t, before, box)
         if way is None:
             way, direct = step, step
         else:
             way = step + _sample(way, step, (box[0] - last[0], box[1] - last[1]))
-            direct = _flow(pictures, t, key, box, way, is_match=True)
-        warped, way = _better(pictures, t, key, mask, box, way, direct)
+            direct = _flow(pictures, t, key, box, way)
+        warped = _better(pictures, t, key, mask, box, way, direct)
+        way = warped.flow
         yield warped
         last, before = box, t
         box = _around(warped.probability, box[:2], size_hw, box)
@@ -205,14 +219,25 @@ def _follow(pictures: _Pictures, key: int, mask: np.ndarray, frames: range) -> I
 
 def _better(
     pictures: _Pictures, t: int, key: int, mask: np.ndarray, box: Box, way: np.ndarray, direct: np.ndarray
-) -> tuple[_Warped, np.ndarray]:
+) -> _Warped:
     """Of the flow along the frames and the direct one, for each pixel that under which the colours match better."""
     errors = [_colour_error(pictures, t, key, box, flow) for flow in (way, direct)]
     chosen = np.where((errors[1] < errors[0])[..., None], direct, way)
     probability, error = _sample(mask, chosen, box[:2]), np.minimum(*errors)
     agreement = _iou(_sample(mask, way, box[:2]) > 0.5, _sample(mask, direct, box[:2]) > 0.5)
     match = float((np.exp(-error / _ERROR_SCALE / 4) * probability).sum() / max(probability.sum(), 1.0))
-    return _Warped(probability, error, (agreement * match) ** 0.4, box), chosen
+    return _Warped(probability, error, chosen, (agreement * match) ** 0.4, box)
+
+
+def _rewarped(warped: _Warped, small: np.ndarray, large: np.ndarray) -> _Warped:
+    """At the resolution of `large`, the key frame's mask, instead of `small`."""
+    if small.shape == large.shape:
+        return warped
+    fx, fy = large.shape[1] / small.shape[1], large.shape[0] / small.shape[0]
+    x1, y1, x2, y2 = (round(side * factor) for side, factor in zip(warped.box, (fx, fy, fx, fy), strict=True))
+    flow = cv2.resize(warped.flow, (x2 - x1, y2 - y1)) * np.array([fx, fy], np.float32)
+    error = cv2.resize(warped.error, (x2 - x1, y2 - y1))
+    return _Warped(_sample(large, flow, (x1, y1)), error, flow, warped.confidence, (x1, y1, x2, y2))
 
 
 def _blend(warped: Sequence[_Warped], distances: Sequence[int]) -> tuple[np.ndarray, Box, float]:
@@ -247,9 +272,7 @@ def _with_prediction(p: np.ndarray, prediction: np.ndarray | None, confidence: f
 # --- flow
 
 
-def _flow(
-    pictures: _Pictures, at: int, to: int, box: Box, start: np.ndarray | None = None, is_match: bool = False
-) -> np.ndarray:
+def _flow(pictures: _Pictures, at: int, to: int, box: Box, start: np.ndarray | None = None) -> np.ndarray:
     """Where the pixels of a box of frame `at` are in frame `to`, relative, float32 (h, w, 2). start: an estimate."""
     x1, y1, x2, y2 = box
     own, other = pictures(at)[1], pictures(to)[1]
@@ -259,8 +282,7 @@ def _flow(
     other = other[np.ix_(rows, columns.clip(0, other.shape[1] - 1))]
     shift = np.array([dx, dy], np.float32)
     estimate = np.zeros((*other.shape, 2), np.float32) if start is None else start - shift
-    dis = pictures.flows[int(is_match)]
-    return dis.calc(np.ascontiguousarray(own[y1:y2, x1:x2]), other, estimate) + shift
+    return pictures.dis.calc(np.ascontiguousarray(own[y1:y2, x1:x2]), other, estimate) + shift
 
 
 def _sample(values: np.ndarray, flow: np.ndarray, offset_xy: Sequence[int]) -> np.ndarray:
@@ -338,14 +360,14 @@ def _histogram(lab: np.ndarray, weights: np.ndarray) -> np.ndarray:
 # --- sizes
 
 
-def _working_scale(masks: Sequence[np.ndarray]) -> float:
-    """1 for small objects."""
+def _scale(masks: Sequence[np.ndarray], max_pixels: int) -> float:
+    """At which the crop around the largest object has this many pixels at most; 1 for small objects."""
     pixels = 1.0
     for mask in masks:
         ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
         if len(ys):
             pixels = max(pixels, 2.25 * (ys[-1] + 1 - ys[0]) * (xs[-1] + 1 - xs[0]))
-    return min(1.0, (WORKING_PIXELS / pixels) ** 0.5)
+    return min(1.0, (max_pixels / pixels) ** 0.5)
 
 
 def _resize(picture: np.ndarray, scale: float) -> np.ndarray:

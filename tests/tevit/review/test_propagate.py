@@ -48,6 +48,15 @@ def test_between_two_key_frames_both_count_and_stay_as_they_are():
     assert np.array_equal(found.masks[8], masks[8])
 
 
+def test_a_range_apart_from_the_key_frames_is_reached_frame_by_frame():
+    frames, masks = rendered()
+    for keys in ({0: masks[0]}, {0: masks[0], 11: masks[11]}):
+        whole = propagate(frames, keys, min_confidence=0)
+        part = propagate(frames, keys, first=7, last=9, min_confidence=0)
+        assert list(part.masks) == [7, 8, 9]
+        assert all(np.array_equal(part.masks[t], whole.masks[t]) for t in part.masks)
+
+
 def test_it_ends_where_the_video_shows_something_else():
     frames, masks = rendered()
     noise = np.random.default_rng(1).integers(0, 256, (6, *SIZE, 3), np.uint8)

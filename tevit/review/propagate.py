@@ -118,8 +118,8 @@ def propagate(
     done = {t: mask.astype(bool) for t, mask in keys.items() if first <= t <= last}
     masks, confidence, total = dict(done), dict.fromkeys(done, 1.0), last - first + 1
     for segment in _segments(sorted(keys), first, last):
-        pictures = [_Pictures(frames, scale) for scale in scales]  # anew: it keeps those of one segment
-        for t, mask, value in _segment(*pictures, keys, segment, predictions or {}):
+        pictures, fine = (_Pictures(frames, scale) for scale in scales)  # anew: they keep those of one segment
+        for t, mask, value in _segment(pictures, fine, keys, segment, predictions or {}):
             if len(segment.keys) == 1 and value < min_confidence:
                 break
             masks[t], confidence[t] = mask, value

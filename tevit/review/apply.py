@@ -195,8 +195,8 @@ def _apply_one(labels: Labels, d: Decision) -> None:
             labels.set(place, category_id=category)
         case MarkCrowd(track, crowd):
             labels.set(labels.find(d, track), iscrowd=int(crowd))
-        case MergeTracks(track, other):
-            _merge(labels, d, track, other)
+        case MergeTracks():
+            _merge(labels, d, d.action)
         case SplitTrack(track, at):
             _split(labels, d, track, at)
         case SwapIdentities(track, other, at):
@@ -232,14 +232,19 @@ def _add(labels: Labels, d: Decision, action: AddTrack) -> None:
     labels.add(d, entry, _stored_form(labels, d, action.masks, 0))
 
 
-def _merge(labels: Labels, d: Decision, track: TrackRef, other: TrackRef) -> None:
-    places = [labels.find(d, track), labels.find(d, other)]
+def _merge(labels: Labels, d: Decision, action: MergeTracks) -> None:
+    places = [labels.find(d, action.track), labels.find(d, action.other)]
     stored = [labels.masks(d, place) for place in places]
-    rles = [labels.read(d, own).rles for own in stored]
-    merged = [
-        to_json(masks.union([x, y])) if x and y else (b if a is None else a)
-        for a, b, x, y in zip(*stored, *rles, strict=True)
-    ]
+    tracks = [labels.read(d, own) for own in stored]
+    merged = []
+    for frame, (own, other) in enumerate(zip(*stored, strict=True)):
+        seen = [track.areas[frame] > 0 for track in tracks]
+        if all(seen) and action.overlap == "union":
+            merged.append(to_json(masks.union([rle for track in tracks if (rle := track.rles[frame])])))
+        elif all(seen):
+            merged.append(other if action.overlap == "other" else own)
+        else:
+            merged.append(other if seen[1] or own is None else own)
     labels.set_masks(places[0], merged)
     labels.delete(places[1])
 

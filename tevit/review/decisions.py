@@ -93,11 +93,19 @@ class ChangeClass(_Action, frozen=True, tag="change class"):
     category_id: int
 
 
-class MergeTracks(_Action, frozen=True, tag="merge tracks"):
-    """`other` becomes part of `track`, which keeps its id and class: the union of their masks in every frame."""
+Overlap = Literal["union", "track", "other"]
+"""Which masks count in frames where both merged tracks have one: both united, those of `track`, or those of `other`."""
+
+
+class MergeTracks(_Action, frozen=True, tag="merge tracks", omit_defaults=True):
+    """`other` becomes part of `track`, which keeps its id and class.
+
+    overlap: of frames where both have a mask. "union" is not written, so that earlier versions can read the log.
+    """
 
     track: TrackRef
     other: TrackRef
+    overlap: Overlap = "union"
 
     def __post_init__(self) -> None:
         _check_two(self.track, self.other)
@@ -260,6 +268,21 @@ def decide(
         reviewer=reviewer,
         time=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     )
+
+
+Subject = tuple[int, tuple[TrackRef, ...], str, int]
+"""What a decision or a question is about: video, tracks; where no track is named, the prediction's file and place."""
+
+
+def subject_of(decision: Decision) -> Subject:
+    """The subject of a decision.
+
+    What is done to a track that was created from a prediction has that prediction as its subject.
+    """
+    created = decision.prediction is not None and all(isinstance(ref, str) for ref in decision.tracks)
+    if decision.prediction is None or not created:
+        return decision.video_id, decision.tracks, "", 0
+    return decision.video_id, (), decision.prediction.sha256, decision.prediction.place
 
 
 def tracks_of(action: Action) -> tuple[TrackRef, ...]:

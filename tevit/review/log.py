@@ -229,7 +229,7 @@ def _claims(d: Decision) -> Iterator[tuple[object, _Claim]]:
             yield (d.video_id, track), _Claim(d, "masks", at)
         case SwapIdentities(track, other, at):
             yield from (((d.video_id, ref), _Claim(d, "masks", at)) for ref in (track, other))
-        case MergeTracks(track, other):
+        case MergeTracks(track, other, _):
             yield from (((d.video_id, track), _Claim(d, "masks")), ((d.video_id, other), _Claim(d)))
         case DeleteTrack(track):
             yield (d.video_id, track), _Claim(d)
@@ -278,6 +278,30 @@ def _content(d: Decision) -> bytes:
     return msgspec.json.encode((d.video_id, action))
 
 
+# --- what a log holds
+
+
+def count_lines(state: LogState) -> dict[str, int]:
+    """Number of lines, of decisions (lines with a verdict), of these undone, and of undo, redo and resolve lines."""
+    decisions = [d for d in state.log if not isinstance(d.action, LogAction)]
+    counts = {
+        "lines": len(state.log),
+        "decisions": len(decisions),
+        "undone": sum(d.id in state.undone for d in decisions),
+    }
+    kinds = Counter(name_of(d.action) for d in state.log if isinstance(d.action, LogAction))
+    return counts | {name: kinds[name] for name in ("undo", "redo", "resolve")}
+
+
+def lines_in_words(state: LogState) -> str:
+    """Such as "7 lines: 5 decisions (1 of them undone), 1 undo, 1 resolve"."""
+    counts = count_lines(state)
+    words = {name: f"{count} {name.removesuffix('s')}{'' if count == 1 else 's'}" for name, count in counts.items()}
+    parts = [words["decisions"] + (f" ({counts['undone']} of them undone)" if counts["undone"] else "")]
+    parts += [words[name] for name in ("undo", "redo", "resolve") if counts[name]]
+    return f"{words['lines']}: {', '.join(parts)}"
+
+
 # --- in words
 
 _PHRASES: Mapping[type, str] = {
@@ -286,7 +310,7 @@ _PHRASES: Mapping[type, str] = {
     DeleteTrack: "delete track {track}",
     DeleteFrames: "delete frames {first} to {last} of track {track}",
     ChangeClass: "change the class of track {track} to {class}",
-    MergeTracks: "merge track {other} into track {track}",
+    MergeTracks: "merge track {other} into track {track}{overlapping}",
     SplitTrack: "split track {track} at frame {at}",
     SwapIdentities: "swap tracks {track} and {other} from frame {at} on",
     ReplaceMask: "replace the mask of track {track} in frame {frame}",
@@ -294,6 +318,12 @@ _PHRASES: Mapping[type, str] = {
     Undo: "undo decision {decision}",
     Redo: "redo decision {decision}",
     Resolve: "keep decision {keep}, drop {drop}",
+}
+
+_OVERLAPS: Mapping[str, str] = {
+    "union": "",
+    "track": ", with its masks where both have one",
+    "other": ", with the masks of {other} where both have one",
 }
 
 
@@ -306,6 +336,7 @@ def summary(decision: Decision, names: Mapping[int, str] | None = None) -> str:
         values = {key: getattr(action, key) for key in action.__struct_fields__}
         values["class"] = class_name(names or {}, values.get("category_id", 0))
         values["last"] = values.get("last", values.get("first", 0) + len(values.get("masks", ())) - 1)
+        values["overlapping"] = _OVERLAPS[values.get("overlap", "union")].format_map(values)
         values["drop"] = " and ".join(values.get("drop", ()))
         words = _PHRASES[type(action)].format_map(values)
     return ", ".join(part for part in (decision.verdict, words) if part)

@@ -27,23 +27,23 @@ from tevit.evaluation.overlaps import (
     track_ious,
 )
 from tevit.io.ytvis import Dataset, Results, open_dataset, read_results
+from tevit.results import Track
 from tevit.review.decisions import (
-    AcceptMasks,
     Action,
     AddTrack,
     ChangeClass,
     Decision,
     DeleteTrack,
     Keep,
-    Mask,
     MergeTracks,
     PredictionRef,
+    Subject,
     SwapIdentities,
     Verdict,
     decide,
-    to_mask,
 )
 from tevit.review.log import class_name
+from tevit.review.predictions import lies_beside, predicted_masks, take_masks
 
 COVERS = 0.5  # IoU from which two masks are taken to show the same object
 _TOUCHES = 0.05  # IoU of whole tracks from which a misplaced label may still be of the prediction's object
@@ -257,6 +257,7 @@ _ERROR_QUESTIONS = {
     "missed": "Is there {label} where label {a} is? No prediction comes near.",
     "correct": "Is label {a} ({bare}) right? The model's {sees} ({score:.2f}) agrees with it.",
 }
+_BESIDE = "Does label {a} ({bare}) lie beside its object? The model sees {model} ({score:.2f}) there, without a label."
 _LEFT_OUT_PREDICTION = "Is a label missing? The model sees {model} ({score:.2f}), which the metric leaves out."
 _LEFT_OUT_LABEL = "Is label {a} ({bare}) right?"
 
@@ -278,6 +279,12 @@ class ReviewItem:
     question: str
     at: int | None = None
 
+    def subject(self, sha256: str) -> Subject:
+        """What the question is about, comparable with `subject_of` a decision. sha256: of the results."""
+        if self.annotation_ids or self.prediction is None:
+            return self.video_id, self.annotation_ids, "", 0
+        return self.video_id, (), sha256, self.prediction
+
 
 def review_queue(gt: str | os.PathLike | Dataset, results: str | os.PathLike | Results) -> list[ReviewItem]:
     """Every disagreement of labels and predictions, the most likely label errors first; each object once.
@@ -287,10 +294,10 @@ def review_queue(gt: str | os.PathLike | Dataset, results: str | os.PathLike | R
     dataset = gt if isinstance(gt, Dataset) else open_dataset(gt)
     predictions = results if isinstance(results, Results) else read_results(results)
     overlaps = compute_overlaps(read_inputs(dataset, predictions), all_pairs=True)
-    return build_queue(dataset, overlaps, analyse_errors(overlaps))
+    return build_queue(dataset, predictions, overlaps, analyse_errors(overlaps))
 
 
-def build_queue(dataset: Dataset, overlaps: Overlaps, errors: Errors) -> list[ReviewItem]:
+def build_queue(dataset: Dataset, results: Results, overlaps: Overlaps, errors: Errors) -> list[ReviewItem]:
     """The same from overlaps (with all pairs) and errors that are computed already."""
     builder = ItemBuilder(dataset, overlaps)
     seen_labels: set[tuple[int, int]] = set()
@@ -319,7 +326,40 @@ def build_queue(dataset: Dataset, overlaps: Overlaps, errors: Errors) -> list[Re
         item = builder.from_error(r)
         if is_new(item):
             items.append(replace(item, priority=_MODEL_ERROR * min(max(r.score or 0.0, 0.0), 1.0)))
+    items = _join_sides(items, dataset, results, overlaps, builder)
     return sorted(items, key=lambda item: -item.priority)
+
+
+_ONE_SIDED = ("misplaced", "unpredicted", "missed")
+"""Kinds of questions about one label that say of no prediction that it shows the label's object."""
+
+
+def _join_sides(
+    items: Sequence[ReviewItem], dataset: Dataset, results: Results, overlaps: Overlaps, builder: "ItemBuilder"
+) -> list[ReviewItem]:
+    """A label beside its object and the prediction without a label there become one question, at the higher place."""
+    joined = list(items)
+    pairs = {overlaps.inputs.videos[pairs.video].id: pairs for pairs in overlaps.pairs}
+    for video in dict.fromkeys(item.video_id for item in items if not item.annotation_ids):
+        own = [item for item in items if item.video_id == video]
+        uncovered = pairs[video].ious().max(axis=0, initial=0) < COVERS
+        ids = overlaps.inputs.ground_truth.ids[pairs[video].ground_truth[uncovered]].tolist()
+        labels = [track for track in dataset.video(video).tracks if track.id in ids] if ids else []
+        predictions = {t.id: t for t in results.video(dataset.videos[video], dataset.categories).tracks} if ids else {}
+        for item in sorted((item for item in own if not item.annotation_ids), key=lambda item: -item.priority):
+            prediction = predictions.get(item.prediction or 0)
+            label = next((t for t in labels if prediction is not None and lies_beside(t, prediction)), None)
+            if prediction is None or label is None:
+                continue
+            labels.remove(label)
+            other = next((o for o in own if o.annotation_ids == (label.id,)), None)
+            if other is None or other.kind in _ONE_SIDED:
+                joined.remove(item)
+                priority = max(item.priority, other.priority if other is not None else 0)
+                if other is not None:
+                    joined.remove(other)
+                joined.append(builder.beside(label, prediction, replace(item, priority=priority)))
+    return joined
 
 
 def all_labels(dataset: Dataset) -> list[ReviewItem]:
@@ -371,6 +411,12 @@ class ItemBuilder:
         question = template.format_map(self._values(labels, record.prediction_id, -1))
         return ReviewItem(record.video_id, kind, 0.0, record.worst_frame or 0, labels, record.prediction_id, question)
 
+    def beside(self, label: Track, prediction: Track, item: ReviewItem) -> ReviewItem:
+        """The item about a label and the prediction that shows its object elsewhere. item: about the prediction."""
+        question = _BESIDE.format_map(self._values((label.id,), prediction.id, -1))
+        areas = np.minimum(label.areas, prediction.areas)
+        return replace(item, kind="misplaced", frame=int(areas.argmax()), annotation_ids=(label.id,), question=question)
+
     def _values(self, labels: Sequence[int], prediction: int | None, at: int) -> dict[str, object]:
         """The values that questions name."""
         names = [class_name(self._names, self._label_classes[id]) for id in labels] + ["object"] * 2
@@ -394,11 +440,11 @@ def _with_article(name: str) -> str:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer to an item's question. label: of its button."""
+    """One answer to an item's question. label: of its button. verdict: None where it resolves a disagreement."""
 
     label: str
     item: ReviewItem
-    verdict: Verdict
+    verdict: Verdict | None
     action: Action
     prediction: PredictionRef | None
 
@@ -447,16 +493,15 @@ def _from_prediction(item: ReviewItem, index: int, dataset: Dataset, results: Re
     """index: of the prediction in the results, from 0."""
     category = results.predictions[index].category_id
     name = class_name(dataset.categories, category)
-    info = dataset.videos[item.video_id]
-    track = results.masks(info.id, info.size_hw)[results.by_video[info.id].index(index)]
-    rles = [rle if area else None for rle, area in zip(track.rles, track.areas, strict=True)]
-    masks: tuple[Mask | None, ...] = tuple(map(to_mask, (rles + [None] * info.length)[: info.length]))
+    masks = predicted_masks(dataset, results, item.video_id, index + 1)
     if not item.annotation_ids:
         return [(f"Add it as a {name}", AddTrack(category, masks))]
     id = item.annotation_ids[0]
     corrections: list[tuple[str, Action]] = []
     if category != next(a.category_id for a in dataset.annotations_of(item.video_id) if a.id == id):
         corrections.append((f"It is a {name}", ChangeClass(id, category)))
-    corrections.append(("Take the predicted masks", AcceptMasks(id, 0, masks)))
+    corrections.append(("Take the predicted masks", take_masks(id, masks)))
+    if item.kind == "misplaced":
+        corrections.append((f"Add the predicted {name} as another object", AddTrack(category, masks)))
     corrections.append((f"Delete label {id}", DeleteTrack(id)))
     return corrections

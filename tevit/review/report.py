@@ -16,7 +16,8 @@ from tevit.rendering import render
 from tevit.results import VideoResult
 from tevit.review.apply import COLUMNS, Change, Corrected, find_changes, table_rows
 from tevit.review.decisions import VERDICTS, Decision
-from tevit.review.log import LogState, class_name, summary
+from tevit.review.log import LogState, class_name, count_lines, lines_in_words, summary
+from tevit.review.reviewers import agreements
 
 FIGURES = ("AP", "AP50", "AP75", "AR1", "AR10")
 _MAX_PICTURES = 400  # more make the page too large to open
@@ -112,7 +113,9 @@ def _page(
     models: Sequence[ModelComparison],
     pictures: "ChangePictures",
 ) -> str:
-    subtitle = f"{_plural(len(log), 'decision')} on {_plural(len({d.video_id for d in log}), 'video')}"
+    state = LogState(log)
+    subtitle = f"{_plural(count_lines(state)['decisions'], 'decision')} on "
+    subtitle += f"{_plural(len({d.video_id for d in log}), 'video')}; the log has {lines_in_words(state)}"
     if corrected.left_out:
         subtitle += f"; {_plural(len(corrected.left_out), 'decision')} left out that did not fit"
     if corrected.disagreements:
@@ -137,7 +140,8 @@ def _page(
         cards=cards,
         models=[{"name": model.name, "rows": model.rows()} for model in models],
         verdicts=VERDICTS,
-        reviewers=LogState(log).verdict_counts,
+        reviewers=state.verdict_counts,
+        agreements=[str(agreement) for agreement in agreements(state)],
         not_applied=corrected.not_applied(),
         changes=shown,
         footer=footer,

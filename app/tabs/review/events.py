@@ -14,7 +14,7 @@ import msgspec
 from cachetools import LRUCache, cached
 
 from tevit.progress import Progress
-from tevit.review.decisions import AddTrack, Resolve, decide
+from tevit.review.decisions import AddTrack, Resolve, decide, subject_of
 from tevit.review.queue import Answer
 
 from ...analysis.service import EvaluationService
@@ -28,7 +28,7 @@ from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, Workspace, toast
 from . import session as reviews
 from . import views
 from .page_state import ReviewEvent, ReviewPage, custom_answer, read_event
-from .session import ALL_LABELS, IndexedLog, Question, ReviewSession, decision_key
+from .session import ALL_LABELS, IndexedLog, Question, ReviewSession
 from .views import FILES, ReviewComponents, build_layout, source_dropdown
 
 MAX_SESSIONS = 4  # data sets whose queues stay in memory
@@ -239,7 +239,7 @@ class ReviewTab:
         target = session.undo_or_redo(event.reviewer, undo)
         if target is None:
             return {"kind": "note", "text": f"There is nothing of {event.reviewer} to {event.kind}."}
-        if (key := decision_key(target)) in page.keys:
+        if (key := subject_of(target)) in page.keys:
             page.place = page.keys.index(key)
         words = views.describe(target, session.project.dataset.categories)
         return {"kind": "saved", "text": f"saved: {'undone' if undo else 'done again'} “{words}”"}

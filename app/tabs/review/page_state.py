@@ -28,6 +28,7 @@ from tevit.review.decisions import (
     MergeTracks,
     ReplaceMask,
     SplitTrack,
+    Subject,
     SwapIdentities,
     TrackRef,
     to_mask,
@@ -39,14 +40,14 @@ from ...player.proxy import dataset_frames
 from ...player.routes import ViewRegistry
 from ...tasks import Task
 from . import views
-from .session import CorrectedVideo, IndexedLog, Key, Question, ReviewSession
+from .session import CorrectedVideo, IndexedLog, Question, ReviewSession
 
 MAX_NOTE = 4_000  # characters
 MAX_COUNTS = 4_000_000  # characters of a mask's run lengths
 MAX_NAME = 60  # characters
 _KEYS: Mapping[type, Sequence[str]] = {
     AcceptMasks: "2",
-    AddTrack: "2",
+    AddTrack: "28",
     SwapIdentities: "2",
     DeleteTrack: "35",
     ChangeClass: "4",
@@ -60,7 +61,7 @@ def answers_by_key(answers: Sequence[Answer]) -> dict[str, Answer]:
     """The same kind of answer always has the same key: 1 right, 2 as predicted, 3 delete, 4 class, 0 unclear."""
     by_key: dict[str, Answer] = {}
     for answer in answers:
-        keys = _VERDICT_KEYS[answer.verdict] if isinstance(answer.action, Keep) else _KEYS[type(answer.action)]
+        keys = _VERDICT_KEYS[answer.verdict or ""] if isinstance(answer.action, Keep) else _KEYS[type(answer.action)]
         key = next((key for key in keys if key not in by_key), None)
         if key is not None:
             by_key[key] = answer
@@ -244,7 +245,7 @@ class ReviewPage:
     errors_filter: str = ""
     queues: int = 0
     queue: tuple[Question, ...] = ()
-    keys: tuple[Key, ...] = ()
+    keys: tuple[Subject, ...] = ()
     place: int = 0
     turn: int = 0
     decisions: int = -1
@@ -272,7 +273,7 @@ class ReviewPage:
         return self.question.item
 
     @property
-    def key(self) -> Key:
+    def key(self) -> Subject:
         """The current question's subject."""
         return self.keys[self.place]
 
@@ -281,7 +282,7 @@ class ReviewPage:
         """Identifies the current question, in every queue and on every page."""
         return self._name(self.key)
 
-    def _name(self, key: Key) -> str:
+    def _name(self, key: Subject) -> str:
         return f"{self.session.hash[:8]}:{':'.join(map(str, key))}"
 
     def place_of(self, name: str) -> int:

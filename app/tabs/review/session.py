@@ -33,10 +33,12 @@ from tevit.review.decisions import (
     Keep,
     PredictionRef,
     Redo,
+    Subject,
     Undo,
     Verdict,
     decide,
     parse_log,
+    subject_of,
 )
 from tevit.review.labels import content_hash
 from tevit.review.log import Disagreement, LogState
@@ -55,9 +57,6 @@ LABELS_FILE = "begun.json"  # in the project's folder: a data set without labels
 EVALUATION_SECONDS = 120.0  # how long to wait for the evaluation of the tab Errors, after a restart of the studio
 _PAUSE_SECONDS = 600  # a longer time between two decisions is a break, not the time that an item took
 
-Key = tuple[int, tuple[int | str, ...], str, int]
-"""The subject of an item or a decision: video, tracks; where no track is named, the prediction's file and place."""
-
 
 class IndexedLog(LogState):
     """The log's state with its decisions by subject and by video, and times. Not thread-safe.
@@ -67,7 +66,7 @@ class IndexedLog(LogState):
 
     def __init__(self, log: Iterable[Decision] = ()):
         self.track_numbers: dict[str, int] = {}
-        self._by_key: dict[Key, list[Decision]] = {}
+        self._by_key: dict[Subject, list[Decision]] = {}
         self._by_video: dict[int, list[Decision]] = {}
         self._videos: dict[str, int] = {}
         self._gaps: dict[str, list[float]] = {}
@@ -84,7 +83,7 @@ class IndexedLog(LogState):
             if isinstance(decision.action, Undo | Redo):  # belongs to the video of the decision that it switches
                 video = self._videos.get(decision.action.decision, video)
             elif decision.verdict is not None:
-                self._by_key.setdefault(decision_key(decision), []).append(decision)
+                self._by_key.setdefault(subject_of(decision), []).append(decision)
                 now = datetime.fromisoformat(decision.time).timestamp()
                 gap = now - self._times.get(decision.reviewer, now - _PAUSE_SECONDS)
                 if 0 < gap < _PAUSE_SECONDS:
@@ -93,11 +92,11 @@ class IndexedLog(LogState):
             self._videos[decision.id] = decision.video_id
             self._by_video.setdefault(video, []).append(decision)
 
-    def reviewers(self, key: Key) -> tuple[str, ...]:
+    def reviewers(self, key: Subject) -> tuple[str, ...]:
         """Who has decided on a subject, without decisions that are undone."""
         return tuple(dict.fromkeys(decision.reviewer for decision in self.of_key(key)))
 
-    def of_key(self, key: Key) -> tuple[Decision, ...]:
+    def of_key(self, key: Subject) -> tuple[Decision, ...]:
         """All decisions on a subject that are not undone."""
         return tuple(d for d in self._by_key.get(key, ()) if d.id not in self.undone)
 
@@ -105,7 +104,7 @@ class IndexedLog(LogState):
         """All decisions on one video, in the log's order."""
         return tuple(self._by_video.get(video, ()))
 
-    def added_track(self, key: Key) -> Decision | None:
+    def added_track(self, key: Subject) -> Decision | None:
         """The decision that added the key's prediction as a label, unless it is undone."""
         return next((d for d in reversed(self.of_key(key)) if isinstance(d.action, AddTrack)), None)
 
@@ -123,17 +122,6 @@ class IndexedLog(LogState):
         """Median seconds between this reviewer's decisions; None before there are two."""
         gaps = self._gaps.get(reviewer)
         return median(gaps) if gaps else None
-
-
-def decision_key(decision: Decision) -> Key:
-    """The subject of a decision, comparable with `ReviewSession.key`.
-
-    What is done to a track that was created from a prediction has that prediction as its subject.
-    """
-    created = decision.prediction is not None and all(isinstance(ref, str) for ref in decision.tracks)
-    if decision.prediction is None or not created:
-        return decision.video_id, decision.tracks, "", 0
-    return decision.video_id, (), decision.prediction.sha256, decision.prediction.place
 
 
 @dataclass(frozen=True)
@@ -241,7 +229,7 @@ class ReviewSession:
         from tevit.evaluation.overlaps import compute_overlaps
 
         overlaps = compute_overlaps(read_inputs(project.dataset, results), progress=progress, all_pairs=True)
-        return build_queue(project.dataset, overlaps, analyse_errors(overlaps))
+        return build_queue(project.dataset, results, overlaps, analyse_errors(overlaps))
 
     def queue_of_errors(self, evaluations: EvaluationService, query: str) -> tuple[tuple[Question, ...], str]:
         """The list of the tab Errors in its order, each object once; and its filter in words.
@@ -258,7 +246,7 @@ class ReviewSession:
             raise ValueError(f"The list of errors is not there: {status.message}")
         comparison = selected_models(evaluations, status.result, settings)
         builders = {model.name: ItemBuilder(self.project.dataset, model.overlaps) for model in comparison.models}
-        questions: dict[Key, Question] = {}
+        questions: dict[Subject, Question] = {}
         for index in sorted_selection(comparison, settings).rows.tolist():
             r = comparison.table.record(index)
             if r.worst_frame is not None:  # otherwise no frame shows the error
@@ -268,13 +256,12 @@ class ReviewSession:
         words = ", ".join(chip.words for chip in chips(comparison, settings.filter)) or "all"
         return tuple(questions.values()), f"Errors: {words}"
 
-    def key(self, question: Question) -> Key:
+    def key(self, question: Question) -> Subject:
         """The subject of a question."""
-        item = question.item
-        if item.annotation_ids or item.prediction is None:
-            return item.video_id, tuple(item.annotation_ids), "", 0
-        model = self.project.models[self.project.model_index(question.model)]
-        return item.video_id, (), model.file.sha256, item.prediction
+        models = self.project.models
+        return question.item.subject(
+            models[self.project.model_index(question.model)].file.sha256 if question.model else ""
+        )
 
     def answers(self, question: Question) -> tuple[Answer, ...]:
         """The likely answers. Raises: ValueError where masks cannot be read."""

@@ -12,7 +12,7 @@ from app.projects.opening import BUNDLED, open_project
 from app.tabs.errors.routes import ViewSettings, to_query
 from app.tabs.review import session as reviews
 from app.tabs.review import views
-from app.tabs.review.session import IndexedLog, Question, ReviewSession, decision_key
+from app.tabs.review.session import IndexedLog, Question, ReviewSession
 from tests.tevit.review.test_queue import corrections
 from tevit.io.ytvis import parse_dataset
 from tevit.review import LogState, correct
@@ -26,6 +26,7 @@ from tevit.review.decisions import (
     Undo,
     Verdict,
     decide,
+    subject_of,
     to_line,
 )
 from tevit.review.queue import ReviewItem
@@ -54,7 +55,7 @@ def test_a_log_indexed_step_by_step_equals_the_state_of_the_whole_log():
         assert state.undone == whole.undone
         assert len(state.disagreements) == len(whole.disagreements)
     assert state.redoable("anna") == one and state.undoable("anna") == two and state.undoable("ben") == other
-    assert state.reviewers(decision_key(one)) == ("ben",)
+    assert state.reviewers(subject_of(one)) == ("ben",)
 
 
 def test_ten_thousand_decisions_cost_no_more_than_the_new_ones():
@@ -63,7 +64,7 @@ def test_ten_thousand_decisions_cost_no_more_than_the_new_ones():
     assert log.disagreements == ()
     begin = time.perf_counter()
     log.add([decision_on(10_001)])
-    assert log.reviewers(decision_key(decision_on(10_001))) and len(log.disagreements) == 0 and log.undoable("anna")
+    assert log.reviewers(subject_of(decision_on(10_001))) and len(log.disagreements) == 0 and log.undoable("anna")
     assert time.perf_counter() - begin < 0.5
 
 

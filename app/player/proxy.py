@@ -274,7 +274,7 @@ def _scale(picture: "np.ndarray") -> "np.ndarray":
 
 
 def make_proxy(source: VideoSource, proxy: Path, progress: "Progress | None" = None) -> BrowserVideo:
-    """Make the frames of a source displayable; for images nothing is written.
+    """Make the frames of a source displayable; for images on disk nothing is written.
 
     proxy: the file to write, which appears only once it is complete. progress: may raise to cancel.
     Raises: ValueError, OSError for a source that cannot be read or a full disk, and whatever `progress` raises.
@@ -285,19 +285,20 @@ def make_proxy(source: VideoSource, proxy: Path, progress: "Progress | None" = N
     report(PREPARING, 0, None)
     video = source.open()
     frames = BrowserVideo(source.name, video.size_hw, (), pixel_aspect=float(video.pixel_aspect))
-    if video.file_names:
+    folder = video.path if video.path.is_dir() else video.path.parent
+    files = source.files or tuple(folder / name for name in video.file_names)
+    if files and files[0].is_file():  # neither pages of one file nor images in an archive
         assert video.length is not None and video.fps is not None
-        folder = video.path if video.path.is_dir() else video.path.parent
-        files = source.files or tuple(folder / name for name in video.file_names)
-        return replace(frames, files=files, times=tuple(float(index / video.fps) for index in range(video.length)))
-    times: list[float] = []
+        times = tuple(float(index / video.fps) for index in range(video.length))
+        return replace(frames, files=files, times=times, warnings=tuple(video.notes))
+    moments: list[float] = []
     audio = video.path if video.has_audio else None
     size = shown_size(video.size_hw)
     with VideoWriter(proxy, size, fps=video.fps, audio_from=audio, clock=MILLISECOND) as writer:
         for frame in video.frames():
-            times.append(writer.write(_scale(frame.rgb), frame.time))
-            report(PREPARING, len(times), video.length)
-    return replace(frames, times=tuple(times), video=proxy, warnings=(*video.warnings, *writer.warnings))
+            moments.append(writer.write(_scale(frame.rgb), frame.time))
+            report(PREPARING, len(moments), video.length)
+    return replace(frames, times=tuple(moments), video=proxy, warnings=(*video.warnings, *writer.warnings))
 
 
 ProxyTask = Task[BrowserVideo]

@@ -2,6 +2,7 @@
 
 import json
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.conftest import Studio
 from tests.browser.servers import ROOT, served
+from tests.pictures import bar, pictures, write_images
 from tevit.cli.main import main
 from tevit.video.reader import open_video
 
@@ -31,6 +33,17 @@ def test_segment_returns_results_and_overlay(client: Client, clips: dict[str, Pa
     assert open_video(overlay).length == 18
     results, _ = client.predict(handle_file(clips["street"]), model, 0.5, 1, api_name="/segment")
     assert len(json.loads(Path(results).read_text())) == 1
+
+
+def test_segment_takes_an_archive_of_images_in_natural_order(client: Client, studio: Studio, tmp_path: Path):
+    files = write_images(tmp_path / "walk", {f"{n}.png": shot for n, shot in zip((1, 2, 10), pictures(3), strict=True)})
+    with zipfile.ZipFile(tmp_path / "walk.zip", "w") as archive:
+        for file in files.iterdir():
+            archive.write(file, f"walk/{file.name}")
+    model = str(studio.errors.parent / "fast.pth")
+    results, overlay = client.predict(handle_file(tmp_path / "walk.zip"), model, api_name="/segment")
+    assert [len(item["segmentations"]) for item in json.loads(Path(results).read_text())] == [3, 3]
+    assert [bar(frame.rgb) for frame in open_video(overlay).frames()] == [0, 1, 2]
 
 
 def test_segment_reports_errors(client: Client, clips: dict[str, Path]):

@@ -29,7 +29,7 @@ DESCRIPTION = """\
 Find, classify, segment and track the objects of videos.
 
   tevit predict dog.mp4 --out out             out/dog/results.json, overlay.mp4, tracks.csv
-  tevit predict frames/ --checkpoint my.pth   a folder of images, your own weights
+  tevit predict frames/ --checkpoint my.pth   a folder (or zip) of images, your own weights
   tevit predict long.mp4 --out out --stream   any length, window by window; run it again after a stop to resume
   camera | tevit predict - --out out --stream a pipe (MPEG-TS, Matroska, MP4 with its index in front)
   tevit predict --dataset valid.json --frames JPEGImages --out out --zip
@@ -49,7 +49,7 @@ def register(commands) -> None:
         "predict", help="videos to tracked masks", description=DESCRIPTION, formatter_class=raw
     )
     add = parser.add_argument
-    source = "video file, folder of images (in the order of their names), or - for standard input"
+    source = "video file, folder or zip of images (in natural order of their names), or - for standard input"
     add("sources", nargs="*", metavar="SOURCE", help=source)
     add("--out", required=True, type=Path, metavar="DIR", help="folder for the results, with a folder for each source")
     model = f"published model (see `tevit models`; default {DEFAULT_MODEL}), or one of your own: file.py:create"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from tevit.io.files import atomic, natural_key, order_note
+from tevit.io.files import atomic, natural_order, order_note
 from tevit.io.ytvis import Dataset, VideoInfo, write_results
 from tevit.results import VideoResult
 
@@ -92,9 +92,7 @@ def predict_dataset(
         try:
             files = dataset.frame_files(id, root)
             video = open_frames(files, id, dataset.videos[id].size_hw)
-            if list(video.file_names) != [file.name for file in files]:
-                video.notes.append("the file's frame order is not that of the names")
-            result = predictor(video, **options)
+            result = in_file_order(predictor(video, **options), files)
             for note in video.notes:
                 print(f"tevit: warning: video {id}: {note}", file=sys.stderr)
             mapped = classes(result) if callable(classes) else classes
@@ -113,8 +111,11 @@ def open_frames(files: Sequence[Path], id: int, size_hw: tuple[int, int] | None 
     from tevit.video.reader import open_images, resized_video
 
     note = order_note(file.name for file in files)
-    video = open_images(sorted(files, key=lambda file: natural_key(file.name)), str(id))
+    ordered = natural_order(files)
+    video = open_images(ordered, str(id))
     video.notes += [note] if note else []
+    if ordered != list(files):
+        video.notes.append("the data set's file has another order of frames: masks are written in that of the file")
     if size_hw is None or video.size_hw == size_hw:
         return video
     stated, actual = (f"{size[1]}x{size[0]}" for size in (size_hw, video.size_hw))
@@ -124,6 +125,25 @@ def open_frames(files: Sequence[Path], id: int, size_hw: tuple[int, int] | None 
         f"its images have {actual} pixels, the data set's file states {stated}: scaled to it",
     ]
     return resized
+
+
+def in_file_order(result: VideoResult, files: Sequence[Path]) -> VideoResult:
+    """The result of a video of `open_frames` with its frames in the order of the data set's file, as the labels are."""
+    places = {file: place for place, file in enumerate(natural_order(files))}
+    order = [places[file] for file in files]
+    if order == list(range(len(files))):
+        return result
+    tracks = [
+        replace(
+            track,
+            rles=tuple(track.rles[place] for place in order),
+            boxes_xyxy=track.boxes_xyxy[order],
+            areas=track.areas[order],
+            frame_scores=None if track.frame_scores is None else track.frame_scores[order],
+        )
+        for track in result.tracks
+    ]
+    return replace(result, tracks=tuple(tracks), file_names=tuple(file.name for file in files))
 
 
 class PartialResults:

@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, TypeVar
 
 
 class FileKindError(ValueError):
@@ -138,6 +138,14 @@ def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:
     """Sort key in which numbers inside a name count by value: a2 before a10."""
     parts = (part for part in re.split(r"(\d+)", name) if part)
     return tuple((0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts)
+
+
+_File = TypeVar("_File", bound=Path | zipfile.Path)
+
+
+def natural_order(files: Iterable[_File]) -> list[_File]:
+    """Files in the natural order of their names."""
+    return sorted(files, key=lambda file: natural_key(file.name))
 
 
 def order_note(names: Iterable[str]) -> str | None:

@@ -4,6 +4,8 @@ A `Video` holds no decoded frame: `frames()` decodes one after the other, from t
 """
 
 import os
+import zipfile
+import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from itertools import accumulate, chain
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import av
@@ -22,7 +24,7 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from PIL import Image, ImageOps
 
-from tevit.io.files import natural_key, order_note
+from tevit.io.files import files_inside, natural_order, order_note
 from tevit.video.decode import Clock, DecodeReport, ToRgb, decode_frames, open_container, stated_span, video_stream
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
@@ -81,21 +83,18 @@ Source = str | os.PathLike | Video | np.ndarray | Iterable[np.ndarray | Image.Im
 
 
 def open_video(source: str | os.PathLike) -> Video:
-    """Open a video file, a folder of images (in natural order of their names), an image or a file of several images.
+    """Open a video file, an image, a file of several images, or a folder or zip archive of images in natural order.
 
     Numbers in names count by value: 2.png before 10.png. Of files with the same name but for the suffix, those of the
     most frequent suffix are read; `warnings` says where that or the order matters.
 
-    Raises: FileNotFoundError, PermissionError; ValueError for a folder without images and for a file that is no
-    video, has only sound, or holds no frame that can be decoded.
+    Raises: FileNotFoundError, PermissionError; ValueError for a folder or archive without images, an archive with
+    images in several folders, and for a file that is no video, has only sound, or holds no frame that can be decoded.
     """
     path = Path(source)
-    if path.is_dir():
-        files = [item for item in path.iterdir() if item.suffix.lower() in IMAGE_SUFFIXES and item.name[0] != "."]
-        if not files:
-            raise ValueError(f"no image in the folder {path}: expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-        files, notes = _frames_of_folder(files)
-        video = open_images(files, path.resolve().name, path=path)
+    if path.is_dir() or (path.suffix.lower() == ".zip" and path.exists()):
+        files, notes = _frames_of_folder(_images_inside(path))
+        video = open_images(files, path.resolve().name if path.is_dir() else path.stem, path=path)
         video.notes += notes
         return video
     if not path.exists():
@@ -109,7 +108,34 @@ def open_video(source: str | os.PathLike) -> Video:
 # --- images
 
 
-def _frames_of_folder(files: list[Path]) -> tuple[list[Path], list[str]]:
+ImageFile = Path | zipfile.Path
+"""An image on disk or in a zip archive."""
+
+
+def _images_inside(path: Path) -> list[ImageFile]:
+    """The images in a folder, or in the only folder of an archive that has some."""
+    suffixes = f"expected files ending in {', '.join(IMAGE_SUFFIXES)}"
+    if path.is_dir():
+        found = [item for item in path.iterdir() if item.suffix.lower() in IMAGE_SUFFIXES and item.name[0] != "."]
+        if not found:
+            raise ValueError(f"no image in the folder {path}: {suffixes}")
+        return [*found]
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: expected a zip archive of images, got a file that is none")
+    names = [PurePosixPath(name) for name in files_inside(path)]
+    names = [name for name in names if name.suffix.lower() in IMAGE_SUFFIXES]
+    folders = sorted({str(name.parent) for name in names})
+    if not names:
+        raise ValueError(f"no image in the archive {path}: {suffixes}")
+    if len(folders) > 1:
+        raise ValueError(
+            f"{path}: expected the images of one video in one folder of the archive, found images in {len(folders)} "
+            f"folders ({', '.join(folders[:3])}{', …' if len(folders) > 3 else ''})"
+        )
+    return [zipfile.Path(path, str(name)) for name in names]
+
+
+def _frames_of_folder(files: list[ImageFile]) -> tuple[list[ImageFile], list[str]]:
     """The images in natural order, one for each stem, and notes on what was left out or ordered anew."""
     notes = []
     stems = Counter(file.stem for file in files)
@@ -123,11 +149,11 @@ def _frames_of_folder(files: list[Path]) -> tuple[list[Path], list[str]]:
         files = [*chosen.values(), *rest]
     names = [file.name for file in files]
     notes += [note] if (note := order_note(names)) else []
-    return sorted(files, key=lambda file: natural_key(file.name)), notes
+    return natural_order(files), notes
 
 
 def open_images(
-    files: Sequence[Path], name: str, fps: Fraction = Fraction(6), path: Path | None = None
+    files: Sequence[ImageFile], name: str, fps: Fraction = Fraction(6), path: Path | None = None
 ) -> "_ImageSequence":
     """Images as a video, in the given order, at `fps` frames per second.
 
@@ -140,14 +166,16 @@ def open_images(
     names = tuple(file.name for file in files)
     duration = float(len(files) / fps)
     images = {"files": tuple(files), "bits": bits, "notes": notes}
-    return _ImageSequence(name, path or files[0], (height, width), len(files), fps, duration, names, **images)
+    return _ImageSequence(
+        name, path or Path(str(files[0])), (height, width), len(files), fps, duration, names, **images
+    )
 
 
 @dataclass(eq=False)
 class _ImageSequence(Video):
     """bits: of the values of 16-bit images, None where all are used."""
 
-    files: tuple[Path, ...] = ()
+    files: tuple[ImageFile, ...] = ()
     bits: int | None = None
 
     def frames(self) -> Iterator[Frame]:
@@ -167,10 +195,10 @@ def _size(shape: Sequence[int]) -> str:
     return f"{shape[1]}x{shape[0]}"
 
 
-def _bits(files: Sequence[Path]) -> tuple[int | None, list[str]]:
+def _bits(files: Sequence[ImageFile]) -> tuple[int | None, list[str]]:
     """Bits of the values of 16-bit images that use only 10 or 12 of them, by a sample of eight; else None."""
     largest = 0
-    for file in filter(Path.is_file, files[:: max(1, len(files) // 8)]):
+    for file in (file for file in files[:: max(1, len(files) // 8)] if file.is_file()):
         values = _read_16_bit(file)
         if values is None:
             return None, []
@@ -181,22 +209,29 @@ def _bits(files: Sequence[Path]) -> tuple[int | None, list[str]]:
     return bits, [f"the 16-bit images hold values up to {largest}: they are read as {bits} bit"]
 
 
-def _read_16_bit(file: Path) -> np.ndarray | None:
+def _read_16_bit(file: ImageFile) -> np.ndarray | None:
     """The values of a 16-bit image; None for any other file. Only what can have 16 bits is decoded."""
-    with open(file, "rb") as opened:
+    with file.open("rb") as opened:
         head = opened.read(25)
     png = head.startswith(b"\x89PNG") and head[24:25] == b"\x10"  # the header states the bits
     if not png and not head.startswith((b"II", b"MM", b"P5", b"P6")):
         return None
-    values = cv2.imread(str(file), cv2.IMREAD_UNCHANGED)
+    values = cv2.imdecode(_read_bytes(file), cv2.IMREAD_UNCHANGED)
     return values if values is not None and values.dtype == np.uint16 else None
 
 
-def _read_image(file: Path, bits: int | None = None) -> np.ndarray:
+def _read_bytes(file: ImageFile) -> np.ndarray:
+    """uint8 (N,). Raises: FileNotFoundError; ValueError for one that cannot be unpacked."""
     try:
-        data = np.frombuffer(file.read_bytes(), np.uint8)
+        return np.frombuffer(file.read_bytes(), np.uint8)
     except FileNotFoundError:
         raise FileNotFoundError(f"no such image: {file}") from None
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
+        raise ValueError(f"{file}: cannot be read from the archive: {error}") from None
+
+
+def _read_image(file: ImageFile, bits: int | None = None) -> np.ndarray:
+    data = _read_bytes(file)
     if bits is not None and data.size:
         values = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
         if values is not None and values.dtype == np.uint16:

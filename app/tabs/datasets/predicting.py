@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from tevit.inference.classes import match_classes
-from tevit.inference.dataset import PartialResults, open_frames
+from tevit.inference.dataset import PartialResults, in_file_order, open_frames
 from tevit.io.files import atomic
 from tevit.results import VideoResult
 
@@ -92,7 +92,8 @@ class DatasetTask(ModelTask):
     """Predicts all videos of a data set. Thread-safe.
 
     finished: called with the results.json at the end; raises OSError, ValueError. total: number of videos.
-    failed: video id -> error. notes: how the model's classes were matched with the data set's.
+    failed: video id -> error. notes: how the model's classes were matched with the data set's, and what was unexpected
+    of frames, with the ids of their videos.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class DatasetTask(ModelTask):
         self.project, self.request = project, request
         self.partial = PartialPredictions(project, request)
         self.failed: dict[int, str] = {}
-        self.notes: tuple[str, ...] = ()
+        self.notes: dict[str, list[int]] = {}
         self._finished = finished
         self._predicting = threading.Lock()
         self._lengths = {id: video.length for id, video in project.dataset.videos.items()}
@@ -155,7 +156,7 @@ class DatasetTask(ModelTask):
             return
         numbered = getattr(predictor, "numbered", True)
         classes = match_classes(result.categories, self.project.dataset.categories, numbered=numbered)
-        self.notes = classes.notes
+        self.notes |= {note: [] for note in classes.notes}
         self.partial.add(replace(classes.apply(result), video_id=id))
         self._done.add(id)
         self._update_message()
@@ -166,15 +167,18 @@ class DatasetTask(ModelTask):
         frames = dataset_frames(self.project, id)
         if isinstance(frames, PlaceholderFrames):
             raise FileNotFoundError(frames.reason)
+        video = open_frames(frames.files, id, self.project.dataset.videos[id].size_hw)
+        for note in video.notes:
+            self.notes.setdefault(note, []).append(id)
         results: Iterator[VideoResult] = predictor.stream(
-            open_frames(frames.files, id, self.project.dataset.videos[id].size_hw),
+            video,
             window=0,
             max_tracks=self.request.tracks,
             score_threshold=0.0,
             progress=lambda stage, done, total: self._report(done if stage == "segmenting" else 0),
         )
         *_, last = results
-        return last
+        return in_file_order(last, frames.files)
 
     def _write_results(self) -> None:
         error = next(iter(self.failed.values()), "the data set has no videos")
@@ -187,7 +191,8 @@ class DatasetTask(ModelTask):
             self.finish("done", f"{message} The same request tries them again.")
             return
         self.partial.remove()
-        notes = "".join(f" Note: {note}." for note in self.notes)
+        of_videos = {note: f" (videos {format_ids(ids)})" if ids else "" for note, ids in self.notes.items()}
+        notes = "".join(f" Note: {note}{ids}." for note, ids in of_videos.items())
         self.finish("done", f"{self.request.name} has predicted all {self.total} videos.{notes}")
 
 

@@ -4,6 +4,7 @@ Other pages and other processes may append to the log. A data set without labels
 """
 
 import hashlib
+import logging
 import os
 import tempfile
 import threading
@@ -21,7 +22,7 @@ import msgspec
 
 from tevit.evaluation import evaluate
 from tevit.io import json as jsonfile
-from tevit.io.files import atomic
+from tevit.io.files import atomic, natural_order, order_note
 from tevit.io.ytvis import Dataset, Results, VideoInfo, open_dataset, parse_dataset
 from tevit.progress import Progress
 from tevit.results import VideoResult
@@ -51,6 +52,8 @@ from ...analysis.service import EvaluationService
 from ...projects.project import File, Project
 from ...storage.review_log import ReviewStore
 from ..errors.routes import from_query, selected_models, sorted_selection
+
+log = logging.getLogger(__name__)
 
 ALL_LABELS = ""  # in place of a model's name: all tracks of all videos
 LABELS_FILE = "begun.json"  # in the project's folder: a data set without labels, for predictions alone
@@ -397,7 +400,7 @@ def _video_folders(videos: Sequence[VideoInfo], root: Path) -> list[Path]:
 
     if len(videos) == 1 and has_images(root):
         return [root]
-    folders = sorted(path for path in root.iterdir() if path.is_dir() and has_images(path))
+    folders = natural_order(path for path in root.iterdir() if path.is_dir() and has_images(path))
     numbered = {int(path.name): path for path in folders if path.name.isdecimal()}
     if all(video.id in numbered for video in videos):
         return [numbered[video.id] for video in videos]
@@ -406,6 +409,8 @@ def _video_folders(videos: Sequence[VideoInfo], root: Path) -> list[Path]:
             f"{root}: expected a folder of images for each of the {len(videos)} predicted videos, named by its id or "
             f"in the order of the ids from 1 on, got {len(folders)} folders"
         )
+    if note := order_note(folder.name for folder in folders):
+        log.warning("%s: %s", root, note.replace("frames", "videos", 1))
     return folders
 
 
@@ -417,6 +422,8 @@ def _image_names(info: VideoInfo, folder: Path, root: Path) -> list[str]:
             f"{folder}: expected the {info.length} frames of {info.size_hw} pixels (height, width) of video {info.id}, "
             f"got {video.length} of {video.size_hw}"
         )
+    for note in video.notes:
+        log.warning("%s: %s", folder, note)
     return [(folder / name).relative_to(root).as_posix() for name in video.file_names]
 
 

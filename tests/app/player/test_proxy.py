@@ -1,6 +1,7 @@
 import io
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +10,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from app.player import proxy as proxy
 from app.player.proxy import BrowserVideo, ProxyBuilder, ProxyTask, VideoSource, make_proxy, shown_size
@@ -258,3 +260,32 @@ def test_pictures_are_jpeg(tmp_path: Path, clip: Path):
 
     with Image.open(io.BytesIO(build(clip, tmp_path).picture(0))) as image:
         assert image.format == "JPEG" and image.size == (160, 96)
+
+
+def test_images_in_an_archive_and_pages_of_a_file_get_a_proxy(tmp_path: Path):
+    shots = pictures(3)
+    names = ("1.png", "2.png", "10.png")
+    folder = write_images(tmp_path / "walk", dict(zip(names, shots, strict=True)))
+    with zipfile.ZipFile(tmp_path / "walk.zip", "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, f"walk/{file.name}")
+    Image.fromarray(shots[0]).save(
+        tmp_path / "walk.tiff", save_all=True, append_images=[Image.fromarray(shot) for shot in shots[1:]]
+    )
+    for source in ("walk.zip", "walk.tiff"):
+        frames = build(tmp_path / source, tmp_path)
+        assert frames.video is not None and frames.length == 3
+        assert [bar(picture(frames, index)) for index in range(3)] == [0, 1, 2]
+
+
+def test_the_order_of_images_is_a_warning(tmp_path: Path):
+    names = ("1.png", "2.png", "10.png")
+    folder = write_images(tmp_path / "walk", dict(zip(names, pictures(3), strict=True)))
+    with zipfile.ZipFile(tmp_path / "walk.zip", "w") as archive:
+        for file in folder.iterdir():
+            archive.write(file, file.name)
+    for source in (folder, tmp_path / "walk.zip"):
+        assert build(source, tmp_path).warnings == (
+            "frames are in natural order ('2.png' is number 2), not alphabetical ('10.png' would be)",
+        )
+    assert [bar(picture(build(folder, tmp_path), index)) for index in range(3)] == [0, 1, 2]

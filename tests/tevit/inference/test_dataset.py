@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,10 +13,12 @@ from tests.fakes import FakeModel, squares, write_frames
 from tevit import checkpoint
 from tevit.cli.main import main
 from tevit.inference.classes import match_classes
-from tevit.inference.dataset import PartialResults, Share, open_frames, predict_dataset
+from tevit.inference.dataset import PartialResults, Share, in_file_order, open_frames, predict_dataset
 from tevit.inference.predictor import Predictor
 from tevit.io.validate import validate
 from tevit.io.ytvis import VideoInfo, open_dataset
+from tevit.masks import ops
+from tevit.results import Track, VideoResult
 
 ROOT = Path(__file__).parents[3]
 LENGTHS = {3: 2, 1: 4, 7: 3, 5: 2, 2: 3}  # id -> frames: the file's order is not that of the ids
@@ -193,4 +196,23 @@ def test_frames_with_unpadded_numbers_are_in_natural_order(tmp_path):
         old.rename(new)
     opened = open_frames(files[::-1], 1)
     assert opened.file_names == ("1.png", "2.png", "10.png")
-    assert opened.notes == ["frames are in natural order ('2.png' is number 2), not alphabetical ('10.png' would be)"]
+    assert opened.notes == [
+        "frames are in natural order ('2.png' is number 2), not alphabetical ('10.png' would be)",
+        "the data set's file has another order of frames: masks are written in that of the file",
+    ]
+    assert len(open_frames(files, 1).notes) == 1
+
+
+def test_masks_are_in_the_order_of_the_data_sets_file(tmp_path):
+    """Labels written by a tool that sorts plainly: the second mask belongs to 10.png."""
+    names = ["v/1.png", "v/10.png", "v/2.png"]
+    full = np.ones((4, 6), np.uint8)
+    rles = [ops.encode(np.roll(np.eye(4, 6, dtype=np.uint8), shift, 1)) for shift in range(2)] + [ops.encode(full)]
+    track = Track(1, 1, 0.9, tuple(rles), ops.to_boxes_xyxy(rles), ops.areas(rles), frame_scores=np.arange(3.0))
+    result = VideoResult(1, "v", (4, 6), np.arange(3.0), {1: "a"}, (track,), ("1.png", "2.png", "10.png"))
+    again = in_file_order(result, [Path(name) for name in names])
+    assert again.file_names == ("1.png", "10.png", "2.png")
+    assert again.tracks[0].rles == (rles[0], rles[2], rles[1])
+    assert again.tracks[0].areas.tolist() == [4, 24, 4] and again.tracks[0].boxes_xyxy[1].tolist() == [0, 0, 6, 4]
+    assert again.tracks[0].frame_scores is not None and again.tracks[0].frame_scores.tolist() == [0, 2, 1]
+    assert in_file_order(result, [Path(f"v/{n}.png") for n in (1, 2, 10)]) is result

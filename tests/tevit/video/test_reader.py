@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import zipfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -117,6 +118,55 @@ def test_a_folder_is_read_in_natural_order(tmp_path, pattern):
     assert video.warnings == [
         f"frames are in natural order ({names[1]!r} is number 2), not alphabetical ({names[2]!r} would be)"
     ]
+
+
+@pytest.mark.parametrize("inner", ["", "walk/", "a/b/"])
+def test_an_archive_of_images_is_a_video_in_natural_order(tmp_path, inner):
+    shots = pictures(3)
+    folder = write_images(tmp_path / "walk", {f"{n}.png": shot for n, shot in zip((1, 2, 10), shots, strict=True)})
+    with zipfile.ZipFile(tmp_path / "frames.ZIP", "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, inner + file.name)
+        archive.writestr("__MACOSX/walk/._1.png", b"a resource fork of macOS")
+        archive.writestr(f"{inner}notes.txt", b"no image")
+    video = open_video(tmp_path / "frames.ZIP")
+    assert (video.name, video.file_names, video.length) == ("frames", ("1.png", "2.png", "10.png"), 3)
+    for _ in range(2):
+        for frame, shot in zip(video.frames(), shots, strict=True):
+            np.testing.assert_array_equal(frame.rgb, shot)
+    assert video.warnings == ["frames are in natural order ('2.png' is number 2), not alphabetical ('10.png' would be)"]
+
+
+def test_an_archive_without_the_images_of_one_video_is_an_error(tmp_path):
+    shot = write_images(tmp_path / "f", {"0.png": pictures(1)[0]}) / "0.png"
+    archives = {"empty": ["a.txt"], "two": ["a/0.png", "b/0.png", "b/1.png"]}
+    for name, members in archives.items():
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            for member in members:
+                archive.write(shot, member)
+    with pytest.raises(ValueError, match=r"no image in the archive .*empty\.zip"):
+        open_video(tmp_path / "empty.zip")
+    with pytest.raises(ValueError, match=r"images of one video in one folder .*, found images in 2 folders \(a, b\)"):
+        open_video(tmp_path / "two.zip")
+    (tmp_path / "no.zip").write_bytes(b"PK no archive")
+    with pytest.raises(ValueError, match=r"no\.zip: expected a zip archive of images"):
+        open_video(tmp_path / "no.zip")
+    with zipfile.ZipFile(tmp_path / "damaged.zip", "w") as archive:
+        archive.write(shot, "0.png")
+    data = (tmp_path / "damaged.zip").read_bytes()
+    (tmp_path / "damaged.zip").write_bytes(data[:60] + bytes([data[60] ^ 255]) + data[61:])
+    with pytest.raises(ValueError, match=r"0\.png: cannot be read from the archive: Bad CRC-32"):
+        open_video(tmp_path / "damaged.zip")
+
+
+def test_values_of_16_bit_images_in_an_archive_are_scaled_as_in_a_folder(tmp_path):
+    values = np.full((4, 6, 3), 1000, np.uint16)
+    encoded = cv2.imencode(".png", values)[1].tobytes()
+    with zipfile.ZipFile(tmp_path / "f.zip", "w") as archive:
+        archive.writestr("0.png", encoded)
+    video = open_video(tmp_path / "f.zip")
+    assert next(video.frames()).rgb[0, 0].tolist() == [250, 250, 250]
+    assert video.notes == ["the 16-bit images hold values up to 1000: they are read as 10 bit"]
 
 
 def test_padded_names_are_in_both_orders(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 from PIL import Image
 
-from tevit.io.files import atomic_folder, natural_key
+from tevit.io.files import atomic_folder, is_content, natural_key, natural_order
 from tevit.io.formats.tracks import FrameMask, make_track, make_video, unique_name
 from tevit.io.ytvis import frame_names
 from tevit.masks import ops
@@ -27,10 +27,16 @@ def is_davis(path: str | os.PathLike) -> bool:
 
 def _videos(root: Path) -> list[Path]:
     for start in (root, root / "Annotations" / "480p", root / "Annotations"):
-        folders = [start, *(folder for folder in sorted(start.iterdir()) if folder.is_dir())] if start.is_dir() else []
-        if found := [folder for folder in folders if any(folder.glob("*.png"))]:
-            return found
+        if start.is_dir():
+            folders = [start, *natural_order(folder for folder in start.iterdir() if folder.is_dir())]
+            if found := [folder for folder in folders if _masks(folder)]:
+                return found
     return []
+
+
+def _masks(folder: Path) -> list[Path]:
+    """The PNGs in natural order, without hidden ones."""
+    return natural_order(file for file in folder.iterdir() if file.suffix.lower() == ".png" and is_content(file.name))
 
 
 def read(path: str | os.PathLike) -> tuple[Iterator[VideoResult], list[str]]:
@@ -46,7 +52,7 @@ def read(path: str | os.PathLike) -> tuple[Iterator[VideoResult], list[str]]:
 
 
 def _video(id: int, folder: Path) -> VideoResult:
-    files = sorted(folder.glob("*.png"), key=lambda file: natural_key(file.name))
+    files = _masks(folder)
     masks: dict[int, dict[int, list[FrameMask]]] = {}
     size_hw = (0, 0)
     for frame, file in enumerate(files):

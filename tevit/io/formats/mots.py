@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from tevit.io.files import atomic_folder, natural_key
+from tevit.io.files import atomic_folder, is_content, natural_order
 from tevit.io.formats.tracks import FrameMask, make_track, make_video, unique_name
 from tevit.masks import json as mask_json
 from tevit.results import VideoResult
@@ -30,7 +30,7 @@ def is_mots(path: str | os.PathLike) -> bool:
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(path.glob("*.txt"), key=lambda file: natural_key(file.name))
+        return natural_order(file for file in path.glob("*.txt") if is_content(file.name))
     return [path] if path.suffix == ".txt" else []
 
 

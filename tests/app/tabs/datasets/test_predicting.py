@@ -134,3 +134,23 @@ def test_without_frames_or_with_a_broken_model_nothing_is_written(project: Proje
     bare = open_project(made.truth(tmp_path, "other.json", 3))
     with pytest.raises(ValueError, match="needs the frames"):
         predictions.start(bare, PredictionRequest.of(bare, MODEL), lambda path: None)
+
+
+def test_masks_are_in_the_order_of_the_file_and_the_message_names_the_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_worker: Open
+):
+    monkeypatch.setenv("TEVIT_HOME", str(tmp_path / "home"))
+    content = json.loads(made.truth(tmp_path).read_text())
+    for video in content["videos"]:
+        video["file_names"] = sorted(f"v{video['id']}/{frame}.jpg" for frame in range(1, made.FRAMES + 1))
+        for name in video["file_names"]:
+            file = tmp_path / "frames" / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((*made.SIZE, 3), 90, np.uint8)).save(file)
+    project = open_project(made.write(tmp_path, "plain.json", content), tmp_path / "frames")
+    tasks, added = DatasetTasks(open_worker(lambda model: FakePredictor())), []
+    task = over(tasks.start(project, PredictionRequest.of(project, MODEL), added.append))
+    order = "frames are in natural order ('2.jpg' is number 2), not alphabetical ('10.jpg' would be) (videos 1, 2)"
+    assert order in task.status().message and "masks are written in that of the file (videos" in task.status().message
+    lefts = read_results(added[0]).video(project.info(1), {1: "a", 2: "b"}).tracks[0].boxes_xyxy[:, 0].tolist()
+    assert lefts == [4 * place for place in (0, 9, 1, 2, 3, 4, 5, 6, 7, 8)]  # 1, 10, 2, 3, …

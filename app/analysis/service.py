@@ -51,7 +51,7 @@ from .comparison import (
 
 log = logging.getLogger(__name__)
 
-FORMAT = 5  # of the stored file and of what its numbers mean: files of another format are computed again
+FORMAT = 6  # of the stored file and of what its numbers mean: files of another format are computed again
 LIMIT = 2_000_000_000  # bytes of cache files
 MAX_OPEN = 6  # evaluations in memory: about 10 MB each for 300 videos
 MAX_COMPARISONS = 8  # sets of limits

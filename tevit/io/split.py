@@ -62,7 +62,7 @@ def choose(dataset: Dataset, share: float, seed: int) -> set[int]:
 
 
 def named(dataset: Dataset, names: Sequence[str]) -> set[int]:
-    """Ids of the videos of these names (their frames' folder) or ids.
+    """Ids of the videos of these names (their frames' folder, with the folders above it that make it unique) or ids.
 
     Raises: ValueError naming unknown videos, or if a side is left without a video.
     """
@@ -70,6 +70,10 @@ def named(dataset: Dataset, names: Sequence[str]) -> set[int]:
     known |= {str(video): video for video in dataset.videos if str(video) not in known}
     unknown = [name for name in names if name not in known]
     if unknown:
+        alike = [name for name in known if name.endswith(f"/{unknown[0]}")]
+        if alike:
+            several = ", ".join(map(repr, alike[:5]))
+            raise ValueError(f"{dataset.path} has several videos {unknown[0]!r}: expected one of {several}")
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
         raise ValueError(f"{dataset.path} has no video {', '.join(map(repr, unknown[:5]))}{more}")
     chosen = {known[name] for name in names}

@@ -29,25 +29,31 @@ _XYWH = tuple[float, float, float, float]
 
 
 class VideoInfo(msgspec.Struct, frozen=True):
-    """One entry of `videos`. width, height: pixels. length: frames; file_names: one per frame, "/" between folders."""
+    """One entry of `videos`. width, height: pixels. length: frames; file_names: one per frame, "/" between folders.
+
+    name: the folder of its frames, in a `Dataset` with as many of the folders above it as make it unique; without a
+    folder "video <id>".
+    """
 
     id: int
     width: int
     height: int
     length: int = -1
     file_names: tuple[str, ...] = ()
+    name: str = msgspec.field(default="", name="-")  # not a key of the files, where it may have another meaning
 
     def __post_init__(self) -> None:
         if self.length < 0:
             msgspec.structs.force_setattr(self, "length", len(self.file_names))
         if any("\\" in name for name in self.file_names):
             msgspec.structs.force_setattr(self, "file_names", tuple(map(forward_slashes, self.file_names)))
+        if not self.name:
+            msgspec.structs.force_setattr(self, "name", self.folder.name or f"video {self.id}")
 
     @property
-    def name(self) -> str:
-        """The folder of its frames, else "video <id>"."""
-        folder = PurePosixPath(self.file_names[0]).parent.name if self.file_names else ""
-        return folder or f"video {self.id}"
+    def folder(self) -> PurePosixPath:
+        """The folder of its first frame, empty where there is none."""
+        return PurePosixPath(self.file_names[0]).parent if self.file_names else PurePosixPath()
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -104,7 +110,7 @@ class Dataset:
         annotations: Sequence[Annotation] | None,
     ):
         self.path = path
-        self.videos: Mapping[int, VideoInfo] = _unique(videos, path, "video")
+        self.videos: Mapping[int, VideoInfo] = _with_unique_names(_unique(videos, path, "video"))
         self.categories: Mapping[int, str] = {c.id: c.name for c in _unique(categories, path, "category").values()}
         self.annotations = tuple(annotations or ())
         self.has_annotations = annotations is not None
@@ -376,6 +382,21 @@ def _unique(items: Sequence, path: Path, what: str) -> dict:
         twice = next(item.id for item in items if item.id in seen or seen.add(item.id))
         raise ValueError(f"{path}: expected every {what} id once, got {twice} twice")
     return result
+
+
+def _with_unique_names(videos: Mapping[int, VideoInfo]) -> dict[int, VideoInfo]:
+    """The videos; of those of one name each with as many folders as make them differ, or with its id."""
+    groups: dict[str, list[VideoInfo]] = {}
+    for info in videos.values():
+        groups.setdefault(info.name, []).append(info)
+    names: dict[int, str] = {}
+    for group in (group for group in groups.values() if len(group) > 1):
+        deepest = max(len(info.folder.parts) for info in group)
+        tails = [["/".join(info.folder.parts[-depth:]) for info in group] for depth in range(1, deepest + 1)]
+        chosen = next((tail for tail in tails if len(set(tail)) == len(group)), tails[-1] if tails else [])
+        for info, name in zip(group, chosen, strict=False):
+            names[info.id] = name if chosen.count(name) == 1 else f"{name} (video {info.id})"
+    return {id: msgspec.structs.replace(i, name=names[id]) if id in names else i for id, i in videos.items()}
 
 
 def _boxes(raw: msgspec.Raw, where: str) -> np.ndarray | None:

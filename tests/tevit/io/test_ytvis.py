@@ -475,3 +475,20 @@ def test_faults_leave_other_frames_valid():
     assert [(fault.track, fault.frame) for fault in faults] == [(1, 1), (1, 3)]
     assert [rle is not None for rle in tracks[1].rles] == [True, False, True, False, False]
     assert [rle is not None for rle in tracks[0].rles] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("files", "names"),
+    [
+        (("a/cam/1.jpg", "b/cam/1.jpg", "c/side/1.jpg"), ["a/cam", "b/cam", "side"]),
+        (("x/a/cam/1.jpg", "y/a/cam/1.jpg", "cam/1.jpg"), ["x/a/cam", "y/a/cam", "cam"]),
+        (("a\\cam\\1.jpg", "b\\cam\\1.jpg", "1.jpg"), ["a/cam", "b/cam", "video 3"]),
+        (("cam/1.jpg", "cam/2.jpg", "side/1.jpg"), ["cam (video 1)", "cam (video 2)", "side"]),
+    ],
+)
+def test_names_have_as_many_folders_as_make_them_unique(tmp_path, files, names):
+    videos = [make.video(id, 1) | {"file_names": [name], "name": "of another tool"} for id, name in enumerate(files, 1)]
+    file = make.save(tmp_path, "gt.json", {"videos": videos, "categories": [], "annotations": None})
+    dataset = ytvis.open_dataset(file)
+    assert [info.name for info in dataset.videos.values()] == names
+    assert [result.name for result in dataset.results()] == names

@@ -3,12 +3,16 @@
 import asyncio
 from functools import partial
 from pathlib import Path
+from typing import cast, get_args
 
 import gradio as gr
 
 from tevit.cli.evaluate import as_object
 from tevit.configs import TEVIT_DEMO
 from tevit.evaluation import evaluate
+from tevit.evaluation.inputs import named_warnings
+from tevit.io.categories import MapClasses, with_known_classes
+from tevit.io.ytvis import open_dataset, read_results
 
 from .player.proxy import VideoSource
 from .storage.results import Settings
@@ -24,10 +28,11 @@ def build(studio: Studio) -> None:
     count = gr.Number(10, precision=0, visible=False, label="max_tracks")
     files = [gr.File(visible=False, label=name) for name in ("results.json", "overlay.mp4")]
     gt, results = (gr.File(visible=False, label=name) for name in ("gt", "results"))
+    classes = gr.Textbox("", visible=False, label="map_classes")
     figures, trigger = gr.JSON(visible=False, label="figures"), gr.Button(visible=False)
     endpoints = _Endpoints(studio)
     trigger.click(endpoints.segment, [video, model, score, count], files, api_name="segment", concurrency_limit=None)
-    trigger.click(endpoints.evaluate, [gt, results], figures, api_name="evaluate", concurrency_limit=2)
+    trigger.click(endpoints.evaluate, [gt, results, classes], figures, api_name="evaluate", concurrency_limit=2)
 
 
 class _Endpoints:
@@ -61,17 +66,30 @@ class _Endpoints:
         except (ValueError, OSError) as error:
             raise gr.Error(_without_folders(str(error), video), print_exception=False) from error
 
-    async def evaluate(self, gt: str, results: str) -> dict:
+    async def evaluate(self, gt: str, results: str, map_classes: str = "") -> dict:
         """The official figures of a results.json on ground truth in YouTube-VIS form, as `tevit evaluate --json`.
 
-        warnings: those that the command prints; present where there are some.
+        map_classes: as the command's --map-classes; "": category ids must be those of the ground truth. warnings: those
+        that the command prints; present where there are some.
         """
         try:
-            evaluation = await asyncio.to_thread(evaluate, gt, results)
-            warnings = [_without_folders(warning, gt, results) for warning in evaluation.warnings]
-            return as_object(evaluation) | ({"warnings": warnings} if warnings else {})
+            return await asyncio.to_thread(_evaluate, gt, results, map_classes)
         except (ValueError, OSError) as error:
             raise gr.Error(_without_folders(str(error), gt, results), print_exception=False) from error
+
+
+def _evaluate(gt: str, results: str, map_classes: str) -> dict:
+    """Raises: ValueError, OSError."""
+    options = get_args(MapClasses)
+    if map_classes and map_classes not in options:
+        raise ValueError(f"map_classes: expected one of {', '.join(options)}, got {map_classes[:40]!r}")
+    chosen = cast(MapClasses, map_classes) if map_classes else None
+    dataset = open_dataset(gt)
+    predictions, notes = with_known_classes(read_results(results), dataset, chosen)
+    evaluation = evaluate(dataset, predictions)
+    lines = named_warnings(gt, {results: [*notes, *evaluation.warnings]})
+    warnings = [_without_folders(line, gt, results) for line in lines]
+    return as_object(evaluation) | ({"warnings": warnings} if warnings else {})
 
 
 def _without_folders(text: str, *paths: str) -> str:

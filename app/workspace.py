@@ -14,10 +14,13 @@ from typing import Any, Generic, TypeVar
 import gradio as gr
 from cachetools import LRUCache
 
+from tevit.evaluation.inputs import LABELS, UNLISTED, named_warnings
+
+from .analysis.comparison import Comparison
 from .analysis.service import EvaluationService
 from .analysis.thumbnails import ThumbnailCache
 from .projects.opening import AllowedFolders, guess_frames, open_project, project_id, save, with_predictions
-from .projects.project import Project, best_mapping
+from .projects.project import Notice, Project
 from .rendering import note, on_change, problem, progress, render
 from .tasks import Task
 
@@ -80,13 +83,25 @@ async def run_task(task: Task, panel: gr.HTML, cancel: gr.Button) -> AsyncIterat
         raise toast(end.message)
 
 
-def project_notices(project: Project) -> str:
-    """What is missing or unusual, with buttons to use or undo a category mapping."""
+def project_notices(project: Project, comparison: Comparison | None = None) -> str:
+    """What is missing or unusual, with buttons to use or undo a category mapping.
+
+    comparison: the evaluated models, whose warnings are added.
+    """
     shown = []
     for notice in project.notices:
         offered = notice.kind == "categories" and notice.model is not None
-        shown.append((notice, best_mapping(project, notice.model or "") if offered else None))
-    mapped = [(m.name, len(set(m.categories.values()))) for m in project.models if m.categories is not None]
+        shown.append((notice, project.category_mappings(notice.model or "") if offered else []))
+    warnings = {
+        model.name: [text for text in model.stored.overlaps.warnings if text.startswith(LABELS) or UNLISTED not in text]
+        for model in (comparison.models if comparison is not None else ())
+    }
+    shown += [(Notice("videos", line), []) for line in named_warnings(project.dataset.path.name, warnings)]
+    mapped = [
+        (m.name, next((x.source for x in project.category_mappings(m.name) if x.categories == m.categories), "chosen"))
+        for m in project.models
+        if m.categories is not None
+    ]
     return render("datasets/notices.html", notices=shown, mapped=mapped, categories=project.dataset.categories)
 
 

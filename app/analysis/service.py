@@ -33,11 +33,12 @@ from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.oracle import find_gaps
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps, pack, unpack
 from tevit.evaluation.parallel import usable_cores
+from tevit.io.categories import map_categories
 from tevit.io.files import atomic
 from tevit.io.ytvis import read_results
 from tevit.progress import Cancelled, Progress
 
-from ..projects.project import Model, Project, map_categories
+from ..projects.project import Model, Project
 from ..tasks import Runner, Task
 from .comparison import (
     FIGURE_NAMES,

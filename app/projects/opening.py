@@ -17,11 +17,12 @@ import msgspec
 
 from tevit.download import assets_folder, home
 from tevit.io import json as jsonfile
+from tevit.io.categories import format_ids
 from tevit.io.files import atomic
 from tevit.io.frames import find_frames
 from tevit.io.ytvis import Dataset
 
-from .project import File, Model, Notice, Project, format_ids
+from .project import File, Model, Notice, Project
 
 META, BACKUPS, VERSION = "project.json", "backups", 1
 PREDICTIONS = "predictions"  # in the project's folder: predictions made in the studio

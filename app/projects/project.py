@@ -4,8 +4,7 @@ A project has a folder with `project.json`, `backups/` and, after the first deci
 stay where they are and are only read.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,20 +13,11 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from tevit.configs import CATEGORIES_2019, CATEGORIES_2021, CATEGORIES_COCO, CATEGORIES_OVIS, fold_name
+from tevit.io.categories import CategoryMapping, category_mappings, format_ids, map_categories
 from tevit.io.frames import find_frames
 from tevit.io.ytvis import Category, Dataset, Results, VideoInfo, open_dataset, read_results
 from tevit.masks import json as segmentations
 from tevit.results import VideoResult
-
-CATEGORY_LISTS: Mapping[str, Mapping[int, str]] = {
-    "YouTube-VIS 2019": CATEGORIES_2019,
-    "YouTube-VIS 2021": CATEGORIES_2021,
-    "OVIS": CATEGORIES_OVIS,
-    "COCO": CATEGORIES_COCO,
-}
-NO_CLASS = -(1 << 40)  # an id in no list: the prediction counts as of an unknown class and keeps its place in the file
-MAX_IDS = 10  # in a sentence
 
 
 class File(msgspec.Struct, frozen=True):
@@ -143,6 +133,10 @@ class Project:
         """
         return self.results[model].video(self.info(video_id), self.dataset.categories)
 
+    def category_mappings(self, model: str) -> list[CategoryMapping]:
+        """How the category ids of a model's file can be read, best first. Raises: ValueError for an unknown model."""
+        return category_mappings(self._unmapped[self.model_index(model)], self.dataset)
+
     @cached_property
     def notices(self) -> tuple[Notice, ...]:
         """What is missing or unusual; none of it prevents the rest from being shown."""
@@ -177,59 +171,6 @@ def _dataset_of_predictions(path: Path, results: Sequence[Results]) -> Dataset:
         raise ValueError(f"{path}: video {unknown[0]} has no mask to take its size from: name its data set")
     videos = [VideoInfo(id, sizes[id][1], sizes[id][0], lengths[id]) for id in sorted(lengths)]
     return Dataset(path, videos, [Category(id, f"class {id}") for id in sorted(classes)], None)
-
-
-# --- category lists that differ
-
-
-@dataclass(frozen=True)
-class CategoryMapping:
-    """How predictions' category ids can be read.
-
-    source: the list that the ids belong to. names: of the ids that the predictions have, by that list. categories: the
-    list's ids -> the ground truth's, by name. lost: names that the ground truth lacks. predictions: how many would
-    count, `of` all.
-    """
-
-    source: str
-    names: Mapping[int, str]
-    categories: Mapping[int, int]
-    lost: tuple[str, ...]
-    predictions: int
-    of: int
-
-
-def category_mappings(results: Results, categories: Mapping[int, str]) -> list[CategoryMapping]:
-    """Known lists that have all ids of the predictions and share names with the ground truth, best first.
-
-    categories: the ground truth's, id -> name.
-    """
-    counts = Counter(prediction.category_id for prediction in results.predictions)
-    ids = {fold_name(name): id for id, name in categories.items()}
-    mappings = []
-    for source, names in CATEGORY_LISTS.items():
-        if counts.keys() <= names.keys():
-            mapped = {id: ids[fold_name(name)] for id, name in names.items() if fold_name(name) in ids}
-            used = {id: names[id] for id in sorted(counts)}
-            lost = tuple(name for id, name in used.items() if id not in mapped)
-            usable = sum(count for id, count in counts.items() if id in mapped)
-            mappings.append(CategoryMapping(source, used, mapped, lost, usable, counts.total()))
-    return sorted((mapping for mapping in mappings if mapping.predictions), key=lambda mapping: -mapping.predictions)
-
-
-def best_mapping(project: Project, model: str) -> CategoryMapping | None:
-    """The mapping by name with which most of a model's predictions count; None where none does."""
-    results = project.results[project.model_index(model)]
-    return next(iter(category_mappings(results, project.dataset.categories)), None)
-
-
-def map_categories(results: Results, categories: Mapping[int, int]) -> Results:
-    """A copy with mapped category ids; ids not in the mapping become NO_CLASS, so positions in the file stay."""
-    changed = [
-        msgspec.structs.replace(prediction, category_id=categories.get(prediction.category_id, NO_CLASS))
-        for prediction in results.predictions
-    ]
-    return Results(results.path, changed)
 
 
 # --- notices
@@ -270,12 +211,4 @@ def _model_notices(dataset: Dataset, model: Model, results: Results) -> Iterator
     unknown = sorted({prediction.category_id for prediction in results.predictions} - dataset.categories.keys())
     if unknown and model.categories is None:
         text = f"{model.name} has category ids that the data set lacks ({format_ids(unknown)}): these do not count."
-        best = next(iter(category_mappings(results, dataset.categories)), None)
-        hint = f" By name, {best.source} would fit {best.predictions} of {best.of} predictions." if best else ""
-        yield Notice("categories", text + hint, model.name)
-
-
-def format_ids(ids: Sequence[int]) -> str:
-    """The first ids of a list, for a sentence."""
-    shown = ", ".join(map(str, ids[:MAX_IDS]))
-    return f"{shown}, … ({len(ids)} in all)" if len(ids) > MAX_IDS else shown
+        yield Notice("categories", text, model.name)

@@ -9,7 +9,6 @@ import pytest
 from app.analysis.service import EvaluationService
 from app.analysis.thumbnails import ThumbnailCache
 from app.projects.opening import AllowedFolders, open_project, with_categories
-from app.projects.project import best_mapping
 from app.rendering import render
 from app.workspace import Workspace, project_notices
 from tests.app import sets as made
@@ -98,11 +97,11 @@ def test_mapping_by_name_is_offered_and_can_be_undone(workspace: Workspace, tmp_
     project = workspace.open(str(gt), "", [str(file)])
     html = project_notices(project)
     assert "Use this mapping" in html and "2 giant_panda → 1 Giant Panda" in html and "<b>" not in html
-    mapping = best_mapping(project, "<b>")
-    assert mapping is not None and {id: mapping.categories.get(id) for id in mapping.names} == {2: 1, 8: 2}
+    mapping = project.category_mappings("<b>")[0]
+    assert {id: mapping.categories.get(id) for id in mapping.names} == {2: 1, 8: 2}
     mapped = workspace.change(project.id, lambda now: with_categories(now, "<b>", mapping.categories))
     html = project_notices(mapped)
-    assert "Undo the mapping" in html and "Use this mapping" not in html and "read by name, 2 of" in html
+    assert "Undo the mapping" in html and "Use this mapping" not in html and "read as YouTube-VIS 2019" in html
     assert open_project(folder=project.folder).models[0].categories == {2: 1, 8: 2}
 
 

@@ -28,6 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made.write(folder, "zoo.json", content)
     (folder / "gt.json").unlink()
     made.predictions(folder, "other_list.json", [(1, 2, 0.9, made.STILL), (2, 8, 0.8, made.AWAY)])
+    made.predictions(folder, "indices.json", [(1, 0, 0.9, made.STILL), (2, 1, 0.8, made.AWAY)])
     for video in content["videos"]:
         for name in video["file_names"]:
             (folder / "frames" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +87,7 @@ def test_classes_are_read_by_name_and_back_again(page: Page):
     notices(page).get_by_text("2 classes").click()
     expect(notices(page)).to_contain_text("8 dog → 2 dog")
     notices(page).get_by_role("button", name="Use this mapping").click()
-    expect(notices(page)).to_contain_text("its classes are read by name, 2 of the data set's 2")
+    expect(notices(page)).to_contain_text("its category ids are read as YouTube-VIS 2019")
     expect(page.locator(".matches")).to_contain_text("Giant Panda", ignore_case=True)
     expect(page.locator(".matches")).to_contain_text("correct")
     notices(page).get_by_role("button", name="Undo the mapping").click()
@@ -104,3 +105,21 @@ def test_all_videos_are_predicted_after_a_stop(page: Page):
     page.get_by_role("button", name="Predict all videos").click()
     progress.get_by_role("link", name="Show them").click()
     expect(page.get_by_label("B", exact=True)).to_have_value("slow")
+
+
+def test_indices_are_read_as_ids_with_one_press(page: Page):
+    """Class 0 is the first of the data set's sorted classes: without the mapping nothing is found."""
+    button(page).click()
+    choose(page, "Predictions files", "indices.json")
+    page.get_by_role("button", name="Open", exact=True).click()
+    notice = notices(page).locator(".notice").filter(has_text="indices has category ids that the data set lacks")
+    expect(notice).to_contain_text("indices from 0 of the sorted categories: 2 of 2 predictions then count, 2 with a")
+    notice.get_by_role("button", name="Use this mapping").first.click()
+    text = "indices: its category ids are read as indices from 0 of the sorted categories."
+    expect(notices(page)).to_contain_text(text)
+    page.get_by_role("tab", name="Errors").click()
+    expect(page.locator("#errors-state")).to_contain_text(text)
+    page.get_by_label("A", exact=True).and_(page.locator("#errors input")).click()
+    page.get_by_role("option", name="indices").click()
+    expect(page.locator("#errors-figures")).to_contain_text("50.0")
+    page.get_by_role("tab", name="Compare").click()

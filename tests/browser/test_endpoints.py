@@ -1,5 +1,6 @@
 """What programs ask of the studio, through gradio's client; and the very first launch, with the real demo model."""
 
+import gzip
 import json
 import time
 import zipfile
@@ -10,6 +11,7 @@ from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from playwright.sync_api import Browser, expect
 
+from tests import annotations as make
 from tests.browser.conftest import Studio
 from tests.browser.servers import ROOT, served
 from tests.pictures import bar, pictures, write_images
@@ -58,6 +60,63 @@ def test_evaluate_returns_the_commands_figures(client: Client, capsys: pytest.Ca
     figures = client.predict(handle_file(gt), handle_file(results), api_name="/evaluate")
     assert main(["evaluate", str(gt), str(results), "--json"]) == 0
     assert figures == json.loads(capsys.readouterr().out)
+
+
+ODD = {
+    "id 0": lambda data: data["annotations"][0].update(id=0),
+    "short": lambda data: [data["annotations"][0][key].pop() for key in ("segmentations", "areas", "bboxes")],
+    "unlisted": lambda data: data["annotations"][1].update(category_id=99),
+    "null": lambda data: data.update(annotations=None),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_evaluate_carries_the_commands_warnings_without_folders(
+    client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str], odd: str
+):
+    data = make.sample()
+    ODD[odd](data)
+    packed = tmp_path / "labels.json.gz"
+    packed.write_bytes(gzip.compress(json.dumps(data).encode()))
+    results = make.save(tmp_path, "found.json", make.submission())
+    figures = client.predict(handle_file(packed), handle_file(results), api_name="/evaluate")
+    assert main(["evaluate", str(packed), str(results), "--json"]) == 0
+    said = capsys.readouterr()
+    lines = said.err.replace(f"{tmp_path}/", "").splitlines()
+    assert lines and lines[0].startswith("tevit: labels.json.gz: ")
+    assert figures.pop("warnings") == [line.removeprefix("tevit: ") for line in lines]
+    assert figures == json.loads(said.out)
+
+
+def test_evaluate_maps_indices_on_request(client: Client, tmp_path: Path):
+    files = [make.save(tmp_path, "gt.json", make.sample())]
+    found = [item | {"category_id": {2: 0, 4: 1}[item["category_id"]]} for item in make.submission()]
+    files = [*map(handle_file, (*files, make.save(tmp_path, "found.json", found)))]
+    with pytest.raises(AppError, match=r"^found\.json: 3 of 3 .* gt\.json lacks .* indices from 0") as caught:
+        client.predict(*files, api_name="/evaluate")
+    assert "/" not in str(caught.value).replace("--", "")
+    figures = client.predict(*files, "contiguous", api_name="/evaluate")
+    assert figures["AP"] > 0
+    assert figures["warnings"] == ["found.json: the category ids are read as indices from 0 of the sorted categories"]
+    with pytest.raises(AppError, match="map_classes: expected one of contiguous, from-0, from-1, keep, got 'names'"):
+        client.predict(*files, "names", api_name="/evaluate")
+
+
+@pytest.mark.parametrize("broken", ["gt", "results", "kind"])
+def test_evaluate_names_a_faulty_file_without_its_folder(client: Client, tmp_path: Path, broken: str):
+    data, found = make.sample(), make.submission()
+    if broken == "gt":
+        data["annotations"][0]["segmentations"][0]["counts"] = [1]
+    else:
+        found[0]["segmentations"][0]["counts"] = "1"
+    gt = make.save(tmp_path, "gt.json", data if broken != "kind" else found)
+    files = handle_file(gt), handle_file(make.save(tmp_path, "found.json", found))
+    name = {"gt": r"gt\.json: annotation 11", "results": r"found\.json: prediction 1"}.get(
+        broken, r"gt\.json is a list"
+    )
+    with pytest.raises(AppError, match=f"^{name}") as caught:
+        client.predict(*files, api_name="/evaluate")
+    assert "/" not in str(caught.value)
 
 
 def test_first_launch_shows_tracks(browser: Browser, tmp_path: Path):

@@ -3,10 +3,11 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tevit.cli.evaluate import add_class_options
 from tevit.progress import TerminalProgress
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ Check data sets and submissions in YouTube-VIS form; the kind of each file follo
   tevit validate train.json --frames train/JPEGImages    a data set, and whether its frames are on disk
   tevit validate results.json --gt valid.json            a submission (or its zip) for these videos
   tevit validate results.json --gt valid.json --fix      … and a repaired copy, results.fixed.json beside it
+  … --fix --map-classes contiguous                       category ids that are indices of the data set's classes too
 
 The exit code is 1 where there is a fault. Frames count from 0, predictions from 1 in the file's order.
 """
@@ -48,6 +50,7 @@ def _add_validate(commands) -> None:
     add("--fix", action="store_true", help="write a repaired copy NAME.fixed.json beside each faulty FILE")
     add("--force", action="store_true", help="write it even if more than half of the entries would be removed")
     add("--json", action="store_true", help="print the reports as JSON, a list with one object a file")
+    add_class_options(add)
     parser.set_defaults(run=run_validate)
 
 
@@ -55,6 +58,8 @@ def run_validate(args: argparse.Namespace) -> int:
     """Exit code 0 if all files are correct, else 1."""
     from tevit.io.ytvis import open_dataset
 
+    if not args.gt and (args.map_classes or args.class_map):
+        raise ValueError("--map-classes and --class-map need the ground truth (--gt)")
     gt = open_dataset(args.gt) if args.gt else None
     reports = []
     for path in args.files:
@@ -75,11 +80,27 @@ def _validate_file(
     from tevit.io.validate import validate
 
     report = validate(path, gt=gt, frames=args.frames, progress=progress)
+    categories = _chosen_ids(report, gt, args)
+    if categories is not None:
+        report = validate(path, gt=gt, frames=args.frames, categories=categories, progress=progress)
     if not args.fix or not any(fault.repair for fault in report.faults):
         return report, None
     copy = path.with_name(f"{path.name.removesuffix('.gz').rpartition('.')[0] or path.name}.fixed.json")
-    report = validate(path, gt=gt, frames=args.frames, fixed=copy, force=args.force, progress=progress)
+    settings = {"fixed": copy, "force": args.force, "categories": categories}
+    report = validate(path, gt=gt, frames=args.frames, **settings, progress=progress)
     return report, None if report.refused else copy
+
+
+def _chosen_ids(
+    report: "ValidationReport", gt: "Dataset | None", args: argparse.Namespace
+) -> "Mapping[int, int] | None":
+    """Category id of a submission -> the ground truth's, by --map-classes or --class-map; None: as they are."""
+    if gt is None or report.kind != "submission" or not (args.map_classes or args.class_map):
+        return None
+    from tevit.io.categories import chosen_ids, read_class_map
+
+    class_map = read_class_map(args.class_map) if args.class_map else None
+    return chosen_ids(report.predicted, gt, report.path, args.map_classes, class_map)[0]
 
 
 def _print_report(report: "ValidationReport", written: Path | None) -> None:

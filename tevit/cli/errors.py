@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tevit.cli.evaluate import DelayedProgress, layout, print_warnings, processes
+from tevit.cli.evaluate import DelayedProgress, add_class_options, layout, open_predictions, print_warnings, processes
 
 if TYPE_CHECKING:
     from tevit.evaluation import Evaluation
@@ -48,6 +48,7 @@ def register(commands) -> None:
         help="ground truth is matched from this IoU (default 0.5)",
     )
     add("--background", type=float, default=0.1, metavar="IOU", help="below it, nothing is (default 0.1)")
+    add_class_options(add)
     parser.set_defaults(run=run)
 
 
@@ -60,10 +61,12 @@ def run(args: argparse.Namespace) -> int:
     from tevit.evaluation.inputs import read_inputs
     from tevit.evaluation.oracle import find_gaps
     from tevit.evaluation.overlaps import compute_overlaps
+    from tevit.io.ytvis import open_dataset
 
     limits = Limits(positive=args.positive, background=args.background)
+    dataset = open_dataset(args.gt)
     with DelayedProgress() as progress:
-        inputs = read_inputs(args.gt, args.results)
+        inputs = read_inputs(dataset, open_predictions(args.results, dataset, args))
         overlaps = compute_overlaps(inputs, progress=progress, all_pairs=True, processes=processes())
     evaluation, errors, gaps = accumulate(overlaps), analyse_errors(overlaps, limits), find_gaps(overlaps)
     print_warnings(args.gt, {args.results: evaluation})

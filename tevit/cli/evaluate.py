@@ -4,7 +4,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tevit.evaluation.bootstrap import Interval, Samples
     from tevit.evaluation.identity import Identity
     from tevit.evaluation.matching import BreakdownRow
+    from tevit.io.ytvis import Dataset, Results
     from tevit.progress import Progress
 
 DESCRIPTION = """\
@@ -23,6 +24,9 @@ Evaluate any model's results.json (or its submission zip) as the official evalua
   tevit evaluate valid.json results.json --per-class --json     the same for a program, in [0, 1], -1: no ground truth
   tevit evaluate valid.json a.json b.json --bootstrap 1000      two models: is one better, or is it chance?
   tevit evaluate valid.json results.json --metrics hota,id      also how well identities are kept
+
+Results whose category ids are indices of the ground truth's categories, or of which it has none, are refused;
+--map-classes and --class-map say how to read them.
 """
 MEANINGS = {
     "AP": "mean over IoU 0.50 to 0.95",
@@ -51,6 +55,7 @@ IDENTITY_MEANINGS = {
 }
 CLASS_COLUMNS = ("AP", "AP50", "AP75", "AR1", "AR10")
 _BAR_AFTER = 2.0  # seconds
+_MAP_CLASSES = ("contiguous", "from-0", "from-1", "keep")  # as io.categories.MapClasses, whose import takes a while
 
 
 def register(commands) -> None:
@@ -82,7 +87,28 @@ def register(commands) -> None:
     add("--agnostic", action="store_true", help="take all classes for one")
     add("--bootstrap", type=_samples, default=0, metavar="N", help="95 %% intervals from N samples of the videos")
     add("--seed", type=int, default=0, help="of the samples (default 0)")
+    add_class_options(add)
     parser.set_defaults(run=run)
+
+
+def add_class_options(add: Callable[..., object]) -> None:
+    """Add --map-classes and --class-map. add: `ArgumentParser.add_argument`."""
+    text = "read category ids as indices from 0 or 1 of the sorted categories, whichever fits; keep: as they are"
+    add("--map-classes", choices=_MAP_CLASSES, help=text)
+    text = "JSON object of category ids of the results and the ground truth's names or ids"
+    add("--class-map", type=Path, metavar="FILE", help=text)
+
+
+def open_predictions(path: Path, dataset: "Dataset", args: argparse.Namespace) -> "Results":
+    """The predictions with the data set's category ids. Raises: ValueError where these must be chosen."""
+    from tevit.io.categories import read_class_map, with_known_classes
+    from tevit.io.ytvis import read_results
+
+    class_map = read_class_map(args.class_map) if args.class_map else None
+    results, notes = with_known_classes(read_results(path), dataset, args.map_classes, class_map)
+    for note in notes:
+        print(f"tevit: {path}: {note}", file=sys.stderr)
+    return results
 
 
 def _samples(text: str) -> int:
@@ -102,7 +128,14 @@ def run(args: argparse.Namespace) -> int:
     settings = {"agnostic": args.agnostic, "metrics": args.metrics, "score_threshold": args.score_threshold}
     with DelayedProgress() as progress:
         evaluations = [
-            evaluate(dataset, path, **settings, progress=progress, processes=processes()) for path in args.results
+            evaluate(
+                dataset,
+                open_predictions(path, dataset, args),
+                **settings,
+                progress=progress,
+                processes=processes(),
+            )
+            for path in args.results
         ]
         samples: list[Samples] = []
         if args.bootstrap:
@@ -118,15 +151,10 @@ def run(args: argparse.Namespace) -> int:
 
 def print_warnings(gt: Path, evaluations: "Mapping[Path, Evaluation]") -> None:
     """Print each warning once, under the name of the file that it is about."""
-    from tevit.evaluation.inputs import LABELS
+    from tevit.evaluation.inputs import named_warnings
 
-    lines = [
-        f"tevit: {gt if warning.startswith(LABELS) else path}: {warning.removeprefix(LABELS)}"
-        for path, evaluation in evaluations.items()
-        for warning in evaluation.warnings
-    ]
-    for line in dict.fromkeys(lines):
-        print(line, file=sys.stderr)
+    for line in named_warnings(str(gt), {str(path): evaluation.warnings for path, evaluation in evaluations.items()}):
+        print(f"tevit: {line}", file=sys.stderr)
 
 
 def processes() -> int:

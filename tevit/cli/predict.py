@@ -285,8 +285,8 @@ def _predict_dataset(args: argparse.Namespace) -> int:
     """This process's share of the videos; the process that finds all of them finished merges them."""
     from tevit.configs import MODELS
     from tevit.download import checkpoint_path
-    from tevit.inference.classes import read_class_map
     from tevit.inference.dataset import PartialResults, Share, file_digest, local_device, predict_dataset
+    from tevit.io.categories import read_class_map
     from tevit.io.ytvis import open_dataset
 
     share, results = Share.of_environment(), PartialResults(args.out / "parts")

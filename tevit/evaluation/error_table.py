@@ -461,7 +461,7 @@ def _shares(overlaps: Overlaps, costs: ErrorCosts, rows_p: np.ndarray, rows_t: n
     """float64, for rows of predictions and of ground truth: each type's ΔAP divided among its tracks.
 
     Among predictions in proportion to their scores; among missed ground truth so that classes with few tracks weigh as
-    much as others.
+    much as others. What concerns an annotation with the id 0 gains nothing and has none.
     """
 
     def fractions(weights: np.ndarray) -> np.ndarray:
@@ -470,12 +470,16 @@ def _shares(overlaps: Overlaps, costs: ErrorCosts, rows_p: np.ndarray, rows_t: n
 
     types, ground_truth = costs.types, overlaps.inputs.ground_truth
     of_predictions, of_ground_truth = np.zeros(len(types.predictions)), np.zeros(len(types.ground_truth))
+    weights = np.maximum(overlaps.inputs.predictions.scores, 0)
+    weights[types.prediction_of[(ground_truth.ids == 0) & (types.ground_truth == "explained")]] = 0
     for type in costs.dap.keys() - {"missed"}:
         rows = np.flatnonzero(types.predictions == type)
-        of_predictions[rows] = costs.dap[type] * fractions(np.maximum(overlaps.inputs.predictions.scores[rows], 0))
+        of_predictions[rows] = costs.dap[type] * fractions(weights[rows])
     counts = np.bincount(ground_truth.categories[~ground_truth.crowd], minlength=len(overlaps.inputs.categories))
     rows = np.flatnonzero(types.ground_truth == "missed")
-    of_ground_truth[rows] = costs.dap["missed"] * fractions(1 / counts[ground_truth.categories[rows]])
+    of_ground_truth[rows] = costs.dap["missed"] * fractions(
+        (ground_truth.ids[rows] != 0) / counts[ground_truth.categories[rows]]
+    )
     return [of_predictions[rows_p], of_ground_truth[rows_t]]
 
 

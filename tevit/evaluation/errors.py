@@ -89,6 +89,7 @@ def find_costs(overlaps: Overlaps, limits: Limits) -> ErrorCosts:
         ground_truth_categories=ground_truth.categories,
         counting=~ground_truth.crowd,
         missed=np.zeros(len(ground_truth.ids), bool),
+        matchable=ground_truth.ids != 0,
         classes=len(overlaps.inputs.categories),
     )
     explaining = oracle.covering_errors()

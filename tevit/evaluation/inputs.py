@@ -1,13 +1,15 @@
 """The ground truth and the predictions of a data set as two tables, their masks not read yet."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
+from tevit.io.categories import NO_CLASS, describe_indices, format_ids, index_mappings
 from tevit.io.ytvis import Dataset, Results, open_dataset, read_results
 from tevit.masks import json as segmentations
 from tevit.results import RLE, VideoResult
@@ -16,6 +18,8 @@ GroundTruth = str | os.PathLike | Dataset | Sequence[VideoResult]
 """A file in YouTube-VIS form, an opened one, or videos in memory."""
 LABELS = "labels: "
 """Begins a warning on the ground truth; others are on the predictions."""
+UNLISTED = "left out: the ground truth does not list their category"
+"""In the warnings on tracks of such categories."""
 Predictions = str | os.PathLike | Results | Sequence[VideoResult]
 """A results.json (or the zip that holds it), an opened one, or videos in memory."""
 
@@ -117,7 +121,7 @@ def read_inputs(gt: GroundTruth, results: Predictions) -> Inputs:
     other = sorted({row.video for row in predictions} - set(sizes))
     if other:
         raise ValueError(
-            f"the results are for {len(other)} videos that the ground truth does not have (ids {_shown(other)}); "
+            f"the results are for {len(other)} videos that the ground truth does not have (ids {format_ids(other)}); "
             f"the ground truth has {len(sizes)} videos"
         )
     left_out = tuple(
@@ -126,7 +130,10 @@ def read_inputs(gt: GroundTruth, results: Predictions) -> Inputs:
         for row in rows
         if row.category not in categories
     )
-    warnings = [*([] if predictions else ["the results hold no prediction at all"]), *_left_out_warnings(left_out)]
+    warnings = [
+        *([] if predictions else ["the results hold no prediction at all"]),
+        *_left_out_warnings(left_out, ground_truth, predictions, categories),
+    ]
     return Inputs(
         videos=sorted(videos, key=lambda video: video.id),
         categories=dict(sorted(categories.items())),
@@ -137,16 +144,35 @@ def read_inputs(gt: GroundTruth, results: Predictions) -> Inputs:
     )
 
 
-def _left_out_warnings(left_out: Sequence[LeftOutTrack]) -> Iterator[str]:
-    for kind, side in (("annotation", LABELS), ("prediction", "")):
+def _left_out_warnings(
+    left_out: Sequence[LeftOutTrack], ground_truth: "list[_Row]", predictions: "list[_Row]", categories: dict[int, str]
+) -> list[str]:
+    """What was left out for its category, and how the predictions' ids can be read."""
+    hint = ""
+    if any(track.kind == "prediction" for track in left_out):
+        predicted = Counter((row.video, row.category) for row in predictions)
+        annotated = {(row.video, row.category) for row in ground_truth}
+        hint = describe_indices(index_mappings(predicted, categories, annotated))
+    warnings = []
+    for kind, side, more in (("annotation", LABELS, ""), ("prediction", "", hint and f"; {hint}")):
         ids = [track.category_id for track in left_out if track.kind == kind]
-        if ids:
-            missing = f"(ids {_shown(sorted(set(ids)))})"
-            yield f"{side}{len(ids)} {kind}s left out: the ground truth does not list their category {missing}"
+        missing = sorted({id for id in ids if id != NO_CLASS})
+        shown = f" (ids {format_ids(missing)})" if missing else ""
+        warnings += [f"{side}{len(ids)} {kind}s {UNLISTED}{shown}{more}"] if ids else []
+    return warnings
 
 
-def _shown(ids: list[int]) -> str:
-    return ", ".join(map(str, ids[:10])) + (", …" if len(ids) > 10 else "")
+def named_warnings(gt: str, warnings: Mapping[str, Iterable[str]]) -> list[str]:
+    """Each warning once, after the name of the file that it is about.
+
+    gt: what the ground truth is called. warnings: what each model's predictions are called -> its warnings.
+    """
+    lines = (
+        f"{gt}: {warning.removeprefix(LABELS)}" if warning.startswith(LABELS) else f"{name}: {warning}"
+        for name, own in warnings.items()
+        for warning in own
+    )
+    return list(dict.fromkeys(lines))
 
 
 def _file(source: object) -> str:

@@ -30,7 +30,8 @@ MOVED = ("classification", "spatial", "temporal")
 by removing the predictions."""
 UNMATCHABLE = "unmatchable id 0"
 """A prediction that fits an annotation with the id 0, which the official metric never counts as found, and that
-annotation. Fixed by counting the match."""
+annotation. Fixed by counting the match. Without that an error about such an annotation gains nothing when it is fixed:
+the prediction would still count as wrong, and the annotation as not found."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +40,7 @@ class OracleAP:
 
     types: str (N,). categories, ground_truth: int64 (N,): class, and row of the ground truth that each is about, -1:
     none. order: int64 (N,), ranks by falling score. ground_truth_categories: int64 (G,). counting: bool (G,), not
-    crowd. missed: bool (G,). classes: K.
+    crowd. missed: bool (G,). matchable: bool (G,), False for the id 0. classes: K.
     """
 
     types: np.ndarray
@@ -49,6 +50,7 @@ class OracleAP:
     ground_truth_categories: np.ndarray
     counting: np.ndarray
     missed: np.ndarray
+    matchable: np.ndarray
     classes: int
 
     def ap(self, fixed: Collection[str]) -> float:
@@ -59,12 +61,15 @@ class OracleAP:
         """
         correct = self.types == "correct"
         unmatchable = np.flatnonzero(self.types == UNMATCHABLE) if UNMATCHABLE in fixed else np.zeros(0, np.int64)
+        matchable = self.matchable | (UNMATCHABLE in fixed)
         moved = np.concatenate([self._moved(fixed), unmatchable])
         keep = ~np.isin(self.types, list(fixed))
-        keep[moved] = correct[moved] = True
+        keep[moved] = True
+        moved = moved[matchable[self.ground_truth[moved]]]
+        correct[moved] = True
         categories = self.categories.copy()
         categories[moved] = self.ground_truth_categories[self.ground_truth[moved]]
-        counting = self.counting & ~self.missed if "missed" in fixed else self.counting
+        counting = self.counting & ~(self.missed & matchable) if "missed" in fixed else self.counting
         before, after = (
             np.bincount(self.ground_truth_categories[c], minlength=self.classes) for c in (self.counting, counting)
         )

@@ -1,11 +1,9 @@
 """Matching of a model's classes with those of a data set, by name."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from tevit.configs import fold_name
-from tevit.io import json as jsonfile
 from tevit.results import VideoResult
 
 
@@ -102,14 +100,6 @@ def _override(
             raise ValueError(f"class map: the data set has no class {target!r}; it has {_names(dataset)}")
         ids[of_model[fold_name(source)]] = id
     return ids
-
-
-def read_class_map(path: str | os.PathLike) -> dict[str, str | int]:
-    """A class map: a JSON object of the model's class names and the data set's names or ids.
-
-    Raises: OSError, ValueError where it cannot be read.
-    """
-    return jsonfile.decode(jsonfile.read(path), dict[str, str | int], path)
 
 
 def _names(categories: Mapping[int, str]) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 
 from tevit import boxes
 from tevit.io import json as jsonfile
+from tevit.io.categories import annotated_classes, describe_indices, index_mappings
 from tevit.io.files import atomic, forward_slashes
 from tevit.io.frames import find_frames, inside
 from tevit.io.ytvis import RESULTS_NAME, Dataset, VideoInfo
@@ -63,6 +64,7 @@ class ValidationReport:
 
     notes: observations that are no faults. counts: number of entries by kind. removed: number of entries that the
     repaired copy does not have, by kind. refused: why no repaired copy was written, None where nothing was refused.
+    predicted: of a submission, the number of predictions of each (video id, category id).
     """
 
     path: Path
@@ -72,6 +74,7 @@ class ValidationReport:
     counts: dict[str, int] = field(default_factory=dict)
     removed: dict[str, int] = field(default_factory=dict)
     refused: str | None = None
+    predicted: Counter[tuple[int, int]] = field(default_factory=Counter)
 
     def as_json(self) -> dict:
         """The report for machines."""
@@ -182,6 +185,7 @@ def validate(
     frames: str | os.PathLike | None = None,
     fixed: str | os.PathLike | None = None,
     force: bool = False,
+    categories: Mapping[int, int] | None = None,
     progress: Progress | None = None,
 ) -> ValidationReport:
     """Check a data set or a submission; the kind follows from the content.
@@ -189,7 +193,8 @@ def validate(
     gt: the ground truth that a submission is for; without it, lengths and sizes are only compared within the file.
     frames: root of the frames on disk, to check that all frames of a data set exist. fixed: where to write a repaired
     copy, in which fields without fault are unchanged; one that would lose more than half of the file's videos,
-    annotations or predictions is not written unless `force`.
+    annotations or predictions is not written unless `force`. categories: category id in a submission -> the ground
+    truth's, which the repaired copy has.
 
     Raises: OSError where a file cannot be read or written; ValueError where `fixed` is the file itself.
     """
@@ -204,7 +209,7 @@ def validate(
         return report
     if isinstance(content, list):
         report.kind = "submission"
-        chunks = _array(_submission(content, report, gt, progress))
+        chunks = _array(_submission(content, report, gt, categories, progress))
     elif _has_lists(content, report):
         report.kind = "data set"
         chunks = _dataset(content, report, frames, progress)
@@ -260,7 +265,11 @@ def _array(entries: Iterable[_Entry]) -> Iterator[bytes]:
 
 
 def _submission(
-    items: list[msgspec.Raw], report: ValidationReport, gt: Dataset | None, progress: Progress
+    items: list[msgspec.Raw],
+    report: ValidationReport,
+    gt: Dataset | None,
+    mapping: Mapping[int, int] | None,
+    progress: Progress,
 ) -> Iterator[_Entry]:
     videos = None if gt is None else {id: _Expected(info.size_hw, info.length) for id, info in gt.videos.items()}
     categories = None if gt is None else gt.categories
@@ -270,7 +279,9 @@ def _submission(
     classes: Counter[tuple[int, int]] = Counter()
     out_of_range = 0
     for place, raw in enumerate(items, 1):
-        entry = _check_prediction(raw, videos, categories)
+        entry = _Entry(raw)
+        _map_category(entry, mapping, report)
+        _check_prediction(entry, videos, categories)
         video = entry.get("video_id")
         if not entry.removed:
             if gt is None:
@@ -291,6 +302,9 @@ def _submission(
         report.notes.append("without the ground truth (--gt), lengths and sizes are only compared within the file")
     elif missing := len(gt.videos.keys() - covered):
         report.notes.append(f"videos without a prediction: {missing} of {len(gt.videos)}")
+    if gt is not None and mapping is None:
+        found = index_mappings(report.predicted, gt.categories, annotated_classes(gt))
+        report.notes += [describe_indices(found)] if found else []
     if out_of_range:
         report.notes.append(f"scores outside 0 to 1: {out_of_range}")
     if ignored := sum(max(count - _MAX_PREDICTIONS, 0) for count in classes.values()):
@@ -299,24 +313,30 @@ def _submission(
         )
 
 
-def _check_prediction(
-    raw: msgspec.Raw, videos: Mapping[int, _Expected] | None, categories: Container[int] | None
-) -> _Entry:
+def _map_category(entry: _Entry, mapping: Mapping[int, int] | None, report: ValidationReport) -> None:
+    """Count the prediction's class, and give it the id that it has in `mapping`."""
+    video, category = entry.get("video_id"), entry.get("category_id")
+    if type(video) is int and type(category) is int:
+        report.predicted[video, category] += 1
+    if mapping is not None and type(category) is int and mapping.get(category, category) != category:
+        entry.add(f"its category {category} is the ground truth's {mapping[category]}", f"set to {mapping[category]}")
+        entry.set("category_id", mapping[category])
+
+
+def _check_prediction(entry: _Entry, videos: Mapping[int, _Expected] | None, categories: Container[int] | None) -> None:
     """A predicted track of a submission. videos, categories: the ground truth's, None if there is none."""
-    entry = _Entry(raw)
     expected = None if entry.removed else _check_references(entry, videos, categories)
     if expected is None:
-        return entry
+        return
     score = entry.get("score")
     if not _is_number(score):
         number = as_number(score)
         if number is None:
             entry.remove(f"expected a finite score, got {entry.excerpt('score')}")
-            return entry
+            return
         entry.add(f"expected a finite score, got {entry.excerpt('score')}", f"set to {number:g}")
         entry.set("score", number)
     _check_masks(entry, expected, text_only=True)
-    return entry
 
 
 def _check_references(

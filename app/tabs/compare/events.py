@@ -278,6 +278,7 @@ class _CompareTab:
         self._set_player(page, shown)
         records = page.matches()
         updates: Updates = {
+            components.notices: _notices(page),
             components.player: gr.HTML(value=page.player_value()),
             components.video: self._video_list(page),
         }
@@ -397,4 +398,4 @@ def _layers(project: Project, view: View, video: int, cutoff: float) -> list[Lay
 def _notices(page: ComparePage) -> str:
     """Notices about the data set; also that a link is for another one."""
     missing = f"This link is for the data set {page.missing}, which is not open here: open it under “data set”."
-    return notices([missing] if page.missing else []) + project_notices(page.project)
+    return notices([missing] if page.missing else []) + project_notices(page.project, page.comparison)

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from ...projects.opening import with_categories, with_predictions
-from ...projects.project import Project, best_mapping
+from ...projects.project import Project
 from ...rendering import hint, problem, render
 from ...workspace import QUIET, TICK, Pages, Updates, Workspace, toast
 from ..segment.models import find_model, model_options
@@ -159,19 +159,21 @@ class DatasetsPlace:
         data = event._data if isinstance(event._data, Mapping) else {}
         if data.get("do") not in ("map", "unmap"):
             return gr.skip()
-        change = partial(_use_mapping if data["do"] == "map" else with_categories, model=str(data.get("model")))
+        change = partial(with_categories, model=str(data.get("model")))
+        if data["do"] == "map":
+            change = partial(_use_mapping, model=str(data.get("model")), source=str(data.get("source")))
         try:
             return _address(await asyncio.to_thread(self.workspace.change, self.workspace.of(request).id, change))
         except (ValueError, OSError) as error:
             raise toast(str(error)) from error
 
 
-def _use_mapping(project: Project, model: str) -> Project:
+def _use_mapping(project: Project, model: str, source: str) -> Project:
     if project.models[project.model_index(model)].categories is not None:
         return project
-    mapping = best_mapping(project, model)
+    mapping = next((mapping for mapping in project.category_mappings(model) if mapping.source == source), None)
     if mapping is None:
-        raise ValueError(f"No known category list has all classes of {model}.")
+        raise ValueError(f"The category ids of {model} cannot be read as {source[:80]}.")
     return with_categories(project, model, mapping.categories)
 
 

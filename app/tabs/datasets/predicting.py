@@ -16,12 +16,13 @@ import msgspec
 
 from tevit.inference.classes import match_classes
 from tevit.inference.dataset import PartialResults, in_file_order, open_frames
+from tevit.io.categories import format_ids
 from tevit.io.files import atomic
 from tevit.results import VideoResult
 
 from ...player.proxy import PlaceholderFrames, dataset_frames
 from ...projects.opening import PREDICTIONS
-from ...projects.project import Project, format_ids
+from ...projects.project import Project
 from ..segment.models import ModelCache, VideoPredictor, model_file
 from ..segment.run import ModelTask, ModelWorker
 

@@ -113,7 +113,7 @@ class _ErrorsTab:
             page.settings = from_address("", [model.name for model in page.project.models])
         async for updates in self._limited(page):
             yield updates | {state: gr.skip(), **self._controls(page)}
-        yield {state: await asyncio.to_thread(project_notices, page.project)}
+        yield {state: await asyncio.to_thread(project_notices, page.project, page.evaluated)}
 
     def _controls(self, page: ErrorsPage) -> Updates:
         """The controls as the settings say."""

@@ -12,11 +12,10 @@ from app.deep_link import View
 from app.player.component import Layer, PlayerView, payload
 from app.player.proxy import GREY, BrowserVideo, PlaceholderFrames, dataset_frames
 from app.projects.opening import META, open_project, with_categories
-from app.projects.project import NO_CLASS, category_mappings
 from tests.app import sets as made
 from tests.app.sets import AWAY, STILL
 from tests.tevit.evaluation import sets
-from tevit.io.ytvis import read_results
+from tevit.io.categories import NO_CLASS
 
 
 @pytest.fixture(autouse=True)
@@ -179,8 +178,8 @@ def test_another_category_list_is_mapped_by_name_in_memory(tmp_path):
     a = made.predictions(tmp_path, "a.json", [(1, 2, 0.9, STILL), (2, 8, 0.8, AWAY), (2, 24, 0.7, AWAY)])
     project = open_project(gt, None, [a])
     notice = next(notice for notice in project.notices if notice.kind == "categories")
-    assert "8, 24" in notice.text and "YouTube-VIS 2019" in notice.text
-    mapping = category_mappings(project.results[0], project.dataset.categories)[0]
+    assert "8, 24" in notice.text
+    mapping = project.category_mappings("a")[0]
     assert (mapping.source, dict(mapping.categories), mapping.lost) == ("YouTube-VIS 2019", {2: 1, 8: 2}, ("fox",))
     assert (mapping.predictions, mapping.of) == (2, 3)
     before = a.read_bytes()
@@ -193,8 +192,26 @@ def test_another_category_list_is_mapped_by_name_in_memory(tmp_path):
         with_categories(project, "z", None)
 
 
+@pytest.mark.parametrize(("start", "ids"), [(0, (0, 1)), (1, (1, 2))])
+def test_contiguous_indices_are_mapped(tmp_path, start, ids):
+    """The data set's classes are 1, 2 and 3; here they are 11, 12 and 13."""
+    content = json.loads(made.truth(tmp_path).read_text().replace('"category_id": ', '"category_id": 1'))
+    content["categories"] = [{"id": id, "name": f"kind {id}"} for id in (13, 11, 12)]
+    gt = made.write(tmp_path, "gt.json", content)
+    tracks = [(video, id, 0.9, masks) for video in (1, 2) for id, masks in zip(ids, (STILL, AWAY), strict=True)]
+    project = open_project(gt, None, [made.predictions(tmp_path, "a.json", tracks)])
+    mapping, *others = project.category_mappings("a")
+    assert mapping.source == f"indices from {start} of the sorted categories"
+    assert (mapping.predictions, mapping.annotated, mapping.of) == (4, 4, 4)
+    assert all(other.annotated < 4 for other in others)
+    mapped = with_categories(project, "a", mapping.categories)
+    assert [prediction.category_id for prediction in mapped.results[0].predictions] == [11, 12] * 2
+    assert mapped.category_mappings("a")[0] == mapping
+
+
 def test_no_predictions_have_no_mapping(tmp_path):
-    assert not category_mappings(read_results(made.predictions(tmp_path, "a.json", [])), {1: "dog"})
+    project = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "a.json", [])])
+    assert not project.category_mappings("a")
 
 
 def test_errors_of_masks_name_the_frame(tmp_path):

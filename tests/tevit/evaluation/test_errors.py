@@ -214,6 +214,30 @@ def test_annotation_0_beside_others_of_its_video(category, type):
     assert of_prediction(errors, 1).type == "ignored" and UNMATCHABLE not in errors.dap
 
 
+@pytest.mark.parametrize(
+    ("category", "masks", "type"),
+    [(1, HALF, "spatial"), (1, EARLY, "temporal"), (2, STILL, "classification"), (None, [], "missed")],
+)
+def test_fixing_an_error_about_annotation_0_gains_nothing(category, masks, type):
+    """The official evaluation would not count it either; renumbered it gains what such an error costs."""
+    tracks = [annotation(id, 1, 1, masks) for id, masks in ((0, STILL), (1, [square(40)] * FRAMES))]
+    results = [prediction(1, 1, 0.8, [square(40)] * FRAMES)]
+    results += [] if category is None else [prediction(1, category, 0.9, masks)]
+    gt = data_set({1: FRAMES}, [1, 2], tracks, SIZE)
+    errors = find(gt, results)
+    # Half of the ground truth is found, behind a false positive where that is of the same class.
+    before = 51 / 101 if category != 1 else 51 / 101 / 2
+    assert errors.ap == pytest.approx(before)
+    named = of_truth(errors, 0) if type == "missed" else of_prediction(errors, 2)
+    assert (named.type, named.share) == (type, 0)
+    assert of_truth(errors, 0).type == ("missed" if type == "missed" else "explained")
+    assert errors.dap == pytest.approx(dict.fromkeys(errors.dap, 0)) and UNMATCHABLE in errors.dap
+    assert errors.oracle_ap == pytest.approx(1)
+    gt["annotations"][0]["id"] = 2
+    again = find(gt, results)
+    assert again.ap == pytest.approx(before) and again.dap[type] == pytest.approx(1 - before)
+
+
 @settings(max_examples=100, deadline=None)
 @given(sets.random_sets(), st.booleans())
 def test_what_holds_on_any_data_set(random_set, from_0):

@@ -29,7 +29,7 @@ Segment and track every object in a video, and see what a model got wrong:
 [TeViT](https://arxiv.org/abs/2204.08412) (CVPR 2022) in plain PyTorch, with its studio.
 
 The small model that is here from the start detects synthetic shapes only. The authors' four models, for the 40 classes
-of YouTube-VIS 2019, come with the button "Get weights".
+of YouTube-VIS 2019, come with the button "Get" below the list of models.
 
 Made by `python -m app.space` from a checkout of TeViT Studio.
 """

@@ -67,16 +67,23 @@ def toast(message: str) -> gr.Error:
 
 
 async def run_task(task: Task, panel: gr.HTML, cancel: gr.Button) -> AsyncIterator[Updates]:
-    """Run a task in a thread; the panel shows its progress, and its message where it does not succeed.
+    """Run a task in a thread and follow it. Raises: as `follow_task`."""
+    running = asyncio.create_task(asyncio.to_thread(task.run))
+    async for updates in follow_task(task, panel, cancel):
+        yield updates
+    await running
+
+
+async def follow_task(task: Task, panel: gr.HTML, cancel: gr.Button) -> AsyncIterator[Updates]:
+    """The panel shows a task's progress, and its message where it does not succeed.
 
     Raises: gr.Error where it was cancelled or has failed.
     """
     yield {cancel: gr.Button(interactive=True)}
-    running = asyncio.create_task(asyncio.to_thread(task.run))
-    await asyncio.wait([running], timeout=TICK)
-    while not (end := task.status()).over:
+    end = await asyncio.to_thread(task.wait, TICK)
+    while not end.over:
         yield {panel: progress(end), cancel: gr.Button(interactive=True)}
-        await asyncio.wait([running], timeout=TICK)
+        end = await asyncio.to_thread(task.wait, TICK)
     message = {"failed": problem, "cancelled": note}.get(end.state, lambda message: "")(end.message)
     yield {panel: message, cancel: gr.Button(interactive=False)}
     if end.state != "done":

@@ -1,5 +1,6 @@
 """Configurations of the published models, options of prediction, categories of the public data sets; no torch."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -112,6 +113,11 @@ class PublishedModel:
     def url(self) -> str:
         """Address of the weights."""
         return RELEASE + self.file_name
+
+    @property
+    def megabytes(self) -> int:
+        """Size of the file, approximate: its parameters in float32."""
+        return math.ceil(4 * self.params_m[1])
 
 
 PVT_V2_B1 = BackboneConfig(
@@ -231,6 +237,7 @@ TEVIT_DEMO = ModelConfig(
     scale=(128, 214),
 )
 """The small model that is part of the package; trained by `tevit train demo` on the data of `tevit shapes`."""
+DEMO_LIMITS = "tevit_demo recognizes eight synthetic shapes and nothing real"
 
 BUNDLED_MODELS: Mapping[str, ModelConfig] = MappingProxyType({TEVIT_DEMO.name: TEVIT_DEMO})
 """Models whose weights are part of the package, by name."""

@@ -2,13 +2,17 @@
 $TEVIT_HOME/checkpoints, with resume and checks of length and hash.
 """
 
+import filecmp
 import hashlib
 import json
 import os
+import queue
+import threading
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
-from http.client import HTTPException
+from collections.abc import Generator, Mapping
+from contextlib import closing, suppress
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from types import MappingProxyType
 
@@ -21,6 +25,7 @@ BLOCK = 1 << 20
 TIMEOUT = 30  # seconds without data
 RELEASED: Mapping[str, PublishedModel | StartFile] = MappingProxyType({**MODELS, **START_FILES})
 """What `weights` downloads, by name."""
+WAIT = 0.5  # seconds between two calls of a progress callback while no data arrive
 
 
 def home() -> Path:
@@ -50,6 +55,25 @@ def checkpoint_path(model: PublishedModel | StartFile) -> Path:
     return home() / "checkpoints" / model.file_name
 
 
+def is_bundled(path: str | os.PathLike) -> bool:
+    """Whether a file or folder is part of the package, or a copy of one of its clips."""
+    file, assets = Path(path).resolve(), assets_folder().resolve()
+    if file.is_relative_to(assets):
+        return True
+    clips = (assets / "clips").glob("*")
+    return file.is_file() and any(filecmp.cmp(file, clip, shallow=False) for clip in clips)
+
+
+def partial_bytes(model: PublishedModel) -> int:
+    """Size of an unfinished download, 0 without one."""
+    part = _part(checkpoint_path(model))
+    return part.stat().st_size if part.is_file() else 0
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
 def weights(name: str, progress: Progress | None = None) -> Path:
     """Path of the weights of a model or of a start file, by its name; downloaded where missing, see `download`."""
     return bundled_path(name) if name in BUNDLED_MODELS else download(RELEASED[name], progress)
@@ -71,7 +95,7 @@ def download(model: PublishedModel | StartFile, progress: Progress | None = None
 def fetch(url: str, path: Path, *, sha256: str | None = None, progress: Progress | None = None) -> None:
     """Download `url` to `path`; see `download`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part, validator = path.with_name(path.name + ".part"), path.with_name(path.name + ".part.json")
+    part, validator = _part(path), path.with_name(path.name + ".part.json")
     expected = _receive(url, part, validator, progress)
     size = part.stat().st_size
     if expected is not None and size != expected:
@@ -100,28 +124,70 @@ def _receive(url: str, part: Path, validator: Path, progress: Progress | None) -
         # If-Range: the server sends the whole file where it has changed since.
         headers = {"Range": f"bytes={done}-", **({"If-Range": etag} if etag else {})}
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT) as response:
-            resumed = response.status == 206
-            done = done if resumed else 0
-            length = response.headers.get("Content-Length")
-            total = None if length is None else int(length) + done
-            validator.write_text(json.dumps({"etag": response.headers.get("ETag")}))
-            with part.open("ab" if resumed else "wb") as file:
-                while block := response.read(BLOCK):
-                    file.write(block)
-                    done += len(block)
-                    if progress is not None:
-                        progress(f"downloading {part.stem}", done, total)
+        response = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
+        resumed = response.status == 206
+        done = done if resumed else 0
+        length = response.headers.get("Content-Length")
+        total = None if length is None else int(length) + done
+        validator.write_text(json.dumps({"etag": response.headers.get("ETag")}))
+        with part.open("ab" if resumed else "wb") as file, closing(_blocks(response)) as blocks:
+            for block in blocks:
+                file.write(block)
+                done += len(block)
+                if progress is not None:
+                    progress(f"downloading {part.stem}", done, total)
     except urllib.error.HTTPError as error:
         if error.code == 416 and done:
             return _check_complete(error, part)
-        raise ConnectionError(f"cannot get {url}: the server answers {error.code} {error.reason}") from None
+        raise _unreachable(url, part, f"the server answers {error.code} {error.reason}") from None
     except (urllib.error.URLError, HTTPException, TimeoutError, ConnectionError) as error:
-        reason = getattr(error, "reason", error)
-        raise ConnectionError(
-            f"cannot get {url} ({reason}): without network, put the file into {part.parent} yourself"
-        ) from None
+        raise _unreachable(url, part, str(getattr(error, "reason", error))) from None
     return total
+
+
+def _blocks(response: HTTPResponse) -> Generator[bytes]:
+    """The body in blocks, b"" every WAIT seconds without data, so that a cancel need not wait for the network.
+
+    A thread reads and closes the response; it ends at most TIMEOUT seconds after the generator was closed.
+    """
+    blocks: queue.Queue[bytes | Exception] = queue.Queue(2)
+    stop = threading.Event()
+
+    def put(item: bytes | Exception) -> None:
+        while not stop.is_set():
+            with suppress(queue.Full):
+                return blocks.put(item, timeout=WAIT)
+
+    def read() -> None:
+        with response:
+            try:
+                block = b"first"
+                while block and not stop.is_set():
+                    block = response.read(BLOCK)
+                    put(block)
+            except Exception as error:
+                put(error)
+
+    threading.Thread(target=read, daemon=True).start()
+    try:
+        item = None
+        while item != b"":
+            try:
+                item = blocks.get(timeout=WAIT)
+            except queue.Empty:
+                yield b""
+                continue
+            if isinstance(item, Exception):
+                raise item
+            yield item
+    finally:
+        stop.set()
+
+
+def _unreachable(url: str, part: Path, reason: str) -> ConnectionError:
+    """The error that also says what can be done without a network."""
+    file = f"put {part.stem} into {part.parent}, or name another file with --checkpoint"
+    return ConnectionError(f"cannot get {url} ({reason}): {file}; the model motion needs no weights")
 
 
 def _check_complete(error: urllib.error.HTTPError, part: Path) -> int:

@@ -1,6 +1,10 @@
-"""The studio with a model that needs no weights: `python -m tests.browser.fake_studio`, from the checkout."""
+"""The studio with a model that needs no weights: `python -m tests.browser.fake_studio`, from the checkout.
+
+FAKE_RELEASE: the address below which the published weights are.
+"""
 
 import asyncio
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -53,5 +57,6 @@ if __name__ == "__main__":
     sys.addaudithook(tell_of_outside)
     # These models need no torch, which takes seconds to import.
     warm = patch("app.tabs.segment.run.Studio.warm")
-    with warm, patch.object(gr.Blocks, "postprocess_data", postprocess_late):
+    release = patch("tevit.configs.RELEASE", os.environ.get("FAKE_RELEASE", "http://127.0.0.1:9/"))
+    with warm, release, patch.object(gr.Blocks, "postprocess_data", postprocess_late):
         sys.exit(main(sys.argv[1:], load=load, grace=8.0))

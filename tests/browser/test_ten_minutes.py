@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.servers import served
-from tests.browser.test_segment import button, download, frames_of, player, upload
+from tests.browser.test_segment import button, choose, download, frames_of, player, upload
 from tests.long import write_ten_minutes
 
 pytestmark = pytest.mark.browser
@@ -23,6 +23,7 @@ def test_ten_minutes_are_cancelled_and_gone_on_with(browser: Browser, tmp_path: 
         expect(player(page)).to_have_attribute("data-state", "ready")
         upload(page, tmp_path / "long.mp4")
         expect(page.locator(".player canvas").first).to_have_attribute("aria-label", "long.mp4", timeout=5 * MINUTE)
+        choose(page, "tevit_demo (shapes)")
         expect(button(page, "Run")).to_be_enabled(timeout=MINUTE)
         button(page, "Run").click()
         panel = page.locator("#panel")
@@ -34,7 +35,7 @@ def test_ten_minutes_are_cancelled_and_gone_on_with(browser: Browser, tmp_path: 
         page.screenshot(path=tmp_path / "cancelled.png")
         button(page, "Run").click()
         expect(panel).to_contain_text("Done after", timeout=20 * MINUTE)
-        expect(player(page)).to_have_attribute("data-tracks", "10", timeout=5 * MINUTE)
+        expect(player(page)).to_have_attribute("data-tracks", re.compile("[1-9]"), timeout=5 * MINUTE)
         page.screenshot(path=tmp_path / "done.png")
         assert frames_of(download(page, "results.json", tmp_path)) == {length}
         page.close()

@@ -9,7 +9,9 @@ import pytest
 
 import tevit
 from app.tabs.segment.models import model_options
+from tests.pictures import write_video
 from tevit import download
+from tevit.cli.main import main
 from tevit.configs import CATEGORIES_2019, TEVIT_DEMO
 from tevit.io.ytvis import open_dataset, read_results
 from tevit.synthetic import dataset as shapes
@@ -82,3 +84,14 @@ def test_it_runs_on_the_sample_clips(predictor, name):
 
 def test_all_of_it_is_small():
     assert sum(path.stat().st_size for path in (ASSETS / "shapes").rglob("*") if path.is_file()) < 12e6
+
+
+def test_for_other_videos_the_command_says_that_it_finds_nothing_real(tmp_path, capsys):
+    clip = write_video(tmp_path / "street.mp4", np.full((2, 64, 96, 3), 90, np.uint8))
+    bundled = ASSETS / "shapes" / "JPEGImages" / "shapes-2001-0000"
+    for source, notes in ((clip, 1), (bundled, 0)):
+        argv = ["predict", str(source), "--model", "tevit_demo", "--out", str(tmp_path / "out"), "--json"]
+        assert main(argv) == 0
+        err = capsys.readouterr().err
+        assert err.count("tevit_demo recognizes eight synthetic shapes and nothing real") == notes, err
+        assert ("--model tevit_msgshift (648 MB), or --model motion" in err) == bool(notes)

@@ -2,6 +2,7 @@
 
 import hashlib
 import threading
+import time
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -16,12 +17,14 @@ MODEL = replace(MODELS["tevit_r50"], sha256=hashlib.sha256(CONTENT).hexdigest())
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `content` at /file, with ranges; closes the connection after `cut` bytes of a response."""
+    """Serves `content` at /file, with ranges; closes the connection after `cut` bytes of a response; sends
+    little of it until `stall` is set."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
         self.content, self.cut, self.etag = CONTENT, None, '"one"'
         self.ranges: list[str | None] = []
+        self.stall: threading.Event | None = None
         self.url = f"http://127.0.0.1:{self.server_address[1]}/file"
 
 
@@ -45,6 +48,9 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", server.etag)
         self.end_headers()
+        if server.stall:
+            self.wfile.write(body[:1000])
+            server.stall.wait(20)
         self.wfile.write(body[: server.cut])
 
     def log_message(self, format, *args):
@@ -97,6 +103,20 @@ def test_cancelled_then_resumed(server):
     assert server.ranges[1] is not None
 
 
+def test_a_cancel_does_not_wait_for_a_silent_server(server):
+    server.stall = threading.Event()
+
+    def stop(stage, done, total):
+        if time.monotonic() > began + 0.2:
+            raise Cancelled
+
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        download.download(MODEL, stop, url=server.url)
+    assert time.monotonic() - began < 5
+    server.stall.set()
+
+
 def test_changed_file_is_downloaded_again(server):
     server.cut, server.content, server.etag = 1_000_000, CONTENT[::-1], '"zero"'
     with pytest.raises(ConnectionError):
@@ -129,14 +149,33 @@ def test_wrong_content_is_removed(server, home):
 
 
 def test_missing_file_and_network_raise_one_sentence(server, home):
-    with pytest.raises(ConnectionError, match=r"cannot get .*/none: the server answers 404"):
+    with pytest.raises(ConnectionError, match=r"cannot get .*/none \(the server answers 404"):
         download.download(MODEL, url=server.url.replace("/file", "/none"))
     port = server.server_address[1]
     server.shutdown()
     server.server_close()
-    with pytest.raises(ConnectionError, match=r"without network, put the file into .*checkpoints yourself") as caught:
+    with pytest.raises(ConnectionError) as caught:
         download.download(MODEL, url=f"http://127.0.0.1:{port}/file")
-    assert "\n" not in str(caught.value)
+    without = f"put tevit_r50.pth into {home / 'checkpoints'}, or name another file with --checkpoint; the model motion"
+    assert without in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_size_of_an_unfinished_download(server, home):
+    assert download.partial_bytes(MODEL) == 0
+    server.cut = 1_000_000
+    with pytest.raises(ConnectionError):
+        download.download(MODEL, url=server.url)
+    assert download.partial_bytes(MODEL) == 1_000_000
+
+
+def test_files_of_the_package_and_copies_of_its_clips_are_bundled(tmp_path):
+    clip = download.assets_folder() / "clips" / "crossing.mp4"
+    copy, other = tmp_path / "copy.mp4", tmp_path / "other.mp4"
+    copy.write_bytes(clip.read_bytes())
+    other.write_bytes(clip.read_bytes()[:-1])
+    assert download.is_bundled(clip) and download.is_bundled(copy)
+    assert download.is_bundled(download.assets_folder() / "shapes")
+    assert not any(map(download.is_bundled, (other, tmp_path, "-", tmp_path / "nothere.mp4")))
 
 
 def test_start_files_are_fetched_by_name(server, home, monkeypatch):

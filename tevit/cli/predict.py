@@ -181,6 +181,7 @@ def _predict_sources(args: argparse.Namespace) -> int:
     if len(args.sources) == 1 and args.sources[0] != "-" and not Path(args.sources[0]).exists():
         raise FileNotFoundError(f"no such file or folder: {args.sources[0]}")  # before weights are downloaded for it
     predictor = _load(args)
+    _print_demo_limits(predictor, args.sources)
     reports, failed = [], []
     for source, folder in zip(args.sources, _folders(args.sources, args.out), strict=True):
         try:
@@ -191,6 +192,16 @@ def _predict_sources(args: argparse.Namespace) -> int:
             failed.append({"source": source, "error": str(error)})
             print(f"tevit: {error}", file=sys.stderr)
     return _finish(args, {"videos": reports, "failed": failed}, len(reports), failed)
+
+
+def _print_demo_limits(predictor: "AnyPredictor", sources: list[str]) -> None:
+    """Say on standard error, once, that the demo model is of no use for other videos than those of the package."""
+    from tevit.configs import DEMO_LIMITS, MODELS, TEVIT_DEMO
+    from tevit.download import is_bundled
+
+    if dict(predictor.categories) == dict(TEVIT_DEMO.categories) and not all(map(is_bundled, sources)):
+        published = f"--model {DEFAULT_MODEL} ({MODELS[DEFAULT_MODEL].megabytes} MB)"
+        print(f"tevit: note: {DEMO_LIMITS}; use {published}, or --model motion without weights", file=sys.stderr)
 
 
 def _folders(sources: list[str], out: Path) -> list[Path]:

@@ -32,6 +32,10 @@ BUILT_IN: Mapping[str, str] = {
 """Models of this package: name -> `package.module:create`."""
 FROM_HUB = frozenset({"videomt", "detector"})
 """Those of them whose weights are downloaded from the Hugging Face hub at the first use."""
+MOTION_LIMITS = (
+    "motion needs no weights. It finds what moves otherwise than the background, all as one class “moving object”: "
+    "nothing that stands still or fills most of the picture; what moves together is one track"
+)
 
 _REQUIRED = object()
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from tevit.download import weights
+from tevit.configs import MODELS
+from tevit.download import is_bundled
 from tevit.results import VideoResult
 
 from ...player.component import PlayerView, payload, read_event
@@ -18,9 +19,9 @@ from ...player.proxy import PosterFrame, ProxyTask, VideoSource
 from ...rendering import hint, note, problem, progress
 from ...storage.results import Settings
 from ...tasks import Task, TaskStatus
-from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, run_task, toast
+from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, follow_task, run_task, toast
 from . import views
-from .models import ModelOption, find_model, model_options
+from .models import ModelOption, find_model, model_options, preferred_option
 from .run import NAMES, OverlayStyle, Studio, TrackFilter, export
 from .views import ADDRESS, SegmentComponents, build_layout
 
@@ -31,9 +32,13 @@ NOTHING_WRITTEN = "Cancelled: nothing was written."
 
 @dataclass
 class Session:
-    """State of one page. source: the selected video, and proxy: the task that prepares it. token: of the run or stored
-    result that is shown. view: shown in the player. selected: a track's id. score_chosen: whether the lowest score was
-    changed on the page; until then the files have all tracks. tasks: exports and downloads of weights."""
+    """State of one page.
+
+    source: the selected video, and proxy: the task that prepares it. token: of the run or stored result that is shown.
+    view: shown in the player. selected: a track's id. model_chosen: whether a user has selected the model. options: of
+    the list of models on the page. score_chosen: whether the lowest score was changed there; until then the files have
+    all tracks. tasks: exports and downloads of weights.
+    """
 
     source: VideoSource | None = None
     token: str = ""
@@ -41,6 +46,8 @@ class Session:
     view: PlayerView | None = None
     filter: TrackFilter = field(default_factory=lambda: TrackFilter(views.MIN_SCORE))
     score_chosen: bool = False
+    model_chosen: bool = False
+    options: list[ModelOption] = field(default_factory=list)
     style: OverlayStyle = field(default_factory=OverlayStyle)
     selected: int | None = None
     tasks: list[Task] = field(default_factory=list)
@@ -51,6 +58,12 @@ class Session:
         if self.source is not None and (self._size is None or self._size[0] is not self.source):
             self._size = self.source, self.source.open().size_hw
         return self._size[1] if self.source is not None and self._size is not None else None
+
+    @property
+    def real_video(self) -> bool:
+        """Whether a video is selected that is not one of the package."""
+        paths = () if self.source is None else self.source.files or (self.source.path or "",)
+        return any(not is_bundled(path) for path in paths[:1])
 
     @property
     def result(self) -> VideoResult | None:
@@ -84,14 +97,18 @@ class _SegmentEvents:
     def bind(self, page: gr.Blocks) -> None:
         """Every event and the components it may change; none is a public endpoint."""
         c, everything = self.components, list(self.components.all())
-        opened = page.load(self.offer, None, [c.model, c.advice, c.get, c.clip], **QUIET)
+        about = [c.model, c.advice, c.get, c.run, c.watch, c.estimate]
+        opened = page.load(self.offer, None, [*about, c.clip], **QUIET)
         opened.then(self.begin, None, everything, **QUIET)
-        c.video.change(self.select_file, c.video, everything, trigger_mode="multiple", **QUIET)
-        c.clip.input(self.select_clip, c.clip, everything, trigger_mode="multiple", **QUIET)
+        c.video.change(self.select_file, [c.video, c.model], everything, trigger_mode="multiple", **QUIET)
+        c.clip.input(self.select_clip, [c.clip, c.model], everything, trigger_mode="multiple", **QUIET)
+        c.model.input(self.choose_model, None, None, **QUIET)
+        c.model.focus(self.look, c.model, about, **QUIET)
+        c.watch.tick(self.look, c.model, about, **QUIET)
         for component in (c.model, c.first, c.last):
-            component.change(self.advise, [c.model, c.first, c.last], [c.advice, c.get, c.estimate], **QUIET)
-        downloaded = c.get.click(self.get_weights, c.model, [c.panel, c.cancel], **QUIET)
-        downloaded.then(self.offer_again, c.model, [c.model, c.advice, c.get], **QUIET)
+            component.change(self.advise, [c.model, c.first, c.last], about, **QUIET)
+        downloaded = c.get.click(self.get_weights, c.model, [c.panel, c.cancel, c.get], **QUIET)
+        downloaded.then(self.offer_again, c.model, about, **QUIET)
         started = c.run.click(self.submit, [c.model, c.count, c.first, c.last], [c.token, c.panel], **QUIET)
         followed = started.success(self.follow, c.token, everything, **QUIET)
         # Not in the last step of the run's own event: a press of Run before that has ended is dropped.
@@ -112,17 +129,36 @@ class _SegmentEvents:
 
     # --- the page opens
 
-    def offer(self) -> tuple[Any, ...]:
+    def offer(self, request: gr.Request) -> Updates:
         """Fill the lists, anew at every visit."""
         self.studio.warm()
-        return *self.offer_again(None), gr.Dropdown(value=None)
+        self._session(request).model_chosen = False
+        return self.offer_again(None, request) | {self.components.clip: gr.Dropdown(value=None)}
 
-    def offer_again(self, model: str | None) -> tuple[Any, ...]:
+    def offer_again(self, model: str | None, request: gr.Request) -> Updates:
         """Fill the list of models, after weights were downloaded too."""
-        options = model_options(self.studio.checkpoints)
+        session = self._session(request)
+        options = session.options = model_options(self.studio.checkpoints)
         selected = next((option for option in options if option.value == model), options[0])
         values = [(option.label, option.value) for option in options]
-        return gr.Dropdown(values, value=selected.value), *_advice(selected)
+        model_list = gr.Dropdown(values, value=selected.value)
+        return {self.components.model: model_list} | self._advice(selected, session)
+
+    def look(self, model: str | None, request: gr.Request) -> Updates:
+        """Fill the list of models again where weights were put into their folder, or removed."""
+        if self._session(request).options == model_options(self.studio.checkpoints):
+            return {self.components.advice: gr.skip()}
+        return self.offer_again(model, request)
+
+    def _advice(self, option: ModelOption, session: Session) -> Updates:
+        """What to know of the model; where its weights are missing, the button that downloads them in Run's place."""
+        c, missing = self.components, bool(option.get)
+        return {
+            c.advice: views.advice(option, session.real_video),
+            c.get: gr.Button(option.get or "Get weights", visible=missing, interactive=True),
+            c.run: gr.Button(visible=not missing),
+            c.watch: gr.Timer(active=missing),
+        }
 
     async def begin(self, request: gr.Request) -> AsyncIterator[Updates]:
         """A link names a run or a stored result; without one the first sample clip is shown."""
@@ -155,24 +191,27 @@ class _SegmentEvents:
 
     # --- selecting a video
 
-    async def select_file(self, path: str | None, request: gr.Request) -> AsyncIterator[Updates]:
+    async def select_file(self, path: str | None, model: str | None, request: gr.Request) -> AsyncIterator[Updates]:
         """A dropped video; an unreadable file changes nothing."""
         if path is None:
             yield {self.components.panel: gr.skip()}
             return
-        async for updates in self._open(VideoSource(Path(path).name, Path(path)), self._session(request)):
+        async for updates in self._open(VideoSource(Path(path).name, Path(path)), self._session(request), model):
             yield updates | {self.components.clip: gr.Dropdown(value=None)}
 
-    async def select_clip(self, name: str | None, request: gr.Request) -> AsyncIterator[Updates]:
+    async def select_clip(self, name: str | None, model: str | None, request: gr.Request) -> AsyncIterator[Updates]:
         """A sample clip."""
         if name is None:
             yield {self.components.panel: gr.skip()}
             return
-        async for updates in self._open(self.studio.clip(name), self._session(request)):
+        async for updates in self._open(self.studio.clip(name), self._session(request), model):
             yield updates | {self.components.video: None}
 
-    async def _open(self, source: VideoSource, session: Session) -> AsyncIterator[Updates]:
-        """Facts at once, the player when the proxy is ready. Results of the previous video are removed."""
+    async def _open(self, source: VideoSource, session: Session, model: str | None = None) -> AsyncIterator[Updates]:
+        """Facts at once, the player when the proxy is ready. Results of the previous video are removed.
+
+        model: the selected one, which may change with the video; None: it stays.
+        """
         c = self.components
         yield {c.run: gr.Button(interactive=False)}
         try:
@@ -194,7 +233,7 @@ class _SegmentEvents:
             c.facts: views.facts(video.length, video.size_hw, video.fps, video.duration),
             c.first: gr.Number(value=0),
             c.last: gr.Number(value=video.length - 1 if video.length else None),
-            c.run: gr.Button(interactive=True),
+            **self._model_for_video(session, model),
         }
         await asyncio.sleep(PATIENCE)
         if not proxy.over and not session.token:
@@ -225,29 +264,47 @@ class _SegmentEvents:
 
     # --- selecting a model
 
-    def advise(
-        self, model: str | None, first: float | None, last: float | None, request: gr.Request
-    ) -> tuple[Any, Any, Any]:
-        """Advice where the model cannot run yet, else an estimate of the run."""
+    def choose_model(self, request: gr.Request) -> None:
+        """The model was selected on the page: it stays when the video changes."""
+        self._session(request).model_chosen = True
+
+    def _model_for_video(self, session: Session, model: str | None) -> Updates:
+        """For a real video a published model, for a clip of the package one that can run; a chosen model stays."""
+        if model is None:
+            return {self.components.run: gr.Button(interactive=True)}
+        options = model_options(self.studio.checkpoints)
+        option = next((option for option in options if option.value == model), options[0])
+        if not session.model_chosen:
+            preferred = preferred_option(options, model) if session.real_video else None
+            option = preferred or (options[0] if option.advice and not session.real_video else option)
+        # One update of Run: of two that arrive together the first may be lost.
+        run = gr.Button(interactive=True, visible=not option.get)
+        updates = {self.components.model: gr.Dropdown(value=option.value), **self._advice(option, session)}
+        return updates | {self.components.run: run}
+
+    def advise(self, model: str | None, first: float | None, last: float | None, request: gr.Request) -> Updates:
+        """Advice on the model, and an estimate of the run where it can run."""
+        session = self._session(request)
         option = next((item for item in model_options(self.studio.checkpoints) if item.value == model), None)
         if option is None:
-            return "", gr.Button(visible=False), ""
+            return {self.components.estimate: "", self.components.advice: ""}
         estimate = ""
         try:
-            size_hw = self._session(request).size_hw()
+            size_hw = session.size_hw()
             if size_hw is not None and not option.advice and last is not None:
                 frames = max(1, int(last) - int(first or 0) + 1)
                 estimate = views.estimate(self.studio.worker.speeds.estimate(option.value, size_hw, frames))
         except (ValueError, OSError):
             pass  # a video that cannot be read any more, or is too narrow: the run says so
-        return *_advice(option), estimate
+        return self._advice(option, session) | {self.components.estimate: estimate}
 
     async def get_weights(self, model: str | None, request: gr.Request) -> AsyncIterator[Updates]:
-        """Download a published model's weights."""
-        task = Task(str(model), partial(weights, str(model)), unit="bytes", cancel_message=NOTHING_WRITTEN)
-        async for updates in run_task(
-            self._session(request).start(task), self.components.panel, self.components.cancel
-        ):
+        """Download a published model's weights, or follow the download that another page has begun."""
+        if model is None or model not in MODELS:
+            raise toast(f"There are no weights to download for {model}.")
+        yield {self.components.get: gr.Button(interactive=False)}
+        task = self._session(request).start(self.studio.downloads.start(model))
+        async for updates in follow_task(task, self.components.panel, self.components.cancel):
             yield updates
 
     # --- running
@@ -438,8 +495,3 @@ class _SegmentEvents:
 def _shown(session: Session, result: VideoResult) -> list[list[int]]:
     """The ids of the filtered tracks, as the player takes them: a list for each layer."""
     return [[track.id for track in session.filter.apply(result).tracks]]
-
-
-def _advice(option: ModelOption) -> tuple[str, Any]:
-    """The advice, and the button that downloads the weights."""
-    return hint(option.advice) if option.advice else "", gr.Button(visible=bool(option.advice))

@@ -6,19 +6,23 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 from cachetools import LRUCache
 
-from tevit.configs import BUNDLED_MODELS, MODELS, published
-from tevit.download import bundled_path, checkpoint_path, home
+from tevit.configs import BUNDLED_MODELS, MODELS, PublishedModel, published
+from tevit.download import bundled_path, checkpoint_path, home, partial_bytes, weights
 from tevit.inference.model_source import FROM_HUB, find_source, named_models
 from tevit.io.files import atomic
 from tevit.io.json import free_memory as machine_memory
 from tevit.progress import Progress, ResumeState
 from tevit.results import VideoResult
 
+from ...tasks import Runner, Task
+
+RECOMMENDED = "tevit_msgshift"  # offered first for a real video
 SUFFIXES = (".safetensors", ".pth")
 MAX_MODELS = 3  # loaded at once
 MIN_FREE_BYTES = 3_000_000_000  # before another model is loaded: a run with windows takes about as much
@@ -37,11 +41,13 @@ _DEFAULT_SCALE = (360, 640)  # of a checkpoint whose configuration is not known:
 
 @dataclass(frozen=True)
 class ModelOption:
-    """value: argument of tevit.load. label: text in the list. advice: why it cannot run yet; "" where it can."""
+    """value: argument of tevit.load. label: text in the list. advice: why it cannot run yet; "" where it can. get: text
+    of the button that downloads its weights; "" where there is nothing to download."""
 
     value: str
     label: str
     advice: str = ""
+    get: str = ""
 
 
 def model_options(checkpoints: Sequence[Path]) -> list[ModelOption]:
@@ -57,10 +63,8 @@ def model_options(checkpoints: Sequence[Path]) -> list[ModelOption]:
     checkpoints = [path for path in checkpoints if str(path) not in files]
     options = []
     for name, model in MODELS.items():
-        path = checkpoint_path(model)
-        how = f"get them with `tevit models --get {name}`, or put {path.name} into {path.parent}."
-        missing = ModelOption(name, f"{name} (no weights)", f"The weights of {name} are not on this machine: {how}")
-        options.append(ModelOption(name, f"{name} (AP {model.ap})") if path.is_file() else missing)
+        ready = ModelOption(name, f"{name} (AP {model.ap})")
+        options.append(ready if checkpoint_path(model).is_file() else _without_weights(name, model))
     bundled = []
     for name in BUNDLED_MODELS:
         path = bundled_path(name)
@@ -76,6 +80,48 @@ def model_options(checkpoints: Sequence[Path]) -> list[ModelOption]:
     missing = [option for option in (*bundled, *options) if option.advice]
     bundled = [option for option in bundled if not option.advice]
     return [*given, *ready, *found, *bundled, *external, *missing]
+
+
+def _without_weights(name: str, model: PublishedModel) -> ModelOption:
+    path, done = checkpoint_path(model), partial_bytes(model) // 1_000_000
+    how = f"get them with `tevit models --get {name}`, put {path.name} into {path.parent}"
+    advice = f"The weights of {name} are not on this machine: {how}, or start the studio with --checkpoint FILE."
+    size = f"{done} of {model.megabytes} MB" if done else f"{model.megabytes} MB"
+    return ModelOption(name, f"{name} (no weights)", advice, f"{'Resume' if done else 'Get'} {name}, {size}")
+
+
+def preferred_option(options: Sequence[ModelOption], current: str | None) -> ModelOption | None:
+    """The model to select for a real video instead of `current`: a published one where that is the demo model.
+
+    Of several the first whose weights are here, else the first. None where `current` stays.
+    """
+    if current not in BUNDLED_MODELS:
+        return None
+    own = [option for option in options if option.value in MODELS]
+    return next((option for option in own if not option.advice), next(o for o in own if o.value == RECOMMENDED))
+
+
+class WeightDownloads:
+    """Downloads of published weights, one at a time for each model, shared by all pages; they outlive a page."""
+
+    def __init__(self):
+        self._runner = Runner(2, "downloads")
+        self._tasks: dict[str, Task[Path]] = {}
+        self._lock = threading.Lock()
+
+    def start(self, name: str) -> Task[Path]:
+        """The download of a model's weights: the one in progress, else a new one, which resumes."""
+        with self._lock:
+            task = self._tasks.get(name)
+            if task is None or task.over:
+                message = "Cancelled: what was downloaded is kept, and the same button resumes."
+                task = Task(name, partial(weights, name), unit="bytes", cancel_message=message)
+                self._tasks[name] = self._runner.submit(task)
+            return task
+
+    def close(self) -> None:
+        """Cancel all."""
+        self._runner.close()
 
 
 def model_file(model: str) -> Path | None:

@@ -17,7 +17,7 @@ import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ from ...player.routes import ViewRegistry
 from ...projects.project import Project
 from ...storage.results import ResultStore, Settings, StoredResult
 from ...tasks import Runner, Task, TaskStatus
-from .models import MAX_MODELS, Load, ModelCache, Speeds, VideoPredictor
+from .models import MAX_MODELS, Load, ModelCache, Speeds, VideoPredictor, WeightDownloads
 
 if TYPE_CHECKING:
     from tevit.video.reader import Video
@@ -274,6 +274,7 @@ class Studio:
     results: ResultStore
     checkpoints: Sequence[Path]
     clips: tuple[VideoSource, ...]
+    downloads: WeightDownloads = field(default_factory=WeightDownloads)
 
     def clip(self, name: str) -> VideoSource:
         """A sample clip by its name. Raises: ValueError for any other name."""
@@ -329,6 +330,7 @@ class Studio:
 
     def close(self) -> None:
         """Stop all background work."""
+        self.downloads.close()
         self.worker.close()
         self.proxies.close()
 

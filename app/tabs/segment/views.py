@@ -8,11 +8,13 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
+from tevit.configs import BUNDLED_MODELS, DEMO_LIMITS
+from tevit.inference.model_source import MOTION_LIMITS
 from tevit.results import VideoResult
 
 from ...player.component import build_player, intervals
 from ...rendering import counted, duration, hint, on_change, on_load, pixels, render
-from .models import Estimate
+from .models import RECOMMENDED, Estimate, ModelOption
 from .run import NAMES
 
 _ROWS = on_load("segment/segment.js", 'module.mountTracks(element, (event) => trigger("select", event));')
@@ -22,7 +24,8 @@ ADDRESS = on_change("segment/segment.js", "showAddress")
 
 @dataclass(frozen=True)
 class SegmentComponents:
-    """token: of what is shown, in the page's address. fetch: address of the file to download."""
+    """get: downloads weights, in the place of `run`. watch: looks for weights that were put into their folder. token:
+    of what is shown, in the page's address. fetch: address of the file to download."""
 
     video: gr.File
     clip: gr.Dropdown
@@ -31,9 +34,10 @@ class SegmentComponents:
     last: gr.Number
     model: gr.Dropdown
     advice: gr.HTML
-    get: gr.Button
+    watch: gr.Timer
     count: gr.Number
     estimate: gr.HTML
+    get: gr.Button
     run: gr.Button
     cancel: gr.Button
     panel: gr.HTML
@@ -79,10 +83,11 @@ def _build_source(clips: Sequence[str]) -> dict[str, Any]:
         components["last"] = gr.Number(None, label="Last frame", precision=0, minimum=0, min_width=90)
     components["model"] = gr.Dropdown([], label="Model", elem_id="model")
     components["advice"] = gr.HTML(elem_id="advice")
-    components["get"] = gr.Button("Get weights", visible=False, size="md")
+    components["watch"] = gr.Timer(LOOK_SECONDS, active=False)
     components["count"] = gr.Number(20, label="Tracks to compute", precision=0)
     components["estimate"] = gr.HTML(elem_id="estimate")
     with gr.Row(elem_id="buttons"):
+        components["get"] = gr.Button("Get weights", variant="primary", visible=False, min_width=80)
         components["run"] = gr.Button("Run", variant="primary", interactive=False, min_width=80)
         components["cancel"] = gr.Button("Cancel", interactive=False, min_width=80)
     components["panel"] = gr.HTML(elem_id="panel")
@@ -104,6 +109,7 @@ def _build_results() -> dict[str, Any]:
     return components
 
 
+LOOK_SECONDS = 2.0  # between two looks at the folder of weights, while they are missing
 MIN_SCORE = 0.3  # of the tracks that a page shows at first; files and API have all
 NO_FACTS = "Any mp4, mov, mkv, webm, avi or gif."
 NO_TRACKS = "The tracks of a run appear here, best score first."
@@ -118,6 +124,18 @@ def facts(length: int | None, size_hw: tuple[int, int], fps: Fraction | None, se
         "Rate": f"{float(fps):.4g} frames/s" if fps else "",
     }
     return render("segment/facts.html", terms=terms)
+
+
+def advice(option: ModelOption, real_video: bool) -> str:
+    """What to know of a model before it runs. real_video: whether the video is not one of the package."""
+    sentences = [option.advice]
+    if option.get and real_video:
+        sentences += [f"Meanwhile {DEMO_LIMITS}; {MOTION_LIMITS}."]
+    elif option.value in BUNDLED_MODELS and real_video:
+        sentences += [f"{DEMO_LIMITS}: in this video its tracks mean nothing. Choose {RECOMMENDED}, or motion."]
+    elif option.value == "motion":
+        sentences += [f"{MOTION_LIMITS}."]
+    return render("message.html", sentences=list(filter(None, sentences)), kind="hint")
 
 
 def estimate(run: Estimate) -> str:

@@ -1,4 +1,5 @@
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -9,13 +10,16 @@ from app.tabs.segment.models import (
     ModelCache,
     ModelOption,
     Speeds,
+    WeightDownloads,
     estimate_memory,
     find_model,
     free_memory,
     model_options,
+    preferred_option,
 )
 from tests.app.fakes import FakePredictor
 from tevit.configs import MODELS
+from tevit.progress import Progress
 
 
 def loader(loads: list[str], **options):
@@ -135,8 +139,48 @@ def test_published_models_without_weights_have_advice(checkpoints: Path):
     assert options[0] == ModelOption("tevit_demo", "tevit_demo (shapes)")
     assert all(choice.label.endswith("(no weights)") for choice in options[2:])
     assert "`tevit models --get tevit_r50`" in options[4].advice and str(checkpoints) in options[4].advice
+    assert [choice.get for choice in options[:3]] == ["", "", "Get tevit_msgshift, 648 MB"]
     with pytest.raises(ValueError, match="weights of tevit_r50 are not on this machine"):
         find_model("tevit_r50", [])
+
+
+def test_an_unfinished_download_can_be_resumed(checkpoints: Path):
+    (checkpoints / "tevit_r50.pth.part").write_bytes(bytes(2_500_000))
+    assert model_options([])[4].get == "Resume tevit_r50, 2 of 691 MB"
+
+
+def test_for_a_real_video_a_published_model_is_preferred_to_the_demo_model(checkpoints: Path):
+    def preferred(current: str) -> str | None:
+        option = preferred_option(model_options([]), current)
+        return option and option.value
+
+    assert preferred("tevit_demo") == "tevit_msgshift", "without weights too: the page offers to download them"
+    (checkpoints / "tevit_r50.pth").touch()
+    assert preferred("tevit_demo") == "tevit_r50"
+    (checkpoints / "tevit_msgshift.pth").touch()
+    assert preferred("tevit_demo") == "tevit_msgshift"
+    assert preferred("tevit_r50") is preferred("motion") is preferred(str(checkpoints / "mine.pth")) is None
+
+
+def test_pages_share_a_download(monkeypatch: pytest.MonkeyPatch):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def download(name: str, progress: Progress) -> Path:
+        begun.set()
+        while not go_on.is_set():
+            progress("downloading", 1, 2)
+        return Path(name)
+
+    monkeypatch.setattr("app.tabs.segment.models.weights", download)
+    downloads = WeightDownloads()
+    first = downloads.start("tevit_r50")
+    assert begun.wait(10) and downloads.start("tevit_r50") is first is not downloads.start("tevit_msgshift")
+    first.cancel()
+    assert "is kept" in first.wait(10).message
+    go_on.set()
+    again = downloads.start("tevit_r50")
+    assert again is not first and again.wait(10).result == Path("tevit_r50")
+    downloads.close()
 
 
 def test_models_that_can_run_are_first(checkpoints: Path, tmp_path: Path):

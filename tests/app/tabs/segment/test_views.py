@@ -6,6 +6,7 @@ from fractions import Fraction
 import numpy as np
 
 from app.tabs.segment import views
+from app.tabs.segment.models import ModelOption
 from tests.app.fakes import walking_squares
 from tests.app.markup import read
 
@@ -61,3 +62,14 @@ def test_category_names_are_escaped():
     result = walking_squares(evil, (96, 160), [0.0], 10, 0.0)
     result = replace(result, categories={1: evil, 2: evil})
     assert "img" not in [tag for tag, _ in read(views.tracks(result, 2, None)).tags]
+
+
+def test_advice_says_what_a_model_cannot_do():
+    demo, motion = ModelOption("tevit_demo", "tevit_demo (shapes)"), ModelOption("motion", "other models: motion")
+    missing = ModelOption("tevit_msgshift", "", "No weights.", "Get tevit_msgshift, 648 MB")
+    assert views.advice(demo, real_video=False) == views.advice(ModelOption("mine.pth", "mine.pth"), True) == ""
+    assert "tevit_demo recognizes eight synthetic shapes and nothing real: in this" in views.advice(demo, True)
+    assert "nothing that stands still" in views.advice(motion, False)
+    assert read(views.advice(missing, False)).text == ["No weights."]
+    text = read(views.advice(missing, True)).text
+    assert text[0] == "No weights." and "nothing real" in text[1] and "motion needs no weights" in text[1]

@@ -52,3 +52,9 @@ test("a long text is shortened to one line", () => {
   assert.equal(oneLine("1 dog 0.93", (part) => 10 * part.length, 100), "1 dog 0.93");
   assert.equal(oneLine("1 sports equipment", (part) => 10 * part.length, 100), "1 sports…");
 });
+
+test("labels that are left out still keep others off their objects", () => {
+  const above = { ...label(shape(90, 20, 80, 28)), left: true };
+  assert.deepEqual(corners([label(shape(100, 50, 40, 40))]), [[100, 34]]);
+  assert.deepEqual(corners([label(shape(100, 50, 40, 40)), above]), [[100, 90], null]);
+});

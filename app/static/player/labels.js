@@ -2,7 +2,10 @@
 
 /** @import { Shape } from "./types.js" */
 /** @typedef {{ x: number, y: number, w: number, h: number }} Box canvas pixels */
-/** @typedef {{ shape: Shape, w: number, h: number, wanted: boolean }} Label wanted: of the selected track, or the one under the pointer */
+/**
+ * @typedef {{ shape: Shape, w: number, h: number, wanted: boolean, left?: boolean }} Label wanted: of the selected track, or
+ *   the one under the pointer; left: it is left out, but no other may cover its object
+ */
 
 const CROWDED = 0.15; // share of the picture that all labels take, above which only wanted ones are written
 const MAX_COVERED = 0.1; // share of any object that a label may cover
@@ -16,8 +19,9 @@ const STEP = 2; // pixels between two that are looked at
  * @returns {(Box | null)[]}
  */
 export function placeLabels(labels, width, height) {
-  const area = labels.reduce((sum, { w, h }) => sum + w * h, 0), crowded = area > CROWDED * width * height;
-  const order = labels.filter(({ wanted }) => wanted || !crowded).sort((a, b) => Number(b.wanted) - Number(a.wanted));
+  const asked = labels.filter(({ left }) => !left), area = asked.reduce((sum, { w, h }) => sum + w * h, 0);
+  const crowded = area > CROWDED * width * height;
+  const order = asked.filter(({ wanted }) => wanted || !crowded).sort((a, b) => Number(b.wanted) - Number(a.wanted));
   const sizes = order.length ? labels.map(({ shape }) => Math.max(1, countPixels(shape, shape))) : [];
   /** @type {Box[]} */
   const taken = [];

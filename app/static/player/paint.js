@@ -215,9 +215,9 @@ function drawLabels(context, items) {
   const size = Math.max(11, Math.round(Math.min(width, height) / 36));
   context.font = `600 ${size}px system-ui, sans-serif`;
   context.textBaseline = "middle";
-  const labels = [...items].reverse().map(({ shape, rgb, text, selected, highlighted }) => {
+  const labels = [...items].reverse().map(({ shape, rgb, text, labelled, selected, highlighted }) => {
     const line = oneLine(text, (part) => context.measureText(part).width, MAX_LABEL_WIDTH * width);
-    return { shape, rgb, line, w: Math.ceil(context.measureText(line).width) + size, h: size + 6, wanted: selected || highlighted };
+    return { shape, rgb, line, w: Math.ceil(context.measureText(line).width) + size, h: size + 6, wanted: selected || highlighted, left: !labelled };
   });
   placeLabels(labels, width, height).forEach((box, index) => {
     if (!box) return;

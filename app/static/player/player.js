@@ -589,6 +589,7 @@ export class Player {
       items.push({
         key, layer: index, track, shape, text,
         description: `${text} · ${layer.name}`,
+        labelled: view.labels !== "pair" || key === this.highlighted || key === this.selected || this.partners.has(key),
         rgb: this.colourOf(track),
         dashed: !layer.truth,
         highlighted: key === this.highlighted,

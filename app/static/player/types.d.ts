@@ -61,6 +61,8 @@ export interface View {
   at?: number;
   /** The tracks to select. */
   pair?: TrackRef[];
+  /** "pair": only selected tracks, and the one under the pointer, are labelled. */
+  labels?: "all" | "pair";
 }
 
 /** For each layer: track id -> COCO's compressed run lengths for each frame of a chunk, null where it is absent. */
@@ -86,6 +88,7 @@ export interface Item {
   shape: Shape;
   text: string;
   description: string;
+  labelled: boolean;
   rgb: Rgb;
   dashed: boolean;
   highlighted: boolean;

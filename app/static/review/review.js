@@ -13,7 +13,7 @@ const POLL = 4000; // milliseconds between checks for decisions of others
 const TIMEOUT = 20000; // milliseconds after which a missing response no longer blocks the keys
 const PLAYER_POLL = 50, PLAYER_POLLS = 600;
 const MAX_NOTE = "4000", MAX_NAME = "60"; // characters
-const HINT = "1–9, 0 choose · enter saves · n p next, previous · ctrl-z undo, ctrl-shift-z redo · x original or corrected labels · / note · space and arrows as in the player";
+const HINT = "1 to 9 choose · enter saves · n p next, previous · ctrl-z undo, ctrl-shift-z redo · x original or corrected labels · / note · space and arrows as in the player";
 const STEPS = [["Previous", "previous"], ["Next", "next"], ["Undo", "undo"], ["Redo", "redo"]];
 
 /**
@@ -33,7 +33,10 @@ export function mountList(element) {
   element.addEventListener("click", (event) => {
     const row = targetOf(event).closest("[data-place]"), keep = targetOf(event).closest("[data-keep]");
     const prompt = /** @type {PromptHost | null} */ (document.querySelector("#review-prompt .prompt-host"))?.prompt;
-    if (row instanceof HTMLElement) prompt?.send({ kind: "go", place: Number(row.dataset.place) });
+    if (row instanceof HTMLElement) {
+      prompt?.send({ kind: "go", place: Number(row.dataset.place) });
+      document.querySelector("#review-player")?.scrollIntoView({ block: "nearest" });
+    }
     if (keep instanceof HTMLElement) prompt?.send({ kind: "resolve", item: keep.dataset.keep });
   });
   new MutationObserver(() => {
@@ -431,7 +434,7 @@ class ReviewPrompt {
     if (key === "escape" && (target === this.note || target === this.reviewer)) return () => target.blur();
     if (key === "enter" && (target === this.note || !(typing || pressesOnEnter(target)))) return () => this.saveDecision();
     if (typing) return null;
-    if (/^[0-9]$/.test(key)) return () => this.hasAnswer(key) && this.choose({ key });
+    if (/^[1-9]$/.test(key)) return () => this.hasAnswer(key) && this.choose({ key });
     switch (key) {
       case "n": return () => this.send({ kind: "next" });
       case "p": return () => this.send({ kind: "previous" });

@@ -27,7 +27,7 @@ from ...tasks import Task
 from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, Workspace, toast
 from . import session as reviews
 from . import views
-from .page_state import ReviewEvent, ReviewPage, custom_answer, read_event
+from .page_state import ReviewEvent, ReviewPage, custom_answer, predicted_answer, read_event
 from .session import ALL_LABELS, IndexedLog, Question, ReviewSession
 from .views import FILES, ReviewComponents, build_layout, source_dropdown
 
@@ -213,7 +213,7 @@ class ReviewTab:
     def _answer(self, page: ReviewPage, event: ReviewEvent, log: IndexedLog) -> Answer:
         added = log.added_track(page.key)  # has made the question's prediction a label
         if event.extra is not None:
-            info, predicted = page.session.project.info(page.item.video_id), page.answers.get("2")
+            info, predicted = page.session.project.info(page.item.video_id), predicted_answer(page.answers.values())
             present = page.label_masks(log) if event.extra.get("do") == "masks" else ()
             return custom_answer(event.extra, page.item, info, predicted, added.id if added else None, present)
         if event.key not in page.answers:
@@ -272,7 +272,7 @@ class ReviewTab:
         selection, shown = page.selection(log), page.shown_tracks()
         command = {"pair": selection, "at": time.monotonic()} | ({"seek": page.item.frame} if moved else {})
         if changed:
-            value = payload(page.view) | {"at": page.item.frame, "pair": selection}
+            value = payload(page.view) | {"at": page.item.frame, "pair": selection, "labels": "pair"}
             return {self.components.player: gr.HTML(value=value, shown=shown, command=command)}
         return {self.components.player: gr.HTML(shown=shown, command=command)} if moved else {}
 

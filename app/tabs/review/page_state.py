@@ -7,7 +7,7 @@ import math
 import re
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -45,27 +45,26 @@ from .session import CorrectedVideo, IndexedLog, Question, ReviewSession
 MAX_NOTE = 4_000  # characters
 MAX_COUNTS = 4_000_000  # characters of a mask's run lengths
 MAX_NAME = 60  # characters
-_KEYS: Mapping[type, Sequence[str]] = {
-    AcceptMasks: "2",
-    AddTrack: "28",
-    SwapIdentities: "2",
-    DeleteTrack: "35",
-    ChangeClass: "4",
-    MergeTracks: "6",
-}
-_VERDICT_KEYS = {"label is right": "1", "both wrong": "7", "unclear": "0"}
+# "The label is right" comes before these kinds of answers, "both are wrong" and "unclear" after them.
+_ORDER = (AcceptMasks, SwapIdentities, DeleteTrack, ChangeClass, MergeTracks, AddTrack)
+_VERDICT_PLACES = {"label is right": -1, "both wrong": len(_ORDER), "unclear": len(_ORDER) + 1}
+MAX_ANSWERS = 9  # as many as there are keys
 KINDS = ("save", "undo", "redo", "next", "previous", "go", "look", "resolve", "labels")
 
 
 def answers_by_key(answers: Sequence[Answer]) -> dict[str, Answer]:
-    """The same kind of answer always has the same key: 1 right, 2 as predicted, 3 delete, 4 class, 0 unclear."""
-    by_key: dict[str, Answer] = {}
-    for answer in answers:
-        keys = _VERDICT_KEYS[answer.verdict or ""] if isinstance(answer.action, Keep) else _KEYS[type(answer.action)]
-        key = next((key for key in keys if key not in by_key), None)
-        if key is not None:
-            by_key[key] = answer
-    return dict(sorted(by_key.items(), key=lambda pair: (pair[0] == "0", pair[0])))
+    """Answers by the keys 1, 2, 3, … without gaps; kinds of answers are always in the same order."""
+
+    def place(answer: Answer) -> int:
+        keep = isinstance(answer.action, Keep)
+        return _VERDICT_PLACES[answer.verdict or ""] if keep else _ORDER.index(type(answer.action))
+
+    return {str(key): answer for key, answer in enumerate(sorted(answers, key=place)[:MAX_ANSWERS], 1)}
+
+
+def predicted_answer(answers: Iterable[Answer]) -> Answer | None:
+    """The one that takes the predicted masks."""
+    return next((answer for answer in answers if isinstance(answer.action, AcceptMasks | AddTrack)), None)
 
 
 @dataclass(frozen=True)

@@ -67,11 +67,15 @@ def test_changes_that_need_a_label_are_refused():
         answer({"do": "take frames", "first": 2, "last": 2})
 
 
-def test_keys_of_answers_are_always_the_same():
+def test_keys_of_answers_have_no_gaps_and_always_the_same_order():
     actions = [DeleteTrack(8), DeleteTrack(7), ChangeClass(7, 2)]
     corrections = [Answer(str(action), LABEL, "label is wrong", action, None) for action in actions]
     kept = [Answer(verdict, LABEL, verdict, Keep(), None) for verdict in ("label is right", "both wrong", "unclear")]
-    assert list(answers_by_key([*corrections, *kept])) == ["1", "3", "4", "5", "7", "0"]
+    by_key = answers_by_key([*corrections, *kept])
+    assert list(by_key) == ["1", "2", "3", "4", "5", "6"]
+    assert [by_key[key].verdict for key in "156"] == ["label is right", "both wrong", "unclear"]
+    assert [by_key[key].action for key in "234"] == [DeleteTrack(8), DeleteTrack(7), ChangeClass(7, 2)]
+    assert len(answers_by_key([corrections[0]] * 12)) == 9, "there are nine keys"
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,13 @@ import os
 import re
 import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import msgspec
 
-from tevit.io.files import forward_slashes, is_content, open_inside
+from tevit.io.files import files_inside, forward_slashes, is_content, open_inside
 
 _LARGE = 1 << 30
 _MEMORY_PER_BYTE = 1.3
@@ -165,3 +166,33 @@ def encode(value: Any) -> bytes:
 def dump_pretty(value: Any) -> str:
     """Indented JSON."""
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def other_format(path: str | os.PathLike) -> str | None:
+    """What annotations in a format that only `tevit formats` reads are, for messages; None for any other file."""
+    if os.path.isdir(path):
+        return "a folder"
+    return _kind_of_archive(files_inside(path)) or _kind_of_file(Path(path))
+
+
+def _kind_of_archive(names: Sequence[str]) -> str | None:
+    if any(name.lower().endswith(".xml") for name in names):
+        return "an archive with CVAT's XML"
+    subsets = sum(PurePosixPath(name).name.startswith("instances_") for name in names)
+    return "an archive of COCO JSON" if subsets > 1 else None
+
+
+def _kind_of_file(path: Path) -> str | None:
+    try:
+        data = read(path).lstrip()
+    except (ValueError, OSError):
+        return None
+    if data.startswith(b"<"):
+        return "XML (CVAT)"
+    try:
+        keys = msgspec.json.decode(data, type=dict[str, msgspec.Raw]).keys()
+    except msgspec.DecodeError:
+        return None
+    if "videos" in keys and "tracks" not in keys:
+        return None
+    return "COCO JSON" if "images" in keys else "BURST JSON" if "sequences" in keys else None

@@ -205,11 +205,15 @@ def validate(
     try:
         content = _parse(jsonfile.read(path, RESULTS_NAME), report)
     except ValueError as error:
-        report.add_file_fault(str(error).removeprefix(f"{path}").lstrip(": "))
+        kind = jsonfile.other_format(path)
+        report.add_file_fault(_other_format(kind) if kind else str(error).removeprefix(f"{path}").lstrip(": "))
         return report
     if isinstance(content, list):
         report.kind = "submission"
         chunks = _array(_submission(content, report, gt, categories, progress))
+    elif "videos" not in content and (kind := jsonfile.other_format(path)):
+        report.add_file_fault(_other_format(kind))
+        return report
     elif _has_lists(content, report):
         report.kind = "data set"
         chunks = _dataset(content, report, frames, progress)
@@ -220,6 +224,10 @@ def validate(
     else:
         _write_repaired(fixed, chunks, report, force)
     return report
+
+
+def _other_format(kind: str) -> str:
+    return f"it is {kind}, expected YouTube-VIS JSON: `tevit formats` converts it"
 
 
 def _write_repaired(fixed: str | os.PathLike, chunks: Iterable[bytes], report: ValidationReport, force: bool) -> None:

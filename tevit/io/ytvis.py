@@ -25,6 +25,7 @@ from tevit.results import RLE, Track, VideoResult
 FPS = 6.0
 """YouTube-VIS annotates every fifth frame of 30 a second; the files state no rate."""
 RESULTS_NAME = "results.json"
+_CONVERT = "{path} is {kind}, expected YouTube-VIS JSON: `tevit formats {path} --to ytvis --out FILE` converts it"
 _XYWH = tuple[float, float, float, float]
 
 
@@ -250,7 +251,14 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
 
     Raises: OSError where the file cannot be read; ValueError with the place where it is not a data set.
     """
-    return parse_dataset(jsonfile.read(path), path)
+    try:
+        return parse_dataset(jsonfile.read(path), path)
+    except FileKindError:
+        raise
+    except (ValueError, IsADirectoryError):
+        if kind := jsonfile.other_format(path):
+            raise ValueError(_CONVERT.format(path=path, kind=kind)) from None
+        raise
 
 
 def parse_dataset(data: bytes, path: str | os.PathLike) -> Dataset:
@@ -269,12 +277,15 @@ def read_results(path: str | os.PathLike) -> Results:
 
     Raises: OSError where the file cannot be read; ValueError with the place where it is not a list of results.
     """
-    data = jsonfile.read(path, RESULTS_NAME)
+    data = b""
     try:
+        data = jsonfile.read(path, RESULTS_NAME)
         return Results(Path(path), jsonfile.decode(data, list[Prediction], path))
-    except ValueError:
-        if jsonfile.fits(data, _DatasetFile):
+    except (ValueError, IsADirectoryError):
+        if data and jsonfile.fits(data, _DatasetFile):
             raise FileKindError(f"{path} is a data set, expected a list of predictions") from None
+        if kind := jsonfile.other_format(path):
+            raise ValueError(f"{path} is {kind}, expected a list of predictions in YouTube-VIS' form") from None
         raise
 
 

@@ -367,3 +367,35 @@ def test_a_zip_of_results_made_on_macos_or_windows(tmp_path):
     assert len(ytvis.read_results(windows).predictions) == 3
     slashes = packed(tmp_path / "coco.zip", {"annotations\\instances_a.json": json.dumps(coco(["1.jpg"], {1: "dog"}))})
     assert [one.file_names for one in convert.read(slashes)[0]] == [("1.jpg",)]
+
+
+@pytest.mark.parametrize("kind", ["coco", "xml", "zip of xml", "zip of subsets", "folder", "burst"])
+def test_what_other_commands_do_not_read_is_named(tmp_path, kind, capsys):
+    gt = make.save(tmp_path, "gt.json", make.sample())
+    results = make.save(tmp_path, "results.json", make.submission())
+    source, what = tmp_path / "source", f"an archive {'of COCO JSON' if kind == 'zip of subsets' else 'with CVAT'}"
+    if kind in ("coco", "burst"):
+        convert.write(source, kind, ytvis.open_dataset(gt).results())
+        what = f"{kind.upper()} JSON"
+    elif kind == "folder":
+        unpacked(source, SUBSETS)
+        what = "a folder"
+    elif kind == "xml":
+        source.write_text(PROJECT)
+        what = "XML (CVAT)"
+    else:
+        packed(source, {"annotations.xml": PROJECT} if kind == "zip of xml" else SUBSETS)
+    commands = {
+        "evaluate": ["evaluate", source, results],
+        "errors": ["errors", source, results],
+        "split": ["split", source, "--out", tmp_path / "parts"],
+        "queue": ["review", "queue", source, results],
+    }
+    for command in commands.values():
+        assert cli.main([str(part) for part in command]) == 2
+        assert f"{source} is {what}" in (message := capsys.readouterr().err) and "`tevit formats " in message
+    assert cli.main(["evaluate", str(gt), str(source)]) == 2
+    assert f"{source} is {what}" in capsys.readouterr().err
+    if kind != "folder":
+        assert cli.main(["validate", str(source)]) == 1
+        assert f"it is {what}" in capsys.readouterr().out

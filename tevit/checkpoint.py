@@ -129,6 +129,30 @@ def from_original(state: State, backbone_kind: str, ours: State) -> State:
     return {key: _from_layout(key, left[name], ours[key]) for key, name in names.items()}
 
 
+def fitting_original(state: State, backbone_kind: str, ours: State) -> State:
+    """Those tensors of an original state dict that have a name in our model; see `from_original`."""
+    left = _split_attention(dict(state), backbone_kind)
+    for name in [name for name in left if name.endswith("running_mean")]:
+        left.setdefault(name.replace("running_mean", COUNTER), torch.zeros((), dtype=torch.long))
+    names = {key: original_name(key, backbone_kind) for key in ours}
+    return {key: _from_layout(key, left[name], ours[key]) for key, name in names.items() if name in left}
+
+
+def from_microsoft(state: State) -> State:
+    """A state dict with the original's names for Swin's, which hustvl/QueryInst has from Microsoft's code.
+
+    Source: microsoft/Swin-Transformer; its order of the inputs of a patch merging is timm's, as ours.
+    """
+    out: State = {}
+    for key, value in state.items():
+        if re.match(r"backbone\.(patch_embed|layers|norm\d)\.", key) and not DERIVED.search(key):
+            ours = re.sub(r"(\d)\.downsample", lambda match: f"{int(match[1]) + 1}.downsample", key)
+            ours = re.sub(r"^backbone\.norm(\d)", r"backbone.norms.\1", ours)
+            key, value = original_name(ours, "swin"), _to_layout(ours, value)
+        out[key] = value
+    return out
+
+
 def to_original(state: State, backbone_kind: str) -> State:
     """The original's state dict from ours, without the keys that follow from the architecture."""
     named = {original_name(key, backbone_kind): _to_layout(key, value) for key, value in state.items()}
@@ -277,9 +301,10 @@ def load_model(path: str | os.PathLike, *, expected: ModelConfig | None = None, 
     return model.eval()
 
 
-def read_checkpoint(path: str | os.PathLike) -> tuple[ModelConfig, State]:
+def read_checkpoint(path: str | os.PathLike, *, whole: bool = True) -> tuple[ModelConfig, State]:
     """Configuration and state dict (our keys) of either kind of file; every tensor's shape is checked.
 
+    whole: False reads from an original file what has a name in our model, as the original's training does.
     Raises: as `load_model`.
     """
     path = Path(path)
@@ -287,7 +312,7 @@ def read_checkpoint(path: str | os.PathLike) -> tuple[ModelConfig, State]:
         raise FileNotFoundError(f"no such checkpoint: {path}")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    return _read_original(path)
+    return _read_original(path, whole)
 
 
 def empty_model(config: ModelConfig, *, all_masks: bool) -> TeViT:
@@ -339,7 +364,7 @@ def load_initial(model: TeViT, path: str | os.PathLike) -> InitReport:
     Returns: the keys that were and were not loaded; the latter keep their initial values.
     Raises: as `load_model` for an unreadable file; ValueError where nothing fits.
     """
-    config, state = read_checkpoint(path)
+    config, state = read_checkpoint(path, whole=False)
     own = model.state_dict()
     state, classes = _match_class_rows(config, state, model.config, own)
     fitting = {key: state[key] for key in own if key in state and state[key].shape == own[key].shape}
@@ -392,17 +417,20 @@ def _read_safetensors(path: Path) -> tuple[ModelConfig, State]:
     return config, state
 
 
-def _read_original(path: Path) -> tuple[ModelConfig, State]:
+def _read_original(path: Path, whole: bool) -> tuple[ModelConfig, State]:
     content = _unpickle(path)
     state = content.get("state_dict", content) if isinstance(content, Mapping) else None
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path}: expected a checkpoint with a `state_dict` of tensors, found none")
     state = {str(key).removeprefix("module."): value for key, value in state.items()}
+    if "backbone.patch_embed.proj.weight" in state:
+        state = from_microsoft(state)
     meta = content.get("meta")
     config = infer_config(state, meta if isinstance(meta, Mapping) else {}, path)
     shapes = empty_model(config, all_masks=True).state_dict()
     try:
-        return config, from_original(state, config.backbone.kind, shapes)
+        read = from_original if whole else fitting_original
+        return config, read(state, config.backbone.kind, shapes)
     except ValueError as error:
         raise ValueError(f"{path}: not a whole {config.name}: {error}") from error
 

@@ -18,7 +18,7 @@ from .recipes import RECIPES, Recipe, add_flags, override, recipe_named
 WARM_UP = 2  # steps left out: allocators, compilers, caches
 
 DESCRIPTION = """\
-Run some optimiser steps of a recipe as `python -m train` does, in a folder that is deleted afterwards, then draw the
+Run some optimiser steps of a recipe as `tevit train` does, in a folder that is deleted afterwards, then draw the
 same batches without training. Printed are medians of the steps:
 
   clips a second      of the whole step

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tevit.checkpoint import empty_model, load_initial, read_checkpoint
-from tevit.configs import BUNDLED_MODELS, ModelConfig
+from tevit.configs import BUNDLED_MODELS, START_FILES, ModelConfig
 from tevit.download import RELEASED, bundled_path, checkpoint_path
 from tevit.io.files import atomic
 from tevit.io.ytvis import open_dataset
@@ -191,10 +191,12 @@ def read_setup(recipe: Recipe, args: argparse.Namespace, processes: World) -> Se
 
 
 def _match_checkpoint(recipe: Recipe, args: argparse.Namespace) -> Recipe:
-    """With --classes-from-data the architecture is that of the --init checkpoint, unless flags set it."""
+    """With --classes-from-data the architecture is that of a trained --init, unless flags set it."""
     if not recipe.classes_from_data or args.init is None or args.model is not None:
         return recipe
-    config, _ = read_checkpoint(init_file(args.init))
+    config, _ = read_checkpoint(init_file(args.init), whole=False)
+    if config.name in START_FILES:  # a model of images
+        return recipe
     values = architecture_values(config)
     return check(replace(recipe, **{name: value for name, value in values.items() if getattr(args, name) is None}))
 

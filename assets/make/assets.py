@@ -1,6 +1,6 @@
 """Regenerate the demo checkpoint, clips and data set in assets/: python assets/make/assets.py RUN EARLIER
 
-RUN: folder of a finished `python -m train demo`. EARLIER: the checkpoint of the second predictions, for example
+RUN: folder of a finished `tevit train demo`. EARLIER: the checkpoint of the second predictions, for example
 runs/demo/checkpoints/1000.
 Writes the checkpoint for inference, three sample clips, and a validation set with a second annotation file that has
 label errors, and the predictions of both checkpoints. None of it is in the training data, whose seed is 1.

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -215,6 +216,40 @@ def test_coco_queryinst_is_a_starting_point_and_says_what_it_did_not_fill(shrunk
     for key, value in model.state_dict().items():
         source = before if key in report.missing + report.reshaped else state
         assert torch.equal(value, source[key]), key
+
+
+def queryinst_file(path, config):
+    """A file as hustvl/QueryInst writes it: Swin by Microsoft's names, mask heads without batch norm."""
+    torch.manual_seed(2)
+    ours = TeViT(config).state_dict()
+    state = to_original(dict(ours), config.backbone.kind)
+    for key in [key for key in state if key.startswith("backbone.") and config.backbone.kind == "swin"]:
+        del state[key]
+    for key, value in ours.items():
+        if key.startswith("backbone.") and config.backbone.kind == "swin":
+            key = re.sub(r"(\d)\.downsample", lambda match: f"{int(match[1]) - 1}.downsample", key)
+            state[re.sub(r"norms\.(\d)", r"norm\1", key)] = value
+    for key in [key for key in state if re.search(r"mask_head.*\.bn\.", key)]:
+        state[key.rpartition(".bn.")[0] + ".conv.bias"] = torch.zeros(1)
+        del state[key]
+    torch.save({"meta": {"CLASSES": tuple(str(n) for n in range(80))}, "state_dict": state}, path)
+    return ours
+
+
+@pytest.mark.parametrize("name", ["TEVIT_R50", "TEVIT_SWIN_L_MST"])
+def test_files_of_queryinst_are_starting_points(shrunk, tmp_path, name):
+    config = getattr(shrunk, name)
+    eighty = tuple((index, str(index)) for index in range(80))
+    ours = queryinst_file(tmp_path / "queryinst.pth", replace(config, categories=eighty, queries=7))
+    model = TeViT(config)
+    report = shrunk.load_initial(model, tmp_path / "queryinst.pth")
+    assert all(".bn." in key and "mask" in key for key in report.missing) and len(report.missing) == 6 * 4 * 5
+    afresh = "queries (of another shape), class logits of stages 0-5 (of another shape), mask heads of stages 0-5"
+    assert str(report).endswith(f"start afresh: {afresh}")
+    assert all(torch.equal(model.state_dict()[key], ours[key]) for key in report.loaded)
+    assert any("downsample" in key for key in report.loaded)
+    with pytest.raises(ValueError, match="not a whole"):
+        shrunk.read_checkpoint(tmp_path / "queryinst.pth")
 
 
 def test_unknown_names_offer_the_nearest():

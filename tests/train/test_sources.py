@@ -102,7 +102,7 @@ def test_no_frame_at_all_is_an_error_even_when_missing_ones_are_skipped(tmp_path
     (tmp_path / "train.json").write_text(json.dumps(video()))
     with pytest.raises(FileNotFoundError, match=r"'a': the frame .*a/0.png does not exist \(and 3 more"):
         open_training_data(tmp_path / "train.json", tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"looked in \., JPEGImages, train/JPEGImages, .*; --skip-missing"):
+    with pytest.raises(FileNotFoundError, match=r"looked in \., JPEGImages, images, .*; --skip-missing"):
         open_training_data(tmp_path / "train.json", tmp_path)
     with pytest.raises(ValueError, match="expected frames with boxes to train on, found none"):
         open_training_data(tmp_path / "train.json", tmp_path, skip_missing=True)

@@ -150,8 +150,6 @@ def tracks_above(result: VideoResult, cutoff: float) -> VideoResult:
 
 KINDS = {1: "agreed", 2: "missed", 3: "invented"}
 """Track id, and category id, of each kind of pixels -> its name."""
-COLOURS = {"agreed": (59, 174, 109), "missed": (217, 74, 112), "invented": (227, 160, 32)}
-"""RGB, distinguishable by colour-blind people too: their brightness differs."""
 
 
 def difference(

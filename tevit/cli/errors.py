@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ DESCRIPTION = """\
 Name the error of every prediction and every missed ground truth, and what each kind costs in AP50.
 
   tevit errors valid.json results.json --out report     a table here; errors.json, errors.csv, report.html in report/
+  tevit errors valid.json results.json --out report --frames valid/JPEGImages    with pictures of the worst 100 errors
 
 Kinds, the first that fits: correct; duplicate (right class, IoU >= 0.5, a better one matches the ground truth);
 classification (IoU >= 0.5, wrong class); spatial, temporal (right class, IoU >= 0.1: near the ground truth in at least
@@ -39,6 +41,8 @@ def register(commands) -> None:
     add("gt", type=Path, metavar="GT", help="ground truth, JSON in YouTube-VIS form with annotations")
     add("results", type=Path, metavar="RESULTS", help="predictions: results.json or the zip that holds it")
     add("--out", type=Path, metavar="DIR", help="write errors.json, errors.csv and report.html there")
+    frames = "with --out: folder that the data set's file names are relative to; the page shows the worst 100 errors"
+    add("--frames", type=Path, metavar="ROOT", help=frames)
     add("--json", action="store_true", help="print the summary as JSON")
     add(
         "--positive",
@@ -63,6 +67,10 @@ def run(args: argparse.Namespace) -> int:
     from tevit.evaluation.overlaps import compute_overlaps
     from tevit.io.ytvis import open_dataset
 
+    if args.frames and not args.out:
+        raise ValueError("--frames goes with --out: its pictures are part of report.html")
+    if args.frames and not args.frames.is_dir():
+        raise ValueError(f"--frames {args.frames}: no such folder")
     limits = Limits(positive=args.positive, background=args.background)
     dataset = open_dataset(args.gt)
     with DelayedProgress() as progress:
@@ -99,8 +107,10 @@ def _summary(evaluation: "Evaluation", errors: "Errors", gaps: "Gaps") -> dict:
 
 
 def _write(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors", gaps: "Gaps", summary: dict) -> None:
+    from tevit.evaluation.filmstrip import ErrorFilmstrips
     from tevit.evaluation.report import write_report
     from tevit.io.files import atomic
+    from tevit.io.ytvis import open_dataset, read_results
 
     with atomic(args.out / "errors.json") as path:
         sources = {"gt": str(args.gt), "results": str(args.results)}
@@ -108,7 +118,12 @@ def _write(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors",
         path.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
     with atomic(args.out / "errors.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
         errors.table.write_csv(file)
-    write_report(args.out / "report.html", f"Errors of {args.results.name}", evaluation, errors, gaps)
+    filmstrips = None
+    if args.frames:
+        filmstrips = ErrorFilmstrips(open_dataset(args.gt), read_results(args.results), args.frames)
+    write_report(args.out / "report.html", f"Errors of {args.results.name}", evaluation, errors, gaps, filmstrips)
+    for sentence in filmstrips.missing if filmstrips else ():
+        print(f"tevit: {sentence}", file=sys.stderr)
 
 
 def _text(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors", gaps: "Gaps") -> str:

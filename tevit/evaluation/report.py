@@ -10,14 +10,17 @@ import numpy as np
 
 from tevit.evaluation import charts
 from tevit.evaluation.api import Evaluation
-from tevit.evaluation.error_table import Errors, ErrorTable
+from tevit.evaluation.error_table import ErrorRecord, Errors, ErrorTable
 from tevit.evaluation.errors import TYPES
+from tevit.evaluation.filmstrip import COLOURS, ErrorFilmstrips
 from tevit.evaluation.matching import percent
 from tevit.evaluation.oracle import UNMATCHABLE, Gap, Gaps
 from tevit.io.files import atomic
 from tevit.rendering import render
 
 MAX_ERRORS = 10  # of each type, in the table of the most expensive ones
+MAX_FILMSTRIPS = 100
+PIXELS = {"agreed": "in both", "missed": "ground truth alone", "invented": "prediction alone"}
 FIGURE_NAMES = ("AP", "AP50", "AP75", "AR1", "AR10", "APs", "APm", "APl")
 MEANINGS = {
     "classification": "in place, wrong class",
@@ -31,16 +34,28 @@ MEANINGS = {
 }
 
 
-def write_report(path: str | os.PathLike, title: str, evaluation: Evaluation, errors: Errors, gaps: Gaps) -> None:
-    """Write the page; it contains plotly's script, which draws the figures."""
+def write_report(
+    path: str | os.PathLike,
+    title: str,
+    evaluation: Evaluation,
+    errors: Errors,
+    gaps: Gaps,
+    filmstrips: ErrorFilmstrips | None = None,
+) -> None:
+    """Write the page; it contains plotly's script, which draws the figures, and pictures of the worst errors.
+
+    filmstrips: None lists the first errors of each type without pictures.
+    """
     from plotly.offline import get_plotlyjs
 
     limits, counts = errors.limits, Counter(record.type for record in errors.records)
+    worst = _worst(errors, filmstrips is not None)
+    strips = [filmstrips.pictures(record) for record in worst] if filmstrips else []
     footer = [
         f"A prediction matches ground truth from IoU {limits.positive:g}.",
         f"Below {limits.background:g} a prediction is on nothing.",
         "The types are TIDE's and TIVE's; AP is the official one of YouTube-VIS.",
-        *(f"Note: {warning}." for warning in evaluation.warnings),
+        *(f"Note: {warning}." for warning in (*evaluation.warnings, *(filmstrips.missing if filmstrips else ()))),
     ]
     page = render(
         "errors.html",
@@ -51,7 +66,9 @@ def write_report(path: str | os.PathLike, title: str, evaluation: Evaluation, er
         at=f"AP{round(100 * limits.positive)}",
         colours=charts.TYPE_COLOURS,
         types=[(type, MEANINGS[type], counts[type], errors.gain(type)) for type in errors.dap],
-        worst=_worst(evaluation, errors),
+        worst=[_cells(evaluation, record) for record in worst],
+        strips=strips,
+        pixels=[(word, "#" + bytes(COLOURS[kind]).hex()) for kind, word in PIXELS.items()],
         data=page_data(evaluation, errors, gaps),
         plotly=get_plotlyjs(),
     )
@@ -69,27 +86,33 @@ def _identity_cards(evaluation: Evaluation) -> list[tuple[str, str]]:
     return [*cards, (f"HOTA, score ≥ {threshold:.2g}", percent(best))]
 
 
-def _worst(evaluation: Evaluation, errors: Errors) -> list[tuple[str, ...]]:
-    """The most expensive errors of each type: the cells of the table's rows."""
+def _worst(errors: Errors, of_all_types: bool) -> list[ErrorRecord]:
+    """The most expensive errors, of all types together or the first of each."""
+    found = [record for record in errors.records if record.type in TYPES]
+    ranked = sorted(found, key=lambda record: (-record.share, -(record.score or 1.0)))
+    if of_all_types:
+        return ranked[:MAX_FILMSTRIPS]
+    costly = [record for record in ranked if record.share > 0]
+    first = [record for type in TYPES for record in [r for r in costly if r.type == type][:MAX_ERRORS]]
+    return sorted(first, key=lambda record: -record.share)
+
+
+def _cells(evaluation: Evaluation, record: ErrorRecord) -> tuple[str, ...]:
+    """The cells of a row of the table of errors."""
 
     def name(id: int | None) -> str:
         return "" if id is None else evaluation.names.get(id, str(id))
 
-    ranked = sorted((r for r in errors.records if r.share > 0), key=lambda record: -record.share)
-    worst = [record for type in TYPES for record in [r for r in ranked if r.type == type][:MAX_ERRORS]]
-    return [
-        (
-            record.type,
-            record.video,
-            name(record.truth_category_id),
-            name(record.category_id),
-            "" if record.score is None else f"{record.score:.2f}",
-            f"{record.iou:.2f}",
-            "" if record.worst_frame is None else str(record.worst_frame),
-            f"{100 * record.share:.2f}",
-        )
-        for record in sorted(worst, key=lambda record: -record.share)
-    ]
+    return (
+        record.type,
+        record.video,
+        name(record.truth_category_id),
+        name(record.category_id),
+        "" if record.score is None else f"{record.score:.2f}",
+        f"{record.iou:.2f}",
+        "" if record.worst_frame is None else str(record.worst_frame),
+        f"{100 * record.share:.2f}",
+    )
 
 
 def page_data(evaluation: Evaluation, errors: Errors, gaps: Gaps) -> dict[str, Any]:

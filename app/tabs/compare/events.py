@@ -11,10 +11,10 @@ from urllib.parse import urlencode
 import gradio as gr
 
 from tevit.evaluation.error_table import ErrorRecord
+from tevit.evaluation.filmstrip import COLOURS
 
 from ...analysis.comparison import Comparison
 from ...analysis.matches import (
-    COLOURS,
     KINDS,
     VideoRow,
     filter_videos,

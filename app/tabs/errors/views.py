@@ -15,12 +15,13 @@ from tevit.evaluation import charts
 from tevit.evaluation.bootstrap import Interval
 from tevit.evaluation.charts import ACCENT, MODEL_COLOURS, TYPE_COLOURS, Bars, ConfusionMatrix, Histogram, Line, Points
 from tevit.evaluation.error_table import ERROR_GROUPS, OUTCOME_WORDS, OUTCOMES
+from tevit.evaluation.filmstrip import HEIGHT, WIDTH
 from tevit.evaluation.identity import NUMBERS
 from tevit.evaluation.matching import LENGTHS
 
 from ...analysis.comparison import IDENTITY_NAMES, Comparison, FigureRow
 from ...analysis.filter import Selection, as_json, chips
-from ...analysis.thumbnails import HEIGHT, WIDTH, filmstrip_frames
+from ...analysis.thumbnails import filmstrip_frames
 from ...rendering import on_change, on_load, render
 from .routes import ORDERS, ViewSettings, to_query
 

@@ -24,12 +24,13 @@ from app.analysis.matches import (
     timeline_marks,
     video_rows,
 )
-from app.analysis.thumbnails import HEIGHT, WIDTH, ThumbnailCache, differences, filmstrip_frames
+from app.analysis.thumbnails import ThumbnailCache, differences, filmstrip_frames
 from app.projects.opening import open_project
 from tests.app import sets as made
 from tests.app.sets import ASIDE, AWAY, FRAMES, STILL, square
 from tevit.evaluation import evaluate
 from tevit.evaluation.errors import ALL_TYPES
+from tevit.evaluation.filmstrip import HEIGHT, WIDTH
 from tevit.masks import ops as masks
 from tevit.results import RLE, Track, VideoResult
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tevit.evaluation.error_table import ErrorRecord
-from tevit.evaluation.errors import best_covering, coverage, resumptions
+from tevit.evaluation.identity import video_events
 from tevit.masks import ops as masks
 from tevit.masks.rle import decode_texts
 from tevit.results import RLE, Track, VideoResult
@@ -104,41 +104,23 @@ def row_curve(comparison: Comparison, index: int) -> IouCurve:
 
 
 def timeline_marks(comparison: Comparison, model: int, video_id: int) -> tuple[Marks, Marks]:
-    """Marks on the timelines of the ground truth and of one model's predictions.
+    """Marks on the timelines of the ground truth and of one model's predictions: the identity switches and fragments
+    that `tevit evaluate --metrics id` counts, of all predictions.
 
-    On ground truth: where another prediction covers it best, and where it is covered again after a gap. On a
-    prediction: where it begins to cover a track best, and where it covers its own ground truth again. Raises:
-    ValueError.
+    On ground truth: where it passes to another prediction, and where it is matched again after a gap. On a prediction:
+    where it takes a track over, and where it is the one that is matched again. Raises: ValueError for an unknown video.
     """
-
-    def as_marks(tracks: Sequence[tuple[int, Sequence[int], Sequence[int]]]) -> Marks:
-        result = {}
-        for id, switches, fragments in tracks:
-            marks = [*((frame, "switch") for frame in switches), *((frame, "fragment") for frame in fragments)]
-            if marks:
-                result[id] = [{"frame": int(frame), "kind": kind} for frame, kind in sorted(marks)]
-        return result
-
-    analysis = comparison.models[model]
-    pairs, inputs = analysis.overlaps.pairs[_video_place(comparison, video_id)], analysis.overlaps.inputs
-    cover = analysis.limits.cover
-    ious = pairs.frame_ious()
-    switches, (again, again_by) = coverage(pairs, ious, cover).switches, resumptions(pairs, ious, cover)
-    begun: list[list[int]] = [[] for _ in pairs.predictions]
-    for g, frames in enumerate(switches):
-        covered, best = best_covering((ious[:, g] >= cover) & (pairs.intersection[:, g] > 0), ious[:, g])
-        for frame in frames:
-            begun[int(best[np.searchsorted(covered, frame)])].append(frame)
-    table, predicted = analysis.table, ~analysis.table.truth
-    truth_of = dict(zip(table.prediction_row[predicted].tolist(), table.truth_row[predicted].tolist(), strict=True))
-    places = {row: g for g, row in enumerate(pairs.ground_truth.tolist())}
-    own = [places.get(truth_of.get(row, -1)) for row in pairs.predictions.tolist()]
-    resumed = [[] if g is None else again_by[d][g] for d, g in enumerate(own)]
-    ids_t, ids_p = inputs.ground_truth.ids[pairs.ground_truth], inputs.predictions.ids[pairs.predictions]
-    return (
-        as_marks(list(zip(ids_t.tolist(), switches, again, strict=True))),
-        as_marks(list(zip(ids_p.tolist(), begun, resumed, strict=True))),
-    )
+    overlaps = comparison.models[model].overlaps
+    switches, fragments = video_events(overlaps, overlaps.pairs[_video_place(comparison, video_id)])
+    events = [(event.frame, "switch", event.truth, event.after) for event in switches]
+    events += [(event.frame, "fragment", event.truth, event.prediction) for event in fragments]
+    truths: dict[int, list[dict]] = {}
+    predictions: dict[int, list[dict]] = {}
+    for frame, kind, truth, prediction in sorted(events):
+        mark = {"frame": frame, "kind": kind}
+        truths.setdefault(int(overlaps.inputs.ground_truth.ids[truth]), []).append(mark)
+        predictions.setdefault(int(overlaps.inputs.predictions.ids[prediction]), []).append(mark)
+    return truths, predictions
 
 
 def tracks_above(result: VideoResult, cutoff: float) -> VideoResult:

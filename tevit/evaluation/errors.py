@@ -209,19 +209,3 @@ def _broken(covered: np.ndarray) -> np.ndarray:
     """bool (n,): covered, then not, then again. covered: bool (n, T), frames in which the ground truth is present."""
     begins = covered[:, 1:] & ~covered[:, :-1]
     return covered[:, :1].sum(axis=1) + begins.sum(axis=1) > 1
-
-
-def resumptions(
-    pairs: VideoPairs, frame_ious: np.ndarray, cover: float
-) -> tuple[list[list[int]], list[list[list[int]]]]:
-    """The frames at which coverage resumes after a gap: of each track of the ground truth by any prediction, and
-    [prediction][ground truth] by one alone. Frames in which the track is absent are no gap. Arguments: see `coverage`.
-    """
-
-    def resumed(covered: np.ndarray, frames: np.ndarray) -> list[int]:
-        return frames[np.diff(covered[frames], prepend=False) & covered[frames]][1:].tolist()
-
-    covers = (frame_ious >= cover) & (pairs.intersection > 0)
-    present = [np.flatnonzero(areas > 0) for areas in pairs.ground_truth_areas]
-    by_any = [resumed(np.logical_or.reduce(covers[:, g], axis=0), frames) for g, frames in enumerate(present)]
-    return by_any, [[resumed(own[g], frames) for g, frames in enumerate(present)] for own in covers]

@@ -43,6 +43,17 @@ class Switch(NamedTuple):
     after: int
 
 
+class Fragment(NamedTuple):
+    """A ground truth is matched again after frames in which it was not.
+
+    frame: position in the video at which it is matched again. truth, prediction: rows of Inputs' tables.
+    """
+
+    frame: int
+    truth: int
+    prediction: int
+
+
 @dataclass(frozen=True, eq=False)
 class IdentityCounts:
     """Sums over detections, added up over groups of one video and one class. The arrays may have leading axes.
@@ -151,6 +162,18 @@ def measure_identity(overlaps: Overlaps, processes: int = 1, thresholds: np.ndar
     return _identity(total, of_video, thresholds, switches)
 
 
+def video_events(overlaps: Overlaps, pairs: VideoPairs) -> tuple[list[Switch], list[Fragment]]:
+    """The switches and fragments of one video that `measure_identity` counts, of all predictions, by frame."""
+    switches: list[Switch] = []
+    fragments: list[Fragment] = []
+    for _, rows_t, rows_p, group in _groups(overlaps, pairs):
+        matched = _match_frames(group)
+        switches += _switch_rows(matched, rows_t, rows_p)
+        for frame, g in zip(*map(np.ndarray.tolist, _fragments(group, matched)), strict=True):
+            fragments.append(Fragment(frame, int(rows_t[g]), int(rows_p[matched[frame, g]])))
+    return sorted(switches), sorted(fragments)
+
+
 def score_thresholds(overlaps: Overlaps) -> np.ndarray:
     """float64 (S,), at least one: the lowest score and up to MAX_THRESHOLDS - 1 others at even ranks, ascending."""
     kept = np.concatenate([np.zeros(0, np.int64), *(pairs.predictions for pairs in overlaps.pairs)])
@@ -213,9 +236,7 @@ def _measure_video(
         parts = [group.keep(kept[place]) for place in first]
         matched = [_match_frames(part) for part in parts]
         counts[category] = np.array([_count_group(*part) for part in zip(parts, matched, strict=True)])[places]
-        rows_p = rows_p[kept[0]]
-        for frame, g, before, after in zip(*map(np.ndarray.tolist, _switches(matched[-1])), strict=True):
-            switches.append(Switch(frame, int(rows_t[g]), int(rows_p[before]), int(rows_p[after])))
+        switches += _switch_rows(matched[-1], rows_t, rows_p[kept[0]])
     return counts, sorted(switches)
 
 
@@ -252,9 +273,7 @@ def _count_group(group: _Group, matched: np.ndarray) -> np.ndarray:
         values[:-5] = _hota_sums(group).ravel()
         pairs = (group.similarity >= _MATCH_IOU).sum(axis=0)
         values[-3] = pairs[linear_sum_assignment(pairs, maximize=True)].sum()
-        present = np.pad(matched[_counted_frames(group)] >= 0, ((1, 0), (0, 0)))
-        begins = (present[1:] & ~present[:-1]).sum(axis=0)
-        values[-2:] = len(_switches(matched)[0]), np.maximum(begins - 1, 0).sum()
+        values[-2:] = len(_switches(matched)[0]), len(_fragments(group, matched)[0])
     return values
 
 
@@ -356,3 +375,18 @@ def _switches(matched: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     predictions = matched[frames, g]
     changed = np.flatnonzero((g[1:] == g[:-1]) & (predictions[1:] != predictions[:-1]))
     return frames[changed + 1], g[changed + 1], predictions[changed], predictions[changed + 1]
+
+
+def _switch_rows(matched: np.ndarray, rows_t: np.ndarray, rows_p: np.ndarray) -> list[Switch]:
+    """The switches with rows of Inputs' tables. rows_t, rows_p: of the group's tracks."""
+    switches = zip(*map(np.ndarray.tolist, _switches(matched)), strict=True)
+    return [Switch(frame, int(rows_t[g]), int(rows_p[a]), int(rows_p[b])) for frame, g, a, b in switches]
+
+
+def _fragments(group: _Group, matched: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where a track is matched again after counted frames in which it was not: frames, tracks."""
+    counted = np.flatnonzero(_counted_frames(group))
+    present = np.pad(matched[counted] >= 0, ((1, 0), (0, 0)))
+    begins = present[1:] & ~present[:-1]
+    places, g = np.nonzero(begins & (begins.cumsum(axis=0) > 1))
+    return counted[places], g

@@ -1,6 +1,7 @@
 """One video: its matches, curves, marks, filmstrips and differences; and the list of videos."""
 
 import io
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,11 +115,25 @@ def test_the_worst_frame_of_a_row_is_that_of_its_curve(comparison):
 
 def test_switches_and_fragments_are_marked_on_both_sides(comparison):
     truths, predictions = timeline_marks(comparison, 0, 2)
-    assert truths == {20: [{"frame": 5, "kind": "switch"}], 21: [{"frame": 5, "kind": "switch"}]}
-    assert predictions == {4: [{"frame": 5, "kind": "switch"}], 5: [{"frame": 5, "kind": "switch"}]}
-    truths, predictions = timeline_marks(comparison, 1, 2)
-    assert truths == {20: [{"frame": 5, "kind": "fragment"}]} and predictions == {2: [{"frame": 5, "kind": "fragment"}]}
+    assert truths == {20: [{"frame": 5, "kind": "switch"}]}, "21 is of another class than both predictions"
+    assert predictions == {5: [{"frame": 5, "kind": "switch"}]}
     assert timeline_marks(comparison, 0, 1) == ({}, {})
+    assert timeline_marks(comparison, 1, 2) == ({}, {}), "without any prediction of the class in the gap"
+
+
+def test_marks_are_the_events_that_evaluate_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TEVIT_HOME", str(tmp_path / "home"))
+    found = [(2, 1, 0.9, GAP), (2, 1, 0.3, ASIDE), (1, 1, 0.9, HALVES[0]), (1, 1, 0.8, HALVES[1])]
+    path = made.predictions(tmp_path, "c.json", found)
+    comparison = made.evaluated(open_project(made.truth(tmp_path), None, [path]), tmp_path / "kept")
+    truths, predictions = timeline_marks(comparison, 0, 2)
+    assert truths == {20: [{"frame": 5, "kind": "fragment"}]} and predictions == {1: [{"frame": 5, "kind": "fragment"}]}
+    marks = [timeline_marks(comparison, 0, id)[0] for id in (1, 2)]
+    counted = Counter(mark["kind"] for of_video in marks for own in of_video.values() for mark in own)
+    identity = evaluate(made.truth(tmp_path), path, metrics="id").identity
+    assert identity is not None
+    figures = identity.figures
+    assert {"switch": figures["switches"], "fragment": figures["fragments"]} == counted and counted.total() > 1
 
 
 def test_strips_tell_worst_median_and_best(comparison):

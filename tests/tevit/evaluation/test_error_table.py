@@ -12,7 +12,7 @@ from tests.tevit.evaluation import sets
 from tevit.evaluation.api import accumulate
 from tevit.evaluation.bootstrap import draw_weights, resample
 from tevit.evaluation.error_table import analyse_errors, build_table, track_geometry
-from tevit.evaluation.errors import ALL_TYPES, Limits, coverage, find_costs, resumptions
+from tevit.evaluation.errors import ALL_TYPES, Limits, find_costs
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps, filter_scores, pack, unpack
 
@@ -72,18 +72,6 @@ def test_stored_overlaps_give_the_same(data):
     assert accumulate(again).figures == accumulate(found).figures
     assert analyse_errors(again).records == analyse_errors(found).records
     assert again.warnings == found.warnings and again.inputs.left_out == found.inputs.left_out
-
-
-@settings(max_examples=30, deadline=None)
-@given(sets.random_sets())
-def test_coverage_resumes_where_a_track_is_broken(data):
-    for pairs in measured(*data).pairs:
-        ious = pairs.frame_ious()
-        found, (by_any, by_one) = coverage(pairs, ious, 0.5), resumptions(pairs, ious, 0.5)
-        assert [bool(frames) for frames in by_any] == found.broken.tolist()
-        assert [[bool(frames) for frames in own] for own in by_one] == found.broken_by.tolist()
-        for g, frames in enumerate(by_any):
-            assert all(pairs.ground_truth_areas[g, f] > 0 and (ious[:, g, f] >= 0.5).any() for f in frames)
 
 
 def test_masks_were_not_stored():

@@ -13,7 +13,14 @@ import pytest
 from tests.tevit.evaluation import sets
 from tests.tevit.evaluation.sets import annotation, data_set, prediction
 from tevit.evaluation import evaluate
-from tevit.evaluation.identity import IDENTITY_FIGURES, NUMBERS, Identity, Switch, measure_identity
+from tevit.evaluation.identity import (
+    IDENTITY_FIGURES,
+    NUMBERS,
+    Identity,
+    Switch,
+    measure_identity,
+    video_events,
+)
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps, filter_scores
 
@@ -150,6 +157,17 @@ def test_a_track_that_is_lost_and_found_is_a_fragment_without_a_switch(tmp_path:
     assert (found["fragments"], found["switches"]) == (0, 0)  # without any prediction in a frame nothing changes
     found = whole(tmp_path, [LEFT], [(0.9, [*LEFT[:2], None, None, *LEFT[4:]]), (0.5, RIGHT)]).figures
     assert (found["fragments"], found["switches"]) == (1, 0)
+
+
+def test_events_of_the_videos_are_those_of_the_figures(tmp_path: Path):
+    counted = 0
+    for seed in range(20):
+        overlaps = measured(tmp_path, *random_set(seed))
+        found, events = measure_identity(overlaps), [video_events(overlaps, pairs) for pairs in overlaps.pairs]
+        assert sum(len(fragments) for _, fragments in events) == found.figures["fragments"]
+        assert [switches for switches, _ in events] == [found.switches[pairs.video] for pairs in overlaps.pairs]
+        counted += found.figures["fragments"] > 0 < found.figures["switches"]
+    assert counted > 3, "sets with both"
 
 
 def test_a_matched_prediction_is_kept_although_another_becomes_better(tmp_path: Path):

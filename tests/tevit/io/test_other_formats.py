@@ -118,12 +118,15 @@ def test_davis_refuses_what_is_no_index_image_and_a_folder_that_is_not_empty(tmp
 @quick
 @given(make.results())
 def test_mots_and_back(tmp_path_factory, results):
-    results = [result for result in results if any(one.present.any() for one in result.tracks)]
-    if not results:
+    """Ids become class * 1000 + instance; frames move by one only where no video has a mask in its first frame."""
+    with_masks = [result for result in results if any(one.present.any() for one in result.tracks)]
+    if not with_masks:
         return
     again, notes = there_and_back(tmp_path_factory.mktemp("mots"), "mots", results)
     by_name = {result.name: result for result in again}
-    for result in results:
+    assert by_name.keys() == {result.name for result in with_masks}
+    starts_later = not any(one.present[0] for result in results for one in result.tracks)
+    for result in with_masks:
         counts: dict[int, int] = {}
         expected = {}
         for one in result.tracks:
@@ -131,12 +134,23 @@ def test_mots_and_back(tmp_path_factory, results):
             if one.present.any():
                 expected[one.category_id * 1000 + number] = [(t, rle) for t, rle in enumerate(one.rles) if rle]
         other = by_name[result.name]
-        # A video whose first mask is in the second frame may count from 1.
-        first = min(frame for masks in expected.values() for frame, _ in masks)
-        shift = 1 if first else 0
-        read = {one.id: [(t + shift, rle) for t, rle in enumerate(one.rles) if rle] for one in other.tracks}
+        read = {one.id: [(t + starts_later, rle) for t, rle in enumerate(one.rles) if rle] for one in other.tracks}
         assert read == expected
-    assert notes[-1] == "MOTS text states no number of frames: each video ends with its last mask"
+    left_out = len(results) - len(with_masks)
+    assert (f"{left_out} files without masks, which state no size, were left out" in notes) == bool(left_out)
+    assert ("frames are counted from 1, since no file has a mask in a frame 0" in notes) == starts_later
+
+
+def test_frames_of_mots_are_counted_alike_in_all_files(tmp_path):
+    """One video of the folder has a mask in frame 0: the others count from 0, too, wherever their first mask is."""
+    text = make.compressed(SQUARE)["counts"]
+    (tmp_path / "a.txt").write_text("")
+    (tmp_path / "b.txt").write_bytes(f"\ufeff1 1001 1 6 9 {text}\r\n".encode())
+    assert [one.tracks[0].present.tolist() for one in convert.read(tmp_path)[0]] == [[True]]
+    (tmp_path / "c.txt").write_text(f"0 1001 1 6 9 {text}\n")
+    results, notes = convert.read(tmp_path)
+    assert [(one.name, one.tracks[0].present.tolist()) for one in results] == [("b", [False, True]), ("c", [True])]
+    assert notes[1:] == ["1 files without masks, which state no size, were left out"]
 
 
 def test_mots_as_the_challenge_writes_it(tmp_path):
@@ -227,6 +241,36 @@ def test_tao_has_lists_of_videos_and_tracks_with_ids_of_its_own(tmp_path):
     assert [one["name"] for one in content["videos"]] == ["film8", "film5"]
     assert {one["track_id"] for one in content["annotations"]} == {1, 2}
     assert losses == ["1 track ids that are 0 or that an earlier video has were renumbered"]
+
+
+def as_rectangles(result: VideoResult) -> VideoResult:
+    """Every mask replaced by the rectangle around it."""
+    tracks = []
+    for one in result.tracks:
+        boxes = [None if rle is None else ops.to_box_xyxy(rle).astype(int).tolist() for rle in one.rles]
+        masks = [
+            None if box is None else make.rectangle(box[1], box[0], box[3], box[2], result.size_hw) for box in boxes
+        ]
+        tracks.append(track(one.id, one.category_id, masks))
+    return replace(result, tracks=tuple(tracks))
+
+
+@quick
+@given(make.results())
+def test_label_studio_and_back(tmp_path_factory, results):
+    """Boxes, identities, classes and ids of videos; a video without tracks states no size and is left out."""
+    results = [as_rectangles(result) for result in results]
+    with_tracks = [result for result in results if result.tracks]
+    if not with_tracks:
+        return
+    again, notes = there_and_back(tmp_path_factory.mktemp("ls"), "label-studio", results)
+    assert present(again) == present(with_tracks)
+    for before, after in zip(with_tracks, again, strict=True):
+        assert (after.video_id, after.name, after.length) == (before.video_id, before.name, before.length)
+        names = [[one.categories[each.category_id] for each in one.tracks] for one in (before, after)]
+        assert names[0] == names[1]
+    left_out = len(results) - len(with_tracks)
+    assert (f"{left_out} tasks without boxes, which state no size, were left out" in notes) == bool(left_out)
 
 
 def test_label_studio_and_back_keeps_boxes_and_identities(tmp_path):
@@ -339,6 +383,22 @@ def test_several_videos_get_a_cvat_file_each(tmp_path):
 
 
 # --- COCO of other tools
+
+
+@quick
+@given(make.results())
+def test_identities_in_attributes_alone_come_back(tmp_path_factory, results):
+    """As Datumaro leaves them when it reads and writes COCO: our own keys are dropped, attributes are kept."""
+    folder = tmp_path_factory.mktemp("datumaro")
+    subset = folder / "annotations" / "instances_default.json"
+    convert.write(subset, "coco", iter(results))
+    content = json.loads(subset.read_text())
+    content["images"] = [{key: one[key] for key in ("id", "width", "height", "file_name")} for one in content["images"]]
+    kept = ("id", "image_id", "category_id", "segmentation", "area", "bbox", "iscrowd", "attributes")
+    content["annotations"] = [{key: one[key] for key in kept} for one in content["annotations"]]
+    subset.write_text(json.dumps(content))
+    again, notes = convert.read(folder)
+    assert present(list(again)) == present(results) and notes == []
 
 
 def coco(annotations: list[dict], names: Sequence[str] = ("f_1.jpg", "f_2.jpg", "f_10.jpg")) -> dict:

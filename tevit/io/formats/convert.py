@@ -39,7 +39,8 @@ CANNOT_HOLD: dict[Format, tuple[str, ...]] = {
     ),
     "mots": (
         "names of classes, scores and ids of videos",
-        "frames after the last mask",
+        "frames after the last mask, and videos without masks",
+        "the number of the first frame (0 is written; where no video has a mask in frame 0, 1 is read)",
         "areas and boxes of the file (computed from the masks)",
         NO_EMPTY,
     ),

@@ -62,19 +62,29 @@ class _VideoTask(msgspec.Struct):
 def read(path: str | os.PathLike) -> tuple[Iterator[VideoResult], list[str]]:
     """The videos of a Label Studio export, and notes.
 
-    Boxes become masks (the whole rectangle). The first annotation of a task is read.
+    Boxes become masks (the whole rectangle). The first annotation of a task is read; a task without boxes is left out.
 
     Raises: OSError or ValueError where the file cannot be read or states no size.
     """
     tasks: list[_VideoTask] = jsonfile.decode(jsonfile.read(path), list[_VideoTask], path)
     labels: dict[str, int] = {}
     notes: list[str] = []
-    videos = [_video(path, n, task, labels, notes) for n, task in enumerate(tasks, 1)]
+    videos = [_video(path, n, task, labels, notes) for n, task in enumerate(tasks, 1) if _rectangles(task)]
+    if tasks and not videos:
+        raise ValueError(f"{path}: none of its {len(tasks)} tasks has a box")
+    if len(videos) < len(tasks):
+        notes.append(f"{len(tasks) - len(videos)} tasks without boxes, which state no size, were left out")
     categories = {number: name for name, number in labels.items()}
     boxes = sum(int(track.present.sum()) for video in videos for track in video.tracks)
     if boxes:
         notes.insert(0, f"{boxes} boxes became masks of their whole rectangle: this format has no masks")
     return (replace(video, categories=categories) for video in videos), notes
+
+
+def _rectangles(task: _VideoTask) -> list[_TrackResult]:
+    """The results of the first annotation that are tracks of boxes."""
+    lists = task.annotations or task.predictions
+    return [result for result in lists[0].result if result.type == "videorectangle"] if lists else []
 
 
 def _video(
@@ -85,8 +95,7 @@ def _video(
     lists = task.annotations or task.predictions
     if len(task.annotations) > 1:
         notes.append(f"{where}: {len(task.annotations)} annotations, of which only the first was read")
-    results = lists[0].result if lists else []
-    rectangles = [result for result in results if result.type == "videorectangle"]
+    results, rectangles = (lists[0].result if lists else []), _rectangles(task)
     if len(rectangles) < len(results):
         notes.append(f"{where}: {len(results) - len(rectangles)} results that are not boxes were left out")
     sizes = [(result.original_height, result.original_width) for result in rectangles]

@@ -19,13 +19,13 @@ INSTANCES = 1000
 
 
 def is_mots(path: str | os.PathLike) -> bool:
-    """Whether a text file, or the first one of a folder, starts with a line of this format."""
-    files = _files(Path(path))
-    if not files:
-        return False
-    with open(files[0], encoding="utf-8", errors="replace") as file:
-        parts = file.readline().split()
-    return len(parts) == 6 and all(part.isdecimal() for part in parts[:5])
+    """Whether a text file, or the first one of a folder that is not empty, starts with a line of this format."""
+    for text in _files(Path(path)):
+        with open(text, encoding="utf-8-sig", errors="replace") as file:
+            parts = next((line.split() for line in file if line.strip()), None)
+        if parts is not None:
+            return len(parts) == 6 and all(part.isdecimal() for part in parts[:5])
+    return False
 
 
 def _files(path: Path) -> list[Path]:
@@ -37,29 +37,44 @@ def _files(path: Path) -> list[Path]:
 def read(path: str | os.PathLike) -> tuple[Iterator[VideoResult], list[str]]:
     """The videos of a text file or of a folder of them, one in memory at a time, and notes.
 
-    Frames count from 0 or, in a file whose first frame is 1, from 1. A video's length is that up to its last mask.
+    Frames count from 0 or, where no file has a mask in frame 0, from 1. A video's length is that up to its last mask;
+    a file without masks has no size and is left out.
 
     Raises: OSError; ValueError with file and line, while a video is iterated, for a line that cannot be read.
     """
     files = _files(Path(path))
-    if not files:
-        raise ValueError(f"{path}: expected MOTS text files, found none")
+    beginnings = {file: first for file in files if (first := _first_frame(file)) is not None}
+    if not beginnings:
+        raise ValueError(f"{path}: expected MOTS text files with masks, found none")
+    start = 0 if min(beginnings.values()) == 0 else 1
     notes = ["MOTS text states no number of frames: each video ends with its last mask"]
-    return (_video(number, file) for number, file in enumerate(files, 1)), notes
+    if start:
+        notes.append("frames are counted from 1, since no file has a mask in a frame 0")
+    if len(beginnings) < len(files):
+        notes.append(f"{len(files) - len(beginnings)} files without masks, which state no size, were left out")
+    return (_video(number, file, start) for number, file in enumerate(beginnings, 1)), notes
 
 
-def _video(id: int, file: Path) -> VideoResult:
+def _first_frame(file: Path) -> int | None:
+    """The lowest number of a frame; 0 where the file cannot be read as this format; None where it is empty."""
+    lines = file.read_text(encoding="utf-8-sig").split("\n")
+    frames = [line.split(maxsplit=1)[0] for line in lines if line.strip()]
+    return min((int(frame) if frame.isdecimal() else 0 for frame in frames), default=None)
+
+
+def _video(id: int, file: Path, start: int) -> VideoResult:
+    """start: the number of the first frame."""
     masks: dict[int, dict[int, list[FrameMask]]] = {}
     classes: dict[int, int] = {}
-    size_hw: tuple[int, int] | None = None
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+    size_hw = (0, 0)
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
         if not line.strip():
             continue
         where, parts = f"{file}, line {number}", line.split()
         if len(parts) != 6 or not all(part.isdecimal() for part in parts[:5]):
             raise ValueError(f"{where}: expected `frame id class height width rle`, got {line[:40]!r}")
         frame, track, category, height, width = (int(part) for part in parts[:5])
-        size_hw = size_hw or (height, width)
+        size_hw = size_hw if any(size_hw) else (height, width)
         if (height, width) != size_hw:
             raise ValueError(f"{where}: expected a mask of {size_hw} as the first one, got {(height, width)}")
         if classes.setdefault(track, category) != category:
@@ -69,19 +84,14 @@ def _video(id: int, file: Path) -> VideoResult:
         except ValueError as error:
             raise ValueError(f"{where}: {error}") from None
         if rle is not None:
-            masks.setdefault(track, {}).setdefault(frame, []).append(FrameMask(rle))
-    if size_hw is None:
-        raise ValueError(f"{file}: expected lines with masks, found none")
-    frames = [frame for track in masks.values() for frame in track]
-    first = 0 if not frames or min(frames) == 0 else 1
-    length = max(frames, default=first) - first + 1
+            masks.setdefault(track, {}).setdefault(frame - start, []).append(FrameMask(rle))
+    length = max((frame for track in masks.values() for frame in track), default=0) + 1
     categories = {category: CLASSES.get(category, f"class {category}") for category in sorted(set(classes.values()))}
     tracks = [
-        make_track(track, classes[track], length, {frame - first: parts for frame, parts in entries.items()},
-                   iscrowd=classes[track] == IGNORE)
+        make_track(track, classes[track], length, entries, iscrowd=classes[track] == IGNORE)
         for track, entries in masks.items()
-    ]  # fmt: skip
-    names = [f"{file.stem}/{frame + first:06d}.png" for frame in range(length)]
+    ]
+    names = [f"{file.stem}/{frame + start:06d}.png" for frame in range(length)]
     return make_video(id, file.stem, size_hw, names, categories, tracks)
 
 

@@ -254,6 +254,8 @@ def run_formats(args: argparse.Namespace) -> int:
 
     if args.out.exists() and args.out.samefile(args.source):
         raise ValueError(f"{args.out} cannot be written over the file it is made from")
+    if args.source.is_dir() and args.source.resolve() in args.out.resolve().parents:
+        raise ValueError(f"{args.out} is inside {args.source}, of which all files are read: name another place")
     gt = open_dataset(args.gt) if args.gt else None
     like = open_dataset(args.like) if args.like else None
     results, notes = convert.read(args.source, gt, like)

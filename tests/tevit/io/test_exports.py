@@ -399,3 +399,44 @@ def test_what_other_commands_do_not_read_is_named(tmp_path, kind, capsys):
     if kind != "folder":
         assert cli.main(["validate", str(source)]) == 1
         assert f"it is {what}" in capsys.readouterr().out
+
+
+def test_identities_in_other_types_are_the_same_and_an_empty_attribute_is_none(tmp_path):
+    """A text attribute that nobody has filled in must not make one track of all annotations."""
+    content = coco(["1.jpg", "2.jpg", "3.jpg", "4.jpg"], {1: "dog"})
+    stated = [
+        {"track_id": "3"},
+        {"instance_id": 3.0},
+        {"attributes": {"track_id": ""}},
+        {"attributes": {"track_id": ""}},
+    ]
+    for annotation, keys in zip(content["annotations"], stated, strict=True):
+        del annotation["attributes"]
+        annotation |= keys
+    results, notes = convert.read(make.save(tmp_path, "coco.json", content))
+    (result,) = results
+    assert {one.id: one.present.tolist() for one in result.tracks} == {
+        3: [True, True, False, False],
+        4: [False, False, True, False],
+        5: [False, False, False, True],
+    }
+    assert notes == ["2 annotations have no track_id: each became a track of one frame"]
+
+
+def test_an_image_id_that_stands_twice_is_an_error(tmp_path):
+    content = coco(["1.jpg", "2.jpg"], {1: "dog"})
+    content["images"][1]["id"] = 1
+    with pytest.raises(ValueError, match=r"coco\.json: expected every image id once, got 1 twice"):
+        convert.read(make.save(tmp_path, "coco.json", content))
+
+
+def test_frames_are_found_where_macos_writes_accents_apart(tmp_path):
+    content = json.dumps(coco(["caf\u00e9/1.jpg"], {1: "dog"}), ensure_ascii=False)
+    members = {"annotations/instances_a.json": content, "images/a/cafe\u0301/1.jpg": b""}
+    assert [one.file_names for one in convert.read(packed(tmp_path / "m.zip", members))[0]] == [("a/cafe\u0301/1.jpg",)]
+
+
+def test_nothing_is_written_into_the_folder_that_is_read(tmp_path, capsys):
+    folder = unpacked(tmp_path / "data", {"a/annotations.xml": single("one", track(0, "dog", box(0, 1)))})
+    assert cli.main(["formats", str(folder), "--to", "cvat", "--out", str(folder / "b" / "all.xml")]) == 2
+    assert "all.xml is inside" in capsys.readouterr().err and not (folder / "b").exists()

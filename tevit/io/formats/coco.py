@@ -115,8 +115,16 @@ _Identity = int | str | None
 """What marks the annotations of one track; None: a track of its own."""
 
 
+def _identity(value: int | float | str | None) -> _Identity:
+    """3, 3.0 and "3" mark the same track; an attribute that nobody has filled in, "", marks none."""
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value).strip()
+    if value is None or not text:
+        return None
+    return int(text) if text.removeprefix("-").isdecimal() else text
+
+
 class _CocoAttributes(msgspec.Struct):
-    track_id: _Identity = None
+    track_id: int | float | str | None = None
 
 
 class _CocoAnnotation(msgspec.Struct):
@@ -127,21 +135,19 @@ class _CocoAnnotation(msgspec.Struct):
     bbox: tuple[float, float, float, float] | None = None
     area: float | None = None
     iscrowd: int | bool = 0
-    track_id: int | None = None
-    instance_id: int | None = None
+    track_id: int | float | str | None = None
+    instance_id: int | float | str | None = None
     score: float = 1.0
     attributes: msgspec.Raw = msgspec.Raw(b"{}")
 
     def identity(self) -> _Identity:
-        """The value of track_id, instance_id or CVAT's and Datumaro's attribute track_id."""
-        if self.track_id is not None:
-            return self.track_id
-        if self.instance_id is not None:
-            return self.instance_id
+        """The value of track_id, instance_id or CVAT's and Datumaro's attribute track_id, the first that is stated."""
         try:
-            return msgspec.json.decode(self.attributes, type=_CocoAttributes).track_id
+            attribute = msgspec.json.decode(self.attributes, type=_CocoAttributes).track_id
         except msgspec.ValidationError:
-            return None
+            attribute = None
+        identities = map(_identity, (self.track_id, self.instance_id, attribute))
+        return next((identity for identity in identities if identity is not None), None)
 
 
 class _CocoVideo(msgspec.Struct):
@@ -270,6 +276,9 @@ class _CocoReader:
     def __init__(self, where: str, content: _CocoFile, videos: dict[int, list[_CocoImage]], counts: Counter[str]):
         self.where, self.content, self.counts, self.masks = where, content, counts, 0
         self._videos = videos
+        if len({image.id for image in content.images}) < len(content.images):
+            twice = Counter(image.id for image in content.images).most_common(1)[0][0]
+            raise ValueError(f"{where}: expected every image id once, got {twice} twice")
         self._places = {image.id: (id, frame) for id, group in videos.items() for frame, image in enumerate(group)}
         self._by_video: dict[int, list[tuple[_CocoAnnotation, _Identity]]] = {video: [] for video in videos}
         for annotation in content.annotations:

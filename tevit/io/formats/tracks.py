@@ -1,5 +1,6 @@
 """What the format readers share: tracks and videos from masks of single frames, names of videos for files."""
 
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import NamedTuple
@@ -85,8 +86,8 @@ def rectangle(box_xyxy: Sequence[float], size_hw: tuple[int, int]) -> RLE:
 
 def image_index(names: Iterable[str]) -> dict[str, str]:
     """Names of files by themselves and by their names without suffix, for `find_image`."""
-    names = list(names)
-    return {str(PurePosixPath(name).with_suffix("")): name for name in names} | {name: name for name in names}
+    keys = [(unicodedata.normalize("NFC", name), name) for name in names]  # macOS stores letters and accents apart
+    return {str(PurePosixPath(key).with_suffix("")): name for key, name in keys} | dict(keys)
 
 
 def find_image(index: Mapping[str, str], folder: str, subset: str, name: str) -> str | None:
@@ -96,6 +97,6 @@ def find_image(index: Mapping[str, str], folder: str, subset: str, name: str) ->
     """
     for inner in (f"images/{subset}", "images", subset, ""):
         place = "/".join(part for part in (folder, inner.rstrip("/"), name) if part)
-        if place in index:
-            return index[place].removeprefix("images/")
+        if (key := unicodedata.normalize("NFC", place)) in index:
+            return index[key].removeprefix("images/")
     return None

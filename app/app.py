@@ -61,7 +61,9 @@ def main(argv: Sequence[str] | None = None, load: "Load | None" = None, grace: f
     try:
         for path in args.checkpoint:
             if not path.is_file():
-                raise FileNotFoundError(f"--checkpoint: no such file: {path}")
+                raise FileNotFoundError(f"--checkpoint {path}: no such file")
+        if args.frames and not args.frames.is_dir():
+            raise FileNotFoundError(f"--frames {args.frames}: no such folder")
         args.model = [_own_model(model) for model in args.model]
         if args.mcp and find_spec("mcp") is None:
             raise ValueError("--mcp needs the package mcp: pip install 'tevit-studio[app,mcp]'")
@@ -118,7 +120,7 @@ def _own_model(text: str) -> str:
     if source is None or source.file is None:
         return text
     if not source.file.is_file():
-        raise FileNotFoundError(f"--model: no such file: {source.file}")
+        raise FileNotFoundError(f"--model {source.file}: no such file")
     return str(source.file.resolve()) + text.removeprefix(str(source.file))
 
 

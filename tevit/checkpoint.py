@@ -309,7 +309,7 @@ def read_checkpoint(path: str | os.PathLike, *, whole: bool = True) -> tuple[Mod
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no such checkpoint: {path}")
+        raise FileNotFoundError(f"{path}: no such checkpoint")
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     return _read_original(path, whole)

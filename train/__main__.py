@@ -7,6 +7,8 @@ from contextlib import nullcontext, redirect_stderr
 from io import StringIO
 from pathlib import Path
 
+from tevit.io.files import fault_sentence
+
 from .recipes import RECIPES, add_flags, override, recipe_named
 
 
@@ -60,7 +62,7 @@ def main(argv: list[str] | None = None, prog: str = "tevit train") -> int:
     except (ValueError, OSError, MemoryError) as error:
         if os.environ.get("TEVIT_TRACEBACK"):
             raise
-        print(f"train: {error}", file=sys.stderr)
+        print(f"train: {fault_sentence(error)}", file=sys.stderr)
         return 2
 
 

@@ -230,7 +230,7 @@ def _read(file: Path, size_hw: tuple[int, int]) -> np.ndarray:
     try:
         data = np.frombuffer(file.read_bytes(), np.uint8)
     except FileNotFoundError:
-        raise FileNotFoundError(f"no such frame: {file}") from None
+        raise FileNotFoundError(f"{file}: no such frame") from None
     bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     if bgr is None:
         raise ValueError(f"{file}: not an image that can be read")

@@ -15,6 +15,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from tevit.io.files import fault_sentence
+
 
 @dataclass(frozen=True)
 class World:
@@ -76,7 +78,7 @@ class World:
             yield
         except (ValueError, OSError) as error:
             fault = error
-        texts = self.all_gather(None if fault is None else str(fault))
+        texts = self.all_gather(None if fault is None else fault_sentence(fault))
         first = next((rank for rank, text in enumerate(texts) if text is not None), None)
         if first is None:
             return

@@ -182,6 +182,8 @@ def start(recipe: Recipe, args: argparse.Namespace) -> int:
 
 def read_setup(recipe: Recipe, args: argparse.Namespace, processes: World) -> Setup:
     """Read labels and the checkpoint's architecture. Raises: ValueError, OSError for user errors."""
+    if args.out.is_file():
+        raise NotADirectoryError(f"--out {args.out}: a file, expected a folder")
     recipe = _match_checkpoint(recipe, args)
     processes.slots(recipe.slots)  # raises where the processes cannot share them
     annotations = annotation_file(args.data, args.split)

@@ -75,8 +75,10 @@ def annotation_file(folder: str | os.PathLike, split: str) -> Path:
 
     Raises: FileNotFoundError with the expected names and what the folder holds.
     """
+    if Path(folder).is_file():
+        raise NotADirectoryError(f"{folder}: a file, expected the folder of the data")
     if not Path(folder).is_dir():
-        raise FileNotFoundError(f"no such data folder: {folder}")
+        raise FileNotFoundError(f"{folder}: no such data folder")
     aliases = _ALIASES.get(split, (split,))
     names = [place.format(name) for name in aliases for place in _JSON]
     for name in (*names, *(f"{name}.gz" for name in names)):
@@ -94,7 +96,7 @@ def read_sources(
 ) -> Sources:
     """Read an annotation file and find its frames. Raises: as `data.open_training_data`."""
     if not Path(frames_root).is_dir():
-        raise FileNotFoundError(f"no such folder of frames: {frames_root}")
+        raise FileNotFoundError(f"{frames_root}: no such folder of frames")
     read, kind = (read_videos, "YouTube-VIS videos") if task == "video" else (read_images, "COCO pictures")
     try:
         categories, sources = read(Path(annotations), Path(frames_root))

@@ -192,7 +192,7 @@ def _file(path: AnyPath, known: File | None) -> File:
     """known: what the path was earlier; it is not read again where size and time are the same. Raises: OSError."""
     absolute = os.path.abspath(path)
     if not os.path.isfile(absolute):
-        raise FileNotFoundError(f"no such file: {path}")
+        raise FileNotFoundError(f"{path}: no such file")
     stat = os.stat(absolute)
     if known and (known.path, known.size, known.mtime_ns) == (absolute, stat.st_size, stat.st_mtime_ns):
         return known

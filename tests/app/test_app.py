@@ -85,9 +85,10 @@ def test_taken_port_is_one_sentence(tmp_path: Path):
     [
         (["--host", "198.51.100.7"], "app: cannot serve on 198.51.100.7 ("),
         (["--port", "70000"], "app: --port: expected 1 to 65535, got 70000\n"),
-        (["--model", "nowhere.py:create"], "app: --model: no such file: nowhere.py\n"),
+        (["--model", "nowhere.py:create"], "app: --model nowhere.py: no such file\n"),
         (["--model", "tevit_r51"], "app: unknown model 'tevit_r51'; did you mean 'tevit_r50'?"),
-        (["--checkpoint", "nowhere.pth"], "app: --checkpoint: no such file: nowhere.pth\n"),
+        (["--frames", "nowhere"], "app: --frames nowhere: no such folder\n"),
+        (["--checkpoint", "nowhere.pth"], "app: --checkpoint nowhere.pth: no such file\n"),
     ],
 )
 def test_wrong_arguments_are_one_sentence(tmp_path: Path, arguments: list[str], sentence: str):

@@ -80,7 +80,7 @@ def test_both_names_of_the_validation_split_are_known(tmp_path):
 
 
 def test_a_folder_laid_out_wrongly_is_described(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no such data folder: .*nowhere"):
+    with pytest.raises(FileNotFoundError, match=r"nowhere: no such data folder"):
         annotation_file(tmp_path / "nowhere", "train")
     (tmp_path / "labels.txt").write_text("")
     with pytest.raises(FileNotFoundError, match=r"one of train.json, annotations/train.json, .* found labels.txt"):
@@ -119,7 +119,7 @@ def test_a_frame_that_vanishes_or_breaks_later_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"a/0.png: expected 64x48 pixels as the annotations say, got 30x20"):
         slot_batch(data, 0, 0, 0, RECIPE)
     (tmp_path / "a/0.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no such frame: .*a/0.png"):
+    with pytest.raises(FileNotFoundError, match=r"a/0.png: no such frame"):
         slot_batch(data, 0, 0, 0, RECIPE)
 
 

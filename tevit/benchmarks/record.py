@@ -145,7 +145,7 @@ def report(result: Mapping[str, Any], out: Path | None) -> None:
 def read(path: Path) -> dict[str, Any]:
     """Read a result that `report` wrote. Raises: FileNotFoundError; ValueError for another kind of file."""
     if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
+        raise FileNotFoundError(f"{path}: no such file")
     try:
         result = json.loads(path.read_text())
     except ValueError:

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tevit.cli.predict import DEFAULT_MODEL, add_device_options, size
+from tevit.cli.predict import DEFAULT_MODEL, add_device_options, check_folder, size
 from tevit.progress import TerminalProgress
 
 if TYPE_CHECKING:
@@ -92,6 +92,7 @@ def run_propagate(args: argparse.Namespace) -> int:
 
     if args.length < 6:
         raise ValueError(f"--length: expected at least 6, got {args.length}")
+    check_folder("--frames", args.frames)
     found = measure_propagation(convert.read(args.gt)[0], args.frames, args.length)
     speed = f"{found.frames_per_second:.1f} frames/s, {found.frames_per_core_second:.1f} per second of a core"
     load = f"; load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
@@ -129,6 +130,10 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
             print(f"making a data set of {args.videos} videos", file=sys.stderr)
             gt, results = write_sets(Path(folder), args.videos)
+        else:
+            from tevit.io.ytvis import open_dataset, read_results
+
+            open_dataset(gt), read_results(results)  # a wrong file is named here, not by the program that is timed
         result = _measure_evaluate(args.rounds, gt, results, Path(folder))
     print(f"{result['machine']}; {result['megabytes_of_json']} MB of JSON, best of {result['rounds']}\n")
     for name, best in result["best"].items():
@@ -287,6 +292,7 @@ def run_masks(args: argparse.Namespace) -> int:
     from tevit.inference.model_source import load_external
     from tevit.io.ytvis import open_dataset
 
+    check_folder("--frames", args.frames)
     dataset = open_dataset(args.gt)
     with TerminalProgress() as progress:
         figures = measure(load_external(args.model), dataset, args.frames, progress)

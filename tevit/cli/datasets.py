@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tevit.cli.evaluate import add_class_options
+from tevit.cli.predict import check_folder
 from tevit.progress import TerminalProgress
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ def run_validate(args: argparse.Namespace) -> int:
     if not args.gt and (args.map_classes or args.class_map):
         raise ValueError("--map-classes and --class-map need the ground truth (--gt)")
     gt = open_dataset(args.gt) if args.gt else None
+    if args.frames:
+        check_folder("--frames", args.frames)
     reports = []
     for path in args.files:
         with TerminalProgress(unit="track") as progress:

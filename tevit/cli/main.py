@@ -1,13 +1,12 @@
 """The console script `tevit`; its subcommands are in the modules of this package."""
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Iterable
 from importlib import import_module
 
-from tevit.io.files import FileKindError
+from tevit.io.files import FileKindError, fault_sentence
 
 # Command -> module of this package, in the order of `tevit --help`. A module's `register(commands)` adds its commands;
 # heavy packages are imported when one runs.
@@ -26,12 +25,6 @@ COMMANDS = {
     "benchmark": "benchmark",
     "report": "report",
     "review": "review",
-}
-_FAULTS = {
-    errno.ENOENT: "no such file or folder",
-    errno.EISDIR: "a folder, expected a file",
-    errno.ENOTDIR: "a file, expected a folder",
-    errno.EACCES: "permission denied",
 }
 
 
@@ -82,11 +75,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _sentence(error: Exception, args: argparse.Namespace) -> str:
     """What is wrong: with the file's name first where the system reports it, and with the order of the arguments."""
-    if isinstance(error, OSError) and error.filename is not None and error.errno in _FAULTS:
-        return f"{os.fsdecode(error.filename)}: {_FAULTS[error.errno]}"
-    if isinstance(error, FileKindError):
-        return str(error) + _order(args)
-    return str(error)
+    return fault_sentence(error) + (_order(args) if isinstance(error, FileKindError) else "")
 
 
 def _order(args: argparse.Namespace) -> str:

@@ -165,6 +165,8 @@ def convert(source: Path, target: Path, model: str | None, inference: bool) -> d
     from tevit.checkpoint import inference_state, match_expected, read_checkpoint, save_original, save_state
     from tevit.configs import published
 
+    if not source.exists() and target.is_file():
+        raise FileNotFoundError(f"{source}: no such checkpoint; the file to read comes first, then the one to write")
     config, state = read_checkpoint(source)
     config = match_expected(source, config, published(model)) if model else config
     exported = inference_state(state, config.stages) if inference else state

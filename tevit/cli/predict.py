@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import re
 import sys
 import time
@@ -89,6 +90,14 @@ def add_device_options(add: Callable[..., object]) -> None:
     add("--compile", action="store_true", help=f"{programs}: meant for many videos of one size on a GPU")
 
 
+def check_folder(option: str, path: str | os.PathLike) -> None:
+    """Raises: FileNotFoundError, NotADirectoryError naming the option and its value."""
+    if not Path(path).is_dir():
+        if Path(path).exists():
+            raise NotADirectoryError(f"{option} {path}: a file, expected a folder")
+        raise FileNotFoundError(f"{option} {path}: no such folder")
+
+
 def size(text: str) -> tuple[int, int]:
     """'360x640' -> (360, 640)."""
     match = re.fullmatch(r"(\d+)x(\d+)", text)
@@ -108,8 +117,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("expected either sources or --dataset, got " + ("both" if args.dataset else "neither"))
     if args.dataset and not args.frames:
         raise ValueError("--dataset needs --frames: the folder that its file names are relative to")
-    if args.frames and not args.frames.is_dir():
-        raise ValueError(f"--frames {args.frames}: no such folder")
+    if args.frames:
+        check_folder("--frames", args.frames)
     if not args.dataset and (args.frames or args.zip):
         raise ValueError("--frames and --zip go with --dataset")
     if not args.dataset and args.class_map:
@@ -179,7 +188,7 @@ def _about(predictor: "AnyPredictor", args: argparse.Namespace) -> dict[str, Any
 
 def _predict_sources(args: argparse.Namespace) -> int:
     if len(args.sources) == 1 and args.sources[0] != "-" and not Path(args.sources[0]).exists():
-        raise FileNotFoundError(f"no such file or folder: {args.sources[0]}")  # before weights are downloaded for it
+        raise FileNotFoundError(f"{args.sources[0]}: no such file or folder")  # before weights are downloaded for it
     predictor = _load(args)
     _print_demo_limits(predictor, args.sources)
     reports, failed = [], []

@@ -37,6 +37,8 @@ def read_metrics(folder: Path) -> list[Line]:
 
     Raises: FileNotFoundError, ValueError where there is nothing to draw.
     """
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder}: no such folder")
     path = folder / "metrics.jsonl"
     if not path.is_file():
         raise FileNotFoundError(f"{folder}: expected the folder of a training run, found no metrics.jsonl in it")

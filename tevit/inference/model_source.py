@@ -226,7 +226,7 @@ def _target(source: ModelSource) -> Any:
 def _import_file(path: Path) -> types.ModuleType:
     """The module of a file, executed anew; its folder is appended to the module search path."""
     if not path.is_file():
-        raise FileNotFoundError(f"no such file: {path}")
+        raise FileNotFoundError(f"{path}: no such file")
     path = path.resolve()
     if str(path.parent) not in sys.path:
         sys.path.append(str(path.parent))  # last: a model's neighbours must not hide installed packages

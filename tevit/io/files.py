@@ -3,6 +3,7 @@ the natural order of file names.
 """
 
 import csv
+import errno
 import math
 import os
 import re
@@ -17,6 +18,22 @@ from typing import IO, TypeVar
 
 class FileKindError(ValueError):
     """A readable file of another kind than its place among the arguments expects, such as predictions as labels."""
+
+
+_FAULTS = {
+    errno.ENOENT: "no such file or folder",
+    errno.EISDIR: "a folder, expected a file",
+    errno.ENOTDIR: "a file, expected a folder",
+    errno.EEXIST: "exists already",
+    errno.EACCES: "permission denied",
+}
+
+
+def fault_sentence(error: Exception) -> str:
+    """The text of an error, with the file's name first where the system reports it."""
+    if isinstance(error, OSError) and error.filename is not None and error.errno in _FAULTS:
+        return f"{os.fsdecode(error.filename)}: {_FAULTS[error.errno]}"
+    return str(error)
 
 
 @contextmanager

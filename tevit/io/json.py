@@ -138,7 +138,7 @@ def malformed(data: bytes, error: Exception) -> str:
     except json.JSONDecodeError as fault:
         return f"malformed JSON at line {fault.lineno}, column {fault.colno}: {fault.msg[:1].lower()}{fault.msg[1:]}"
     except UnicodeDecodeError as fault:
-        return f"expected UTF-8 text, but byte {fault.start} is {data[fault.start]:#04x}"
+        return f"not JSON: expected UTF-8 text, but byte {fault.start} is {data[fault.start]:#04x}"
     token = first_not_number(data)
     return f"{token} is not JSON: numbers must be finite" if token else f"malformed JSON: {error}"
 

@@ -666,7 +666,7 @@ def _is_number(value: object) -> bool:
 
 def _check_frames(videos: list[_Entry], root: Path, report: ValidationReport, progress: Progress) -> None:
     if not root.is_dir():
-        raise FileNotFoundError(f"there is no folder {root} with frames")
+        raise FileNotFoundError(f"{root}: no such folder of frames")
     for place, entry in enumerate(videos, 1):
         if entry.removed or entry.extent.length is None:
             continue

@@ -98,7 +98,7 @@ def open_video(source: str | os.PathLike) -> Video:
         video.notes += notes
         return video
     if not path.exists():
-        raise FileNotFoundError(f"no such file or folder: {path}")
+        raise FileNotFoundError(f"{path}: no such file or folder")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         pages = _count_pages(path)
         return open_images([path], path.stem) if pages == 1 else _open_pages(path, pages)
@@ -225,7 +225,7 @@ def _read_bytes(file: ImageFile) -> np.ndarray:
     try:
         return np.frombuffer(file.read_bytes(), np.uint8)
     except FileNotFoundError:
-        raise FileNotFoundError(f"no such image: {file}") from None
+        raise FileNotFoundError(f"{file}: no such image") from None
     except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
         raise ValueError(f"{file}: cannot be read from the archive: {error}") from None
 

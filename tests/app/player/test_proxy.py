@@ -242,7 +242,7 @@ def test_a_failure_is_one_sentence_without_the_servers_folders(builder: ProxyBui
     now = finished(builder.start(VideoSource("words.mp4", words))).status()
     assert now.state == "failed" and now.message.startswith("words.mp4: not a") and str(tmp_path) not in now.message
     now = finished(builder.start(VideoSource("gone.mp4", tmp_path / "gone.mp4"))).status()
-    assert now.message == "no such file or folder: gone.mp4"
+    assert now.message == "gone.mp4: no such file or folder"
 
 
 def test_proxies_that_were_not_used_for_long_are_deleted(

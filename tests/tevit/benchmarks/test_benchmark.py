@@ -201,7 +201,7 @@ def test_two_results_side_by_side(measured, folder, capsys):
             "expected two measurements of one kind, got a.json of model and memory",
         ),
         (["--compare", "a.json", "list.json"], "list.json: expected what `tevit benchmark model, video or memory"),
-        (["--compare", "a.json", "none.json"], "no such file: none.json"),
+        (["--compare", "a.json", "none.json"], "none.json: no such file"),
         (["model", "--frames", "0"], "--frames: expected at least 1, got 0"),
         (
             "model --checkpoint tiny.safetensors --size 64x96 --device cpu --dtype bfloat16 --without winograd".split(),
@@ -209,7 +209,7 @@ def test_two_results_side_by_side(measured, folder, capsys):
         ),
         (["model", "--model", "tevit_r5"], "did you mean 'tevit_r50'"),
         (["model", "--checkpoint", "tiny.safetensors", "--size", "5x5000"], "scale: expected two bounds"),
-        (["video", "none.mp4", "--model", "tevit_demo"], "no such file or folder: none.mp4"),
+        (["video", "none.mp4", "--model", "tevit_demo"], "none.mp4: no such file or folder"),
         (["memory", "--frames", "200"], "--frames: expected more than 200, got 200"),
     ],
 )

@@ -38,6 +38,39 @@ MISSING_FILES = [
 ]
 
 
+MISSING_FILES_IN_WORDS = [
+    (["predict", "nothere.mp4", "--out", "out"], "nothere.mp4: no such file or folder"),
+    (["predict", "a.mp4", "--checkpoint", "nothere.pth", "--out", "out"], "a.mp4: no such file or folder"),
+    (["models", "check", "nothere.py:create"], "nothere.py: no such file"),
+    (["models", "check", "motion", "--video", "nothere.mp4"], "nothere.mp4: no such file or folder"),
+    (["convert", "nothere.pth", "a.safetensors"], "nothere.pth: no such checkpoint"),
+    (
+        ["convert", "out.safetensors", str(assets_folder() / "tevit_demo.safetensors")],
+        "out.safetensors: no such checkpoint; the file to read comes first, then the one to write",
+    ),
+    (["errors", GT, RESULTS, "--out", "out", "--frames", "nothere"], "--frames nothere: no such folder"),
+    (["validate", GT, "--frames", "nothere"], "--frames nothere: no such folder"),
+    (["split", GT, "--videos", "nothere.txt", "--out", "out"], "nothere.txt: no such file or folder"),
+    (["formats", RESULTS, "--gt", "nothere.json", "--to", "coco", "--out", "out.json"], MISSING),
+    (["report", "nothere"], "nothere: no such folder"),
+    (["benchmark", "--compare", "nothere.json", "nothere.json"], "nothere.json: no such file"),
+    (["benchmark", "video", "nothere.mp4", "--model", "tevit_demo"], "nothere.mp4: no such file or folder"),
+    (["benchmark", "model", "--checkpoint", "nothere.pth"], "nothere.pth: no such checkpoint"),
+    (["benchmark", "masks", "--gt", "nothere.json", "--frames", FRAMES], MISSING),
+    (["benchmark", "masks", "--gt", GT, "--frames", "nothere"], "--frames nothere: no such folder"),
+    (["benchmark", "propagate", "nothere.json", "--frames", FRAMES], MISSING),
+    (["benchmark", "propagate", GT, "--frames", "nothere"], "--frames nothere: no such folder"),
+    (["benchmark", "evaluate", "--gt", "nothere.json", "--results", RESULTS], MISSING),
+]
+
+
+@pytest.mark.parametrize(("argv", "sentence"), MISSING_FILES_IN_WORDS, ids=lambda value: " ".join(value[:2]))
+def test_a_missing_file_is_named_in_the_same_words_by_all_commands(argv, sentence, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert error(argv, capsys) == sentence
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("argv", MISSING_FILES, ids=lambda argv: " ".join(argv[:2]))
 def test_a_missing_file_is_named(argv, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
@@ -66,7 +99,13 @@ def test_a_missing_file_is_named(argv, tmp_path, monkeypatch, capsys):
             f"{GT} is JSON, expected a video: a data set is named by --dataset, its folder by --frames",
         ),
         (["predict", "--dataset", GT, "--frames", "nowhere", "--out", "out"], "--frames nowhere: no such folder"),
-        (["evaluate", GT, FRAMES], f"{FRAMES}: a folder, expected a file"),
+        (["evaluate", GT, FRAMES], f"{FRAMES} is a folder, expected a list of predictions in YouTube-VIS' form"),
+        (
+            ["benchmark", "evaluate", "--gt", RESULTS, "--results", GT],
+            f"{RESULTS} is a list of predictions, expected a data set{GT_FIRST}",
+        ),
+        (["errors", GT, RESULTS, "--out", "out", "--frames", GT], f"--frames {GT}: a file, expected a folder"),
+        (["report", FRAMES], f"{FRAMES}: expected the folder of a training run, found no metrics.jsonl in it"),
     ],
     ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
 )

@@ -134,7 +134,7 @@ def test_a_data_set_with_a_missing_frame_goes_on(weights, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nothing.mp4"], "no such file or folder: nothing.mp4"),
+        (["nothing.mp4"], "nothing.mp4: no such file or folder"),
         ([], "expected either sources or --dataset, got neither"),
         (["a.mp4", "--zip"], "--frames and --zip go with --dataset"),
         (["--dataset", "valid.json"], "--dataset needs --frames"),

@@ -410,7 +410,7 @@ def test_missing_frames(tmp_path):
     first, second = messages(validate(path, frames=root))
     assert "video 'film8': none of its frames" in first
     assert re.search(r"^video 5, frame 2: .*film5/00010.jpg does not exist$", second)
-    with pytest.raises(FileNotFoundError, match="no folder"):
+    with pytest.raises(FileNotFoundError, match="no such folder of frames"):
         validate(path, frames=tmp_path / "nowhere")
 
 

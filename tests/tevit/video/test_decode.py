@@ -187,7 +187,7 @@ def test_an_unstated_matrix_is_decided_by_size(tmp_path, size_hw, matrix):
 
 
 def test_a_missing_file_is_an_error():
-    with pytest.raises(FileNotFoundError, match=r"no such file or folder: gone\.mp4"):
+    with pytest.raises(FileNotFoundError, match=r"gone\.mp4: no such file or folder"):
         open_video("gone.mp4")
 
 

@@ -277,7 +277,7 @@ def test_an_empty_folder_and_a_missing_image_are_errors(tmp_path):
         open_video(tmp_path)
     with pytest.raises(ValueError, match="video 'x': expected at least one image"):
         open_images([], "x")
-    with pytest.raises(FileNotFoundError, match=r"no such image: gone\.png"):
+    with pytest.raises(FileNotFoundError, match=r"gone\.png: no such image"):
         open_images([Path("gone.png")], "x")
 
 

@@ -17,6 +17,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tevit.io.files import without_suffix
 from tevit.io.frames import find_frames
 from tevit.io.ytvis import FPS, VideoInfo
 
@@ -181,7 +182,7 @@ def dataset_frames(project: Project, video_id: int) -> BrowserVideo | Placeholde
     if info.length < 1:
         raise ValueError(f"video {info.name!r} has no frames")
     times = tuple(index / FPS for index in range(info.length))
-    files, reason = _find_images(info, project.frames, Path(project.dataset.path).stem)
+    files, reason = _find_images(info, project.frames, without_suffix(project.dataset.path).name)
     if project.allowed is not None and not all(map(project.allowed.contains, files)):
         files, reason = (), f"Frames of {info.name!r} lead out of the allowed folders: masks are shown on grey."
     if reason:

@@ -5,8 +5,10 @@ and the error is the same whether it exists or not.
 """
 
 import errno
+import gzip
 import hashlib
 import os
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +20,7 @@ import msgspec
 from tevit.download import assets_folder, home
 from tevit.io import json as jsonfile
 from tevit.io.categories import format_ids
-from tevit.io.files import atomic
+from tevit.io.files import atomic, without_suffix
 from tevit.io.frames import find_frames
 from tevit.io.ytvis import Dataset
 
@@ -226,7 +228,7 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
 
     Raises: ValueError for a file twice.
     """
-    stems = [path.with_suffix("") for path in paths]
+    stems = [without_suffix(path) for path in paths]
     if len(set(paths)) < len(paths):
         twice = next(path for path in paths if paths.count(path) > 1)
         raise ValueError(f"--predictions: expected every file once, got {twice} twice")
@@ -239,7 +241,7 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
 
 def _free_name(path: Path, taken: Sequence[str]) -> str:
     """The file's name without suffix, with as many folders as it needs to differ from all that are taken."""
-    parts = path.with_suffix("").parts
+    parts = without_suffix(path).parts
     names = ("/".join(parts[-depth:]) for depth in range(1, len(parts) + 1))
     return next((name for name in names if name not in taken), str(path))
 
@@ -307,7 +309,7 @@ class AllowedFolders:
             if str(folder) not in folders and any(os.path.isdir(entry.path) for entry in entries):
                 folders.append(str(folder))
             for entry in entries:
-                if entry.name.endswith(".json") and self.contains(entry.path):
+                if entry.name.endswith((".json", ".json.gz")) and self.contains(entry.path):
                     files.setdefault(_first_character(entry.path), []).append(entry.path)
             if count >= MAX_ENTRIES:
                 break
@@ -341,7 +343,8 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 def _first_character(path: str) -> str:
     """Of a JSON file: "{" or "[" where it is an object or a list."""
-    with suppress(OSError), open(path, "rb") as file:
+    opened = gzip.open if path.endswith(".gz") else open
+    with suppress(OSError, EOFError, zlib.error), opened(path, "rb") as file:
         return file.read(64).lstrip()[:1].decode(errors="replace")
     return ""
 
@@ -352,6 +355,6 @@ def guess_frames(dataset: Dataset, folders: Iterable[str]) -> Path | None:
     parent = str(dataset.path.parent)
     for folder in sorted(folders, key=lambda folder: -len(os.path.commonpath([parent, folder]))):
         with suppress(OSError, ValueError):
-            if video is not None and find_frames(video, folder, dataset.path.stem):
+            if video is not None and find_frames(video, folder, without_suffix(dataset.path).name):
                 return Path(folder)
     return None

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import msgspec
 
 from tevit.io.categories import CategoryMapping, category_mappings, format_ids, map_categories
+from tevit.io.files import without_suffix
 from tevit.io.frames import find_frames
 from tevit.io.ytvis import Category, Dataset, Results, VideoInfo, open_dataset, read_results
 from tevit.masks import json as segmentations
@@ -188,8 +189,8 @@ def _dataset_notices(project: Project) -> Iterator[Notice]:
         reason = f"The folder of frames {project.frames} is not there" if project.frames else "No frames were named"
         yield Notice("frames", f"{reason}: masks are shown on grey.")
         return
-    videos = list(project.dataset.videos.values())
-    missing = [video.name for video in videos if not _has_frames(video, project.frames, project.dataset.path.stem)]
+    videos, split = list(project.dataset.videos.values()), without_suffix(project.dataset.path).name
+    missing = [video.name for video in videos if not _has_frames(video, project.frames, split)]
     if missing:
         names = ", ".join(missing[:3]) + (", …" if len(missing) > 3 else "")
         text = f"The frames of {len(missing)} of {len(videos)} videos ({names}) are not in {project.frames}"

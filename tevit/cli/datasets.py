@@ -80,6 +80,7 @@ def _validate_file(
     path: Path, gt: "Dataset | None", args: argparse.Namespace, progress: TerminalProgress
 ) -> "tuple[ValidationReport, Path | None]":
     """The report, and the path of the repaired copy if --fix is given and there is something to repair."""
+    from tevit.io.files import without_suffix
     from tevit.io.validate import validate
 
     report = validate(path, gt=gt, frames=args.frames, progress=progress)
@@ -88,7 +89,7 @@ def _validate_file(
         report = validate(path, gt=gt, frames=args.frames, categories=categories, progress=progress)
     if not args.fix or not any(fault.repair for fault in report.faults):
         return report, None
-    copy = path.with_name(f"{path.name.removesuffix('.gz').rpartition('.')[0] or path.name}.fixed.json")
+    copy = path.with_name(f"{without_suffix(path).name}.fixed.json")
     settings = {"fixed": copy, "force": args.force, "categories": categories}
     report = validate(path, gt=gt, frames=args.frames, **settings, progress=progress)
     return report, None if report.refused else copy
@@ -179,7 +180,11 @@ def _split_summary(
 
     sides = {"train": (train, len(dataset.videos) - len(chosen), 0), "val": (val, len(chosen), 1)}
     return (
-        {"orphaned_annotations": orphans(dataset), "renumbered": sum(a.id == 0 for a in dataset.annotations)}
+        {
+            "has_annotations": dataset.has_annotations,
+            "orphaned_annotations": orphans(dataset),
+            "renumbered": sum(a.id == 0 for a in dataset.annotations),
+        }
         | {
             side: {"file": str(path), "videos": videos, "annotations": sum(pair[i] for pair in counts.values())}
             for side, (path, videos, i) in sides.items()
@@ -195,6 +200,8 @@ def _split_summary(
 
 
 def _split_table(summary: dict) -> str:
+    from tevit.io.ytvis import NO_ANNOTATIONS
+
     lines = [
         f"{side['file']}: {side['videos']} videos, {side['annotations']} annotations"
         for side in (summary["train"], summary["val"])
@@ -206,6 +213,8 @@ def _split_table(summary: dict) -> str:
     missing = [category["name"] for category in summary["categories"] if category["train"] and not category["val"]]
     if missing:
         lines.append(f"without any for validation: {', '.join(missing)}")
+    if not summary["has_annotations"]:
+        lines.append(f"{NO_ANNOTATIONS}: the videos were split without regard to categories")
     if orphaned := summary["orphaned_annotations"]:
         lines.append(f"annotations of videos that the file does not list: {orphaned}, in neither part")
     if renumbered := summary["renumbered"]:
@@ -247,11 +256,13 @@ def _add_formats(commands) -> None:
     add("--gt", type=Path, metavar="JSON", help="data set that results are for")
     add("--like", type=Path, metavar="JSON", help="data set with the ids that a CVAT file cannot hold")
     add("--json", action="store_true", help="print what was done as JSON")
+    add_class_options(add)
     parser.set_defaults(run=run_formats)
 
 
 def run_formats(args: argparse.Namespace) -> int:
     """Convert, and print what the new format cannot hold."""
+    from tevit.io.categories import read_class_map
     from tevit.io.formats import convert
     from tevit.io.ytvis import open_dataset
 
@@ -261,7 +272,8 @@ def run_formats(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.out} is inside {args.source}, of which all files are read: name another place")
     gt = open_dataset(args.gt) if args.gt else None
     like = open_dataset(args.like) if args.like else None
-    results, notes = convert.read(args.source, gt, like)
+    class_map = read_class_map(args.class_map) if args.class_map else None
+    results, notes = convert.read(args.source, gt, like, args.map_classes, class_map)
     with TerminalProgress(unit="video") as progress:
 
         def with_progress() -> "Iterator[VideoResult]":
@@ -270,7 +282,7 @@ def run_formats(args: argparse.Namespace) -> int:
                 progress("converting", done, None)
 
         written, losses = convert.write(args.out, args.to, with_progress())
-    notes = notes + losses
+    notes = notes + losses  # after the last video, when they are complete
     if args.json:
         summary = {"written": list(map(str, written)), "cannot_hold": convert.CANNOT_HOLD[args.to], "notes": notes}
         print(json.dumps(summary, indent=2, ensure_ascii=False))

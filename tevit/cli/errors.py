@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         inputs = read_inputs(dataset, open_predictions(args.results, dataset, args))
         overlaps = compute_overlaps(inputs, progress=progress, all_pairs=True, processes=processes())
     evaluation, errors, gaps = accumulate(overlaps), analyse_errors(overlaps, limits), find_gaps(overlaps)
-    print_warnings(args.gt, {args.results: evaluation})
+    print_warnings(args.gt, {args.results: evaluation.warnings})
     summary = _summary(evaluation, errors, gaps)
     if args.out:
         figures = [name for group in IDENTITY_FIGURES.values() for name in group]

@@ -144,16 +144,16 @@ def run(args: argparse.Namespace) -> int:
             # The same samples of videos for every model, so that differences are paired.
             weights = draw_weights(len(evaluations[0].overlaps.inputs.videos), args.bootstrap, args.seed)
             samples = [resample(e.overlaps, e.matches, weights, progress) for e in evaluations]
-    print_warnings(args.gt, dict(zip(args.results, evaluations, strict=True)))
+    print_warnings(args.gt, {path: e.warnings for path, e in zip(args.results, evaluations, strict=True)})
     print(_as_json(args, evaluations, samples) if args.json else _as_text(args, evaluations, samples))
     return 0
 
 
-def print_warnings(gt: Path, evaluations: "Mapping[Path, Evaluation]") -> None:
-    """Print each warning once, under the name of the file that it is about."""
+def print_warnings(gt: Path, warnings: "Mapping[Path, Sequence[str]]") -> None:
+    """Print each warning once, under the name of the file that it is about. warnings: of each model's results."""
     from tevit.evaluation.inputs import named_warnings
 
-    for line in named_warnings(str(gt), {str(path): evaluation.warnings for path, evaluation in evaluations.items()}):
+    for line in named_warnings(str(gt), {str(path): own for path, own in warnings.items()}):
         print(f"tevit: {line}", file=sys.stderr)
 
 

@@ -5,9 +5,13 @@ import hashlib
 import json
 import math
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from tevit.cli.evaluate import add_class_options, open_predictions, print_warnings
 
 if TYPE_CHECKING:
     from tevit.review import Corrected, Decision
@@ -53,6 +57,8 @@ def register(commands) -> None:
     add("--out", required=True, type=Path, metavar="DIR", help="folder for corrected.json, changes.csv, report.html")
     add("--frames", type=Path, metavar="ROOT", help="root of the frames, for pictures (without: masks on grey)")
     add("--predictions", type=Path, nargs="+", default=[], metavar="FILE", help="results: their AP before and after")
+    for part in (queue, report):
+        add_class_options(part.add_argument)
     for part in (apply, report):
         part.add_argument("--only-fitting", action="store_true", help="apply what fits, leave out what does not")
         part.add_argument("--json", action="store_true", help="print what was done as JSON")
@@ -78,11 +84,17 @@ def _log_command(parts, name: str, help: str, run) -> argparse.ArgumentParser:
 
 
 def _queue(args: argparse.Namespace) -> int:
+    from tevit.evaluation.error_table import analyse_errors
+    from tevit.evaluation.inputs import read_inputs
+    from tevit.evaluation.overlaps import compute_overlaps
     from tevit.io.ytvis import open_dataset
-    from tevit.review.queue import review_queue
+    from tevit.review.queue import build_queue
 
     dataset = open_dataset(args.gt)
-    shared = _shared_out(args, review_queue(dataset, args.results))
+    results = open_predictions(args.results, dataset, args)
+    overlaps = compute_overlaps(read_inputs(dataset, results), all_pairs=True)
+    print_warnings(args.gt, {args.results: overlaps.warnings})
+    shared = _shared_out(args, build_queue(dataset, results, overlaps, analyse_errors(overlaps)))
     shown = shared[: args.limit] if args.limit > 0 else shared
     if args.json:
         more = ({"place": place, "reviewers": names} for place, (_, names) in enumerate(shown, 1))
@@ -124,8 +136,9 @@ def _check(args: argparse.Namespace) -> int:
     from tevit.review.reviewers import read_reviewers
 
     log, data = read_log(args.log), jsonfile.read(args.gt)
-    others = other_versions(log, data)
-    bad = [item for item in check_applicable(log, data) if not item.applicable]
+    with _naming(args.gt):
+        others = other_versions(log, data)
+        bad = [item for item in check_applicable(log, data) if not item.applicable]
     state = LogState(log)
     names = read_reviewers(args.reviewers) if args.reviewers else ()
     strangers = [d for d in log if names and d.reviewer not in names]
@@ -189,10 +202,14 @@ def _apply(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
+    from tevit.io.ytvis import open_dataset
     from tevit.review.report import write_report
 
+    dataset = open_dataset(args.gt)
+    predictions = [open_predictions(path, dataset, args) for path in args.predictions]
     log, corrected = _corrected(args)
-    report = write_report(args.out, args.gt, log, corrected, frames=args.frames, predictions=args.predictions)
+    report = write_report(args.out, args.gt, log, corrected, frames=args.frames, predictions=predictions)
+    print_warnings(args.gt, {p.path: m.before.warnings for p, m in zip(predictions, report.models, strict=True)})
     for sentence in report.missing:
         print(f"tevit: {sentence}", file=sys.stderr)
     if args.json:
@@ -219,7 +236,9 @@ def _corrected(args: argparse.Namespace) -> "tuple[list[Decision], Corrected]":
     from tevit.review import correct, read_log
 
     log = read_log(args.log)
-    corrected = correct(jsonfile.read(args.gt), log, only_fitting=args.only_fitting)
+    data = jsonfile.read(args.gt)
+    with _naming(args.gt):
+        corrected = correct(data, log, only_fitting=args.only_fitting)
     for item in corrected.left_out:
         print(f"tevit: left out: {item}", file=sys.stderr)
     for item in corrected.disagreements:
@@ -227,6 +246,16 @@ def _corrected(args: argparse.Namespace) -> "tuple[list[Decision], Corrected]":
     for note in corrected.notes():
         print(f"tevit: {args.gt}: {note[0].lower()}{note[1:]}", file=sys.stderr)
     return log, corrected
+
+
+@contextmanager
+def _naming(gt: Path) -> Iterator[None]:
+    """Errors about the labels, which have no name in memory, under the name of their file."""
+    try:
+        yield
+    except ValueError as error:
+        text = str(error)
+        raise ValueError(f"{gt}{text.removeprefix('the labels')}" if text.startswith("the labels") else text) from None
 
 
 def _applied(log: "list[Decision]", corrected: "Corrected") -> str:

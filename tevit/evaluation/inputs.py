@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from tevit.io.categories import NO_CLASS, describe_indices, format_ids, index_mappings
-from tevit.io.ytvis import Dataset, Results, open_dataset, read_results
+from tevit.io.ytvis import NO_ANNOTATIONS, Dataset, Results, open_dataset, read_results
 from tevit.masks import json as segmentations
 from tevit.results import RLE, VideoResult
 
@@ -215,7 +215,7 @@ def _odd_annotations(dataset: Dataset) -> list[str]:
         "annotations left out: their video is not in the file": sum(a.video_id not in dataset.videos for a in every),
         "annotations state no areas; those of their masks count": sum(a.areas is None for a in every),
     }
-    missing = [] if dataset.has_annotations else [f"{LABELS}there are no annotations (null or missing) to evaluate by"]
+    missing = [] if dataset.has_annotations else [f"{LABELS}{NO_ANNOTATIONS} to evaluate by"]
     return missing + [f"{LABELS}{count} {text}" for text, count in counts.items() if count]
 
 

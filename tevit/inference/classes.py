@@ -1,5 +1,6 @@
 """Matching of a model's classes with those of a data set, by name."""
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -42,8 +43,7 @@ def match_classes(
 
     Raises: ValueError for an override that names a class which the model or the data set does not have.
     """
-    by_name = {fold_name(name): id for id, name in dataset.items()}
-    ids = {id: by_name[fold_name(name)] for id, name in model.items() if fold_name(name) in by_name}
+    ids = _ids_of_names(model, dataset)
     if not numbered:
         names = {fold_name(name) for name in model.values()}
         ids |= _override(model, dataset, {k: v for k, v in (overrides or {}).items() if fold_name(k) in names})
@@ -63,6 +63,21 @@ def match_classes(
     return ClassMap(ids | {id: id for id in other}, {**other, **dataset}, notes)
 
 
+def _ids_of_names(model: Mapping[int, str], dataset: Mapping[int, str]) -> dict[int, int]:
+    """Category id of the model -> the data set's of the same name; of several that differ in case, spaces or
+    underscores alone the one that is written the same, else the first."""
+    exact = {name: id for id, name in reversed(list(dataset.items()))}
+    folded = {fold_name(name): id for id, name in reversed(list(dataset.items()))}
+    found = {id: exact.get(name, folded.get(fold_name(name))) for id, name in model.items()}
+    return {id: other for id, other in found.items() if other is not None}
+
+
+def _alike(categories: Mapping[int, str]) -> list[str]:
+    """The classes, with their ids, whose names another one has, but for case, spaces and underscores."""
+    counts = Counter(fold_name(name) for name in categories.values())
+    return [f"{name} {id}" for id, name in categories.items() if counts[fold_name(name)] > 1]
+
+
 def _differences(model: Mapping[int, str], dataset: Mapping[int, str], ids: Mapping[int, int]) -> tuple[str, ...]:
     """Sentences on what is not the same class under the same number on both sides."""
     moved = [f"{model[id]} {id} -> {ids[id]}" for id in ids if ids[id] != id]
@@ -72,6 +87,8 @@ def _differences(model: Mapping[int, str], dataset: Mapping[int, str], ids: Mapp
     missing = {id: name for id, name in model.items() if id not in ids}
     lists = {
         "classes are matched by name, not by number": moved,
+        "classes of the data set with one name, of which only one is written": _alike(dataset),
+        "classes of the model with one name, which become one class": _alike(model),
         "classes of other names, by the class map": renamed,
         "classes of the model left out, since their numbers are other classes of the data set": [
             name for id, name in missing.items() if id in dataset

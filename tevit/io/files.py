@@ -126,6 +126,11 @@ def open_inside(path: str | os.PathLike, name: str) -> Iterator[IO[bytes]]:
         raise ValueError(f"{path}: {name} cannot be read from the archive: {error}") from None
 
 
+def without_suffix(path: Path) -> Path:
+    """The path of a JSON file without `.json`, `.json.gz` or whatever suffix it has."""
+    return path.with_name(path.name.removesuffix(".gz")).with_suffix("")
+
+
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 

@@ -23,7 +23,7 @@ from tevit.io import json as jsonfile
 from tevit.io.categories import annotated_classes, describe_indices, index_mappings
 from tevit.io.files import atomic, forward_slashes
 from tevit.io.frames import find_frames, inside
-from tevit.io.ytvis import RESULTS_NAME, Dataset, VideoInfo
+from tevit.io.ytvis import NO_ANNOTATIONS, RESULTS_NAME, Dataset, VideoInfo
 from tevit.masks import json as mask_json
 from tevit.masks import ops
 from tevit.progress import Progress
@@ -477,7 +477,7 @@ def _dataset(
     yield b"}\n"
     report.counts |= {"videos": len(videos), "categories": len(categories)}
     if bytes(content.get("annotations", b"null")) == b"null":
-        report.notes.append("there are no annotations (validation and test files of the releases have none)")
+        report.notes.append(f"{NO_ANNOTATIONS}, as in validation and test files of the releases")
 
 
 def _unique(

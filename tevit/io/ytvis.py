@@ -26,6 +26,8 @@ FPS = 6.0
 """YouTube-VIS annotates every fifth frame of 30 a second; the files state no rate."""
 RESULTS_NAME = "results.json"
 _CONVERT = "{path} is {kind}, expected YouTube-VIS JSON: `tevit formats {path} --to ytvis --out FILE` converts it"
+NO_ANNOTATIONS = "there are no annotations (null or missing)"
+"""What is said of a data set without `has_annotations`."""
 _XYWH = tuple[float, float, float, float]
 
 

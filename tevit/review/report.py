@@ -11,7 +11,7 @@ import numpy as np
 
 from tevit.evaluation import Evaluation, evaluate
 from tevit.io.files import atomic, write_rows
-from tevit.io.ytvis import FPS, Dataset, open_dataset
+from tevit.io.ytvis import FPS, Dataset, Results, open_dataset, read_results
 from tevit.rendering import render
 from tevit.results import VideoResult
 from tevit.review.apply import COLUMNS, Change, Corrected, find_changes, table_rows
@@ -71,7 +71,7 @@ def write_report(
     corrected: Corrected,
     *,
     frames: str | os.PathLike | None = None,
-    predictions: Iterable[str | os.PathLike] = (),
+    predictions: Iterable[str | os.PathLike | Results] = (),
 ) -> ReviewReport:
     """Write corrected.json, changes.csv and report.html into `out`.
 
@@ -87,7 +87,8 @@ def write_report(
     changes = find_changes(original, new, corrected.applied, corrected.new_ids, corrected.renumbered)
     with atomic(table) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         write_rows(file, COLUMNS, table_rows(changes, new))
-    models = [ModelComparison(Path(path).name, evaluate(original, path), evaluate(new, path)) for path in predictions]
+    opened = [own if isinstance(own, Results) else read_results(own) for own in predictions]
+    models = [ModelComparison(own.path.name, evaluate(original, own), evaluate(new, own)) for own in opened]
     pictures = ChangePictures(new, frames)
     text = _page(Path(gt).name, new, log, corrected, changes, models, pictures)
     with atomic(page) as temporary:

@@ -74,7 +74,8 @@ class DecodeReport:
     """One pass over a file.
 
     decoded, damaged, rescaled: numbers of frames. end: seconds, of the last data. jumps: frames whose time stamp lies
-    before that of the frame before, with the time they got.
+    before that of the frame before, with the time they got. untimed: number of frames without a time
+    stamp.
     """
 
     decoded: int = 0
@@ -82,6 +83,7 @@ class DecodeReport:
     rescaled: int = 0
     end: float = 0.0
     jumps: list[tuple[int, float]] = field(default_factory=list)
+    untimed: int = 0
 
 
 def decode_frames(container: InputContainer, stream: VideoStream, report: DecodeReport) -> Iterator[av.VideoFrame]:
@@ -115,7 +117,7 @@ class Clock:
     """Presentation times in seconds since the first frame, strictly increasing.
 
     jumps: (number of the frame, its time) of every frame where the stamps went back by two frames or more, as in
-    concatenated files; from there on times continue by one step.
+    concatenated files; from there on times continue by one step. untimed: number of frames without a stamp.
     """
 
     def __init__(self, by_dts: bool, step: Fraction):
@@ -130,10 +132,12 @@ class Clock:
         self._offset, self._before = Fraction(0), Fraction(0)
         self._count = 0
         self.jumps: list[tuple[int, float]] = []
+        self.untimed = 0
 
     def seconds(self, frame: av.VideoFrame) -> float:
         """The frame's time. To be called once for each frame, in order."""
         ticks = frame.dts if self._by_dts else frame.pts
+        self.untimed += (frame.pts is None and frame.dts is None) or not frame.time_base
         if self._first is None:
             stamp = Fraction(0) if ticks is None or not frame.time_base else ticks * frame.time_base
             self._first = now = stamp

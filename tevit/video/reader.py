@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from itertools import accumulate, chain
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import av
 import cv2
@@ -27,6 +27,8 @@ from PIL import Image, ImageOps
 from tevit.io.files import files_inside, natural_order, order_note
 from tevit.video.decode import Clock, DecodeReport, ToRgb, decode_frames, open_container, stated_span, video_stream
 
+_PAGED = (".tif", ".tiff", ".webp", ".png")  # may hold several pictures
+T = TypeVar("T")
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
@@ -165,7 +167,7 @@ def open_images(
     height, width = _read_image(files[0], bits).shape[:2]
     names = tuple(file.name for file in files)
     duration = float(len(files) / fps)
-    images = {"files": tuple(files), "bits": bits, "notes": notes}
+    images = {"files": tuple(files), "bits": bits, "notes": notes + _further_pictures(files)}
     return _ImageSequence(
         name, path or Path(str(files[0])), (height, width), len(files), fps, duration, names, **images
     )
@@ -198,11 +200,20 @@ def _size(shape: Sequence[int]) -> str:
 def _bits(files: Sequence[ImageFile]) -> tuple[int | None, list[str]]:
     """Bits of the values of 16-bit images that use only 10 or 12 of them, by a sample of eight; else None."""
     largest = 0
-    for file in (file for file in files[:: max(1, len(files) // 8)] if file.is_file()):
+    for file in (file for file in _sample(files) if file.is_file()):
         values = _read_16_bit(file)
         if values is None:
             return None, []
         largest = max(largest, int(values.max()))
+    return _bits_of(largest)
+
+
+def _sample(items: Sequence[T]) -> Sequence[T]:
+    """At most 16 of the items, evenly spaced."""
+    return items[:: max(1, len(items) // 8)]
+
+
+def _bits_of(largest: int) -> tuple[int | None, list[str]]:
     if not 0 < largest < 1 << 12:
         return None, []
     bits = 10 if largest < 1 << 10 else 12
@@ -230,13 +241,17 @@ def _read_bytes(file: ImageFile) -> np.ndarray:
         raise ValueError(f"{file}: cannot be read from the archive: {error}") from None
 
 
+def _scaled(values: np.ndarray, bits: int) -> np.ndarray:
+    """uint8, of uint16 values of so many bits."""
+    return np.minimum(np.right_shift(values, bits - 8), 255).astype(np.uint8)
+
+
 def _read_image(file: ImageFile, bits: int | None = None) -> np.ndarray:
     data = _read_bytes(file)
     if bits is not None and data.size:
         values = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
         if values is not None and values.dtype == np.uint16:
-            levels = np.minimum(np.right_shift(np.asarray(values), bits - 8), 255).astype(np.uint8)
-            return cv2.cvtColor(levels, cv2.COLOR_BGR2RGB)
+            return cv2.cvtColor(_scaled(np.asarray(values), bits), cv2.COLOR_BGR2RGB)
     # As the original: OpenCV with its default colour flag, which applies EXIF rotation, repeats grey as three channels,
     # reduces 16 bit to 8 and drops transparency. PyAV decodes JPEG to other levels.
     bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
@@ -245,10 +260,21 @@ def _read_image(file: ImageFile, bits: int | None = None) -> np.ndarray:
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
-def _count_pages(file: Path) -> int:
+def _further_pictures(files: Sequence[ImageFile]) -> list[str]:
+    """A note where files that are a frame each hold more pictures, by a sample first, then with their number."""
+    candidates = [file for file in files if file.suffix.lower() in _PAGED and file.is_file()]
+    if all(_count_pages(file) == 1 for file in _sample(candidates)):
+        return []
+    count = sum(_count_pages(file) > 1 for file in candidates)
+    return [f"{count} of {len(files)} images hold several pictures each, of which the first is read"]
+
+
+def _count_pages(file: ImageFile) -> int:
     """Number of images in a file: pages of a TIFF, frames of an animated WebP or PNG."""
+    if file.suffix.lower() not in _PAGED:  # further pictures of a JPEG file are previews or depth maps
+        return 1
     try:
-        with Image.open(file) as image:
+        with file.open("rb") as opened, Image.open(opened) as image:
             return getattr(image, "n_frames", 1)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # the reader of single images says why
         return 1
@@ -256,6 +282,7 @@ def _count_pages(file: Path) -> int:
 
 def _open_pages(file: Path, pages: int) -> Video:
     """A file of several images; times are those of the file, else 6 a second as for folders."""
+    bits, notes = _bits_of_pages(file, pages)
     with Image.open(file) as image:
         size_hw, fps = (image.height, image.width), Fraction(6)
         durations = []
@@ -270,14 +297,29 @@ def _open_pages(file: Path, pages: int) -> Video:
         durations = [1 / fps] * pages
     times = tuple(accumulate(durations[:-1], initial=Fraction(0)))
     names = tuple(f"{file.stem}/{page:05d}.jpg" for page in range(pages))
-    return _ImagePages(file.stem, file, size_hw, pages, fps, float(sum(durations)), names, times=times)
+    more = {"times": times, "bits": bits, "notes": notes}
+    return _ImagePages(file.stem, file, size_hw, pages, fps, float(sum(durations)), names, **more)
+
+
+def _bits_of_pages(file: Path, pages: int) -> tuple[int | None, list[str]]:
+    largest = 0
+    for page in _sample(range(pages)) if file.suffix.lower() in (".tif", ".tiff") else ():
+        found, images = cv2.imreadmulti(str(file), start=page, count=1, flags=cv2.IMREAD_UNCHANGED)
+        if not found or images[0].dtype != np.uint16:
+            return None, []
+        largest = max(largest, int(np.max(images[0])))
+    return _bits_of(largest)
 
 
 @dataclass(eq=False)
 class _ImagePages(Video):
+    """bits: of the values of 16-bit pages, None where all are used."""
+
     times: tuple[Fraction, ...] = ()
+    bits: int | None = None
 
     def frames(self) -> Iterator[Frame]:
+        self.warnings[:] = self.notes
         for index, time in enumerate(self.times):
             rgb = self._page(index)
             if rgb.shape[:2] != self.size_hw:
@@ -290,10 +332,12 @@ class _ImagePages(Video):
     def _page(self, index: int) -> np.ndarray:
         # TIFF by OpenCV, like every single image; it cannot read a single frame of an animation.
         if self.path.suffix.lower() in (".tif", ".tiff"):
-            found, pages = cv2.imreadmulti(str(self.path), start=index, count=1, flags=cv2.IMREAD_COLOR)
+            flags = cv2.IMREAD_COLOR if self.bits is None else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
+            found, pages = cv2.imreadmulti(str(self.path), start=index, count=1, flags=flags)
             if not found:
                 raise ValueError(f"{self.path}: page {index + 1} cannot be read")
-            return cv2.cvtColor(pages[0], cv2.COLOR_BGR2RGB)
+            page = pages[0] if self.bits is None else _scaled(np.asarray(pages[0]), self.bits)
+            return cv2.cvtColor(page, cv2.COLOR_BGR2RGB)
         with Image.open(self.path) as image:
             image.seek(index)
             return np.array(image.convert("RGB"))
@@ -337,15 +381,19 @@ def _convert(
             rgb = cv2.resize(rgb, video.size_hw[::-1], interpolation=cv2.INTER_AREA)
             report.rescaled += 1
         yield Frame(index, clock.seconds(frame), rgb)
-        report.jumps = clock.jumps
+        report.jumps, report.untimed = clock.jumps, clock.untimed
 
 
-def _jump_warnings(name: str, report: DecodeReport) -> list[str]:
+def _time_warnings(name: str, report: DecodeReport, fps: Fraction | None) -> list[str]:
+    """Sentences on time stamps that go back and frames without any."""
     places = [f"{index} ({time:.2f} s)" for index, time in report.jumps]
-    if not places:
-        return []
     more = f" and {len(places) - 3} more" if len(places) > 3 else ""
-    return [f"{name}: time stamps go back at frame {', '.join(places[:3])}{more}; times continue from there"]
+    rate = f"{float(fps or 25):g} frames a second"
+    texts = {
+        f"{report.untimed} frames have no time stamp and follow the one before at {rate}": report.untimed,
+        f"time stamps go back at frame {', '.join(places[:3])}{more}; times continue from there": places,
+    }
+    return [f"{name}: {text}" for text, applies in texts.items() if applies]
 
 
 @dataclass(eq=False)
@@ -368,7 +416,7 @@ class _VideoFile(Video):
         if report.rescaled:
             size = _size(self.size_hw)
             self.warnings.append(f"{name}: {report.rescaled} frames of another size were scaled to {size}")
-        self.warnings += _jump_warnings(name, report)
+        self.warnings += _time_warnings(name, report, self.fps)
 
 
 def open_pipe(file: BinaryIO, name: str = "stdin") -> Video:
@@ -418,7 +466,7 @@ class _VideoPipe(Video):
         report = DecodeReport()
         with closing(self.container):
             yield from _convert(self, decoded, self.to_rgb, report)
-        self.warnings += _jump_warnings(self.name, report)
+        self.warnings += _time_warnings(self.name, report, self.fps)
 
 
 # --- slices and other sizes of a video

@@ -174,9 +174,9 @@ class ReviewSession:
 
     @cached_property
     def original(self) -> bytes:
-        """The content of the labels' file. Raises: OSError."""
+        """The JSON of the labels' file, unpacked. Raises: OSError, ValueError."""
         assert self.project.truth is not None
-        return Path(self.project.truth.path).read_bytes()
+        return jsonfile.read(self.project.truth.path)
 
     @cached_property
     def hash(self) -> str:

@@ -18,7 +18,7 @@ from tests.oracle import crc
 from tests.pictures import COLORS, SIZE, bar, pictures, quadrants, times, write_images, write_video
 from tevit.video.decode import Clock, DecodeReport, decode_frames
 from tevit.video.overlay import VideoWriter
-from tevit.video.reader import open_video
+from tevit.video.reader import open_pipe, open_video
 
 CONTAINERS = {
     "a.mp4": ("libx264", "yuv420p"),
@@ -65,6 +65,10 @@ def test_frames_without_times_follow_at_the_average_rate(tmp_path):
     with av.open(str(path)) as container:
         assert all(frame.pts is None for frame in container.decode(video=0)), "the file should have no times"
     assert np.diff(times(path)) == pytest.approx([0.04] * 5)
+    for video in (open_video(path), open_pipe(path.open("rb"))):
+        list(video.frames())
+        text = "6 frames have no time stamp and follow the one before at 25 frames a second"
+        assert [warning.partition(": ")[2] for warning in video.warnings] == [text]
 
 
 def test_times_increase_even_where_the_file_repeats_them():
@@ -97,6 +101,7 @@ def test_time_that_goes_back_continues(stamps, expected, jumps):
         frame.pts, frame.time_base = stamp, Fraction(1, 10)
         times.append(clock.seconds(frame))
     assert times == pytest.approx(expected) and clock.jumps == [(i, pytest.approx(t)) for i, t in jumps]
+    assert clock.untimed == stamps.count(None)
 
 
 @pytest.mark.parametrize("copies", [2, 3])

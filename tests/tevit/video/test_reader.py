@@ -323,3 +323,35 @@ def test_resized_frames_are_cropped_by_a_row_or_scaled(tmp_path):
     np.testing.assert_array_equal(next(cut.frames()).rgb, whole[:-1])
     large = resized_video(video, (2 * SIZE[0], 2 * SIZE[1]))
     assert next(large.frames()).rgb.shape == (*large.size_hw, 3) == (96, 128, 3)
+
+
+@pytest.mark.parametrize(("suffix", "format"), [(".tif", "TIFF"), (".webp", "WEBP"), (".png", "PNG")])
+def test_a_folder_of_files_with_several_pictures_each_is_noted(tmp_path, suffix, format):
+    """One frame a file: that further pictures are not read is said, with the count; in a data set's frames, too."""
+    pages = [Image.fromarray(np.full((6, 8, 3), 50 * n + 20, np.uint8)) for n in range(3)]
+    for n in range(3):
+        more = pages[1:] if n else []
+        pages[0].save(tmp_path / f"{n}{suffix}", format, save_all=True, append_images=more, lossless=True)
+    video = open_video(tmp_path)
+    assert [frame.rgb[0, 0, 0] for frame in video.frames()] == [20] * 3
+    assert video.warnings == ["2 of 3 images hold several pictures each, of which the first is read"]
+    assert open_images(video.files, "v").notes == video.warnings  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("size", [(3, 4), (6, 8)])
+def test_further_pictures_of_a_jpeg_file_are_previews(tmp_path, size):
+    pages = [Image.new("RGB", shape, "white") for shape in ((8, 6), size[::-1])]
+    pages[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=pages[1:])
+    video = open_video(tmp_path / "a.jpg")
+    assert (video.length, video.size_hw, len(list(video.frames()))) == (1, (6, 8), 1)
+
+
+@pytest.mark.parametrize(("largest", "bits", "level"), [(1000, 10, 250), (4000, 12, 250), (60_000, None, 234)])
+def test_sixteen_bit_pages_of_fewer_bits(tmp_path, largest, bits, level):
+    pages = [Image.fromarray(np.full((6, 8), value, np.uint16)) for value in (largest // 2, largest, 0)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    video = open_video(tmp_path / "a.tif")
+    levels = [int(frame.rgb[0, 0, 0]) for frame in video.frames()]
+    assert levels == [level // 2, level, 0]
+    text = f"the 16-bit images hold values up to {largest}: they are read as {bits} bit"
+    assert video.warnings == ([text] if bits else [])

@@ -1,7 +1,8 @@
 """Conversion between YouTube-VIS JSON and the formats of other tools, each through `VideoResult`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -9,7 +10,9 @@ import msgspec
 
 from tevit.io import json as jsonfile
 from tevit.io import ytvis
+from tevit.io.categories import NO_CLASS, MapClasses, format_ids, with_known_classes
 from tevit.io.formats import burst, coco, cvat, cvat_writer, davis, label_studio, mots
+from tevit.masks import json as segmentations
 from tevit.results import VideoResult
 
 Format = Literal["ytvis", "coco", "cvat", "cvat-video", "davis", "mots", "burst", "tao", "label-studio"]
@@ -88,11 +91,16 @@ def detect(path: str | os.PathLike) -> Source:
 
 
 def read(
-    path: str | os.PathLike, gt: ytvis.Dataset | None = None, like: ytvis.Dataset | None = None
+    path: str | os.PathLike,
+    gt: ytvis.Dataset | None = None,
+    like: ytvis.Dataset | None = None,
+    map_classes: MapClasses | None = None,
+    class_map: Mapping[str, str | int] | None = None,
 ) -> tuple[Iterator[VideoResult], list[str]]:
     """The videos of a file in any of the formats, and notes on what was left out, complete after the last video.
 
-    gt: the data set that results are for. like: a data set with the ids that a CVAT file cannot hold.
+    gt: the data set that results are for. like: a data set with the ids that a CVAT file cannot hold. map_classes,
+    class_map: how to read category ids of results, see `with_known_classes`.
 
     Raises: OSError or ValueError where the file cannot be read; faulty masks raise when their video is iterated.
     """
@@ -100,14 +108,57 @@ def read(
     if kind == "results":
         if gt is None:
             raise ValueError(f"{path} holds results: the data set that they are for is needed (--gt)")
-        results = ytvis.read_results(path)
-        return (results.video(info, gt.categories) for info in gt.videos.values()), []
+        return _read_results(ytvis.read_results(path), gt, map_classes, class_map)
     if kind == "ytvis":
-        return ytvis.open_dataset(path).results(), []
+        return _read_dataset(ytvis.open_dataset(path))
     if kind == "cvat":
         return cvat.read(path, like)
     readers = {"coco": coco, "davis": davis, "mots": mots, "burst": burst, "label-studio": label_studio}
     return readers[kind].read(path)
+
+
+def _read_results(
+    results: ytvis.Results,
+    gt: ytvis.Dataset,
+    map_classes: MapClasses | None,
+    class_map: Mapping[str, str | int] | None,
+) -> tuple[Iterator[VideoResult], list[str]]:
+    other = sorted(results.by_video.keys() - gt.videos.keys())
+    if other:
+        raise ValueError(f"{results.path} is for videos that {gt.path} does not have (ids {format_ids(other)})")
+    results, notes = with_known_classes(results, gt, map_classes, class_map)
+    lengths = ((segmentations.extent(p.segmentations)[1], gt.videos[p.video_id].length) for p in results.predictions)
+    if count := sum(own != expected for own, expected in lengths):
+        notes.append(
+            f"{count} predictions have more or fewer frames than their video, which they were cut or filled to"
+        )
+    videos = (results.video(info, gt.categories) for info in gt.videos.values())
+    return _with_listed_classes(videos, "predictions", notes), notes
+
+
+def _read_dataset(dataset: ytvis.Dataset) -> tuple[Iterator[VideoResult], list[str]]:
+    notes = [] if dataset.has_annotations else [ytvis.NO_ANNOTATIONS]
+    if count := sum(annotation.video_id not in dataset.videos for annotation in dataset.annotations):
+        notes.append(f"{count} annotations left out: their video is not in the file")
+    return _with_listed_classes(dataset.results(), "annotations", notes), notes
+
+
+def _with_listed_classes(videos: Iterator[VideoResult], what: str, notes: list[str]) -> Iterator[VideoResult]:
+    """Videos without the tracks of categories that the file does not list, which are counted in a note at the end.
+
+    Raises: ValueError after the last video where no track is left.
+    """
+    count, kept, missing = 0, 0, set[int]()
+    for video in videos:
+        tracks = tuple(track for track in video.tracks if track.category_id in video.categories)
+        count, kept = count + len(video.tracks) - len(tracks), kept + len(tracks)
+        missing |= {track.category_id for track in video.tracks} - video.categories.keys() - {NO_CLASS}
+        yield replace(video, tracks=tracks) if len(tracks) < len(video.tracks) else video
+    if count:
+        shown = f" (ids {format_ids(sorted(missing))})" if missing else ""
+        if not kept:
+            raise ValueError(f"none of the {count} {what} has a category that is listed{shown}")
+        notes.append(f"{count} {what} left out: their category is not listed{shown}")
 
 
 def write(path: str | os.PathLike, to: Format, results: Iterator[VideoResult]) -> tuple[list[Path], list[str]]:

@@ -35,7 +35,7 @@ from tevit.evaluation.overlaps import Overlaps, compute_overlaps, pack, unpack
 from tevit.evaluation.parallel import usable_cores
 from tevit.io.categories import map_categories
 from tevit.io.files import atomic
-from tevit.io.ytvis import read_results
+from tevit.io.ytvis import NO_ANNOTATIONS, read_results
 from tevit.progress import Cancelled, Progress
 
 from ..projects.project import Model, Project
@@ -196,7 +196,9 @@ class EvaluationService:
         if not project.models:
             task.finish("done", "Errors need predictions: name a model's results.")
         elif not project.has_truth:
-            task.finish("done", "Errors need ground truth: name a data set with annotations.")
+            name = Path(project.truth.path).name if project.truth else ""
+            reason = f"{name}: {NO_ANNOTATIONS}. " if name else ""
+            task.finish("done", f"{reason}Errors need ground truth: name a data set with annotations.")
         elif fresh:
             task.progress("opening", 0, 1)
             self._runner.submit(task)

@@ -16,7 +16,7 @@ import msgspec
 from tevit.io.categories import CategoryMapping, category_mappings, format_ids, map_categories
 from tevit.io.files import without_suffix
 from tevit.io.frames import find_frames
-from tevit.io.ytvis import Category, Dataset, Results, VideoInfo, open_dataset, read_results
+from tevit.io.ytvis import NO_ANNOTATIONS, Category, Dataset, Results, VideoInfo, open_dataset, read_results
 from tevit.masks import json as segmentations
 from tevit.results import VideoResult
 
@@ -181,7 +181,7 @@ def _dataset_notices(project: Project) -> Iterator[Notice]:
     if project.truth is None:
         yield Notice("annotations", "There is no ground truth: predictions are shown, but nothing can be measured.")
     elif not project.dataset.has_annotations:
-        text = f"{project.dataset.path.name} has no annotations: predictions are shown, but nothing can be measured."
+        text = f"{project.dataset.path.name}: {NO_ANNOTATIONS}: predictions are shown, but nothing can be measured."
         yield Notice("annotations", text)
     if not project.models:
         yield Notice("predictions", "There are no predictions yet: name some with --predictions.")

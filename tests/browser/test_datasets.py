@@ -1,6 +1,7 @@
 """The place "data set" in the page's head: another data set is opened, its classes are read by name, and back again;
 a model predicts all its videos, is stopped, and goes on."""
 
+import gzip
 import json
 import re
 from collections.abc import Iterator
@@ -25,7 +26,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two videos of ten frames, and predictions with the ids of YouTube-VIS 2019: 2 is its giant panda, 8 its dog."""
     folder = tmp_path_factory.mktemp("labels")
     content = json.loads(made.truth(folder).read_text()) | NAMES
-    made.write(folder, "zoo.json", content)
+    (folder / "zoo.json.gz").write_bytes(gzip.compress(json.dumps(content).encode()))
+    made.write(folder, "unlabelled.json", content | {"annotations": None})
     (folder / "gt.json").unlink()
     made.predictions(folder, "other_list.json", [(1, 2, 0.9, made.STILL), (2, 8, 0.8, made.AWAY)])
     made.predictions(folder, "indices.json", [(1, 0, 0.9, made.STILL), (2, 1, 0.8, made.AWAY)])
@@ -71,7 +73,7 @@ def test_another_data_set_is_opened_from_the_page(page: Page):
     page.keyboard.press("Escape")
     expect(button(page)).to_have_attribute("aria-expanded", "false")
     button(page).click()
-    choose(page, "Ground truth file", "zoo.json")
+    choose(page, "Ground truth file", "zoo.json.gz")
     choose(page, "Folder of frames", "frames")
     choose(page, "Predictions files", "other_list.json")
     page.get_by_role("button", name="Open", exact=True).click()
@@ -123,3 +125,16 @@ def test_indices_are_read_as_ids_with_one_press(page: Page):
     page.get_by_role("option", name="indices").click()
     expect(page.locator("#errors-figures")).to_contain_text("50.0")
     page.get_by_role("tab", name="Compare").click()
+
+
+def test_a_data_set_without_annotations_says_so(page: Page):
+    button(page).click()
+    choose(page, "Ground truth file", "unlabelled.json")
+    choose(page, "Predictions files", "other_list.json")
+    page.get_by_role("button", name="Open", exact=True).click()
+    text = "unlabelled.json: there are no annotations (null or missing)"
+    expect(notices(page)).to_contain_text(f"{text}: predictions are shown, but nothing can be measured.")
+    page.get_by_role("tab", name="Errors").click()
+    expect(page.locator("#errors-state")).to_contain_text(text)
+    page.get_by_role("tab", name="Review").click()
+    expect(page.locator("#review")).to_be_visible()

@@ -1,5 +1,6 @@
 """Reading what training needs: layouts on disk, what is left out, and every mistake named."""
 
+import gzip
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -271,3 +272,33 @@ def test_exif_rotation_counts_before_the_size_is_compared(tmp_path):
 
 _TIFF = b"MM\x00\x2a\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00\x00\x00\x00\x00"
 EXIF_6 = b"\xff\xe1" + (len(_TIFF) + 8).to_bytes(2, "big") + b"Exif\x00\x00" + _TIFF
+
+
+@pytest.mark.parametrize("split", ["train", "instances_train"])
+def test_gzip_and_backslashes_train_on_the_same_frames(tmp_path, split):
+    """gzip beside nothing else; COCO and YouTube-VIS written on Windows."""
+    content = video(2)
+    write(tmp_path, content)
+    if split == "train":
+        content["videos"][0]["file_names"] = ["a\\0.png", "a\\1.png"]
+    else:
+        one, (info,) = content["annotations"][0], content["videos"]
+        mask, box = one["segmentations"][0], one["bboxes"][0]
+        content["images"] = [info | {"id": n + 1, "file_name": f"a\\{n}.png"} for n in range(2)]
+        annotation = {"category_id": 2, "bbox": box, "segmentation": mask, "area": 400, "iscrowd": 0}
+        content["annotations"] = [annotation | {"id": n, "image_id": n} for n in (1, 2)]
+    (tmp_path / "train.json").unlink()
+    file = tmp_path / "annotations" / f"{split}.json.gz"
+    file.parent.mkdir()
+    file.write_bytes(gzip.compress(json.dumps(content).encode()))
+    assert annotation_file(tmp_path, "train") == file
+    data = open_training_data(file, tmp_path, task="video" if split == "train" else "image")
+    names = sorted(str(frame.relative_to(tmp_path)) for source in data.sources for frame in source.files)
+    assert names == ["a/0.png", "a/1.png"] and data.missing == 0
+
+
+@pytest.mark.parametrize("annotations", [None, []])
+def test_labels_without_annotations_are_refused(tmp_path, annotations):
+    content = video() | {"annotations": annotations}
+    with pytest.raises(ValueError, match=r"train\.json: expected annotations to train on, found none"):
+        open_training_data(write(tmp_path, content), tmp_path)

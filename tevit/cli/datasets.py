@@ -183,6 +183,7 @@ def _split_summary(
         {
             "has_annotations": dataset.has_annotations,
             "orphaned_annotations": orphans(dataset),
+            "unlisted_categories": sum(a.category_id not in dataset.categories for a in dataset.annotations),
             "renumbered": sum(a.id == 0 for a in dataset.annotations),
         }
         | {
@@ -217,6 +218,8 @@ def _split_table(summary: dict) -> str:
         lines.append(f"{NO_ANNOTATIONS}: the videos were split without regard to categories")
     if orphaned := summary["orphaned_annotations"]:
         lines.append(f"annotations of videos that the file does not list: {orphaned}, in neither part")
+    if unlisted := summary["unlisted_categories"]:
+        lines.append(f"annotations of categories that the file does not list: {unlisted}, copied as they are")
     if renumbered := summary["renumbered"]:
         lines.append(f"annotations with the id 0, which can never be matched: {renumbered}, renumbered")
     return "\n".join(lines)

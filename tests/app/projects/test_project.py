@@ -1,5 +1,6 @@
 """Projects: opening, project.json, and the messages where files do not belong together."""
 
+import gzip
 import io
 import json
 from pathlib import Path
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from app.analysis.service import EvaluationService
 from app.deep_link import View
 from app.player.component import Layer, PlayerView, payload
 from app.player.proxy import GREY, BrowserVideo, PlaceholderFrames, dataset_frames
-from app.projects.opening import META, open_project, with_categories
+from app.projects.opening import META, AllowedFolders, open_project, with_categories
+from app.tabs.review.session import IndexedLog, ReviewSession
 from tests.app import sets as made
 from tests.app.sets import AWAY, STILL
 from tests.tevit.evaluation import sets
@@ -152,7 +155,27 @@ def test_without_annotations_predictions_are_shown(tmp_path):
     project = open_project(gt, None, [a])
     assert not project.has_truth and project.ground_truth(1) is None
     assert [track.id for track in project.predictions(0, 2).tracks] == [2]
-    assert "unlabelled.json has no annotations" in texts(project)
+    assert "unlabelled.json: there are no annotations (null or missing): predictions are shown" in texts(project)
+    task = EvaluationService(tmp_path / "cache", in_process=True).open(project)
+    assert task.status().message.startswith("unlabelled.json: there are no annotations (null or missing). Errors need")
+
+
+def test_gzip_is_opened_reviewed_and_named_without_its_suffixes(tmp_path):
+    plain, packed = made.truth(tmp_path), []
+    a = made.predictions(tmp_path, "model.v2.json", [(1, 1, 0.9, STILL)])
+    for file in (plain, a):
+        packed.append(file.with_name(f"{file.name}.gz"))
+        packed[-1].write_bytes(gzip.compress(file.read_bytes()))
+    project, same = open_project(packed[0], None, [packed[1]]), open_project(plain, None, [a])
+    assert [model.name for model in project.models] == ["model.v2"]
+    assert project.dataset.annotations == same.dataset.annotations
+    assert project.predictions(0, 1).tracks[0].rles == same.predictions(0, 1).tracks[0].rles
+    labels = ReviewSession(project).labels
+    assert [track.id for track in labels.corrected(1, IndexedLog()).result.tracks] == [10, 11]
+    listing = AllowedFolders.of([tmp_path]).listing()
+    assert set(listing.truths) >= {str(plain), str(packed[0])} and set(listing.predictions) == {str(a), str(packed[1])}
+    (tmp_path / "cut.json.gz").write_bytes(packed[0].read_bytes()[:40])
+    assert str(tmp_path / "cut.json.gz") not in AllowedFolders.of([tmp_path]).listing().predictions
 
 
 def test_sizes_of_videos_come_from_predictions_without_a_data_set(tmp_path):

@@ -61,6 +61,17 @@ def test_classes_are_matched_by_name(dataset, ids, notes):
     assert mapped.apply(result()).categories.items() >= dataset.items()
 
 
+def test_names_that_differ_in_case_alone_are_told_apart_or_named():
+    dataset = {4: "Disc", 7: "disc", 9: "earless-seal"}
+    mapped = match_classes(MODEL, dataset)
+    assert mapped.ids[1] == 7 and mapped.ids[2] == 9  # written the same; folded
+    assert "classes of the data set with one name, of which only one is written: Disc 4, disc 7" in mapped.notes
+    assert match_classes({1: "DISC"}, dataset).ids == {1: 4}  # none is written the same: the first
+    mapped = match_classes({1: "disc", 2: "Disc"}, {5: "disc"})
+    assert mapped.ids == {1: 5, 2: 5}
+    assert "classes of the model with one name, which become one class: disc 1, Disc 2" in mapped.notes
+
+
 def test_a_class_map_overrides_names(tmp_path):
     file = tmp_path / "map.json"
     file.write_text(json.dumps({"Disc": "wheel", "earless seal": 8}))

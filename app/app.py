@@ -40,6 +40,8 @@ def parser(prog: str = "app") -> argparse.ArgumentParser:
     top.add_argument("--model", metavar="FILE.py:create", action="append", default=[], help=model)
     mcp = "also serve /segment and /evaluate as tools for agents (Model Context Protocol); needs the extra mcp"
     top.add_argument("--mcp", action="store_true", help=mcp)
+    sam = "folder of a SAM 2.1 checkpoint, for masks in Review instead of GrabCut and optical flow; needs the extra sam"
+    top.add_argument("--sam", metavar="DIR", type=Path, help=sam)
     data = top.add_argument_group("data set", "for Compare and Errors; by default the bundled shapes")
     data.add_argument("--dataset", metavar="JSON", type=Path, help="ground truth in YouTube-VIS form")
     data.add_argument("--frames", metavar="DIR", type=Path, help="the folder below which its frames lie")
@@ -65,6 +67,8 @@ def main(argv: Sequence[str] | None = None, load: "Load | None" = None, grace: f
         if args.frames and not args.frames.is_dir():
             raise FileNotFoundError(f"--frames {args.frames}: no such folder")
         args.model = [_own_model(model) for model in args.model]
+        if args.sam and not args.sam.is_dir():
+            raise FileNotFoundError(f"--sam: no such folder: {args.sam}")
         if args.mcp and find_spec("mcp") is None:
             raise ValueError("--mcp needs the package mcp: pip install 'tevit-studio[app,mcp]'")
         _check_address(args.host, args.port)
@@ -84,11 +88,13 @@ def _serve(args: argparse.Namespace, folder: Path, load: "Load", grace: float) -
 
     load = with_gpu(load)  # before gradio: where GPUs are lent, `spaces` must be imported first
     from tevit.download import home
+    from tevit.review.segmenter import create_segmenter
 
     from . import ui
     from .analysis.service import EvaluationService
     from .analysis.thumbnails import ThumbnailCache
     from .projects.opening import BUNDLED, AllowedFolders, open_project
+    from .tabs.review.segmentation import Segmentation
     from .tabs.segment.run import dataset_videos, open_studio
     from .workspace import Workspace
 
@@ -103,10 +109,13 @@ def _serve(args: argparse.Namespace, folder: Path, load: "Load", grace: float) -
     workspace = Workspace(project, EvaluationService(), ThumbnailCache(), allowed)
     videos = dataset_videos(project) if args.dataset or args.project else []
     checkpoints = [*(path.resolve() for path in args.checkpoint), *map(Path, args.model)]
+    segmentation = Segmentation(create_segmenter("sam2", str(args.sam)) if args.sam else create_segmenter())
     studio = open_studio(folder, home() / "studio", load, checkpoints, grace, videos)
     try:
-        ui.serve(ui.build(studio, workspace), studio, workspace, args.host, args.port, args.share, args.mcp)
+        page, address = ui.build(studio, workspace), (args.host, args.port, args.share)
+        ui.serve(page, studio, workspace, segmentation, *address, args.mcp)
     finally:
+        segmentation.close()
         studio.close()
         workspace.evaluations.close()
 

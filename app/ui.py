@@ -17,6 +17,8 @@ from .tabs.datasets.predicting import DatasetTasks
 from .tabs.errors import events as errors
 from .tabs.errors import routes as errors_routes
 from .tabs.review import events as review
+from .tabs.review import segmentation as review_routes
+from .tabs.review.segmentation import Segmentation
 from .tabs.segment import events as segment
 from .tabs.segment.run import KEEP_SECONDS, Studio
 from .workspace import Workspace
@@ -79,7 +81,14 @@ def build(studio: Studio, workspace: Workspace) -> gr.Blocks:
 
 
 def serve(
-    page: gr.Blocks, studio: Studio, workspace: Workspace, host: str, port: int | None, share: bool, mcp: bool = False
+    page: gr.Blocks,
+    studio: Studio,
+    workspace: Workspace,
+    segmentation: Segmentation,
+    host: str,
+    port: int | None,
+    share: bool,
+    mcp: bool = False,
 ) -> None:
     """Serve until Ctrl-C. mcp: also as tools of the Model Context Protocol. Raises: OSError where the port is taken."""
     # Greys and one blue, dark enough for white letters; fonts of the system.
@@ -105,7 +114,13 @@ def serve(
         css_paths=STYLES,
         pwa=True,
         favicon_path=ICON,
-        app_kwargs={"routes": [*errors_routes.routes(workspace), *routes(studio.views)]},
+        app_kwargs={
+            "routes": [
+                *errors_routes.routes(workspace),
+                *review_routes.routes(studio.views, segmentation),
+                *routes(studio.views),
+            ]
+        },
     )
     print(f"{TITLE}: {public or url} (Ctrl-C ends it)", flush=True)
     page.block_thread()

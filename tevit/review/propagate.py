@@ -106,9 +106,9 @@ def propagate(
     """Propagate masks from key frames to the frames from `first` to `last` (default: all), both included.
 
     frames: RGB, uint8 (H, W, 3). keys: frame -> mask, bool (H, W); an empty mask means that the object is not visible.
-    predictions: frame -> mask of a model, bool (H, W), used where it agrees with the propagated one. Between two key
-    frames each counts by its distance; before the first and after the last one propagation ends where the confidence
-    falls below `min_confidence`. progress: may raise `tevit.progress.Cancelled`.
+    Between two key frames each counts by its distance. Before the first and after the last one propagation ends where
+    the confidence falls below `min_confidence`, and predictions (frame -> mask of a model, bool (H, W)) are used where
+    they agree with the propagated mask. progress: may raise `tevit.progress.Cancelled`.
 
     Raises: ValueError where no key frame is given, or a key frame or range is outside the video, or sizes differ.
     """
@@ -186,7 +186,8 @@ def _segment(
         p, box, confidence = _blend([_rewarped(side, small[key], large[key]) for side, key in pairs], distances)
         p = _label_by_colour(p, fine(t), box, colours, min(distances))
         mask = _enlarge(p, box, fine(t)[1].shape, keys[segment.keys[0]].shape)
-        yield t, _with_prediction(mask, predictions.get(t), confidence) > 0.5, confidence
+        prediction = predictions.get(t) if len(segment.keys) == 1 else None  # between two it makes the mask worse
+        yield t, _with_prediction(mask, prediction, confidence) > 0.5, confidence
 
 
 def _reach(pictures: _Pictures, key: int, mask: np.ndarray, frames: range) -> Iterator[_Warped]:

@@ -1,8 +1,8 @@
 // Correcting a track's masks on the player's picture: tools, keys, the tool bar. The masks are in a `Correction`. It works
 // on the video's own pixels, so that what is drawn is what is saved.
 //
-// For other modules: `actions` (part of the tool bar for more buttons), `addTool`, `addKey`, `say`, `range`, `setRange`,
-// `onRange`, `onFrame`; and `correction`, which draws whatever is set or proposed.
+// For other modules: `actions` (part of the tool bar for more buttons), `addTool`, `addKey`, `beforeKey`, `say`, `range`,
+// `setRange`, `onRange`, `onFrame`, `onOpen`, `onClose`, `preview`; and `correction`, which draws whatever is set or proposed.
 
 import { context2d, createButton, createElement, setPressed, targetOf } from "../player/dom.js";
 import { Correction, frameWords } from "./correction.js";
@@ -13,7 +13,8 @@ import { decodeMask, encodeMask } from "../player/rle.js";
 /** @import { FrameRange, Point, SizeHW, TrackRef } from "../player/types.js" */
 /** @typedef {[scale: number, x: number, y: number]} Zoom translation in CSS pixels */
 /** @typedef {{ at: Point, start: Point, bits: Uint8Array, x: number, y: number, pan?: Zoom }} Drag bits: the mask before */
-/** @typedef {{ tool: string, label: string, key: string, press?: (point: Point, event: PointerEvent) => void }} Tool */
+/** @typedef {{ tool: string, label: string, key: string, press?: (point: Point, event: PointerEvent) => void, chosen?: () => void }} Tool */
+/** @typedef {{ points: [x: number, y: number, on: boolean][], box: [x1: number, y1: number, x2: number, y2: number] | null }} Prompts */
 /** @typedef {{ words: string, action: () => void }} Key */
 
 /** @type {Tool[]} */
@@ -55,6 +56,16 @@ export class MaskEditor {
     this.keys = new Map();
     /** @type {Set<() => void>} */
     this.frameListeners = new Set();
+    /** @type {Set<() => void>} */
+    this.openListeners = new Set();
+    /** @type {Set<() => void>} */
+    this.closeListeners = new Set();
+    /** @type {Set<(event: KeyboardEvent) => (() => void) | null>} */
+    this.keyHandlers = new Set();
+    /** @type {string | null} a mask that is shown instead of the frame's, until it is accepted or rejected */
+    this.previewed = null;
+    /** @type {Prompts} drawn over the mask */
+    this.prompts = { points: [], box: null };
     this.resizes = new ResizeObserver(() => this.fit());
     this.frameChanges = new MutationObserver(() => this.opened && this.onFrameShown());
 
@@ -88,7 +99,8 @@ export class MaskEditor {
   // --- for other modules
 
   /**
-   * A tool of the bar. press: called instead of drawing, with a position in the video's pixels.
+   * A tool of the bar. press: called instead of drawing, with a position in the video's pixels. chosen: called when it
+   * becomes the current one.
    * @param {Tool} tool
    */
   addTool(tool) {
@@ -141,6 +153,37 @@ export class MaskEditor {
     this.frameListeners.add(listener);
   }
 
+  /** Call a function after a correction was opened. @param {() => void} listener */
+  onOpen(listener) {
+    this.openListeners.add(listener);
+  }
+
+  /** Call a function before a correction is closed. @param {() => void} listener */
+  onClose(listener) {
+    this.closeListeners.add(listener);
+  }
+
+  /** A function whose actions go before those of the editor's keys. @param {(event: KeyboardEvent) => (() => void) | null} handler */
+  beforeKey(handler) {
+    this.keyHandlers.add(handler);
+  }
+
+  /**
+   * Show a mask instead of the frame's, without changing it; null: no more.
+   * @param {string | null} text
+   * @param {Prompts} prompts what it was computed from
+   */
+  preview(text, prompts = { points: [], box: null }) {
+    Object.assign(this, { previewed: text, prompts });
+    this.showMask();
+  }
+
+  /** @param {Prompts} prompts */
+  drawPrompts(prompts) {
+    this.prompts = prompts;
+    this.draw();
+  }
+
   // --- opening
 
   /**
@@ -167,11 +210,13 @@ export class MaskEditor {
     this.fit();
     this.onFrameShown();
     this.onCorrected();
+    for (const listener of this.openListeners) listener();
   }
 
   close() {
     if (!this.opened) return;
     this.finishDrag();
+    for (const listener of this.closeListeners) listener();
     this.resetZoom();
     this.opened = false;
     this.resizes.disconnect();
@@ -202,7 +247,8 @@ export class MaskEditor {
 
   draw() {
     const [height, width] = this.size, context = context2d(this.canvas), image = context.createImageData(width, height);
-    const [r, g, b, a] = this.correction.edits.has(this.frame) || !this.correction.proposals.has(this.frame) ? COLOUR : PROPOSED;
+    const { edits, proposals } = this.correction, proposed = this.previewed !== null || (proposals.has(this.frame) && !edits.has(this.frame));
+    const [r, g, b, a] = proposed ? PROPOSED : COLOUR;
     const pixels = new Uint32Array(image.data.buffer), colour = (a << 24) | (b << 16) | (g << 8) | r;
     for (let i = 0; i < pixels.length; i++) if (this.bits[i]) pixels[i] = colour;
     context.putImageData(image, 0, 0);
@@ -214,6 +260,7 @@ export class MaskEditor {
       context.stroke();
       for (const [x, y] of this.corners) context.strokeRect(x - 1.5, y - 1.5, 3, 3);
     }
+    drawPrompts(context, this.prompts, width);
     const [scale, x, y] = this.zoom, transform = scale === 1 ? "" : `translate(${x}px, ${y}px) scale(${scale})`;
     this.canvas.style.transform = transform;
     if (this.pane) this.pane.canvas.style.transform = transform;
@@ -227,12 +274,12 @@ export class MaskEditor {
     if (this.corners.length) this.say("The polygon was not closed: it is dropped.");
     this.corners = [];
     this.frame = frame;
-    this.showMask();
+    this.preview(null);
     for (const listener of this.frameListeners) listener();
   }
 
   showMask() {
-    this.bits = decodeMask(this.correction.mask(this.frame), this.size);
+    this.bits = decodeMask(this.previewed ?? this.correction.mask(this.frame), this.size);
     this.draw();
     this.showState();
   }
@@ -297,6 +344,7 @@ export class MaskEditor {
   }
 
   store() {
+    this.previewed = null; // it was drawn into
     this.correction.setMask(this.frame, encodeMask(this.bits, this.size));
   }
 
@@ -306,6 +354,7 @@ export class MaskEditor {
     this.tool = tool;
     for (const button of this.toolButtons.querySelectorAll("button")) setPressed(button, button.dataset.tool === tool);
     this.canvas.style.cursor = { pan: "grab", move: "move", scale: "nwse-resize" }[tool] ?? "crosshair";
+    this.tools.find((each) => each.tool === tool)?.chosen?.();
     if (this.opened) this.draw();
   }
 
@@ -468,6 +517,10 @@ export class MaskEditor {
    */
   keyAction(event) {
     if (!this.opened || event.altKey || targetOf(event).matches("textarea, select, input:not([type=range])")) return null;
+    for (const handler of this.keyHandlers) {
+      const action = handler(event);
+      if (action) return action;
+    }
     const { past, future } = this.correction, key = event.key.toLowerCase();
     if (event.ctrlKey || event.metaKey) {
       if (key === "y" || (key === "z" && event.shiftKey)) return future.length ? () => this.redo() : null;
@@ -481,6 +534,25 @@ export class MaskEditor {
       case "Escape": return () => this.close();
       default: return this.keys.get(event.key)?.action ?? null;
     }
+  }
+}
+
+/**
+ * @param {CanvasRenderingContext2D} context
+ * @param {Prompts} prompts
+ * @param {number} width of the video, pixels
+ */
+function drawPrompts(context, { points, box }, width) {
+  const unit = Math.max(1, width / 320);
+  context.lineWidth = unit;
+  context.strokeStyle = "#fff";
+  if (box) context.strokeRect(box[0], box[1], box[2] - box[0], box[3] - box[1]);
+  for (const [x, y, on] of points) {
+    context.fillStyle = on ? "#12b76a" : "#d92d20";
+    context.beginPath();
+    context.arc(x, y, 3 * unit, 0, 2 * Math.PI);
+    context.fill();
+    context.stroke();
   }
 }
 

@@ -3,6 +3,8 @@
 import { MaskEditor, rangeWords } from "./brush.js";
 import { Correction, frameWords, isDraft } from "./correction.js";
 import { createButton, createElement, setPressed, targetOf } from "../player/dom.js";
+import { Propagation } from "./propagation.js";
+import { ClickSegmenter } from "./segment.js";
 import { keysFrom, readValue, writeValue } from "./storage.js";
 
 /** @import { Player } from "../player/player.js" */
@@ -299,7 +301,8 @@ class ReviewPrompt {
   createEditor(player) {
     if (this.editor?.player !== player) {
       this.editor = new MaskEditor(player);
-      // Here: new Propagation(this.editor, this), …
+      new Propagation(this.editor);
+      new ClickSegmenter(this.editor);
     }
     return this.editor;
   }

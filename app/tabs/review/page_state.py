@@ -139,7 +139,7 @@ def _change_prediction(extra: Mapping[str, Any], track: AddTrack, info: VideoInf
     if kind == "class":
         return AddTrack(_integer(extra, "category", 0, math.inf), track.masks)
     if kind == "masks":
-        for frame, mask in _masks(extra, info).items():
+        for frame, mask in read_masks(extra, info.size_hw, info.length).items():
             masks[frame] = mask
     elif kind in ("delete frames", "take frames"):
         first, last = _frame_range(extra, info)
@@ -163,7 +163,9 @@ def _change_label(
     if kind == "split":
         return f"Split label {id}", SplitTrack(id, _integer(extra, "frame", 1, info.length))
     if kind == "masks":
-        return f"Correct the mask of label {id}", _replace_masks(_masks(extra, info), id, present)
+        return f"Correct the mask of label {id}", _replace_masks(
+            read_masks(extra, info.size_hw, info.length), id, present
+        )
     if kind not in ("delete frames", "take frames"):
         raise ValueError(f"expected another answer that the tab has, got {str(kind)[:40]!r}")
     first, last = _frame_range(extra, info)
@@ -174,22 +176,25 @@ def _change_label(
     return f"Take frames {first} to {last}", AcceptMasks(id, first, predicted.action.masks[first : last + 1])
 
 
-def _masks(extra: Mapping[str, Any], info: VideoInfo) -> dict[int, Mask | None]:
-    """Corrected masks by frame; None where nothing is left of one: the object is not visible there."""
-    size, masks = extra.get("size"), extra.get("masks")
-    if size != list(info.size_hw):
-        raise ValueError(f"expected masks of {list(info.size_hw)} pixels (height, width), got {str(size)[:40]}")
+def read_masks(data: Mapping[str, Any], size_hw: tuple[int, int], length: int) -> dict[int, Mask | None]:
+    """The masks of a correction by frame; None where nothing is left of one: the object is not visible there.
+
+    length: of the video. Raises: ValueError.
+    """
+    size, masks = data.get("size"), data.get("masks")
+    if size != list(size_hw):
+        raise ValueError(f"expected masks of {list(size_hw)} pixels (height, width), got {str(size)[:40]}")
     if not isinstance(masks, Mapping) or not masks:
         raise ValueError("expected a corrected mask for one frame at least")
     texts: dict[int, str] = {}
     for name, counts in masks.items():
         frame = int(name) if re.fullmatch(r"[0-9]{1,9}", str(name)) else -1
-        if not 0 <= frame < info.length:
-            raise ValueError(f"expected masks of frames 0 to {info.length - 1}, got frame {str(name)[:40]!r}")
+        if not 0 <= frame < length:
+            raise ValueError(f"expected masks of frames 0 to {length - 1}, got frame {str(name)[:40]!r}")
         if not isinstance(counts, str) or not 0 < len(counts) <= MAX_COUNTS or not counts.isascii():
             raise ValueError(f"frame {frame}: expected a mask as COCO's run lengths")
         texts[frame] = counts
-    height, width = info.size_hw
+    height, width = size_hw
     checked = check_texts(list(texts.values()), [(height, width)] * len(texts))
     for place, fault in checked.faults.items():
         raise ValueError(f"frame {list(texts)[place]}: {fault}")

@@ -1,0 +1,265 @@
+"""Routes that compute masks for a correction: propagation over a range of frames, and a proposal from points or a box.
+
+Both take and return masks as COCO's compressed run lengths. Propagation answers with lines of JSON while it runs: its
+progress, at the end the masks or the reason why there are none. Whoever closes the connection cancels it.
+"""
+
+import asyncio
+import json
+import math
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import BaseRoute, Route
+
+from tevit.masks import ops
+from tevit.results import RLE
+
+from ...player.component import PlayerView
+from ...player.proxy import BrowserVideo
+from ...player.routes import ViewRegistry
+from ...tasks import Runner, Task
+from .page_state import read_masks
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from tevit.progress import Progress
+    from tevit.review.segmenter import BoxXYXY, Point, Segmenter
+
+MAX_REQUEST = 32_000_000  # bytes: masks of some thousand key frames
+MAX_FRAMES_BYTES = 1_500_000_000  # of the range's frames, which are kept in memory
+MAX_POINTS = 200
+_TICK = 0.1  # seconds between two lines of progress
+_NO_CACHE = {"Cache-Control": "no-cache", "X-Content-Type-Options": "nosniff", "X-Accel-Buffering": "no"}
+
+
+class Segmentation:
+    """The studio's segmenter and its queue: one request is computed at a time."""
+
+    def __init__(self, segmenter: "Segmenter"):
+        self.segmenter = segmenter
+        self.runner = Runner(1, "segmenter")
+
+    def close(self) -> None:
+        """Cancel everything and wait until it has stopped."""
+        self.runner.close()
+
+
+@dataclass(frozen=True)
+class ProposedMask:
+    """counts: COCO's compressed run lengths. confidence: 0 to 1."""
+
+    frame: int
+    counts: str
+    confidence: float
+
+
+def routes(views: ViewRegistry, segmentation: Segmentation) -> Sequence[BaseRoute]:
+    """The routes that the server adds to the page's."""
+
+    async def name(request: Request) -> Response:
+        return JSONResponse({"name": segmentation.segmenter.name}, headers=_NO_CACHE)
+
+    async def compute(answer: Any, request: Request) -> Response:
+        view = views.get(request.path_params["token"])
+        if view is None:
+            return PlainTextResponse("This video is not open any more: open the question again.", 404, _NO_CACHE)
+        try:
+            return await answer(await _read_json(request), view, segmentation, request)
+        except (ValueError, OSError) as error:
+            return PlainTextResponse(str(error), 422, _NO_CACHE)
+
+    return [
+        Route("/studio/review/{token}/propagate", partial(compute, _propagate), methods=["POST"]),
+        Route("/studio/review/{token}/propose", partial(compute, _propose), methods=["POST"]),
+        Route("/studio/segmenter", name, methods=["GET"]),
+    ]
+
+
+async def _read_json(request: Request) -> Mapping[str, Any]:
+    """Raises: ValueError where it is too long, or no JSON object."""
+    content = bytearray()
+    try:
+        async for part in request.stream():
+            content += part
+            if len(content) > MAX_REQUEST:
+                raise ValueError(f"expected at most {MAX_REQUEST} bytes of masks")
+    except ClientDisconnect as error:
+        raise ValueError("the connection was closed") from error
+    data = json.loads(content)
+    if not isinstance(data, Mapping):
+        raise ValueError(f"expected an object, got {str(data)[:40]}")
+    return data
+
+
+# --- propagation
+
+
+@dataclass(frozen=True)
+class PropagationRequest:
+    """keys: frame -> mask. first, last: the range. predictions: frame -> a model's mask."""
+
+    keys: Mapping[int, RLE]
+    first: int
+    last: int
+    predictions: Mapping[int, RLE]
+
+
+def read_propagation(data: Mapping[str, Any], view: PlayerView) -> PropagationRequest:
+    """Of the key frames outside of the range only the nearest on each side are kept. Raises: ValueError."""
+    first, last = _integer(data, "first", 0, view.length), _integer(data, "last", 0, view.length)
+    if first > last:
+        raise ValueError(f"expected a range of frames, got {first} to {last}")
+    size_hw = view.frames.size_hw
+    masks = dict(sorted(read_masks(data, size_hw, view.length).items()))
+    keys = {t: ops.empty(size_hw) if mask is None else mask.rle for t, mask in masks.items()}
+    before, after = [t for t in keys if t < first][:-1], [t for t in keys if t > last][1:]
+    kept = {t: rle for t, rle in keys.items() if t not in {*before, *after}}
+    return PropagationRequest(kept, first, last, _read_predictions(data.get("prediction"), view, first, last))
+
+
+def _read_predictions(reference: object, view: PlayerView, first: int, last: int) -> dict[int, RLE]:
+    """reference: [layer, track id] of a prediction in the view, None for none."""
+    if reference is None:
+        return {}
+    layers = {place: layer for place, layer in enumerate(view.layers) if not layer.truth}
+    tracks = {(place, track.id): track for place, layer in layers.items() for track in layer.result.tracks}
+    if not isinstance(reference, list) or (track := tracks.get(tuple(reference[:2]))) is None:
+        raise ValueError(f"there is no prediction {str(reference)[:40]} in this video")
+    return {t: rle for t, rle in enumerate(track.rles[: last + 1]) if t >= first and rle is not None}
+
+
+async def _propagate(
+    data: Mapping[str, Any], view: PlayerView, segmentation: Segmentation, request: Request
+) -> Response:
+    wanted = read_propagation(data, view)
+
+    def work(progress: "Progress") -> list[ProposedMask]:
+        return propagate(wanted, view, segmentation.segmenter, progress)
+
+    task = segmentation.runner.submit(Task("propagation", work))
+    lines = _progress_lines(task, segmentation.runner, request)
+    return StreamingResponse(lines, media_type="application/x-ndjson", headers=_NO_CACHE)
+
+
+def propagate(
+    wanted: PropagationRequest, view: PlayerView, segmenter: "Segmenter", progress: "Progress"
+) -> list[ProposedMask]:
+    """The masks of the frames that were reached, without the key frames. Raises: ValueError, OSError."""
+    start, stop = min(wanted.first, *wanted.keys), max(wanted.last, *wanted.keys) + 1
+    frames = _read_frames(view, range(start, stop), progress)
+
+    def masks(rles: Mapping[int, RLE]) -> dict[int, "np.ndarray"]:
+        return {t - start: ops.decode(rle).astype(bool) for t, rle in rles.items()}
+
+    found = segmenter.propagate(
+        frames,
+        masks(wanted.keys),
+        first=wanted.first - start,
+        last=wanted.last - start,
+        predictions=masks(wanted.predictions),
+        progress=progress,
+    )
+    return [
+        ProposedMask(t + start, ops.encode(mask)["counts"].decode(), round(found.confidence[t], 3))
+        for t, mask in found.masks.items()
+        if t + start not in wanted.keys
+    ]
+
+
+async def _progress_lines(task: Task[list[ProposedMask]], runner: Runner, request: Request) -> AsyncIterator[str]:
+    try:
+        while not (status := task.status(runner.ahead(task))).over:
+            line = {"stage": status.stage, "done": status.done, "total": status.total, "ahead": status.ahead}
+            yield json.dumps(line) + "\n"
+            await asyncio.sleep(_TICK)
+            if await request.is_disconnected():
+                return
+        if status.result is None:
+            yield json.dumps({"error": status.message or "Cancelled."}) + "\n"
+        else:
+            yield json.dumps({"masks": [vars(mask) for mask in status.result]}) + "\n"
+    finally:
+        task.cancel()
+
+
+# --- proposals
+
+
+async def _propose(data: Mapping[str, Any], view: PlayerView, segmentation: Segmentation, request: Request) -> Response:
+    frame = _integer(data, "frame", 0, view.length)
+    points, boxes = read_points(data.get("points", [])), read_boxes(data.get("box"))
+
+    def work(progress: "Progress") -> ProposedMask:
+        (rgb,) = _read_frames(view, range(frame, frame + 1), progress)
+        mask = segmentation.segmenter.propose(rgb, points, boxes)[0]
+        return ProposedMask(frame, ops.encode(mask)["counts"].decode(), 1.0)
+
+    task = segmentation.runner.submit(Task("proposal", work))
+    status = await asyncio.to_thread(task.wait)
+    if status.result is None:
+        raise ValueError(status.message or "Cancelled.")
+    return JSONResponse(vars(status.result), headers=_NO_CACHE)
+
+
+def read_points(data: object) -> "list[Point]":
+    """From [[x, y, whether it is on the object], …]. Raises: ValueError."""
+    if not isinstance(data, list) or len(data) > MAX_POINTS:
+        raise ValueError(f"expected a list of at most {MAX_POINTS} points")
+    points = []
+    for point in data:
+        if not (isinstance(point, list) and len(point) == 3 and isinstance(point[2], bool)):
+            raise ValueError(f"expected a point as [x, y, true or false], got {str(point)[:40]}")
+        x, y = _numbers(point[:2], 2)
+        points.append((x, y, point[2]))
+    return points
+
+
+def read_boxes(data: object) -> "list[BoxXYXY]":
+    """One box from [x1, y1, x2, y2], none from None. Raises: ValueError."""
+    if data is None:
+        return []
+    x1, y1, x2, y2 = _numbers(data, 4)
+    return [(x1, y1, x2, y2)]
+
+
+def _numbers(data: object, count: int) -> list[float]:
+    numbers = isinstance(data, list) and all(type(x) in (int, float) and math.isfinite(x) for x in data)
+    if not isinstance(data, list) or not numbers or len(data) != count:
+        raise ValueError(f"expected {count} numbers, got {str(data)[:40]}")
+    return [float(x) for x in data]
+
+
+# --- of both
+
+
+def _integer(data: Mapping[str, Any], name: str, first: int, stop: int) -> int:
+    value = data.get(name)
+    if type(value) is not int or not first <= value < stop:
+        raise ValueError(f"expected {name} from {first} to {stop - 1}, got {str(value)[:40]!r}")
+    return value
+
+
+def _read_frames(view: PlayerView, wanted: range, progress: "Progress") -> "list[np.ndarray]":
+    """RGB of these frames of the view. Raises: ValueError, OSError where one is missing or they are too many."""
+    from tevit.video.reader import open_images
+
+    frames, height, width = view.frames, *view.frames.size_hw
+    if not isinstance(frames, BrowserVideo) or not frames.files:
+        raise ValueError("The frames of this video are not there: masks can only be drawn.")
+    longest = MAX_FRAMES_BYTES // (height * width * 3)
+    if len(wanted) > longest:
+        raise ValueError(f"{len(wanted)} frames are too many at this size: choose a range of {longest} at most.")
+    files = frames.files[view.first + wanted.start : view.first + wanted.stop]
+    pictures = []
+    for frame in open_images(files, frames.name).frames():
+        if frame.rgb.shape[:2] != (height, width):
+            raise ValueError(f"{frames.name}: expected frames of {width} x {height} pixels, the size of its labels")
+        pictures.append(frame.rgb)
+        progress("reading frames", len(pictures), len(wanted))
+    return pictures

@@ -69,7 +69,7 @@ class Site:
 
 
 def view_of(frames: FrameSource) -> PlayerView:
-    rles = [ops.encode(mask_at(t)) for t in range(LENGTH)]
+    rles = tuple(ops.encode(mask_at(t)) for t in range(LENGTH))
     track = Track(7, 1, 0.9, rles, ops.to_boxes_xyxy(rles), ops.areas(rles))
     result = VideoResult(1, "v", SIZE, np.arange(LENGTH) / 6, {1: "square"}, (track,))
     layers = (Layer("Ground truth", True, result), Layer("Prediction", False, result))

@@ -86,3 +86,27 @@ def test_gzip_is_evaluated(tmp_path, compressed):
     packed = tmp_path / f"{compressed}.json.gz"
     packed.write_bytes(gzip.compress(json.dumps(json.loads(files[compressed].read_text())).encode()))
     assert evaluate(**(files | {compressed: packed})).figures == expected  # type: ignore[arg-type]
+
+
+def test_ids_counted_from_0_in_each_video(tmp_path, capsys):
+    """Two annotations 0 and two 1: each is named, the repaired copy has all four, and no command writes the id 0."""
+    tracks = [(0, 8, [BAR, SQUARE]), (1, 8, [SQUARE, None]), (0, 5, [SQUARE, SQUARE, None]), (1, 5, [None, BAR, BAR])]
+    data = make.data_set([make.video(8, 2), make.video(5, 3)], [make.annotation(id, v, 4, m) for id, v, m in tracks])
+    results = [make.prediction(video, 4, 0.9, masks) for _, video, masks in tracks]
+    gt, predictions = make.save(tmp_path, "gt.json", data), make.save(tmp_path, "results.json", results)
+    for command in ("evaluate", "errors"):
+        assert cli.main([command, str(gt), str(predictions)]) == 0
+        message = capsys.readouterr().err
+        assert "2 annotations have the id 0" in message and "2 annotations have one id with another" in message
+    assert cli.main(["validate", str(gt), "--fix"]) == 1
+    fixed = json.loads((tmp_path / "gt.fixed.json").read_text())["annotations"]
+    assert len({one["id"] for one in fixed} - {0}) == 4
+    assert evaluate(tmp_path / "gt.fixed.json", predictions).figures["AP"] == pytest.approx(1)
+    assert cli.main(["split", str(gt), "--val", "0.5", "--out", str(tmp_path / "parts")]) == 0
+    assert cli.main(["formats", str(gt), "--to", "coco", "--out", str(tmp_path / "coco.json")]) == 0
+    assert (
+        cli.main(["formats", str(tmp_path / "coco.json"), "--to", "ytvis", "--out", str(tmp_path / "back.json")]) == 0
+    )
+    for name in ("parts/train.json", "parts/val.json", "coco.json", "back.json"):
+        assert 0 not in {one["id"] for one in json.loads((tmp_path / name).read_text())["annotations"]}
+    assert evaluate(tmp_path / "back.json", predictions).figures["AP"] == pytest.approx(1)

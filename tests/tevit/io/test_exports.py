@@ -247,6 +247,22 @@ def test_shapes_without_area_are_one_note_and_empty_tracks_another(tmp_path):
     ]
 
 
+def test_a_box_that_leaves_the_image_is_not_interpolated_back_into_it(tmp_path):
+    (tmp_path / "t.xml").write_text(single("film", track(0, "dog", box(0, 1) + box(1, 30) + box(2, 3)), size=3))
+    results, notes = convert.read(tmp_path / "t.xml")
+    assert lefts(next(results)) == {0: [1, None, 3]}
+    assert notes == ["3 boxes became masks of their whole rectangle", "1 shapes have no pixel inside the image"]
+
+
+def test_a_degenerate_polygon_does_not_stop_the_others(tmp_path):
+    polygon = '<polygon frame="{}" keyframe="1" outside="0" points="{}"></polygon>'
+    good, bad = polygon.format(0, "0,0;4,0;4,4;0,4"), polygon.format(1, "0,0;4,0")
+    (tmp_path / "t.xml").write_text(single("film", track(0, "dog", good + bad), size=2))
+    results, notes = convert.read(tmp_path / "t.xml")
+    assert ops.areas(next(results).tracks[0].rles).tolist() == [16, 0]
+    assert notes[0] == "1 polygons of less than three points were left out"
+
+
 def test_boxes_turn_about_their_centre_by_the_shorter_way(tmp_path):
     def wide(frame: int, rotation: int) -> str:
         sides = 'xtl="1" ytl="2" xbr="7" ybr="4"'

@@ -300,6 +300,8 @@ def test_label_studio_interpolates_between_keyframes(tmp_path):
     assert again.name == "street" and again.length == 6
     assert again.tracks[0].boxes_xyxy[:5, 0].tolist() == [0, 10, 20, 30, 40]
     assert again.tracks[0].present.tolist() == [True] * 5 + [False]
+    task["annotations"] = [{"result": [], "was_cancelled": True}, *task["annotations"]]
+    assert next(convert.read(make.save(tmp_path, "ls.json", [task]))[0]).tracks
     del result["original_width"]
     with pytest.raises(ValueError, match="task 3: expected original_width and original_height in a result, found none"):
         convert.read(make.save(tmp_path, "ls.json", [task]))

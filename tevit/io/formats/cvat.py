@@ -241,7 +241,7 @@ def _image(element: ElementTree.Element, path: str, export: _CvatExport) -> _Cva
     where = f"{path}, image {name!r}"
     id, height, width = (_whole(element, key, where) for key in ("id", "height", "width"))
     shapes = [_shape(child, (height, width), where, export) for child in element]
-    shapes = [shape for shape in shapes if shape is not None]
+    shapes = [shape for shape in shapes if shape is not None and shape.rle is not None]
     untracked = sum(shape.track is None for shape in shapes)
     export.counts[f"masks have no {TRACK}: each became a track of one frame"] += untracked
     return _CvatImage(id, name, (height, width), shapes)
@@ -263,7 +263,7 @@ def _track(element: ElementTree.Element, task: _CvatTask, path: str, export: _Cv
 def _shape(
     element: ElementTree.Element, size_hw: tuple[int, int], where: str, export: _CvatExport
 ) -> _CvatShape | None:
-    """A shape; None for one of another kind, counted as left out, and for one without pixels."""
+    """A shape, without a mask where it has no pixel in the image; None for one that is left out, which is counted."""
     if element.tag not in ("mask", "polygon", "box"):
         export.left_out[element.tag] += 1
         return None
@@ -274,13 +274,15 @@ def _shape(
             rle = _mask_rle(element, size_hw, where)
         else:
             points, rotation = _points(element), float(element.get("rotation") or 0)
+            if not is_box and len(points) < 6:
+                export.counts["polygons of less than three points were left out"] += 1
+                return None
             rle = _points_rle(points, is_box, rotation, size_hw)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
     values = {child.get("name"): (child.text or "").strip() for child in element.iter("attribute")}
     outside = element.get("outside") == "1"
-    if rle is None and not outside:
-        return None
+    export.counts["shapes have no pixel inside the image"] += rle is None and not outside
     if label := element.get("label", ""):
         _add_label(label, export)
     return _CvatShape(
@@ -448,7 +450,9 @@ def _tracks(task: _CvatTask, export: _CvatExport, categories: dict[int, str]) ->
 def _with_interpolated(track: _CvatTrack, task: _CvatTask, counts: Counter[str]) -> dict[int, list[_CvatShape]]:
     """Frame -> visible shapes, with those between keyframes."""
     visible = {t: [shape for shape in group if not shape.outside] for t, group in track.shapes.items()}
-    frames = {t: group for t, group in visible.items() if group and t < task.length}
+    # A shape that has left the image is still a keyframe.
+    inside = {t: [shape for shape in group if shape.rle is not None] for t, group in visible.items()}
+    frames = {t: group for t, group in inside.items() if group and t < task.length}
     parts = sum(len(group) - 1 for group in frames.values())
     counts["further shapes of a track in the same frame were united with the first"] += parts
     for start, end in pairwise(visible):

@@ -50,6 +50,7 @@ class _TrackResult(msgspec.Struct):
 
 class _ResultList(msgspec.Struct):
     result: list[_TrackResult]
+    was_cancelled: bool = False
 
 
 class _VideoTask(msgspec.Struct):
@@ -57,6 +58,10 @@ class _VideoTask(msgspec.Struct):
     predictions: list[_ResultList] = []
     data: dict[str, object] = {}
     id: int | None = None
+
+    def submitted(self) -> list[_ResultList]:
+        """The annotations that were not cancelled, else the predictions."""
+        return [each for each in self.annotations if not each.was_cancelled] or self.predictions
 
 
 def read(path: str | os.PathLike) -> tuple[Iterator[VideoResult], list[str]]:
@@ -83,7 +88,7 @@ def read(path: str | os.PathLike) -> tuple[Iterator[VideoResult], list[str]]:
 
 def _rectangles(task: _VideoTask) -> list[_TrackResult]:
     """The results of the first annotation that are tracks of boxes."""
-    lists = task.annotations or task.predictions
+    lists = task.submitted()
     return [result for result in lists[0].result if result.type == "videorectangle"] if lists else []
 
 
@@ -92,9 +97,9 @@ def _video(
 ) -> VideoResult:
     """labels: name -> category id, of all tasks so far; extended here, as are notes."""
     where = f"{path}: task {task.id if task.id is not None else number}"
-    lists = task.annotations or task.predictions
-    if len(task.annotations) > 1:
-        notes.append(f"{where}: {len(task.annotations)} annotations, of which only the first was read")
+    lists = task.submitted()
+    if len(lists) > 1:
+        notes.append(f"{where}: {len(lists)} annotations, of which only the first was read")
     results, rectangles = (lists[0].result if lists else []), _rectangles(task)
     if len(rectangles) < len(results):
         notes.append(f"{where}: {len(results) - len(rectangles)} results that are not boxes were left out")

@@ -64,7 +64,8 @@ class ValidationReport:
 
     notes: observations that are no faults. counts: number of entries by kind. removed: number of entries that the
     repaired copy does not have, by kind. refused: why no repaired copy was written, None where nothing was refused.
-    predicted: of a submission, the number of predictions of each (video id, category id).
+    predicted: of a submission, the number of predictions of each (video id, category id). stated_masks, lost_masks: of
+    all entries, and those that the repaired copy does not have.
     """
 
     path: Path
@@ -75,6 +76,8 @@ class ValidationReport:
     removed: dict[str, int] = field(default_factory=dict)
     refused: str | None = None
     predicted: Counter[tuple[int, int]] = field(default_factory=Counter)
+    stated_masks: int = 0
+    lost_masks: int = 0
 
     def as_json(self) -> dict:
         """The report for machines."""
@@ -94,6 +97,8 @@ class ValidationReport:
     def add_entry(self, what: str, entry: "_Entry", id: object, video: object = None) -> None:
         """Add the faults of one entry."""
         self.removed[what] = self.removed.get(what, 0) + entry.removed
+        self.stated_masks += entry.stated_masks
+        self.lost_masks += entry.lost_masks
         self.faults.extend(
             ValidationFault(what, text, id, video, frame, repair) for text, repair, frame in entry.issues
         )
@@ -110,14 +115,15 @@ class _Entry:
     """The fields of one entry, repaired while they are checked.
 
     issues: (text, repair or None, frame or None). removed: the entry cannot be kept. extent: the video's size and
-    length as the entry states them or its masks show them. masks: number of its frames with a mask.
+    length as the entry states them or its masks show them. masks: number of its frames with a mask. stated_masks: those
+    of the file, of which lost_masks are set to null.
     """
 
     def __init__(self, raw: msgspec.Raw):
         self.issues: list[tuple[str, str | None, int | None]] = []
         self.removed = False
         self.extent = _Expected(None, None)
-        self.masks = 0
+        self.masks = self.stated_masks = self.lost_masks = 0
         self.fields: _Fields = {}
         try:
             self.fields = msgspec.json.decode(raw, type=_Fields)
@@ -248,6 +254,8 @@ def _most_removed(report: ValidationReport) -> str | None:
         total = report.counts[f"{what}s"] if what != "category" else report.counts["categories"]
         if 2 * removed > total:
             return f"{removed} of {total} {what}s would be removed"
+    if 2 * report.lost_masks > report.stated_masks:
+        return f"{report.lost_masks} of {report.stated_masks} masks would be set to null"
     return None
 
 
@@ -374,9 +382,10 @@ def _check_masks(entry: _Entry, expected: _Expected, text_only: bool) -> _Repair
         entry.remove("it has no segmentations")
         return None
     raw = bytes(entry.fields["segmentations"])
-    if b"\"b'" in raw:
-        raw = _unwrap_bytes(entry, raw)
     (track,), faults = mask_json.read([raw], expected.size_hw)
+    if faults:
+        raw = _repair_evident(entry, raw, [fault.frame for fault in faults])
+        (track,), faults = mask_json.read([raw], expected.size_hw)
     if any(fault.frame is None for fault in faults):
         entry.remove(faults[0].text)
         return None
@@ -406,25 +415,44 @@ def _check_masks(entry: _Entry, expected: _Expected, text_only: bool) -> _Repair
     height, width = next((rle["size"] for rle in rles if rle is not None), (0, 0))
     entry.extent = _Expected((height, width) if height else None, length)
     entry.masks = int(np.count_nonzero(areas))
+    lost = {frame for frame, rle in replaced.items() if rle is None}
+    stated = lost | {frame for frame, rle in enumerate(track.rles) if rle is not None}
+    entry.lost_masks, entry.stated_masks = len(lost), len(stated)
     return _RepairedMasks(rles, areas, {frame for frame, rle in replaced.items() if rle is None})
 
 
-def _unwrap_bytes(entry: _Entry, raw: bytes) -> bytes:
-    """The segmentations with counts that Python printed as bytes, "b'…'", as the text inside."""
+def _repair_evident(entry: _Entry, raw: bytes, frames: Iterable[int | None]) -> bytes:
+    """The segmentations with what is evident in faulty frames: numbers in text, text that Python printed as bytes."""
     try:
         segments = msgspec.json.decode(raw, type=list)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return raw
-    for frame, segment in enumerate(segments):
-        counts = segment.get("counts") if isinstance(segment, dict) else None
-        if isinstance(counts, str) and counts.startswith("b'"):
-            try:
-                segment["counts"] = ast.literal_eval(counts).decode()
-            except (ValueError, SyntaxError, UnicodeDecodeError, AttributeError):
-                continue
-            entry.add(f"expected run-length text, got Python's print of bytes {counts[:20]}…", "unwrapped", frame)
+    before = len(entry.issues)
+    for frame in frames:
+        segment = segments[frame] if frame is not None else None
+        for key in ("size", "counts") if isinstance(segment, dict) else ():
+            repaired = _evident(segment.get(key))
+            if repaired is not None:
+                text = f"expected {key} of whole numbers or text, got {_excerpt(msgspec.json.encode(segment[key]))}"
+                entry.add(text, "unwrapped" if isinstance(repaired, str) else "set to whole numbers", frame)
+                segment[key] = repaired
+    if len(entry.issues) == before:
+        return raw
     entry.set("segmentations", segments)
     return bytes(entry.fields["segmentations"])
+
+
+def _evident(value: object) -> str | list[int] | None:
+    """The text of "b'…'", or the whole numbers of a list that holds them otherwise; None for anything else."""
+    if isinstance(value, str) and value.startswith(("b'", 'b"')):
+        with suppress(ValueError, SyntaxError, UnicodeDecodeError, AttributeError):
+            return ast.literal_eval(value).decode()
+    if not isinstance(value, list) or all(type(item) is int for item in value):
+        return None
+    numbers = [as_number(item) for item in value]
+    return (
+        [int(n) for n in numbers if n is not None] if all(n is not None and n.is_integer() for n in numbers) else None
+    )
 
 
 def _add_wrong_length(entry: _Entry, key: str, actual: int, length: int) -> None:
@@ -519,11 +547,13 @@ def _check_video(raw: msgspec.Raw) -> _Entry:
     length = entry.get("length")
     if type(length) is not int or (names and length != len(names)) or length < 1:
         expected = f"{len(names)} as it has file names" if names else "at least 1"
-        repair = f"set to {len(names)}" if names else None
+        number = None if names or type(length) is int else as_number(length)
+        evident = len(names) or (int(number) if number is not None and number >= 1 and number.is_integer() else None)
+        repair = f"set to {evident}" if evident else None
         entry.add(f"expected a length of {expected}, got {entry.excerpt('length')}", repair)
-        length = len(names) or None
-        if names:
-            entry.set("length", length)
+        length = evident
+        if evident:
+            entry.set("length", evident)
     entry.extent = _Expected((height, width), length)
     return entry
 
@@ -562,8 +592,10 @@ def _check_category(raw: msgspec.Raw) -> _Entry:
     entry = _Entry(raw)
     id = None if entry.removed else entry.number("id")
     if id is not None and not isinstance(entry.get("name"), str):
-        entry.add(f"expected a name as text, got {entry.excerpt('name')}", f"set to 'category {id}'")
-        entry.set("name", f"category {id}")
+        number = as_number(entry.get("name"))
+        name = f"category {id}" if number is None else f"{number:g}"
+        entry.add(f"expected a name as text, got {entry.excerpt('name')}", f"set to {name!r}")
+        entry.set("name", name)
     return entry
 
 
@@ -573,8 +605,8 @@ def _annotations(
     items = msgspec.json.decode(raw, type=list[msgspec.Raw])
     expected = {entry.get("id"): entry.extent for entry in videos if not entry.removed}
     known = {entry.get("id") for entry in categories if not entry.removed}
-    ids = (_Entry(item).get("id") for item in items)
-    next_id = max((id for id in ids if type(id) is int), default=0) + 1
+    ids = (as_number(_Entry(item).get("id")) for item in items)
+    next_id = int(max((id for id in ids if id is not None), default=0)) + 1
     used: set[int] = set()
     masks = empty = 0
     for place, item in enumerate(items, 1):
@@ -582,7 +614,11 @@ def _annotations(
         id, video = entry.get("id"), entry.get("video_id")
         if not entry.removed:
             text = None
-            if type(id) is not int:
+            number = as_number(id)
+            if type(id) is not int and number is not None and number.is_integer() and int(number) not in (0, *used):
+                entry.add(f"expected id as a whole number, got {entry.excerpt('id')}", f"set to {int(number)}")
+                entry.set("id", int(number))
+            elif type(id) is not int:
                 text = "expected id as a whole number"
             elif id in used:
                 text = f"there is another annotation {id} before"
@@ -612,8 +648,9 @@ def _check_annotation(raw: msgspec.Raw, videos: Mapping[int, _Expected], categor
     if expected is None:
         return entry
     if entry.get("iscrowd") not in (0, 1):
-        entry.add(f"expected iscrowd 0 or 1, got {entry.excerpt('iscrowd')}", "set to 0")
-        entry.set("iscrowd", 0)
+        crowd = int(as_number(entry.get("iscrowd")) == 1)
+        entry.add(f"expected iscrowd 0 or 1, got {entry.excerpt('iscrowd')}", f"set to {crowd}")
+        entry.set("iscrowd", crowd)
     repaired = _check_masks(entry, expected, text_only=False)
     if repaired is not None:
         computed = boxes.to_json(ops.to_boxes_xyxy(repaired.rles))

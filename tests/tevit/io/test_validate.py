@@ -284,6 +284,57 @@ def test_counts_that_python_printed_are_unwrapped(tmp_path, mask):
     assert fixed[2]["segmentations"][0] == {"size": [6, 9], "counts": counts}
 
 
+FIRST = ("annotations", 0)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "repaired"),
+    [
+        ((*FIRST, "id"), "11", 11),
+        ((*FIRST, "id"), 11.0, 11),
+        ((*FIRST, "iscrowd"), "1", 1),
+        ((*FIRST, "segmentations", 0, "size"), [6.0, 9.0], [6, 9]),
+        ((*FIRST, "segmentations", 1, "size"), ["6", "9"], [6, 9]),
+        (
+            (*FIRST, "segmentations", 0, "counts"),
+            [str(run) for run in make.plain_runs(SQUARE)],
+            make.plain_runs(SQUARE),
+        ),
+        (("annotations", 1, "segmentations", 1, "counts"), 'b"T1<6"', "T1<6"),
+        (("categories", 0, "name"), 5, "5"),
+        (("videos", 0, "length"), "2", 2),
+    ],
+)
+def test_what_is_evident_is_kept(tmp_path, place, value, repaired):
+    content = make.sample()
+    del content["videos"][0]["file_names"]
+    change(*place, value=value)(content)
+    report = report_of(tmp_path, content, fixed=tmp_path / "fixed.json")
+    assert len(report.faults) == 1 and report.faults[0].repair is not None
+    found = json.loads((tmp_path / "fixed.json").read_text())
+    for key in place:
+        found = found[key]
+    assert found == repaired and type(found) is type(repaired)
+    assert validate(tmp_path / "fixed.json").faults == []
+
+
+@pytest.mark.parametrize("swapped", [2, 3])
+def test_a_copy_without_most_masks_is_not_written(tmp_path, capsys, swapped):
+    """Predictions of transposed masks: their entries would stay, empty."""
+    gt = make.save(tmp_path, "gt.json", make.sample())
+    predictions = make.submission()
+    for prediction in predictions[:swapped]:
+        for segment in filter(None, prediction["segmentations"]):
+            segment["size"] = segment["size"][::-1]
+    path = make.save(tmp_path, "results.json", predictions)
+    assert cli.main(["validate", str(path), "--gt", str(gt), "--fix"]) == 1
+    lost = {2: 4, 3: 6}[swapped]
+    assert f"no repaired copy: {lost} of 6 masks would be set to null; --force writes" in capsys.readouterr().out
+    assert not (tmp_path / "results.fixed.json").exists()
+    assert cli.main(["validate", str(path), "--gt", str(gt), "--fix", "--force"]) == 1
+    assert (tmp_path / "results.fixed.json").exists()
+
+
 def test_a_copy_without_most_entries_is_not_written(tmp_path, capsys):
     predictions = make.submission()
     for prediction in predictions[:2]:

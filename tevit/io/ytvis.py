@@ -149,7 +149,7 @@ class Dataset:
         info = self._info(video_id)
         pairs = zip(self.annotations_of(video_id), self.masks(video_id), strict=True)
         tracks = tuple(self._track(info, annotation, track) for annotation, track in pairs)
-        return _video_result(info, self.categories, tracks)
+        return _video_result(self.path, info, self.categories, tracks)
 
     def results(self) -> Iterator[VideoResult]:
         """Iterate over all videos, in file order."""
@@ -245,7 +245,7 @@ class Results:
             areas = np.zeros(length)
             areas[: len(track.areas)] = track.areas[:length]
             tracks.append(Track(i + 1, category_id, score, tuple(rles), masks.to_boxes_xyxy(rles), areas))
-        return _video_result(info, categories, tuple(tracks))
+        return _video_result(self.path, info, categories, tuple(tracks))
 
 
 def open_dataset(path: str | os.PathLike) -> Dataset:
@@ -425,6 +425,9 @@ def _or_none(track: TrackMasks) -> list[RLE | None]:
     return [rle if area else None for rle, area in zip(track.rles, track.areas.tolist(), strict=True)]
 
 
-def _video_result(info: VideoInfo, categories: Mapping[int, str], tracks: tuple[Track, ...]) -> VideoResult:
+def _video_result(path: Path, info: VideoInfo, categories: Mapping[int, str], tracks: tuple[Track, ...]) -> VideoResult:
     times = np.arange(info.length) / FPS
-    return VideoResult(info.id, info.name, info.size_hw, times, categories, tracks, info.file_names)
+    try:
+        return VideoResult(info.id, info.name, info.size_hw, times, categories, tracks, info.file_names)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

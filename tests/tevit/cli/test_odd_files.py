@@ -219,3 +219,115 @@ def test_annotations_that_are_left_out_are_counted(reader, odd, places, capsys):
         key = {"orphans": "orphaned_annotations", "categories": "unlisted_categories"}[odd]
         assert json.loads(out)[key] == 1
         assert ": 1, " in run(READERS[reader].removesuffix(" --json"), places, capsys)[1]
+
+
+BACKSLASHES = {
+    "windows": lambda name: name.replace("/", "\\"),
+    "relative": lambda name: ".\\" + name.replace("/", "\\"),
+}
+
+
+@pytest.mark.parametrize("form", BACKSLASHES)
+@pytest.mark.parametrize("reader", READERS)
+def test_backslashes_are_separators(reader, form, places, capsys):
+    """Names, videos and frames are the same; in the second form the original has ./ as well."""
+    forward = labels()
+    windows = labels()
+    for ours, theirs in zip(forward["videos"], windows["videos"], strict=True):
+        theirs["file_names"] = [BACKSLASHES[form](name) for name in ours["file_names"]]
+        ours["file_names"] = [name.replace("\\", "/") for name in theirs["file_names"]]
+    places["gt"].write_text(json.dumps(forward))
+    expected = run(READERS[reader], places, capsys)
+    places["gt"].write_text(json.dumps(windows))
+    code, out, err = run(READERS[reader], places | {"out": places["out"].with_name("again")}, capsys)
+    found, plain = json.loads(out.replace("/again", "/out")), json.loads(expected[1])
+    if reader == "validate":
+        assert found[0].pop("notes") == ["videos whose file names have backslashes, read as /: 2"]
+        plain[0].pop("notes")
+    assert (code, found, err) == (expected[0], plain, expected[2]) and code == 0
+    if reader == "formats":
+        written = [(places["out"].with_name(name) / "coco.json").read_bytes() for name in ("out", "again")]
+        assert written[0] == written[1]
+
+
+NUMBERS = {
+    "video_id": (("annotations", 0, "video_id"), "5"),
+    "height": (("videos", 0, "height"), "32"),
+    "category": (("categories", 0, "id"), "4"),
+}
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("reader", [name for name in READERS if name not in ("validate", "apply")])
+def test_numbers_in_text_are_refused_with_their_place(reader, number, places, capsys):
+    """No reader guesses; `validate --fix` writes the number."""
+    content, ((kind, index, key), value) = labels(), NUMBERS[number]
+    content[kind][index][key] = value
+    places["gt"].write_text(json.dumps(content))
+    code, out, err = run(READERS[reader], places, capsys)
+    assert code == 2 and not out
+    assert err == f"tevit: {places['gt']}: expected int, got str in {kind}[{index}].{key}\n"
+    assert run("validate {gt} --fix", places, capsys)[0] == 1
+    places["gt"] = places["gt"].with_name("gt.fixed.json")
+    assert run(READERS[reader], places, capsys)[0] == 0
+
+
+@pytest.mark.parametrize("reader", [name for name in OF_RESULTS if name != "validate"])
+def test_a_score_in_text_is_refused_with_its_place(reader, places, capsys):
+    found = predictions()
+    found[2]["score"] = "0.7"
+    places["results"].write_text(json.dumps(found))
+    code, out, err = run(OF_RESULTS[reader], places, capsys)
+    assert code == 2 and not out
+    assert err == f"tevit: {places['results']}: expected float, got str in [2].score\n"
+
+
+MISMATCHES = {
+    "short": "1 annotations have more or fewer frames than their video; only common frames count",
+    "size": "1 annotations have masks of another size than their video; in those frames nothing matches",
+}
+
+
+@pytest.mark.parametrize("odd", MISMATCHES)
+@pytest.mark.parametrize("reader", ["evaluate", "errors", "queue", "report", "validate", "formats"])
+def test_labels_that_do_not_fit_their_video_are_counted(reader, odd, places, capsys):
+    content = labels()
+    if odd == "short":
+        for key in ("segmentations", "areas", "bboxes"):
+            content["annotations"][0][key].pop()
+    else:
+        content["annotations"][0]["segmentations"][0] = make.compressed(make.rectangle(1, 1, 9, 9, (20, 20)))
+    places["gt"].write_text(json.dumps(content))
+    code, out, err = run(READERS[reader], places, capsys)
+    if reader == "formats":
+        assert code == 2 and err.startswith(f"tevit: {places['gt']}: video 'film5', ") and " 11" in err
+    elif reader == "validate":
+        assert code == 1 and "annotation 11" in out
+    else:
+        assert code == 0 and err.startswith(f"tevit: {places['gt']}: 1 annotations have "), err
+        assert MISMATCHES[odd].split(" have ")[1][:20] in err
+
+
+@pytest.mark.parametrize("roots", [("a", "b"), ("x/a", "y/a")])
+def test_videos_of_one_folder_name_are_told_apart(roots, places, capsys):
+    """In tables, CSV files, reports and lists: two cameras of two recordings."""
+    content = labels()
+    for video, root in zip(content["videos"], roots, strict=True):
+        video["file_names"] = [f"{root}/cam/{t:05d}.jpg" for t in range(video["length"])]
+    places["gt"].write_text(json.dumps(content))
+    names = [f"{root}/cam" for root in roots]
+    table = run("evaluate {gt} {results} --per-video", places, capsys)[1]
+    assert all(f" {name} " in table for name in names)
+    assert run("errors {gt} {results} --out {out}/errors", places, capsys)[0] == 0
+    for file in ("errors.csv", "report.html"):
+        text = (places["out"] / "errors" / file).read_text()
+        assert all(name in text for name in names), file
+    queue = run("review queue {gt} {results}", places, capsys)[1]
+    assert f"{names[0]}, frame" in queue or f"{names[1]}, frame" in queue
+    places["names"] = places["log"].with_name("names.txt")
+    places["names"].write_text(f"{names[1]}\n")
+    split = json.loads(run("split {gt} --videos {names} --out {out} --json", places, capsys)[1])
+    assert split["val_videos"] == [names[1]]
+    places["names"].write_text("cam\n")
+    code, _, err = run("split {gt} --videos {names} --out {out}", places, capsys)
+    assert code == 2 and f"several videos 'cam': expected one of '{names[0]}', '{names[1]}'" in err

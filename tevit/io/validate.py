@@ -430,7 +430,9 @@ def _repair_evident(entry: _Entry, raw: bytes, frames: Iterable[int | None]) -> 
     before = len(entry.issues)
     for frame in frames:
         segment = segments[frame] if frame is not None else None
-        for key in ("size", "counts") if isinstance(segment, dict) else ():
+        if not isinstance(segment, dict):
+            continue
+        for key in ("size", "counts"):
             repaired = _evident(segment.get(key))
             if repaired is not None:
                 text = f"expected {key} of whole numbers or text, got {_excerpt(msgspec.json.encode(segment[key]))}"

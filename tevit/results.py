@@ -216,6 +216,28 @@ CSV_COLUMNS = (
 _NUMBER_FORMATS = {"score": ".6g", "time": ".6f", "area": ".15g"}
 
 
+@dataclass(frozen=True, eq=False)
+class WindowResult:
+    """The new frames of one window.
+
+    first: index of its first frame. times: seconds, of its frames. tracks: over these frames alone, with the ids of
+    the video's tracks and this window's score and class. clip_length: frames that the model received, known ones
+    included. whole: the window began with the video.
+    """
+
+    first: int
+    times: list[float]
+    tracks: tuple[Track, ...]
+    clip_length: int
+    whole: bool = False
+
+
+def absent_track(id: int, category_id: int, score: float, length: int) -> Track:
+    """A track that is absent in all of `length` frames."""
+    boxes, frame_scores = np.full((length, 4), np.nan, np.float32), np.full(length, np.nan, np.float32)
+    return Track(id, category_id, score, (None,) * length, boxes, np.zeros(length), frame_scores=frame_scores)
+
+
 def _records(result: VideoResult, first: int = 0) -> Iterator[dict[str, Any]]:
     """See `VideoResult.to_records`. first: number of the first frame."""
     for track in result.tracks:

@@ -13,13 +13,13 @@ import numpy as np
 
 from tevit.benchmarks.record import Figures, spread, time_call
 from tevit.configs import PredictOptions
-from tevit.inference.association import WindowResult
 from tevit.inference.postprocess import Detections
 from tevit.inference.predictor import Predictor
 from tevit.inference.stream_file import stream_to_folder
 from tevit.io.ytvis import write_results
 from tevit.memory import peak_memory, resident_memory
 from tevit.progress import Progress
+from tevit.results import WindowResult
 from tevit.synthetic import dataset as shapes
 from tevit.video.overlay import VideoWriter
 from tevit.video.reader import Video

@@ -18,7 +18,7 @@ from scipy.optimize import linear_sum_assignment
 
 from tevit.configs import ModelConfig
 from tevit.inference.postprocess import SIDE, Detections, bilinear_weights
-from tevit.results import Track, VideoResult
+from tevit.results import Track, VideoResult, WindowResult, absent_track
 from tevit.video.reader import Video
 
 SAME_CLASS = 0.01  # decides between equal masks: one query may appear under several classes
@@ -318,22 +318,6 @@ def _sample(maps: np.ndarray, boxes: np.ndarray, around: np.ndarray) -> np.ndarr
 # --- the result of the windows so far
 
 
-@dataclass(frozen=True, eq=False)
-class WindowResult:
-    """The new frames of one window.
-
-    first: index of its first frame. times: seconds, of its frames. tracks: over these frames alone, with the ids of
-    the video's tracks and this window's score and class. clip_length: frames that the model received, known ones
-    included. whole: the window began with the video.
-    """
-
-    first: int
-    times: list[float]
-    tracks: tuple[Track, ...]
-    clip_length: int
-    whole: bool = False
-
-
 class ResultAccumulator:
     """Joins the windows of a video in memory."""
 
@@ -363,9 +347,3 @@ class ResultAccumulator:
         boxes, areas = (np.concatenate([getattr(part, name) for part in parts]) for name in ("boxes_xyxy", "areas"))
         frame_scores = np.concatenate([part.frame_scores for part in parts if part.frame_scores is not None])
         return Track(id, category_id, score, rles, boxes, areas, frame_scores=frame_scores)
-
-
-def absent_track(id: int, category_id: int, score: float, length: int) -> Track:
-    """A track that is absent in all of `length` frames."""
-    boxes, frame_scores = np.full((length, 4), np.nan, np.float32), np.full(length, np.nan, np.float32)
-    return Track(id, category_id, score, (None,) * length, boxes, np.zeros(length), frame_scores=frame_scores)

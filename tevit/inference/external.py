@@ -21,10 +21,9 @@ from tevit.configs import DEFAULT_OPTIONS, PredictOptions, PredictOverrides, fol
 from tevit.masks import json as segmentations
 from tevit.masks import ops
 from tevit.progress import Progress, ResumeState
-from tevit.results import RLE, Track, VideoResult
+from tevit.results import RLE, Track, VideoResult, WindowResult
 
 if TYPE_CHECKING:
-    from tevit.inference.association import WindowResult
     from tevit.video.reader import Source, Video
 
 BATCH = 24  # frames between two partial results
@@ -464,13 +463,11 @@ class ExternalPredictor:
         *,
         resume: bytes | None = None,
         progress: Progress | None = None,
-    ) -> Iterator[tuple["WindowResult", TrackTable]]:
+    ) -> Iterator[tuple[WindowResult, TrackTable]]:
         """The tracks in every `BATCH` frames, at constant memory; errors as for `stream`.
 
         resume: `TrackTable.dump` after the last frames of an interrupted pass, which the model gets again.
         """
-        from tevit.inference.association import WindowResult
-
         table = TrackTable(options.max_tracks, self._categories)
         if resume is not None:
             table.load(resume)

@@ -19,6 +19,8 @@ import cv2
 import numpy as np
 
 from tevit.inference.external import Instance
+from tevit.video.cuts import mark_cuts
+from tevit.video.reader import Frame
 
 CLASS = "moving object"
 SIDE = 432  # pixels, longer side of the picture that is processed
@@ -100,9 +102,6 @@ def create(min_area: float = 0.0006) -> MotionModel:
 
 def _scenes(frames: Iterator[np.ndarray]) -> Iterator[Iterator[np.ndarray]]:
     """The frames between hard cuts."""
-    from tevit.inference.windows import mark_cuts
-    from tevit.video.reader import Frame
-
     scene = 0
 
     def number(item: tuple[Frame, bool]) -> int:

@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from tevit.checkpoint import load_model
 from tevit.configs import DEFAULT_OPTIONS, PredictOptions, PredictOverrides, published
 from tevit.download import weights
-from tevit.inference.association import AssociationOptions, ResultAccumulator, TrackAssociator, WindowResult
+from tevit.inference.association import AssociationOptions, ResultAccumulator, TrackAssociator
 from tevit.inference.postprocess import ClipModel, Detections, detect, to_tracks
 from tevit.inference.windows import WINDOW, InputFrame, network_inputs, prefetch, split_windows
 from tevit.model.cpu import can_pack, keep_freed_memory, pack
 from tevit.model.tevit import StageOutput
 from tevit.progress import Progress, ResumeState
-from tevit.results import VideoResult
+from tevit.results import VideoResult, WindowResult
 from tevit.video.reader import Source, Video, open_source
 from tevit.video.transforms import Geometry, geometry
 

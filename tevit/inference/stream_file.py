@@ -17,17 +17,17 @@ import msgspec
 import numpy as np
 
 from tevit.configs import PredictOptions
-from tevit.inference.association import TrackAssociator, WindowResult, absent_track
 from tevit.inference.dataset import check_same_options
-from tevit.inference.predictor import Predictor
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
 from tevit.io.ytvis import submitted
 from tevit.masks import ops
-from tevit.results import RLE, VideoResult
+from tevit.results import RLE, VideoResult, WindowResult, absent_track
 
 if TYPE_CHECKING:
+    from tevit.inference.association import TrackAssociator
     from tevit.inference.external import ExternalPredictor, TrackTable
+    from tevit.inference.predictor import Predictor
     from tevit.progress import Progress
     from tevit.video.reader import Video
 

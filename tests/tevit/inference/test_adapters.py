@@ -61,26 +61,27 @@ def test_a_missing_package_is_named(monkeypatch):
         adapters.videomt("anything")
 
 
-def rf_detr(folder):
+def rf_detr(folder, queries=1):
     backbone = {"model_type": "rf_detr_dinov2", "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
     backbone |= {"image_size": 32, "patch_size": 8, "num_windows": 1, "out_features": ["stage1", "stage2"]}
     heads = {"decoder_self_attention_heads": 2, "decoder_cross_attention_heads": 2}
     config = transformers.RfDetrConfig(
-        backbone_config=backbone, d_model=16, decoder_ffn_dim=16, decoder_layers=1, num_queries=1, group_detr=1,
+        backbone_config=backbone, d_model=16, decoder_ffn_dim=16, decoder_layers=1, num_queries=queries, group_detr=1,
         num_labels=3, intermediate_size=16, **heads,
     )  # fmt: skip
     transformers.RfDetrForInstanceSegmentation(config).save_pretrained(folder)
     transformers.RfDetrImageProcessor(size={"height": 32, "width": 32}).save_pretrained(folder)
 
 
-def mask2former(folder):
+def mask2former(folder, queries=1):
     backbone = transformers.SwinConfig(
         image_size=32, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=2,
         out_features=["stage1", "stage2", "stage3", "stage4"],
     )  # fmt: skip
     config = transformers.Mask2FormerConfig(
         backbone_config=backbone, feature_size=32, mask_feature_size=32, hidden_dim=32, encoder_feedforward_dim=16,
-        encoder_layers=1, decoder_layers=2, num_attention_heads=2, dim_feedforward=16, num_queries=1, num_labels=3,
+        encoder_layers=1, decoder_layers=2, num_attention_heads=2, dim_feedforward=16, num_labels=3,
+        num_queries=queries,
     )  # fmt: skip
     transformers.Mask2FormerForUniversalSegmentation(config).save_pretrained(folder)
     transformers.Mask2FormerImageProcessor(size={"height": 64, "width": 64}).save_pretrained(folder)

@@ -20,14 +20,13 @@ from tests.fakes import SURE, UNSURE, FakeModel, squares, write_frames
 from tests.long import again_and_again, clips
 from tevit.benchmarks import video as benchmark
 from tevit.configs import PredictOptions
-from tevit.inference.association import WindowResult
 from tevit.inference.predictor import Predictor
 from tevit.inference.stream_file import LINES, STATE, discard, stream_to_folder, write_long_results
 from tevit.io.ytvis import write_results
 from tevit.model.pyramid import Pyramid
 from tevit.model.tevit import StageOutput
 from tevit.progress import Cancelled
-from tevit.results import write_csv
+from tevit.results import WindowResult, write_csv
 from tevit.video.reader import Frame, Video, open_pipe, open_video
 
 ROOT = Path(__file__).parents[3]

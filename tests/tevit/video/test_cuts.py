@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.long import clips
-from tevit.inference.windows import mark_cuts
+from tevit.video.cuts import mark_cuts
 from tevit.video.reader import Frame
 
 SIZE = (54, 96, 3)

@@ -127,6 +127,16 @@ def test_nothing_heavy_before_it_is_needed(code):
     assert python(f"{code}\nimport sys; print([name for name in {HEAVY!r} if name in sys.modules])") == "[]"
 
 
+def test_motion_needs_no_torch(tmp_path):
+    code = "import sys; from PIL import Image; from tevit.cli.main import main; "
+    code += f"[Image.new('RGB', (64, 48)).save({str(tmp_path)!r} + f'/{{i}}.png') for i in range(3)]; "
+    for option in ("", "'--stream', "):
+        code += (
+            f"main(['predict', {str(tmp_path)!r}, '--model', 'motion', {option}'--out', {str(tmp_path / 'out')!r}]); "
+        )
+    assert python(code + "print('torch' in sys.modules)").endswith("False")
+
+
 @pytest.mark.parametrize("package", PACKAGES)
 def test_every_package_says_what_is_in_it(package):
     for file in (ROOT / package).rglob("__init__.py"):

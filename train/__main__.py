@@ -34,6 +34,8 @@ def parser(prog: str = "tevit train") -> argparse.ArgumentParser:
     top.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     top.add_argument("--fresh", action="store_true", help="start over: an earlier run in RUN is deleted")
     top.add_argument("--dry-run", action="store_true", help="check data and --init, print what would be done, and exit")
+    log_to = "also log the metrics to an experiment tracker, where it is installed (default: none)"
+    top.add_argument("--log-to", choices=("trackio", "wandb"), help=log_to)
     add_flags(top)
     return top
 

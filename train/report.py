@@ -1,7 +1,8 @@
-"""What a run reports: metrics.jsonl, TensorBoard where it is installed, a progress bar, and AP on a labelled split."""
+"""What a run reports: metrics.jsonl, TensorBoard if installed, trackio or wandb if requested, a progress bar, AP."""
 
 import json
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
@@ -15,6 +16,7 @@ from tevit.inference.predictor import Predictor
 from tevit.io.files import atomic
 from tevit.io.ytvis import Dataset
 from tevit.model.tevit import TeViT
+from tevit.optional import optional_package
 from tevit.progress import Cancelled
 from tevit.results import VideoResult
 from tevit.video.reader import open_images
@@ -23,16 +25,62 @@ from .distributed import World
 
 METRICS = "metrics.jsonl"
 FIGURES = ("AP", "AP50", "AP75", "AR1", "AR10")
+TRACKERS = ("trackio", "wandb")
+TRACKED = "tracked.json"
+
+
+class Tracker(AbstractContextManager):
+    """The metrics of a run in an experiment tracker, one of TRACKERS: both have the same functions.
+
+    The run's name there, and the last iterations that were logged, are kept in its folder: a resumed run goes on with
+    it, and logs nothing twice.
+    """
+
+    def __init__(self, name: str, run: Path, config: Mapping[str, Any]):
+        """name: of the package. run: folder. config: the recipe's values.
+
+        Raises: ValueError where the package is missing or begins no run.
+        """
+        package = optional_package(name, f"--log-to {name}", name)
+        self._name, self._path = name, run / TRACKED
+        self._all = json.loads(self._path.read_text()) if self._path.exists() else {}
+        self._own = self._all.setdefault(name, {"run": f"{run.resolve().name}-{secrets.token_hex(4)}", "logged": {}})
+        identity = {"id": self._own["run"]} if name == "wandb" else {}  # trackio resumes a run by its name
+        try:
+            self._run = package.init(
+                project="tevit", name=self._own["run"], resume="allow", config=dict(config), **identity
+            )
+        except Exception as error:  # each package has its own, without a common base
+            raise ValueError(f"--log-to {name}: it began no run ({str(error) or type(error).__name__})") from error
+        self._save()
+
+    def write(self, kind: str, iteration: int, values: Mapping[str, Any]) -> None:
+        """As `Log.write`; values that are no numbers are left out."""
+        if iteration <= self._own["logged"].get(kind, 0):
+            return
+        numbers = {f"{kind}/{name}": value for name, value in values.items() if isinstance(value, int | float)}
+        self._run.log(numbers, step=iteration)
+        self._own["logged"][kind] = iteration
+        self._save()
+
+    def _save(self) -> None:
+        with atomic(self._path) as temporary:
+            temporary.write_text(json.dumps(self._all))
+
+    def __exit__(self, *exc: object) -> None:
+        self._run.finish()
 
 
 class Log(AbstractContextManager):
     """Writes a run's metrics; a resumed run continues at its checkpoint, not at the end of the file."""
 
-    def __init__(self, run: Path, start: int, total: int, is_main: bool = True):
+    def __init__(self, run: Path, start: int, total: int, is_main: bool = True, tracker: Tracker | None = None):
         """run: folder. start: iterations done; lines of later iterations are dropped, they will be written again.
 
-        is_main: False for all processes but one, which then write nothing.
+        is_main: False for all processes but one, which then write nothing. tracker: gets the same metrics, and is
+        closed with the log.
         """
+        self._tracker = tracker
         run.mkdir(parents=True, exist_ok=True)
         if is_main:
             lines = read_lines(run / METRICS)
@@ -55,6 +103,8 @@ class Log(AbstractContextManager):
         for name, value in values.items():
             if self._board is not None and isinstance(value, int | float):
                 self._board.add_scalar(f"{kind}/{name}", value, iteration)
+        if self._tracker is not None:
+            self._tracker.write(kind, iteration, values)
 
     def advance(self, loss: float) -> None:
         """Advance the progress bar by one step."""
@@ -71,6 +121,8 @@ class Log(AbstractContextManager):
         self._file.close()
         if self._board is not None:
             self._board.close()
+        if self._tracker is not None:
+            self._tracker.__exit__(*exc)
 
 
 def evaluated(run: Path, iteration: int) -> bool:

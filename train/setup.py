@@ -22,6 +22,7 @@ from tevit.io.files import atomic
 from tevit.io.ytvis import open_dataset
 from tevit.model.stage import BOX_BINS, MASK_BINS, Stage
 from tevit.model.tevit import TeViT
+from tevit.optional import optional_package
 from tevit.video.transforms import STRIDE
 
 from .checkpoints import WEIGHTS, TrainingCheckpoint, checkpoints, newest, restore
@@ -30,7 +31,7 @@ from .distributed import World, world
 from .loop import Evaluate, Loop, StopRequest, TrainingRun
 from .losses import SlotLoss, Weights
 from .recipes import STARTS, Recipe, architecture_values, as_flags, check, model_config
-from .report import METRICS, Log, evaluate_model, read_lines
+from .report import METRICS, TRACKED, Log, Tracker, evaluate_model, read_lines
 from .sources import annotation_file
 from .step import Step, build_optimiser, compile_model
 
@@ -139,7 +140,7 @@ OUT_OF_MEMORY = (
     "out of memory; --checkpointing and --precision bfloat16 need less, so does half of --clips-per-slot with twice "
     "the --slots, and smaller --scales"
 )
-RUN_FILES = ("checkpoints", "best", "tensorboard", "metrics.jsonl", "recipe.json", "not-finite-*")  # of --fresh
+RUN_FILES = ("checkpoints", "best", "tensorboard", METRICS, "recipe.json", TRACKED, "not-finite-*")  # of --fresh
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,8 @@ def start(recipe: Recipe, args: argparse.Namespace) -> int:
     """
     with world(args.device) as processes:
         with processes.agreed():
+            if args.log_to and processes.is_main:
+                optional_package(args.log_to, f"--log-to {args.log_to}", args.log_to)
             setup = read_setup(recipe, args, processes)
             if args.dry_run and processes.is_main:
                 print(plan(setup, args, _start_text(setup, args), processes))
@@ -177,7 +180,11 @@ def start(recipe: Recipe, args: argparse.Namespace) -> int:
         if processes.is_main:
             with atomic(run.folder / "recipe.json") as temporary:
                 temporary.write_text(json.dumps(run.notes, indent=2))
-        return _train(run, saved.iteration if saved else 0, partial(slot_batch, setup.data, seed, recipe=recipe))
+        with processes.agreed():
+            tracked = args.log_to is not None and processes.is_main
+            tracker = Tracker(args.log_to, run.folder, asdict(recipe)) if tracked else None
+        load = partial(slot_batch, setup.data, seed, recipe=recipe)
+        return _train(run, saved.iteration if saved else 0, load, tracker)
 
 
 def read_setup(recipe: Recipe, args: argparse.Namespace, processes: World) -> Setup:
@@ -292,10 +299,10 @@ def _build(
     return Step(module, recipe, seed, processes), optimiser
 
 
-def _train(run: TrainingRun, done: int, load: Callable[[int, int], Batch]) -> int:
+def _train(run: TrainingRun, done: int, load: Callable[[int, int], Batch], tracker: Tracker | None) -> int:
     """load: load(iteration, slot) -> batch. Returns the exit code; the last line says where the model is."""
     recipe, processes = run.recipe, run.step.world
-    with StopRequest() as stop, Log(run.folder, done, recipe.iterations, processes.is_main) as log:
+    with StopRequest() as stop, Log(run.folder, done, recipe.iterations, processes.is_main, tracker) as log:
         loop, iterations = Loop(run, done, log, stop), range(done, recipe.iterations)
         slots = processes.slots(recipe.slots)
         try:

@@ -21,6 +21,7 @@ from tevit.video.reader import Frame, Video
 SHORT = 48  # frames of the clips
 LONG = 300  # frames over which memory may not grow
 WARM = 100  # frames after which memory is measured first
+NOISE = 4_000_000  # bytes by which memory may grow however few frames there are
 MIN_IOU = 0.5  # of the masks of one object in two successive frames
 MAX_CHANGES = 0.1  # share of successive masks that may have different ids
 CLOSE_SECONDS = 5.0  # that a cancelled model may take to stop
@@ -197,7 +198,7 @@ def _check_memory(predictor: ExternalPredictor, frames: int) -> Check:
     finally:
         tracemalloc.stop()
     height, width = clip.size_hw
-    limit = (frames - warm) * height * width * 3 // 2
+    limit = NOISE + (frames - warm) * height * width * 3 // 2
     if latest >= frames - 1:
         return Check("memory", None, "it reads the whole video first: memory grows with the video's length")
     grown = max(after - before for before, after in zip(used[0], used[-1], strict=True))

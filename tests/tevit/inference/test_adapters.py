@@ -5,6 +5,7 @@ import pytest
 
 from tests.tevit.inference.test_motion import scene
 from tevit.inference import adapters
+from tevit.inference.conformance import check_clip, check_model
 from tevit.inference.model_source import load_external
 
 transformers = pytest.importorskip("transformers", reason="the extra transformers is not installed")
@@ -14,6 +15,15 @@ torch = pytest.importorskip("torch")
 @pytest.fixture(autouse=True)
 def offline(monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """The models are too small for more."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +109,23 @@ def test_detections_of_single_frames_become_tracks_with_their_masks(write, tmp_p
     assert set(first[-1]) == {1}  # a still scene: one query is one track
     expected = model.detections(frames[-1])
     np.testing.assert_array_equal(first[-1][1].mask, expected.mask[0])
+
+
+def failures(name, parameters):
+    """The failed checks of a small pass."""
+    checks = list(check_model(load_external(name, parameters), check_clip(14, (96, 128)), frames=12))
+    assert [check.name for check in checks] == ["shapes", "ids", "deterministic", "cancel", "memory", "speed"]
+    return [check for check in checks if check.passed is False]
+
+
+def test_videomt_keeps_the_interface(videomt_folder):
+    assert not failures("videomt", {"checkpoint": videomt_folder, "threshold": "0.1"})
+
+
+@pytest.mark.parametrize("write", [rf_detr, mask2former])
+def test_the_detector_keeps_the_interface(write, tmp_path):
+    """Its random detections have the same box: which of them is which object is not clear."""
+    pytest.importorskip("trackers", reason="the extra trackers is not installed")
+    torch.manual_seed(0)
+    write(tmp_path, 3)
+    assert not failures("detector", {"checkpoint": str(tmp_path), "threshold": "0.0", "begin_threshold": "0.001"})

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from tevit.cli.main import main
+from tevit.inference.conformance import check_clip, check_model
+from tevit.inference.model_source import load_external
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "my_model.py"
 RIGHT = """
@@ -41,6 +43,19 @@ def test_the_example_passes(capsys):
     assert main(["models", "check", str(EXAMPLE)]) == 0
     out = capsys.readouterr().out
     assert "FAILED" not in out and "ok     memory" in out and "frames a second of 320x240" in out
+
+
+def test_motion_passes():
+    checks = list(check_model(load_external("motion", {}), check_clip(40, (96, 128)), frames=36))
+    assert [check.passed for check in checks] == [True] * 5 + [None], checks
+
+
+def test_tracks_with_one_box_are_left_out_of_the_check_of_ids(tmp_path, capsys):
+    """Which of two tracks with one box is the object is not clear."""
+    both = "[(k + 2 * j, m) for k, m in found(frame).items() for j in (0, 1)]}"
+    source = RIGHT.replace("found(frame).items()}", both).replace("{id: Inst", "{(id + 2 * number) % 4: Inst")
+    code, checks = check(tmp_path, source, capsys, "--frames", "30")
+    assert code == 0 and checks["ids"][0] is None and "apart from others" in checks["ids"][1]
 
 
 WRONG = {

@@ -181,8 +181,8 @@ def start(recipe: Recipe, args: argparse.Namespace) -> int:
             with atomic(run.folder / "recipe.json") as temporary:
                 temporary.write_text(json.dumps(run.notes, indent=2))
         with processes.agreed():
-            tracked = args.log_to is not None and processes.is_main
-            tracker = Tracker(args.log_to, run.folder, asdict(recipe)) if tracked else None
+            name: str | None = args.log_to if processes.is_main else None
+            tracker = Tracker(name, run.folder, asdict(recipe)) if name else None
         load = partial(slot_batch, setup.data, seed, recipe=recipe)
         return _train(run, saved.iteration if saved else 0, load, tracker)
 

@@ -186,8 +186,10 @@ def _blocks(response: HTTPResponse) -> Generator[bytes]:
 
 def _unreachable(url: str, part: Path, reason: str) -> ConnectionError:
     """The error that also says what can be done without a network."""
-    file = f"put {part.stem} into {part.parent}, or name another file with --checkpoint"
-    return ConnectionError(f"cannot get {url} ({reason}): {file}; the model motion needs no weights")
+    file = f"cannot get {url} ({reason}): put {part.stem} into {part.parent}"
+    if part.stem in {start.file_name for start in START_FILES.values()}:
+        return ConnectionError(f"{file}, where --init finds it by its name")
+    return ConnectionError(f"{file}, or name another file with --checkpoint; the model motion needs no weights")
 
 
 def _check_complete(error: urllib.error.HTTPError, part: Path) -> int:

@@ -184,6 +184,9 @@ def test_start_files_are_fetched_by_name(server, home, monkeypatch):
     monkeypatch.setattr("tevit.configs.RELEASE", server.url.removesuffix("file"))
     assert download.weights("start") == home / "checkpoints" / "file"
     assert download.checkpoint_path(start).read_bytes() == CONTENT
+    monkeypatch.setattr(download, "START_FILES", {"start": replace(start, file_name="none")})
+    with pytest.raises(ConnectionError, match=r"put none into .*checkpoints, where --init finds it by its name"):
+        download.download(replace(start, file_name="none"))
 
 
 def test_published_urls():

@@ -67,7 +67,15 @@ def test_frames_are_found_where_releases_keep_them(tmp_path, frames):
 
 
 @pytest.mark.parametrize(
-    "name", ["train.json", "annotations/train.json", "train/instances.json", "annotations/instances_train2017.json"]
+    "name",
+    [
+        "train.json",
+        "annotations/train.json",
+        "train/instances.json",
+        "annotations/instances_train2017.json",
+        "annotations_train.json",
+        "annotations/annotations_train.json",
+    ],
 )
 def test_annotations_are_found_where_releases_keep_them(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)

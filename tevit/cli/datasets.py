@@ -280,9 +280,12 @@ def run_formats(args: argparse.Namespace) -> int:
     with TerminalProgress(unit="video") as progress:
 
         def with_progress() -> "Iterator[VideoResult]":
+            done = 0
             for done, result in enumerate(results, 1):
                 yield result
                 progress("converting", done, None)
+            if not done:
+                raise ValueError(f"{args.source} holds no videos")
 
         written, losses = convert.write(args.out, args.to, with_progress())
     notes = notes + losses  # after the last video, when they are complete

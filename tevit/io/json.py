@@ -73,6 +73,8 @@ def _read_member(path: str | os.PathLike, member: str | None) -> bytes:
             names = ", ".join(info.filename for info in (named or files)[:5]) or "nothing"
             raise ValueError(f"{path}: expected one file {member or '*.json'} in the archive, found {names}")
         _check_memory(path, named[0].file_size)
+        if named[0].filename.lower().endswith(".zip"):
+            raise ValueError(f"{path}: {named[0].filename} is an archive inside the archive: unpack the outer one")
         try:
             return archive.read(named[0])
         except (zipfile.BadZipFile, RuntimeError, EOFError) as error:

@@ -456,3 +456,35 @@ def test_nothing_is_written_into_the_folder_that_is_read(tmp_path, capsys):
     folder = unpacked(tmp_path / "data", {"a/annotations.xml": single("one", track(0, "dog", box(0, 1)))})
     assert cli.main(["formats", str(folder), "--to", "cvat", "--out", str(folder / "b" / "all.xml")]) == 2
     assert "all.xml is inside" in capsys.readouterr().err and not (folder / "b").exists()
+
+
+def test_equal_frame_numbers_of_a_video_are_noted(tmp_path):
+    content = coco(["v/2.jpg", "v/10.jpg", "v/1.jpg"], {1: "dog"}, frame_id=7, video_id=1)
+    results, notes = convert.read(make.save(tmp_path, "coco.json", content))
+    assert next(results).file_names == ("v/1.jpg", "v/2.jpg", "v/10.jpg")
+    assert notes == ["2 images have the frame_id of another one of their video: their names order them"]
+
+
+def odd_sources(folder: Path) -> dict[str, Path]:
+    """Files that hold nothing to convert, by what is said of each."""
+    nothing = {"videos": [], "annotations": [], "categories": []}
+    inner = packed(folder / "inner.zip", {"results.json": "[]"}).read_bytes()
+    (folder / "task.xml").write_text(PROJECT.replace('task_id="13"', 'task_id="99"'))
+    return {
+        "holds no videos": make.save(folder, "gt.json", nothing),
+        "coco.json holds no videos": make.save(folder, "coco.json", {"images": [], "categories": []}),
+        "inner.zip is an archive inside the archive": packed(folder / "outer.zip", {"inner.zip": inner}),
+        "a track is of task 99, which the file's meta does not list": folder / "task.xml",
+    }
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_files_that_hold_nothing_to_convert_are_errors(tmp_path, number, capsys):
+    message, source = list(odd_sources(tmp_path).items())[number]
+    assert cli.main(["formats", str(source), "--to", "coco", "--out", str(tmp_path / "out.json")]) == 2
+    assert message in capsys.readouterr().err and not (tmp_path / "out.json").exists()
+
+
+def test_utf_16_as_windows_writes_it(tmp_path):
+    (tmp_path / "p.xml").write_bytes(PROJECT.replace("utf-8", "utf-16").encode("utf-16"))
+    assert [one.name for one in convert.read(tmp_path / "p.xml")[0]] == ["morning", "evening", "rain"]

@@ -261,6 +261,9 @@ def _videos(content: _CocoFile, used: set[int], notes: list[str]) -> dict[int, l
     notes.extend([f"{renumbered} videos have ids of videos in files before and got new ones"] if renumbered else [])
     for group in videos.values():
         group.sort(key=lambda image: (image.frame_id is None, image.frame_id or 0, natural_key(image.file_name)))
+        numbers = Counter(image.frame_id for image in group if image.frame_id is not None)
+        if (twice := numbers.total() - len(numbers)) > 0:
+            notes.append(f"{twice} images have the frame_id of another one of their video: their names order them")
         unnumbered = [image.file_name for image in group if image.frame_id is None]
         note = order_note(unnumbered)
         if note and not any(other.startswith("frames are in natural order") for other in notes):

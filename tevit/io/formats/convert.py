@@ -73,7 +73,7 @@ def detect(path: str | os.PathLike) -> Source:
             "annotations/instances_SUBSET.json (COCO), found none of them"
         )
     with open(path, "rb") as file:
-        beginning = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()
+        beginning = file.read(4096).lstrip(b"\xef\xbb\xbf\xff\xfe\x00 \t\r\n")  # marks of UTF-8 and UTF-16
     if beginning[:1] == b"<":
         return "cvat"
     data = jsonfile.read(path, ytvis.RESULTS_NAME)

@@ -211,6 +211,8 @@ def _task_of(element: ElementTree.Element, tasks: dict[str, _CvatTask], folder: 
     id = element.get("task_id", "")
     if not id and len(tasks) == 1:
         id = next(iter(tasks))
+    if id and id not in tasks and element.tag == "track":
+        raise ValueError(f"{export.path}: a track is of task {id}, which the file's meta does not list")
     if id not in tasks:
         tasks[id] = _CvatTask(f"task {id}" if id else "", folder, element.get("subset", ""))
     task = tasks[id]

@@ -105,6 +105,31 @@ def test_mapping_by_name_is_offered_and_can_be_undone(workspace: Workspace, tmp_
     assert open_project(folder=project.folder).models[0].categories == {2: 1, 8: 2}
 
 
+@pytest.mark.parametrize("odd", ["id 0", "short", "unmapped"])
+def test_warnings_of_the_evaluation_are_shown(workspace: Workspace, odd: str):
+    """Under the labels' name, once for all models; what a mapping leaves out has no number of its own."""
+    truth = json.loads((workspace.allowed.folders[0] / "three.json").read_text())
+    if odd == "id 0":
+        truth["annotations"][0]["id"] = 0
+    elif odd == "short":
+        truth["annotations"][0]["segmentations"].pop()
+    gt = made.write(workspace.allowed.folders[0], "odd.json", truth)
+    tracks = [(1, 1, 0.9, STILL)] + ([(1, 50, 0.8, AWAY)] if odd == "unmapped" else [])
+    files = [made.predictions(workspace.allowed.folders[0], name, tracks) for name in ("c.json", "d.json")]
+    project = workspace.open(str(gt), "", [*map(str, files)])
+    if odd == "unmapped":
+        project = workspace.change(project.id, lambda now: with_categories(now, "c", {1: 1}))
+    comparison = workspace.evaluations.open(project).wait(60).result
+    html = project_notices(project, comparison)
+    sentences = {
+        "id 0": "odd.json: 1 annotations have the id 0, which the official evaluation can never match",
+        "short": "odd.json: 1 annotations have more or fewer frames than their video",
+        "unmapped": "d has category ids that the data set lacks (50): these do not count.",
+    }
+    assert html.count(sentences[odd]) == 1 and "-1099511627776" not in html and "left out" not in html
+    assert odd == "unmapped" or sentences[odd] not in project_notices(project)
+
+
 def test_list_of_open_data_sets_marks_the_pages_own(workspace: Workspace):
     other = opened(workspace)
     html = render("datasets/open.html", projects=workspace.projects, current=other)

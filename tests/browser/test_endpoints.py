@@ -7,12 +7,15 @@ import time
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
+from PIL import Image
 from playwright.sync_api import Browser, expect
 
 from tests import annotations as make
+from tests.app.fakes import make_video
 from tests.browser.conftest import Studio
 from tests.browser.servers import ROOT, served
 from tests.pictures import bar, pictures, write_images
@@ -54,6 +57,26 @@ def test_segment_reports_errors(client: Client, clips: dict[str, Path]):
         client.predict(handle_file(clips["words"]), "tevit_demo", api_name="/segment")
     with pytest.raises(AppError, match="is not here any more"):
         client.predict(handle_file(clips["street"]), "nobody", api_name="/segment")
+
+
+@pytest.mark.parametrize("kind", ["tif", "webp", "gif", "ts"])
+def test_segment_reads_all_pictures_of_a_file(client: Client, studio: Studio, tmp_path: Path, kind: str):
+    """All pages or frames of a file of several pictures, and of a concatenated stream."""
+    pages = [Image.fromarray(np.full((48, 64, 3), 50 * n + 20, np.uint8)) for n in range(4)]
+    file = tmp_path / f"walk.{kind}"
+    if kind == "ts":
+        one = make_video(tmp_path / "one.ts", frames=6)
+        file.write_bytes(one.read_bytes() * 2)
+    else:
+        pages[0].save(file, save_all=True, append_images=pages[1:], duration=[100, 300, 50, 200], lossless=True)
+    model = str(studio.errors.parent / "fast.pth")
+    results, overlay = client.predict(handle_file(file), model, api_name="/segment")
+    count = 12 if kind == "ts" else 4
+    assert [len(item["segmentations"]) for item in json.loads(Path(results).read_text())] == [count] * 2
+    times = [frame.time for frame in open_video(overlay).frames()]
+    if kind in ("webp", "gif"):
+        assert times == pytest.approx([0, 0.1, 0.4, 0.45], abs=0.011)
+    assert len(times) == count and times == sorted(set(times))
 
 
 def test_evaluate_returns_the_commands_figures(client: Client, capsys: pytest.CaptureFixture[str]):

@@ -65,6 +65,25 @@ def test_all_videos_become_one_file_and_a_model_of_the_project(project: Project,
     assert again.models == with_model.models, "what the studio has made stays when other files are named"
 
 
+@pytest.mark.parametrize(
+    ("names", "ids", "note"),
+    [
+        ({1: "Dog", 2: "cat", 30: "PERSON"}, {2: 1, 1: 30}, "by name, not by number: person 1 -> 30, dog 2 -> 1"),
+        ({1: "car", 2: "a dog", 3: "cat"}, {1: 1, 2: 2}, "no class of the model has a name of the data set"),
+    ],
+)
+def test_classes_are_matched_by_name(project: Project, open_worker: Open, tmp_path: Path, names, ids, note):
+    """The model's classes are 1 person and 2 dog; where no name agrees the message says that numbers are kept."""
+    content = json.loads(Path(project.dataset.path).read_text())
+    content |= {"categories": [{"id": id, "name": name} for id, name in names.items()], "annotations": None}
+    other = open_project(made.write(tmp_path, "other.json", content), tmp_path / "frames")
+    task = DatasetTasks(open_worker(lambda model: FakePredictor()))
+    done = over(task.start(other, PredictionRequest.of(other, MODEL), lambda path: None))
+    entries = json.loads(done.partial.target.read_text())
+    assert {entry["category_id"] for entry in entries} == set(ids.values())
+    assert note in done.status().message
+
+
 def test_a_cancelled_prediction_resumes_to_the_same_file(project: Project, open_worker: Open):
     request, files = PredictionRequest.of(project, MODEL), []
     whole = over(DatasetTasks(open_worker(lambda model: FakePredictor())).start(project, request, files.append))

@@ -111,7 +111,7 @@ def _build_results() -> dict[str, Any]:
 
 LOOK_SECONDS = 2.0  # between two looks at the folder of weights, while they are missing
 MIN_SCORE = 0.3  # of the tracks that a page shows at first; files and API have all
-NO_FACTS = "Any mp4, mov, mkv, webm, avi or gif."
+NO_FACTS = "Any mp4, mov, mkv, webm, avi or gif, or a zip of images."
 NO_TRACKS = "The tracks of a run appear here, best score first."
 
 

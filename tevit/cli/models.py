@@ -122,8 +122,10 @@ def _model_table(rows: list[dict[str, Any]]) -> str:
     lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     folder = rows[0]["weights"].rpartition("/")[0] or rows[0]["weights"]
     lines += ["", f"Weights lie in {folder}; `tevit models --get NAME` fetches them."]
+    lines += [f"{name}, for shapes, comes with the package: {bundled_path(name)}." for name in BUNDLED_MODELS]
+    others = "motion (without weights), videomt and detector (of transformers)"
     return "\n".join(
-        [*lines, *(f"{name}, for shapes, comes with the package: {bundled_path(name)}." for name in BUNDLED_MODELS)]
+        [*lines, f"Other models for `tevit predict --model`: {others}; docs/bring_your_model.md has their cards."]
     )
 
 

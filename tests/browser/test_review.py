@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 
@@ -370,6 +371,35 @@ def test_strokes_in_three_frames_are_one_decision(anna: Page, tmp_path: Path):
     assert action.masks[2] == Mask(tuple(kept["size"]), kept["counts"]), "frame 6 was not edited"
 
 
+def test_the_questions_object_is_framed_and_painted_where_the_pointer_is(anna: Page, tmp_path: Path):
+    """The picture is enlarged on the object; the wheel enlarges further; a press sets the pixels under it."""
+    decided_on = {track for decision in log_of(anna, tmp_path) for track in decision.tracks}
+    labels = [label["id"] for label in json.loads(LABELS.read_bytes())["annotations"]]
+    go_to(anna, next(place for place, id in enumerate(labels) if place > 5 and id not in decided_on))
+    expect(player(anna)).not_to_have_attribute("data-zoom", "1.00")
+    before = float(player(anna).get_attribute("data-zoom") or 0)
+    anna.get_by_role("button", name="Correct the mask").click()
+    pane = player(anna).locator(".pane > canvas").first.bounding_box()
+    assert pane is not None and before > 1.2
+    middle = pane["x"] + pane["width"] / 2, pane["y"] + pane["height"] / 2
+    anna.mouse.move(*middle)
+    anna.mouse.wheel(0, -100)
+    expect(player(anna)).to_have_attribute("data-zoom", f"{1.2 * before:.2f}")
+    anna.keyboard.press("Delete")
+    expect(anna.locator(".brush-state")).to_contain_text("edited: frame")
+    box = anna.locator(".brush-canvas").bounding_box()
+    assert box is not None and box["width"] > 1.3 * pane["width"]
+    anna.mouse.click(*middle)
+    anna.keyboard.press("Enter")
+    expect(message(anna)).to_have_text("saved")
+    action = log_of(anna, tmp_path)[-1].action
+    assert isinstance(action, ReplaceMask)
+    (top, left), count = np.argwhere(decode(action.mask.rle)).mean(0) + 0.5, decode(action.mask.rle).sum()
+    assert count < 400, "a press sets a disc with a radius of at most ten pixels"
+    assert abs(box["x"] + left / 320 * box["width"] - middle[0]) < box["width"] / 320
+    assert abs(box["y"] + top / 192 * box["height"] - middle[1]) < box["height"] / 192
+
+
 def test_a_range_is_chosen_by_keys_and_named_before_it_acts(anna: Page, tmp_path: Path):
     seek(anna, 3)
     anna.keyboard.press("[")
@@ -409,13 +439,18 @@ def test_nothing_overflows_at_any_width(anna: Page):
     for width in (1440, 1024, 390):
         anna.set_viewport_size({"width": width, "height": 844})
         assert anna.evaluate("document.documentElement.scrollWidth") <= width
+        box = player(anna).bounding_box()
+        assert box is not None and (width > 390 or box["height"] <= 844 / 2)
         expect(anna.get_by_role("button", name="Save decision")).to_be_visible()
 
 
 def brush(page: Page) -> FloatRect:
-    """Where the mask is drawn."""
+    """Where the mask is drawn, with the whole picture shown."""
     canvas = page.locator(".brush-canvas")
     expect(canvas).to_be_visible()
+    if player(page).get_attribute("data-zoom") != "1.00":
+        page.keyboard.press("z")
+    expect(player(page)).to_have_attribute("data-zoom", "1.00")
     box = canvas.bounding_box()
     assert box is not None
     return box

@@ -3,6 +3,7 @@
 import { LruCache } from "./lru.js";
 import { maskShape } from "./shapes.js";
 
+/** @import { Zoom } from "./zoom.js" */
 /** @import { MaskTexts, Shape, View } from "./types.js" */
 /** @typedef {{ texts: MaskTexts | null, loaded: Promise<unknown> }} Chunk texts: null until they have arrived */
 
@@ -86,13 +87,14 @@ export class MaskCache {
    * @param {number} frame
    * @param {number} width
    * @param {number} height
+   * @param {Zoom} zoom
    */
-  shape(layer, track, frame, width, height) {
-    const key = `${layer}:${track}:${frame}:${width}:${height}`;
+  shape(layer, track, frame, width, height, zoom) {
+    const key = `${layer}:${track}:${frame}:${width}:${height}:${zoom.scale}:${zoom.x}:${zoom.y}`;
     const known = this.shapes.get(key);
     if (known) return known.shape;
     const text = this.text(layer, track, frame);
-    const shape = text ? maskShape(text, [this.view.height, this.view.width], width, height) : null;
+    const shape = text ? maskShape(text, [this.view.height, this.view.width], width, height, zoom) : null;
     this.shapes.set(key, { shape });
     return shape;
   }

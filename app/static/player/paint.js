@@ -3,9 +3,11 @@
 import { context2d } from "./dom.js";
 import { placeLabels } from "./labels.js";
 
+/** @import { Zoom } from "./zoom.js" */
 /** @import { Item, MaskStyle, Rgb, Shape, SizeHW, Track, View } from "./types.js" */
 /** @import { Box } from "./labels.js" */
 
+const MAX_KEPT = 2048; // pixels of a picture's width that are kept
 const DASH = 7; // steps along an outline that a dash and a gap take
 const RAMP = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]; // viridis, for scores
 const WHITE = [255, 255, 255];
@@ -92,8 +94,12 @@ export class PaneCanvas {
   /**
    * @param {CanvasImageSource} picture
    * @param {SizeHW} size of its upper left part that is displayed
+   * @param {boolean} whole keep all of its pixels, so that a part can be enlarged
    */
-  setPicture(picture, [height, width]) {
+  setPicture(picture, [height, width], whole) {
+    const kept = whole ? Math.min(1, MAX_KEPT / width) : 0, keptWidth = Math.round(width * kept) || this.canvas.width;
+    const keptHeight = Math.round(height * kept) || this.canvas.height;
+    if (this.picture.width !== keptWidth || this.picture.height !== keptHeight) Object.assign(this.picture, { width: keptWidth, height: keptHeight });
     const context = this.picture.getContext("2d", { alpha: false });
     context?.drawImage(picture, 0, 0, width, height, 0, 0, this.picture.width, this.picture.height);
   }
@@ -101,8 +107,9 @@ export class PaneCanvas {
   /**
    * @param {Item[]} items from the back to the front
    * @param {MaskStyle} style
+   * @param {Zoom} zoom
    */
-  compose(items, style) {
+  compose(items, style, zoom) {
     this.clear();
     this.items = items;
     for (const item of items) {
@@ -113,7 +120,8 @@ export class PaneCanvas {
       this.dirty = union(this.dirty, item.shape);
     }
     if (this.dirty) this.putPixels(this.dirty);
-    this.context.drawImage(this.picture, 0, 0);
+    const { width, height } = this.picture, { scale, x, y } = zoom;
+    this.context.drawImage(this.picture, x * width, y * height, width / scale, height / scale, 0, 0, this.canvas.width, this.canvas.height);
     this.context.drawImage(this.masks, 0, 0);
     drawLabels(this.context, style.labels ? items : []);
   }

@@ -4,14 +4,14 @@ import { Controls } from "./controls.js";
 import { createElement } from "./dom.js";
 import { openFrames } from "./frames.js";
 import { MaskCache } from "./masks.js";
-import { PaneCanvas, paintOrder, trackColour, trackColours } from "./paint.js";
+import { paintOrder, trackColour, trackColours } from "./paint.js";
+import { Panes } from "./panes.js";
 import { clampFrame } from "./times.js";
 import { Timeline } from "./timeline.js";
 
-/** @import { Command, Emit, FrameRange, FrameStream, Item, MaskStyle, PaneData, Rgb, Track, TrackFilter, TrackRef, View } from "./types.js" */
-/** @typedef {PaneData & { canvas: HTMLCanvasElement, figure: HTMLElement, painter: PaneCanvas }} Pane */
+/** @import { Command, Emit, FrameRange, FrameStream, Item, MaskStyle, Rgb, Track, TrackFilter, TrackRef, View } from "./types.js" */
+/** @import { Pane } from "./panes.js" */
 
-const MAX_WIDTH = 1920; // canvas pixels
 const DEBOUNCE = 150; // milliseconds without change before an event is sent to Python
 
 /**
@@ -65,8 +65,6 @@ export class Player {
     this.rate = 1;
     this.loop = false;
     this.playing = false;
-    /** @type {Pane[]} */
-    this.panes = [];
     this.emitFrameLater = debounce(() => {
       if (this.view && !this.playing) this.emit({ kind: "frame", frame: this.frame });
     });
@@ -77,12 +75,12 @@ export class Player {
 
     this.controls = new Controls(this);
     const lanes = createElement("div", { class: "lanes" });
-    this.screens = createElement("div", { class: "screens" });
+    this.panes = new Panes(this);
     this.message = createElement("div", { class: "player-message" });
     this.tip = createElement("div", { class: "tip", hidden: "" });
     this.region = createElement("section", { class: "player", role: "region", "aria-label": "Video player", tabindex: "0" },
-      this.screens, this.controls.bar, lanes, this.tip, this.controls.help);
-    this.screens.append(this.message);
+      this.panes.element, this.controls.bar, lanes, this.tip, this.controls.help);
+    this.panes.element.append(this.message);
     element.replaceChildren(this.region);
     this.timeline = new Timeline(lanes, {
       seek: (frame) => this.seek(frame),
@@ -91,7 +89,6 @@ export class Player {
       hide: (key) => this.toggleHidden(key),
       isolate: (key) => this.isolate(key),
     });
-    new ResizeObserver(() => this.fit()).observe(this.screens);
     this.setState("empty");
     this.showMessage("No video yet");
   }
@@ -147,13 +144,15 @@ export class Player {
       this.setState("loading");
       this.showMessage("");
     }
-    if (!sameLayout) this.layOut(view);
+    if (!sameLayout) this.panes.layOut(view, this.message);
     this.assignColours();
     this.timeline.load(view, (track) => this.colourOf(track), same);
     this.updateTracks();
     if (!same && view.pair) this.selectTracks(view.pair);
     await this.attempt(sameLayout ? this.reloadMasks(this.masks) : this.seek(same ? this.target : view.at ?? 0));
-    if (this.view === view && !this.playing) this.setState("ready");
+    if (this.view !== view) return;
+    if (!same) this.panes.frameTracks(view.pair ?? []);
+    if (!this.playing) this.setState("ready");
   }
 
   /** New masks for the current frame. @param {MaskCache} masks */
@@ -180,8 +179,8 @@ export class Player {
     this.stream = this.view = this.masks = null;
     this.playing = false;
     this.reset();
-    this.screens.replaceChildren(this.message);
-    this.panes = [];
+    this.panes.element.replaceChildren(this.message);
+    this.panes.clear();
     this.timeline.clear();
     delete this.region.dataset.frame;
     this.region.dataset.tracks = "0";
@@ -196,51 +195,6 @@ export class Player {
     this.shown = null;
     this.range = null;
     this.announceRange();
-  }
-
-  /** @param {View} view */
-  layOut(view) {
-    this.panes = view.panes.map((data) => {
-      const canvas = createElement("canvas", { role: "img", "aria-label": `${view.name} ${data.name}`.trim() });
-      const caption = data.name ? [createElement("figcaption", {}, data.name)] : [];
-      const pane = { ...data, canvas, figure: createElement("figure", { class: "pane" }, canvas, ...caption), painter: new PaneCanvas(canvas) };
-      canvas.addEventListener("pointermove", (event) => this.onHover(pane, event));
-      canvas.addEventListener("pointerleave", () => this.highlight(null));
-      canvas.addEventListener("click", (event) => this.onPick(pane, event));
-      return pane;
-    });
-    const divider = view.layout === "swipe" && this.panes.length > 1 ? [this.createDivider()] : [];
-    this.screens.replaceChildren(...this.panes.map((pane) => pane.figure), ...divider, this.message);
-    this.screens.dataset.layout = view.layout;
-    this.screens.style.setProperty("--panes", String(view.layout === "side" ? this.panes.length : 1));
-    this.fit();
-  }
-
-  /** The movable divider between two panes that lie on top of each other. */
-  createDivider() {
-    const slider = createElement("input", { type: "range", min: "0", max: "100", value: "50", class: "swipe", "aria-label": "Swipe" });
-    const move = () => this.screens.style.setProperty("--swipe", `${slider.value}%`);
-    slider.addEventListener("input", move);
-    move();
-    return slider;
-  }
-
-  /** Canvases as large as they are displayed. */
-  fit() {
-    if (!this.view) return;
-    const shape = (this.view.width * this.view.aspect) / this.view.height, rows = this.view.layout === "stacked" ? this.panes.length : 1;
-    const room = Math.max(160, Math.min(innerHeight * 0.64, innerHeight - 260)) / Math.min(2, rows);
-    let changed = false;
-    for (const { canvas, figure, painter } of this.panes) {
-      const displayed = Math.min(figure.clientWidth, room * shape);
-      const width = Math.max(16, Math.min(MAX_WIDTH, Math.round(displayed * (devicePixelRatio || 1))));
-      const height = Math.max(16, Math.round(width / shape));
-      canvas.style.width = `${displayed}px`;
-      if (canvas.width === width && canvas.height === height) continue;
-      painter.resize(width, height);
-      changed = true;
-    }
-    if (changed && this.region.dataset.frame !== undefined) this.seek(this.target);
   }
 
   // --- playing
@@ -286,7 +240,7 @@ export class Player {
       this.wanted = frame;
       this.attempt(masks.load(frame)); // and those of the next chunks
     }
-    for (const { painter } of this.panes) painter.setPicture(picture, view.shown);
+    for (const { painter } of this.panes.list) painter.setPicture(picture, view.shown, this.panes.zoomable);
     this.paint();
     this.region.dataset.frame = String(frame);
     this.timeline.moveTo(frame);
@@ -503,6 +457,11 @@ export class Player {
     this.paint();
   }
 
+  /** @returns {TrackRef[]} */
+  selectedTracks() {
+    return this.allTracks().filter(({ key }) => key === this.selected || this.partners.has(key)).map(({ layer, track }) => [layer, track.id]);
+  }
+
   /** @param {number} number from 1 */
   selectNth(number) {
     const item = this.visibleTracks()[number - 1];
@@ -518,11 +477,10 @@ export class Player {
   }
 
   /**
-   * @param {Pane} pane
+   * @param {Item[]} items under the pointer, the topmost first
    * @param {PointerEvent} event
    */
-  onHover(pane, event) {
-    const [top] = itemsUnder(pane, event);
+  onHover([top], event) {
     this.highlight(top ? top.key : null);
     if (!top) return;
     const box = this.region.getBoundingClientRect();
@@ -534,11 +492,10 @@ export class Player {
 
   /**
    * Select the topmost mask, or the one below the selected one.
-   * @param {Pane} pane
-   * @param {MouseEvent} event
+   * @param {Item[]} items under the pointer, the topmost first
    */
-  onPick(pane, event) {
-    const items = itemsUnder(pane, event), index = items.findIndex((item) => item.key === this.selected);
+  onPick(items) {
+    const index = items.findIndex((item) => item.key === this.selected);
     const next = items[(index + 1) % items.length];
     if (next) this.select([next.layer, next.track.id]);
     else if (this.selected) this.select(null);
@@ -569,8 +526,8 @@ export class Player {
 
   paint() {
     if (!this.masks?.has(this.frame)) return;
-    for (const pane of this.panes) {
-      if (pane.canvas.width > 16) pane.painter.compose(this.itemsOf(pane), this.style);
+    for (const pane of this.panes.list) {
+      if (pane.canvas.width > 16) pane.painter.compose(this.itemsOf(pane), this.style, this.panes.zoom);
     }
     this.region.dataset.drawn = performance.now().toFixed(2);
   }
@@ -583,7 +540,7 @@ export class Player {
     if (!view || !masks) return items;
     for (const { key, layer: index, track } of this.visibleTracks()) {
       if (!pane.layers.includes(index) || key === this.concealed) continue;
-      const layer = view.layers[index], shape = masks.shape(index, track.id, this.frame, width, height);
+      const layer = view.layers[index], shape = masks.shape(index, track.id, this.frame, width, height, this.panes.zoom);
       if (!shape) continue;
       const text = layer.truth ? `${track.id} ${track.label}` : `${track.id} ${track.label} ${track.score.toFixed(2)}`;
       items.push({
@@ -602,23 +559,16 @@ export class Player {
   /** @param {Command | null} command */
   applyCommand(command) {
     if (!this.view || !command) return;
-    if (Number.isInteger(command.seek)) this.seek(Number(command.seek));
+    const sought = Number.isInteger(command.seek) ? this.seek(Number(command.seek)) : null;
     if (typeof command.part === "number") this.seek(Math.floor(command.part * this.view.times.length));
     // Not sent back: Python has it already, and a late answer would undo what is selected in the meantime.
     if (command.select === null) this.selectTracks([]);
     else if (Array.isArray(command.select)) this.selectTracks([command.select]);
-    if (Array.isArray(command.pair)) this.selectTracks(command.pair);
+    const { pair } = command;
+    if (!Array.isArray(pair)) return;
+    this.selectTracks(pair);
+    sought?.then(() => this.panes.frameTracks(pair));
   }
-}
-
-/**
- * The items under the pointer, the topmost first.
- * @param {Pane} pane
- * @param {MouseEvent} event
- */
-function itemsUnder({ painter, canvas }, event) {
-  const box = canvas.getBoundingClientRect(), scale = canvas.width / box.width;
-  return painter.itemsAt((event.clientX - box.left) * scale, (event.clientY - box.top) * scale);
 }
 
 /**

@@ -1,20 +1,23 @@
 // Masks at the size in which they are drawn: rasterised straight from run lengths, with their outlines.
 
 import { decodeCounts } from "./rle.js";
+import { WHOLE } from "./zoom.js";
 
+/** @import { Zoom } from "./zoom.js" */
 /** @import { Shape, SizeHW } from "./types.js" */
 
 /**
- * A mask of `size` pixels on a canvas of `width` x `height`; null where nothing of it is visible.
+ * A mask of `size` pixels on a canvas of `width` x `height` that shows a part of it; null where nothing of it is visible.
  * @param {string} text COCO's compressed run lengths
  * @param {SizeHW} size
  * @param {number} width
  * @param {number} height
+ * @param {Zoom} zoom
  * @returns {Shape | null}
  */
-export function maskShape(text, size, width, height) {
+export function maskShape(text, size, width, height, zoom = WHOLE) {
   const spans = columnSpans(decodeCounts(text), size[0]);
-  const onX = edgePositions(size[1], width), onY = edgePositions(size[0], height);
+  const onX = edgePositions(size[1], width, zoom.x, zoom.scale), onY = edgePositions(size[0], height, zoom.y, zoom.scale);
   let x1 = width, y1 = height, x2 = 0, y2 = 0;
   for (let i = 0; i < spans.length; i += 3) {
     const left = onX[spans[i]], right = onX[spans[i] + 1], top = onY[spans[i + 1]], bottom = onY[spans[i + 2]];
@@ -59,20 +62,26 @@ function columnSpans(counts, height) {
   return spans;
 }
 
-/** @type {Map<number, Int32Array>} */
+/** @type {Map<string, Int32Array>} */
 const tables = new Map();
 
 /**
- * Canvas positions of the edges 0..pixels between a mask's pixels, along a side of `canvas` pixels.
+ * Canvas positions of the edges 0..pixels between a mask's pixels, along a side of `canvas` pixels; those outside of the
+ * part that is shown are moved to its border.
  * @param {number} pixels
  * @param {number} canvas
+ * @param {number} start of the part that is shown, 0 to 1
+ * @param {number} scale
  */
-function edgePositions(pixels, canvas) {
-  const key = pixels * 65536 + canvas;
+function edgePositions(pixels, canvas, start, scale) {
+  const key = `${pixels}:${canvas}:${start}:${scale}`;
   let table = tables.get(key);
   if (!table) {
     if (tables.size > 16) tables.clear();
-    table = Int32Array.from({ length: pixels + 1 }, (_, edge) => Math.ceil((edge * canvas) / pixels - 0.5));
+    table = Int32Array.from({ length: pixels + 1 }, (_, edge) => {
+      const position = Math.ceil(((edge * canvas) / pixels - start * canvas) * scale - 0.5);
+      return Math.min(canvas, Math.max(0, position));
+    });
     tables.set(key, table);
   }
   return table;

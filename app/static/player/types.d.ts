@@ -63,6 +63,8 @@ export interface View {
   pair?: TrackRef[];
   /** "pair": only selected tracks, and the one under the pointer, are labelled. */
   labels?: "all" | "pair";
+  /** Whether the wheel enlarges the picture; the selected tracks are framed at first. */
+  zoom?: boolean;
 }
 
 /** For each layer: track id -> COCO's compressed run lengths for each frame of a chunk, null where it is absent. */

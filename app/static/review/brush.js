@@ -9,10 +9,10 @@ import { Correction, frameWords } from "./correction.js";
 import { drawPolygon, drawStroke, fillHoles, fillRegion, growMask, maskBox, moveMask, scaleMask } from "./drawing.js";
 import { decodeMask, encodeMask } from "../player/rle.js";
 
-/** @import { Player, Pane } from "../player/player.js" */
+/** @import { Player } from "../player/player.js" */
+/** @import { Pane } from "../player/panes.js" */
 /** @import { FrameRange, Point, SizeHW, TrackRef } from "../player/types.js" */
-/** @typedef {[scale: number, x: number, y: number]} Zoom translation in CSS pixels */
-/** @typedef {{ at: Point, start: Point, bits: Uint8Array, x: number, y: number, pan?: Zoom }} Drag bits: the mask before */
+/** @typedef {{ at: Point, start: Point, bits: Uint8Array }} Drag bits: the mask before */
 /** @typedef {{ tool: string, label: string, key: string, press?: (point: Point, event: PointerEvent) => void, chosen?: () => void }} Tool */
 /** @typedef {{ points: [x: number, y: number, on: boolean][], box: [x1: number, y1: number, x2: number, y2: number] | null }} Prompts */
 /** @typedef {{ words: string, action: () => void }} Key */
@@ -22,7 +22,7 @@ const TOOLS = [
   { tool: "brush", label: "Brush", key: "b" }, { tool: "eraser", label: "Eraser", key: "e" }, { tool: "polygon", label: "Polygon", key: "y" },
   { tool: "fill", label: "Fill", key: "f" }, { tool: "move", label: "Move", key: "v" }, { tool: "scale", label: "Scale", key: "s" }, { tool: "pan", label: "Pan", key: "h" },
 ];
-const MAX_RADIUS = 80, MAX_ZOOM = 8;
+const MAX_RADIUS = 80;
 const CORNER_REACH = 6; // CSS pixels
 const COLOUR = [255, 214, 10, 150], PROPOSED = [56, 189, 248, 150];
 
@@ -46,8 +46,6 @@ export class MaskEditor {
     this.bits = new Uint8Array(0);
     /** @type {Point[]} of a polygon that is not closed yet */
     this.corners = [];
-    /** @type {Zoom} */
-    this.zoom = [1, 0, 0];
     /** @type {Drag | null} */
     this.drag = null;
     /** @type {Pane | null} */
@@ -67,6 +65,7 @@ export class MaskEditor {
     /** @type {Prompts} drawn over the mask */
     this.prompts = { points: [], box: null };
     this.resizes = new ResizeObserver(() => this.fit());
+    player.region.addEventListener("zoom", () => this.opened && this.fit());
     this.frameChanges = new MutationObserver(() => this.opened && this.onFrameShown());
 
     this.canvas = createElement("canvas", { class: "brush-canvas", "aria-label": "Mask of this frame", role: "img" });
@@ -86,7 +85,7 @@ export class MaskEditor {
     this.bar = createElement("div", { class: "brush-bar", role: "toolbar", "aria-label": "Mask correction" },
       this.toolButtons, this.slider, this.createAction("Grow", ".", () => this.grow(true)), this.createAction("Shrink", ",", () => this.grow(false)),
       this.createAction("Copy from the previous frame", "d", () => this.copyPrevious()), this.take, this.createAction("Clear", "Delete", () => this.clear()),
-      this.undoButton, this.redoButton, createButton("Whole picture", () => this.resetZoom()), this.discard, createButton("Close", () => this.close()), this.actions,
+      this.undoButton, this.redoButton, this.createAction("Whole picture", "z", () => this.player.panes.toggleZoom()), this.discard, createButton("Close", () => this.close()), this.actions,
       createElement("p", { class: "brush-text" }, this.state, this.line));
     this.canvas.addEventListener("pointerdown", (event) => this.onPointerDown(event));
     this.canvas.addEventListener("pointermove", (event) => this.onPointerMove(event));
@@ -194,9 +193,9 @@ export class MaskEditor {
    */
   open(correction, track, taken) {
     this.close();
-    const pane = this.player.panes.at(-1);
+    const pane = this.player.panes.list.at(-1);
     if (!pane) return;
-    Object.assign(this, { correction, track, taken, pane, corners: [], zoom: [1, 0, 0], opened: true, locked: "" });
+    Object.assign(this, { correction, track, taken, pane, corners: [], opened: true, locked: "" });
     pane.figure.classList.add("correcting");
     pane.figure.append(this.canvas);
     this.player.region.insertBefore(this.bar, this.player.controls.bar);
@@ -217,7 +216,6 @@ export class MaskEditor {
     if (!this.opened) return;
     this.finishDrag();
     for (const listener of this.closeListeners) listener();
-    this.resetZoom();
     this.opened = false;
     this.resizes.disconnect();
     this.frameChanges.disconnect();
@@ -235,13 +233,15 @@ export class MaskEditor {
     return this.correction.size;
   }
 
-  /** As large as the pane's canvas. */
+  /** Over the pane's canvas, and as enlarged as its picture; what is outside of the pane is cut off. */
   fit() {
     if (!this.pane) return;
-    const { canvas } = this.pane, [height, width] = this.size;
+    const { canvas } = this.pane, [height, width] = this.size, { scale, x, y } = this.player.panes.zoom;
     if (this.canvas.width !== width || this.canvas.height !== height) Object.assign(this.canvas, { width, height });
-    const box = { width: canvas.clientWidth, height: canvas.clientHeight, left: canvas.offsetLeft, top: canvas.offsetTop };
+    const w = canvas.clientWidth * scale, h = canvas.clientHeight * scale, right = 1 - x - 1 / scale, bottom = 1 - y - 1 / scale;
+    const box = { width: w, height: h, left: canvas.offsetLeft - x * w, top: canvas.offsetTop - y * h };
     for (const [name, value] of Object.entries(box)) this.canvas.style.setProperty(name, `${value}px`);
+    this.canvas.style.clipPath = `inset(${y * h}px ${right * w}px ${bottom * h}px ${x * w}px)`;
     this.draw();
   }
 
@@ -261,9 +261,6 @@ export class MaskEditor {
       for (const [x, y] of this.corners) context.strokeRect(x - 1.5, y - 1.5, 3, 3);
     }
     drawPrompts(context, this.prompts, width);
-    const [scale, x, y] = this.zoom, transform = scale === 1 ? "" : `translate(${x}px, ${y}px) scale(${scale})`;
-    this.canvas.style.transform = transform;
-    if (this.pane) this.pane.canvas.style.transform = transform;
   }
 
   /** Another frame is shown: its mask, with the same tool. */
@@ -304,11 +301,6 @@ export class MaskEditor {
     for (const frame of correction.edits.keys()) marks.set(frame, null);
     this.player.timeline.setEdits(this.track.join(":"), marks);
     if (!this.drag) this.showMask();
-  }
-
-  resetZoom() {
-    this.zoom = [1, 0, 0];
-    this.draw();
   }
 
   // --- editing
@@ -416,7 +408,7 @@ export class MaskEditor {
   /** Add a corner; near the first one the polygon is closed. @param {Point} point */
   addCorner(point) {
     if (!this.canEdit()) return;
-    const [first] = this.corners, near = CORNER_REACH / this.zoom[0];
+    const [first] = this.corners, near = (CORNER_REACH * this.size[1]) / Math.max(1, this.canvas.clientWidth);
     if (this.corners.length > 2 && Math.hypot(point[0] - first[0], point[1] - first[1]) < near) return this.closePolygon();
     this.corners.push(point);
     this.draw();
@@ -441,34 +433,28 @@ export class MaskEditor {
   /** @param {PointerEvent} event */
   onPointerDown(event) {
     event.preventDefault();
-    const at = this.pointOf(event), panning = this.tool === "pan" || event.button === 1;
-    const press = this.tools.find(({ tool }) => tool === this.tool)?.press;
-    if (!panning) {
-      if (event.button !== 0 || !this.canEdit()) return;
-      if (press) return press(at, event);
-      if (this.tool === "polygon") return this.addCorner(at);
-      if (this.tool === "fill") return this.fill(at);
-      if (this.tool !== "brush" && !this.bits.includes(1)) return this.say("This frame has no mask: draw one, or copy it from the previous frame.");
-    }
+    const at = this.pointOf(event), press = this.tools.find(({ tool }) => tool === this.tool)?.press;
+    if (this.pane && (this.tool === "pan" || event.button === 1)) return this.player.panes.pan(this.pane, event);
+    if (event.button !== 0 || !this.canEdit()) return;
+    if (press) return press(at, event);
+    if (this.tool === "polygon") return this.addCorner(at);
+    if (this.tool === "fill") return this.fill(at);
+    if (this.tool !== "brush" && !this.bits.includes(1)) return this.say("This frame has no mask: draw one, or copy it from the previous frame.");
     this.canvas.setPointerCapture(event.pointerId);
-    this.drag = { at, start: at, bits: this.bits.slice(), x: event.clientX, y: event.clientY, ...(panning && { pan: /** @type {Zoom} */ ([...this.zoom]) }) };
-    if (!panning && (this.tool === "brush" || this.tool === "eraser")) this.dragTo(at);
+    this.drag = { at, start: at, bits: this.bits.slice() };
+    if ((this.tool === "brush" || this.tool === "eraser")) this.dragTo(at);
   }
 
   /** @param {PointerEvent} event */
   onPointerMove(event) {
-    if (!this.drag) return;
-    if (!this.drag.pan) return this.dragTo(this.pointOf(event));
-    const [scale, x, y] = this.drag.pan;
-    this.zoom = [scale, x + event.clientX - this.drag.x, y + event.clientY - this.drag.y];
-    this.draw();
+    if (this.drag) this.dragTo(this.pointOf(event));
   }
 
   /** A stroke, a move or a scaling is done: it becomes a step of undo. */
   finishDrag() {
     const { drag } = this;
     this.drag = null;
-    if (drag && !drag.pan && differ(drag.bits, this.bits)) this.store();
+    if (drag && differ(drag.bits, this.bits)) this.store();
   }
 
   /** @param {Point} point */
@@ -486,17 +472,12 @@ export class MaskEditor {
     this.draw();
   }
 
-  /** Shift changes the brush; otherwise zoom around the pointer. @param {WheelEvent} event */
+  /** With shift the wheel changes the brush; without it the pane zooms. @param {WheelEvent} event */
   onWheel(event) {
+    if (!event.shiftKey) return;
     event.preventDefault();
     const turn = event.deltaY || event.deltaX; // some browsers turn the axis with shift
-    if (event.shiftKey) return this.changeRadius(turn < 0 ? 1 : -1);
-    if (!this.pane) return;
-    const [scale, x, y] = this.zoom, next = Math.min(MAX_ZOOM, Math.max(1, scale * (turn < 0 ? 1.25 : 0.8)));
-    const box = this.pane.figure.getBoundingClientRect();
-    const px = event.clientX - box.left - this.canvas.offsetLeft, py = event.clientY - box.top - this.canvas.offsetTop;
-    this.zoom = next === 1 ? [1, 0, 0] : [next, px - ((px - x) * next) / scale, py - ((py - y) * next) / scale];
-    this.draw();
+    this.changeRadius(turn < 0 ? 1 : -1);
   }
 
   /**

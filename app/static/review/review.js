@@ -443,6 +443,7 @@ class ReviewPrompt {
       case "p": return () => this.send({ kind: "previous" });
       case "x": return () => this.send({ kind: "labels" });
       case "/": return () => this.note.focus();
+      case "z": return () => findPlayer()?.panes.toggleZoom();
       case "[": return () => findPlayer()?.setRangeEnd(0);
       case "]": return () => findPlayer()?.setRangeEnd(1);
       default: return null;

@@ -272,7 +272,7 @@ class ReviewTab:
         selection, shown = page.selection(log), page.shown_tracks()
         command = {"pair": selection, "at": time.monotonic()} | ({"seek": page.item.frame} if moved else {})
         if changed:
-            value = payload(page.view) | {"at": page.item.frame, "pair": selection, "labels": "pair"}
+            value = payload(page.view) | {"at": page.item.frame, "pair": selection, "labels": "pair", "zoom": True}
             return {self.components.player: gr.HTML(value=value, shown=shown, command=command)}
         return {self.components.player: gr.HTML(shown=shown, command=command)} if moved else {}
 

@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None, load: "Load | None" = None, grace: f
             raise FileNotFoundError(f"--frames {args.frames}: no such folder")
         args.model = [_own_model(model) for model in args.model]
         if args.sam and not args.sam.is_dir():
-            raise FileNotFoundError(f"--sam: no such folder: {args.sam}")
+            raise FileNotFoundError(f"--sam {args.sam}: no such folder")
         if args.mcp and find_spec("mcp") is None:
             raise ValueError("--mcp needs the package mcp: pip install 'tevit-studio[app,mcp]'")
         _check_address(args.host, args.port)

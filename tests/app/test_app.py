@@ -88,6 +88,7 @@ def test_taken_port_is_one_sentence(tmp_path: Path):
         (["--model", "nowhere.py:create"], "app: --model nowhere.py: no such file\n"),
         (["--model", "tevit_r51"], "app: unknown model 'tevit_r51'; did you mean 'tevit_r50'?"),
         (["--frames", "nowhere"], "app: --frames nowhere: no such folder\n"),
+        (["--sam", "nowhere"], "app: --sam nowhere: no such folder\n"),
         (["--checkpoint", "nowhere.pth"], "app: --checkpoint nowhere.pth: no such file\n"),
     ],
 )

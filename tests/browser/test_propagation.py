@@ -158,8 +158,9 @@ def test_proposals_are_rejected_by_frame_or_accepted_by_range(page: Page):
     bar = page.get_by_role("toolbar", name="Mask correction")
     page.keyboard.press("Home")
     show(page, 0)
-    page.keyboard.press("g")
-    expect(bar).to_contain_text("Correct the mask in one frame first")
+    page.keyboard.press("Delete")
+    page.keyboard.press("Control+z")
+    expect(bar.get_by_role("button", name="Propagate to frames 0 to 29")).to_be_visible()
     person.draw((200, 100), (210, 100))
     page.keyboard.press("[")
     for frame in range(1, 7):

@@ -2,11 +2,11 @@
 // masks that the studio computes as proposals, which are accepted or rejected by frame, by range or as a whole.
 
 import { createButton } from "../player/dom.js";
+import { decodeCounts } from "../player/rle.js";
 import { frameWords } from "./correction.js";
 import { rangeWords } from "./brush.js";
 
 /** @import { MaskEditor } from "./brush.js" */
-/** @import { Correction } from "./correction.js" */
 /** @import { FrameRange } from "../player/types.js" */
 /** @typedef {{ frame: number, counts: string, confidence: number }} ComputedMask counts: COCO's compressed run lengths */
 /** @typedef {{ stage?: string, done?: number, total?: number | null, ahead?: number, masks?: ComputedMask[], error?: string }} Line */
@@ -43,7 +43,7 @@ export class Propagation {
 
   /** Buttons show what they would do. */
   update() {
-    const { correction, editor } = this, range = targetRange(correction, editor.player.range), proposed = this.proposals();
+    const { correction, editor } = this, range = targetRange(this.keys(), correction.length, editor.player.range), proposed = this.proposals();
     this.start.textContent = range ? `Propagate to ${rangeWords(range)}` : "Propagate";
     this.start.disabled = Boolean(this.request);
     this.stop.hidden = !this.request;
@@ -52,6 +52,13 @@ export class Propagation {
       button.textContent = `${word} ${frameWords(proposed)}`;
     }
     this.acceptFrame.hidden = this.rejectFrame.hidden = proposed.length < 2 || !correction.proposals.has(editor.frame);
+  }
+
+  /** What is propagated: the edited frames; without one the mask of the frame that is shown, where it has one. */
+  keys() {
+    const { correction, editor: { frame, previewed } } = this, { edits } = correction, text = previewed === null ? correction.mask(frame) : "";
+    if (edits.size || !decodeCounts(text).some((count, i) => i % 2 && count)) return edits;
+    return new Map([[frame, text]]);
   }
 
   /** Frames with a proposal: those of the selected range where it has some, else all. */
@@ -83,13 +90,13 @@ export class Propagation {
 
   /** Compute the masks of the range from the corrected frames. */
   async propagate() {
-    const { correction, editor } = this, { player } = editor, range = targetRange(correction, player.range);
+    const { correction, editor } = this, { player } = editor, keys = this.keys(), range = targetRange(keys, correction.length, player.range);
     if (this.request) return editor.say("A propagation is under way: cancel it first.");
-    if (!range) return editor.say("Correct the mask in one frame first: it is propagated to the others.");
+    if (!range) return editor.say("This frame has no mask: draw one first, it is propagated to the others.");
     const request = (this.request = new AbortController());
     this.update();
     editor.say(`Propagating to ${rangeWords(range)} …`);
-    const body = { ...correction.toDraft(), first: range[0], last: range[1], prediction: editor.taken };
+    const body = { size: correction.size, masks: Object.fromEntries(keys), first: range[0], last: range[1], prediction: editor.taken };
     let masks = null, failure = "";
     try {
       masks = await fetchMasks(`${player.root}/studio/review/${player.view?.token}/propagate`, body, request.signal, (line) => {
@@ -101,23 +108,24 @@ export class Propagation {
     if (this.request === request) this.request = null;
     if (correction === this.correction && editor.opened) {
       if (masks) for (const { frame, counts, confidence } of masks) correction.propose(frame, counts, confidence);
-      editor.say(masks ? resultWords(masks, range, correction) : failure, masks || request.signal.aborted ? "" : "error");
+      editor.say(masks ? resultWords(masks, range, keys) : failure, masks || request.signal.aborted ? "" : "error");
     }
     this.update();
   }
 }
 
 /**
- * Where a propagation goes: to the selected range; without one to all frames between the outer ones that are edited, or
- * from a single one to the whole video. Null where nothing is edited.
- * @param {Correction} correction
+ * Where a propagation goes: to the selected range; without one to all frames between the outer key frames, or from a
+ * single one to the whole video. Null without a key frame.
+ * @param {ReadonlyMap<number, string>} keys
+ * @param {number} length frames of the video
  * @param {FrameRange | null} selected
  * @returns {FrameRange | null}
  */
-export function targetRange({ frames, length }, selected) {
-  if (!frames.length) return null;
+export function targetRange(keys, length, selected) {
+  if (!keys.size) return null;
   if (selected && selected[0] < selected[1]) return selected;
-  return frames.length > 1 ? [frames[0], frames[frames.length - 1]] : [0, length - 1];
+  return keys.size > 1 ? [Math.min(...keys.keys()), Math.max(...keys.keys())] : [0, length - 1];
 }
 
 /** @param {Line} line */
@@ -129,13 +137,13 @@ export function progressWords({ stage, done = 0, total, ahead }) {
 /**
  * @param {ComputedMask[]} masks
  * @param {FrameRange} range
- * @param {{ edits: ReadonlyMap<number, string> }} correction
+ * @param {ReadonlyMap<number, string>} keys
  */
-export function resultWords(masks, [first, last], { edits }) {
+export function resultWords(masks, [first, last], keys) {
   const frames = masks.map(({ frame }) => frame), reached = new Set(frames), missing = [];
-  for (let frame = first; frame <= last; frame++) if (!reached.has(frame) && !edits.has(frame)) missing.push(frame);
+  for (let frame = first; frame <= last; frame++) if (!reached.has(frame) && !keys.has(frame)) missing.push(frame);
   const left = missing.length ? ` ${frameWords(missing).replace(/^f/, "F")} left out: the confidence is too low there.` : "";
-  const added = frames.filter((frame) => !edits.has(frame));
+  const added = frames.filter((frame) => !keys.has(frame));
   if (!added.length) return `Nothing was proposed.${left}`;
   const lowest = masks.reduce((low, mask) => (mask.confidence < low.confidence ? mask : low));
   return `Proposed: ${frameWords(added)}, least sure in frame ${lowest.frame} (${lowest.confidence.toFixed(2)}).${left} a accepts, r rejects.`;

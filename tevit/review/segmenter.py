@@ -22,8 +22,8 @@ SEGMENTERS = ("grabcut", "sam2")
 """Names of `create_segmenter`."""
 
 _WORKING_SIDE = 320  # pixels: a larger picture is scaled down
-_POINT_RADIUS = 3  # pixels around a point that are taken to be the same, in the scaled picture
-_POINT_REACH = 0.25  # of the picture's sides: without a box, the object lies within this distance of a point on it
+_POINT_RADIUS = 3  # pixels around a point that are taken to be the same, in the scaled picture, at least
+_POINT_REACH = 0.2  # of the picture's width: without a box, the object lies within this distance of a point on it
 
 
 class Segmenter(Protocol):
@@ -119,20 +119,22 @@ def _seeds(size_hw: Sequence[int], scale: float, points: Sequence[Point], box: B
     """GrabCut's labels, uint8 (h, w). Outside the box, or far from all points on the object, is background."""
     height, width = size_hw[:2]
     seeds = np.full((height, width), cv2.GC_BGD, np.uint8)
+    certain = max(_POINT_RADIUS, round(0.03 * width))  # with less GrabCut often finds nothing but the seeds
+    inner = [(int(x * scale), int(y * scale)) for x, y, on in points if on]
     if box is not None:
         x1, y1, x2, y2 = (round(side * scale) for side in box)
-        seeds[max(0, y1) : max(1, y2), max(0, x1) : max(1, x2)] = cv2.GC_PR_FGD
+        seeds[max(0, y1) : max(1, y2), max(0, x1) : max(1, x2)] = cv2.GC_PR_BGD
+        centre, axes = ((x1 + x2) // 2, (y1 + y2) // 2), (max(1, (x2 - x1) // 2), max(1, (y2 - y1) // 2))
+        for label, share in ((cv2.GC_PR_FGD, 0.8), (cv2.GC_FGD, 0.15)):
+            if label != cv2.GC_FGD or not inner:
+                cv2.ellipse(seeds, centre, (round(share * axes[0]), round(share * axes[1])), 0, 0, 360, label, -1)
+    else:
+        for label, share in ((cv2.GC_PR_BGD, 1), (cv2.GC_PR_FGD, 0.4)):
+            for point in inner:
+                cv2.circle(seeds, point, max(2, round(share * _POINT_REACH * width)), label, -1)
     for x, y, on in points:
-        if on and box is None:
-            axes = (max(2, round(_POINT_REACH * width)), max(2, round(_POINT_REACH * height)))
-            cv2.ellipse(seeds, (int(x * scale), int(y * scale)), axes, 0, 0, 360, cv2.GC_PR_BGD, -1)
-    for x, y, on in points:
-        if on and box is None:
-            axes = (max(2, round(_POINT_REACH * width / 4)), max(2, round(_POINT_REACH * height / 4)))
-            cv2.ellipse(seeds, (int(x * scale), int(y * scale)), axes, 0, 0, 360, cv2.GC_PR_FGD, -1)
-    for x, y, on in points:
-        label = cv2.GC_FGD if on else cv2.GC_BGD
-        cv2.circle(seeds, (int(x * scale), int(y * scale)), _POINT_RADIUS, label, -1)
+        place = (int(x * scale), int(y * scale))
+        cv2.circle(seeds, place, certain if on else _POINT_RADIUS, cv2.GC_FGD if on else cv2.GC_BGD, -1)
     return seeds
 
 

@@ -8,11 +8,11 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 HERE = Path(__file__).resolve().parent
 
@@ -133,11 +133,11 @@ def _own_model(text: str) -> str:
     return str(source.file.resolve()) + text.removeprefix(str(source.file))
 
 
-def _load(model: str) -> "VideoPredictor":
+def _load(model: str, parameters: Mapping[str, Any] | None = None) -> "VideoPredictor":
     from tevit.inference.model_source import find_source, load_external
 
     if source := find_source(model):
-        return load_external(source)
+        return load_external(source, parameters)
     from tevit.inference.predictor import load
 
     return load(model)

@@ -12,8 +12,10 @@ import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 from threading import Lock
+from typing import Any
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -39,7 +41,8 @@ _Box = tuple[float, float, float, float]
 class Settings:
     """model: a published name or a checkpoint's path. score_threshold: in [0, 1]. max_tracks: at least 1.
 
-    first, stop: the frames to segment, from 0, without `stop`; None for all to the end.
+    first, stop: the frames to segment, from 0, without `stop`; None for all to the end. parameters: of the model, those
+    that are not the defaults.
     """
 
     model: str
@@ -47,6 +50,7 @@ class Settings:
     max_tracks: int = 20
     first: int = 0
     stop: int | None = None
+    parameters: tuple[tuple[str, Any], ...] = ()
 
 
 class _TrackMeta(msgspec.Struct):
@@ -82,6 +86,7 @@ class _ResultMeta(msgspec.Struct):
     categories: dict[int, str]
     tracks: list[_TrackMeta]
     sha256: str
+    parameters: dict[str, str | float | bool | None] = {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,6 +222,7 @@ def _write(
         categories=dict(result.categories),
         tracks=[_track_meta(track) for track in result.tracks],
         sha256=_sha256(folder / RESULTS_NAME),
+        parameters={name: value.name if isinstance(value, Enum) else value for name, value in settings.parameters},
     )
     (folder / META).write_bytes(jsonfile.encode(meta))
 
@@ -248,7 +254,8 @@ def _read(folder: Path) -> StoredResult:
         scores = None if extra.frame_scores is None else np.array(extra.frame_scores, np.float32)  # None becomes NaN
         tracks.append(replace(track, id=extra.id, boxes_xyxy=boxes, frame_scores=scores))
     result = replace(result, name=meta.video_name, times=np.array(meta.times), tracks=tuple(tracks))
-    settings = Settings(meta.model, meta.score_threshold, meta.max_tracks, meta.first, meta.stop)
+    parameters = tuple(meta.parameters.items())
+    settings = Settings(meta.model, meta.score_threshold, meta.max_tracks, meta.first, meta.stop, parameters)
     frames = BrowserVideo(
         name=meta.name,
         size_hw=meta.size_hw,

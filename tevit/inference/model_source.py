@@ -15,6 +15,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from difflib import get_close_matches
+from enum import Enum
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -77,7 +78,7 @@ class ModelParameter:
         """The value that a text describes. Raises: ValueError that names the expected type."""
         if self.optional and text.strip().lower() in ("", "none"):
             return None
-        return self.check(self.kind(text) if self.kind is str else _parsed(self, text))
+        return self.check(_parsed(self, text))
 
     def check(self, value: Any) -> Any:
         """The value as this parameter's type. Raises: ValueError for another type or choice."""
@@ -95,7 +96,8 @@ class ModelParameter:
     def expected(self) -> str:
         """What a value may be, in words."""
         words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
-        text = f"one of {', '.join(map(str, self.choices))}" if self.choices else words[self.kind]
+        names = [choice.name if isinstance(choice, Enum) else str(choice) for choice in self.choices]
+        text = f"one of {', '.join(names)}" if names else words[self.kind]
         return f"{text} or none" if self.optional else text
 
 
@@ -104,6 +106,8 @@ _BOOLEANS = {"true": True, "yes": True, "1": True, "on": True, "false": False, "
 
 def _parsed(parameter: ModelParameter, text: str) -> Any:
     try:
+        if issubclass(parameter.kind, Enum):
+            return parameter.kind[text.strip()]
         return _BOOLEANS[text.strip().lower()] if parameter.kind is bool else parameter.kind(text)
     except (ValueError, KeyError):
         raise ValueError(f"{parameter.name}: expected {parameter.expected}, got {text!r}") from None
@@ -173,7 +177,8 @@ def load_external(
         raise ValueError(f"unknown model {source!r}: expected a file.py:create, or one of {', '.join(named_models())}")
     target = _target(found)
     values = _checked(found.name, model_parameters(found, target), parameters or {})
-    about = {"weights": _identity(found)} | ({"parameters": values} if values else {})
+    plain = {name: value.name if isinstance(value, Enum) else value for name, value in values.items()}
+    about = {"weights": _identity(found)} | ({"parameters": plain} if plain else {})
     if _is_model(target):
         if device != "auto":
             raise ValueError(f"{found.name}: it takes no device; leave out --device {device}")
@@ -305,9 +310,12 @@ def _parameter(model: str, name: str, hint: Any, default: Any, help: str = "") -
         optional = len(kinds) < len(get_args(hint))
         hint = kinds[0] if len(kinds) == 1 else hint
     choices = get_args(hint) if get_origin(hint) is Literal else ()
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return ModelParameter(name, hint, default, tuple(hint), optional, help)
     kind = type(choices[0]) if choices else hint
     if kind not in (int, float, bool, str) or any(type(choice) is not kind for choice in choices):
-        raise ValueError(f"{model}: parameter {name}: expected int, float, bool, str or a Literal of them, got {hint}")
+        expected = "int, float, bool, str, an Enum or a Literal"
+        raise ValueError(f"{model}: parameter {name}: expected {expected}, got {hint}")
     return ModelParameter(name, kind, default, choices, optional, help)
 
 

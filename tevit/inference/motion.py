@@ -12,6 +12,7 @@ Minimum barrier salient object detection at 80 FPS, 2015 (distance to the border
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, NamedTuple, TypeVar
 
@@ -93,6 +94,16 @@ class MotionModel:
             labelled = (segmenter.step(*item) for item in _with_future(_with_motion(map(_picture, scene))))
             yield from _confirmed(labelled)
             last_id = segmenter.last_id
+
+
+@dataclass(frozen=True)
+class MotionParameters:
+    """Of `create`."""
+
+    min_area: float = field(default=0.0006, metadata={"help": "smallest object, as a share of the frame"})
+
+
+parameters = MotionParameters
 
 
 def create(min_area: float = 0.0006) -> MotionModel:

@@ -131,6 +131,23 @@ export interface FrameStream {
 }
 export type DrawFrame = (picture: CanvasImageSource, frame: number) => void;
 
+/** A parameter of a model, as app/tabs/segment/parameters.py describes it. */
+export interface ParameterField {
+  name: string;
+  kind: "flag" | "whole" | "number" | "choice" | "text";
+  choices: string[];
+  help: string;
+  placeholder: string;
+}
+
+export interface ParameterForm {
+  model: string;
+  fields: ParameterField[];
+  values: Record<string, string | boolean>;
+  /** Why there are no fields. */
+  problem: string;
+}
+
 /** The question that the tab Review shows. */
 export interface Question {
   turn: number;

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
@@ -15,6 +16,8 @@ from ...projects.project import Project
 from ...rendering import hint, problem, render
 from ...workspace import QUIET, TICK, Pages, Updates, Workspace, toast
 from ..segment.models import find_model, model_options
+from ..segment.parameters import form, read_form
+from ..segment.views import with_errors
 from . import views
 from .predicting import DatasetTasks, PredictionRequest, resumable
 from .views import GO, MAX_TRACKS, DatasetsComponents, build_layout
@@ -49,7 +52,11 @@ class DatasetsPlace:
         page.load(self.load, None, [c.button], **QUIET)
         c.button.click(self.list_files, c.model, lists, **QUIET).then(self.follow, None, running, **QUIET)
         c.open.click(self.open, [c.truth, c.frames, c.predictions], [c.message, c.open, c.address], **QUIET)
-        started = c.predict.click(self.predict, [c.model, c.tracks], c.progress, **QUIET)
+        c.model.change(self.show_parameters, c.model, c.parameters, **QUIET)
+        c.parameters.select(self.check_parameters, [c.model, c.parameters], c.parameters, **QUIET)
+        request = [c.model, c.tracks, c.parameters]
+        started = c.predict.click(self.predict, request, c.progress, **QUIET)
+        started.failure(self.check_parameters, [c.model, c.parameters], c.parameters, **QUIET)
         started.success(self.follow, None, running, **QUIET)
         c.stop.click(self.stop, None, None, **QUIET)
         c.clicks.select(self.map_categories, None, c.address, trigger_mode="multiple", **QUIET)
@@ -110,14 +117,26 @@ class DatasetsPlace:
 
     # --- predicting
 
-    def predict(self, model: str | None, tracks: float | None, request: gr.Request) -> str:
+    async def show_parameters(self, model: str | None) -> gr.HTML:
+        """The fields of the model's parameters."""
+        return gr.HTML(value=await asyncio.to_thread(form, model))
+
+    def check_parameters(self, model: str | None, values: Any) -> gr.HTML:
+        """What is wrong with the values, beside their fields."""
+        return with_errors(read_form(model, values)[1] if model else {})
+
+    def predict(self, model: str | None, tracks: float | None, values: Any, request: gr.Request) -> str:
         """Queue a prediction of all videos, or continue one."""
         project = self.workspace.of(request)
 
         try:
             if tracks is None or not 1 <= tracks <= MAX_TRACKS:
                 raise ValueError(f"Tracks a video: expected 1 to {MAX_TRACKS}, got {tracks}.")
-            prediction = PredictionRequest.of(project, find_model(model, self.checkpoints).value, int(tracks))
+            name = find_model(model, self.checkpoints).value
+            parameters, errors = read_form(name, values)
+            for field, error in errors.items():
+                raise ValueError(f"{field}: {error}")
+            prediction = PredictionRequest.of(project, name, int(tracks), parameters)
             change = self.workspace.change
             self.tasks.start(
                 project, prediction, lambda path: change(project.id, lambda now: with_predictions(now, [path]))

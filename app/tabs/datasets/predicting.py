@@ -6,10 +6,12 @@ continues, also after a restart of the server, and different requests never shar
 """
 
 import hashlib
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from enum import Enum
 from pathlib import Path
 
 import msgspec
@@ -23,7 +25,7 @@ from tevit.results import VideoResult
 from ...player.proxy import PlaceholderFrames, dataset_frames
 from ...projects.opening import PREDICTIONS
 from ...projects.project import Project
-from ..segment.models import ModelCache, VideoPredictor, model_file
+from ..segment.models import ModelCache, Parameters, VideoPredictor, model_file
 from ..segment.run import ModelTask, ModelWorker
 
 FOLDER = "predicting"  # in the project's folder
@@ -33,22 +35,25 @@ _REQUEST_FILE = "request.json"
 
 class PredictionRequest(msgspec.Struct, frozen=True):
     """What to predict. truth: sha256 of the data set's file. model: a published name or a checkpoint's path. weights:
-    identifies a checkpoint's content, "" for a published model. tracks: maximum per video."""
+    identifies a checkpoint's content, "" for a published model. tracks: maximum per video. parameters: of the model,
+    those that are not the defaults."""
 
     truth: str
     model: str
     weights: str = ""
     tracks: int = TRACKS
+    parameters: dict[str, str | float | bool | None] = {}
 
     @classmethod
-    def of(cls, project: Project, model: str, tracks: int = TRACKS) -> "PredictionRequest":
+    def of(cls, project: Project, model: str, tracks: int = TRACKS, parameters: Parameters = ()) -> "PredictionRequest":
         """Raises: ValueError for a project without a file that lists its videos."""
         if project.truth is None:
             raise ValueError("Predicting needs a data set that lists its videos: open one.")
         file = model_file(model)
         stat = file.stat() if file else None
         weights = f"{stat.st_size}-{stat.st_mtime_ns}" if stat else ""
-        return cls(project.truth.sha256, model, weights, tracks)
+        plain = {name: value.name if isinstance(value, Enum) else value for name, value in parameters}
+        return cls(project.truth.sha256, model, weights, tracks, plain)
 
     @property
     def key(self) -> str:
@@ -57,9 +62,10 @@ class PredictionRequest(msgspec.Struct, frozen=True):
 
     @property
     def name(self) -> str:
-        """The name of the predictions: the model's, with the number of tracks where it is not the usual one."""
-        stem = Path(self.model).stem
-        return stem if self.tracks == TRACKS else f"{stem} {self.tracks} tracks"
+        """The name of the predictions: the model's, with what is not as usual: the number of tracks, parameters."""
+        terms = [Path(self.model).stem, *(f"{name}={value}" for name, value in self.parameters.items())]
+        terms += [f"{self.tracks} tracks"] if self.tracks != TRACKS else []
+        return re.sub(r"[^\w .=,+-]", "_", " ".join(terms))[:100]
 
 
 class PartialPredictions(PartialResults):
@@ -82,7 +88,7 @@ def resumable(project: Project) -> Iterator[PartialPredictions]:
     for file in sorted((project.folder / FOLDER).glob(f"*/{_REQUEST_FILE}")):
         try:
             request = msgspec.json.decode(file.read_bytes(), type=PredictionRequest)
-            current = PredictionRequest.of(project, request.model, request.tracks)
+            current = PredictionRequest.of(project, request.model, request.tracks, tuple(request.parameters.items()))
         except (OSError, ValueError):  # half removed, or of another version
             continue
         if request == current:
@@ -100,7 +106,7 @@ class DatasetTask(ModelTask):
     def __init__(
         self, project: Project, request: PredictionRequest, models: ModelCache, finished: Callable[[Path], object]
     ):
-        super().__init__(project.name, request.model, models)
+        super().__init__(project.name, request.model, models, parameters=tuple(request.parameters.items()))
         self.project, self.request = project, request
         self.partial = PartialPredictions(project, request)
         self.failed: dict[int, str] = {}

@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from ...rendering import on_change, on_load, progress, render
+from ..segment.views import build_parameters
 from .predicting import TRACKS, DatasetTask, PartialPredictions
 
 MAX_TRACKS = 100
@@ -28,6 +29,7 @@ class DatasetsComponents:
     predictions: gr.Dropdown
     open: gr.Button
     model: gr.Dropdown
+    parameters: gr.HTML
     tracks: gr.Number
     predict: gr.Button
     stop: gr.Button
@@ -62,6 +64,7 @@ def build_layout() -> DatasetsComponents:
                 text = "All videos of this data set; continues when the page is closed."
                 gr.HTML(render("heading.html", title="Predict", hint=text))
                 built["model"] = gr.Dropdown([], label="Predict with")
+                built["parameters"] = build_parameters("datasets-parameters")
                 built["tracks"] = gr.Number(TRACKS, label="Tracks a video", precision=0, minimum=1, maximum=MAX_TRACKS)
                 with gr.Row():
                     built["predict"] = gr.Button("Predict all videos", size="md", min_width=80)

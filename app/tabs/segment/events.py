@@ -22,8 +22,9 @@ from ...tasks import Task, TaskStatus
 from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, follow_task, run_task, toast
 from . import views
 from .models import ModelOption, find_model, model_options, preferred_option
+from .parameters import errors_of, form, read_form
 from .run import NAMES, OverlayStyle, Studio, TrackFilter, export
-from .views import ADDRESS, SegmentComponents, build_layout
+from .views import ADDRESS, SegmentComponents, build_layout, with_errors
 
 MAX_TRACKS = 100
 PATIENCE = 0.4  # seconds: a video that is prepared by then needs no poster frame in between
@@ -36,8 +37,8 @@ class Session:
 
     source: the selected video, and proxy: the task that prepares it. token: of the run or stored result that is shown.
     view: shown in the player. selected: a track's id. model_chosen: whether a user has selected the model. options: of
-    the list of models on the page. score_chosen: whether the lowest score was changed there; until then the files have
-    all tracks. tasks: exports and downloads of weights.
+    the list of models on the page. parameters: values of the form, by model. score_chosen: whether the lowest score was
+    changed there; until then the files have all tracks. tasks: exports and downloads of weights.
     """
 
     source: VideoSource | None = None
@@ -48,6 +49,7 @@ class Session:
     score_chosen: bool = False
     model_chosen: bool = False
     options: list[ModelOption] = field(default_factory=list)
+    parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
     style: OverlayStyle = field(default_factory=OverlayStyle)
     selected: int | None = None
     tasks: list[Task] = field(default_factory=list)
@@ -107,9 +109,12 @@ class _SegmentEvents:
         c.watch.tick(self.look, c.model, about, **QUIET)
         for component in (c.model, c.first, c.last):
             component.change(self.advise, [c.model, c.first, c.last], about, **QUIET)
+        c.model.change(self.show_parameters, c.model, c.parameters, **QUIET)
+        c.parameters.select(self.check_parameters, [c.model, c.parameters], c.parameters, **QUIET)
         downloaded = c.get.click(self.get_weights, c.model, [c.panel, c.cancel, c.get], **QUIET)
         downloaded.then(self.offer_again, c.model, about, **QUIET)
-        started = c.run.click(self.submit, [c.model, c.count, c.first, c.last], [c.token, c.panel], **QUIET)
+        settings = [c.model, c.count, c.first, c.last, c.parameters]
+        started = c.run.click(self.submit, settings, [c.token, c.panel, c.parameters], **QUIET)
         followed = started.success(self.follow, c.token, everything, **QUIET)
         # Not in the last step of the run's own event: a press of Run before that has ended is dropped.
         for after in (followed.success, followed.failure):
@@ -298,6 +303,18 @@ class _SegmentEvents:
             pass  # a video that cannot be read any more, or is too narrow: the run says so
         return self._advice(option, session) | {self.components.estimate: estimate}
 
+    async def show_parameters(self, model: str | None, request: gr.Request) -> gr.HTML:
+        """The fields of the model's parameters, with the values that they had on this page."""
+        values = self._session(request).parameters.get(model or "")
+        return gr.HTML(value=await asyncio.to_thread(form, model, values))
+
+    def check_parameters(self, model: str | None, values: Any, request: gr.Request) -> Any:
+        """What is wrong with the values, beside their fields."""
+        if model is None or not isinstance(values, dict) or values.get("model") != model:
+            return gr.skip()
+        self._session(request).parameters[model] = values.get("values") or {}
+        return with_errors(read_form(model, values)[1])
+
     async def get_weights(self, model: str | None, request: gr.Request) -> AsyncIterator[Updates]:
         """Download a published model's weights, or follow the download that another page has begun."""
         if model is None or model not in MODELS:
@@ -310,7 +327,13 @@ class _SegmentEvents:
     # --- running
 
     async def submit(
-        self, model: str | None, count: float | None, first: float | None, last: float | None, request: gr.Request
+        self,
+        model: str | None,
+        count: float | None,
+        first: float | None,
+        last: float | None,
+        values: Any,
+        request: gr.Request,
     ) -> AsyncIterator[Updates]:
         """Queue a run, or resume a cancelled one of the same settings; its token."""
         session, worker = self._session(request), self.studio.worker
@@ -323,7 +346,11 @@ class _SegmentEvents:
             if start < 0 or (end is not None and end < start):
                 raise ValueError(f"Frames: expected the first one before the last, got {start} to {end}.")
             name = find_model(model, self.studio.checkpoints).value
-            settings = Settings(name, 0.0, int(count), start, None if end is None else end + 1)
+            parameters, errors = await asyncio.to_thread(read_form, name, values)
+            if errors:
+                yield {self.components.parameters: with_errors(errors)}
+                raise ValueError(" ".join(f"{field}: {error}." for field, error in errors.items()))
+            settings = Settings(name, 0.0, int(count), start, None if end is None else end + 1, parameters)
             if not worker.resume(session.token, session.source, settings):
                 session.token = worker.submit(session.source, settings)
         except (ValueError, OSError) as error:
@@ -353,6 +380,8 @@ class _SegmentEvents:
                 before = now
                 await asyncio.sleep(TICK)
             if before.state == "failed":
+                if (run := self.studio.worker.find(token)) and (errors := errors_of(run.model, before.message)):
+                    yield {c.parameters: with_errors(errors)}
                 raise toast(before.message)
         finally:
             self.studio.worker.leave(token)

@@ -5,7 +5,7 @@ of numpy arrays, never a tensor. Without the package nothing changes.
 """
 
 import importlib
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from importlib.util import find_spec
 from typing import Any, ParamSpec, TypeVar
@@ -14,7 +14,7 @@ from tevit.configs import MODELS
 from tevit.progress import Progress, ResumeState
 from tevit.results import VideoResult
 
-from .models import Load, ModelCache, VideoPredictor
+from .models import Load, ModelCache, Parameters, VideoPredictor
 from .run import LOADING
 
 Arguments = ParamSpec("Arguments")
@@ -52,11 +52,16 @@ def with_gpu(load: Load) -> Load:
     models = ModelCache(load)  # filled in the process that has the GPU, which lives as long as it is in demand
 
     def segment(
-        model: str, video: Any, window: int | None, max_tracks: int, score_threshold: float
+        model: str,
+        video: Any,
+        window: int | None,
+        max_tracks: int,
+        score_threshold: float,
+        parameters: Parameters = (),
     ) -> Iterator[VideoResult | list[str] | Exception]:
         options = {"window": window, "max_tracks": max_tracks, "score_threshold": score_threshold}
         try:
-            predictor = models.get(model)
+            predictor = models.get(model, parameters)
             yield video.warnings  # none yet: the start of the run
             yield from predictor.stream(video, **options, progress=None)
             yield video.warnings
@@ -68,8 +73,13 @@ def with_gpu(load: Load) -> Load:
             models.keep_only(model)
         yield failure  # as a value: of a raised exception only the class's name arrives
 
-    remote = gpu(segment, lambda model, video, window, max_tracks, score_threshold: duration(video.length))
-    return load if remote is segment else lambda model: _RemotePredictor(_prepare(model), remote)
+    def remote_model(model: str, parameters: Mapping[str, Any] | None = None) -> VideoPredictor:
+        return _RemotePredictor(_prepare(model), remote, tuple((parameters or {}).items()))
+
+    remote = gpu(
+        segment, lambda model, video, window, max_tracks, score_threshold, parameters=(): duration(video.length)
+    )
+    return load if remote is segment else remote_model
 
 
 def _prepare(model: str) -> str:
@@ -85,9 +95,10 @@ def _prepare(model: str) -> str:
 class _RemotePredictor(VideoPredictor):
     """Runs in the process that has the GPU."""
 
-    def __init__(self, model: str, remote: Callable[..., Iterator[Any]]):
+    def __init__(self, model: str, remote: Callable[..., Iterator[Any]], parameters: Parameters = ()):
         self._model = model
         self._remote = remote
+        self._parameters = parameters
 
     def stream(
         self,
@@ -107,7 +118,8 @@ class _RemotePredictor(VideoPredictor):
         report = progress or (lambda stage, done, total: None)
         report(LOADING, 0, None)  # in this stage a run that waits for a GPU can be cancelled at once
         done = 0
-        with closing(_receive(self._remote(self._model, source, window, max_tracks, score_threshold))) as items:
+        arguments = self._model, source, window, max_tracks, score_threshold, self._parameters
+        with closing(_receive(self._remote(*arguments))) as items:
             for item in items:
                 if isinstance(item, Exception):
                     raise item

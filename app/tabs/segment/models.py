@@ -161,7 +161,10 @@ class VideoPredictor(Protocol):
     ) -> Iterator[VideoResult]: ...
 
 
-Load = Callable[[str], VideoPredictor]
+Parameters = tuple[tuple[str, Any], ...]
+"""Values of a model's parameters by name, those that are not the defaults."""
+Load = Callable[..., VideoPredictor]
+"""Called with a model's name or file, and `parameters=` where there are any."""
 
 
 class ModelCache:
@@ -173,22 +176,22 @@ class ModelCache:
     def __init__(self, load: Load, max_models: int = MAX_MODELS, free: Callable[[], int | None] | None = None):
         self._load = load
         self._free = free or free_memory
-        self._models: LRUCache[tuple[str, int], VideoPredictor] = LRUCache(max_models)
+        self._models: LRUCache[tuple[str, int, Parameters], VideoPredictor] = LRUCache(max_models)
 
-    def get(self, model: str) -> VideoPredictor:
+    def get(self, model: str, parameters: Parameters = ()) -> VideoPredictor:
         """A model, loaded on first use and again after its file has changed. Raises: what loading raises."""
         path = model_file(model)
-        key = (model, path.stat().st_mtime_ns if path else 0)
+        key = (model, path.stat().st_mtime_ns if path else 0, parameters)
         if key not in self._models:
-            for other in [other for other in self._models if other[0] == model]:  # of a file that has changed
-                del self._models[other]
+            for other in [other for other in self._models if other[0] == model and other[1] != key[1]]:
+                del self._models[other]  # of a file that has changed
             while self._models and (
                 len(self._models) >= self._models.maxsize
                 or ((free := self._free()) is not None and free < MIN_FREE_BYTES)
             ):
                 self._models.popitem()
                 _release_memory()
-            self._models[key] = self._load(model)
+            self._models[key] = self._load(model, parameters=dict(parameters)) if parameters else self._load(model)
         return self._models[key]
 
     def keep_only(self, model: str) -> None:

@@ -34,7 +34,7 @@ from ...player.routes import ViewRegistry
 from ...projects.project import Project
 from ...storage.results import ResultStore, Settings, StoredResult
 from ...tasks import Runner, Task, TaskStatus
-from .models import MAX_MODELS, Load, ModelCache, Speeds, VideoPredictor, WeightDownloads
+from .models import MAX_MODELS, Load, ModelCache, Parameters, Speeds, VideoPredictor, WeightDownloads
 
 if TYPE_CHECKING:
     from tevit.video.reader import Video
@@ -53,13 +53,19 @@ PREDICTION = "Prediction"
 
 
 class ModelTask(Task[VideoResult], ABC):
-    """Work that needs a model. model: a published name or a checkpoint's path. models: loads it."""
+    """Work that needs a model. model: a published name or a checkpoint's path. models: loads it, with parameters."""
 
     def __init__(
-        self, name: str, model: str, models: ModelCache, hide: Callable[[str], str] = str, cancel_message: str = ""
+        self,
+        name: str,
+        model: str,
+        models: ModelCache,
+        hide: Callable[[str], str] = str,
+        cancel_message: str = "",
+        parameters: Parameters = (),
     ):
         super().__init__(name, hide=hide, cancel_message=cancel_message)
-        self.model, self.models = model, models
+        self.model, self.models, self.parameters = model, models, parameters
 
     def cancel(self) -> None:
         """Stop within about a second and keep the frames that are done."""
@@ -72,7 +78,7 @@ class ModelTask(Task[VideoResult], ABC):
         """One turn: load the model, unless it is loaded, and call `predict`."""
         if not self._meter.stage:
             self.progress(LOADING, 0, None)
-        self.predict(self.models.get(self.model))
+        self.predict(self.models.get(self.model, self.parameters))
 
     @abstractmethod
     def predict(self, predictor: VideoPredictor) -> None:
@@ -87,7 +93,7 @@ class Run(ModelTask):
 
     def __init__(self, token: str, source: VideoSource, settings: Settings, folder: Path, models: ModelCache):
         message = "It was cancelled before the first frames were done."
-        super().__init__(source.name, settings.model, models, source.redact, message)
+        super().__init__(source.name, settings.model, models, source.redact, message, settings.parameters)
         self.token, self.source, self.settings, self.folder = token, source, settings, folder
         self._window: int | None = None
         self._resume = ResumeState()

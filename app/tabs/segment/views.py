@@ -1,6 +1,7 @@
 """The components of the tab `Segment`, and its HTML: a video's facts, estimates, the table of tracks, plots."""
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
 from typing import Any
@@ -19,6 +20,16 @@ from .run import NAMES
 
 _ROWS = on_load("segment/segment.js", 'module.mountTracks(element, (event) => trigger("select", event));')
 _PLOTS = on_load("segment/segment.js", 'module.mountPlot(element, (event) => trigger("select", event));')
+_FORM = """
+const form = module.mountForm(element.querySelector(".parameters-host"), (values) => {
+  props.value = { ...props.value, values };
+  trigger("select", {});
+});
+const draw = () => form.draw(props.value || null);
+watch("value", draw);
+watch("errors", () => form.showErrors(props.errors?.sentences ?? {}));
+draw();
+"""
 ADDRESS = on_change("segment/segment.js", "showAddress")
 
 
@@ -34,6 +45,7 @@ class SegmentComponents:
     last: gr.Number
     model: gr.Dropdown
     advice: gr.HTML
+    parameters: gr.HTML
     watch: gr.Timer
     count: gr.Number
     estimate: gr.HTML
@@ -72,6 +84,14 @@ def build_layout(clips: Sequence[str]) -> SegmentComponents:
     return SegmentComponents(**source, player=player, **results, token=token, fetch=fetch)
 
 
+def build_parameters(elem_id: str) -> gr.HTML:
+    """A form of a model's parameters, still empty: see `parameters`. A change of a value is a `select` event."""
+    template, script = render("host.html", name="parameters"), on_load("segment/parameters.js", _FORM)
+    return gr.HTML(
+        None, html_template=template, js_on_load=script, apply_default_css=False, errors=None, elem_id=elem_id
+    )
+
+
 def _build_source(clips: Sequence[str]) -> dict[str, Any]:
     components: dict[str, Any] = {
         "video": gr.File(label="Video", height=112, elem_id="video"),
@@ -83,6 +103,7 @@ def _build_source(clips: Sequence[str]) -> dict[str, Any]:
         components["last"] = gr.Number(None, label="Last frame", precision=0, minimum=0, min_width=90)
     components["model"] = gr.Dropdown([], label="Model", elem_id="model")
     components["advice"] = gr.HTML(elem_id="advice")
+    components["parameters"] = build_parameters("parameters")
     components["watch"] = gr.Timer(LOOK_SECONDS, active=False)
     components["count"] = gr.Number(20, label="Tracks to compute", precision=0)
     components["estimate"] = gr.HTML(elem_id="estimate")
@@ -124,6 +145,11 @@ def facts(length: int | None, size_hw: tuple[int, int], fps: Fraction | None, se
         "Rate": f"{float(fps):.4g} frames/s" if fps else "",
     }
     return render("segment/facts.html", terms=terms)
+
+
+def with_errors(errors: Mapping[str, str]) -> gr.HTML:
+    """The update that shows the sentences beside their fields."""
+    return gr.HTML(errors={"sentences": dict(errors), "at": time.monotonic()})
 
 
 def advice(option: ModelOption, real_video: bool) -> str:

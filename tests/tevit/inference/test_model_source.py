@@ -85,6 +85,18 @@ def test_a_wrong_parameter_is_refused_with_a_sentence(model, given, sentence):
         load_external(model, given)
 
 
+def test_an_enum_is_chosen_by_name(tmp_path):
+    text = "from enum import Enum\nclass Mode(Enum):\n  FAST = 1\n  EXACT = 2\n"
+    (tmp_path / "m.py").write_text(f"{text}def create(mode: Mode = Mode.FAST):\n  import my\n")
+    source = find_source(f"{tmp_path}/m.py")
+    assert source is not None
+    (parameter,) = model_parameters(source)
+    assert parameter.default.name == "FAST" and parameter.parse("EXACT").value == 2
+    assert parameter.check(parameter.choices[1]) is parameter.choices[1]
+    with pytest.raises(ValueError, match="mode: expected one of FAST, EXACT, got 'slow'"):
+        parameter.parse("slow")
+
+
 def test_the_parameters_of_create_without_a_dataclass(tmp_path):
     head = "class M:\n  def __init__(self, size: int, rate=0.5, device='cpu'): self.device = device\n"
     (tmp_path / "m.py").write_text(f"{head}  def predict(self, frames): ...\n")
@@ -110,7 +122,7 @@ def test_the_parameters_of_create_without_a_dataclass(tmp_path):
         ("create = 3", "expected a function or an object with predict, got int"),
         ("def create(): return 3", r"expected an object with predict\(frames\), got int"),
         ("def create(): raise OSError('no weights')", r"no weights \(OSError in m.py, line 1\)"),
-        ("def create(x: list): ...", "parameter x: expected int, float, bool, str or a Literal of them"),
+        ("def create(x: list): ...", "parameter x: expected int, float, bool, str, an Enum or a Literal, got"),
         ("delay = -1\ndef predict(frames): ...", "delay: expected a number of frames from 0 or None, got -1"),
     ],
 )

@@ -120,6 +120,14 @@ def test_another_request_shares_nothing(project: Project, tmp_path: Path):
     assert len(keys) == 3 and one.name == "my 5 tracks"
 
 
+def test_parameters_belong_to_the_request(project: Project):
+    plain = PredictionRequest.of(project, "motion")
+    other = PredictionRequest.of(project, "motion", parameters=(("label", "a/b"), ("min_area", 0.01)))
+    assert plain.key != other.key and plain.name == "motion" and other.name == "motion label=a_b min_area=0.01"
+    PartialPredictions(project, other).create()
+    assert [partial.request for partial in resumable(project)] == [other]
+
+
 def test_other_tasks_run_between_two_videos(project: Project, open_worker: Open, clip: Path):
     worker = open_worker(lambda model: FakePredictor(seconds=0.005))
     task = DatasetTasks(worker).start(project, PredictionRequest.of(project, MODEL), lambda path: None)

@@ -1,0 +1,140 @@
+"""A model of one's own in the studio: its parameters as a form, a run, all videos of a data set, Compare and Review."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from tests.app import sets as made
+from tests.browser.servers import served
+from tests.browser.test_segment import button, choose, done, tracks
+from tests.browser.watched import watched
+
+pytestmark = pytest.mark.browser
+
+MODEL = """
+from dataclasses import dataclass, field
+from typing import Literal
+
+import cv2
+
+from tevit import Instance
+
+
+@dataclass
+class Parameters:
+    level: int = field(default=128, metadata={"help": "brightness from which a pixel belongs to an object"})
+    order: Literal["left", "right"] = "left"
+    invert: bool = False
+
+
+parameters = Parameters
+
+
+class Bright:
+    classes = ["thing", "stuff"]
+
+    def __init__(self, level, order, invert):
+        if not 0 <= level <= 255:
+            raise ValueError(f"level: expected 0 to 255, got {level}")
+        self.level, self.order, self.invert = level, order, invert
+
+    def predict(self, frames):
+        for frame in frames:
+            count, labels = cv2.connectedComponents(((frame[..., 0] > self.level) != self.invert).astype("uint8"))
+            yield {i: Instance(self.classes[i > 1], 0.9 / i, labels == i) for i in range(1, count)}
+
+
+def create(**values):
+    return Bright(**values)
+"""
+
+
+@pytest.fixture
+def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
+    """A studio with the model and a data set of two videos with two white squares."""
+    (tmp_path / "bright.py").write_text(MODEL)
+    classes = {"categories": [{"id": id, "name": name} for id, name in enumerate(("thing", "stuff", "other"), 1)]}
+    content = json.loads(made.truth(tmp_path).read_text()) | classes
+    truth = made.write(tmp_path, "squares.json", content)
+    picture = np.repeat(255 * (made.STILL[0] + made.AWAY[0])[..., None], 3, axis=2)
+    for video in content["videos"]:
+        for name in video["file_names"]:
+            (tmp_path / "frames" / name).parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(tmp_path / "frames" / name), picture)
+    options = ("--model", tmp_path / "bright.py", "--dataset", truth, "--frames", tmp_path / "frames")
+    home = tmp_path / "home"
+    with (
+        served("tests.browser.fake_studio", *options, home=home, errors=tmp_path / "errors") as url,
+        watched(browser.new_context(), url) as page,
+    ):
+        yield page
+
+
+def field(page: Page, name: str, form: str = "#parameters") -> Locator:
+    return page.locator(form).get_by_label(name, exact=True)
+
+
+def problem(page: Page, form: str = "#parameters") -> Locator:
+    return page.locator(form).get_by_role("alert")
+
+
+def test_from_parameters_to_review(page: Page):
+    # Segment: the form, wrong values, a run.
+    page.get_by_label("Sample clips").click()
+    page.get_by_role("option", name=re.compile("squares")).first.click()
+    choose(page, "other models: bright.py")
+    expect(field(page, "level")).to_have_value("128")
+    expect(page.locator("#parameters")).to_contain_text("brightness from which a pixel")
+    expect(field(page, "order").locator("option")).to_have_text(["left", "right"])
+    expect(field(page, "invert")).not_to_be_checked()
+    field(page, "level").fill("x")
+    expect(problem(page)).to_have_text("expected a whole number, got 'x'")
+    expect(field(page, "level")).to_be_focused()
+    button(page, "Run").click()
+    expect(page.locator("#panel")).to_contain_text("level: expected a whole number")
+    field(page, "level").fill("300")
+    expect(problem(page)).to_have_count(0)
+    button(page, "Run").click()
+    expect(problem(page)).to_contain_text("expected 0 to 255, got 300")
+    field(page, "level").fill("64")
+    field(page, "invert").check()
+    button(page, "Run").click()
+    done(page)
+    tracks(page, 1)  # the background
+    choose(page, "motion")
+    expect(field(page, "min_area")).to_have_value("0.0006")
+    choose(page, "other models: bright.py")
+    expect(field(page, "level")).to_have_value("64")  # as it was on this page
+    field(page, "invert").uncheck()
+    button(page, "Run").click()
+    done(page)
+    tracks(page, 2)
+
+    # All videos of the data set.
+    page.locator("#datasets-button").click()
+    page.get_by_label("Predict with").click()
+    page.get_by_role("option", name="other models: bright.py").click()
+    form = "#datasets-parameters"
+    field(page, "level", form).fill("y")
+    expect(problem(page, form)).to_have_text("expected a whole number, got 'y'")
+    field(page, "level", form).fill("100")
+    expect(problem(page, form)).to_have_count(0)
+    page.get_by_role("button", name="Predict all videos").click()
+    progress = page.locator("#datasets-progress")
+    expect(progress).to_contain_text("bright level=100 has predicted all 2 videos")
+    progress.get_by_role("link", name="Show them").click()
+
+    # Compare and Review.
+    page.get_by_role("tab", name="Compare").click()
+    expect(page.get_by_label("A", exact=True)).to_have_value("bright level=100")
+    expect(page.locator("#matches .matches button")).to_have_count(2)
+    expect(page.locator("#matches")).to_contain_text("correct")
+    page.get_by_role("tab", name="Review").click()
+    expect(page.get_by_label("What to review")).to_have_value("disagreements of bright level=100")
+    expect(page.get_by_text("Labels and predictions agree.")).to_be_visible()

@@ -274,6 +274,8 @@ def test_invalid_settings_are_refused(stay: Stay, clips: dict[str, Path], studio
     expect(button(page, "Get tevit_r50, 691 MB")).to_be_visible()
     expect(button(page, "Run")).to_be_hidden()
     page.get_by_label("Last frame").fill("13")
+    choose(page, "fast.pth")
+    expect(button(page, "Run")).to_be_enabled()
 
 
 def test_keyboard(stay: Stay, clips: dict[str, Path]):

@@ -187,7 +187,7 @@ class _SegmentEvents:
                 yield self._show(view, session) | {c.token: token, c.panel: panel}
             except ValueError as error:
                 message = str(error)
-        if self.studio.clips and (message or not token):
+        if self.studio.clips and (message or not token) and session.source is None:  # a fast user may have dropped one
             yield {c.clip: self.studio.clips[0].name}
             async for updates in self._open(self.studio.clips[0], session):
                 yield updates

@@ -156,7 +156,7 @@ def advice(option: ModelOption, real_video: bool) -> str:
     """What to know of a model before it runs. real_video: whether the video is not one of the package."""
     sentences = [option.advice]
     if option.get and real_video:
-        sentences += [f"Meanwhile {DEMO_LIMITS}; {MOTION_LIMITS}."]
+        sentences += [f"Meanwhile: motion needs no weights; {DEMO_LIMITS}."]
     elif option.value in BUNDLED_MODELS and real_video:
         sentences += [f"{DEMO_LIMITS}: in this video its tracks mean nothing. Choose {RECOMMENDED}, or motion."]
     elif option.value == "motion":

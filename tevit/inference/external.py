@@ -155,6 +155,8 @@ def read_output(output: Any, size_hw: tuple[int, int], categories: CategoryIds) 
     for id, instance in pairs:
         try:
             number = operator.index(id)
+            if not -(2**63) <= number < 2**63:
+                raise ValueError("expected a track id of at most 64 bits")
             rle = _encoded(instance.mask, size_hw)
             score = float(instance.score)
             if not 0 <= score <= 1:
@@ -191,6 +193,10 @@ def _of_detections(detections: Any) -> Iterator[tuple[int, Instance]]:
 def _encoded(mask: Any, size_hw: tuple[int, int]) -> RLE | None:
     """A mask as checked RLE, None without pixels. Raises: ValueError for another size, shape or type."""
     if isinstance(mask, Mapping):
+        if not {"size", "counts"} <= mask.keys():
+            raise ValueError(
+                f"expected an RLE with size and counts, got one with {', '.join(map(str, mask)) or 'neither'}"
+            )
         return segmentations.from_json({**mask, "size": [int(side) for side in mask["size"]]}, size_hw)
     if not isinstance(mask, np.ndarray) or mask.dtype not in (np.bool_, np.uint8):
         kind = f"an array of {mask.dtype}" if isinstance(mask, np.ndarray) else type(mask).__name__

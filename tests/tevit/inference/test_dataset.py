@@ -131,6 +131,30 @@ def test_a_process_of_several_predicts_its_share(data, expected, folder, tmp_pat
     assert (tmp_path / "out" / "results.json").read_bytes() == expected
 
 
+def test_a_model_of_ones_own_is_shared_out_stopped_and_resumed(data, folder, tmp_path, monkeypatch):
+    source = "import numpy as np\nfrom tevit import Instance\n\ndef predict(frames):\n"
+    source += "    for frame in frames:\n        yield {1: Instance('person', 0.5, frame[..., 0] > 0)}\n"
+    (tmp_path / "model.py").write_text(source)
+    argv = [*data[: data.index("--checkpoint")], "--model", str(tmp_path / "model.py"), "--out"]
+    assert main([*argv, str(tmp_path / "whole")]) == 0
+    whole = (tmp_path / "whole" / "results.json").read_bytes()
+    assert len(json.loads(whole)) == len(LENGTHS)
+    add = PartialResults.add
+
+    def stopped(self, result):
+        add(self, result)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PartialResults, "add", stopped)
+        assert main([*argv, str(tmp_path / "out")]) == 130
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert main([*argv, str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out" / "results.json").read_bytes() == whole
+
+
 @pytest.mark.parametrize(
     ("rank", "arguments", "words"),
     [

@@ -266,3 +266,16 @@ def test_detections_of_supervision_are_read():
     assert read_output(Detections.empty(), SIZE, CategoryIds(None)) == []
     with pytest.raises(ValueError, match="Detections of 3 objects: expected tracker_id to be set, got None"):
         read_output(Detections(**facts), SIZE, CategoryIds(["a", "b"]))
+
+
+@pytest.mark.parametrize(
+    ("id", "mask", "sentence"),
+    [
+        (1, {"counts": [9]}, "track 1: expected an RLE with size and counts, got one with counts"),
+        (1, {}, "track 1: expected an RLE with size and counts, got one with neither"),
+        (2**70, np.ones((4, 5), bool), f"track {2**70}: expected a track id of at most 64 bits"),
+    ],
+)
+def test_incomplete_masks_and_huge_ids_are_named(id, mask, sentence):
+    with pytest.raises(ValueError, match=f"^{sentence}$"):
+        read_output({id: Instance("a", 0.5, mask)}, (4, 5), CategoryIds(None))

@@ -133,14 +133,21 @@ export class Controls {
   }
 }
 
+/**
+ * Keys with what they do.
+ * @param {string[][]} keys names of keys with blanks between them, and the effect
+ */
+export function createKeyList(keys) {
+  return createElement("dl", {}, ...keys.map(([names, effect]) => {
+    const boxes = names.split(" ").map((key) => createElement("kbd", {}, key));
+    return createElement("div", {}, createElement("dt", {}, ...boxes), createElement("dd", {}, effect));
+  }));
+}
+
 function createHelp() {
-  const rows = KEYS.map(([keys, effect]) => {
-    const names = keys.split(" ").map((key) => createElement("kbd", {}, key));
-    return createElement("div", {}, createElement("dt", {}, ...names), createElement("dd", {}, effect));
-  });
   const close = iconButton("Close", "Close", () => dialog.close());
   const dialog = createElement("dialog", { class: "player-help", "aria-label": "Keys of the player" },
-    createElement("h2", {}, "Keys"), createElement("dl", {}, ...rows), close);
+    createElement("h2", {}, "Keys"), createKeyList(KEYS), close);
   return dialog;
 }
 

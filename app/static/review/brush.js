@@ -4,6 +4,7 @@
 // For other modules: `actions` (part of the tool bar for more buttons), `addTool`, `addKey`, `beforeKey`, `say`, `range`,
 // `setRange`, `onRange`, `onFrame`, `onOpen`, `onClose`, `preview`; and `correction`, which draws whatever is set or proposed.
 
+import { createKeyList } from "../player/controls.js";
 import { context2d, createButton, createElement, setPressed, targetOf } from "../player/dom.js";
 import { Correction, frameWords } from "./correction.js";
 import { drawPolygon, drawStroke, fillHoles, fillRegion, growMask, maskBox, moveMask, scaleMask } from "./drawing.js";
@@ -22,6 +23,7 @@ const TOOLS = [
   { tool: "brush", label: "Brush", key: "b" }, { tool: "eraser", label: "Eraser", key: "e" }, { tool: "polygon", label: "Polygon", key: "y" },
   { tool: "fill", label: "Fill", key: "f" }, { tool: "move", label: "Move", key: "v" }, { tool: "scale", label: "Scale", key: "s" }, { tool: "pan", label: "Pan", key: "h" },
 ];
+const KEYS = [["- =", "brush size, also shift and the wheel"], ["[ ]", "first, last frame of the range"], ["ctrl-z ctrl-shift-z", "undo, redo by stroke"], ["enter", "close the polygon, save the decision"], ["esc", "close"]];
 const MAX_RADIUS = 80;
 const CORNER_REACH = 6; // CSS pixels
 const COLOUR = [255, 214, 10, 150], PROPOSED = [56, 189, 248, 150];
@@ -82,6 +84,7 @@ export class MaskEditor {
     this.actions = createElement("div", { class: "brush-actions" });
     this.state = createElement("span", { class: "brush-state" });
     this.line = createElement("span", { class: "brush-line", role: "status" });
+    this.keyList = createElement("div", { class: "brush-keys" });
     this.bar = createElement("div", { class: "brush-bar", role: "toolbar", "aria-label": "Mask correction" },
       this.toolButtons, this.slider, this.createAction("Grow", ".", () => this.grow(true)), this.createAction("Shrink", ",", () => this.grow(false)),
       this.createAction("Copy from the previous frame", "d", () => this.copyPrevious()), this.take, this.createAction("Clear", "Delete", () => this.clear()),
@@ -199,6 +202,9 @@ export class MaskEditor {
     pane.figure.classList.add("correcting");
     pane.figure.append(this.canvas);
     this.player.region.insertBefore(this.bar, this.player.controls.bar);
+    const rows = [...this.keys].map(([key, { words }]) => [key, words]);
+    this.keyList.replaceChildren(createElement("h2", {}, "Correcting a mask"), createKeyList([...rows, ...KEYS]));
+    this.player.controls.help.prepend(this.keyList);
     this.take.disabled = !taken;
     this.resizes.observe(pane.canvas);
     this.frameChanges.observe(this.player.region, { attributeFilter: ["data-frame"] });
@@ -222,6 +228,7 @@ export class MaskEditor {
     this.pane?.figure.classList.remove("correcting");
     this.canvas.remove();
     this.bar.remove();
+    this.keyList.remove();
     this.player.conceal(null);
     this.player.timeline.setEdits("", new Map());
   }

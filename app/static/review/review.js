@@ -15,7 +15,7 @@ const POLL = 4000; // milliseconds between checks for decisions of others
 const TIMEOUT = 20000; // milliseconds after which a missing response no longer blocks the keys
 const PLAYER_POLL = 50, PLAYER_POLLS = 600;
 const MAX_NOTE = "4000", MAX_NAME = "60"; // characters
-const HINT = "1 to 9 choose · enter saves · n p next, previous · ctrl-z undo, ctrl-shift-z redo · x original or corrected labels · / note · space and arrows as in the player";
+const HINT = "1 to 9 choose · enter saves · n p next, previous · ctrl-z undo, ctrl-shift-z redo · x original or corrected labels · [ ] range · wheel and drag, z zoom · / note · space and arrows as in the player · ? all keys";
 const STEPS = [["Previous", "previous"], ["Next", "next"], ["Undo", "undo"], ["Redo", "redo"]];
 
 /**

@@ -21,6 +21,8 @@ if __name__ == "__main__":
     sys.path[:] = [str(HERE.parent), *(entry for entry in sys.path if Path(entry or ".").resolve() != HERE)]
 
 if TYPE_CHECKING:
+    from tevit.review.reviewers import Team
+
     from .tabs.segment.models import Load, VideoPredictor
 
 STALE_SECONDS = 7 * 24 * 3600  # after which the folder of a killed server is removed
@@ -50,6 +52,11 @@ def parser(prog: str = "app") -> argparse.ArgumentParser:
     allow = "pages may open data sets below this folder, as below those of the files named here; repeatable"
     data.add_argument("--allow", metavar="DIR", help=allow, **files)
     data.add_argument("--project", metavar="DIR", type=Path, help="the folder of an earlier session, or of a new one")
+    review = top.add_argument_group("review")
+    names = "who may review: a text file with a name a line (default: everybody)"
+    review.add_argument("--reviewers", metavar="FILE", type=Path, help=names)
+    share = "share each queue out: every question to so many of the reviewers, independently (default: all get all)"
+    review.add_argument("--reviewers-per-question", metavar="N", type=int, choices=(1, 2), default=0, help=share)
     return top
 
 
@@ -106,7 +113,7 @@ def _serve(args: argparse.Namespace, folder: Path, load: "Load", grace: float) -
     # A folder that does not exist is reported where it is opened.
     allowed = AllowedFolders.of([*args.allow, *(path for path in named if path.is_dir()), *bundled])
     project = open_project(args.dataset, args.frames, args.predictions, args.project)
-    workspace = Workspace(project, EvaluationService(), ThumbnailCache(), allowed)
+    workspace = Workspace(project, EvaluationService(), ThumbnailCache(), allowed, team=_team(args))
     videos = dataset_videos(project) if args.dataset or args.project else []
     checkpoints = [*(path.resolve() for path in args.checkpoint), *map(Path, args.model)]
     segmentation = Segmentation(create_segmenter("sam2", str(args.sam)) if args.sam else create_segmenter())
@@ -118,6 +125,18 @@ def _serve(args: argparse.Namespace, folder: Path, load: "Load", grace: float) -
         segmentation.close()
         studio.close()
         workspace.evaluations.close()
+
+
+def _team(args: argparse.Namespace) -> "Team":
+    """Who reviews. Raises: OSError, ValueError."""
+    from tevit.review.reviewers import Team, read_reviewers
+
+    if args.reviewers is None and args.reviewers_per_question:
+        raise ValueError("--reviewers-per-question needs --reviewers FILE, the names to share questions out among")
+    try:
+        return Team(read_reviewers(args.reviewers) if args.reviewers else (), args.reviewers_per_question)
+    except ValueError as error:
+        raise ValueError(f"--reviewers: {error}") from None
 
 
 def _own_model(text: str) -> str:

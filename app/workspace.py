@@ -15,6 +15,7 @@ import gradio as gr
 from cachetools import LRUCache
 
 from tevit.evaluation.inputs import LABELS, UNLISTED, named_warnings
+from tevit.review.reviewers import Team
 
 from .analysis.comparison import Comparison
 from .analysis.service import EvaluationService
@@ -116,7 +117,7 @@ class Workspace:
     """The open data sets, shared by all pages. Thread-safe.
 
     first: shown to pages whose address names no data set. allowed: the folders that pages may open files from.
-    max_loaded: data sets whose files stay in memory.
+    max_loaded: data sets whose files stay in memory. team: who reviews labels; None: everybody.
     """
 
     def __init__(
@@ -126,7 +127,9 @@ class Workspace:
         thumbnails: ThumbnailCache,
         allowed: AllowedFolders | None = None,
         max_loaded: int = MAX_LOADED,
+        team: Team | None = None,
     ):
+        self.team = team or Team()
         self.evaluations, self.thumbnails, self.allowed = evaluations, thumbnails, allowed or AllowedFolders()
         self._first = first.id
         self._lock = threading.RLock()

@@ -28,8 +28,13 @@ class OverlappingPrediction:
     frames: int
 
 
-def overlapping_predictions(label: Track, predictions: VideoResult) -> list[OverlappingPrediction]:
-    """Every prediction of the video with a pixel in common with the label, highest IoU first."""
+def overlapping_predictions(
+    label: Track, predictions: VideoResult, place: int | None = None
+) -> list[OverlappingPrediction]:
+    """Every prediction of the video with a pixel in common with the label, highest IoU first.
+
+    place: of one that is listed in any case.
+    """
     tracks = predictions.tracks
     common, union = masks.overlaps([track.rles for track in tracks], [label.rles])
     ious = common.sum(axis=(1, 2)) / np.maximum(union.sum(axis=(1, 2)), 1)
@@ -37,7 +42,7 @@ def overlapping_predictions(label: Track, predictions: VideoResult) -> list[Over
     found = [
         OverlappingPrediction(track.id, track.category_id, track.score, float(iou), int(count))
         for track, iou, count in zip(tracks, ious, frames, strict=True)
-        if count
+        if count or track.id == place
     ]
     return sorted(found, key=lambda prediction: -prediction.iou)
 

@@ -6,6 +6,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 
@@ -58,14 +59,7 @@ class Team:
         By a hash of question and name: the same on every machine, in whatever order the names are, and a new name
         takes over only its own part.
         """
-        if not self.per_question:
-            return self.names
-        text = ":".join(map(str, subject))
-
-        def rank(name: str) -> bytes:
-            return hashlib.sha256(f"{text}\n{name}".encode()).digest()
-
-        return tuple(sorted(self.names, key=rank)[: self.per_question])
+        return _assigned(self.names, self.per_question, subject) if self.per_question else self.names
 
     def hidden(self, decisions: Mapping[Subject, Sequence[Decision]], reviewer: str) -> frozenset[str]:
         """Ids of others' decisions that this reviewer must not see yet: on shared questions that they have not decided.
@@ -80,6 +74,16 @@ class Team:
             if all(decision.reviewer != reviewer for decision in own) and reviewer in self.assigned(subject)
             for decision in own
         )
+
+
+@lru_cache(1 << 16)
+def _assigned(names: tuple[str, ...], count: int, subject: Subject) -> tuple[str, ...]:
+    text = ":".join(map(str, subject))
+
+    def rank(name: str) -> bytes:
+        return hashlib.sha256(f"{text}\n{name}".encode()).digest()
+
+    return tuple(sorted(names, key=rank)[:count])
 
 
 def read_reviewers(path: str | os.PathLike) -> tuple[str, ...]:
@@ -139,25 +143,36 @@ def agreements(state: LogState) -> list[Agreement]:
     """Every two reviewers who have decided a common question, by name. Undone decisions do not count, dropped ones do:
     each reviewer's latest verdict on a question, whatever was resolved afterwards."""
     verdicts: dict[str, dict[Subject, Verdict]] = defaultdict(dict)
-    tracks: dict[str, dict[object, dict[int, Mask | None]]] = defaultdict(lambda: defaultdict(dict))
-    owners: dict[str, object] = {}  # id of a decision that adds a prediction -> the prediction
-    for d in state.log:
-        if d.id in state.undone or d.verdict is None:
-            continue
-        verdicts[d.reviewer][subject_of(d)] = d.verdict
-        if isinstance(d.action, AddTrack):
-            owners[d.id] = subject_of(d)
-        for ref, frame, new in _masks_set(d):
-            tracks[d.reviewer][d.video_id, owners.get(str(ref), ref)][frame] = new
+    decisions = [d for d in state.log if d.verdict is not None and d.id not in state.undone]
+    for d in decisions:
+        if d.verdict is not None:
+            verdicts[d.reviewer][subject_of(d)] = d.verdict
+    counts = Counter(subject for own in verdicts.values() for subject in own)
+    tracks = _tracks_set(d for d in decisions if counts[subject_of(d)] > 1)
     found = []
     for one, two in combinations(sorted(verdicts), 2):
-        subjects = [subject for subject in verdicts[one] if subject in verdicts[two]]
-        if subjects:
-            pairs = [(verdicts[one][subject], verdicts[two][subject]) for subject in subjects]
-            ious = [iou for key in tracks[one] if (iou := _common_iou(tracks[one][key], tracks[two].get(key, {}))) >= 0]
+        pairs = [(verdict, verdicts[two][key]) for key, verdict in verdicts[one].items() if key in verdicts[two]]
+        if pairs:
+            both = [(own, tracks[two][key]) for key, own in tracks[one].items() if key in tracks[two]]
+            ious = [iou for own, other in both if (iou := _common_iou(own, other)) >= 0]
             same, iou = sum(a == b for a, b in pairs), float(np.mean(ious)) if ious else math.nan
             found.append(Agreement((one, two), len(pairs), same, cohen_kappa(pairs), len(ious), iou))
     return found
+
+
+_Frames = dict[int, Mask | None]
+
+
+def _tracks_set(decisions: Iterable[Decision]) -> Mapping[str, Mapping[object, _Frames]]:
+    """Reviewer -> track, or the prediction that became one -> the masks that the reviewer has set."""
+    tracks: dict[str, dict[object, _Frames]] = defaultdict(lambda: defaultdict(dict))
+    added: dict[str, object] = {}  # id of a decision that adds a prediction -> the prediction
+    for d in decisions:
+        if isinstance(d.action, AddTrack):
+            added[d.id] = subject_of(d)
+        for ref, frame, new in _masks_set(d):
+            tracks[d.reviewer][d.video_id, added.get(str(ref), ref)][frame] = new
+    return tracks
 
 
 def _masks_set(d: Decision) -> Iterable[tuple[object, int, Mask | None]]:
@@ -173,13 +188,15 @@ def _masks_set(d: Decision) -> Iterable[tuple[object, int, Mask | None]]:
             yield from ((track, frame, None) for frame in range(first, last + 1))
 
 
-def _common_iou(one: Mapping[int, Mask | None], two: Mapping[int, Mask | None]) -> float:
+def _common_iou(one: _Frames, two: _Frames) -> float:
     """IoU over the frames that both have set, 1 where all are without mask in both; -1 without such frames."""
     frames = [frame for frame in one if frame in two]
-    if not frames:
-        return -1.0
-    sides = ([mask.rle if (mask := masks_of[frame]) else None for frame in frames] for masks_of in (one, two))
-    common, union = masks.overlaps([next(sides)], [next(sides)])
+    return _iou(tuple(one[frame] for frame in frames), tuple(two[frame] for frame in frames)) if frames else -1.0
+
+
+@lru_cache(1 << 12)  # a studio computes it again after every decision
+def _iou(one: tuple[Mask | None, ...], two: tuple[Mask | None, ...]) -> float:
+    common, union = masks.overlaps([[m and m.rle for m in one]], [[m and m.rle for m in two]])
     return float(common.sum() / union.sum()) if union.any() else 1.0
 
 

@@ -170,14 +170,35 @@ export interface Question {
   /** The track whose mask a correction begins with, and the prediction that it may take instead. */
   own?: TrackRef | null;
   taken?: TrackRef | null;
+  /** Place and description of predictions that overlap `own`. */
+  predictions?: [number, string][];
+  people?: People;
   /** The response to the event before. */
   message?: { kind?: string; text?: string };
   moved?: boolean;
 }
 
+/** Who may review. */
+export interface People {
+  /** The page's reviewer as Python last heard. */
+  reviewer: string;
+  /** The name of the sign-in, "" without one. */
+  signed: string;
+  /** Who may review; empty: everybody. */
+  names: string[];
+  /** The reviewer's part of a shared queue, in words. */
+  part: string;
+}
+
 /** A change of labels that needs more than the key of an answer. */
 export interface Change {
   do: string;
+  /** A label as the player numbers it, and the one that is merged into it. */
+  track?: number;
+  other?: number;
+  overlap?: string;
+  /** Place of the prediction whose masks are taken. */
+  prediction?: number;
   category?: number;
   frame?: number;
   first?: number;

@@ -2,20 +2,22 @@
 
 import { MaskEditor, rangeWords } from "./brush.js";
 import { Correction, frameWords, isDraft } from "./correction.js";
+import { LaneChanges } from "./lanes.js";
+import { Reviewer } from "./people.js";
 import { createButton, createElement, setPressed, targetOf } from "../player/dom.js";
 import { Propagation } from "./propagation.js";
 import { ClickSegmenter } from "./segment.js";
 import { keysFrom, readValue, writeValue } from "./storage.js";
 
 /** @import { Player } from "../player/player.js" */
-/** @import { Change, Choice, Draft, Emit, FrameRange, Question } from "../player/types.js" */
+/** @import { Change, Choice, Draft, Emit, FrameRange, Question, TrackRef } from "../player/types.js" */
 /** @typedef {HTMLElement & { prompt?: ReviewPrompt }} PromptHost */
 
 const POLL = 4000; // milliseconds between checks for decisions of others
 const TIMEOUT = 20000; // milliseconds after which a missing response no longer blocks the keys
 const PLAYER_POLL = 50, PLAYER_POLLS = 600;
-const MAX_NOTE = "4000", MAX_NAME = "60"; // characters
-const HINT = "1 to 9 choose · enter saves · n p next, previous · ctrl-z undo, ctrl-shift-z redo · x original or corrected labels · [ ] range · wheel and drag, z zoom · / note · space and arrows as in the player · ? all keys";
+const MAX_NOTE = "4000"; // characters
+const HINT = "1 to 9 choose · enter saves · n p next, previous · ctrl-z undo, ctrl-shift-z redo · x original or corrected labels · [ ] range · k cut the selected track at the playhead · wheel and drag, z zoom · / note · space and arrows as in the player · ? all keys";
 const STEPS = [["Previous", "previous"], ["Next", "next"], ["Undo", "undo"], ["Redo", "redo"]];
 
 /**
@@ -70,6 +72,8 @@ class ReviewPrompt {
     this.watched = new WeakSet();
     /** @type {Correction | null} of this question's track, once it was begun */
     this.correction = null;
+    /** @type {LaneChanges | null} */
+    this.lanes = null;
 
     this.place = createElement("p", { class: "hint prompt-where" });
     this.labels = createElement("div", { class: "prompt-labels", role: "group", "aria-label": "Labels in the player", hidden: "" });
@@ -79,14 +83,13 @@ class ReviewPrompt {
     this.more = createElement("div", { class: "prompt-more" });
     this.drafts = createElement("div", { class: "prompt-drafts", role: "group", "aria-label": "Unsaved corrections", hidden: "" });
     this.note = createElement("input", { type: "text", "aria-label": "Note", placeholder: "Note", maxlength: MAX_NOTE });
-    this.reviewer = createElement("input", { type: "text", "aria-label": "Reviewer", maxlength: MAX_NAME, value: reviewerName() });
-    this.reviewer.addEventListener("change", () => writeValue("review-reviewer", this.reviewer.value.trim()));
+    this.reviewer = new Reviewer((name) => this.emit({ kind: "reviewer", reviewer: name }));
     this.status = createElement("p", { class: "prompt-status", role: "status" });
     this.save = createButton("Save decision", () => this.saveDecision(), { class: "primary" });
     const steps = STEPS.map(([label, kind]) => createButton(label, () => this.send({ kind })));
     this.body = createElement("div", { class: "prompt", "aria-label": "Review" }, this.place, this.labels, this.title, this.sides, this.answers, this.more, this.drafts, this.note,
       createElement("div", { class: "prompt-buttons" }, this.save, ...steps), this.status,
-      createElement("label", { class: "prompt-who" }, createElement("span", {}, "Reviewer"), this.reviewer), createElement("p", { class: "hint prompt-keys" }, HINT));
+      this.reviewer.field, this.reviewer.part, createElement("p", { class: "hint prompt-keys" }, HINT));
     host.replaceChildren(this.body);
     this.updateButtons();
 
@@ -109,6 +112,7 @@ class ReviewPrompt {
     const same = question.item !== undefined && this.question.item === question.item && !question.moved;
     this.question = question;
     const { message } = question;
+    if (question.people) this.reviewer.show(question.people);
     if (message?.kind === "saved" && this.saving) {
       writeValue(`review-mask:${this.saving}`, null);
       this.correction = null;
@@ -181,7 +185,7 @@ class ReviewPrompt {
    * prediction that would be added.
    * @param {Question} question
    */
-  createChanges({ classes = [], own, isLabel, takes }) {
+  createChanges({ classes = [], own, isLabel, takes, predictions = [] }) {
     if (!own) return [];
     const list = createElement("select", { "aria-label": isLabel ? "Change the class to" : "Add it as" }, createElement("option", { value: "" }, isLabel ? "change the class to …" : "add it as …"),
       ...classes.map(([id, name]) => createElement("option", { value: String(id) }, name)));
@@ -196,7 +200,47 @@ class ReviewPrompt {
       this.createRangeChange("Delete", "delete frames"),
     ];
     const take = this.createRangeChange("Take the prediction in", "take frames");
-    return [mask, list, ...(isLabel ? label : []), ...(takes || !isLabel ? [take] : [])];
+    const tracks = isLabel ? [...(predictions.length ? [this.createTake(predictions)] : []), this.createMerge(own)] : [];
+    return [mask, list, ...(isLabel ? label : []), ...(takes || !isLabel ? [take] : []), ...tracks];
+  }
+
+  /**
+   * Take the masks of any prediction that overlaps the label, in the selected range or whole.
+   * @param {[number, string][]} predictions
+   */
+  createTake(predictions) {
+    const list = createElement("select", { "aria-label": "Take the masks of", title: "In the frames that are selected on the lanes, else in all" },
+      createElement("option", { value: "" }), ...predictions.map(([place, words]) => createElement("option", { value: String(place) }, words)));
+    list.addEventListener("change", () => {
+      const { own } = this.question, range = findPlayer()?.range;
+      if (!list.value || !own) return;
+      const frames = range ? { first: range[0], last: range[1] } : {};
+      const label = `take the masks of prediction ${list.value}, ${range ? rangeWords(range) : "all frames"}`;
+      this.choose({ extra: { do: "take", track: own[1], prediction: Number(list.value), ...frames }, label });
+      list.value = "";
+    });
+    return list;
+  }
+
+  /**
+   * Merge another label into the question's: as dropping its lane on this one.
+   * @param {TrackRef} own
+   */
+  createMerge([layer, id]) {
+    const list = createElement("select", { "aria-label": "Merge with", title: "Also: drag a lane by its name onto another" }, createElement("option", { value: "" }, "merge with …"));
+    list.addEventListener("pointerdown", fill);
+    list.addEventListener("focus", fill);
+    function fill() {
+      const others = findPlayer()?.view?.layers[layer]?.tracks.filter((track) => track.id !== id) ?? [];
+      if (list.options.length === 1) list.append(...others.map((track) => createElement("option", { value: String(track.id) }, `${track.id} ${track.label}`)));
+    }
+    list.addEventListener("change", () => {
+      const tracks = findPlayer()?.view?.layers[layer]?.tracks ?? [], own = tracks.find((track) => track.id === id);
+      const other = tracks.find((track) => String(track.id) === list.value);
+      list.value = "";
+      if (own && other) this.lanes?.merge(own, other);
+    });
+    return list;
   }
 
   /**
@@ -232,6 +276,8 @@ class ReviewPrompt {
     if (!player) return;
     if (!this.watched.has(player)) {
       this.watched.add(player);
+      const blocked = () => (this.editor?.opened ? "Save or close the correction first." : "");
+      this.lanes = new LaneChanges(player, (change) => this.saveTracks(change), (text) => this.setStatus(text, "error"), blocked);
       player.region.addEventListener("range", () => this.updateRange());
       new MutationObserver(() => this.updateRange()).observe(player.region, { attributeFilter: ["data-frame"] });
     }
@@ -243,6 +289,8 @@ class ReviewPrompt {
     for (const button of /** @type {NodeListOf<HTMLElement>} */ (this.more.querySelectorAll("[data-range-verb]"))) {
       button.textContent = `${button.dataset.rangeVerb} ${shownRange()}`;
     }
+    const range = findPlayer()?.range, first = this.more.querySelector('[aria-label="Take the masks of"] option');
+    if (first) first.textContent = `take the masks (${range ? rangeWords(range) : "all frames"}) of …`;
   }
 
   updateButtons() {
@@ -375,10 +423,29 @@ class ReviewPrompt {
       this.status.textContent = "Choose an answer first: its number is its key.";
       return;
     }
+    if (!this.knowsReviewer()) return;
     this.setStatus("saving …");
     this.saving = this.question.item;
     if (this.editor) this.editor.locked = "The decision is being saved.";
     this.send({ kind: "save", item: this.question.item, note: this.note.value, ...this.chosen });
+  }
+
+  /** Whether the reviewer is known; else they are asked. */
+  knowsReviewer() {
+    if (this.reviewer.name) return true;
+    this.setStatus("Enter your name first: every decision carries it.", "error");
+    this.reviewer.control.focus();
+    return false;
+  }
+
+  /**
+   * A change of tracks that was confirmed: it is saved at once, the question stays.
+   * @param {Change} extra
+   */
+  saveTracks(extra) {
+    if (!this.knowsReviewer()) return;
+    this.setStatus("saving …");
+    this.send({ kind: "save", item: this.question.item, note: this.note.value, extra });
   }
 
   /**
@@ -392,7 +459,7 @@ class ReviewPrompt {
     }
     this.waiting = performance.now();
     this.updateButtons();
-    this.emit({ reviewer: this.reviewer.value.trim(), ...event });
+    this.emit({ reviewer: this.reviewer.name, ...event });
   }
 
   /** Request decisions of others; give up on a response that does not arrive. */
@@ -434,7 +501,7 @@ class ReviewPrompt {
       if (key === "y") return () => this.send({ kind: "redo" });
     }
     if (modified || event.altKey) return null;
-    if (key === "escape" && (target === this.note || target === this.reviewer)) return () => target.blur();
+    if (key === "escape" && (target === this.note || target === this.reviewer.input)) return () => target.blur();
     if (key === "enter" && (target === this.note || !(typing || pressesOnEnter(target)))) return () => this.saveDecision();
     if (typing) return null;
     if (/^[1-9]$/.test(key)) return () => this.hasAnswer(key) && this.choose({ key });
@@ -444,6 +511,7 @@ class ReviewPrompt {
       case "x": return () => this.send({ kind: "labels" });
       case "/": return () => this.note.focus();
       case "z": return () => findPlayer()?.panes.toggleZoom();
+      case "k": return () => this.lanes?.cut();
       case "[": return () => findPlayer()?.setRangeEnd(0);
       case "]": return () => findPlayer()?.setRangeEnd(1);
       default: return null;
@@ -511,17 +579,9 @@ function readDraft(item) {
  * @param {string} label
  */
 function describe(change, label) {
+  if (change.do === "take") return label;
   if (change.do === "class") return `change the class to ${label}`;
   if (change.masks) return `${label}, ${frameWords(Object.keys(change.masks).map(Number))}`;
   if (change.first !== undefined) return `${change.do}, ${change.first} to ${change.last}`;
   return change.frame === undefined ? label : `${label}, frame ${change.frame}`;
-}
-
-/** The reviewer's name in this browser; at first a random one, so that two browsers are two reviewers. */
-function reviewerName() {
-  const known = readValue("review-reviewer");
-  if (known) return known;
-  const name = `reviewer ${Math.random().toString(36).slice(2, 6)}`;
-  writeValue("review-reviewer", name);
-  return name;
 }

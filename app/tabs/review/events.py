@@ -14,8 +14,9 @@ import msgspec
 from cachetools import LRUCache, cached
 
 from tevit.progress import Progress
-from tevit.review.decisions import AddTrack, Resolve, decide, subject_of
+from tevit.review.decisions import AddTrack, Decision, Resolve, decide, subject_of
 from tevit.review.queue import Answer
+from tevit.review.reviewers import Team, resolve
 
 from ...analysis.service import EvaluationService
 from ...player.component import payload
@@ -26,9 +27,9 @@ from ...rendering import progress as task_progress
 from ...tasks import Task
 from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, Workspace, toast
 from . import session as reviews
-from . import views
+from . import track_changes, views
 from .page_state import ReviewEvent, ReviewPage, custom_answer, predicted_answer, read_event
-from .session import ALL_LABELS, IndexedLog, Question, ReviewSession
+from .session import ALL_LABELS, DISAGREEMENTS, IndexedLog, Question, ReviewSession
 from .views import FILES, ReviewComponents, build_layout, source_dropdown
 
 MAX_SESSIONS = 4  # data sets whose queues stay in memory
@@ -40,12 +41,13 @@ Queue = tuple[Sequence[Question], str]
 def build(page: gr.Blocks, tab: gr.Tab, errors_query: gr.Textbox, workspace: Workspace, registry: ViewRegistry) -> None:
     """Lay the tab out and connect its events. errors_query: the list of the tab Errors to review, as a query."""
 
-    handlers = ReviewTab(build_layout(), workspace.of, registry, workspace.evaluations)
+    handlers = ReviewTab(build_layout(), workspace.of, registry, workspace.evaluations, workspace.team)
     handlers.connect(page, tab, errors_query)
 
 
 class ReviewTab:
-    """Handlers of the tab's events. project: returns the data set of the page that sent the request."""
+    """Handlers of the tab's events. project: returns the data set of the page that sent the request. team: who reviews;
+    None: everybody."""
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class ReviewTab:
         project: Callable[[gr.Request], Project],
         registry: ViewRegistry,
         evaluations: EvaluationService,
+        team: Team | None = None,
     ):
         def key(project: Project) -> object:
             return str(project.folder), msgspec.json.encode(project.models)
@@ -61,7 +64,11 @@ class ReviewTab:
         self.components, self.project = components, project
         self.registry, self.evaluations = registry, evaluations
         # Of the data set as it is when the page first opens the tab: a changed one would have another queue.
-        self.page = Pages(lambda request: ReviewPage(session(project(request)), registry)).of
+        self.page = Pages(lambda request: self._new_page(request, session(project(request)), team or Team())).of
+
+    def _new_page(self, request: gr.Request, session: ReviewSession, team: Team) -> ReviewPage:
+        signed = getattr(request, "username", None) or ""
+        return ReviewPage(session, self.registry, team, signed, signed)
 
     def connect(self, page: gr.Blocks, tab: gr.Tab, errors_query: gr.Textbox) -> None:
         """Connect every event; none is a public endpoint."""
@@ -111,7 +118,13 @@ class ReviewTab:
 
     async def _start_queue_of(self, page: ReviewPage, source: str) -> AsyncIterator[Updates]:
         page.source, page.errors_filter = source, ""
-        async for updates in self._start_queue(page, lambda progress: (page.session.queue(source, progress), "")):
+
+        def make(progress: Progress) -> Queue:
+            if source == DISAGREEMENTS:
+                return page.session.disagreements(page.team, page.reviewer), ""
+            return page.session.queue(source, progress), ""
+
+        async for updates in self._start_queue(page, make):
             yield updates
 
     async def _start_queue(self, page: ReviewPage, make: Callable[[Progress], Queue]) -> AsyncIterator[Updates]:
@@ -150,17 +163,33 @@ class ReviewTab:
         questions, page.errors_filter = queue
         chip = gr.Button(f"{page.errors_filter}  \N{MULTIPLICATION SIGN}", visible=bool(page.errors_filter))
         updates: Updates = {c.notices: problem(*notices), c.chip: chip}
-        with page.lock, page.session.log() as log:
-            page.queue, page.keys = tuple(questions), tuple(map(page.session.key, questions))
-            page.place = page.next_undecided(log, 0) or 0
-            if questions:
-                return updates | self._show_question(page, {})
-        updates[c.queue] = hint("Labels and predictions agree.")
-        return updates | {c.prompt: gr.HTML(value=self._no_question(page, "There is nothing to review."))}
+        with page.lock:
+            page.questions = tuple(questions)
+            return updates | self._begin(page)
+
+    def _begin(self, page: ReviewPage) -> Updates:
+        """The first undecided question of the reviewer's part of the queue."""
+        page.share_out()
+        if page.queue:
+            with page.log() as log:
+                page.place = page.next_undecided(log, 0) or 0
+                return self._show_question(page, {})
+        names = page.team.names
+        message, list_hint = "There is nothing to review.", "Labels and predictions agree."
+        if page.source == DISAGREEMENTS and not page.errors_filter:
+            list_hint = "No question was decided differently by two reviewers, or all of these are resolved."
+        elif page.questions and page.reviewer not in names:
+            message, list_hint = "Who are you? Choose your name below.", f"Shared out among {', '.join(names)}."
+        elif page.questions:
+            list_hint = f"None of the {len(page.questions)} questions is yours."
+        return {
+            self.components.prompt: gr.HTML(value=self._no_question(page, message)),
+            self.components.queue: hint(list_hint),
+        }
 
     def _no_question(self, page: ReviewPage, message: str) -> dict[str, Any]:
         page.turn += 1
-        return {"turn": page.turn, "words": message}
+        return {"turn": page.turn, "words": message, "people": page.people()}
 
     # --- questions and answers
 
@@ -168,15 +197,27 @@ class ReviewTab:
         """A key or a button of the question, a row of the queue, or a look for other reviewers' decisions."""
         page = self.page(request)
         with page.lock:
-            if not page.queue:
-                return {self.components.prompt: gr.skip()}
             try:
                 received = read_event(event._data)
+                if received.kind == "reviewer":
+                    return self._change_reviewer(page, received.reviewer)
+                if not page.queue:
+                    return {self.components.prompt: gr.skip()}
                 if received.kind == "look":
                     return self._refresh(page)
-                return self._show_question(page, self._apply(page, received), moved=received.kind != "labels")
+                message = self._apply(page, received)
+                return self._show_question(page, message, moved=received.kind != "labels" and "stays" not in message)
             except (ValueError, OSError) as error:
                 return self._show_question(page, {"kind": "error", "text": str(error)}, moved=False)
+
+    def _change_reviewer(self, page: ReviewPage, name: str) -> Updates:
+        """The page's reviewer is known, or another one: of a queue that is shared out another part is shown."""
+        if page.reviewer == (page.signed or name):
+            return {self.components.prompt: gr.skip()}
+        page.change_reviewer(name)
+        if page.team.per_question and page.questions:
+            return self._begin(page)
+        return {self.components.prompt: gr.skip()}
 
     def _apply(self, page: ReviewPage, event: ReviewEvent) -> dict[str, str]:
         """Carry an event out; returns the message for the page. Raises: ValueError, OSError: then nothing was saved."""
@@ -187,28 +228,43 @@ class ReviewTab:
         elif event.kind == "labels":
             page.labels = "corrected" if page.labels == "original" else "original"
             return {"kind": "note", "text": f"the player shows the {page.labels} labels"}
-        elif not event.reviewer:
-            raise ValueError("Say who you are: every decision carries its reviewer's name.")
-        elif event.kind == "save":
-            return self._save(page, event)
-        elif event.kind == "resolve":
-            return self._resolve(page, event)
         else:
-            return self._undo_or_redo(page, event)
+            page.change_reviewer(event.reviewer)
+            page.team.check(page.reviewer)
+            act = {"save": self._save, "resolve": self._resolve}.get(event.kind, self._undo_or_redo)
+            return act(page, event)
         return {}
 
     def _save(self, page: ReviewPage, event: ReviewEvent) -> dict[str, str]:
         if event.item != page.question_name:
             raise ValueError("This question is not the one that is open any more: nothing was saved.")
-        with page.session.log() as log:
-            answer = self._answer(page, event, log)
-        page.session.store.append(answer.decision(page.session.hash, event.reviewer, event.note))
-        with page.session.log() as log:
+        with page.log() as log:
+            decision = self._decision(page, event, log)
+        page.session.store.extend([decision, *self._resolving(page, decision)])
+        with page.log() as log:
             place = page.next_undecided(log, page.place + 1)
+        kind = event.extra.get("do") if event.extra is not None else ""
+        if kind in ("merge", "cut") or (kind == "take" and subject_of(decision) != page.key):
+            page.labels = "corrected"
+            words = views.describe(decision, page.session.project.dataset.categories)
+            return {"kind": "saved", "text": f"saved: {words}. The player shows the corrected labels.", "stays": "yes"}
         if place is None:
             return {"kind": "saved", "text": f"saved; all {len(page.queue)} are decided"}
         page.place = place
         return {"kind": "saved", "text": "saved"}
+
+    def _decision(self, page: ReviewPage, event: ReviewEvent, log: IndexedLog) -> Decision:
+        if event.extra is not None and event.extra.get("do") in track_changes.KINDS:
+            return track_changes.decide_tracks(page, event.extra, event.note, log)
+        return self._answer(page, event, log).decision(page.session.hash, page.reviewer, event.note)
+
+    def _resolving(self, page: ReviewPage, decision: Decision) -> list[Decision]:
+        """A new decision on what others disagree about counts instead of theirs."""
+        found = page.question.found
+        if found is None or isinstance(decision.action, Resolve):
+            return []
+        resolve = Resolve(decision.id, tuple(d.id for d in found.decisions))
+        return [decide(page.session.hash, decision.video_id, None, resolve, page.reviewer)]
 
     def _answer(self, page: ReviewPage, event: ReviewEvent, log: IndexedLog) -> Answer:
         added = log.added_track(page.key)  # has made the question's prediction a label
@@ -219,26 +275,24 @@ class ReviewTab:
         if event.key not in page.answers:
             raise ValueError("Choose an answer first: its number is its key.")
         answer = page.answers[event.key]
-        if added is not None and added.reviewer == event.reviewer and isinstance(answer.action, AddTrack):
+        if added is not None and added.reviewer == page.reviewer and isinstance(answer.action, AddTrack):
             raise ValueError("You have added it already: undo that first, or correct what was added.")
         return answer
 
     def _resolve(self, page: ReviewPage, event: ReviewEvent) -> dict[str, str]:
-        with page.session.log() as log:
-            groups = ({d.id: d for d in disagreement.decisions} for disagreement in log.disagreements)
-            decisions = next((group for group in groups if event.item in group), None)
-        if decisions is None:
+        with page.log() as log:
+            found = next((f for f in log.disagreements if event.item in {d.id for d in f.decisions}), None)
+        if found is None:
             raise ValueError("There is no such disagreement any more.")
-        video = decisions[event.item].video_id
-        action = Resolve(event.item, tuple(id for id in decisions if id != event.item))
-        page.session.store.append(decide(page.session.hash, video, None, action, event.reviewer))
+        action = resolve(found, event.item)
+        page.session.store.append(decide(page.session.hash, found.video_id, None, action, page.reviewer))
         return {"kind": "saved", "text": "saved: the disagreement is resolved"}
 
     def _undo_or_redo(self, page: ReviewPage, event: ReviewEvent) -> dict[str, str]:
         session, undo = page.session, event.kind == "undo"
-        target = session.undo_or_redo(event.reviewer, undo)
+        target = session.undo_or_redo(page.reviewer, undo)
         if target is None:
-            return {"kind": "note", "text": f"There is nothing of {event.reviewer} to {event.kind}."}
+            return {"kind": "note", "text": f"There is nothing of {page.reviewer} to {event.kind}."}
         if (key := subject_of(target)) in page.keys:
             page.place = page.keys.index(key)
         words = views.describe(target, session.project.dataset.categories)
@@ -255,10 +309,10 @@ class ReviewTab:
         """The current question, the player on its frame and the queue around it. moved: False: the player's frame and
         selection stay."""
         c, session = self.components, page.session
-        with session.log() as log:
+        with page.log() as log:
             updates = self._update_player(page, log, moved)
             page.decisions, page.turn = len(log.log), page.turn + 1
-            decided = sum(bool(log.reviewers(key)) for key in page.keys)
+            decided = sum(page.is_decided(log, place) for place in range(len(page.queue)))
             names = session.project.dataset.categories
             updates[c.prompt] = gr.HTML(value=page.question_value(log) | {"message": message, "moved": moved})
             updates[c.queue] = page.queue_html(log, decided)

@@ -8,6 +8,7 @@ import re
 import secrets
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -27,17 +28,22 @@ from tevit.review.decisions import (
     Mask,
     MergeTracks,
     ReplaceMask,
+    Resolve,
     SplitTrack,
     Subject,
     SwapIdentities,
     TrackRef,
     to_mask,
 )
+from tevit.review.log import class_name
+from tevit.review.predictions import overlapping_predictions
 from tevit.review.queue import Answer, ReviewItem
+from tevit.review.reviewers import Team
 
 from ...player.component import Layer, PlayerView
 from ...player.proxy import dataset_frames
 from ...player.routes import ViewRegistry
+from ...rendering import counted
 from ...tasks import Task
 from . import views
 from .session import CorrectedVideo, IndexedLog, Question, ReviewSession
@@ -46,10 +52,10 @@ MAX_NOTE = 4_000  # characters
 MAX_COUNTS = 4_000_000  # characters of a mask's run lengths
 MAX_NAME = 60  # characters
 # "The label is right" comes before these kinds of answers, "both are wrong" and "unclear" after them.
-_ORDER = (AcceptMasks, SwapIdentities, DeleteTrack, ChangeClass, MergeTracks, AddTrack)
+_ORDER = (AcceptMasks, SwapIdentities, DeleteTrack, ChangeClass, MergeTracks, AddTrack, Resolve)
 _VERDICT_PLACES = {"label is right": -1, "both wrong": len(_ORDER), "unclear": len(_ORDER) + 1}
 MAX_ANSWERS = 9  # as many as there are keys
-KINDS = ("save", "undo", "redo", "next", "previous", "go", "look", "resolve", "labels")
+KINDS = ("save", "undo", "redo", "next", "previous", "go", "look", "resolve", "labels", "reviewer")
 
 
 def answers_by_key(answers: Sequence[Answer]) -> dict[str, Answer]:
@@ -137,12 +143,12 @@ def _change_prediction(extra: Mapping[str, Any], track: AddTrack, info: VideoInf
     """A prediction as a new label, with another class, a range of frames, or some masks replaced."""
     kind, masks = extra.get("do"), list(track.masks)
     if kind == "class":
-        return AddTrack(_integer(extra, "category", 0, math.inf), track.masks)
+        return AddTrack(integer(extra, "category", 0, math.inf), track.masks)
     if kind == "masks":
         for frame, mask in read_masks(extra, info.size_hw, info.length).items():
             masks[frame] = mask
     elif kind in ("delete frames", "take frames"):
-        first, last = _frame_range(extra, info)
+        first, last = frame_range(extra, info)
         inside = kind == "take frames"
         masks = [mask if (first <= frame <= last) == inside else None for frame, mask in enumerate(masks)]
     else:
@@ -156,19 +162,19 @@ def _change_label(
     """The answer in words, and its action."""
     kind = extra.get("do")
     if kind == "class":
-        category = _integer(extra, "category", 0, math.inf)
+        category = integer(extra, "category", 0, math.inf)
         return f"Change the class of label {id}", ChangeClass(id, category)
     if kind == "crowd":
         return f"Mark label {id} as crowd", MarkCrowd(id, True)
     if kind == "split":
-        return f"Split label {id}", SplitTrack(id, _integer(extra, "frame", 1, info.length))
+        return f"Split label {id}", SplitTrack(id, integer(extra, "frame", 1, info.length))
     if kind == "masks":
         return f"Correct the mask of label {id}", _replace_masks(
             read_masks(extra, info.size_hw, info.length), id, present
         )
     if kind not in ("delete frames", "take frames"):
         raise ValueError(f"expected another answer that the tab has, got {str(kind)[:40]!r}")
-    first, last = _frame_range(extra, info)
+    first, last = frame_range(extra, info)
     if kind == "delete frames":
         return f"Delete frames {first} to {last} of label {id}", DeleteFrames(id, first, last)
     if predicted is None or not isinstance(predicted.action, AcceptMasks):
@@ -211,13 +217,14 @@ def _replace_masks(masks: Mapping[int, Mask | None], id: TrackRef, present: Sequ
     return AcceptMasks(id, first, tuple(masks[at] if at in masks else to_mask(present[at]) for at in frames))
 
 
-def _frame_range(extra: Mapping[str, Any], info: VideoInfo) -> tuple[int, int]:
-    """First and last frame."""
-    first = _integer(extra, "first", 0, info.length)
-    return first, _integer(extra, "last", first, info.length)
+def frame_range(extra: Mapping[str, Any], info: VideoInfo) -> tuple[int, int]:
+    """First and last frame of what the page describes. Raises: ValueError."""
+    first = integer(extra, "first", 0, info.length)
+    return first, integer(extra, "last", first, info.length)
 
 
-def _integer(fields: Mapping[str, Any], name: str, minimum: int, stop: float) -> int:
+def integer(fields: Mapping[str, Any], name: str, minimum: int, stop: float) -> int:
+    """A number that the page sent. Raises: ValueError outside of `minimum` to `stop` - 1."""
     value = fields.get(name)
     if type(value) is not int or not minimum <= value < stop:
         end = "" if stop == math.inf else f" to {stop - 1}"
@@ -240,11 +247,16 @@ class ReviewPage:
     decisions: number in the log at the last update. labels: which the player shows. view: in the player, of `video` and
     model; results: its original labels and predictions; corrected: its labels by the first `corrected_by` decisions on
     the video; drawn: whether the view shows these, and by how many decisions. old_tokens: of earlier views.
-    importable: decisions of an uploaded log that can be taken over. comparison: computes AP.
+    importable: decisions of an uploaded log that can be taken over. comparison: computes AP. team: who reviews here.
+    signed: the name of the sign-in, "" without one. reviewer: who the page says it is. questions: of all reviewers.
     """
 
     session: ReviewSession
     registry: ViewRegistry
+    team: Team = field(default_factory=Team)
+    signed: str = ""
+    reviewer: str = ""
+    questions: tuple[Question, ...] = ()
     source: str | None = None
     errors_filter: str = ""
     queues: int = 0
@@ -298,11 +310,60 @@ class ReviewPage:
 
     # --- the queue
 
+    def log(self) -> AbstractContextManager[IndexedLog]:
+        """The log as far as this page's reviewer may see it, locked."""
+        return self.session.log(self.team, self.reviewer)
+
+    def change_reviewer(self, name: str) -> None:
+        """Somebody else reviews on this page; a sign-in stays."""
+        before, self.reviewer = self.reviewer, self.signed or name
+        if self.reviewer != before:
+            self.corrected_by = -1  # other decisions may be hidden from them
+
+    def share_out(self) -> None:
+        """Set the queue to the reviewer's part of all questions. Disagreements are everybody's."""
+        keys = map(self.session.key, self.questions)
+        shared = [
+            (question, key) for question, key in zip(self.questions, keys, strict=True) if self._gets(question, key)
+        ]
+        self.queue, self.keys = tuple(question for question, _ in shared), tuple(key for _, key in shared)
+
+    def _gets(self, question: Question, key: Subject) -> bool:
+        everybody = not self.team.per_question or question.found is not None
+        return everybody or self.reviewer in self.team.assigned(key)
+
+    def people(self) -> dict[str, Any]:
+        """Who may review, and this page's part, as `review/people.js` expects it."""
+        part, count = "", self.team.per_question
+        if count and len(self.queue) < len(self.questions):
+            part = f"Your part: {len(self.queue)} of {counted(len(self.questions), 'question')}"
+            part += "; each is decided by two reviewers, who do not see each other's decision before." * (count == 2)
+        names = list(self.team.names)
+        return {"reviewer": self.reviewer, "signed": self.signed, "names": names, "part": part}
+
+    def deciders(self, log: IndexedLog, place: int) -> tuple[str, ...]:
+        """Who has decided a question, as far as the page may show it; of a disagreement: nobody, or who resolved it."""
+        found = self.queue[place].found
+        if found is None:
+            return log.reviewers(self.keys[place])
+        ids = {d.id for d in found.decisions}
+        if any(d.id in ids for other in log.disagreements for d in other.decisions):
+            return ()
+        ended = (d.reviewer for d in reversed(log.log) if isinstance(d.action, Resolve) and ids & {*d.action.drop})
+        return (next(ended, "changed since"),)
+
+    def is_decided(self, log: IndexedLog, place: int) -> bool:
+        """Of a queue that is shared out: by the page's reviewer; else by anybody."""
+        names = self.deciders(log, place)
+        if self.team.per_question and self.queue[place].found is None:
+            return self.reviewer in names
+        return bool(names)
+
     def next_undecided(self, log: IndexedLog, start: int) -> int | None:
-        """Place of the next question without a decision, from `start` on and around the end; None: all have one."""
+        """Place of the next question to decide, from `start` on and around the end; None: all are decided."""
         count = len(self.keys)
         places = ((start + step) % count for step in range(count))
-        return next((place for place in places if not log.reviewers(self.keys[place])), None)
+        return next((place for place in places if not self.is_decided(log, place)), None)
 
     def queue_html(self, log: IndexedLog, decided: int) -> str:
         """The queue around the current question."""
@@ -311,7 +372,7 @@ class ReviewPage:
         for place in range(max(0, self.place - views.MAX_ROWS), min(total, self.place + views.MAX_ROWS + 1)):
             item = self.queue[place].item
             video = self.session.project.info(item.video_id).name
-            rows.append(views.QueueRow(place, item, video, ", ".join(log.reviewers(self.keys[place]))))
+            rows.append(views.QueueRow(place, item, video, ", ".join(self.deciders(log, place))))
         return views.queue(rows, self.place, decided, total)
 
     # --- the player
@@ -323,7 +384,7 @@ class ReviewPage:
         if other_video:
             predictions = project.predictions(project.model_index(model), video) if model else None
             self.results, self.video, self.corrected_by = (project.ground_truth(video), predictions), (video, model), -1
-        decisions = self._update_corrected(log)
+        decisions = self.update_corrected(log)
         shows_corrected = self.labels == "corrected" and self.corrected is not None and self.corrected.changes > 0
         drawn = shows_corrected, decisions if shows_corrected else 0
         if not other_video and drawn == self.drawn:
@@ -341,7 +402,7 @@ class ReviewPage:
         self.registry.put(self.view, self.registry.folder(self.view.token))
         return True
 
-    def _update_corrected(self, log: IndexedLog) -> int:
+    def update_corrected(self, log: IndexedLog) -> int:
         """Set `corrected` by all decisions on the question's video; returns how many there are."""
         video = self.item.video_id
         decisions = len(log.of_video(video))
@@ -352,7 +413,7 @@ class ReviewPage:
     def label_masks(self, log: IndexedLog) -> Sequence[RLE | None]:
         """The masks by now of the label that the question is about, one for each frame; of the one that was added where
         it is about a prediction; none before that. Raises: ValueError where the label is deleted."""
-        self._update_corrected(log)
+        self.update_corrected(log)
         added = log.added_track(self.key)
         if self.corrected is None or not (self.item.annotation_ids or added):
             return ()
@@ -427,4 +488,20 @@ class ReviewPage:
             # A mask that is corrected by hand starts from `own`, and may be replaced by that of `taken`.
             "own": selected[0] if selected else None,
             "taken": selected[-1] if item.prediction and selected else None,
+            "predictions": self._predictions(selected),
+            "people": self.people(),
         }
+
+    def _predictions(self, selected: Sequence[Sequence[int]]) -> list[list[Any]]:
+        """[place, words] of every prediction that overlaps the question's first label, most first, its own in any case.
+
+        selected: as `selection` returns it.
+        """
+        if not selected or self.view is None or self.results[1] is None or not self.view.layers[selected[0][0]].truth:
+            return []
+        names, own = self.results[1].categories, self.view.layers[selected[0][0]].result
+        label = next(track for track in own.tracks if track.id == selected[0][1])
+        found = overlapping_predictions(label, self.results[1], self.item.prediction)
+        return [
+            [p.place, f"{p.place} {class_name(names, p.category_id)} {p.score:.2f} · IoU {p.iou:.2f}"] for p in found
+        ]

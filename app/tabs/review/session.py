@@ -45,6 +45,7 @@ from tevit.review.labels import content_hash
 from tevit.review.log import Disagreement, LogState
 from tevit.review.queue import Answer, ItemBuilder, ReviewItem, all_labels, build_queue, likely_answers
 from tevit.review.report import ModelComparison, write_corrected, write_report
+from tevit.review.reviewers import Agreement, Team, agreements, disagreement_item, resolving_answers
 from tevit.video.reader import IMAGE_SUFFIXES, open_video
 
 from ...analysis.filter import chips
@@ -55,6 +56,7 @@ from ..errors.routes import from_query, selected_models, sorted_selection
 
 log = logging.getLogger(__name__)
 
+DISAGREEMENTS = "* disagreements of the reviewers"  # in place of a model's name: what reviewers disagree about
 ALL_LABELS = ""  # in place of a model's name: all tracks of all videos
 LABELS_FILE = "begun.json"  # in the project's folder: a data set without labels, for predictions alone
 EVALUATION_SECONDS = 120.0  # how long to wait for the evaluation of the tab Errors, after a restart of the studio
@@ -64,16 +66,19 @@ _PAUSE_SECONDS = 600  # a longer time between two decisions is a break, not the 
 class IndexedLog(LogState):
     """The log's state with its decisions by subject and by video, and times. Not thread-safe.
 
-    track_numbers: id of a decision that creates a track -> its number among these decisions, from 1.
+    track_numbers: id of a decision that creates a track -> its number among these decisions, from 1. hidden: ids of
+    decisions that what follows leaves out, see `ReviewSession.log`.
     """
 
     def __init__(self, log: Iterable[Decision] = ()):
         self.track_numbers: dict[str, int] = {}
+        self.hidden: frozenset[str] = frozenset()
         self._by_key: dict[Subject, list[Decision]] = {}
         self._by_video: dict[int, list[Decision]] = {}
         self._videos: dict[str, int] = {}
         self._gaps: dict[str, list[float]] = {}
         self._times: dict[str, float] = {}
+        self._agreements: tuple[int, list[Agreement]] | None = None
         super().__init__(log)
 
     def add(self, new: Iterable[Decision]) -> None:
@@ -101,11 +106,19 @@ class IndexedLog(LogState):
 
     def of_key(self, key: Subject) -> tuple[Decision, ...]:
         """All decisions on a subject that are not undone."""
-        return tuple(d for d in self._by_key.get(key, ()) if d.id not in self.undone)
+        return tuple(d for d in self._by_key.get(key, ()) if d.id not in self.undone and d.id not in self.hidden)
 
     def of_video(self, video: int) -> tuple[Decision, ...]:
         """All decisions on one video, in the log's order."""
-        return tuple(self._by_video.get(video, ()))
+        return tuple(d for d in self._by_video.get(video, ()) if d.id not in self.hidden)
+
+    def hide(self, team: Team, reviewer: str) -> None:
+        """Leave out what this reviewer must not see before their own decision."""
+        if team.per_question < 2:
+            self.hidden = frozenset()
+            return
+        shown = {key: [d for d in own if d.id not in self.undone] for key, own in self._by_key.items()}
+        self.hidden = team.hidden(shown, reviewer)
 
     def added_track(self, key: Subject) -> Decision | None:
         """The decision that added the key's prediction as a label, unless it is undone."""
@@ -119,7 +132,15 @@ class IndexedLog(LogState):
     @property
     def disagreements(self) -> tuple[Disagreement, ...]:
         """As `LogState`, by video."""
-        return tuple(sorted(super().disagreements, key=lambda disagreement: disagreement.video_id))
+        shown = [found for found in super().disagreements if self.hidden.isdisjoint(d.id for d in found.decisions)]
+        return tuple(sorted(shown, key=lambda found: found.video_id))
+
+    @property
+    def agreements(self) -> list[Agreement]:
+        """How far every two reviewers agree; computed once for each state of the log."""
+        if self._agreements is None or self._agreements[0] != len(self.log):
+            self._agreements = len(self.log), agreements(self)
+        return self._agreements[1]
 
     def seconds(self, reviewer: str) -> float | None:
         """Median seconds between this reviewer's decisions; None before there are two."""
@@ -129,10 +150,12 @@ class IndexedLog(LogState):
 
 @dataclass(frozen=True)
 class Question:
-    """An entry of a queue. model: whose prediction it is about; ALL_LABELS for none."""
+    """An entry of a queue. model: whose prediction it is about; ALL_LABELS for none. found: the disagreement of
+    reviewers that it is about, None for another question."""
 
     item: ReviewItem
     model: str
+    found: Disagreement | None = None
 
 
 class ReviewSession:
@@ -189,11 +212,15 @@ class ReviewSession:
         return OriginalLabels(self.original)
 
     @contextmanager
-    def log(self) -> Iterator[IndexedLog]:
-        """The log, up to date with the disk and locked. Raises: OSError."""
+    def log(self, team: Team | None = None, reviewer: str = "") -> Iterator[IndexedLog]:
+        """The log, up to date with the disk and locked; of a team without what the reviewer must not see yet.
+
+        Raises: OSError.
+        """
         with self._lock:
             decisions = self.store.decisions()
             self._log.add(decisions[len(self._log.log) :])
+            self._log.hide(team or Team(), reviewer)
             yield self._log
 
     def undo_or_redo(self, reviewer: str, undo: bool) -> Decision | None:
@@ -259,6 +286,18 @@ class ReviewSession:
         words = ", ".join(chip.words for chip in chips(comparison, settings.filter)) or "all"
         return tuple(questions.values()), f"Errors: {words}"
 
+    def disagreements(self, team: Team, reviewer: str) -> tuple[Question, ...]:
+        """What reviewers disagree about and nobody has resolved, a question each."""
+        models = {model.file.sha256: model.name for model in self.project.models}
+        questions = []
+        with self.log(team, reviewer) as log:
+            for found in log.disagreements:
+                prediction = next((d.prediction for d in found.decisions if d.prediction), None)
+                model = models.get(prediction.sha256, ALL_LABELS) if prediction else next(iter(self.models), ALL_LABELS)
+                place = prediction.place if prediction and model else None
+                questions.append(Question(disagreement_item(found, self.project.dataset, place), model, found))
+        return tuple(questions)
+
     def key(self, question: Question) -> Subject:
         """The subject of a question."""
         models = self.project.models
@@ -269,12 +308,18 @@ class ReviewSession:
     def answers(self, question: Question) -> tuple[Answer, ...]:
         """The likely answers. Raises: ValueError where masks cannot be read."""
         project, reference = self.project, None
+        if question.found is not None:
+            return resolving_answers(question.found, question.item, project.dataset.categories)
         if question.item.prediction is not None:
-            file = project.models[project.model_index(question.model)].file
-            reference = PredictionRef(Path(file.path).name, file.sha256, question.item.prediction)
+            reference = self.reference(question.model, question.item.prediction)
         # Without a prediction nothing is read from the results.
         results = project.results[project.model_index(question.model)] if question.model else cast(Results, None)
         return likely_answers(question.item, project.dataset, results, reference)
+
+    def reference(self, model: str, place: int) -> PredictionRef:
+        """The reference to a model's prediction. place: from 1."""
+        file = self.project.models[self.project.model_index(model)].file
+        return PredictionRef(Path(file.path).name, file.sha256, place)
 
 
 def items_of_predictions(dataset: Dataset, results: Results) -> list[ReviewItem]:

@@ -10,13 +10,13 @@ import numpy as np
 from tevit.masks import ops as masks
 from tevit.results import Track, VideoResult
 from tevit.review.decisions import VERDICTS, Decision
-from tevit.review.log import summary
+from tevit.review.log import lines_in_words, summary
 from tevit.review.queue import ReviewItem
 from tevit.review.report import ModelComparison
 
 from ...player.component import build_player
 from ...rendering import counted, hint, on_load, render
-from .session import ALL_LABELS, IndexedLog
+from .session import ALL_LABELS, DISAGREEMENTS, IndexedLog
 
 FILES = ("corrected.json", "changes.csv", "report.html", "decisions.jsonl")
 # Mounted once, as the player: the template holds no value, so that answers being saved survive a new value.
@@ -89,6 +89,7 @@ def build_layout() -> ReviewComponents:
 def source_dropdown(models: Sequence[str]) -> gr.Dropdown:
     """The queues to choose from. models: names."""
     choices = [*((f"disagreements of {name}", name) for name in models), ("all tracks of all videos", ALL_LABELS)]
+    choices.append(("disagreements of the reviewers", DISAGREEMENTS))
     return gr.Dropdown(choices, value=choices[0][1] if models else None, label="What to review")
 
 
@@ -164,7 +165,7 @@ def queue(rows: Sequence[QueueRow], place: int, decided: int, total: int) -> str
 
 
 def progress(log: IndexedLog, decided: int, total: int, names: Mapping[int, str]) -> str:
-    """Questions decided, everybody's decisions by verdict, and disagreements with a button for each side."""
+    """Questions decided, everybody's decisions by verdict, agreement, and disagreements with a button for each side."""
     reviewers = [(name, counts, log.seconds(name)) for name, counts in log.verdict_counts.items()]
     disagreements = [
         (found.video_id, [(decision.id, describe(decision, names)) for decision in found.decisions])
@@ -174,7 +175,8 @@ def progress(log: IndexedLog, decided: int, total: int, names: Mapping[int, str]
         "review/progress.html",
         decided=decided,
         total=total,
-        decisions=sum(counts.total() for _, counts, _ in reviewers),
+        lines=lines_in_words(log),
+        agreements=log.agreements,
         reviewers=reviewers,
         verdicts=VERDICTS,
         disagreements=disagreements,

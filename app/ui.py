@@ -91,14 +91,6 @@ def serve(
     mcp: bool = False,
 ) -> None:
     """Serve until Ctrl-C. mcp: also as tools of the Model Context Protocol. Raises: OSError where the port is taken."""
-    # Greys and one blue, dark enough for white letters; fonts of the system.
-    font, mono = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
-    theme = Base(primary_hue="blue", neutral_hue="zinc", font=font, font_mono=mono).set(
-        button_primary_background_fill="*primary_600",
-        button_primary_background_fill_hover="*primary_700",
-        button_primary_background_fill_dark="*primary_600",
-        button_primary_background_fill_hover_dark="*primary_500",
-    )
     _, url, public = page.queue(default_concurrency_limit=None).launch(
         server_name=host,
         server_port=port,
@@ -110,7 +102,7 @@ def serve(
         enable_monitoring=False,
         mcp_server=mcp,
         ssr_mode=False,
-        theme=theme,
+        theme=_theme(),
         css_paths=STYLES,
         pwa=True,
         favicon_path=ICON,
@@ -124,3 +116,14 @@ def serve(
     )
     print(f"{TITLE}: {public or url} (Ctrl-C ends it)", flush=True)
     page.block_thread()
+
+
+def _theme() -> Base:
+    """Greys and one blue, dark enough for white letters; fonts of the system."""
+    font, mono = ("system-ui", "sans-serif"), ("ui-monospace", "monospace")
+    return Base(primary_hue="blue", neutral_hue="zinc", font=font, font_mono=mono).set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_background_fill_dark="*primary_600",
+        button_primary_background_fill_hover_dark="*primary_500",
+    )

@@ -197,3 +197,15 @@ def test_llms_txt_lists_every_page_of_the_documents():
     text = (ROOT / "docs" / "llms.txt").read_text()
     pages = {file.name for file in (ROOT / "docs").glob("*.md")} - {"index.md"}
     assert set(re.findall(r"\]\(([^)]*)\)", text)) == pages
+
+
+@pytest.mark.parametrize("package", ("tevit", "app", "train"))
+def test_functions_have_at_most_forty_lines(package):
+    long = [
+        f"{file.relative_to(ROOT)}: {node.name} has {node.end_lineno - node.lineno + 1} lines"
+        for file in files(package)
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno
+        if node.end_lineno - node.lineno >= 40
+    ]
+    assert long == []

@@ -133,7 +133,9 @@ def run_evaluate(args: argparse.Namespace) -> int:
         else:
             from tevit.io.ytvis import open_dataset, read_results
 
-            open_dataset(gt), read_results(results)  # a wrong file is named here, not by the program that is timed
+            # A wrong file is named here, not by the program that is timed.
+            open_dataset(gt)
+            read_results(results)
         result = _measure_evaluate(args.rounds, gt, results, Path(folder))
     print(f"{result['machine']}; {result['megabytes_of_json']} MB of JSON, best of {result['rounds']}\n")
     for name, best in result["best"].items():

@@ -118,12 +118,7 @@ def read_inputs(gt: GroundTruth, results: Predictions) -> Inputs:
     else:
         predictions = _from_memory(results, stated=False)[2]
     sizes = {video.id: video.size_hw for video in videos}
-    other = sorted({row.video for row in predictions} - set(sizes))
-    if other:
-        raise ValueError(
-            f"the results are for {len(other)} videos that the ground truth does not have (ids {format_ids(other)}); "
-            f"the ground truth has {len(sizes)} videos"
-        )
+    _check_videos(predictions, sizes)
     left_out = tuple(
         LeftOutTrack(kind, row.id, row.video, row.category, row.score)
         for kind, rows in (("annotation", ground_truth), ("prediction", predictions))
@@ -142,6 +137,15 @@ def read_inputs(gt: GroundTruth, results: Predictions) -> Inputs:
         left_out=left_out,
         warnings=(*(_odd_annotations(gt) if isinstance(gt, Dataset) else ()), *warnings),
     )
+
+
+def _check_videos(predictions: "Sequence[_Row]", videos: Mapping[int, object]) -> None:
+    other = sorted({row.video for row in predictions} - videos.keys())
+    if other:
+        raise ValueError(
+            f"the results are for {len(other)} videos that the ground truth does not have (ids {format_ids(other)}); "
+            f"the ground truth has {len(videos)} videos"
+        )
 
 
 def _left_out_warnings(

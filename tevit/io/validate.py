@@ -9,7 +9,7 @@ import ast
 import math
 import os
 from collections import Counter, deque
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -208,19 +208,11 @@ def validate(
     progress = progress or (lambda stage, done, total: None)
     if fixed is not None and os.path.exists(fixed) and os.path.samefile(path, fixed):
         raise ValueError(f"the repaired copy cannot take the place of {path} itself")
-    try:
-        content = _parse(jsonfile.read(path, RESULTS_NAME), report)
-    except ValueError as error:
-        kind = jsonfile.other_format(path)
-        report.add_file_fault(_other_format(kind) if kind else str(error).removeprefix(f"{path}").lstrip(": "))
-        return report
+    content = _read_content(path, report)
     if isinstance(content, list):
         report.kind = "submission"
         chunks = _array(_submission(content, report, gt, categories, progress))
-    elif "videos" not in content and (kind := jsonfile.other_format(path)):
-        report.add_file_fault(_other_format(kind))
-        return report
-    elif _has_lists(content, report):
+    elif content is not None and _has_lists(content, report):
         report.kind = "data set"
         chunks = _dataset(content, report, frames, progress)
     else:
@@ -232,8 +224,21 @@ def validate(
     return report
 
 
-def _other_format(kind: str) -> str:
-    return f"it is {kind}, expected YouTube-VIS JSON: `tevit formats` converts it"
+def _read_content(path: str | os.PathLike, report: ValidationReport) -> list[msgspec.Raw] | _Fields | None:
+    """Entries of a submission, fields of a data set; None, and a fault of the file, where it is neither."""
+    try:
+        content = _parse(jsonfile.read(path, RESULTS_NAME), report)
+    except ValueError as error:
+        content, fault = None, str(error).removeprefix(f"{path}").lstrip(": ")
+    else:
+        if isinstance(content, list) or "videos" in content:
+            return content
+        fault = None
+    if kind := jsonfile.other_format(path):
+        content, fault = None, f"it is {kind}, expected YouTube-VIS JSON: `tevit formats` converts it"
+    if fault is not None:
+        report.add_file_fault(fault)
+    return content
 
 
 def _write_repaired(fixed: str | os.PathLike, chunks: Iterable[bytes], report: ValidationReport, force: bool) -> None:
@@ -301,12 +306,7 @@ def _submission(
         video = entry.get("video_id")
         if not entry.removed:
             if gt is None:
-                expected, extent = first.setdefault(video, entry.extent), entry.extent
-                as_first = "as in the video's first prediction"
-                if extent.length != expected.length:
-                    entry.add(f"expected {expected.length} segmentations {as_first}, got {extent.length}")
-                if extent.size_hw and expected.size_hw and extent.size_hw != expected.size_hw:
-                    entry.add(f"expected masks of {expected.size_hw} {as_first}, got {extent.size_hw}")
+                _compare_extent(entry, first.setdefault(video, entry.extent))
             classes[video, entry.get("category_id")] += 1
             out_of_range += not 0 <= entry.get("score") <= 1
         report.add_entry("prediction", entry, place, video)
@@ -316,17 +316,30 @@ def _submission(
     report.counts = {"predictions": len(items), "videos": len(covered)}
     if gt is None:
         report.notes.append("without the ground truth (--gt), lengths and sizes are only compared within the file")
-    elif missing := len(gt.videos.keys() - covered):
-        report.notes.append(f"videos without a prediction: {missing} of {len(gt.videos)}")
-    if gt is not None and mapping is None:
-        found = index_mappings(report.predicted, gt.categories, annotated_classes(gt))
-        report.notes += [describe_indices(found)] if found else []
+    else:
+        report.notes += _ground_truth_notes(report, gt, covered, mapping is not None)
     if out_of_range:
         report.notes.append(f"scores outside 0 to 1: {out_of_range}")
     if ignored := sum(max(count - _MAX_PREDICTIONS, 0) for count in classes.values()):
         report.notes.append(
             f"predictions that do not count: {ignored} (of a class in a video, only the best {_MAX_PREDICTIONS} do)"
         )
+
+
+def _ground_truth_notes(report: ValidationReport, gt: Dataset, covered: Set[int], mapped: bool) -> Iterator[str]:
+    if missing := len(gt.videos.keys() - covered):
+        yield f"videos without a prediction: {missing} of {len(gt.videos)}"
+    if not mapped and (found := index_mappings(report.predicted, gt.categories, annotated_classes(gt))):
+        yield describe_indices(found)
+
+
+def _compare_extent(entry: _Entry, first: _Expected) -> None:
+    """Without a ground truth the video's first prediction states its length and size."""
+    extent, as_first = entry.extent, "as in the video's first prediction"
+    if extent.length != first.length:
+        entry.add(f"expected {first.length} segmentations {as_first}, got {extent.length}")
+    if extent.size_hw and first.size_hw and extent.size_hw != first.size_hw:
+        entry.add(f"expected masks of {first.size_hw} {as_first}, got {extent.size_hw}")
 
 
 def _map_category(entry: _Entry, mapping: Mapping[int, int] | None, report: ValidationReport) -> None:
@@ -393,10 +406,8 @@ def _check_masks(entry: _Entry, expected: _Expected, text_only: bool) -> _Repair
     for fault in faults:
         entry.add(fault.text, "set to null", fault.frame)
         replaced[fault.frame or 0] = None
-    for frame, rle in enumerate(track.rles):
-        if rle is not None and expected.size_hw is not None and tuple(rle["size"]) != expected.size_hw:
-            entry.add(f"expected a mask of {expected.size_hw}, got {tuple(rle['size'])}", "set to null", frame)
-            replaced[frame] = None
+    if expected.size_hw is not None:
+        replaced |= _remove_other_sizes(entry, track.rles, expected.size_hw)
     for frame, form in mask_json.uncompressed(raw).items() if text_only else ():
         if frame not in replaced:
             entry.add(f"expected compressed run-length text, got {form}", "compressed", frame)
@@ -412,13 +423,22 @@ def _check_masks(entry: _Entry, expected: _Expected, text_only: bool) -> _Repair
         entry.set("segmentations", _resize(items, length, _NULL))
     rles = _resize(rles, length, None)
     areas = ops.areas(rles)
-    height, width = next((rle["size"] for rle in rles if rle is not None), (0, 0))
-    entry.extent = _Expected((height, width) if height else None, length)
+    entry.extent = _Expected(next((tuple(rle["size"]) for rle in rles if rle is not None), None), length)
     entry.masks = int(np.count_nonzero(areas))
     lost = {frame for frame, rle in replaced.items() if rle is None}
     stated = lost | {frame for frame, rle in enumerate(track.rles) if rle is not None}
     entry.lost_masks, entry.stated_masks = len(lost), len(stated)
-    return _RepairedMasks(rles, areas, {frame for frame, rle in replaced.items() if rle is None})
+    return _RepairedMasks(rles, areas, lost)
+
+
+def _remove_other_sizes(entry: _Entry, rles: Sequence[RLE | None], size_hw: tuple[int, int]) -> dict[int, RLE | None]:
+    """The frames whose mask has another size than the video."""
+    replaced: dict[int, RLE | None] = {}
+    for frame, rle in enumerate(rles):
+        if rle is not None and tuple(rle["size"]) != size_hw:
+            entry.add(f"expected a mask of {size_hw}, got {tuple(rle['size'])}", "set to null", frame)
+            replaced[frame] = None
+    return replaced
 
 
 def _repair_evident(entry: _Entry, raw: bytes, frames: Iterable[int | None]) -> bytes:

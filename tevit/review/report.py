@@ -115,12 +115,6 @@ def _page(
     pictures: "ChangePictures",
 ) -> str:
     state = LogState(log)
-    subtitle = f"{_plural(count_lines(state)['decisions'], 'decision')} on "
-    subtitle += f"{_plural(len({d.video_id for d in log}), 'video')}; the log has {lines_in_words(state)}"
-    if corrected.left_out:
-        subtitle += f"; {_plural(len(corrected.left_out), 'decision')} left out that did not fit"
-    if corrected.disagreements:
-        subtitle += f"; {_plural(len(corrected.disagreements), 'disagreement')} not resolved"
     counts = Counter(change.kind for change in changes)
     cards = [(title, str(counts[kind])) for kind, title in _KINDS.items()]
     for model in models[:3]:
@@ -137,7 +131,7 @@ def _page(
     return render(
         "review.html",
         title=f"Review of {name}",
-        subtitle=f"{subtitle}.",
+        subtitle=_subtitle(state, log, corrected),
         cards=cards,
         models=[{"name": model.name, "rows": model.rows()} for model in models],
         verdicts=VERDICTS,
@@ -147,6 +141,16 @@ def _page(
         changes=shown,
         footer=footer,
     )
+
+
+def _subtitle(state: LogState, log: Sequence[Decision], corrected: Corrected) -> str:
+    text = f"{_plural(count_lines(state)['decisions'], 'decision')} on "
+    text += f"{_plural(len({d.video_id for d in log}), 'video')}; the log has {lines_in_words(state)}"
+    if corrected.left_out:
+        text += f"; {_plural(len(corrected.left_out), 'decision')} left out that did not fit"
+    if corrected.disagreements:
+        text += f"; {_plural(len(corrected.disagreements), 'disagreement')} not resolved"
+    return f"{text}."
 
 
 def _change_values(dataset: Dataset, change: Change, pictures: "ChangePictures") -> dict[str, object]:

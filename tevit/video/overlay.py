@@ -120,9 +120,9 @@ class VideoWriter:
             self._audio.copy_until(time)
         return float(self._last * self._clock)
 
-    def end_audio(self, time: float) -> None:
-        """End the audio at `time` seconds instead of its own end. To be called after the last frame."""
-        self._audio_end = time
+    def end_audio(self, time: float | None) -> None:
+        """End the audio at `time` seconds; None: at its own end. To be called after the last frame."""
+        self._audio_end = float("inf") if time is None else time
 
     def _finish(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
@@ -469,25 +469,27 @@ def write_overlay(
     places = ((segment, index) for segment in segments for index in range(segment.length))
     frames = video.frames()
     first = list(islice(frames, 1))  # before the writer opens: `video.start` is known only after it
-    audio, aspect = video.path if sound and video.has_audio else None, video.pixel_aspect
-    options = {"fps": video.fps, "audio_from": audio, "audio_start": video.start, "pixel_aspect": aspect}
-    writer = VideoWriter(path, video.size_hw, **options)
+    style = {"opacity": opacity, "contours": contours, "labels": labels, "min_score": min_score}
     colors: dict[int, RGB] = {}
-    with writer, _BackgroundWriter(writer) as background:
+    with _open_writer(path, video, sound) as writer, _BackgroundWriter(writer) as background:
         for frame in chain(first, frames):
             if (place := next(places, None)) is None:
                 writer.end_audio(frame.time)
                 break
             segment, index = place
             if index == 0:  # a track keeps its colour in later segments
-                ids = [track.id for track in segment.tracks if track.score >= min_score]
-                colors = track_colors(ids, colors)
-            style = {"opacity": opacity, "contours": contours, "labels": labels, "min_score": min_score}
-            drawn = overlay(frame.rgb, segment, index, colors=colors, **style)
-            background.write(drawn, frame.time)
+                colors = track_colors([track.id for track in segment.tracks if track.score >= min_score], colors)
+            background.write(overlay(frame.rgb, segment, index, colors=colors, **style), frame.time)
             if progress is not None:
                 progress("drawing", frame.index + 1, total)
         else:
-            if video.end is not None:
-                writer.end_audio(video.end)
+            writer.end_audio(video.end)
     video.warnings += writer.warnings
+
+
+def _open_writer(path: str | os.PathLike, video: Video, sound: bool) -> VideoWriter:
+    audio = video.path if sound and video.has_audio else None
+    aspect = video.pixel_aspect
+    return VideoWriter(
+        path, video.size_hw, fps=video.fps, audio_from=audio, audio_start=video.start, pixel_aspect=aspect
+    )

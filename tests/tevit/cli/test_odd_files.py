@@ -174,7 +174,8 @@ def test_category_ids_of_another_numbering_are_refused(reader, numbers, places, 
     mapped = json.loads(out)
     for key in ("notes", "written", "files"):
         if isinstance(again, dict):
-            again.pop(key, None), mapped.pop(key, None)
+            again.pop(key, None)
+            mapped.pop(key, None)
     assert mapped == again
 
 

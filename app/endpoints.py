@@ -44,7 +44,8 @@ class _Endpoints:
     ) -> tuple[str, str]:
         """Segment a video file, in the same queue as the pages.
 
-        Returns results.json (YouTube-VIS) and overlay.mp4.
+        Returns results.json (YouTube-VIS) and overlay.mp4. Warnings about the video, such as two possible orders of its
+        images, are log messages of the call, which gradio's client has in `job.status().log`.
         """
         worker = self._studio.worker
         try:
@@ -60,6 +61,8 @@ class _Endpoints:
             run = worker.find(token)
             if now is None or now.result is None or now.state != "done" or run is None:
                 raise ValueError(now.message if now else "The run was not kept.")
+            if now.message:
+                gr.Warning(_without_folders(now.message, video))
             write = partial(export, result=now.result, folder=run.folder, open_video=run.open_video)
             results = await asyncio.to_thread(write, "results.json")
             return str(results), str(await asyncio.to_thread(write, "overlay.mp4"))

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from gradio_client import Client, handle_file
+from gradio_client.client import Job
 from gradio_client.exceptions import AppError
+from gradio_client.utils import StatusUpdate
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
@@ -41,15 +43,26 @@ def test_segment_returns_results_and_overlay(client: Client, clips: dict[str, Pa
     assert len(json.loads(Path(results).read_text())) == 1
 
 
+def logged(job: Job) -> list[tuple[str, str]]:
+    """Message and level of all log messages of a call that has ended."""
+    assert job.communicator is not None
+    updates = job.communicator.updates
+    both = [updates.get_nowait() for _ in range(updates.qsize())]
+    return [update.log for update in both if isinstance(update, StatusUpdate) and update.log is not None]
+
+
 def test_segment_takes_an_archive_of_images_in_natural_order(client: Client, studio: Studio, tmp_path: Path):
     files = write_images(tmp_path / "walk", {f"{n}.png": shot for n, shot in zip((1, 2, 10), pictures(3), strict=True)})
     with zipfile.ZipFile(tmp_path / "walk.zip", "w") as archive:
         for file in files.iterdir():
             archive.write(file, f"walk/{file.name}")
     model = str(studio.errors.parent / "fast.pth")
-    results, overlay = client.predict(handle_file(tmp_path / "walk.zip"), model, api_name="/segment")
+    job = client.submit(handle_file(tmp_path / "walk.zip"), model, api_name="/segment")
+    results, overlay = job.result()
     assert [len(item["segmentations"]) for item in json.loads(Path(results).read_text())] == [3, 3]
     assert [bar(frame.rgb) for frame in open_video(overlay).frames()] == [0, 1, 2]
+    note = "frames are in natural order ('2.png' is number 2), not alphabetical ('10.png' would be)"
+    assert [message for message, level in logged(job) if level == "warning"] == [note]
 
 
 def test_segment_reports_errors(client: Client, clips: dict[str, Path]):

@@ -225,11 +225,11 @@ def test_partial_tracks_are_shown_and_cancel_keeps_them(stay: Stay, clips: dict[
 
 
 def test_run_that_starts_before_the_proxy_is_ready_is_shown(stay: Stay, tmp_path: Path):
-    clip = make_video(tmp_path / "early.mp4", frames=300, size_hw=(480, 640))
+    clip = make_video(tmp_path / "early.mp4", frames=600, size_hw=(480, 640))
     page = stay()
     choose(page, "fast.pth")
     upload(page, clip)
-    expect(page.locator("#panel")).to_contain_text("of 300 frames")
+    expect(page.locator("#panel")).to_contain_text("of 600 frames")
     button(page, "Run").click()
     tracks(page, 2)
     done(page)

@@ -227,8 +227,8 @@ def integer(fields: Mapping[str, Any], name: str, minimum: int, stop: float) -> 
     """A number that the page sent. Raises: ValueError outside of `minimum` to `stop` - 1."""
     value = fields.get(name)
     if type(value) is not int or not minimum <= value < stop:
-        end = "" if stop == math.inf else f" to {stop - 1}"
-        raise ValueError(f"expected {name} from {minimum} on{end}, got {value!r}")
+        end = "on" if stop == math.inf else f"to {stop - 1}"
+        raise ValueError(f"expected {name} from {minimum} {end}, got {str(value)[:40]!r}")
     return value
 
 

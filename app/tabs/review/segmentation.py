@@ -23,7 +23,7 @@ from ...player.component import PlayerView
 from ...player.proxy import BrowserVideo
 from ...player.routes import ViewRegistry
 from ...tasks import Runner, Task
-from .page_state import read_masks
+from .page_state import integer, read_masks
 
 if TYPE_CHECKING:
     import numpy as np
@@ -112,7 +112,7 @@ class PropagationRequest:
 
 def read_propagation(data: Mapping[str, Any], view: PlayerView) -> PropagationRequest:
     """Of the key frames outside of the range only the nearest on each side are kept. Raises: ValueError."""
-    first, last = _integer(data, "first", 0, view.length), _integer(data, "last", 0, view.length)
+    first, last = integer(data, "first", 0, view.length), integer(data, "last", 0, view.length)
     if first > last:
         raise ValueError(f"expected a range of frames, got {first} to {last}")
     size_hw = view.frames.size_hw
@@ -192,7 +192,7 @@ async def _progress_lines(task: Task[list[ProposedMask]], runner: Runner, reques
 
 
 async def _propose(data: Mapping[str, Any], view: PlayerView, segmentation: Segmentation, request: Request) -> Response:
-    frame = _integer(data, "frame", 0, view.length)
+    frame = integer(data, "frame", 0, view.length)
     points, boxes = read_points(data.get("points", [])), read_boxes(data.get("box"))
 
     def work(progress: "Progress") -> ProposedMask:
@@ -236,13 +236,6 @@ def _numbers(data: object, count: int) -> list[float]:
 
 
 # --- of both
-
-
-def _integer(data: Mapping[str, Any], name: str, first: int, stop: int) -> int:
-    value = data.get(name)
-    if type(value) is not int or not first <= value < stop:
-        raise ValueError(f"expected {name} from {first} to {stop - 1}, got {str(value)[:40]!r}")
-    return value
 
 
 def _read_frames(view: PlayerView, wanted: range, progress: "Progress") -> "list[np.ndarray]":

@@ -1,4 +1,4 @@
-"""One studio with models that need no weights, and for every test pages that may go nowhere else."""
+"""One studio with models that need no weights, and pages whose requests and script errors are checked."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,12 +9,13 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.app.fakes import make_video
 from tests.browser.servers import ROOT as ROOT
-from tests.browser.servers import served, watch
+from tests.browser.servers import record_problems, start_server
 
 MODELS = ("fast", "slow", "faint", "broken", "crashing")
-Opened = tuple[Callable[..., Page], list[str]]
+OpenPage = Callable[..., Page]
+OpenStudio = tuple[OpenPage, list[str]]
 
-# Longer than any answer takes on a quiet machine by far: on a busy one a test must not fail for its load.
+# Far longer than any response takes on a quiet machine: on a busy one a test must not fail because of the load.
 expect.set_options(timeout=40_000)
 
 
@@ -29,53 +30,53 @@ class Studio:
 
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
-    """A server in a process of its own; at the end it must not have turned to another machine."""
+    """A server in a process of its own that connects to no other machine."""
     folder = tmp_path_factory.mktemp("studio")
     checkpoints = [folder / f"{name}.pth" for name in MODELS]
     for path in checkpoints:
         path.touch()
     options = [part for path in checkpoints for part in ("--checkpoint", path)]
     home, errors = folder / "home", folder / "errors"
-    with served("tests.browser.fake_studio", *options, home=home, errors=errors) as url:
+    with start_server("tests.browser.fake_studio", *options, home=home, errors=errors) as url:
         yield Studio(url, errors, home)
 
 
 @pytest.fixture(scope="session")
 def users(browser: Browser, studio: Studio) -> tuple[BrowserContext, BrowserContext]:
-    """Two people; their browsers keep the page's scripts from test to test, also compiled: a file of the studio's stays
-    open, and with it the process of its pages."""
-    people = browser.new_context(), browser.new_context()
-    for person in people:
-        person.new_page().goto(f"{studio.url}manifest.json")
-    return people
+    """Two users; a file of the studio stays open in each, so that the process of its pages keeps the compiled
+    scripts from test to test."""
+    contexts = browser.new_context(), browser.new_context()
+    for context in contexts:
+        context.new_page().goto(f"{studio.url}manifest.json")
+    return contexts
 
 
 @pytest.fixture(scope="session")
-def opened(users: tuple[BrowserContext, BrowserContext], studio: Studio) -> Opened:
-    """Opens the studio as user 0 or 1, and notes what its pages did wrong."""
-    wrong: list[str] = []
+def open_studio(users: tuple[BrowserContext, BrowserContext], studio: Studio) -> OpenStudio:
+    """A function that opens the studio as user 0 or 1, and the list of the problems of its pages."""
+    problems: list[str] = []
 
     def open_page(user: int = 0, address: str = "", dark: bool = False) -> Page:
         page = users[user].new_page()
-        watch(page, studio.url, wrong)
+        record_problems(page, studio.url, problems)
         page.emulate_media(color_scheme="dark" if dark else "light")
         page.goto(address or studio.url)
-        ready(page)
+        expect_ready(page)
         return page
 
-    return open_page, wrong
+    return open_page, problems
 
 
-def ready(page: Page) -> None:
+def expect_ready(page: Page) -> None:
     """The studio's page is loaded, and its player shows the first video."""
     expect(page.get_by_label("Model")).to_have_value("fast.pth")
     expect(page.get_by_role("region", name="Video player")).to_have_attribute("data-state", "ready")
 
 
 @pytest.fixture
-def visit(opened: Opened) -> Iterator[Callable[..., Page]]:
-    """Opens the studio as user 0 or 1; no page may ask another machine for anything, or fail in its scripts."""
-    open_page, wrong = opened
+def new_page(open_studio: OpenStudio) -> Iterator[OpenPage]:
+    """Opens new pages as user 0 or 1; none may request anything from another machine, or fail in its scripts."""
+    open_page, problems = open_studio
     pages: list[Page] = []
 
     def open_another(user: int = 0, address: str = "", dark: bool = False) -> Page:
@@ -85,11 +86,11 @@ def visit(opened: Opened) -> Iterator[Callable[..., Page]]:
     yield open_another
     for page in pages:
         page.close()
-    none_of(wrong)
+    assert_empty(problems)
 
 
 @pytest.fixture(scope="module")
-def kept() -> Iterator[dict[int, Page]]:
+def shared_pages() -> Iterator[dict[int, Page]]:
     """The page of each user that stays open from test to test."""
     pages: dict[int, Page] = {}
     yield pages
@@ -98,34 +99,36 @@ def kept() -> Iterator[dict[int, Page]]:
 
 
 @pytest.fixture
-def stay(opened: Opened, kept: dict[int, Page], request: pytest.FixtureRequest) -> Iterator[Callable[..., Page]]:
-    """As `visit`, on the page that the test before has left, if it passed: to load one takes seconds."""
-    open_page, wrong = opened
-    failed, taken = request.session.testsfailed, {}
+def shared_page(
+    open_studio: OpenStudio, shared_pages: dict[int, Page], request: pytest.FixtureRequest
+) -> Iterator[OpenPage]:
+    """As `new_page`, but reuses the page of the previous test, if that passed: loading one takes seconds."""
+    open_page, problems = open_studio
+    failed, used = request.session.testsfailed, {}
 
-    def open_or_stay(user: int = 0) -> Page:
-        taken[user] = kept.pop(user, None) or open_page(user)
-        return taken[user]
+    def open_or_reuse(user: int = 0) -> Page:
+        used[user] = shared_pages.pop(user, None) or open_page(user)
+        return used[user]
 
-    yield open_or_stay
-    for user, page in taken.items():
+    yield open_or_reuse
+    for user, page in used.items():
         if request.session.testsfailed > failed:
             page.close()
         elif not page.is_closed():
-            kept[user] = page
-    none_of(wrong)
+            shared_pages[user] = page
+    assert_empty(problems)
 
 
-def none_of(wrong: list[str]) -> None:
-    """Nothing went wrong; what did is told once."""
-    found = wrong.copy()
-    wrong.clear()
-    assert found == []
+def assert_empty(problems: list[str]) -> None:
+    """Each problem fails one test only."""
+    reported = problems.copy()
+    problems.clear()
+    assert reported == []
 
 
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """street: 18 frames. dog: 14 frames of another size. long: 400. words: a file that is no video."""
+    """street: 18 frames. dog: 14 frames of another size. long: 400. words: a text file."""
     folder = tmp_path_factory.mktemp("clips")
     words = folder / "words.mp4"
     words.write_text("not a video\n" * 20)

@@ -1,4 +1,4 @@
-"""Servers in processes of their own for the browser tests, and what their pages must not do."""
+"""Servers in processes of their own for the browser tests, and pages that record their problems."""
 
 import os
 import subprocess
@@ -8,45 +8,58 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import Page
+from playwright.sync_api import BrowserContext, Page
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @contextmanager
-def served(*arguments: str | Path, home: Path, errors: Path | None = None, **variables: str) -> Iterator[str]:
-    """The address of `python -m ARGUMENTS`, which stands in the first line that it prints.
+def start_server(*arguments: str | Path, home: Path, errors: Path | None = None, **variables: str) -> Iterator[str]:
+    """The address of `python -m ARGUMENTS`, read from the first line that it prints.
 
-    home: its $TEVIT_HOME. errors: a file for its standard error; at the end it must not say that the server turned to
-    another machine.
+    home: its $TEVIT_HOME. errors: a file for its standard error; it must not contain a connection to another machine.
     """
     own = {"TEVIT_HOME": str(home), "NO_PROXY": "127.0.0.1", "GRADIO_ANALYTICS_ENABLED": "False"}
-    with (errors or Path(os.devnull)).open("w") as told:
+    with (errors or Path(os.devnull)).open("w") as stderr:
         process = subprocess.Popen(
             [sys.executable, "-m", *map(str, arguments)],
             cwd=ROOT,
             env=os.environ | own | variables,
             text=True,
             stdout=subprocess.PIPE,
-            stderr=told if errors else None,
+            stderr=stderr if errors else None,
         )
     try:
         assert process.stdout is not None
-        found = [word for word in process.stdout.readline().split() if word.startswith("http://")]
-        assert found, errors.read_text() if errors else f"{arguments[0]} does not start"
-        yield found[0]
+        addresses = [word for word in process.stdout.readline().split() if word.startswith("http://")]
+        assert addresses, errors.read_text() if errors else f"{arguments[0]} does not start"
+        yield addresses[0]
     finally:
         process.terminate()
         process.wait(timeout=20)
     assert errors is None or "leaves this machine" not in errors.read_text()
 
 
-def watch(page: Page, url: str, wrong: list[str]) -> None:
-    """Note in `wrong` what the page asks of another machine than `url`, and what fails in its scripts."""
+def record_problems(page: Page, url: str, problems: list[str]) -> None:
+    """Append to `problems` every request to another machine than the server at `url`, and every script error."""
+    server = urlsplit(url).netloc
 
-    def note(asked: str) -> None:
-        if urlsplit(asked).scheme not in ("data", "blob") and not asked.startswith(url):
-            wrong.append(asked)
+    def check(request_url: str) -> None:
+        parts = urlsplit(request_url)
+        if parts.scheme not in ("data", "blob") and parts.netloc != server:
+            problems.append(request_url)
 
-    page.on("request", lambda request: note(request.url))
-    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda request: check(request.url))
+    page.on("pageerror", lambda error: problems.append(str(error)))
+
+
+@contextmanager
+def checked_page(context: BrowserContext, url: str) -> Iterator[Page]:
+    """A page without requests to other machines, script errors or failed responses."""
+    page, problems = context.new_page(), []
+    record_problems(page, url, problems)
+    page.on("response", lambda it: None if it.ok or it.status == 304 else problems.append(f"{it.status} {it.url}"))
+    page.goto(url)
+    yield page
+    page.close()
+    assert problems == []

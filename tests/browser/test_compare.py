@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.conftest import Studio
-from tests.browser.watched import watched
+from tests.browser.servers import checked_page
 
 pytestmark = pytest.mark.browser
 USERS = tuple[BrowserContext, BrowserContext]
@@ -17,7 +17,7 @@ def player(page: Page) -> Locator:
     return page.locator("#compare-player").get_by_role("region", name="Video player")
 
 
-def matches(page: Page) -> Locator:
+def match_buttons(page: Page) -> Locator:
     return page.locator("#matches .matches button")
 
 
@@ -26,11 +26,11 @@ def lane(page: Page, group: str, name: str) -> Locator:
     return rows.get_by_role("row", name=name).locator(".lane-name")
 
 
-def chosen(page: Page) -> Locator:
+def selected_matches(page: Page) -> Locator:
     return page.locator("#matches .matches button[aria-pressed=true]")
 
 
-def says(page: Page, **wanted: str) -> None:
+def expect_in_address(page: Page, **wanted: str) -> None:
     """The address names the view."""
     for name, value in wanted.items():
         page.wait_for_function("([n, v]) => new URL(location).searchParams.get(n) === v", arg=[name, value])
@@ -39,9 +39,9 @@ def says(page: Page, **wanted: str) -> None:
 @pytest.fixture(scope="module")
 def page(users: USERS, studio: Studio) -> Iterator[Page]:
     """The tab with its matches, opened by a link that names it."""
-    with watched(users[0], f"{studio.url}?tab=compare") as page:
+    with checked_page(users[0], f"{studio.url}?tab=compare") as page:
         expect(player(page)).to_have_attribute("data-state", "ready", timeout=60_000)
-        expect(matches(page).first).to_be_visible(timeout=60_000)
+        expect(match_buttons(page).first).to_be_visible(timeout=60_000)
         yield page
 
 
@@ -50,17 +50,17 @@ HIDDEN = 'Object.defineProperty(document, "visibilityState", { get: () => "hidde
 
 
 def test_of_answers_that_come_at_once_none_is_lost(users: USERS, studio: Studio):
-    with watched(users[0], f"{studio.url}manifest.json") as page:
+    with checked_page(users[0], f"{studio.url}manifest.json") as page:
         page.add_init_script(HIDDEN)
         page.goto(f"{studio.url}?tab=compare")
-        expect(matches(page).first).to_be_visible(timeout=60_000)
+        expect(match_buttons(page).first).to_be_visible(timeout=60_000)
         expect(page.get_by_label("A", exact=True)).to_have_value("iteration_1000")
         expect(page.get_by_label("B", exact=True)).to_have_value("tevit_demo")
 
 
 def test_a_match_is_selected_in_every_pane(page: Page):
     expect(player(page).locator("figcaption")).to_have_text(["Ground truth", "iteration_1000", "tevit_demo"])
-    right = matches(page).filter(has_text="correct").first
+    right = match_buttons(page).filter(has_text="correct").first
     ids = re.findall(r"(\d+) ([a-z]+)", right.locator(".name").inner_text())
     right.click()
     for group, (id, name) in zip(("Ground truth", "iteration_1000"), ids, strict=True):
@@ -71,20 +71,20 @@ def test_a_match_is_selected_in_every_pane(page: Page):
     assert frame is not None
     worst.click()
     expect(player(page)).to_have_attribute("data-frame", frame)
-    says(page, frame=frame, truth=ids[0][0], prediction=ids[1][0], video="1")
+    expect_in_address(page, frame=frame, truth=ids[0][0], prediction=ids[1][0], video="1")
 
 
 def test_a_selection_in_the_player_finds_its_match(page: Page):
     lane(page, "tevit_demo", "1 heart").click()
-    expect(chosen(page)).to_have_count(1)
+    expect(selected_matches(page)).to_have_count(1)
     expect(page.locator("#matches")).to_contain_text("Ground truth ↔ tevit_demo")
-    expect(chosen(page).locator(".name")).to_contain_text("↔ 1 heart")
-    says(page, side="b")
+    expect(selected_matches(page).locator(".name")).to_contain_text("↔ 1 heart")
+    expect_in_address(page, side="b")
 
 
 def test_layouts_videos_and_cut_off(page: Page):
     page.get_by_role("radio", name="stacked").click()
-    says(page, layout="stacked")
+    expect_in_address(page, layout="stacked")
     expect(player(page).locator(".screens")).to_have_attribute("data-layout", "stacked")
     page.get_by_role("radio", name="swipe").click()
     expect(player(page).locator(".pane")).to_have_count(2)
@@ -95,13 +95,13 @@ def test_layouts_videos_and_cut_off(page: Page):
         expect(lane(page, "difference", kind)).to_be_visible()
     before = player(page).get_attribute("data-tracks")
     page.keyboard.press("n")
-    says(page, video="2")
+    expect_in_address(page, video="2")
     page.get_by_role("button", name="Next video").click()
-    says(page, video="3")
+    expect_in_address(page, video="3")
     page.keyboard.press("p")
-    says(page, video="2")
+    expect_in_address(page, video="2")
     page.get_by_role("button", name="Previous video").click()
-    says(page, video="1")
+    expect_in_address(page, video="1")
     expect(player(page)).to_have_attribute("data-tracks", str(before))
     cutoff = page.locator("#compare-bar").get_by_role("spinbutton")
     cutoff.fill("0.9")
@@ -112,7 +112,7 @@ def test_layouts_videos_and_cut_off(page: Page):
 def test_a_link_that_is_none_says_so(page: Page, studio: Studio):
     page.goto(f"{studio.url}?data=0123456789ab&video=999&layout=swipe")
     expect(page.locator("#compare-notices")).to_contain_text("the data set 0123456789ab, which is not open here")
-    says(page, video="1")
+    expect_in_address(page, video="1")
     expect(player(page)).to_have_attribute("data-state", "ready")
     page.goto(f"{studio.url}?video=999")
     expect(page.get_by_test_id("toast-body")).to_contain_text("has no video 999")

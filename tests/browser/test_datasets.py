@@ -1,5 +1,5 @@
-"""The place "data set" in the page's head: another data set is opened, its classes are read by name, and back again;
-a model predicts all its videos, is stopped, and goes on."""
+"""The panel "data set" in the page's header: a data set is opened, its classes are mapped by name and the
+mapping is undone; a model predicts all its videos, is stopped, and resumes."""
 
 import gzip
 import json
@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.app import sets as made
-from tests.browser.servers import served
-from tests.browser.watched import watched
+from tests.app import sets
+from tests.browser.servers import checked_page, start_server
 
 pytestmark = pytest.mark.browser
 
@@ -25,16 +24,16 @@ NAMES = {"categories": [{"id": 1, "name": "Giant Panda"}, {"id": 2, "name": "dog
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two videos of ten frames, and predictions with the ids of YouTube-VIS 2019: 2 is its giant panda, 8 its dog."""
     folder = tmp_path_factory.mktemp("labels")
-    content = json.loads(made.truth(folder).read_text()) | NAMES
+    content = json.loads(sets.truth(folder).read_text()) | NAMES
     (folder / "zoo.json.gz").write_bytes(gzip.compress(json.dumps(content).encode()))
-    made.write(folder, "unlabelled.json", content | {"annotations": None})
+    sets.write(folder, "unlabelled.json", content | {"annotations": None})
     (folder / "gt.json").unlink()
-    made.predictions(folder, "other_list.json", [(1, 2, 0.9, made.STILL), (2, 8, 0.8, made.AWAY)])
-    made.predictions(folder, "indices.json", [(1, 0, 0.9, made.STILL), (2, 1, 0.8, made.AWAY)])
+    sets.predictions(folder, "other_list.json", [(1, 2, 0.9, sets.STILL), (2, 8, 0.8, sets.AWAY)])
+    sets.predictions(folder, "indices.json", [(1, 0, 0.9, sets.STILL), (2, 1, 0.8, sets.AWAY)])
     for video in content["videos"]:
         for name in video["file_names"]:
             (folder / "frames" / name).parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(folder / "frames" / name), np.full((*made.SIZE, 3), 90, np.uint8))
+            cv2.imwrite(str(folder / "frames" / name), np.full((*sets.SIZE, 3), 90, np.uint8))
     return folder
 
 
@@ -46,8 +45,8 @@ def page(browser: Browser, folder: Path, tmp_path_factory: pytest.TempPathFactor
     slow.touch()
     options = ("--checkpoint", slow, "--allow", folder)
     with (
-        served("tests.browser.fake_studio", *options, home=home, errors=home / "errors") as url,
-        watched(browser.new_context(), f"{url}?tab=compare") as page,
+        start_server("tests.browser.fake_studio", *options, home=home, errors=home / "errors") as url,
+        checked_page(browser.new_context(), f"{url}?tab=compare") as page,
     ):
         expect(button(page)).to_have_text(re.compile("shapes"))
         yield page

@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, expect
 from tests import annotations as make
 from tests.app.fakes import make_video
 from tests.browser.conftest import Studio
-from tests.browser.servers import ROOT, served
+from tests.browser.servers import ROOT, start_server
 from tests.pictures import bar, pictures, write_images
 from tevit.cli.main import main
 from tevit.video.reader import open_video
@@ -43,7 +43,7 @@ def test_segment_returns_results_and_overlay(client: Client, clips: dict[str, Pa
     assert len(json.loads(Path(results).read_text())) == 1
 
 
-def logged(job: Job) -> list[tuple[str, str]]:
+def log_messages(job: Job) -> list[tuple[str, str]]:
     """Message and level of all log messages of a call that has ended."""
     assert job.communicator is not None
     updates = job.communicator.updates
@@ -62,7 +62,7 @@ def test_segment_takes_an_archive_of_images_in_natural_order(client: Client, stu
     assert [len(item["segmentations"]) for item in json.loads(Path(results).read_text())] == [3, 3]
     assert [bar(frame.rgb) for frame in open_video(overlay).frames()] == [0, 1, 2]
     note = "frames are in natural order ('2.png' is number 2), not alphabetical ('10.png' would be)"
-    assert [message for message, level in logged(job) if level == "warning"] == [note]
+    assert [message for message, level in log_messages(job) if level == "warning"] == [note]
 
 
 def test_segment_reports_errors(client: Client, clips: dict[str, Path]):
@@ -118,17 +118,17 @@ def test_evaluate_carries_the_commands_warnings_without_folders(
     results = make.save(tmp_path, "found.json", make.submission())
     figures = client.predict(handle_file(packed), handle_file(results), api_name="/evaluate")
     assert main(["evaluate", str(packed), str(results), "--json"]) == 0
-    said = capsys.readouterr()
-    lines = said.err.replace(f"{tmp_path}/", "").splitlines()
+    output = capsys.readouterr()
+    lines = output.err.replace(f"{tmp_path}/", "").splitlines()
     assert lines and lines[0].startswith("tevit: labels.json.gz: ")
     assert figures.pop("warnings") == [line.removeprefix("tevit: ") for line in lines]
-    assert figures == json.loads(said.out)
+    assert figures == json.loads(output.out)
 
 
 def test_evaluate_maps_indices_on_request(client: Client, tmp_path: Path):
     files = [make.save(tmp_path, "gt.json", make.sample())]
-    found = [item | {"category_id": {2: 0, 4: 1}[item["category_id"]]} for item in make.submission()]
-    files = [*map(handle_file, (*files, make.save(tmp_path, "found.json", found)))]
+    predictions = [item | {"category_id": {2: 0, 4: 1}[item["category_id"]]} for item in make.submission()]
+    files = [*map(handle_file, (*files, make.save(tmp_path, "found.json", predictions)))]
     with pytest.raises(AppError, match=r"^found\.json: 3 of 3 .* gt\.json lacks .* indices from 0") as caught:
         client.predict(*files, api_name="/evaluate")
     assert "/" not in str(caught.value).replace("--", "")
@@ -141,13 +141,13 @@ def test_evaluate_maps_indices_on_request(client: Client, tmp_path: Path):
 
 @pytest.mark.parametrize("broken", ["gt", "results", "kind"])
 def test_evaluate_names_a_faulty_file_without_its_folder(client: Client, tmp_path: Path, broken: str):
-    data, found = make.sample(), make.submission()
+    data, predictions = make.sample(), make.submission()
     if broken == "gt":
         data["annotations"][0]["segmentations"][0]["counts"] = [1]
     else:
-        found[0]["segmentations"][0]["counts"] = "1"
-    gt = make.save(tmp_path, "gt.json", data if broken != "kind" else found)
-    files = handle_file(gt), handle_file(make.save(tmp_path, "found.json", found))
+        predictions[0]["segmentations"][0]["counts"] = "1"
+    gt = make.save(tmp_path, "gt.json", data if broken != "kind" else predictions)
+    files = handle_file(gt), handle_file(make.save(tmp_path, "found.json", predictions))
     name = {"gt": r"gt\.json: annotation 11", "results": r"found\.json: prediction 1"}.get(
         broken, r"gt\.json is a list"
     )
@@ -172,7 +172,7 @@ def test_first_launch_is_quick(browser: Browser, tmp_path: Path):
 def first_launch(browser: Browser, tmp_path: Path) -> float:
     """Seconds from the start of the server to visible tracks."""
     began = time.monotonic()
-    with served("app", home=tmp_path / "home", HF_HUB_OFFLINE="1") as address:
+    with start_server("app", home=tmp_path / "home", HF_HUB_OFFLINE="1") as address:
         page = browser.new_page()
         page.goto(address)
         shown = page.get_by_role("region", name="Video player").first

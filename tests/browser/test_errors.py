@@ -17,8 +17,8 @@ from app.projects.opening import bundled
 from app.projects.project import Project
 from tests.browser.conftest import Studio
 from tests.browser.fake_studio import LATE
-from tests.browser.test_compare import chosen, lane, matches, player
-from tests.browser.watched import watched
+from tests.browser.servers import checked_page
+from tests.browser.test_compare import lane, match_buttons, player, selected_matches
 from tevit.cli.main import main
 from tevit.evaluation.error_table import ErrorRecord
 
@@ -31,14 +31,14 @@ USERS = tuple[BrowserContext, BrowserContext]
 @pytest.fixture(scope="module")
 def page(users: USERS, studio: Studio) -> Iterator[Page]:
     """The tab, opened by a link that names it, seen from its first moment."""
-    with watched(users[0], f"{studio.url}?tab=errors") as page:
+    with checked_page(users[0], f"{studio.url}?tab=errors") as page:
         expect(rows(page)).to_have_count(12, timeout=60_000)
         expect(page.locator("[data-chart=lenses]")).to_be_visible()
         yield page
 
 
 @pytest.fixture(autouse=True)
-def unfiltered(page: Page) -> Iterator[None]:
+def clear_filters(page: Page) -> Iterator[None]:
     """Every test begins without a filter, in the tab."""
     yield
     page.get_by_role("tab", name="Errors").click()
@@ -59,16 +59,16 @@ def project(studio: Studio, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="module")
 def comparison(page: Page, studio: Studio, project: Project) -> Comparison:
     """What the server has worked out, read from where it keeps it: it is there once the page shows it."""
-    found = EvaluationService(studio.home / "cache" / "findings", in_process=True).open(project).wait(60).result
-    assert found is not None
-    return found
+    comparison = EvaluationService(studio.home / "cache" / "findings", in_process=True).open(project).wait(60).result
+    assert comparison is not None
+    return comparison
 
 
 def rows(page: Page) -> Locator:
     return page.locator("ol.errors li")
 
 
-def count(page: Page, words: str | re.Pattern[str]) -> None:
+def expect_count(page: Page, words: str | re.Pattern[str]) -> None:
     expect(page.locator(".count strong")).to_have_text(words)
 
 
@@ -80,54 +80,54 @@ def chip(page: Page, name: str) -> Locator:
     return page.get_by_role("button", name=f"Remove: {name}", exact=True)
 
 
-def address(page: Page) -> dict[str, list[str]]:
+def query(page: Page) -> dict[str, list[str]]:
     return parse_qs(urlsplit(page.url).query)
 
 
 def test_the_figures_are_those_of_the_command_line(page: Page, project: Project, capsys: pytest.CaptureFixture[str]):
     for side, model in enumerate(project.models):
-        said = tevit(capsys, "errors", project, model.file.path)
-        assert said["figures"] == tevit(capsys, "evaluate", project, model.file.path, said["figures"])
+        output = command_json(capsys, "errors", project, model.file.path)
+        assert output["figures"] == command_json(capsys, "evaluate", project, model.file.path, output["figures"])
         for name in ("AP", "AP50", "AP75", "AR1", "AR10"):
             cell = page.locator(f"[data-figure={name}] td").nth(side)
-            expect(cell).to_have_attribute("data-value", repr(said["figures"][name]))
-            expect(cell).to_contain_text(f"{100 * said['figures'][name]:.1f}")
-        for type, value in said["dap"].items():
+            expect(cell).to_have_attribute("data-value", repr(output["figures"][name]))
+            expect(cell).to_contain_text(f"{100 * output['figures'][name]:.1f}")
+        for type, value in output["dap"].items():
             shown = bar(page, "types", f"{type}, {model.name}: ").get_attribute("data-value")
             assert float(shown or "") == pytest.approx(100 * value, abs=1e-3)
 
 
-def tevit(
+def command_json(
     capsys: pytest.CaptureFixture[str], command: str, project: Project, results: str, names: Iterable[str] = ()
 ) -> dict:
     """What the command line says as JSON, or these figures of it."""
     assert project.truth is not None
     capsys.readouterr()
     assert main([command, project.truth.path, results, "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    return {name: said[name] for name in names} or said
+    output = json.loads(capsys.readouterr().out)
+    return {name: output[name] for name in names} or output
 
 
 def test_from_bar_to_chip_to_list_and_back(page: Page, comparison: Comparison):
     every = len(select(comparison).rows)
-    count(page, f"{every} errors")
+    expect_count(page, f"{every} errors")
     bar(page, "types", f"missed, {B}").click()
     left = len(select(comparison, Filter(model=B, types=("missed",))).rows)
-    count(page, f"{left} of {every} errors")
+    expect_count(page, f"{left} of {every} errors")
     expect(bar(page, "types", f"missed, {B}")).to_have_attribute("aria-pressed", "true")
     expect(rows(page).first).to_contain_text("missed")
     bar(page, "classes", f"star, {B}").click()
     place = list(comparison.categories.values()).index("star")
     both = len(select(comparison, Filter(model=B, types=("missed",), category=place)).rows)
-    count(page, f"{both} of {every} errors")
+    expect_count(page, f"{both} of {every} errors")
     expect(rows(page)).to_have_count(min(12, both))
     chip(page, "missed").click()
     expect(chip(page, "missed")).to_have_count(0)
     chip(page, "class star").click()
-    count(page, f"{len(select(comparison, Filter(model=B)).rows)} of {every} errors")
+    expect_count(page, f"{len(select(comparison, Filter(model=B)).rows)} of {every} errors")
     expect(bar(page, "types", f"missed, {B}")).to_have_attribute("aria-pressed", "false")
     chip(page, B).click()
-    count(page, f"{every} errors")
+    expect_count(page, f"{every} errors")
 
 
 def test_an_answer_that_is_late_does_not_replace_a_newer_one(page: Page, comparison: Comparison):
@@ -138,17 +138,17 @@ def test_an_answer_that_is_late_does_not_replace_a_newer_one(page: Page, compari
     place = list(comparison.categories.values()).index("heart")
     left = len(select(comparison, Filter(model=B, types=("missed",), category=place)).rows)
     for _ in range(2):
-        count(page, re.compile(f"^{left} of"))
+        expect_count(page, re.compile(f"^{left} of"))
         expect(chip(page, "missed")).to_be_visible()
         expect(chip(page, "class heart")).to_be_visible()
         page.wait_for_timeout(1000 * LATE)
-    assert "missed" in address(page)["errors"][0]
+    assert "missed" in query(page)["errors"][0]
 
 
 def test_outcomes_lenses_and_cells_filter(page: Page, comparison: Comparison):
     every = len(select(comparison).rows)
     bar(page, "outcomes", "fixed by B").click()
-    count(page, f"{len(select(comparison, Filter(outcome='fixed')).rows)} of {every} errors")
+    expect_count(page, f"{len(select(comparison, Filter(outcome='fixed')).rows)} of {every} errors")
     chip(page, "fixed by B").click()
     expect(chip(page, "fixed by B")).to_have_count(0)
     bar(page, "lenses", f"classes, {A}").click()
@@ -156,11 +156,11 @@ def test_outcomes_lenses_and_cells_filter(page: Page, comparison: Comparison):
     chip(page, A).click()
     expect(chip(page, A)).to_have_count(0)
     page.get_by_role("button", name="Remove: classification").click()
-    count(page, f"{every} errors")
+    expect_count(page, f"{every} errors")
     cell = page.locator("[data-chart=confusion]").get_by_role("button", name=re.compile("prediction nothing"))
     words = cell.first.get_attribute("aria-label") or ""
     cell.first.click()
-    count(page, f"{words.split(': ')[1].split()[0]} of {every} errors")
+    expect_count(page, f"{words.split(': ')[1].split()[0]} of {every} errors")
     expect(chip(page, A)).to_be_visible()
 
 
@@ -176,7 +176,7 @@ def test_brushing_filters(page: Page, comparison: Comparison):
     chips = page.get_by_role("button", name=re.compile("^Remove: "))
     expect(chips).to_have_count(3)
     expect(page.get_by_role("button", name=re.compile(r"^Remove: IoU 0\.02 to 0\.4"))).to_be_visible()
-    count(page, re.compile(r"^\d+ of \d+ errors$"))
+    expect_count(page, re.compile(r"^\d+ of \d+ errors$"))
     expect(page.locator("[data-chart=lengths] .shapelayer path")).to_have_count(1)
 
 
@@ -185,7 +185,7 @@ def test_the_whole_walk_and_its_links_in_another_browser(page: Page, users: USER
     expect(page.locator("[data-figure=AP] td")).to_have_count(3)
     bar(page, "types", f"missed, {B}").click()
     listed = select(comparison, Filter(model=B, types=("missed",)))
-    count(page, f"{len(listed.rows)} of {select(comparison).every} errors")
+    expect_count(page, f"{len(listed.rows)} of {select(comparison).every} errors")
     page.wait_for_function("() => new URL(location).searchParams.has('errors')")
     link = page.url
     page.locator("body").press("j")
@@ -198,30 +198,30 @@ def test_the_whole_walk_and_its_links_in_another_browser(page: Page, users: USER
     shown = comparison.table.record(int(listed.rows[1]))
     page.keyboard.press("Enter")
     expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
-    in_compare(page, shown)
+    expect_in_compare(page, shown)
     page.wait_for_function(
         "([truth]) => new URL(location).searchParams.get('truth') === truth", arg=[str(shown.truth_id)]
     )
-    said = address(page)
-    assert said["data"] == [comparison.project.id] and said["video"] == [str(shown.video_id)]
-    assert said["model"] == [A, B] and said["side"] == ["b"] and said["tab"] == ["compare"]
-    with watched(users[1], page.url) as other:
-        in_compare(other, shown)
+    output = query(page)
+    assert output["data"] == [comparison.project.id] and output["video"] == [str(shown.video_id)]
+    assert output["model"] == [A, B] and output["side"] == ["b"] and output["tab"] == ["compare"]
+    with checked_page(users[1], page.url) as other:
+        expect_in_compare(other, shown)
         expect(other.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
         other.goto(link)
-        count(other, f"{len(listed.rows)} of {select(comparison).every} errors")
+        expect_count(other, f"{len(listed.rows)} of {select(comparison).every} errors")
         expect(chip(other, "missed")).to_be_visible()
         expect(bar(other, "types", f"missed, {B}")).to_have_attribute("aria-pressed", "true")
 
 
-def in_compare(page: Page, shown: ErrorRecord) -> None:
+def expect_in_compare(page: Page, shown: ErrorRecord) -> None:
     """The error's pair is selected, at its worst frame."""
-    expect(matches(page).first).to_be_visible(timeout=60_000)
+    expect(match_buttons(page).first).to_be_visible(timeout=60_000)
     expect(player(page)).to_have_attribute("data-frame", str(shown.worst_frame))
     expect(lane(page, "Ground truth", f"{shown.truth_id} {shown.truth_class}")).to_have_attribute(
         "aria-pressed", "true"
     )
-    expect(chosen(page)).to_have_count(1)
+    expect(selected_matches(page)).to_have_count(1)
 
 
 def test_dots_and_pictures_open_compare_and_more_is_shown(page: Page, comparison: Comparison):
@@ -263,15 +263,15 @@ def test_thresholds_search_and_order(page: Page, comparison: Comparison):
     cutoff.fill("0.3")
     cutoff.press("Enter")
     moved = comparison.with_limits(Limits(), 0.3)
-    count(page, f"{len(select(moved).rows)} errors")
+    expect_count(page, f"{len(select(moved).rows)} errors")
     expect(page.locator("[data-figure=AP] td").nth(1)).to_contain_text(f"{100 * moved.figures[0].values[1]:.1f}")
     cutoff.fill("0")
     cutoff.press("Enter")
-    count(page, f"{every} errors")
+    expect_count(page, f"{every} errors")
     search = page.get_by_label("Search")
     search.fill("star missed")
     expect(chip(page, "“star missed”")).to_be_visible()
-    count(page, f"{len(select(comparison, Filter(text='star missed')).rows)} of {every} errors")
+    expect_count(page, f"{len(select(comparison, Filter(text='star missed')).rows)} of {every} errors")
     chip(page, "“star missed”").click()
     expect(search).to_have_value("")
     page.locator("#errors-order").get_by_label("Order").click()
@@ -281,8 +281,8 @@ def test_thresholds_search_and_order(page: Page, comparison: Comparison):
 
 def test_files(page: Page, comparison: Comparison, tmp_path: Path):
     bar(page, "types", f"missed, {B}").click()
-    chosen = select(comparison, Filter(model=B, types=("missed",)))
-    count(page, re.compile(f"^{len(chosen.rows)} of"))
+    selected_matches = select(comparison, Filter(model=B, types=("missed",)))
+    expect_count(page, re.compile(f"^{len(selected_matches.rows)} of"))
     for link, name in (("CSV", "errors.csv"), ("JSON", "errors.json"), ("Report", "report.html")):
         with page.expect_download() as waiting:
             page.get_by_role("link", name=link, exact=True).click()
@@ -290,6 +290,6 @@ def test_files(page: Page, comparison: Comparison, tmp_path: Path):
         waiting.value.save_as(tmp_path / name)
     table = list(csv.DictReader((tmp_path / "errors.csv").open()))
     listed = json.loads((tmp_path / "errors.json").read_text())
-    assert len(table) == len(listed["errors"]) == len(chosen.rows)
+    assert len(table) == len(listed["errors"]) == len(selected_matches.rows)
     assert {line["type"] for line in table} == {"missed"} and listed["filter"] == {"model": B, "types": ["missed"]}
     assert "<html" in (tmp_path / "report.html").read_text()[:200].lower()

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.app import sets as made
-from tests.browser.servers import served
-from tests.browser.test_segment import button, choose, done, tracks
-from tests.browser.watched import watched
+from tests.app import sets
+from tests.browser.servers import checked_page, start_server
+from tests.browser.test_segment import button, choose, expect_done, expect_tracks
 
 pytestmark = pytest.mark.browser
 
@@ -60,9 +59,9 @@ def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
     """A studio with the model and a data set of two videos with two white squares."""
     (tmp_path / "bright.py").write_text(MODEL)
     classes = {"categories": [{"id": id, "name": name} for id, name in enumerate(("thing", "stuff", "other"), 1)]}
-    content = json.loads(made.truth(tmp_path).read_text()) | classes
-    truth = made.write(tmp_path, "squares.json", content)
-    picture = np.repeat(255 * (made.STILL[0] + made.AWAY[0])[..., None], 3, axis=2)
+    content = json.loads(sets.truth(tmp_path).read_text()) | classes
+    truth = sets.write(tmp_path, "squares.json", content)
+    picture = np.repeat(255 * (sets.STILL[0] + sets.AWAY[0])[..., None], 3, axis=2)
     for video in content["videos"]:
         for name in video["file_names"]:
             (tmp_path / "frames" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -70,17 +69,17 @@ def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
     options = ("--model", tmp_path / "bright.py", "--dataset", truth, "--frames", tmp_path / "frames")
     home = tmp_path / "home"
     with (
-        served("tests.browser.fake_studio", *options, home=home, errors=tmp_path / "errors") as url,
-        watched(browser.new_context(), url) as page,
+        start_server("tests.browser.fake_studio", *options, home=home, errors=tmp_path / "errors") as url,
+        checked_page(browser.new_context(), url) as page,
     ):
         yield page
 
 
-def field(page: Page, name: str, form: str = "#parameters") -> Locator:
+def parameter(page: Page, name: str, form: str = "#parameters") -> Locator:
     return page.locator(form).get_by_label(name, exact=True)
 
 
-def problem(page: Page, form: str = "#parameters") -> Locator:
+def parameter_error(page: Page, form: str = "#parameters") -> Locator:
     return page.locator(form).get_by_role("alert")
 
 
@@ -89,42 +88,42 @@ def test_from_parameters_to_review(page: Page):
     page.get_by_label("Sample clips").click()
     page.get_by_role("option", name=re.compile("squares")).first.click()
     choose(page, "other models: bright.py")
-    expect(field(page, "level")).to_have_value("128")
+    expect(parameter(page, "level")).to_have_value("128")
     expect(page.locator("#parameters")).to_contain_text("brightness from which a pixel")
-    expect(field(page, "order").locator("option")).to_have_text(["left", "right"])
-    expect(field(page, "invert")).not_to_be_checked()
-    field(page, "level").fill("x")
-    expect(problem(page)).to_have_text("expected a whole number, got 'x'")
-    expect(field(page, "level")).to_be_focused()
+    expect(parameter(page, "order").locator("option")).to_have_text(["left", "right"])
+    expect(parameter(page, "invert")).not_to_be_checked()
+    parameter(page, "level").fill("x")
+    expect(parameter_error(page)).to_have_text("expected a whole number, got 'x'")
+    expect(parameter(page, "level")).to_be_focused()
     button(page, "Run").click()
     expect(page.locator("#panel")).to_contain_text("level: expected a whole number")
-    field(page, "level").fill("300")
-    expect(problem(page)).to_have_count(0)
+    parameter(page, "level").fill("300")
+    expect(parameter_error(page)).to_have_count(0)
     button(page, "Run").click()
-    expect(problem(page)).to_contain_text("expected 0 to 255, got 300")
-    field(page, "level").fill("64")
-    field(page, "invert").check()
+    expect(parameter_error(page)).to_contain_text("expected 0 to 255, got 300")
+    parameter(page, "level").fill("64")
+    parameter(page, "invert").check()
     button(page, "Run").click()
-    done(page)
-    tracks(page, 1)  # the background
+    expect_done(page)
+    expect_tracks(page, 1)  # the background
     choose(page, "motion")
-    expect(field(page, "min_area")).to_have_value("0.0006")
+    expect(parameter(page, "min_area")).to_have_value("0.0006")
     choose(page, "other models: bright.py")
-    expect(field(page, "level")).to_have_value("64")  # as it was on this page
-    field(page, "invert").uncheck()
+    expect(parameter(page, "level")).to_have_value("64")  # as it was on this page
+    parameter(page, "invert").uncheck()
     button(page, "Run").click()
-    done(page)
-    tracks(page, 2)
+    expect_done(page)
+    expect_tracks(page, 2)
 
     # All videos of the data set.
     page.locator("#datasets-button").click()
     page.get_by_label("Predict with").click()
     page.get_by_role("option", name="other models: bright.py").click()
     form = "#datasets-parameters"
-    field(page, "level", form).fill("y")
-    expect(problem(page, form)).to_have_text("expected a whole number, got 'y'")
-    field(page, "level", form).fill("100")
-    expect(problem(page, form)).to_have_count(0)
+    parameter(page, "level", form).fill("y")
+    expect(parameter_error(page, form)).to_have_text("expected a whole number, got 'y'")
+    parameter(page, "level", form).fill("100")
+    expect(parameter_error(page, form)).to_have_count(0)
     page.get_by_role("button", name="Predict all videos").click()
     progress = page.locator("#datasets-progress")
     expect(progress).to_contain_text("bright level=100 has predicted all 2 videos")

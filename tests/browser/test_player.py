@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, CDPSession, Page, expect
 
-from tests.browser.servers import served, watch
+from tests.browser.servers import record_problems, start_server
 from tests.pictures import BITS
 
 pytestmark = pytest.mark.browser
 LAST = 149
-Open = Callable[..., Page]
+OpenView = Callable[..., Page]
 
 # Of the canvas: the number in the picture, the number in the mask, the frame that the player states.
 READ = """
@@ -42,7 +42,7 @@ window.host = () => {
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder = tmp_path_factory.mktemp("shows")
-    with served("tests.browser.fake_player", folder, home=folder / "home") as url:
+    with start_server("tests.browser.fake_player", folder, home=folder / "home") as url:
         yield url
 
 
@@ -61,18 +61,18 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 
 
 @pytest.fixture(scope="module")
-def uneven(context: BrowserContext, address: str, problems: list[str]) -> Page:
+def uneven_page(context: BrowserContext, address: str, problems: list[str]) -> Page:
     """The video of uneven times, which stays open from test to test; every test shows all tracks again."""
-    return opened(context, address, problems, "uneven", ALIVE)
+    return open_view(context, address, problems, "uneven", ALIVE)
 
 
 @pytest.fixture
-def open_show(context: BrowserContext, address: str, problems: list[str]) -> Iterator[Open]:
+def open_small_page(context: BrowserContext, address: str, problems: list[str]) -> Iterator[OpenView]:
     """Opens a page with a view; errors of its scripts fail the test."""
     pages: list[Page] = []
 
     def open_page(show: str, before: str = "", **query: str) -> Page:
-        pages.append(opened(context, address, problems, show, before, **query))
+        pages.append(open_view(context, address, problems, show, before, **query))
         return pages[-1]
 
     yield open_page
@@ -82,19 +82,19 @@ def open_show(context: BrowserContext, address: str, problems: list[str]) -> Ite
 
 
 @pytest.fixture
-def alone(browser: Browser, address: str, problems: list[str]) -> Iterator[Open]:
+def open_alone(browser: Browser, address: str, problems: list[str]) -> Iterator[OpenView]:
     """As `open_show`, but a large page in a process without other pages."""
     context = browser.new_context(viewport={"width": 1440, "height": 900})
-    yield partial(opened, context, address, problems)
+    yield partial(open_view, context, address, problems)
     context.close()
     assert problems == []
 
 
-def opened(
+def open_view(
     context: BrowserContext, address: str, problems: list[str], show: str, before: str = "", **query: str
 ) -> Page:
     page = context.new_page()
-    watch(page, address, problems)
+    record_problems(page, address, problems)
     page.add_init_script(before + READ)
     page.goto(f"{address}?show={show}" + "".join(f"&{name}={value}" for name, value in query.items()))
     expect(player(page)).to_have_attribute("data-state", "ready", timeout=30_000)
@@ -130,20 +130,20 @@ Real.prototype.close = function () { window.alive--; return close.call(this); };
 """
 
 
-def test_fifty_seeks_and_playing_are_exact(uneven: Page, problems: list[str]):
-    check_exact(uneven)
-    assert uneven.evaluate("[window.alive, window.most <= 4, window.most > 0]") == [0, True, True]
+def test_fifty_seeks_and_playing_are_exact(uneven_page: Page, problems: list[str]):
+    check_exact(uneven_page)
+    assert uneven_page.evaluate("[window.alive, window.most <= 4, window.most > 0]") == [0, True, True]
     assert problems == []
 
 
 @pytest.mark.parametrize(("show", "before"), [("even", ""), ("uneven", NO_VIDEO_FRAME), ("images", "")])
-def test_other_sources_and_browsers_are_exact(open_show: Open, show: str, before: str):
-    check_exact(open_show(show, before))
+def test_other_sources_and_browsers_are_exact(open_small_page: OpenView, show: str, before: str):
+    check_exact(open_small_page(show, before))
 
 
-def test_the_player_waits_for_a_late_picture(open_show: Open):
+def test_the_player_waits_for_a_late_picture(open_small_page: OpenView):
     """A busy browser reports the end of a seek before it has a picture."""
-    page = open_show("uneven", LATE)
+    page = open_small_page("uneven", LATE)
     assert page.evaluate(SEEK, [70, 3]) == [[70, 70, 70], [3, 3, 3]]
     assert page.evaluate("window.refused") >= 6
     expect(player(page)).not_to_contain_text("VideoFrame")
@@ -164,8 +164,8 @@ def check_exact(page: Page) -> None:
     for name in ("Contours", "Labels"):
         page.get_by_role("button", name=name, exact=True).click()
     chosen = random.Random(0).sample(range(LAST + 1), 50)
-    found = page.evaluate(SEEK, chosen)
-    assert found == [[frame, frame, frame] for frame in chosen]
+    values = page.evaluate(SEEK, chosen)
+    assert values == [[frame, frame, frame] for frame in chosen]
     for rate in (1, 4):
         seen = page.evaluate(PLAY, rate)
         assert len({frame for _, _, frame in seen}) > 10, "it does play"
@@ -198,8 +198,8 @@ PLAY = """async (rate) => {
 }""".replace("PLAYED", str(PLAYED))
 
 
-def test_every_key_has_the_effect_of_its_button(uneven: Page, problems: list[str]):
-    page, shown = uneven, player(uneven)
+def test_every_key_has_the_effect_of_its_button(uneven_page: Page, problems: list[str]):
+    page, shown = uneven_page, player(uneven_page)
     for key, frame in (
         ("Home", 0),
         *(("ArrowRight", 1), ("ArrowRight", 2), ("ArrowLeft", 1), ("Shift+ArrowRight", 11), ("Shift+ArrowLeft", 1)),
@@ -242,8 +242,8 @@ def test_every_key_has_the_effect_of_its_button(uneven: Page, problems: list[str
     assert problems == []
 
 
-def test_the_timeline_seeks_selects_hides_and_sets_a_range(uneven: Page, problems: list[str]):
-    page = uneven
+def test_the_timeline_seeks_selects_hides_and_sets_a_range(uneven_page: Page, problems: list[str]):
+    page = uneven_page
     shown, number = player(page), row(page, "Prediction", "1 number")
     expect(shown).to_have_attribute("data-tracks", "3")
     strip = number.locator("canvas")
@@ -278,8 +278,8 @@ def expect_event(page: Page, kind: str, **wanted: int | None) -> None:
         expect(field).to_have_value(re.compile(re.escape(f'"{name}": {json.dumps(value)}')))
 
 
-def test_a_click_selects_the_topmost_mask_and_again_the_one_below(uneven: Page, problems: list[str]):
-    page = uneven
+def test_a_click_selects_the_topmost_mask_and_again_the_one_below(uneven_page: Page, problems: list[str]):
+    page = uneven_page
     page.evaluate("host().seek(30)")
     expect_frame(page, 30)
     box = page.locator(".pane canvas").bounding_box()
@@ -297,8 +297,8 @@ def test_a_click_selects_the_topmost_mask_and_again_the_one_below(uneven: Page, 
     assert problems == []
 
 
-def test_commands_filters_and_panes_from_python(open_show: Open):
-    page = open_show("uneven", panes="two")
+def test_commands_filters_and_panes_from_python(open_small_page: OpenView):
+    page = open_small_page("uneven", panes="two")
     expect(page.locator(".pane canvas")).to_have_count(2)
     expect(page.locator("figcaption")).to_have_text(["Ground truth", "Prediction"])
     page.get_by_role("button", name="Seek 33, select 2").click()
@@ -337,22 +337,22 @@ TIMES = """() => {
 }"""
 
 
-def test_toggles_and_hovering_are_drawn_within_a_frame(alone: Open):
-    page = alone("large")
-    opened = page.evaluate(OPEN)
-    print(f"interactive after {opened:.0f} ms")
-    assert opened < 1000
+def test_toggles_and_hovering_are_drawn_within_a_frame(open_alone: OpenView):
+    page = open_alone("large")
+    milliseconds = page.evaluate(OPEN)
+    print(f"interactive after {milliseconds:.0f} ms")
+    assert milliseconds < 1000
     times = page.evaluate(TIMES)
     for _ in range(9):  # other tests work beside this one: the best round counts
         if times[len(times) // 2] > 16 or times[-1] > 50:
-            times = min(times, page.evaluate(TIMES), key=lambda found: found[-1])
+            times = min(times, page.evaluate(TIMES), key=lambda values: values[-1])
     print(f"from the event to the canvas: median {times[len(times) // 2]:.1f} ms, worst {times[-1]:.1f} ms")
     assert times[len(times) // 2] <= 16 and times[-1] <= 50
 
 
 @pytest.mark.slow
-def test_a_long_video_plays_in_bounded_memory(alone: Open, browser: Browser):
-    page = alone("long", ALIVE)
+def test_a_long_video_plays_in_bounded_memory(open_alone: OpenView, browser: Browser):
+    page = open_alone("long", ALIVE)
     session = page.context.new_cdp_session(page), browser.new_browser_cdp_session()
     page.evaluate("host().setRate(4)")
     before = resident(session)
@@ -377,9 +377,9 @@ def resident(sessions: tuple[CDPSession, CDPSession]) -> float:
     return max(sizes)
 
 
-def test_a_seek_of_the_view_before_draws_nothing(open_show: Open):
+def test_a_seek_of_the_view_before_draws_nothing(open_small_page: OpenView):
     """Its masks, or its picture, arrive when another view is sought at a frame of the same number."""
-    page = open_show("uneven")
+    page = open_small_page("uneven")
     result = page.evaluate("""async () => {
       const player = host(), { masks, stream, view } = player, late = Promise.withResolvers();
       const load = masks.load.bind(masks);

@@ -10,17 +10,17 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.test_review import (
-    FOUND,
+    PREDICTIONS,
     SHAPES,
     Server,
-    brush,
+    brush_box,
     download,
     go_to,
     log_of,
     message,
-    review,
+    open_review_tab,
+    review_all_tracks,
     serve,
-    walk,
 )
 from tests.browser.test_review import player as player_of
 from tevit.evaluation import evaluate
@@ -35,7 +35,7 @@ KEY, POINT, PRESS, THINK = 0.28, 1.1, 0.1, 1.35
 STROKE = 1.1  # each further pointing movement of a stroke
 
 
-class Person:
+class KeystrokeModel:
     """Presses keys and draws; adds up the seconds that a person would need for it."""
 
     def __init__(self, page: Page):
@@ -50,7 +50,7 @@ class Person:
     def draw(self, *points: tuple[float, float]) -> None:
         """One stroke through points in the video's pixels, which are 320 x 192."""
         self.page.locator(".brush-canvas").scroll_into_view_if_needed()
-        box = brush(self.page)
+        box = brush_box(self.page)
         places = [(box["x"] + box["width"] * x / 320, box["y"] + box["height"] * y / 192) for x, y in points]
         self.page.mouse.move(*places[0])
         self.page.mouse.down()
@@ -74,27 +74,29 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     shifted = [ops.encode(np.roll(mask, SHIFT, 1)) for mask in true_masks()]
     label["segmentations"] = [rle | {"counts": rle["counts"].decode()} for rle in shifted]
     (folder / "shifted.json").write_text(json.dumps(labels))
-    with serve(folder, "--dataset", folder / "shifted.json", "--frames", SHAPES, "--predictions", FOUND) as found:
-        yield found
+    with serve(
+        folder, "--dataset", folder / "shifted.json", "--frames", SHAPES, "--predictions", PREDICTIONS
+    ) as server:
+        yield server
 
 
 @pytest.fixture
 def page(browser: Browser, server: Server) -> Iterator[Page]:
     """At the shifted label's question."""
-    with review(browser, server, "anna") as opened:
-        walk(opened)
+    with open_review_tab(browser, server, "anna") as page:
+        review_all_tracks(page)
         places = [label["id"] for label in json.loads((server.folder / "shifted.json").read_text())["annotations"]]
-        go_to(opened, places.index(TRACK))
-        expect(player_of(opened)).to_have_attribute("data-state", "ready")
-        yield opened
+        go_to(page, places.index(TRACK))
+        expect(player_of(page)).to_have_attribute("data-state", "ready")
+        yield page
 
 
-def show(page: Page, frame: int) -> None:
+def expect_frame(page: Page, frame: int) -> None:
     expect(player_of(page)).to_have_attribute("data-frame", str(frame))
 
 
 def ap(labels: Path) -> float:
-    return evaluate(labels, FOUND).figures["AP"]
+    return evaluate(labels, PREDICTIONS).figures["AP"]
 
 
 def iou(a: np.ndarray, b: np.ndarray) -> float:
@@ -120,16 +122,16 @@ def test_a_label_shifted_for_thirty_frames_is_mended_in_one_decision(page: Page,
     masks = true_masks()
     started = time.monotonic()
     page.get_by_role("button", name="Correct the mask").click()
-    person = Person(page)
+    person = KeystrokeModel(page)
     bar = page.get_by_role("toolbar", name="Mask correction")
     person.seconds += THINK + POINT + PRESS  # the button
 
     y, x = np.argwhere(masks[0]).mean(0)
     person.press("Home", "v")
-    show(page, 0)
+    expect_frame(page, 0)
     person.draw((x + SHIFT, y), (x, y))
     person.press("End", "b", "Delete")
-    show(page, 29)
+    expect_frame(page, 29)
     person.draw(*zigzag(masks[29], 8))
     expect(bar).to_contain_text("edited: frames 0 and 29")
     person.press("g")
@@ -154,10 +156,10 @@ def test_a_label_shifted_for_thirty_frames_is_mended_in_one_decision(page: Page,
 
 def test_proposals_are_rejected_by_frame_or_accepted_by_range(page: Page):
     page.get_by_role("button", name="Correct the mask").click()
-    person = Person(page)
+    person = KeystrokeModel(page)
     bar = page.get_by_role("toolbar", name="Mask correction")
     page.keyboard.press("Home")
-    show(page, 0)
+    expect_frame(page, 0)
     page.keyboard.press("Delete")
     page.keyboard.press("Control+z")
     expect(bar.get_by_role("button", name="Propagate to frames 0 to 29")).to_be_visible()
@@ -165,7 +167,7 @@ def test_proposals_are_rejected_by_frame_or_accepted_by_range(page: Page):
     page.keyboard.press("[")
     for frame in range(1, 7):
         page.keyboard.press("ArrowRight")
-        show(page, frame)
+        expect_frame(page, frame)
     page.keyboard.press("]")
     bar.get_by_role("button", name="Propagate to frames 0 to 6").click()
     expect(bar).to_contain_text("not accepted: 6 frames")
@@ -184,11 +186,11 @@ def test_proposals_are_rejected_by_frame_or_accepted_by_range(page: Page):
 def test_a_click_or_a_box_proposes_the_mask_of_the_frame(page: Page):
     mask = true_masks()[0]
     page.get_by_role("button", name="Correct the mask").click()
-    person = Person(page)
+    person = KeystrokeModel(page)
     bar = page.get_by_role("toolbar", name="Mask correction")
     expect(bar).to_contain_text("Masks by GrabCut and optical flow")
     page.keyboard.press("Home")
-    show(page, 0)
+    expect_frame(page, 0)
     page.keyboard.press("i")
     (top, left), (bottom, right) = np.argwhere(mask).min(0), np.argwhere(mask).max(0)
     person.draw((float(left) - 4, float(top) - 4), (float(right) + 4, float(bottom) + 4))

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.servers import served, watch
-from tests.browser.test_segment import button, choose, done, player
+from tests.browser.servers import record_problems, start_server
+from tests.browser.test_segment import button, choose, expect_done, player
 
 pytestmark = pytest.mark.browser
 
@@ -57,11 +57,11 @@ def release() -> Iterator[Weights]:
 def studio(release: Weights, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """Address and checkpoints folder of a studio without weights."""
     home, address = tmp_path / "home", f"http://127.0.0.1:{release.server_address[1]}/"
-    with served("tests.browser.fake_studio", home=home, errors=tmp_path / "errors", FAKE_RELEASE=address) as url:
+    with start_server("tests.browser.fake_studio", home=home, errors=tmp_path / "errors", FAKE_RELEASE=address) as url:
         yield url, home / "checkpoints"
 
 
-def drop(page: Page, clip: Path) -> None:
+def replace_video(page: Page, clip: Path) -> None:
     clear = page.locator("#video").get_by_role("button", name="Clear", exact=True)
     if clear.is_visible():
         clear.click()
@@ -74,14 +74,14 @@ def test_from_a_real_video_to_a_published_model(
     browser: Browser, studio: tuple[str, Path], release: Weights, clips: dict[str, Path]
 ):
     url, checkpoints = studio
-    wrong: list[str] = []
+    problems: list[str] = []
     page = browser.new_page()
-    watch(page, url, wrong)
+    record_problems(page, url, problems)
     page.goto(url)
     expect(page.get_by_role("combobox", name="Model")).to_have_value("tevit_demo (shapes)")
     expect(button(page, "Run")).to_be_enabled()
 
-    drop(page, clips["street"])
+    replace_video(page, clips["street"])
     expect(page.get_by_role("combobox", name="Model")).to_have_value("tevit_msgshift (no weights)")
     expect(button(page, GET)).to_be_visible()
     expect(button(page, "Run")).to_be_hidden()
@@ -98,7 +98,7 @@ def test_from_a_real_video_to_a_published_model(
     expect(button(page, "Run")).to_be_enabled()
     expect(button(page, GET)).to_be_hidden()
     expect(advice).to_contain_text("tevit_demo recognizes eight synthetic shapes and nothing real")
-    drop(page, clips["dog"])
+    replace_video(page, clips["dog"])
     expect(page.get_by_role("combobox", name="Model")).to_have_value("tevit_demo (shapes)")  # it was chosen
     choose(page, "motion")
     expect(advice).to_contain_text("nothing that stands still")
@@ -116,11 +116,11 @@ def test_from_a_real_video_to_a_published_model(
     assert (checkpoints / "tevit_msgshift.pth").read_bytes() == CONTENT
     expect(advice).not_to_contain_text("weights")
     button(page, "Run").click()
-    done(page)
+    expect_done(page)
 
     choose(page, "tevit_r50 (no weights)")
     expect(button(page, "Get tevit_r50, 691 MB")).to_be_visible()
-    (checkpoints / "tevit_r50.pth").write_bytes(b"weights")  # found without a press
+    (checkpoints / "tevit_r50.pth").write_bytes(b"weights")  # listed without a press
     expect(page.get_by_role("combobox", name="Model")).to_have_value("tevit_r50 (AP 42.1)")
     expect(button(page, "Run")).to_be_enabled()
     (checkpoints / "mine.safetensors").write_bytes(b"weights")
@@ -133,4 +133,4 @@ def test_from_a_real_video_to_a_published_model(
     file = f"put tevit_swin-l_mstrain.pth into {checkpoints}, or name another file with --checkpoint"
     expect(page.locator("#panel").get_by_role("alert")).to_contain_text(f"{file}; the model motion needs no weights")
     page.close()
-    assert wrong == []
+    assert problems == []

@@ -13,14 +13,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 
 from tests.app.storage.test_review_log import edit, filled
-from tests.browser.conftest import ROOT
+from tests.browser.servers import ROOT, record_problems
 from tevit.io.ytvis import parse_dataset, read_results
 from tevit.masks.ops import decode
 from tevit.review import Decision, apply, read_log, to_line
@@ -28,7 +27,7 @@ from tevit.review.decisions import AcceptMasks, AddTrack, ChangeClass, DeleteFra
 
 pytestmark = pytest.mark.browser
 SHAPES = ROOT / "assets" / "shapes"
-LABELS, FOUND = SHAPES / "valid_with_errors.json", SHAPES / "predictions" / "tevit_demo.json"
+LABELS, PREDICTIONS = SHAPES / "valid_with_errors.json", SHAPES / "predictions" / "tevit_demo.json"
 
 
 @dataclass(frozen=True)
@@ -69,16 +68,16 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("review")
     filled(folder / "project", 2).close()
     edit(folder / "project", "DELETE FROM decisions")
-    with serve(folder, "--dataset", LABELS, "--frames", SHAPES, "--predictions", FOUND) as found:
-        yield found
+    with serve(folder, "--dataset", LABELS, "--frames", SHAPES, "--predictions", PREDICTIONS) as server:
+        yield server
 
 
 @pytest.fixture
-def bare(tmp_path: Path) -> Iterator[Server]:
+def unwritable_server(tmp_path: Path) -> Iterator[Server]:
     """Of the first video the frames and what the demo model sees there, nothing else; in a folder that cannot be
     written."""
-    found = [one for one in json.loads(FOUND.read_bytes()) if one["video_id"] == 1]
-    (tmp_path / "results.json").write_text(json.dumps(found))
+    predictions = [one for one in json.loads(PREDICTIONS.read_bytes()) if one["video_id"] == 1]
+    (tmp_path / "results.json").write_text(json.dumps(predictions))
     (tmp_path / "frames").symlink_to(SHAPES / "JPEGImages" / "shapes-2001-0000")
     data = ("--predictions", tmp_path / "results.json", "--frames", tmp_path / "frames")
     with serve(tmp_path, *data, **read_only(tmp_path)) as server:
@@ -87,46 +86,39 @@ def bare(tmp_path: Path) -> Iterator[Server]:
 
 
 def read_only(folder: Path) -> dict[str, Any]:
-    """How a process is started that cannot write the project's folder, whoever it is."""
+    """Popen's options for a process that cannot write the project's folder, also as root."""
     (folder / "project").mkdir()
     (folder / "project").chmod(0o555)
-    return {"preexec_fn": obey_permissions} if os.getuid() == 0 else {}
+    return {"preexec_fn": drop_root_override} if os.getuid() == 0 else {}
 
 
-def obey_permissions() -> None:
-    """Take root's leave to write everywhere (CAP_DAC_OVERRIDE) from this process."""
+def drop_root_override() -> None:
+    """Remove root's capability to write everywhere (CAP_DAC_OVERRIDE) from this process."""
     assert ctypes.CDLL(None).prctl(24, 1, 0, 0, 0) == 0
 
 
 @contextmanager
-def review(browser: Browser, server: Server, name: str) -> Iterator[Page]:
-    """The tab, opened by a person with a browser of their own; nothing may fail in the page's scripts or ask another
-    machine."""
-    failures: list[str] = []
-
-    def note(url: str) -> None:
-        if urlsplit(url).scheme not in ("data", "blob") and not url.startswith(server.url):
-            failures.append(url)
-
+def open_review_tab(browser: Browser, server: Server, name: str) -> Iterator[Page]:
+    """The tab in a browser context of one reviewer; its requests and script errors are checked."""
+    problems: list[str] = []
     context = browser.new_context()
     page = context.new_page()
-    page.on("pageerror", lambda error: failures.append(str(error)))
-    page.on("request", lambda request: note(request.url))
+    record_problems(page, server.url, problems)
     page.goto(server.url)
     page.get_by_role("tab", name="Review").click()
-    expect(where(page)).to_contain_text(" of ", timeout=60_000)
+    expect(position(page)).to_contain_text(" of ", timeout=60_000)
     expect(player(page)).to_have_attribute("data-state", "ready", timeout=60_000)
     page.get_by_label("Reviewer").fill(name)
     page.keyboard.press("Escape")
     yield page
     context.close()
-    assert failures == []
+    assert problems == []
 
 
 @pytest.fixture(scope="module")
 def anna(browser: Browser, server: Server) -> Iterator[Page]:
-    """Every test goes on where the one before has left her."""
-    with review(browser, server, "anna") as page:
+    """Each test continues where the previous one ended."""
+    with open_review_tab(browser, server, "anna") as page:
         yield page
 
 
@@ -134,7 +126,7 @@ def player(page: Page) -> Locator:
     return page.locator("#review-player").get_by_role("region", name="Video player")
 
 
-def where(page: Page) -> Locator:
+def position(page: Page) -> Locator:
     return page.locator(".prompt-where")
 
 
@@ -142,13 +134,13 @@ def message(page: Page) -> Locator:
     return page.locator("#review-prompt").get_by_role("status")
 
 
-def answers(page: Page) -> list[str]:
+def answer_keys(page: Page) -> list[str]:
     return [
         key or "" for key in page.locator(".prompt-answers button").evaluate_all("all => all.map(b => b.dataset.key)")
     ]
 
 
-def decided(page: Page, count: int) -> None:
+def expect_decided(page: Page, count: int) -> None:
     expect(page.locator("#review-progress .title strong")).to_contain_text(f"{count} of ")
 
 
@@ -165,10 +157,10 @@ def log_of(page: Page, folder: Path) -> list[Decision]:
 
 def go_to(page: Page, place: int) -> None:
     page.locator(f".queue button[data-place='{place}']").click()
-    expect(where(page)).to_contain_text(f"{place + 1} of ")
+    expect(position(page)).to_contain_text(f"{place + 1} of ")
 
 
-def walk(page: Page) -> None:
+def review_all_tracks(page: Page) -> None:
     page.get_by_label("What to review").click()
     page.get_by_role("option", name="all tracks of all videos").click()
     expect(page.locator(".prompt-question")).to_contain_text("with the right masks in every frame?")
@@ -181,11 +173,11 @@ def test_twenty_questions_by_keyboard_alone(anna: Page, tmp_path: Path):
     )
     expect(anna.get_by_role("button", name="Save decision")).to_be_disabled()
     for number in range(1, 21):
-        expect(where(anna)).to_contain_text(f"{number} of ")
-        assert answers(anna) == [str(key) for key in range(1, len(answers(anna)) + 1)]
+        expect(position(anna)).to_contain_text(f"{number} of ")
+        assert answer_keys(anna) == [str(key) for key in range(1, len(answer_keys(anna)) + 1)]
         anna.keyboard.press("2" if number % 2 else "1")
         anna.keyboard.press("Enter")
-        decided(anna, number)
+        expect_decided(anna, number)
     log = log_of(anna, tmp_path)
     assert len(log) == 20 and {d.reviewer for d in log} == {"anna"}
     assert sum(d.verdict == "label is wrong" for d in log) >= 8
@@ -199,38 +191,38 @@ def test_twenty_questions_by_keyboard_alone(anna: Page, tmp_path: Path):
 def test_undo_and_keys_pressed_while_saving(anna: Page, tmp_path: Path):
     anna.keyboard.press("Control+z")
     expect(message(anna)).to_contain_text("undone")
-    expect(where(anna)).to_contain_text("20 of ")
-    decided(anna, 19)
+    expect(position(anna)).to_contain_text("20 of ")
+    expect_decided(anna, 19)
     anna.keyboard.press("Control+Shift+z")
     expect(message(anna)).to_contain_text("done again")
-    decided(anna, 20)
+    expect_decided(anna, 20)
     anna.get_by_role("button", name="Undo", exact=True).click()
-    decided(anna, 19)
+    expect_decided(anna, 19)
     go_to(anna, 20)
     for key in ("1", "Enter", "2", "Enter", "1", "Enter"):
         anna.keyboard.press(key)
-    decided(anna, 22)
+    expect_decided(anna, 22)
     log = log_of(anna, tmp_path)
     assert len(log) == 26, "undo and redo are decisions, too"
     assert [d.verdict for d in log[-3:]] == ["label is right", "label is wrong", "label is right"]
 
 
 def test_keys_of_the_player_steps_and_notes(anna: Page, tmp_path: Path):
-    at, frame = int(where(anna).inner_text().split()[0]), int(where(anna).inner_text().split()[-1])
+    at, frame = int(position(anna).inner_text().split()[0]), int(position(anna).inner_text().split()[-1])
     expect(player(anna)).to_have_attribute("data-frame", str(frame))
     anna.keyboard.press("ArrowLeft" if frame else "ArrowRight")
     expect(player(anna)).to_have_attribute("data-frame", str(frame - 1 if frame else 1))
     anna.keyboard.press("n")
-    expect(where(anna)).to_contain_text(f"{at + 1} of ")
+    expect(position(anna)).to_contain_text(f"{at + 1} of ")
     anna.get_by_role("button", name="Previous", exact=True).click()
-    expect(where(anna)).to_contain_text(f"{at} of ")
+    expect(position(anna)).to_contain_text(f"{at} of ")
     anna.get_by_role("button", name="Next", exact=True).click()
-    expect(where(anna)).to_contain_text(f"{at + 1} of ")
+    expect(position(anna)).to_contain_text(f"{at + 1} of ")
     anna.keyboard.press("p")
-    expect(where(anna)).to_contain_text(f"{at} of ")
+    expect(position(anna)).to_contain_text(f"{at} of ")
     anna.keyboard.press("Enter")
     expect(message(anna)).to_contain_text("Choose an answer first")
-    anna.keyboard.press(answers(anna)[-1])
+    anna.keyboard.press(answer_keys(anna)[-1])
     anna.keyboard.press("/")
     anna.keyboard.type("1 or 2?")
     anna.keyboard.press("Enter")
@@ -266,7 +258,7 @@ def test_the_list_of_the_tab_errors_is_reviewed(anna: Page):
     first = anna.locator("#errors-rows li[data-row] small").first.inner_text()
     count = int(anna.locator("#errors-bar .count").inner_text().split()[0])
     anna.get_by_role("button", name="Review these").click()
-    expect(where(anna)).to_contain_text(f" of {count} ", timeout=30_000)
+    expect(position(anna)).to_contain_text(f" of {count} ", timeout=30_000)
     chip = anna.get_by_role("button", name="Errors: missed")
     expect(chip).to_be_visible()
     expect(anna.locator(".queue .where").first).to_contain_text(f"missed · {first.split(',')[0]}")
@@ -275,20 +267,20 @@ def test_the_list_of_the_tab_errors_is_reviewed(anna: Page):
     expect(message(anna)).to_have_text("saved")
     chip.click()
     expect(chip).to_be_hidden()
-    expect(where(anna)).not_to_contain_text(f" of {count} ")
+    expect(position(anna)).not_to_contain_text(f" of {count} ")
 
 
 def test_two_reviewers_resolve_a_disagreement(anna: Page, browser: Browser, server: Server):
-    with review(browser, server, "ben") as ben:
+    with open_review_tab(browser, server, "ben") as ben:
         disagree(anna, ben)
 
 
 def disagree(anna: Page, ben: Page) -> None:
-    go_to(anna, int(where(ben).inner_text().split()[0]) - 1)
+    go_to(anna, int(position(ben).inner_text().split()[0]) - 1)
     anna.keyboard.press("1")
     anna.keyboard.press("Enter")
     expect(message(anna)).to_have_text("saved")
-    expect(where(ben)).to_contain_text("anna: label is right")
+    expect(position(ben)).to_contain_text("anna: label is right")
     ben.keyboard.press("2")
     ben.keyboard.press("Enter")
     expect(message(ben)).to_have_text("saved")
@@ -299,15 +291,15 @@ def disagree(anna: Page, ben: Page) -> None:
 
 
 def test_a_walk_through_all_labels_another_class_and_a_mask(anna: Page, tmp_path: Path):
-    walk(anna)
-    expect(where(anna)).to_contain_text(f"of {len(json.loads(LABELS.read_bytes())['annotations'])}")
+    review_all_tracks(anna)
+    expect(position(anna)).to_contain_text(f"of {len(json.loads(LABELS.read_bytes())['annotations'])}")
     anna.get_by_label("Change the class to").select_option("ring")
     expect(message(anna)).to_contain_text("change the class to ring")
     anna.get_by_role("button", name="Save decision").click()
     expect(message(anna)).to_have_text("saved")
-    expect(where(anna)).to_contain_text("2 of")  # the next question has replaced the first one
+    expect(position(anna)).to_contain_text("2 of")  # the next question has replaced the first one
     anna.get_by_role("button", name="Correct the mask").click()
-    box = brush(anna)
+    box = brush_box(anna)
     anna.keyboard.press("=")
     stroke(anna, box, 0.5)
     frame = int(player(anna).get_attribute("data-frame") or 0)
@@ -343,7 +335,7 @@ def test_strokes_in_three_frames_are_one_decision(anna: Page, tmp_path: Path):
     before = len(log_of(anna, tmp_path))
     seek(anna, 4)
     anna.get_by_role("button", name="Correct the mask").click()
-    box = brush(anna)
+    box = brush_box(anna)
     stroke(anna, box, 0.5)
     seek(anna, 5)
     stroke(anna, box, 0.25)
@@ -367,8 +359,8 @@ def test_strokes_in_three_frames_are_one_decision(anna: Page, tmp_path: Path):
     rows = [mask and decode(mask.rle)[[48, 96, 144]][:, 40:280].all(1).tolist() for mask in action.masks]
     assert (rows[0], rows[1], rows[3]) == ([False, True, False], [True, False, False], [False, False, True])
     label = next(a for a in json.loads(LABELS.read_bytes())["annotations"] if a["id"] == action.track)
-    kept = label["segmentations"][6]
-    assert action.masks[2] == Mask(tuple(kept["size"]), kept["counts"]), "frame 6 was not edited"
+    original = label["segmentations"][6]
+    assert action.masks[2] == Mask(tuple(original["size"]), original["counts"]), "frame 6 was not edited"
 
 
 def test_the_questions_object_is_framed_and_painted_where_the_pointer_is(anna: Page, tmp_path: Path):
@@ -444,7 +436,7 @@ def test_nothing_overflows_at_any_width(anna: Page):
         expect(anna.get_by_role("button", name="Save decision")).to_be_visible()
 
 
-def brush(page: Page) -> FloatRect:
+def brush_box(page: Page) -> FloatRect:
     """Where the mask is drawn, with the whole picture shown."""
     canvas = page.locator(".brush-canvas")
     expect(canvas).to_be_visible()
@@ -456,18 +448,18 @@ def brush(page: Page) -> FloatRect:
     return box
 
 
-def press_at(page: Page, box: FloatRect, x: float, y: float) -> None:
+def click_at(page: Page, box: FloatRect, x: float, y: float) -> None:
     """x, y: pixels of the video, which is 320 x 192."""
     page.mouse.click(box["x"] + box["width"] * x / 320, box["y"] + box["height"] * y / 192)
 
 
 def test_a_killed_server_loses_no_finished_stroke(browser: Browser, tmp_path: Path):
     """Strokes before and after the kill are in the browser; with a new server they are offered again, and saved."""
-    data = ("--dataset", LABELS, "--frames", SHAPES, "--predictions", FOUND, "--port", free_port())
-    with serve(tmp_path, *data) as server, review(browser, server, "emil") as emil:
+    data = ("--dataset", LABELS, "--frames", SHAPES, "--predictions", PREDICTIONS, "--port", free_port())
+    with serve(tmp_path, *data) as server, open_review_tab(browser, server, "emil") as emil:
         go_to(emil, 3)
         emil.get_by_role("button", name="Correct the mask").click()
-        box = brush(emil)
+        box = brush_box(emil)
         frame = int(player(emil).get_attribute("data-frame") or 0)
         near = frame + 1 if frame == 0 else frame - 1
         stroke(emil, box, 0.25)
@@ -497,7 +489,7 @@ def save_draft(page: Page, url: str) -> None:
     drafts.get_by_role("button", name="Open").click(timeout=60_000)
     expect(message(page)).to_contain_text("chosen: Correct the mask, frames")
     expect(page.locator(".brush-line")).to_have_text("This correction was not saved: it is continued.")
-    brush(page)
+    brush_box(page)
     page.keyboard.press("Enter")
     expect(message(page)).to_have_text("saved")
     assert page.evaluate("Object.keys(localStorage).filter(key => key.includes('review-mask')).length") == 0
@@ -509,33 +501,33 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def test_without_labels_a_corrected_prediction_becomes_one(browser: Browser, bare: Server, tmp_path: Path):
-    with review(browser, bare, "dora") as dora:
-        correct_and_add(dora, bare, tmp_path)
+def test_without_labels_a_corrected_prediction_becomes_one(browser: Browser, unwritable_server: Server, tmp_path: Path):
+    with open_review_tab(browser, unwritable_server, "dora") as dora:
+        correct_and_add(dora, unwritable_server, tmp_path)
 
 
-def correct_and_add(dora: Page, bare: Server, tmp_path: Path) -> None:
+def correct_and_add(dora: Page, unwritable_server: Server, tmp_path: Path) -> None:
     """Polygon, eraser, a reload in the middle, fill; then the tracks that were exported have just these pixels."""
     expect(dora.get_by_role("alert")).to_contain_text("cannot be written: decisions are kept in memory only")
     expect(dora.locator(".prompt-question")).to_contain_text("Is there a class")
     frame = int(player(dora).get_attribute("data-frame") or 0)
     dora.get_by_role("button", name="Correct the mask").click()
-    box = brush(dora)
+    box = brush_box(dora)
     bar = dora.get_by_role("toolbar", name="Mask correction")
     bar.get_by_role("button", name="Clear").click()
     dora.keyboard.press("y")
     for x, y in ((40, 40), (200, 40), (200, 150), (40, 150)):
-        press_at(dora, box, x, y)
+        click_at(dora, box, x, y)
     dora.keyboard.press("Enter")
     dora.keyboard.press("e")
-    press_at(dora, box, 120, 95)
+    click_at(dora, box, 120, 95)
     expect(message(dora)).to_contain_text("chosen: Correct the mask")
     dora.reload()
     dora.get_by_role("tab", name="Review").click()
     expect(message(dora)).to_contain_text("chosen: Correct the mask", timeout=30_000)
-    box = brush(dora)
+    box = brush_box(dora)
     dora.keyboard.press("f")
-    press_at(dora, box, 120, 95)
+    click_at(dora, box, 120, 95)
     bar.get_by_role("button", name="Take the prediction here").click()
     bar.get_by_role("button", name="Undo stroke").click()
     dora.keyboard.press("Enter")
@@ -547,7 +539,7 @@ def correct_and_add(dora: Page, bare: Server, tmp_path: Path) -> None:
     assert mask is not None
     drawn = decode(mask)
     assert drawn[42:148, 42:198].all() and drawn.sum() <= 164 * 114 and not drawn[:, 203:].any()
-    predicted = read_results(bare.folder / "results.json").masks(1)[decision.prediction.place - 1]
+    predicted = read_results(unwritable_server.folder / "results.json").masks(1)[decision.prediction.place - 1]
     others = [n for n in range(len(added.rles)) if n != frame and predicted.areas[n]]
     assert len(others) > 5 and all(added.rles[n] == predicted.rles[n] for n in others)
     dora.keyboard.press("p")

@@ -11,17 +11,17 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.test_review import (
-    FOUND,
     LABELS,
+    PREDICTIONS,
     SHAPES,
     Server,
-    decided,
+    expect_decided,
     go_to,
     log_of,
     message,
     player,
+    position,
     serve,
-    where,
 )
 from tevit.review import LogState, apply
 from tevit.review.decisions import AcceptMasks, Decision, MergeTracks, SplitTrack
@@ -34,13 +34,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("reviewers")
     names = folder / "names.txt"
     names.write_text("anna\nben\neve\n")
-    data = ("--dataset", LABELS, "--frames", SHAPES, "--predictions", FOUND)
-    with serve(folder, *data, "--reviewers", names, "--reviewers-per-question", "2") as found:
-        yield found
+    data = ("--dataset", LABELS, "--frames", SHAPES, "--predictions", PREDICTIONS)
+    with serve(folder, *data, "--reviewers", names, "--reviewers-per-question", "2") as server:
+        yield server
 
 
 @contextmanager
-def open_review(browser: Browser, server: Server, name: str) -> Iterator[Page]:
+def open_review_as(browser: Browser, server: Server, name: str) -> Iterator[Page]:
     """The tab in a browser of this person's own."""
     context, failures = browser.new_context(), []
     page = context.new_page()
@@ -49,7 +49,7 @@ def open_review(browser: Browser, server: Server, name: str) -> Iterator[Page]:
     page.get_by_role("tab", name="Review").click()
     expect(page.locator(".prompt-question")).to_have_text("Who are you? Choose your name below.", timeout=60_000)
     page.get_by_role("combobox", name="Reviewer").select_option(name)
-    expect(where(page)).to_contain_text(" of ")
+    expect(position(page)).to_contain_text(" of ")
     expect(player(page)).to_have_attribute("data-state", "ready", timeout=60_000)
     yield page
     context.close()
@@ -57,9 +57,9 @@ def open_review(browser: Browser, server: Server, name: str) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="module")
-def people(browser: Browser, server: Server) -> Iterator[dict[str, Page]]:
+def reviewers(browser: Browser, server: Server) -> Iterator[dict[str, Page]]:
     with ExitStack() as stack:
-        yield {name: stack.enter_context(open_review(browser, server, name)) for name in ("anna", "ben")}
+        yield {name: stack.enter_context(open_review_as(browser, server, name)) for name in ("anna", "ben")}
 
 
 def questions(page: Page) -> list[str]:
@@ -72,7 +72,7 @@ def place_of(page: Page, question: str) -> int:
     return questions(page).index(question)
 
 
-def choose(page: Page, answer: str) -> None:
+def save_answer(page: Page, answer: str) -> None:
     """Save the answer whose label begins so."""
     page.get_by_role("radio", name=re.compile(answer)).click()
     page.get_by_role("button", name="Save decision").click()
@@ -81,7 +81,7 @@ def choose(page: Page, answer: str) -> None:
 def reload(page: Page) -> None:
     page.reload()
     page.get_by_role("tab", name="Review").click()
-    expect(where(page)).to_contain_text(" of ", timeout=60_000)
+    expect(position(page)).to_contain_text(" of ", timeout=60_000)
     expect(player(page)).to_have_attribute("data-state", "ready", timeout=60_000)
 
 
@@ -89,8 +89,8 @@ def lane(page: Page, name: str) -> Locator:
     return page.locator("#review-player").get_by_role("row", name=name, exact=True)
 
 
-def test_a_queue_is_shared_out_and_the_name_is_kept(people: dict[str, Page]):
-    anna, ben = people["anna"], people["ben"]
+def test_a_queue_is_shared_out_and_the_name_is_kept(reviewers: dict[str, Page]):
+    anna, ben = reviewers["anna"], reviewers["ben"]
     expect(anna.locator(".who-part")).to_have_text(
         re.compile(r"Your part: \d+ of \d+ questions; each is decided by two")
     )
@@ -103,27 +103,27 @@ def test_a_queue_is_shared_out_and_the_name_is_kept(people: dict[str, Page]):
 
 
 def test_two_decide_without_seeing_each_other_and_the_disagreement_is_a_question(
-    people: dict[str, Page], tmp_path: Path
+    reviewers: dict[str, Page], tmp_path: Path
 ):
-    anna, ben = people["anna"], people["ben"]
+    anna, ben = reviewers["anna"], reviewers["ben"]
     shared = [question for question in questions(anna) if question in questions(ben)]
     first, second = shared[0], shared[1]
     for question in (first, second):
         go_to(anna, place_of(anna, question))
-        choose(anna, "label is right|Nothing is missing")
+        save_answer(anna, "label is right|Nothing is missing")
         expect(message(anna)).to_have_text("saved")
-    decided(anna, 2)
+    expect_decided(anna, 2)
     reload(ben)
-    decided(ben, 0)
+    expect_decided(ben, 0)
     go_to(ben, place_of(ben, first))
     expect(ben.locator(".prompt-decided")).to_have_count(0)
     expect(ben.locator("#review-queue")).not_to_contain_text("anna")
     expect(ben.locator(".prompt-labels")).to_be_hidden()
-    choose(ben, "label is right|Nothing is missing")
-    decided(ben, 1)
+    save_answer(ben, "label is right|Nothing is missing")
+    expect_decided(ben, 1)
     expect(ben.locator("#review-progress")).not_to_contain_text("Reviewers disagree")
     go_to(ben, place_of(ben, second))
-    choose(ben, "Both are wrong")
+    save_answer(ben, "Both are wrong")
     expect(ben.locator("#review-progress")).to_contain_text("Reviewers disagree about one object")
     agreement = ben.locator("#review-progress tr", has_text="anna, ben")
     expect(agreement.locator("td")).to_have_text(["anna, ben", "2", "1", "0.00", "none"])
@@ -131,25 +131,24 @@ def test_two_decide_without_seeing_each_other_and_the_disagreement_is_a_question
     ben.get_by_label("What to review").click()
     ben.get_by_role("option", name="disagreements of the reviewers").click()
     expect(ben.locator(".prompt-question")).to_contain_text("anna, ben disagree about")
-    expect(where(ben)).to_contain_text("1 of 1")
-    choose(ben, "^. anna: label is right")
+    expect(position(ben)).to_contain_text("1 of 1")
+    save_answer(ben, "^. anna: label is right")
     expect(message(ben)).to_contain_text("all 1 are decided")
     expect(ben.locator("#review-progress")).not_to_contain_text("Reviewers disagree")
     state = LogState(log_of(ben, tmp_path))
     assert not state.disagreements and {d.reviewer for d in state.effective} == {"anna", "ben"}
 
 
-def change(page: Page, folder: Path, action: type) -> Decision:
+def latest_change(page: Page, folder: Path, action: type) -> Decision:
     """The latest decision of this kind; the page has saved it."""
     expect(message(page)).to_contain_text("The player shows the corrected labels.")
-    found = [d for d in log_of(page, folder) if isinstance(d.action, action)]
-    return found[-1]
+    return [d for d in log_of(page, folder) if isinstance(d.action, action)][-1]
 
 
 def test_a_lane_dragged_onto_another_merges_after_confirmation_and_undo_takes_it_back(
-    people: dict[str, Page], tmp_path: Path
+    reviewers: dict[str, Page], tmp_path: Path
 ):
-    anna = people["anna"]
+    anna = reviewers["anna"]
     anna.get_by_label("What to review").click()
     anna.get_by_role("option", name="all tracks of all videos").click()
     expect(anna.locator(".prompt-question")).to_contain_text("with the right masks in every frame?")
@@ -165,19 +164,19 @@ def test_a_lane_dragged_onto_another_merges_after_confirmation_and_undo_takes_it
     if dialog.get_by_role("radio").count():
         dialog.get_by_label(f"the mask of {one.split()[0]}").check()
     dialog.get_by_role("button", name="Merge tracks").click()
-    made = change(anna, tmp_path, MergeTracks)
-    assert isinstance(made.action, MergeTracks) and made.reviewer == "anna"
-    assert (made.action.track, made.action.other) == (int(one.split()[0]), int(other.split()[0]))
+    decision = latest_change(anna, tmp_path, MergeTracks)
+    assert isinstance(decision.action, MergeTracks) and decision.reviewer == "anna"
+    assert (decision.action.track, decision.action.other) == (int(one.split()[0]), int(other.split()[0]))
     expect(lane(anna, other)).to_have_count(0)
-    corrected = apply(json.loads(LABELS.read_bytes()), [made])
+    corrected = apply(json.loads(LABELS.read_bytes()), [decision])
     assert int(other.split()[0]) not in [a["id"] for a in corrected["annotations"]]
     anna.keyboard.press("Control+z")
     expect(message(anna)).to_contain_text("undone")
     expect(lane(anna, other)).to_have_count(1)
 
 
-def test_a_cut_at_the_playhead(people: dict[str, Page], tmp_path: Path):
-    anna = people["anna"]
+def test_a_cut_at_the_playhead(reviewers: dict[str, Page], tmp_path: Path):
+    anna = reviewers["anna"]
     rows = anna.locator("#review-player .lanes-group").first.locator(".lane")
     name = rows.nth(1).get_attribute("aria-label") or ""
     if "selected" not in (lane(anna, name).get_attribute("class") or ""):
@@ -189,18 +188,18 @@ def test_a_cut_at_the_playhead(people: dict[str, Page], tmp_path: Path):
     dialog = anna.get_by_role("dialog")
     expect(dialog).to_contain_text(f"Cut track {name.split()[0]} (")
     dialog.get_by_role("button", name="Cut track").click()
-    made = change(anna, tmp_path, SplitTrack)
-    assert isinstance(made.action, SplitTrack) and made.action.track == int(name.split()[0])
+    decision = latest_change(anna, tmp_path, SplitTrack)
+    assert isinstance(decision.action, SplitTrack) and decision.action.track == int(name.split()[0])
     expect(rows).to_have_count(rows.count())
     anna.keyboard.press("Control+z")
     expect(message(anna)).to_contain_text("undone")
 
 
-def test_the_masks_of_a_prediction_of_choice_in_a_range(people: dict[str, Page], tmp_path: Path):
-    ben = people["ben"]
+def test_the_masks_of_a_prediction_of_choice_in_a_range(reviewers: dict[str, Page], tmp_path: Path):
+    ben = reviewers["ben"]
     ben.get_by_label("What to review").click()
     ben.get_by_role("option", name="disagreements of tevit_demo").click()
-    expect(where(ben)).to_contain_text(re.compile(r" of \d\d"))
+    expect(position(ben)).to_contain_text(re.compile(r" of \d\d"))
     for place in range(12):
         go_to(ben, place)
         if ben.get_by_label("Take the masks of").count():
@@ -214,6 +213,6 @@ def test_the_masks_of_a_prediction_of_choice_in_a_range(people: dict[str, Page],
     expect(message(ben)).to_contain_text(f"take the masks of prediction {place}, frames")
     ben.get_by_role("button", name="Save decision").click()
     expect(message(ben)).to_have_text("saved")
-    made = [d for d in log_of(ben, tmp_path) if isinstance(d.action, AcceptMasks)][-1]
-    assert made.prediction is not None and made.prediction.place == int(place)
-    assert isinstance(made.action, AcceptMasks) and made.action.first > 0
+    decision = [d for d in log_of(ben, tmp_path) if isinstance(d.action, AcceptMasks)][-1]
+    assert decision.prediction is not None and decision.prediction.place == int(place)
+    assert isinstance(decision.action, AcceptMasks) and decision.action.first > 0

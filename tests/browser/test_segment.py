@@ -5,20 +5,17 @@ import json
 import re
 import time
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.app.fakes import make_video
-from tests.browser.conftest import Studio, ready
+from tests.browser.conftest import OpenPage, Studio, expect_ready
 from tevit.video.reader import open_video
 
 pytestmark = pytest.mark.browser
 
-Visit = Callable[..., Page]
-Stay = Callable[..., Page]
 CANCEL_SECONDS = 3.0
 TOKEN = """() => {
   let at = document.querySelector('.player-host');
@@ -36,7 +33,7 @@ def player(page: Page) -> Locator:
     return page.get_by_role("region", name="Video player")
 
 
-def tracks(page: Page, count: int) -> None:
+def expect_tracks(page: Page, count: int) -> None:
     """That number is drawn and listed."""
     expect(player(page)).to_have_attribute("data-tracks", str(count))
     expect(page.locator(".tracks li")).to_have_count(count)
@@ -50,7 +47,7 @@ def row(page: Page, name: str) -> Locator:
     return page.locator(".tracks button", has_text=name)
 
 
-def drop(page: Page, clip: Path) -> None:
+def replace_video(page: Page, clip: Path) -> None:
     """Replace the video, possibly by the same clip, and wait until the player shows the new view."""
     before = page.evaluate(TOKEN)
     upload(page, clip)
@@ -75,13 +72,13 @@ def choose(page: Page, model: str) -> None:
 
 
 def run(page: Page, clip: Path, model: str) -> None:
-    drop(page, clip)
+    replace_video(page, clip)
     choose(page, model)
     expect(button(page, "Run")).to_be_enabled()
     button(page, "Run").click()
 
 
-def done(page: Page) -> None:
+def expect_done(page: Page) -> None:
     expect(page.locator("#panel")).to_contain_text("Done after")
 
 
@@ -99,7 +96,7 @@ def frames_of(results: Path) -> set[int]:
     return {len(item["segmentations"]) for item in json.loads(results.read_text())}
 
 
-def shown_in_panel_and_toast(page: Page, sentence: str | re.Pattern[str]) -> None:
+def expect_error(page: Page, sentence: str | re.Pattern[str]) -> None:
     """In the panel, where it stays, and in a toast, which is closed."""
     expect(page.locator("#panel").get_by_role("alert")).to_have_text(sentence)
     toast = page.get_by_test_id("toast-body").filter(has_text=sentence)
@@ -108,8 +105,8 @@ def shown_in_panel_and_toast(page: Page, sentence: str | re.Pattern[str]) -> Non
     expect(toast).to_have_count(0)
 
 
-def test_first_page_has_a_sample_clip_and_fits_every_width(visit: Visit):
-    page = visit(dark=True)
+def test_first_page_has_a_sample_clip_and_fits_every_width(new_page: OpenPage):
+    page = new_page(dark=True)
     expect(page).to_have_title("TeViT Studio")
     expect(page.get_by_role("tab", name="Segment")).to_be_visible()
     expect(page.get_by_label("Sample clips")).to_have_value("crossing")
@@ -121,27 +118,27 @@ def test_first_page_has_a_sample_clip_and_fits_every_width(visit: Visit):
     page.get_by_role("option", name="crowd").click()
     expect(page.locator("#facts")).to_contain_text("31 frames")
     button(page, "Run").click()
-    done(page)
-    tracks(page, 2)
-    assert darkness(page) < 60
+    expect_done(page)
+    expect_tracks(page, 2)
+    assert background_level(page) < 60
     for width in (1440, 1024, 390):
         page.set_viewport_size({"width": width, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         expect(button(page, "Play")).to_be_in_viewport()
     button(page, "Light or dark").click()
-    assert darkness(page) > 200
+    assert background_level(page) > 200
 
 
-def darkness(page: Page) -> int:
+def background_level(page: Page) -> int:
     background = page.evaluate("getComputedStyle(document.body).backgroundColor")
     return max(int(level) for level in re.findall(r"\d+", background)[:3])
 
 
-def test_dropped_video_to_tracks_and_files(stay: Stay, clips: dict[str, Path], tmp_path: Path):
-    page = stay()
-    drop(page, clips["dog"])  # a shorter one first
+def test_dropped_video_to_tracks_and_files(shared_page: OpenPage, clips: dict[str, Path], tmp_path: Path):
+    page = shared_page()
+    replace_video(page, clips["dog"])  # a shorter one first
     expect(page.get_by_label("Last frame")).to_have_value("13")
-    drop(page, clips["street"])
+    replace_video(page, clips["street"])
     for fact in ("18 frames", "160 x 96", "10 frames/s"):
         expect(page.locator("#facts")).to_contain_text(fact)
     expect(page.get_by_label("Last frame")).to_have_value("17")
@@ -151,8 +148,8 @@ def test_dropped_video_to_tracks_and_files(stay: Stay, clips: dict[str, Path], t
     expect(bar).to_have_attribute("aria-valuemax", "18")
     expect(page.locator("#panel")).to_contain_text(re.compile(r"\d+ s left.*\d+ of 18 frames, [\d.]+ frames/s"))
     expect(button(page, "Run")).to_be_disabled()
-    done(page)
-    tracks(page, 2)
+    expect_done(page)
+    expect_tracks(page, 2)
     expect(page.locator(".tracks li").first).to_contain_text("1 dog0.9318 frames, 0 to 17")
     assert open_video(download(page, "overlay.mp4", tmp_path)).length == 18
     assert frames_of(download(page, "results.json", tmp_path)) == {18}
@@ -163,10 +160,10 @@ def test_dropped_video_to_tracks_and_files(stay: Stay, clips: dict[str, Path], t
     assert zipfile.ZipFile(download(page, "submission.zip", tmp_path)).namelist() == ["results.json"]
 
 
-def test_table_plots_and_player_share_the_selection(stay: Stay, clips: dict[str, Path]):
-    page = stay()
+def test_table_plots_and_player_share_the_selection(shared_page: OpenPage, clips: dict[str, Path]):
+    page = shared_page()
     run(page, clips["street"], "fast.pth")
-    tracks(page, 2)
+    expect_tracks(page, 2)
     row(page, "2 person").click()
     expect(lane(page, "2 person")).to_have_attribute("aria-pressed", "true")
     expect(row(page, "2 person")).to_have_attribute("aria-pressed", "true")
@@ -181,9 +178,9 @@ def test_table_plots_and_player_share_the_selection(stay: Stay, clips: dict[str,
     expect(player(page)).to_have_attribute("data-frame", "12")
 
 
-def test_range_of_frames(stay: Stay, clips: dict[str, Path], tmp_path: Path):
-    page = stay()
-    drop(page, clips["street"])
+def test_range_of_frames(shared_page: OpenPage, clips: dict[str, Path], tmp_path: Path):
+    page = shared_page()
+    replace_video(page, clips["street"])
     ruler = page.locator(".player .ruler")
     expect(page.locator(".player-time")).to_have_text(re.compile("frame 0 / 17"))
     box = ruler.bounding_box()
@@ -196,80 +193,80 @@ def test_range_of_frames(stay: Stay, clips: dict[str, Path], tmp_path: Path):
     expect(page.get_by_label("Last frame")).to_have_value("10")
     choose(page, "fast.pth")
     button(page, "Run").click()
-    done(page)
-    tracks(page, 2)
+    expect_done(page)
+    expect_tracks(page, 2)
     expect(page.locator(".player-time")).to_have_text(re.compile("frame 4 / 10"))
     assert frames_of(download(page, "results.json", tmp_path)) == {7}
     assert open_video(download(page, "overlay.mp4", tmp_path)).length == 7
 
 
-def test_partial_tracks_are_shown_and_cancel_keeps_them(stay: Stay, clips: dict[str, Path], tmp_path: Path):
-    page = stay()
+def test_partial_tracks_are_shown_and_cancel_keeps_them(shared_page: OpenPage, clips: dict[str, Path], tmp_path: Path):
+    page = shared_page()
     run(page, clips["long"], "slow.pth")
-    tracks(page, 2)
+    expect_tracks(page, 2)
     expect(page.locator("#panel")).to_contain_text("of 400 frames")
     begin = time.monotonic()
     button(page, "Cancel").click()
     expect(page.locator("#panel")).to_contain_text("Cancelled after")
     assert time.monotonic() - begin < CANCEL_SECONDS
-    kept = re.search(r"The first (\d+) of 400 frames are kept", page.locator("#panel").inner_text())
-    assert kept
-    assert frames_of(download(page, "results.json", tmp_path)) == {int(kept[1])}
+    match = re.search(r"The first (\d+) of 400 frames are kept", page.locator("#panel").inner_text())
+    assert match
+    assert frames_of(download(page, "results.json", tmp_path)) == {int(match[1])}
     button(page, "Run").click()
     progress = re.compile(r"(\d+) of 400 frames(?! are kept)")
     expect(page.locator("#panel")).to_contain_text(progress)
     running = progress.search(page.locator("#panel").inner_text())
-    assert running and int(running[1]) >= int(kept[1]), "it resumes after the kept frames"
+    assert running and int(running[1]) >= int(match[1]), "it resumes after the kept frames"
     button(page, "Cancel").click()
     expect(page.locator("#panel")).to_contain_text("Cancelled after")
 
 
-def test_run_that_starts_before_the_proxy_is_ready_is_shown(stay: Stay, tmp_path: Path):
+def test_run_that_starts_before_the_proxy_is_ready_is_shown(shared_page: OpenPage, tmp_path: Path):
     clip = make_video(tmp_path / "early.mp4", frames=600, size_hw=(480, 640))
-    page = stay()
+    page = shared_page()
     choose(page, "fast.pth")
     upload(page, clip)
     expect(page.locator("#panel")).to_contain_text("of 600 frames")
     # A short run of a long video: the proxy is long in the making, the result is not.
     page.get_by_label("Last frame").fill("9")
     button(page, "Run").click()
-    tracks(page, 2)
-    done(page)
+    expect_tracks(page, 2)
+    expect_done(page)
 
 
-def test_error_is_shown_and_keeps_the_result(stay: Stay, clips: dict[str, Path], tmp_path: Path):
-    page = stay()
+def test_error_is_shown_and_keeps_the_result(shared_page: OpenPage, clips: dict[str, Path], tmp_path: Path):
+    page = shared_page()
     run(page, clips["dog"], "fast.pth")
-    done(page)
+    expect_done(page)
     for model, sentence in (
         ("broken.pth", "broken.pth: not a whole PyTorch checkpoint (the file is empty)"),
         ("crashing.pth", "dog.mp4: unexpected RuntimeError; the server's log says where."),
     ):
         choose(page, model)
         button(page, "Run").click()
-        shown_in_panel_and_toast(page, sentence)
-    tracks(page, 2)
+        expect_error(page, sentence)
+    expect_tracks(page, 2)
     choose(page, "fast.pth")
     button(page, "Run").click()
-    done(page)
+    expect_done(page)
     assert frames_of(download(page, "results.json", tmp_path)) == {14}
 
 
-def test_invalid_settings_are_refused(stay: Stay, clips: dict[str, Path], studio: Studio):
-    page = stay()
+def test_invalid_settings_are_refused(shared_page: OpenPage, clips: dict[str, Path], studio: Studio):
+    page = shared_page()
     upload(page, clips["words"])
-    shown_in_panel_and_toast(page, re.compile(r"words\.mp4: not a .*video"))
-    drop(page, clips["dog"])
+    expect_error(page, re.compile(r"words\.mp4: not a .*video"))
+    replace_video(page, clips["dog"])
     expect(page.locator("#facts")).to_contain_text("14 frames")
     expect(page.locator("#panel").get_by_role("alert")).to_have_count(0)
     page.get_by_label("Tracks to compute").fill("0")
     button(page, "Run").click()
-    shown_in_panel_and_toast(page, re.compile("Tracks to compute: expected .*, got 0"))
+    expect_error(page, re.compile("Tracks to compute: expected .*, got 0"))
     page.get_by_label("Tracks to compute").fill("20")
     page.get_by_label("First frame").fill("12")
     page.get_by_label("Last frame").fill("5")
     button(page, "Run").click()
-    shown_in_panel_and_toast(page, re.compile("Frames: expected the first one before the last, got 12 to 5"))
+    expect_error(page, re.compile("Frames: expected the first one before the last, got 12 to 5"))
     choose(page, "tevit_r50 (no weights)")
     advice = f"get them with `tevit models --get tevit_r50`, put tevit_r50.pth into {studio.home / 'checkpoints'}, or"
     expect(page.locator("#advice")).to_contain_text(advice)
@@ -280,9 +277,9 @@ def test_invalid_settings_are_refused(stay: Stay, clips: dict[str, Path], studio
     expect(button(page, "Run")).to_be_enabled()
 
 
-def test_keyboard(stay: Stay, clips: dict[str, Path]):
-    page = stay()
-    drop(page, clips["dog"])
+def test_keyboard(shared_page: OpenPage, clips: dict[str, Path]):
+    page = shared_page()
+    replace_video(page, clips["dog"])
     choose(page, "fast.pth")
     expect(page.locator("#facts")).to_contain_text("14 frames")
     expect(button(page, "Run")).to_be_enabled()
@@ -292,75 +289,77 @@ def test_keyboard(stay: Stay, clips: dict[str, Path]):
         if button(page, "Run").evaluate("element => element === document.activeElement"):
             break
     page.keyboard.press("Enter")
-    done(page)
+    expect_done(page)
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("End")
     expect(player(page)).to_have_attribute("data-frame", "13")
 
 
-def test_filters_need_no_other_run(stay: Stay, clips: dict[str, Path], tmp_path: Path):
-    page = stay()
+def test_filters_need_no_other_run(shared_page: OpenPage, clips: dict[str, Path], tmp_path: Path):
+    page = shared_page()
     run(page, clips["street"], "fast.pth")
-    done(page)
-    tracks(page, 2)
+    expect_done(page)
+    expect_tracks(page, 2)
     for label, strict, loose in (("Max tracks", "1", "10"), ("Min frames", "11", "1")):
         page.get_by_label(label).fill(strict)
-        tracks(page, 1)
+        expect_tracks(page, 1)
         expect(page.locator("#tracks")).to_contain_text("1 of 2 tracks in 18 frames")
         page.get_by_label(label).fill(loose)
-        tracks(page, 2)
+        expect_tracks(page, 2)
     score = page.locator("#choices").get_by_role("spinbutton").first
     score.fill("0.5")
     score.press("Enter")
-    tracks(page, 1)
+    expect_tracks(page, 1)
     assert len(json.loads(download(page, "results.json", tmp_path).read_text())) == 1
     score.fill("0")
     score.press("Enter")
     page.get_by_label("Classes").click()
     page.get_by_role("option", name="person").click()
-    tracks(page, 1)
+    expect_tracks(page, 1)
     expect(row(page, "2 person")).to_be_visible()
 
 
-def test_low_scores_are_hidden_at_first_but_are_in_the_files(visit: Visit, clips: dict[str, Path], tmp_path: Path):
-    page = visit()
+def test_low_scores_are_hidden_at_first_but_are_in_the_files(
+    new_page: OpenPage, clips: dict[str, Path], tmp_path: Path
+):
+    page = new_page()
     run(page, clips["street"], "faint.pth")
-    done(page)
-    tracks(page, 1)
+    expect_done(page)
+    expect_tracks(page, 1)
     score = page.locator("#choices").get_by_role("spinbutton").first
     expect(score).to_have_value("0.3")
     expect(page.locator("#tracks")).to_contain_text("1 track of a lower score is hidden")
     assert len(json.loads(download(page, "results.json", tmp_path).read_text())) == 2
     score.fill("0.1")
     score.press("Enter")
-    tracks(page, 2)
+    expect_tracks(page, 2)
     score.fill("0.2")
     score.press("Enter")
-    tracks(page, 1)
+    expect_tracks(page, 1)
     assert len(json.loads(download(page, "results.json", tmp_path).read_text())) == 1, "once it was moved"
 
 
-def test_reloaded_page_finds_its_run_and_a_link_its_result(stay: Stay, clips: dict[str, Path]):
-    page = stay()
+def test_reloaded_page_finds_its_run_and_a_link_its_result(shared_page: OpenPage, clips: dict[str, Path]):
+    page = shared_page()
     run(page, clips["long"], "slow.pth")
     expect(page.get_by_role("progressbar", name="segmenting")).to_be_visible()
     page.reload()
     expect(page.get_by_role("progressbar", name="segmenting")).to_be_visible()
     expect(button(page, "Run")).to_be_disabled()
-    tracks(page, 2)
+    expect_tracks(page, 2)
     button(page, "Cancel").click()
     expect(page.locator("#panel")).to_contain_text("Cancelled after")
     expect(button(page, "Run")).to_be_enabled()
-    other = stay(1)
+    other = shared_page(1)
     other.goto(page.url)
-    tracks(other, 2)
+    expect_tracks(other, 2)
     other.goto(page.url[:-4] + "0000")
     expect(other.locator("#panel")).to_contain_text("There is no such stored result, or not any more.")
-    ready(other)
+    expect_ready(other)
 
 
-def test_two_users_are_queued_and_see_their_own_results(stay: Stay, clips: dict[str, Path], tmp_path: Path):
-    first, second = stay(0), stay(1)
+def test_two_users_are_queued_and_see_their_own_results(shared_page: OpenPage, clips: dict[str, Path], tmp_path: Path):
+    first, second = shared_page(0), shared_page(1)
     run(first, clips["long"], "slow.pth")
     expect(first.get_by_role("progressbar", name="segmenting")).to_be_visible()
     run(second, clips["dog"], "fast.pth")
@@ -369,10 +368,10 @@ def test_two_users_are_queued_and_see_their_own_results(stay: Stay, clips: dict[
     expect(second.locator("#panel")).to_contain_text("Cancelled after")
     expect(button(second, "Run")).to_be_enabled()
     button(second, "Run").click()
-    tracks(first, 2)
+    expect_tracks(first, 2)
     button(first, "Cancel").click()
     expect(first.locator("#panel")).to_contain_text("Cancelled after")
-    done(second)
+    expect_done(second)
     expect(second.locator("#tracks")).to_contain_text("2 tracks in 14 frames")
     expect(second.locator(".player canvas").first).to_have_attribute("aria-label", "dog.mp4")
     expect(first.locator(".player canvas").first).to_have_attribute("aria-label", "long.mp4")
@@ -380,11 +379,11 @@ def test_two_users_are_queued_and_see_their_own_results(stay: Stay, clips: dict[
     assert frames_of(download(second, "results.json", tmp_path)) == {14}
 
 
-def test_closed_page_leaves_the_queue(stay: Stay, clips: dict[str, Path]):
-    first, second = stay(0), stay(1)
+def test_closed_page_leaves_the_queue(shared_page: OpenPage, clips: dict[str, Path]):
+    first, second = shared_page(0), shared_page(1)
     run(first, clips["long"], "slow.pth")
     expect(first.get_by_role("progressbar", name="segmenting")).to_be_visible()
     run(second, clips["dog"], "fast.pth")
     expect(second.locator("#panel")).to_contain_text("Waiting: 1 run before yours")
     first.close()
-    done(second)
+    expect_done(second)

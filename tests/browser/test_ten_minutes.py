@@ -1,4 +1,4 @@
-"""The studio on ten minutes of 720p, with the model that comes with it, cancelled once and gone on with to the end."""
+"""The studio on ten minutes of 720p, with the model that comes with it, cancelled once and resumed."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.servers import served
+from tests.browser.servers import start_server
 from tests.browser.test_segment import button, choose, download, frames_of, player, upload
 from tests.long import write_ten_minutes
 
@@ -15,9 +15,9 @@ MINUTE = 60_000
 
 
 @pytest.mark.slow
-def test_ten_minutes_are_cancelled_and_gone_on_with(browser: Browser, tmp_path: Path):
+def test_ten_minutes_are_cancelled_and_resumed(browser: Browser, tmp_path: Path):
     length = write_ten_minutes(tmp_path / "long.mp4")
-    with served("app", home=tmp_path / "home", errors=tmp_path / "errors", HF_HUB_OFFLINE="1") as address:
+    with start_server("app", home=tmp_path / "home", errors=tmp_path / "errors", HF_HUB_OFFLINE="1") as address:
         page = browser.new_page()
         page.goto(address)
         expect(player(page)).to_have_attribute("data-state", "ready")
@@ -30,8 +30,8 @@ def test_ten_minutes_are_cancelled_and_gone_on_with(browser: Browser, tmp_path: 
         expect(panel).to_contain_text(re.compile(rf"1\d\d\d of {length} frames"), timeout=15 * MINUTE)
         button(page, "Cancel").click()
         expect(panel).to_contain_text("Cancelled after")
-        said = re.search(rf"The first (\d+) of {length} frames are kept", panel.inner_text())
-        assert said and int(said[1]) >= 900
+        match = re.search(rf"The first (\d+) of {length} frames are kept", panel.inner_text())
+        assert match and int(match[1]) >= 900
         page.screenshot(path=tmp_path / "cancelled.png")
         button(page, "Run").click()
         expect(panel).to_contain_text("Done after", timeout=20 * MINUTE)

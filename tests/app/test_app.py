@@ -120,10 +120,10 @@ def test_folders_of_killed_servers_are_removed_after_a_week(tmp_path: Path, monk
     long_ago = time.time() - app.STALE_SECONDS - 60
     for folder in (old, results):
         os.utime(folder, (long_ago, long_ago))
-    with app.server_folder() as own:
-        assert own.parent == tmp_path / "studio" and not old.exists() and fresh.exists()
+    with app.server_folder() as folder:
+        assert folder.parent == tmp_path / "studio" and not old.exists() and fresh.exists()
         assert results.exists(), "stored results have a limit of their own"
-    assert not own.exists()
+    assert not folder.exists()
 
 
 def test_mcp_without_its_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):

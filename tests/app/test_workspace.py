@@ -11,8 +11,8 @@ from app.analysis.thumbnails import ThumbnailCache
 from app.projects.opening import AllowedFolders, open_project, with_categories
 from app.rendering import render
 from app.workspace import Workspace, project_notices
-from tests.app import sets as made
-from tests.app.sets import AWAY, STILL
+from tests.app import datasets
+from tests.app.datasets import LEFT, RIGHT
 
 
 @pytest.fixture
@@ -20,17 +20,21 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A workspace with one open data set; the folder `allowed` holds another one with predictions."""
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path / "home"))
     here = tmp_path / "allowed"
-    made.truth(here, "three.json", 3)
-    made.predictions(here, "a.json", [(1, 1, 0.9, STILL)])
-    made.predictions(here / "more", "a.json", [(2, 1, 0.8, STILL)])
-    made.predictions(here, "other.json", [(9, 1, 0.8, STILL)])
-    first = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "b.json", [(1, 1, 0.9, STILL)])])
+    datasets.write_ground_truth(here, "three.json", 3)
+    datasets.write_predictions(here, "a.json", [(1, 1, 0.9, LEFT)])
+    datasets.write_predictions(here / "more", "a.json", [(2, 1, 0.8, LEFT)])
+    datasets.write_predictions(here, "other.json", [(9, 1, 0.8, LEFT)])
+    first = open_project(
+        datasets.write_ground_truth(tmp_path),
+        None,
+        [datasets.write_predictions(tmp_path, "b.json", [(1, 1, 0.9, LEFT)])],
+    )
     return Workspace(
         first, EvaluationService(tmp_path / "findings", in_process=True), ThumbnailCache(), AllowedFolders.of([here])
     )
 
 
-def asks(page: str, **address: str) -> Any:
+def request_of(page: str, **address: str) -> Any:
     """A request of a page."""
     return cast(Any, type("Request", (), {"session_hash": page, "query_params": address}))
 
@@ -43,11 +47,13 @@ def opened(workspace: Workspace, *predictions: str):
 def test_page_keeps_the_data_set_of_its_first_address(workspace: Workspace):
     other = opened(workspace, "a.json")
     assert workspace.projects == (workspace.first, other) and len(other.dataset.videos) == 3
-    assert workspace.of(asks("one")) is workspace.first and workspace.of(asks("two", data=other.id)) is other
-    assert workspace.of(asks("two", data=workspace.first.id)) is other, "its first address counts"
-    unknown = asks("three", data="0123456789ab")
+    assert (
+        workspace.of(request_of("one")) is workspace.first and workspace.of(request_of("two", data=other.id)) is other
+    )
+    assert workspace.of(request_of("two", data=workspace.first.id)) is other, "its first address counts"
+    unknown = request_of("three", data="0123456789ab")
     assert workspace.of(unknown) is workspace.first and workspace.missing(unknown) == "0123456789ab"
-    assert workspace.missing(asks("four", data=other.id)) == workspace.missing(asks("five")) == ""
+    assert workspace.missing(request_of("four", data=other.id)) == workspace.missing(request_of("five")) == ""
     with pytest.raises(LookupError):
         workspace.find("0123456789ab")
 
@@ -85,15 +91,15 @@ def test_least_recently_used_data_set_is_unloaded(workspace: Workspace):
 
 
 def test_two_pages_share_the_evaluation(workspace: Workspace):
-    one, two = (workspace.evaluations.open(workspace.of(asks(page))) for page in ("one", "two"))
+    one, two = (workspace.evaluations.open(workspace.of(request_of(page))) for page in ("one", "two"))
     assert one is two and one.wait(60).result is not None
 
 
 def test_mapping_by_name_is_offered_and_can_be_undone(workspace: Workspace, tmp_path: Path):
     named = {"categories": [{"id": 1, "name": "Giant Panda"}, {"id": 2, "name": "dog"}]}
     truth = json.loads((workspace.allowed.folders[0] / "three.json").read_text()) | named
-    gt = made.write(workspace.allowed.folders[0], "named.json", truth)
-    file = made.predictions(workspace.allowed.folders[0], "<b>.json", [(1, 2, 0.9, STILL), (2, 8, 0.8, AWAY)])
+    gt = datasets.write_json(workspace.allowed.folders[0], "named.json", truth)
+    file = datasets.write_predictions(workspace.allowed.folders[0], "<b>.json", [(1, 2, 0.9, LEFT), (2, 8, 0.8, RIGHT)])
     project = workspace.open(str(gt), "", [str(file)])
     html = project_notices(project)
     assert "Use this mapping" in html and "2 giant_panda → 1 Giant Panda" in html and "<b>" not in html
@@ -113,9 +119,9 @@ def test_warnings_of_the_evaluation_are_shown(workspace: Workspace, odd: str):
         truth["annotations"][0]["id"] = 0
     elif odd == "short":
         truth["annotations"][0]["segmentations"].pop()
-    gt = made.write(workspace.allowed.folders[0], "odd.json", truth)
-    tracks = [(1, 1, 0.9, STILL)] + ([(1, 50, 0.8, AWAY)] if odd == "unmapped" else [])
-    files = [made.predictions(workspace.allowed.folders[0], name, tracks) for name in ("c.json", "d.json")]
+    gt = datasets.write_json(workspace.allowed.folders[0], "odd.json", truth)
+    tracks = [(1, 1, 0.9, LEFT)] + ([(1, 50, 0.8, RIGHT)] if odd == "unmapped" else [])
+    files = [datasets.write_predictions(workspace.allowed.folders[0], name, tracks) for name in ("c.json", "d.json")]
     project = workspace.open(str(gt), "", [*map(str, files)])
     if odd == "unmapped":
         project = workspace.change(project.id, lambda now: with_categories(now, "c", {1: 1}))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.app import sets
+from tests.app import datasets
 from tests.browser.servers import checked_page, start_server
 
 pytestmark = pytest.mark.browser
@@ -24,16 +24,16 @@ NAMES = {"categories": [{"id": 1, "name": "Giant Panda"}, {"id": 2, "name": "dog
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two videos of ten frames, and predictions with the ids of YouTube-VIS 2019: 2 is its giant panda, 8 its dog."""
     folder = tmp_path_factory.mktemp("labels")
-    content = json.loads(sets.truth(folder).read_text()) | NAMES
+    content = json.loads(datasets.write_ground_truth(folder).read_text()) | NAMES
     (folder / "zoo.json.gz").write_bytes(gzip.compress(json.dumps(content).encode()))
-    sets.write(folder, "unlabelled.json", content | {"annotations": None})
+    datasets.write_json(folder, "unlabelled.json", content | {"annotations": None})
     (folder / "gt.json").unlink()
-    sets.predictions(folder, "other_list.json", [(1, 2, 0.9, sets.STILL), (2, 8, 0.8, sets.AWAY)])
-    sets.predictions(folder, "indices.json", [(1, 0, 0.9, sets.STILL), (2, 1, 0.8, sets.AWAY)])
+    datasets.write_predictions(folder, "other_list.json", [(1, 2, 0.9, datasets.LEFT), (2, 8, 0.8, datasets.RIGHT)])
+    datasets.write_predictions(folder, "indices.json", [(1, 0, 0.9, datasets.LEFT), (2, 1, 0.8, datasets.RIGHT)])
     for video in content["videos"]:
         for name in video["file_names"]:
             (folder / "frames" / name).parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(folder / "frames" / name), np.full((*sets.SIZE, 3), 90, np.uint8))
+            cv2.imwrite(str(folder / "frames" / name), np.full((*datasets.SIZE, 3), 90, np.uint8))
     return folder
 
 

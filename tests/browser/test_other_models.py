@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.app import sets
+from tests.app import datasets
 from tests.browser.servers import checked_page, start_server
 from tests.browser.test_segment import button, choose, expect_done, expect_tracks
 
@@ -59,9 +59,9 @@ def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
     """A studio with the model and a data set of two videos with two white squares."""
     (tmp_path / "bright.py").write_text(MODEL)
     classes = {"categories": [{"id": id, "name": name} for id, name in enumerate(("thing", "stuff", "other"), 1)]}
-    content = json.loads(sets.truth(tmp_path).read_text()) | classes
-    truth = sets.write(tmp_path, "squares.json", content)
-    picture = np.repeat(255 * (sets.STILL[0] + sets.AWAY[0])[..., None], 3, axis=2)
+    content = json.loads(datasets.write_ground_truth(tmp_path).read_text()) | classes
+    truth = datasets.write_json(tmp_path, "squares.json", content)
+    picture = np.repeat(255 * (datasets.LEFT[0] + datasets.RIGHT[0])[..., None], 3, axis=2)
     for video in content["videos"]:
         for name in video["file_names"]:
             (tmp_path / "frames" / name).parent.mkdir(parents=True, exist_ok=True)

@@ -34,8 +34,8 @@ from app.analysis.service import EvaluationService
 from app.projects.opening import open_project
 from app.tabs.errors import views
 from app.tabs.errors.events import brushed
-from tests.app import sets
-from tests.app.sets import ASIDE, AWAY, STILL
+from tests.app import datasets
+from tests.app.datasets import LEFT, RIGHT, SHIFTED
 from tevit.cli.main import main
 from tevit.evaluation.error_table import ERROR_GROUPS
 from tevit.evaluation.errors import ALL_TYPES, TYPES, Limits
@@ -79,9 +79,9 @@ def test_the_page_has_the_numbers_of_tevit_evaluate(shapes, capsys):
         assert model.stored.summary.hota_by_score[1][0] == expected["HOTA"]
     for model, expected in zip(shapes.models, results, strict=True):
         assert {name: expected[name] for name in model.figures} == dict(model.figures)
-        for id, own in expected["per_class"].items():
-            assert {name: model.per_class[int(id)][name] for name in own if name != "name"} == {
-                name: value for name, value in own.items() if name != "name"
+        for id, figures_of_class in expected["per_class"].items():
+            assert {name: model.per_class[int(id)][name] for name in figures_of_class if name != "name"} == {
+                name: value for name, value in figures_of_class.items() if name != "name"
             }
         for what, parts in (("length", model.by_length), ("size", model.by_size), ("video", model.by_video)):
             assert {str(name): vars(part) for name, part in parts.items()} == expected[f"per_{what}"]
@@ -98,8 +98,8 @@ def test_the_page_has_the_numbers_of_tevit_evaluate(shapes, capsys):
 
 @pytest.mark.parametrize("limits", [Limits(), Limits(positive=0.75, background=0.2)])
 def test_the_page_has_the_numbers_of_tevit_errors(shapes, capsys, limits):
-    at = shapes.with_limits(limits, 0.0)
-    for i, model in enumerate(at.models):
+    limited = shapes.with_limits(limits, 0.0)
+    for i, model in enumerate(limited.models):
         moved = ["--positive", limits.positive, "--background", limits.background]
         paths = [shapes.project.truth.path, shapes.project.models[i].file.path]
         expected = run_json(capsys, "errors", *paths, "--json", *moved)
@@ -109,10 +109,10 @@ def test_the_page_has_the_numbers_of_tevit_errors(shapes, capsys, limits):
         gaps = expected["gaps"]
         assert vars(model.gaps.whole) == vars(model.gap) == gaps["all"]
         assert {name: vars(gap) for name, gap in model.gaps.by_length.items()} == gaps["by_length"]
-        t = at.table
+        t = limited.table
         for kind, counts in expected["counts"].items():
-            own = (t.model == i) & (t.truth == (kind == "truths"))
-            assert {type: int((own & t.is_type(type)).sum()) for type in counts} == counts
+            selected = (t.model == i) & (t.truth == (kind == "truths"))
+            assert {type: int((selected & t.is_type(type)).sum()) for type in counts} == counts
         flags = [int((t.truth & (t.model == i) & flag).sum()) for flag in (t.identity_switch, t.fragmentation)]
         assert flags == [expected["identity_switches"], expected["fragmentations"]]
 
@@ -122,7 +122,7 @@ def test_a_score_threshold_equals_a_file_without_the_lower_scores(shapes, tmp_pa
     cut = shapes.with_limits(Limits(), least)
     for model, file in zip(cut.models, shapes.project.models, strict=True):
         fewer = [item for item in json.loads(Path(file.file.path).read_text()) if item["score"] >= least]
-        path = sets.write(tmp_path, "fewer.json", fewer)
+        path = datasets.write_json(tmp_path, "fewer.json", fewer)
         figures = run_json(capsys, "evaluate", shapes.project.truth.path, path, "--json", "--metrics", "hota")
         expected = run_json(capsys, "errors", shapes.project.truth.path, path, "--json")
         assert isinstance(figures, dict) and isinstance(expected, dict)
@@ -131,12 +131,12 @@ def test_a_score_threshold_equals_a_file_without_the_lower_scores(shapes, tmp_pa
         assert dict(model.dap) == pytest.approx(expected["dap"], abs=1e-12)
         assert vars(model.gap) == vars(model.gaps.whole) == expected["gaps"]["all"]
         assert dict(model.evaluation.figures) == {name: figures[name] for name in model.evaluation.figures}
-        for id, own in figures["per_class"].items():
-            assert model.per_class[int(id)] == {name: own[name] for name in FIGURE_NAMES}
+        for id, figures_of_class in figures["per_class"].items():
+            assert model.per_class[int(id)] == {name: figures_of_class[name] for name in FIGURE_NAMES}
         assert dict(model.by_video) == dict(model.evaluation.by_video())
         assert dict(model.by_size) == dict(model.evaluation.by_size())
         np.testing.assert_array_equal(model.precision, model.evaluation.curves.precision[..., 0, 2])
-    assert all(found.spreads[0] is not None for found in cut.figures)
+    assert all(figure.spreads[0] is not None for figure in cut.figures)
     assert shapes.with_limits(Limits(), -1.0).models[0].whole and not cut.models[0].whole
     with pytest.raises(ValueError, match="expected a score"):
         shapes.with_limits(Limits(), math.nan)
@@ -156,7 +156,8 @@ def test_plots_show_what_the_report_shows(shapes):
             for trace in views.iou_by_length(shapes, everything, i)["figure"]["data"]
         }
         expected = {
-            name: sorted(zip(own["lengths"], own["ious"], strict=True)) for name, own in page["lengths"].items()
+            name: sorted(zip(points["lengths"], points["ious"], strict=True))
+            for name, points in page["lengths"].items()
         }
         assert dots == expected
         curve = views.ap_by_threshold(shapes)["figure"]["data"][i]["y"]
@@ -197,10 +198,10 @@ def test_every_bar_filters_and_every_chip_can_be_removed(shapes):
     assert len(clicks) > 50
     for click in clicks:
         chosen = merged(NONE, click)
-        found = chips(shapes, chosen)
-        assert found and all(chip.words for chip in found)
+        shown_chips = chips(shapes, chosen)
+        assert shown_chips and all(chip.words for chip in shown_chips)
         select(shapes, chosen)
-        for chip in found:
+        for chip in shown_chips:
             chosen = without(chosen, chip.id)
         assert chosen == NONE
         assert merged(merged(NONE, click), click) == NONE
@@ -229,12 +230,12 @@ def test_rows_are_sorted_by_cost_and_keep_their_keys(shapes):
     assert (np.diff(shapes.table.share[chosen.rows]) <= 0).all()
     moved = shapes.with_limits(Limits(positive=0.6), 0.0)
     for index in chosen.rows[:20].tolist():
-        own = shapes.table.record(index)
-        assert shapes.table.find(own.key) == index and own.type in TYPES
-        again = moved.table.find(own.key)
-        assert again is not None
-        side = "truth_id" if own.truth else "prediction_id"
-        assert getattr(moved.table.record(again), side) == getattr(own, side)
+        record = shapes.table.record(index)
+        assert shapes.table.find(record.key) == index and record.type in TYPES
+        moved_index = moved.table.find(record.key)
+        assert moved_index is not None
+        side = "truth_id" if record.truth else "prediction_id"
+        assert getattr(moved.table.record(moved_index), side) == getattr(record, side)
     assert shapes.table.find("9p9") is None
 
 
@@ -351,8 +352,8 @@ def test_downloads_hold_the_list(shapes, tmp_path):
     assert len(lines) == len(content["errors"]) == len(selection.rows)
     assert content["filter"] == {"types": ["missed", "spatial"]}
     for line, error, index in zip(lines, content["errors"], selection.rows.tolist(), strict=True):
-        own = shapes.table.record(index)
-        assert (line["type"], float(line["share"])) == (error["type"], error["share"]) == (own.type, own.share)
+        record = shapes.table.record(index)
+        assert (line["type"], float(line["share"])) == (error["type"], error["share"]) == (record.type, record.share)
         assert " ".join(line) == " ".join(error) == COLUMNS
     report(shapes, tmp_path / "report.html")
     assert "Errors of iteration_1000" in (tmp_path / "report.html").read_text("utf-8")
@@ -362,8 +363,8 @@ def test_downloads_hold_the_list(shapes, tmp_path):
 
 
 def test_stored_evaluations_are_shared_and_computed_once(tmp_path, monkeypatch):
-    gt = sets.truth(tmp_path)
-    a = sets.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL), (1, 2, 0.8, ASIDE), (2, 1, 0.5, AWAY)])
+    gt = datasets.write_ground_truth(tmp_path)
+    a = datasets.write_predictions(tmp_path, "a.json", [(1, 1, 0.9, LEFT), (1, 2, 0.8, SHIFTED), (2, 1, 0.5, RIGHT)])
     project = open_project(gt, None, [a], tmp_path / "project")
     service = EvaluationService(tmp_path / "cache", in_process=True)
     first, second = service.open(project), service.open(project)
@@ -381,46 +382,61 @@ def test_stored_evaluations_are_shared_and_computed_once(tmp_path, monkeypatch):
 
 def test_the_limits_used_last_stay_in_memory(tmp_path, monkeypatch):
     monkeypatch.setattr("app.analysis.service.MAX_COMPARISONS", 2)
-    project = open_project(sets.truth(tmp_path), None, [sets.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
+    project = open_project(
+        datasets.write_ground_truth(tmp_path),
+        None,
+        [datasets.write_predictions(tmp_path, "a.json", [(1, 1, 0.9, LEFT)])],
+    )
     service = EvaluationService(tmp_path / "cache", in_process=True)
-    whole = service.open(project).wait(30).result
-    assert whole is not None
-    first, second = (service.with_limits(whole, Limits(positive=at), 0.0) for at in (0.2, 0.3))
-    assert service.with_limits(whole, Limits(positive=0.2), 0.0) is first
-    service.with_limits(whole, Limits(positive=0.4), 0.0)  # the second was used longest ago
-    assert service.with_limits(whole, Limits(positive=0.2), 0.0) is first
-    assert service.with_limits(whole, Limits(positive=0.3), 0.0) is not second
+    comparison = service.open(project).wait(30).result
+    assert comparison is not None
+    first, second = (service.with_limits(comparison, Limits(positive=iou), 0.0) for iou in (0.2, 0.3))
+    assert service.with_limits(comparison, Limits(positive=0.2), 0.0) is first
+    service.with_limits(comparison, Limits(positive=0.4), 0.0)  # the second was used longest ago
+    assert service.with_limits(comparison, Limits(positive=0.2), 0.0) is first
+    assert service.with_limits(comparison, Limits(positive=0.3), 0.0) is not second
 
 
 def test_a_damaged_cache_file_is_computed_again(tmp_path):
-    project = open_project(sets.truth(tmp_path), None, [sets.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
-    figures = sets.evaluated(project, tmp_path / "cache").figures
+    project = open_project(
+        datasets.write_ground_truth(tmp_path),
+        None,
+        [datasets.write_predictions(tmp_path, "a.json", [(1, 1, 0.9, LEFT)])],
+    )
+    figures = datasets.evaluate_project(project, tmp_path / "cache").figures
     file = next((tmp_path / "cache").glob("*.npz"))
     file.write_bytes(file.read_bytes()[:500])
-    assert sets.evaluated(project, tmp_path / "cache").figures == figures
+    assert datasets.evaluate_project(project, tmp_path / "cache").figures == figures
 
 
 def test_the_oldest_cache_files_are_deleted_above_the_limit(tmp_path):
     service = EvaluationService(tmp_path / "cache", limit=1, in_process=True)
     for score in (0.1, 0.2):
-        a = sets.predictions(tmp_path, "a.json", [(1, 1, score, STILL)])
-        assert service.open(open_project(sets.truth(tmp_path), None, [a])).wait(30).state == "done"
+        a = datasets.write_predictions(tmp_path, "a.json", [(1, 1, score, LEFT)])
+        assert service.open(open_project(datasets.write_ground_truth(tmp_path), None, [a])).wait(30).state == "done"
     assert len(list((tmp_path / "cache").glob("*.npz"))) == 1
 
 
 def test_eviction_skips_unfinished_and_deleted_files(tmp_path):
     cache = tmp_path / "cache"
     cache.mkdir()
-    writing, gone = cache / ".writing.npz", cache / "gone.npz"
+    writing, dangling = cache / ".writing.npz", cache / "gone.npz"
     writing.write_bytes(b"half")
-    gone.symlink_to(tmp_path / "nowhere")  # listed, but deleted before its size is read
-    project = open_project(sets.truth(tmp_path), None, [sets.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
+    dangling.symlink_to(tmp_path / "nowhere")  # listed, but deleted before its size is read
+    project = open_project(
+        datasets.write_ground_truth(tmp_path),
+        None,
+        [datasets.write_predictions(tmp_path, "a.json", [(1, 1, 0.9, LEFT)])],
+    )
     assert EvaluationService(cache, limit=1, in_process=True).open(project).wait(30).state == "done"
-    assert writing.exists() and gone.is_symlink()
+    assert writing.exists() and dangling.is_symlink()
 
 
 def test_a_failure_is_one_sentence_and_can_be_retried(tmp_path):
-    gt, bad = sets.truth(tmp_path), sets.predictions(tmp_path, "bad.json", [(1, 1, 0.9, STILL)])
+    gt, bad = (
+        datasets.write_ground_truth(tmp_path),
+        datasets.write_predictions(tmp_path, "bad.json", [(1, 1, 0.9, LEFT)]),
+    )
     content = json.loads(bad.read_text())
     content[0]["segmentations"][3]["counts"] = "0"
     bad.write_text(json.dumps(content))
@@ -434,7 +450,11 @@ def test_a_failure_is_one_sentence_and_can_be_retried(tmp_path):
 
 
 def test_work_stops_when_the_last_page_leaves(tmp_path, monkeypatch):
-    project = open_project(sets.truth(tmp_path), None, [sets.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])])
+    project = open_project(
+        datasets.write_ground_truth(tmp_path),
+        None,
+        [datasets.write_predictions(tmp_path, "a.json", [(1, 1, 0.9, LEFT)])],
+    )
     turns: list[float] = []
 
     def endless(order, report):
@@ -455,8 +475,10 @@ def test_work_stops_when_the_last_page_leaves(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("what", ["ground truth", "predictions"])
 def test_a_message_names_what_is_missing(tmp_path, what):
-    a = sets.predictions(tmp_path, "a.json", [(1, 1, 0.9, STILL)])
-    project = open_project(predictions=[a]) if what == "ground truth" else open_project(sets.truth(tmp_path))
+    a = datasets.write_predictions(tmp_path, "a.json", [(1, 1, 0.9, LEFT)])
+    project = (
+        open_project(predictions=[a]) if what == "ground truth" else open_project(datasets.write_ground_truth(tmp_path))
+    )
     now = EvaluationService(tmp_path / "cache", in_process=True).open(project).wait(10)
     assert (now.state, now.result) == ("done", None) and now.message.startswith(f"Errors need {what}")
 
@@ -464,10 +486,13 @@ def test_a_message_names_what_is_missing(tmp_path, what):
 def test_a_mapping_of_classes_is_another_evaluation(tmp_path):
     from app.projects.opening import with_categories
 
-    gt, a = sets.truth(tmp_path), sets.predictions(tmp_path, "a.json", [(1, 3, 0.9, STILL), (1, 2, 0.9, AWAY)])
+    gt, a = (
+        datasets.write_ground_truth(tmp_path),
+        datasets.write_predictions(tmp_path, "a.json", [(1, 3, 0.9, LEFT), (1, 2, 0.9, RIGHT)]),
+    )
     project = open_project(gt, None, [a])
-    before = sets.evaluated(project, tmp_path / "cache")
-    after = sets.evaluated(with_categories(project, "a", {3: 1, 2: 2}), tmp_path / "cache")
+    before = datasets.evaluate_project(project, tmp_path / "cache")
+    after = datasets.evaluate_project(with_categories(project, "a", {3: 1, 2: 2}), tmp_path / "cache")
     assert before.models[0].dap["classification"] > 0 and after.models[0].dap["classification"] == 0
     assert after.models[0].figures["AR1"] > before.models[0].figures["AR1"]
 

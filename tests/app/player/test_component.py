@@ -40,14 +40,14 @@ def test_the_payload_has_times_and_intervals_but_no_masks():
 
 
 def test_masks_are_sent_in_chunks_with_null_where_absent():
-    whole = view()
-    texts = [mask_chunk(whole, chunk)["layers"][1]["2"] for chunk in (0, 1)]
+    full_view = view()
+    texts = [mask_chunk(full_view, chunk)["layers"][1]["2"] for chunk in (0, 1)]
     assert [len(chunk) for chunk in texts] == [CHUNK, 40 - CHUNK]
-    rles = whole.layers[1].result.tracks[1].rles
+    rles = full_view.layers[1].result.tracks[1].rles
     assert [*texts[0], *texts[1]] == [None if rle is None else rle["counts"].decode() for rle in rles]
     for chunk in (-1, 2):
         with pytest.raises(IndexError):
-            mask_chunk(whole, chunk)
+            mask_chunk(full_view, chunk)
 
 
 @given(st.lists(st.booleans(), max_size=30))

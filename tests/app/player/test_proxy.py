@@ -30,9 +30,9 @@ def build(path: Path, folder: Path) -> BrowserVideo:
 def packets(path: Path) -> tuple[list[Fraction], list[int]]:
     """Presentation times in seconds and the positions of keyframes, in the file's order."""
     with av.open(str(path)) as container:
-        found = [packet for packet in container.demux(video=0) if packet.size]
-        times = [packet.pts * packet.time_base for packet in found if packet.pts is not None]
-        return times, [index for index, packet in enumerate(found) if packet.is_keyframe]
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        times = [packet.pts * packet.time_base for packet in packets if packet.pts is not None]
+        return times, [index for index, packet in enumerate(packets) if packet.is_keyframe]
 
 
 def picture(frames: BrowserVideo, index: int) -> np.ndarray:
@@ -111,11 +111,11 @@ def test_pictures_of_any_frame_from_many_threads(tmp_path: Path):
     frames = build(write_video(tmp_path / "bars.mp4", pictures(16) + pictures(16)), tmp_path)
     seen: dict[int, int] = {}
 
-    def look(order: list[int]) -> None:
+    def read_frames(order: list[int]) -> None:
         for index in order:
             seen[index] = bar(picture(frames, index))
 
-    threads = [threading.Thread(target=look, args=(list(range(start, 32, 4))[::-1],)) for start in range(4)]
+    threads = [threading.Thread(target=read_frames, args=(list(range(start, 32, 4))[::-1],)) for start in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -155,9 +155,9 @@ def test_the_frames_of_a_data_set_keep_their_order_and_rate(tmp_path: Path):
 
 
 def test_a_truncated_video_gives_its_frames_and_a_warning(tmp_path: Path):
-    whole = make_video(tmp_path / "whole.mkv", frames=60)
+    complete = make_video(tmp_path / "whole.mkv", frames=60)
     cut = tmp_path / "cut.mkv"
-    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    cut.write_bytes(complete.read_bytes()[: complete.stat().st_size // 2])
     frames = build(cut, tmp_path)
     assert 5 < frames.length < 60 and len(frames.warnings) == 1 and "cut.mkv is cut off" in frames.warnings[0]
 

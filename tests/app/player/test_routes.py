@@ -52,9 +52,9 @@ def site(tmp_path: Path, frames: BrowserVideo) -> Site:
 def test_the_video_is_sent_whole_or_in_ranges(site: Site):
     assert site.frames.video is not None
     data = site.frames.video.read_bytes()
-    whole = site.get(f"{TOKEN}/video.mp4")
-    assert (whole.status_code, whole.content, whole.headers["content-type"]) == (200, data, "video/mp4")
-    assert whole.headers["accept-ranges"] == "bytes"
+    response = site.get(f"{TOKEN}/video.mp4")
+    assert (response.status_code, response.content, response.headers["content-type"]) == (200, data, "video/mp4")
+    assert response.headers["accept-ranges"] == "bytes"
     some = site.get(f"{TOKEN}/video.mp4", range="bytes=100-199")
     assert (some.status_code, some.content) == (206, data[100:200])
     assert some.headers["content-range"] == f"bytes 100-199/{len(data)}"
@@ -62,18 +62,18 @@ def test_the_video_is_sent_whole_or_in_ranges(site: Site):
 
 def test_frames_are_those_of_the_source(site: Site):
     for index in (0, 17, FRAMES - 1):
-        answer = site.get(f"{TOKEN}/frames/{index}.jpg")
-        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/jpeg")
-        assert answer.content == site.frames.picture(index)
+        response = site.get(f"{TOKEN}/frames/{index}.jpg")
+        assert (response.status_code, response.headers["content-type"]) == (200, "image/jpeg")
+        assert response.content == site.frames.picture(index)
 
 
 def test_masks_are_sent_in_chunks(site: Site):
     view = site.views.get(TOKEN)
     assert view is not None
     for chunk in (0, 1):
-        answer = site.get(f"{TOKEN}/masks/{chunk}")
-        assert answer.status_code == 200 and answer.json() == player.mask_chunk(view, chunk)
-        assert answer.headers["cache-control"] == "no-cache", "more tracks come while a run goes on"
+        response = site.get(f"{TOKEN}/masks/{chunk}")
+        assert response.status_code == 200 and response.json() == player.mask_chunk(view, chunk)
+        assert response.headers["cache-control"] == "no-cache", "more tracks come while a run goes on"
 
 
 @pytest.mark.parametrize(
@@ -98,16 +98,16 @@ def test_masks_are_sent_in_chunks(site: Site):
 def test_missing_files_give_one_sentence(site: Site, path: str, sentence: str | None):
     (site.folder / "secret.txt").write_text("secret")
     (site.folder.parent / "secret.txt").write_text("secret")
-    answer = site.get(path)
-    assert answer.status_code == 404 and "secret" not in answer.text
-    assert sentence is None or answer.text == sentence
+    response = site.get(path)
+    assert response.status_code == 404 and "secret" not in response.text
+    assert sentence is None or response.text == sentence
 
 
 def test_downloads_are_attachments_under_their_names(site: Site):
     (site.folder / "tracks.csv").write_text("video,track\n")
-    answer = site.get(f"{TOKEN}/files/tracks.csv")
-    assert (answer.status_code, answer.text) == (200, "video,track\n")
-    assert answer.headers["content-disposition"] == 'attachment; filename="tracks.csv"'
+    response = site.get(f"{TOKEN}/files/tracks.csv")
+    assert (response.status_code, response.text) == (200, "video,track\n")
+    assert response.headers["content-disposition"] == 'attachment; filename="tracks.csv"'
 
 
 def test_a_view_of_images_has_no_video_and_one_without_a_folder_no_files(site: Site):
@@ -115,8 +115,8 @@ def test_a_view_of_images_has_no_video_and_one_without_a_folder_no_files(site: S
     site.views.put(view_of(images, "images"))
     assert site.get("images/video.mp4").text == "This show consists of pictures: there is no video."
     assert site.get("images/files/results.json").status_code == 404
-    gone = site.get("images/frames/0.jpg")
-    assert (gone.status_code, gone.text) == (404, "This file cannot be read any more.")
+    response = site.get("images/frames/0.jpg")
+    assert (response.status_code, response.text) == (404, "This file cannot be read any more.")
 
 
 def test_a_removed_video_gives_one_sentence(site: Site, tmp_path: Path):
@@ -131,9 +131,9 @@ def test_scripts_have_their_media_types(site: Site, tmp_path: Path, monkeypatch:
     for name in ("player.js", "player.css", "notes.txt"):
         (tmp_path / "player" / name).write_text(name)
     for name, kind in (("player.js", "text/javascript"), ("player.css", "text/css")):
-        answer = site.client.get(f"/studio/player/{name}")
-        assert (answer.status_code, answer.text, answer.headers["cache-control"]) == (200, name, "no-cache")
-        assert answer.headers["content-type"].startswith(kind)
+        response = site.client.get(f"/studio/player/{name}")
+        assert (response.status_code, response.text, response.headers["cache-control"]) == (200, name, "no-cache")
+        assert response.headers["content-type"].startswith(kind)
     for name in ("notes.txt", "..%2Fplayer.js", "nothing.js", "%2e%2e"):
         assert site.client.get(f"/studio/player/{name}").status_code == 404
 

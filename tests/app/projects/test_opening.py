@@ -8,21 +8,21 @@ from PIL import Image
 from app.player.proxy import BrowserVideo, PlaceholderFrames, dataset_frames
 from app.projects import opening
 from app.projects.opening import AllowedFolders, guess_frames, open_project
-from tests.app import sets as made
-from tests.app.sets import STILL
+from tests.app import datasets
+from tests.app.datasets import LEFT
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
     """`open` with a data set, predictions and frames; `secret` beside it, and links from one to the other."""
-    made.truth(tmp_path / "open", "gt.json")
-    made.predictions(tmp_path / "open" / "more", "a.json", [(1, 1, 0.9, STILL)])
-    for frame in range(made.FRAMES):
+    datasets.write_ground_truth(tmp_path / "open", "gt.json")
+    datasets.write_predictions(tmp_path / "open" / "more", "a.json", [(1, 1, 0.9, LEFT)])
+    for frame in range(datasets.FRAMES):
         for folder in ("open/frames/v1", "secret/v2"):
             file = tmp_path / folder / f"{frame}.jpg"
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (60, 40)).save(file)
-    made.truth(tmp_path / "secret", "hidden.json")
+    datasets.write_ground_truth(tmp_path / "secret", "hidden.json")
     (tmp_path / "open" / "frames" / "v2").symlink_to(tmp_path / "secret" / "v2")
     (tmp_path / "open" / "out").symlink_to(tmp_path / "secret")
     (tmp_path / "open" / "out.json").symlink_to(tmp_path / "secret" / "hidden.json")

@@ -15,8 +15,8 @@ from app.player.component import Layer, PlayerView, payload
 from app.player.proxy import GREY, BrowserVideo, PlaceholderFrames, dataset_frames
 from app.projects.opening import META, AllowedFolders, open_project, with_categories
 from app.tabs.review.session import IndexedLog, ReviewSession
-from tests.app import sets as made
-from tests.app.sets import AWAY, STILL
+from tests.app import datasets
+from tests.app.datasets import LEFT, RIGHT
 from tests.tevit.evaluation import sets
 from tevit.io.categories import NO_CLASS
 
@@ -28,7 +28,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def files(folder: Path) -> tuple[Path, Path]:
-    return made.truth(folder), made.predictions(folder, "a.json", [(1, 1, 0.9, STILL), (2, 2, 0.8, AWAY)])
+    return datasets.write_ground_truth(folder), datasets.write_predictions(
+        folder, "a.json", [(1, 1, 0.9, LEFT), (2, 2, 0.8, RIGHT)]
+    )
 
 
 def texts(project) -> str:
@@ -50,15 +52,15 @@ def test_without_paths_the_bundled_data_set_is_opened(home):
 
 def test_a_project_folder_restores_the_project(tmp_path):
     gt, a = files(tmp_path)
-    b = made.predictions(tmp_path / "other", "a.json", [])
+    b = datasets.write_predictions(tmp_path / "other", "a.json", [])
     opened = open_project(gt, tmp_path, [a, b], tmp_path / "project")
     assert [model.name for model in opened.models] == [f"{tmp_path.name}/a", "other/a"]
-    again = open_project(folder=tmp_path / "project")
-    assert (again.truth, again.models, again.frames) == (opened.truth, opened.models, opened.frames)
-    assert again.id == opened.id == open_project(gt).id
+    reopened = open_project(folder=tmp_path / "project")
+    assert (reopened.truth, reopened.models, reopened.frames) == (opened.truth, opened.models, opened.frames)
+    assert reopened.id == opened.id == open_project(gt).id
     assert sorted(file.name for file in (tmp_path / "project").iterdir()) == ["backups", META]
     fewer = open_project(None, None, [a], tmp_path / "project")
-    assert [model.name for model in fewer.models] == ["a"] and fewer.truth == again.truth
+    assert [model.name for model in fewer.models] == ["a"] and fewer.truth == reopened.truth
 
 
 def test_the_same_content_elsewhere_is_the_same_data_set(tmp_path):
@@ -72,10 +74,10 @@ def test_the_same_content_elsewhere_is_the_same_data_set(tmp_path):
 def test_changed_files_have_a_notice_and_are_read_again(tmp_path):
     gt, a = files(tmp_path)
     before = open_project(gt, None, [a], tmp_path / "project").models[0].file
-    made.predictions(tmp_path, "a.json", [(1, 1, 0.7, STILL)])
-    again = open_project(folder=tmp_path / "project")
-    assert again.models[0].file.sha256 != before.sha256
-    assert [notice.kind for notice in again.notices if notice.model == "a"] == ["changed", "videos"]
+    datasets.write_predictions(tmp_path, "a.json", [(1, 1, 0.7, LEFT)])
+    reopened = open_project(folder=tmp_path / "project")
+    assert reopened.models[0].file.sha256 != before.sha256
+    assert [notice.kind for notice in reopened.notices if notice.model == "a"] == ["changed", "videos"]
 
 
 @pytest.mark.parametrize("argument", ["dataset", "predictions", "project"])
@@ -93,7 +95,7 @@ def test_a_missing_file_is_named_in_one_sentence(tmp_path, argument):
 def test_a_folder_of_another_data_set_is_refused(tmp_path):
     gt, a = files(tmp_path)
     open_project(gt, None, [a], tmp_path / "project")
-    other = made.truth(tmp_path, "other.json", 3)
+    other = datasets.write_ground_truth(tmp_path, "other.json", 3)
     with pytest.raises(ValueError, match=r"is a project of .*gt\.json, not of .*other\.json"):
         open_project(other, None, [a], tmp_path / "project")
 
@@ -106,8 +108,8 @@ def test_a_broken_project_file_says_where(tmp_path, content):
 
 
 def test_predictions_for_another_data_set_name_the_ids(tmp_path):
-    gt = made.truth(tmp_path)
-    wrong = made.predictions(tmp_path, "wrong.json", [(7, 1, 0.9, STILL), (8, 1, 0.9, STILL)])
+    gt = datasets.write_ground_truth(tmp_path)
+    wrong = datasets.write_predictions(tmp_path, "wrong.json", [(7, 1, 0.9, LEFT), (8, 1, 0.9, LEFT)])
     with pytest.raises(ValueError, match=r"another data set .* video ids 7, 8, which that lacks; that has 1, 2"):
         open_project(gt, None, [wrong])
 
@@ -123,18 +125,18 @@ def test_without_a_folder_of_frames_the_background_is_grey(tmp_path):
     project = open_project(gt, tmp_path / "nowhere", [a])
     frames = dataset_frames(project, 1)
     assert isinstance(frames, PlaceholderFrames) and "nowhere" in frames.reason and "nowhere" in texts(project)
-    with Image.open(io.BytesIO(frames.picture(made.FRAMES - 1))) as image:
-        assert image.size == made.SIZE[::-1] and abs(np.asarray(image).astype(int) - GREY).max() < 3
+    with Image.open(io.BytesIO(frames.picture(datasets.FRAMES - 1))) as image:
+        assert image.size == datasets.SIZE[::-1] and abs(np.asarray(image).astype(int) - GREY).max() < 3
     with pytest.raises(IndexError):
-        frames.picture(made.FRAMES)
+        frames.picture(datasets.FRAMES)
     result = project.predictions(0, 1)
-    shown = payload(PlayerView("t", frames, 0, made.FRAMES, (Layer("a", False, result),)))
-    assert shown["width"] == made.SIZE[1] and len(shown["times"]) == made.FRAMES and not shown["video"]
+    content = payload(PlayerView("t", frames, 0, datasets.FRAMES, (Layer("a", False, result),)))
+    assert content["width"] == datasets.SIZE[1] and len(content["times"]) == datasets.FRAMES and not content["video"]
 
 
 def test_frames_that_exist_are_shown_beside_missing_ones(tmp_path):
     gt, a = files(tmp_path)
-    for frame in range(made.FRAMES - 1):
+    for frame in range(datasets.FRAMES - 1):
         file = tmp_path / "frames" / "v1" / f"{frame}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (60, 40), (255, 0, 0)).save(file)
@@ -148,9 +150,9 @@ def test_frames_that_exist_are_shown_beside_missing_ones(tmp_path):
 
 
 def test_without_annotations_predictions_are_shown(tmp_path):
-    content = json.loads(made.truth(tmp_path).read_text())
+    content = json.loads(datasets.write_ground_truth(tmp_path).read_text())
     del content["annotations"]
-    gt = made.write(tmp_path, "unlabelled.json", content)
+    gt = datasets.write_json(tmp_path, "unlabelled.json", content)
     _, a = files(tmp_path)
     project = open_project(gt, None, [a])
     assert not project.has_truth and project.ground_truth(1) is None
@@ -161,8 +163,8 @@ def test_without_annotations_predictions_are_shown(tmp_path):
 
 
 def test_gzip_is_opened_reviewed_and_named_without_its_suffixes(tmp_path):
-    plain, packed = made.truth(tmp_path), []
-    a = made.predictions(tmp_path, "model.v2.json", [(1, 1, 0.9, STILL)])
+    plain, packed = datasets.write_ground_truth(tmp_path), []
+    a = datasets.write_predictions(tmp_path, "model.v2.json", [(1, 1, 0.9, LEFT)])
     for file in (plain, a):
         packed.append(file.with_name(f"{file.name}.gz"))
         packed[-1].write_bytes(gzip.compress(file.read_bytes()))
@@ -179,26 +181,26 @@ def test_gzip_is_opened_reviewed_and_named_without_its_suffixes(tmp_path):
 
 
 def test_sizes_of_videos_come_from_predictions_without_a_data_set(tmp_path):
-    gone = [None] * made.FRAMES
-    a = made.predictions(tmp_path, "a.json", [(5, 1, 0.9, gone), (5, 4, 0.9, STILL)])
-    b = made.predictions(tmp_path, "b.json", [(3, 1, 0.9, STILL[:4])])
+    absent = [None] * datasets.FRAMES
+    a = datasets.write_predictions(tmp_path, "a.json", [(5, 1, 0.9, absent), (5, 4, 0.9, LEFT)])
+    b = datasets.write_predictions(tmp_path, "b.json", [(3, 1, 0.9, LEFT[:4])])
     project = open_project(predictions=[a, b])
     sizes = {id: (info.size_hw, info.length) for id, info in project.dataset.videos.items()}
-    assert sizes == {3: (made.SIZE, 4), 5: (made.SIZE, made.FRAMES)}
+    assert sizes == {3: (datasets.SIZE, 4), 5: (datasets.SIZE, datasets.FRAMES)}
     assert project.dataset.categories == {1: "class 1", 4: "class 4"}
     assert isinstance(dataset_frames(project, 5), PlaceholderFrames) and "no ground truth" in texts(project)
     assert len(project.predictions(0, 5).tracks) == 2 and not project.predictions(0, 3).tracks
-    empty = made.predictions(tmp_path, "c.json", [(9, 1, 0.9, gone)])
+    empty = datasets.write_predictions(tmp_path, "c.json", [(9, 1, 0.9, absent)])
     with pytest.raises(ValueError, match="video 9 has no mask to take its size from"):
         open_project(predictions=[empty])
 
 
 def test_another_category_list_is_mapped_by_name_in_memory(tmp_path):
     named = {"categories": [{"id": 1, "name": "Giant Panda"}, {"id": 2, "name": "dog"}]}
-    content = json.loads(made.truth(tmp_path).read_text()) | named
-    gt = made.write(tmp_path, "named.json", content)
+    content = json.loads(datasets.write_ground_truth(tmp_path).read_text()) | named
+    gt = datasets.write_json(tmp_path, "named.json", content)
     # 2 is the giant panda of 2019, 8 its dog, 24 its fox.
-    a = made.predictions(tmp_path, "a.json", [(1, 2, 0.9, STILL), (2, 8, 0.8, AWAY), (2, 24, 0.7, AWAY)])
+    a = datasets.write_predictions(tmp_path, "a.json", [(1, 2, 0.9, LEFT), (2, 8, 0.8, RIGHT), (2, 24, 0.7, RIGHT)])
     project = open_project(gt, None, [a])
     notice = next(notice for notice in project.notices if notice.kind == "categories")
     assert "8, 24" in notice.text
@@ -218,11 +220,13 @@ def test_another_category_list_is_mapped_by_name_in_memory(tmp_path):
 @pytest.mark.parametrize(("start", "ids"), [(0, (0, 1)), (1, (1, 2))])
 def test_contiguous_indices_are_mapped(tmp_path, start, ids):
     """The data set's classes are 1, 2 and 3; here they are 11, 12 and 13."""
-    content = json.loads(made.truth(tmp_path).read_text().replace('"category_id": ', '"category_id": 1'))
+    content = json.loads(
+        datasets.write_ground_truth(tmp_path).read_text().replace('"category_id": ', '"category_id": 1')
+    )
     content["categories"] = [{"id": id, "name": f"kind {id}"} for id in (13, 11, 12)]
-    gt = made.write(tmp_path, "gt.json", content)
-    tracks = [(video, id, 0.9, masks) for video in (1, 2) for id, masks in zip(ids, (STILL, AWAY), strict=True)]
-    project = open_project(gt, None, [made.predictions(tmp_path, "a.json", tracks)])
+    gt = datasets.write_json(tmp_path, "gt.json", content)
+    tracks = [(video, id, 0.9, masks) for video in (1, 2) for id, masks in zip(ids, (LEFT, RIGHT), strict=True)]
+    project = open_project(gt, None, [datasets.write_predictions(tmp_path, "a.json", tracks)])
     mapping, *others = project.category_mappings("a")
     assert mapping.source == f"indices from {start} of the sorted categories"
     assert (mapping.predictions, mapping.annotated, mapping.of) == (4, 4, 4)
@@ -233,14 +237,16 @@ def test_contiguous_indices_are_mapped(tmp_path, start, ids):
 
 
 def test_no_predictions_have_no_mapping(tmp_path):
-    project = open_project(made.truth(tmp_path), None, [made.predictions(tmp_path, "a.json", [])])
+    project = open_project(
+        datasets.write_ground_truth(tmp_path), None, [datasets.write_predictions(tmp_path, "a.json", [])]
+    )
     assert not project.category_mappings("a")
 
 
 def test_errors_of_masks_name_the_frame(tmp_path):
-    gt = made.truth(tmp_path)
-    small = [sets.rectangle(20, 20, 1, 1, 5, 5)] * made.FRAMES
-    project = open_project(gt, None, [made.predictions(tmp_path, "a.json", [(1, 1, 0.9, small)])])
+    gt = datasets.write_ground_truth(tmp_path)
+    small = [sets.rectangle(20, 20, 1, 1, 5, 5)] * datasets.FRAMES
+    project = open_project(gt, None, [datasets.write_predictions(tmp_path, "a.json", [(1, 1, 0.9, small)])])
     with pytest.raises(ValueError, match="frame 0: expected a mask of"):
         project.predictions(0, 1)
     with pytest.raises(ValueError, match="has no video 77"):

@@ -28,10 +28,10 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> BrowserVideo:
 @pytest.fixture
 def result() -> VideoResult:
     """Ten frames, with ids, boxes and times that results.json cannot store."""
-    found = walking_squares("clip", (96, 160), [frame / 7 for frame in range(10)], 10, 0.0)
-    tracks = tuple(replace(track, id=track.id + 6, boxes_xyxy=track.boxes_xyxy + 0.3) for track in found.tracks)
+    squares = walking_squares("clip", (96, 160), [frame / 7 for frame in range(10)], 10, 0.0)
+    tracks = tuple(replace(track, id=track.id + 6, boxes_xyxy=track.boxes_xyxy + 0.3) for track in squares.tracks)
     scores = np.array([0.1, np.nan, *[0.7] * 8], np.float32)
-    return replace(found, tracks=(replace(tracks[0], frame_scores=scores), *tracks[1:]))
+    return replace(squares, tracks=(replace(tracks[0], frame_scores=scores), *tracks[1:]))
 
 
 @pytest.fixture
@@ -69,23 +69,23 @@ def test_a_result_opens_unchanged_after_a_restart(
 
 def test_a_result_does_not_need_its_source(results: ResultStore, result: VideoResult, tmp_path: Path):
     clip = make_video(tmp_path / "clip.mp4")
-    own = make_proxy(VideoSource("clip", clip), tmp_path / "proxy.mp4")
-    results.save(TOKENS[1], "clip", SETTINGS, own, result)
-    assert own.video is not None
-    own.video.unlink()
+    frames = make_proxy(VideoSource("clip", clip), tmp_path / "proxy.mp4")
+    results.save(TOKENS[1], "clip", SETTINGS, frames, result)
+    assert frames.video is not None
+    frames.video.unlink()
     clip.unlink()
     assert results.open(TOKENS[1]).frames.picture(17)
 
 
 def test_images_stay_where_they_are(results: ResultStore, tmp_path: Path):
     folder = write_images(tmp_path / "frames", {f"{index}.jpg": shot for index, shot in enumerate(pictures(3))})
-    own = make_proxy(VideoSource("frames", folder), tmp_path / "none.mp4")
-    found = replace(
+    frames = make_proxy(VideoSource("frames", folder), tmp_path / "none.mp4")
+    expected = replace(
         walking_squares("frames", (48, 64), [0.0, 1 / 6, 1 / 3], 10, 0.0), file_names=("0.jpg", "1.jpg", "2.jpg")
     )
-    results.save(TOKENS[1], "frames", Settings("m"), own, found)
+    results.save(TOKENS[1], "frames", Settings("m"), frames, expected)
     again = results.open(TOKENS[1])
-    assert same(again.result, found) and again.frames.picture(2) == (folder / "2.jpg").read_bytes()
+    assert same(again.result, expected) and again.frames.picture(2) == (folder / "2.jpg").read_bytes()
     (folder / "1.jpg").unlink()
     with pytest.raises(ValueError, match=f"{TOKENS[1]} cannot be opened: its pictures are not where they were"):
         results.open(TOKENS[1])
@@ -129,9 +129,9 @@ def edit(old: str, new: str) -> Callable[[Path], None]:
 def test_a_changed_result_is_one_sentence(
     results: ResultStore, frames: BrowserVideo, result: VideoResult, name: str, damage: Callable, reason: str
 ):
-    own = replace(frames, video=shutil.copy(frames.video or "", results.folder.parent / "own.mp4"))
+    copied = replace(frames, video=shutil.copy(frames.video or "", results.folder.parent / "own.mp4"))
     for token in TOKENS[:2]:
-        results.save(token, "clip", SETTINGS, own, result)
+        results.save(token, "clip", SETTINGS, copied, result)
     file = results.folder / TOKENS[1] / name
     shutil.copy(file, file.with_suffix(".new"))  # not through the link into the other's file
     file.with_suffix(".new").replace(file)

@@ -47,7 +47,7 @@ def edit(folder: Path, sql: str) -> None:
     db.close()
 
 
-def aside(folder: Path) -> list[str]:
+def damaged_files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.glob("review.damaged-*.sqlite"))
 
 
@@ -161,7 +161,7 @@ def test_an_edited_log_is_reported_and_set_aside(tmp_path, sql, intact, sentence
     store = ReviewStore(tmp_path)
     assert len(store.notices) == 1 and sentence in store.notices[0]
     assert f"the {intact} decisions that are whole were taken over" in store.notices[0]
-    assert aside(tmp_path)[0] in store.notices[0]
+    assert damaged_files(tmp_path)[0] in store.notices[0]
     assert store.count() == intact and store.append(decision(50)) == intact + 1
     store.close()
     assert not ReviewStore(tmp_path).notices
@@ -176,8 +176,8 @@ def test_a_truncated_file_is_set_aside(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     store = ReviewStore(tmp_path)
-    assert "is damaged" in store.notices[0] and aside(tmp_path)
-    assert (tmp_path / aside(tmp_path)[0]).read_bytes() == content[: len(content) // 2]
+    assert "is damaged" in store.notices[0] and damaged_files(tmp_path)
+    assert (tmp_path / damaged_files(tmp_path)[0]).read_bytes() == content[: len(content) // 2]
     assert [d.id for d in store.decisions()] == [f"d{n}" for n in range(1, store.count() + 1)]
 
 
@@ -186,7 +186,7 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path, content):
     (tmp_path / NAME).write_bytes(content)
     store = ReviewStore(tmp_path)
     assert store.notices and store.append(decision(1)) == 1
-    assert (tmp_path / aside(tmp_path)[0]).read_bytes() == content
+    assert (tmp_path / damaged_files(tmp_path)[0]).read_bytes() == content
 
 
 def test_a_database_of_another_program_is_set_aside(tmp_path):

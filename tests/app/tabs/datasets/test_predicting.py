@@ -15,7 +15,7 @@ from app.projects.project import Project
 from app.storage.results import Settings
 from app.tabs.datasets.predicting import DatasetTask, DatasetTasks, PartialPredictions, PredictionRequest, resumable
 from app.tabs.segment.run import ModelWorker
-from tests.app import sets as made
+from tests.app import datasets
 from tests.app.fakes import FakePredictor
 from tevit.io.ytvis import read_results
 
@@ -28,19 +28,19 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """Four videos whose frames are there."""
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path / "home"))
     for video in range(1, VIDEOS + 1):
-        for frame in range(made.FRAMES):
+        for frame in range(datasets.FRAMES):
             file = tmp_path / "frames" / f"v{video}" / f"{frame}.jpg"
             file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.full((*made.SIZE, 3), 20 * video, np.uint8)).save(file)
-    return open_project(made.truth(tmp_path, videos=VIDEOS), tmp_path / "frames")
+            Image.fromarray(np.full((*datasets.SIZE, 3), 20 * video, np.uint8)).save(file)
+    return open_project(datasets.write_ground_truth(tmp_path, videos=VIDEOS), tmp_path / "frames")
 
 
-def over(task: DatasetTask) -> DatasetTask:
-    until(lambda: task.over)
+def wait_until_over(task: DatasetTask) -> DatasetTask:
+    wait_until(lambda: task.over)
     return task
 
 
-def until(true: Callable[[], object]) -> None:
+def wait_until(true: Callable[[], object]) -> None:
     end = time.monotonic() + 30
     while not true():
         assert time.monotonic() < end
@@ -52,17 +52,17 @@ Open = Callable[..., ModelWorker]
 
 def test_all_videos_become_one_file_and_a_model_of_the_project(project: Project, open_worker: Open):
     predictions, added = DatasetTasks(open_worker(lambda model: FakePredictor())), []
-    task = over(predictions.start(project, PredictionRequest.of(project, MODEL), added.append))
+    task = wait_until_over(predictions.start(project, PredictionRequest.of(project, MODEL), added.append))
     assert (task.status().state, task.done, task.failed) == ("done", VIDEOS, {}), task.status().message
     assert added == [project.folder / "predictions" / "fake.json"] and not task.partial.folder.exists()
-    found = read_results(added[0])
-    assert [prediction.video_id for prediction in found.predictions] == [1, 1, 2, 2, 3, 3, 4, 4]
-    assert task.status().done == VIDEOS * made.FRAMES
+    results = read_results(added[0])
+    assert [prediction.video_id for prediction in results.predictions] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert task.status().done == VIDEOS * datasets.FRAMES
     with_model = with_predictions(project, added)
     assert [model.name for model in with_model.models] == ["fake"] and len(with_model.predictions(0, 3).tracks) == 2
     assert project.truth is not None
-    again = open_project(project.truth.path)
-    assert again.models == with_model.models, "what the studio has made stays when other files are named"
+    resumed = open_project(project.truth.path)
+    assert resumed.models == with_model.models, "what the studio has made stays when other files are named"
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_classes_are_matched_by_name(project: Project, open_worker: Open, tmp_pa
     """The model's classes are 1 person and 2 dog; where no name agrees the message says that numbers are kept."""
     content = json.loads(Path(project.dataset.path).read_text())
     content |= {"categories": [{"id": id, "name": name} for id, name in names.items()], "annotations": None}
-    other = open_project(made.write(tmp_path, "other.json", content), tmp_path / "frames")
+    other = open_project(datasets.write_json(tmp_path, "other.json", content), tmp_path / "frames")
     task = DatasetTasks(open_worker(lambda model: FakePredictor()))
-    done = over(task.start(other, PredictionRequest.of(other, MODEL), lambda path: None))
+    done = wait_until_over(task.start(other, PredictionRequest.of(other, MODEL), lambda path: None))
     entries = json.loads(done.partial.target.read_text())
     assert {entry["category_id"] for entry in entries} == set(ids.values())
     assert note in done.status().message
@@ -86,23 +86,25 @@ def test_classes_are_matched_by_name(project: Project, open_worker: Open, tmp_pa
 
 def test_a_cancelled_prediction_resumes_to_the_same_file(project: Project, open_worker: Open):
     request, files = PredictionRequest.of(project, MODEL), []
-    whole = over(DatasetTasks(open_worker(lambda model: FakePredictor())).start(project, request, files.append))
-    expected = whole.partial.target.read_bytes()
-    whole.partial.target.unlink()
+    complete = wait_until_over(
+        DatasetTasks(open_worker(lambda model: FakePredictor())).start(project, request, files.append)
+    )
+    expected = complete.partial.target.read_bytes()
+    complete.partial.target.unlink()
     slow = DatasetTasks(open_worker(lambda model: FakePredictor(seconds=0.01)))
     task = slow.start(project, request, files.append)
-    until(lambda: task.done == 2)
+    wait_until(lambda: task.done == 2)
     with pytest.raises(ValueError, match="fake is predicting this data set already"):
         slow.start(project, request, files.append)
     task.cancel()
-    assert over(task).status().state == "cancelled" and not task.partial.target.exists()
-    kept = {file.name: file.stat().st_mtime_ns for file in task.partial.folder.glob("[0-9]*.json")}
-    assert len(kept) >= 2 and f"{len(kept)} of 4 videos are kept" in task.status().message
-    assert [(partial.request, len(partial.finished)) for partial in resumable(project)] == [(request, len(kept))]
+    assert wait_until_over(task).status().state == "cancelled" and not task.partial.target.exists()
+    saved = {file.name: file.stat().st_mtime_ns for file in task.partial.folder.glob("[0-9]*.json")}
+    assert len(saved) >= 2 and f"{len(saved)} of 4 videos are kept" in task.status().message
+    assert [(partial.request, len(partial.finished)) for partial in resumable(project)] == [(request, len(saved))]
     # A server that was started anew: another worker, other objects.
     resumed = DatasetTasks(open_worker(lambda model: FakePredictor())).start(project, request, files.append)
-    assert resumed.done == len(kept)
-    assert over(resumed).partial.target.read_bytes() == expected and not list(resumable(project))
+    assert resumed.done == len(saved)
+    assert wait_until_over(resumed).partial.target.read_bytes() == expected and not list(resumable(project))
 
 
 def test_another_request_shares_nothing(project: Project, tmp_path: Path):
@@ -131,24 +133,24 @@ def test_parameters_belong_to_the_request(project: Project):
 def test_other_tasks_run_between_two_videos(project: Project, open_worker: Open, clip: Path):
     worker = open_worker(lambda model: FakePredictor(seconds=0.005))
     task = DatasetTasks(worker).start(project, PredictionRequest.of(project, MODEL), lambda path: None)
-    until(lambda: task.status().stage == "predicting")
+    wait_until(lambda: task.status().stage == "predicting")
     token = worker.submit(VideoSource("clip", clip), Settings(MODEL))
-    until(lambda: (now := worker.status(token)) is not None and now.over)
+    wait_until(lambda: (now := worker.status(token)) is not None and now.over)
     assert not task.over and task.done < VIDEOS
-    assert over(task).done == VIDEOS
+    assert wait_until_over(task).done == VIDEOS
 
 
 def test_a_failed_video_is_named_and_tried_again(project: Project, open_worker: Open):
     hidden = (project.frames or Path()) / "v2"
     hidden.rename(hidden.with_name("gone"))
     predictions = DatasetTasks(open_worker(lambda model: FakePredictor()))
-    task = over(predictions.start(project, PredictionRequest.of(project, MODEL), lambda path: None))
+    task = wait_until_over(predictions.start(project, PredictionRequest.of(project, MODEL), lambda path: None))
     end = task.status()
     assert end.state == "done" and "1 of 4 videos failed (ids 2)" in end.message and "v2" in end.message
     assert {entry["video_id"] for entry in json.loads(task.partial.target.read_text())} == {1, 3, 4}
     hidden.with_name("gone").rename(hidden)
-    again = predictions.start(project, PredictionRequest.of(project, MODEL), lambda path: None)
-    assert again.done == 3 and over(again).done == VIDEOS
+    resumed = predictions.start(project, PredictionRequest.of(project, MODEL), lambda path: None)
+    assert resumed.done == 3 and wait_until_over(resumed).done == VIDEOS
 
 
 def test_without_frames_or_with_a_broken_model_nothing_is_written(project: Project, open_worker: Open, tmp_path: Path):
@@ -156,27 +158,27 @@ def test_without_frames_or_with_a_broken_model_nothing_is_written(project: Proje
         raise ValueError("broken.pth: not a checkpoint")
 
     predictions = DatasetTasks(open_worker(load))
-    task = over(predictions.start(project, PredictionRequest.of(project, MODEL), lambda path: None))
+    task = wait_until_over(predictions.start(project, PredictionRequest.of(project, MODEL), lambda path: None))
     assert (task.status().state, task.status().message) == ("failed", "broken.pth: not a checkpoint")
-    bare = open_project(made.truth(tmp_path, "other.json", 3))
+    unlabelled = open_project(datasets.write_ground_truth(tmp_path, "other.json", 3))
     with pytest.raises(ValueError, match="needs the frames"):
-        predictions.start(bare, PredictionRequest.of(bare, MODEL), lambda path: None)
+        predictions.start(unlabelled, PredictionRequest.of(unlabelled, MODEL), lambda path: None)
 
 
 def test_masks_are_in_the_order_of_the_file_and_the_message_names_the_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_worker: Open
 ):
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path / "home"))
-    content = json.loads(made.truth(tmp_path).read_text())
+    content = json.loads(datasets.write_ground_truth(tmp_path).read_text())
     for video in content["videos"]:
-        video["file_names"] = sorted(f"v{video['id']}/{frame}.jpg" for frame in range(1, made.FRAMES + 1))
+        video["file_names"] = sorted(f"v{video['id']}/{frame}.jpg" for frame in range(1, datasets.FRAMES + 1))
         for name in video["file_names"]:
             file = tmp_path / "frames" / name
             file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(np.full((*made.SIZE, 3), 90, np.uint8)).save(file)
-    project = open_project(made.write(tmp_path, "plain.json", content), tmp_path / "frames")
+            Image.fromarray(np.full((*datasets.SIZE, 3), 90, np.uint8)).save(file)
+    project = open_project(datasets.write_json(tmp_path, "plain.json", content), tmp_path / "frames")
     tasks, added = DatasetTasks(open_worker(lambda model: FakePredictor())), []
-    task = over(tasks.start(project, PredictionRequest.of(project, MODEL), added.append))
+    task = wait_until_over(tasks.start(project, PredictionRequest.of(project, MODEL), added.append))
     order = "frames are in natural order ('2.jpg' is number 2), not alphabetical ('10.jpg' would be) (videos 1, 2)"
     assert order in task.status().message and "masks are written in that of the file (videos" in task.status().message
     lefts = read_results(added[0]).video(project.info(1), {1: "a", 2: "b"}).tracks[0].boxes_xyxy[:, 0].tolist()

@@ -29,17 +29,17 @@ from app.tabs.errors.routes import (
     to_query,
 )
 from app.workspace import Workspace
-from tests.app import sets
+from tests.app import datasets
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A misses the second square of the first video and takes the first one's class for another; B is right there."""
     folder = tmp_path_factory.mktemp("set")
-    a = [(1, 3, 0.9, sets.STILL), (2, 1, 0.8, sets.ASIDE), (2, 2, 0.7, sets.AWAY)]
-    b = [(1, 1, 0.9, sets.STILL), (1, 2, 0.6, sets.AWAY), (2, 2, 0.7, sets.STILL)]
-    files = [sets.predictions(folder, "a.json", a), sets.predictions(folder, "<b>.json", b)]
-    project = open_project(sets.truth(folder), None, files, folder / "project")
+    a = [(1, 3, 0.9, datasets.LEFT), (2, 1, 0.8, datasets.SHIFTED), (2, 2, 0.7, datasets.RIGHT)]
+    b = [(1, 1, 0.9, datasets.LEFT), (1, 2, 0.6, datasets.RIGHT), (2, 2, 0.7, datasets.LEFT)]
+    files = [datasets.write_predictions(folder, "a.json", a), datasets.write_predictions(folder, "<b>.json", b)]
+    project = open_project(datasets.write_ground_truth(folder), None, files, folder / "project")
     return Workspace(project, EvaluationService(folder / "findings", in_process=True), ThumbnailCache())
 
 
@@ -169,8 +169,8 @@ def test_every_plot_has_a_name_and_its_values_as_text(comparison: Comparison):
 
 
 def test_plotly_is_served_from_here(client: TestClient):
-    answer = client.get("/studio/errors/plotly.min.js")
-    assert answer.headers["content-type"].startswith("text/javascript") and "plotly.js v" in answer.text[:200]
+    response = client.get("/studio/errors/plotly.min.js")
+    assert response.headers["content-type"].startswith("text/javascript") and "plotly.js v" in response.text[:200]
 
 
 def test_the_address_holds_what_differs_from_the_default():
@@ -179,8 +179,8 @@ def test_the_address_holds_what_differs_from_the_default():
     settings = ViewSettings(("<b>", "c"), filter=Filter(types=("missed",)), order="iou").with_limits(0.5, 0.1, 0.3)
     data = dict(parse_qsl(to_address("ab", settings, names)))
     assert from_address(data["errors"], names) == settings and "positive" not in data["errors"]
-    for wrong in ("order=size", "filter={", "model=gone", "cutoff=nan"):
-        assert from_address(wrong, names) == ViewSettings(NAMES)
+    for query in ("order=size", "filter={", "model=gone", "cutoff=nan"):
+        assert from_address(query, names) == ViewSettings(NAMES)
 
 
 def test_every_model_has_its_figures_and_its_difference_to_a(workspace: Workspace, comparison: Comparison):
@@ -195,9 +195,9 @@ def test_every_model_has_its_figures_and_its_difference_to_a(workspace: Workspac
 
 def test_a_brushed_range_with_an_open_end_reaches_the_edge(comparison: Comparison):
     brushed = replace(select(comparison), filter=Filter(lengths=(5, float("inf"))))
-    (shown,) = figures_of(views.draw(views.iou_by_length(comparison, brushed, 0)))
-    (shape,) = shown["layout"]["shapes"]
-    assert shape["x0"] == 5 and shape["x1"] == shown["layout"]["xaxis"]["range"][1]
+    (figure,) = figures_of(views.draw(views.iou_by_length(comparison, brushed, 0)))
+    (shape,) = figure["layout"]["shapes"]
+    assert shape["x0"] == 5 and shape["x1"] == figure["layout"]["xaxis"]["range"][1]
     assert (shape["y0"], shape["y1"], shape["yref"]) == (0, 1, "paper")
 
 
@@ -205,8 +205,8 @@ def test_pictures_and_files_come_from_their_addresses(client: TestClient, worksp
     settings = ViewSettings(NAMES, filter=Filter(types=("missed",)))
     html = views.rows(comparison, sorted_selection(comparison, settings), settings)
     addresses = re.findall(r'src="([^"]*)"', html)
-    answer = client.get("/" + addresses[0])
-    assert answer.headers["content-type"] == "image/jpeg" and answer.content[:2] == b"\xff\xd8"
+    response = client.get("/" + addresses[0])
+    assert response.headers["content-type"] == "image/jpeg" and response.content[:2] == b"\xff\xd8"
     base = f"/studio/errors/{workspace.first.id}"
     csv = client.get(f"{base}/errors.csv?{to_query(settings)}")
     assert len(csv.text.splitlines()) == 1 + len(sorted_selection(comparison, settings).rows)
@@ -218,14 +218,14 @@ def test_pictures_and_files_come_from_their_addresses(client: TestClient, worksp
     "path", ["other/errors.csv", "{id}/errors.xml", "{id}/errors.csv?filter=1", "{id}/picture/0/1/-/-/0.jpg"]
 )
 def test_unknown_files_are_not_found(client: TestClient, workspace: Workspace, path: str):
-    answer = client.get("/studio/errors/" + path.replace("{id}", workspace.first.id))
-    assert answer.status_code == 404 and str(workspace.first.folder) not in answer.text
+    response = client.get("/studio/errors/" + path.replace("{id}", workspace.first.id))
+    assert response.status_code == 404 and str(workspace.first.folder) not in response.text
 
 
 def test_unknown_frames_are_not_found(client: TestClient, comparison: Comparison, workspace: Workspace):
     model = workspace.first.models[0].file.sha256[:12]
-    shown = comparison.table.record(int(select(comparison).rows[0]))
-    base = f"/studio/errors/{workspace.first.id}/picture/{model}/{shown.video_id}/-/-"
+    record = comparison.table.record(int(select(comparison).rows[0]))
+    base = f"/studio/errors/{workspace.first.id}/picture/{model}/{record.video_id}/-/-"
     assert client.get(f"{base}/0.jpg").status_code == 200
     for frame in ("-1", "99", "x", "\u0661"):
         assert client.get(f"{base}/{frame}.jpg").status_code == 404

@@ -23,8 +23,8 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("circle")
     for video in sorted((BUNDLED / "JPEGImages").iterdir())[:2]:
         shutil.copytree(video, folder / "frames" / video.name)
-    found = json.loads((BUNDLED / "predictions" / "tevit_demo.json").read_bytes())
-    (folder / "results.json").write_text(json.dumps([one for one in found if one["video_id"] <= 2]))
+    predictions = json.loads((BUNDLED / "predictions" / "tevit_demo.json").read_bytes())
+    (folder / "results.json").write_text(json.dumps([one for one in predictions if one["video_id"] <= 2]))
     return folder
 
 

@@ -49,8 +49,8 @@ def answer(extra: dict[str, Any], added: str | None = None) -> Answer:
     ],
 )
 def test_a_prediction_is_added_with_changes(extra: dict[str, Any], track: AddTrack):
-    found = answer(extra)
-    assert found.action == track and found.prediction == TAKEN.prediction and found.verdict == "label is wrong"
+    parsed = answer(extra)
+    assert parsed.action == track and parsed.prediction == TAKEN.prediction and parsed.verdict == "label is wrong"
 
 
 def test_an_added_prediction_is_a_label():
@@ -70,8 +70,10 @@ def test_changes_that_need_a_label_are_refused():
 def test_keys_of_answers_have_no_gaps_and_always_the_same_order():
     actions = [DeleteTrack(8), DeleteTrack(7), ChangeClass(7, 2)]
     corrections = [Answer(str(action), LABEL, "label is wrong", action, None) for action in actions]
-    kept = [Answer(verdict, LABEL, verdict, Keep(), None) for verdict in ("label is right", "both wrong", "unclear")]
-    by_key = answers_by_key([*corrections, *kept])
+    remaining = [
+        Answer(verdict, LABEL, verdict, Keep(), None) for verdict in ("label is right", "both wrong", "unclear")
+    ]
+    by_key = answers_by_key([*corrections, *remaining])
     assert list(by_key) == ["1", "2", "3", "4", "5", "6"]
     assert [by_key[key].verdict for key in "156"] == ["label is right", "both wrong", "unclear"]
     assert [by_key[key].action for key in "234"] == [DeleteTrack(8), DeleteTrack(7), ChangeClass(7, 2)]

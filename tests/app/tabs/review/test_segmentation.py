@@ -64,9 +64,9 @@ class Site:
         return self.client.post(f"/studio/review/{TOKEN}/{name}", content=json.dumps(data))
 
     def lines(self, data: Mapping[str, Any]) -> list[dict[str, Any]]:
-        answer = self.post("propagate", data)
-        assert answer.status_code == 200, answer.text
-        return [json.loads(line) for line in answer.text.splitlines()]
+        response = self.post("propagate", data)
+        assert response.status_code == 200, response.text
+        return [json.loads(line) for line in response.text.splitlines()]
 
 
 def view_of(frames: FrameSource) -> PlayerView:
@@ -99,11 +99,12 @@ def correction(*frames: int, first: int, last: int, **others: Any) -> dict[str, 
 
 def test_masks_of_a_range_are_propagated(site: Site):
     masks = site.lines(correction(0, 7, first=0, last=7))[-1]["masks"]
-    assert [mask["frame"] for mask in masks] == [1, 2, 3, 4, 5, 6], "not the key frames"
-    for mask in masks:
-        found = ops.decode({"size": list(SIZE), "counts": mask["counts"].encode()}).astype(bool)
-        assert (found & mask_at(mask["frame"])).sum() / (found | mask_at(mask["frame"])).sum() > 0.8
-        assert 0 < mask["confidence"] <= 1
+    assert [proposal["frame"] for proposal in masks] == [1, 2, 3, 4, 5, 6], "not the key frames"
+    for proposal in masks:
+        mask = ops.decode({"size": list(SIZE), "counts": proposal["counts"].encode()}).astype(bool)
+        expected = mask_at(proposal["frame"])
+        assert (mask & expected).sum() / (mask | expected).sum() > 0.8
+        assert 0 < proposal["confidence"] <= 1
 
 
 def test_only_the_frames_between_the_nearest_key_frames_are_read(site: Site):
@@ -166,15 +167,15 @@ def test_a_closed_connection_cancels(site: Site):
     ],
 )
 def test_what_cannot_be_propagated_is_named(site: Site, change: dict[str, Any], sentence: str):
-    answer = site.post("propagate", correction(0, first=0, last=7) | change)
-    assert answer.status_code == 422 and sentence in answer.text and not site.segmenter.calls
+    response = site.post("propagate", correction(0, first=0, last=7) | change)
+    assert response.status_code == 422 and sentence in response.text and not site.segmenter.calls
 
 
 def test_a_point_or_a_box_proposes_a_mask(site: Site):
-    answer = site.post("propose", {"frame": 2, "points": [], "box": [8, 12, 34, 36]})
-    assert answer.status_code == 200
-    found = ops.decode({"size": list(SIZE), "counts": answer.json()["counts"].encode()}).astype(bool)
-    assert (found & mask_at(2)).sum() / (found | mask_at(2)).sum() > 0.6
+    response = site.post("propose", {"frame": 2, "points": [], "box": [8, 12, 34, 36]})
+    assert response.status_code == 200
+    mask = ops.decode({"size": list(SIZE), "counts": response.json()["counts"].encode()}).astype(bool)
+    assert (mask & mask_at(2)).sum() / (mask | mask_at(2)).sum() > 0.6
     for data, sentence in (
         ({"frame": 2, "points": [[1, 2]]}, "expected a point as [x, y, true or false]"),
         ({"frame": 2, "points": [[1, "2", True]]}, "expected 2 numbers"),
@@ -183,8 +184,8 @@ def test_a_point_or_a_box_proposes_a_mask(site: Site):
         ({"frame": 8, "points": []}, "expected frame from 0 to 7"),
         ({"frame": 2}, "expected a point on the object or a box, got neither"),
     ):
-        answer = site.post("propose", data)
-        assert answer.status_code == 422 and sentence in answer.text
+        response = site.post("propose", data)
+        assert response.status_code == 422 and sentence in response.text
 
 
 def test_requests_that_are_not_a_correction_are_refused(site: Site, monkeypatch: pytest.MonkeyPatch):
@@ -201,5 +202,5 @@ def test_a_video_without_frames_or_of_too_many_is_refused(site: Site, monkeypatc
     (line,) = (line for line in site.lines(correction(0, first=0, last=7)) if "error" in line)
     assert line["error"] == "8 frames are too many at this size: choose a range of 3 at most."
     site.views.put(view_of(PlaceholderFrames("v", SIZE, tuple(range(LENGTH)), reason="gone")))
-    answer = site.post("propose", {"frame": 2, "points": [[1, 2, True]]})
-    assert answer.status_code == 422 and "The frames of this video are not there" in answer.text
+    response = site.post("propose", {"frame": 2, "points": [[1, 2, True]]})
+    assert response.status_code == 422 and "The frames of this video are not there" in response.text

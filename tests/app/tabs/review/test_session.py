@@ -50,10 +50,10 @@ def test_a_log_indexed_step_by_step_equals_the_state_of_the_whole_log():
     state = IndexedLog()
     for end in range(len(log)):
         state.add(log[end : end + 1])
-        whole = LogState(log[: end + 1])
-        assert {k: +v for k, v in state.verdict_counts.items()} == {k: +v for k, v in whole.verdict_counts.items()}
-        assert state.undone == whole.undone
-        assert len(state.disagreements) == len(whole.disagreements)
+        replayed = LogState(log[: end + 1])
+        assert {k: +v for k, v in state.verdict_counts.items()} == {k: +v for k, v in replayed.verdict_counts.items()}
+        assert state.undone == replayed.undone
+        assert len(state.disagreements) == len(replayed.disagreements)
     assert state.redoable("anna") == one and state.undoable("anna") == two and state.undoable("ben") == other
     assert state.reviewers(subject_of(one)) == ("ben",)
 
@@ -82,8 +82,8 @@ def test_panels_escape_and_count():
 
 @pytest.fixture
 def session(tmp_path: Path) -> ReviewSession:
-    found = BUNDLED / "predictions" / "tevit_demo.json"
-    return ReviewSession(open_project(BUNDLED / "valid_with_errors.json", BUNDLED, [found], tmp_path / "project"))
+    predictions = BUNDLED / "predictions" / "tevit_demo.json"
+    return ReviewSession(open_project(BUNDLED / "valid_with_errors.json", BUNDLED, [predictions], tmp_path / "project"))
 
 
 def test_a_corrected_video_equals_the_export(session: ReviewSession):
@@ -91,12 +91,12 @@ def test_a_corrected_video_equals_the_export(session: ReviewSession):
     log = [*corrections(), decision_on(3)]
     for decision in [*log, decide(log[0].dataset, log[3].video_id, None, Undo(log[3].id), "ann")]:
         session.store.append(decision)
-    whole = parse_dataset(correct(session.original, session.store.decisions(), only_fitting=True).data, "whole")
+    exported = parse_dataset(correct(session.original, session.store.decisions(), only_fitting=True).data, "exported")
     with session.log() as state:
-        for video in whole.videos:
+        for video in exported.videos:
             corrected = session.labels.corrected(video, state)
             assert [(t.id, t.category_id, t.rles) for t in corrected.result.tracks] == [
-                (t.id, t.category_id, t.rles) for t in whole.video(video).tracks
+                (t.id, t.category_id, t.rles) for t in exported.video(video).tracks
             ]
         added = [d for d in log if isinstance(d.action, AddTrack)]
         assert len(added) >= 2 and all(d.id in session.labels.corrected(d.video_id, state).new_ids for d in added)
@@ -112,21 +112,21 @@ def test_annotation_0_keeps_its_id_on_the_page_and_gets_another_in_the_export(tm
     first["id"], video = 0, first["video_id"]
     gt = tmp_path / "gt.json"
     gt.write_text(json.dumps(labels))
-    found = BUNDLED / "predictions" / "tevit_demo.json"
-    session = ReviewSession(open_project(gt, BUNDLED, [found], tmp_path / "project"))
+    predictions = BUNDLED / "predictions" / "tevit_demo.json"
+    session = ReviewSession(open_project(gt, BUNDLED, [predictions], tmp_path / "project"))
     add = next(d for d in corrections() if isinstance(d.action, AddTrack))
     log = [decide(session.hash, video, "label is wrong", ChangeClass(0, 3), "ann"),
            decide(session.hash, add.video_id, "label is wrong", add.action, "ann")]  # fmt: skip
     for decision in log:
         session.store.append(decision)
-    whole = correct(session.original, session.store.decisions(), only_fitting=True)
+    corrected = correct(session.original, session.store.decisions(), only_fitting=True)
     with session.log() as state:
-        shown = next(t for t in session.labels.corrected(video, state).result.tracks if t.id == 0)
-        assert shown.category_id == 3
-        assert session.labels.corrected(add.video_id, state).new_ids[log[1].id] == whole.new_ids[log[1].id]
+        track = next(t for t in session.labels.corrected(video, state).result.tracks if t.id == 0)
+        assert track.category_id == 3
+        assert session.labels.corrected(add.video_id, state).new_ids[log[1].id] == corrected.new_ids[log[1].id]
     notes = reviews.write_file("corrected.json", session, tmp_path / "out")
     written = json.loads((tmp_path / "out" / "corrected.json").read_text())["annotations"]
-    assert written[0]["id"] == whole.renumbered[0] and all(a["id"] for a in written)
+    assert written[0]["id"] == corrected.renumbered[0] and all(a["id"] for a in written)
     assert notes == [f"Annotation 0 became {written[0]['id']}: the official evaluation can never match the id 0"]
 
 
@@ -151,10 +151,10 @@ def test_of_an_imported_log_what_fits_is_applicable(session: ReviewSession):
     good, bad, undone = (decide(HASH, 1, "label is wrong", DeleteTrack(id), "ann") for id in (first.id, 999, second.id))
     more = [decide(HASH, 1, None, action, "ann") for action in (Undo(bad.id), Redo(bad.id), Undo(undone.id))]
     log = [good, bad, *more[:2], undone, more[2]]
-    found = reviews.read_import(session, "\n".join(map(to_line, log)).encode(), "log.jsonl")
-    assert found.needs_confirmation and found.new == tuple(log) and found.other_versions == {HASH: 6}
-    assert found.applicable == (good, undone, log[-1]), "an undo of what is left out has nothing to work on"
-    assert len(found.not_applicable) == 3 and session.store.count() == 0
+    imported = reviews.read_import(session, "\n".join(map(to_line, log)).encode(), "log.jsonl")
+    assert imported.needs_confirmation and imported.new == tuple(log) and imported.other_versions == {HASH: 6}
+    assert imported.applicable == (good, undone, log[-1]), "an undo of what is left out has nothing to work on"
+    assert len(imported.not_applicable) == 3 and session.store.count() == 0
 
 
 def test_the_list_of_errors_is_a_queue(session: ReviewSession, tmp_path: Path):

@@ -16,7 +16,7 @@ from app.tabs.segment import gpu
 from app.tabs.segment.run import ModelWorker
 from app.tasks import TaskStatus
 from tests.app.fakes import WINDOW, FakePredictor
-from tests.app.tabs.segment.test_run import FAST, at, ended, until
+from tests.app.tabs.segment.test_run import FAST, at, wait_until, wait_until_over
 from tevit.results import VideoResult
 
 Open = Callable[..., ModelWorker]
@@ -39,7 +39,7 @@ def source(clip: Path) -> VideoSource:
 
 
 def run(worker: ModelWorker, source: VideoSource, settings: Settings = FAST) -> TaskStatus[VideoResult]:
-    return ended(worker, worker.submit(source, settings))
+    return wait_until_over(worker, worker.submit(source, settings))
 
 
 def test_without_the_package_the_loader_is_unchanged():
@@ -110,9 +110,9 @@ def test_refusal_is_a_message(open_worker: Open, source: VideoSource, spaces: An
 def test_cancelled_run_keeps_its_windows(open_worker: Open, source: VideoSource, spaces: Any):
     worker = open_worker(gpu.with_gpu(lambda model: FakePredictor(seconds=0.05)))
     token = worker.submit(source, FAST)
-    until(lambda: at(worker, token).result)
+    wait_until(lambda: at(worker, token).result)
     worker.cancel(token)
-    end = ended(worker, token)
+    end = wait_until_over(worker, token)
     assert end.state == "cancelled" and end.result is not None and 0 < end.result.length < 18
 
 

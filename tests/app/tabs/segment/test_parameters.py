@@ -41,8 +41,8 @@ def model(tmp_path: Path) -> str:
 
 
 def test_each_kind_of_parameter_has_its_field(model: str):
-    shown = form(model)
-    kinds = {field["name"]: field["kind"] for field in shown["fields"]}
+    content = form(model)
+    kinds = {field["name"]: field["kind"] for field in content["fields"]}
     assert kinds == {
         "side": "whole",
         "share": "number",
@@ -52,10 +52,10 @@ def test_each_kind_of_parameter_has_its_field(model: str):
         "limit": "number",
         "label": "text",
     }
-    assert shown["fields"][0]["help"] == "pixels of the square"
-    assert [field["choices"] for field in shown["fields"][3:5]] == [["thing", "stuff"], ["FAST", "EXACT"]]
+    assert content["fields"][0]["help"] == "pixels of the square"
+    assert [field["choices"] for field in content["fields"][3:5]] == [["thing", "stuff"], ["FAST", "EXACT"]]
     defaults = dict(side="8", share="0.5", invert=False, name="thing", mode="FAST", limit="", label="a")
-    assert shown["values"] == defaults
+    assert content["values"] == defaults
     assert form(model, {"side": "3", "gone": "1"})["values"] == {**defaults, "side": "3"}
     assert form("tevit_demo")["fields"] == form(None)["fields"] == []
     assert [field["name"] for field in form("motion")["fields"]] == ["min_area"]

@@ -18,7 +18,7 @@ Open = Callable[..., ModelWorker]
 FAST = Settings("fast")
 
 
-def until(condition: Callable[[], object], seconds: float = 10.0) -> float:
+def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> float:
     """Wait until the condition is true; returns how long that took."""
     start = time.monotonic()
     while not condition():
@@ -33,8 +33,8 @@ def at(worker: ModelWorker, token: str) -> TaskStatus[VideoResult]:
     return now
 
 
-def ended(worker: ModelWorker, token: str) -> TaskStatus[VideoResult]:
-    until(lambda: at(worker, token).over)
+def wait_until_over(worker: ModelWorker, token: str) -> TaskStatus[VideoResult]:
+    wait_until(lambda: at(worker, token).over)
     return at(worker, token)
 
 
@@ -45,16 +45,16 @@ def source(clip: Path) -> VideoSource:
 
 def test_run_returns_tracks_of_all_frames(open_worker: Open, source: VideoSource):
     worker = open_worker(lambda model: FakePredictor())
-    end = ended(worker, worker.submit(source, FAST))
+    end = wait_until_over(worker, worker.submit(source, FAST))
     assert (end.state, end.message) == ("done", "")
     assert end.result is not None and end.result.length == 18 and len(end.result.tracks) == 2
 
 
 def test_settings_are_passed_to_the_model(open_worker: Open, source: VideoSource):
     worker = open_worker(lambda model: FakePredictor())
-    end = ended(worker, worker.submit(source, Settings("fast", score_threshold=0.5, max_tracks=5)))
+    end = wait_until_over(worker, worker.submit(source, Settings("fast", score_threshold=0.5, max_tracks=5)))
     assert end.result is not None and [track.score for track in end.result.tracks] == [0.93]
-    end = ended(worker, worker.submit(source, Settings("fast", max_tracks=1)))
+    end = wait_until_over(worker, worker.submit(source, Settings("fast", max_tracks=1)))
     assert end.result is not None and len(end.result.tracks) == 1
 
 
@@ -62,7 +62,7 @@ def test_settings_are_passed_to_the_model(open_worker: Open, source: VideoSource
 def test_range_of_frames(open_worker: Open, source: VideoSource, first: int, stop: int | None, length: int):
     worker = open_worker(lambda model: FakePredictor())
     token = worker.submit(source, Settings("fast", first=first, stop=stop))
-    end = ended(worker, token)
+    end = wait_until_over(worker, token)
     assert end.result is not None and (end.state, end.total, end.result.length) == ("done", length, length)
     assert end.result.times[0] == 0
     run = worker.find(token)
@@ -71,14 +71,14 @@ def test_range_of_frames(open_worker: Open, source: VideoSource, first: int, sto
 
 def test_range_beyond_the_end_reports_the_length(open_worker: Open, source: VideoSource):
     worker = open_worker(lambda model: FakePredictor())
-    end = ended(worker, worker.submit(source, Settings("fast", first=18, stop=20)))
+    end = wait_until_over(worker, worker.submit(source, Settings("fast", first=18, stop=20)))
     assert (end.state, end.message) == ("failed", "clip: expected a frame 18, but the video holds 18 frames")
 
 
 def test_partial_tracks_are_published(open_worker: Open, source: VideoSource):
     worker = open_worker(lambda model: FakePredictor(0.05))
     token = worker.submit(source, FAST)
-    until(lambda: at(worker, token).result)
+    wait_until(lambda: at(worker, token).result)
     now = at(worker, token)
     assert now.state == "running" and now.result is not None and now.result.length == WINDOW
 
@@ -86,7 +86,7 @@ def test_partial_tracks_are_published(open_worker: Open, source: VideoSource):
 def test_status_has_frames_rate_and_time_left(open_worker: Open, source: VideoSource):
     worker = open_worker(lambda model: FakePredictor(0.05))
     token = worker.submit(source, FAST)
-    until(lambda: at(worker, token).done >= 4)
+    wait_until(lambda: at(worker, token).done >= 4)
     now = at(worker, token)
     assert (now.state, now.stage, now.total) == ("running", "segmenting", 18)
     assert now.rate is not None and 2 < now.rate <= 20
@@ -96,10 +96,10 @@ def test_status_has_frames_rate_and_time_left(open_worker: Open, source: VideoSo
 def test_cancel_keeps_finished_windows(open_worker: Open, source: VideoSource):
     worker = open_worker(lambda model: FakePredictor(0.1))
     token = worker.submit(source, FAST)
-    until(lambda: at(worker, token).done > WINDOW)
+    wait_until(lambda: at(worker, token).done > WINDOW)
     worker.cancel(token)
     assert at(worker, token).stopping
-    assert until(lambda: at(worker, token).over) < 2
+    assert wait_until(lambda: at(worker, token).over) < 2
     end = at(worker, token)
     assert (end.state, end.message) == ("cancelled", "The first 6 of 18 frames are kept: Run resumes there.")
     assert end.result is not None and end.result.length == WINDOW
@@ -110,15 +110,15 @@ def test_resume_continues_after_the_kept_frames(open_worker: Open, source: Video
     worker = open_worker(lambda name: model)
     token = worker.submit(source, FAST)
     assert not worker.resume(token, source, FAST)
-    until(lambda: at(worker, token).done > WINDOW)
+    wait_until(lambda: at(worker, token).done > WINDOW)
     worker.cancel(token)
-    until(lambda: at(worker, token).over)
+    wait_until(lambda: at(worker, token).over)
     model.seen = 0
     assert not worker.resume(token, source, replace(FAST, max_tracks=3)) and not worker.resume("another", source, FAST)
     assert worker.resume(token, source, FAST)
     shown = at(worker, token).result
     assert shown is not None and shown.length == WINDOW  # it stays
-    until(lambda: at(worker, token).over)
+    wait_until(lambda: at(worker, token).over)
     end = at(worker, token)
     assert (end.state, end.message) == ("done", "") and end.result is not None and end.result.length == 18
     assert model.seen == 18 - WINDOW
@@ -128,9 +128,9 @@ def test_resume_continues_after_the_kept_frames(open_worker: Open, source: Video
 def test_cancel_before_the_first_window_has_no_result(open_worker: Open, source: VideoSource):
     worker = open_worker(lambda model: FakePredictor(0.1))
     token = worker.submit(source, FAST)
-    until(lambda: at(worker, token).done == 1)
+    wait_until(lambda: at(worker, token).done == 1)
     worker.cancel(token)
-    end = ended(worker, token)
+    end = wait_until_over(worker, token)
     assert (end.state, end.result) == ("cancelled", None) and "before the first frames" in end.message
 
 
@@ -143,11 +143,11 @@ def test_cancel_while_a_model_loads_does_not_wait_for_it(open_worker: Open, sour
 
     worker = open_worker(load)
     token = worker.submit(source, FAST)
-    until(lambda: at(worker, token).stage == LOADING)
+    wait_until(lambda: at(worker, token).stage == LOADING)
     worker.cancel(token)
     assert at(worker, token).state == "cancelled"
     loaded.set()
-    assert ended(worker, worker.submit(source, FAST)).state == "done"
+    assert wait_until_over(worker, worker.submit(source, FAST)).state == "done"
     assert at(worker, token).result is None
 
 
@@ -166,7 +166,7 @@ def test_runs_are_executed_one_at_a_time(open_worker: Open, source: VideoSource)
     queue = [worker.submit(source, Settings(name)) for name in "abc"]
     assert [at(worker, token).ahead for token in queue[1:]] == [1, 2]
     assert at(worker, queue[2]).state == "queued"
-    assert [ended(worker, token).state for token in queue] == ["done"] * 3
+    assert [wait_until_over(worker, token).state for token in queue] == ["done"] * 3
     assert most == [1, 1, 1]
 
 
@@ -176,7 +176,7 @@ def test_queued_run_is_cancelled_at_once_and_not_counted(open_worker: Open, sour
     worker.cancel(second)
     assert at(worker, second).state == "cancelled"
     assert at(worker, third).ahead == 1
-    assert [ended(worker, token).state for token in (first, third)] == ["done", "done"]
+    assert [wait_until_over(worker, token).state for token in (first, third)] == ["done", "done"]
     assert at(worker, second).result is None
 
 
@@ -188,7 +188,7 @@ def test_run_is_found_by_its_token(open_worker: Open, source: VideoSource):
     worker.cancel("nobody")
     worker.leave("nobody")
     worker.cancel(mine)
-    assert ended(worker, other).state == "done"
+    assert wait_until_over(worker, other).state == "done"
     run = worker.find(other)
     assert run is not None and run.token == other and run.folder.name == other and run.folder.is_dir()
 
@@ -200,7 +200,7 @@ def test_run_without_a_page_is_cancelled_after_the_grace_period(open_worker: Ope
     worker = open_worker(lambda model: FakePredictor(0.1), grace=0.3)
     token = worker.submit(source, FAST)
     worker.leave(token)
-    assert 0.2 < until(lambda: at(worker, token).over) < 1.5
+    assert 0.2 < wait_until(lambda: at(worker, token).over) < 1.5
     assert at(worker, token).state == "cancelled"
 
 
@@ -209,7 +209,7 @@ def test_page_that_returns_in_time_keeps_its_run(open_worker: Open, source: Vide
     token = worker.submit(source, FAST)
     worker.leave(token)
     assert worker.join(token)
-    assert ended(worker, token).state == "done"
+    assert wait_until_over(worker, token).state == "done"
 
 
 def test_run_continues_while_one_of_its_pages_is_open(open_worker: Open, source: VideoSource):
@@ -221,7 +221,7 @@ def test_run_continues_while_one_of_its_pages_is_open(open_worker: Open, source:
     assert not at(worker, token).over
     worker.leave(token)
     worker.leave(token)
-    assert ended(worker, token).state == "cancelled"
+    assert wait_until_over(worker, token).state == "cancelled"
 
 
 # --- memory
@@ -230,7 +230,7 @@ def test_run_continues_while_one_of_its_pages_is_open(open_worker: Open, source:
 def test_out_of_memory_halves_the_window_with_a_message(open_worker: Open, source: VideoSource):
     predictor = FakePredictor(fits=6)
     worker = open_worker(lambda model: predictor)
-    end = ended(worker, worker.submit(source, FAST))
+    end = wait_until_over(worker, worker.submit(source, FAST))
     assert predictor.windows == [None, 24, 12, 6]
     assert (end.state, end.message) == (
         "done",
@@ -242,7 +242,7 @@ def test_out_of_memory_halves_the_window_with_a_message(open_worker: Open, sourc
 def test_out_of_memory_in_every_window_fails_with_the_models_message(open_worker: Open, source: VideoSource):
     predictor = FakePredictor(fits=2)
     worker = open_worker(lambda model: predictor)
-    end = ended(worker, worker.submit(source, FAST))
+    end = wait_until_over(worker, worker.submit(source, FAST))
     assert predictor.windows[-1] == 3
     assert (end.state, end.message) == ("failed", "out of memory with 3 frames at once")
 
@@ -263,7 +263,7 @@ def test_repeated_pass_does_not_shorten_the_result(open_worker: Open, source: Vi
         lengths.append(now.result.length if now.result else 0)
         return now.over
 
-    until(observe)
+    wait_until(observe)
     assert lengths == sorted(lengths) and lengths[-1] == 18 and 12 in lengths
 
 
@@ -276,7 +276,7 @@ def test_out_of_memory_drops_other_models(open_worker: Open, source: VideoSource
 
     worker = open_worker(load)
     for model in ("small", "large", "large", "small"):
-        ended(worker, worker.submit(source, Settings(model)))
+        wait_until_over(worker, worker.submit(source, Settings(model)))
     assert loads == ["small", "large", "small"]
 
 
@@ -286,16 +286,16 @@ def test_out_of_memory_drops_other_models(open_worker: Open, source: VideoSource
 @pytest.mark.parametrize("error", [ValueError, OSError])
 def test_expected_error_is_a_message_without_the_servers_folders(open_worker: Open, source: VideoSource, error: type):
     worker = open_worker(lambda model: FakePredictor(fails_at=2, error=error(f"{source.path}: something is wrong")))
-    end = ended(worker, worker.submit(source, FAST))
+    end = wait_until_over(worker, worker.submit(source, FAST))
     assert (end.state, end.message, end.result) == ("failed", "clip.mp4: something is wrong", None)
 
 
 def test_unexpected_error_ends_only_its_run(open_worker: Open, source: VideoSource):
     models = {"bad": FakePredictor(fails_at=2, error=RuntimeError("index out of bounds")), "good": FakePredictor()}
     worker = open_worker(models.__getitem__)
-    end = ended(worker, worker.submit(source, Settings("bad")))
+    end = wait_until_over(worker, worker.submit(source, Settings("bad")))
     assert (end.state, end.message) == ("failed", "clip.mp4: unexpected RuntimeError; the server's log says where.")
-    assert ended(worker, worker.submit(source, Settings("good"))).state == "done"
+    assert wait_until_over(worker, worker.submit(source, Settings("good"))).state == "done"
 
 
 def test_truncated_video_has_a_warning(open_worker: Open, tmp_path: Path):
@@ -303,7 +303,7 @@ def test_truncated_video_has_a_warning(open_worker: Open, tmp_path: Path):
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     worker = open_worker(lambda model: FakePredictor())
-    end = ended(worker, worker.submit(VideoSource("cut.mkv", cut), FAST))
+    end = wait_until_over(worker, worker.submit(VideoSource("cut.mkv", cut), FAST))
     assert end.state == "done" and "cut.mkv is cut off" in end.message
 
 
@@ -320,16 +320,16 @@ def test_finished_callback_may_fail(open_worker: Open, source: VideoSource):
     models = {"good": FakePredictor(), "bad": FakePredictor(fails_at=2, error=ValueError("no"))}
     worker = open_worker(models.__getitem__, finished=finished)
     tokens = [worker.submit(source, Settings(name)) for name in ("good", "bad", "good")]
-    ended(worker, tokens[2])
-    until(lambda: len(calls) == 2)
+    wait_until_over(worker, tokens[2])
+    wait_until(lambda: len(calls) == 2)
     assert calls == [(tokens[0], "done"), (tokens[2], "done")]
 
 
 def test_speed_of_a_run_is_recorded_for_estimates(open_worker: Open, source: VideoSource):
     worker = open_worker(lambda model: FakePredictor(0.01))
     assert worker.speeds.estimate("tevit_demo", (96, 160), 100).seconds is None
-    ended(worker, worker.submit(source, Settings("tevit_demo")))
-    until(lambda: worker.speeds.estimate("tevit_demo", (96, 160), 100).seconds)
+    wait_until_over(worker, worker.submit(source, Settings("tevit_demo")))
+    wait_until(lambda: worker.speeds.estimate("tevit_demo", (96, 160), 100).seconds)
     seconds = worker.speeds.estimate("tevit_demo", (96, 160), 100).seconds
     assert seconds is not None and 0.9 < seconds < 20
 
@@ -337,11 +337,11 @@ def test_speed_of_a_run_is_recorded_for_estimates(open_worker: Open, source: Vid
 def test_old_runs_are_removed_and_close_removes_all(open_worker: Open, source: VideoSource):
     worker = open_worker(lambda model: FakePredictor())
     old = worker.submit(source, FAST)
-    ended(worker, old)
+    wait_until_over(worker, old)
     long_ago = time.time() - KEEP_SECONDS - 60
     os.utime(worker.folder / old, (long_ago, long_ago))
     new = worker.submit(source, FAST)
-    ended(worker, new)
+    wait_until_over(worker, new)
     assert worker.find(old) is None and not (worker.folder / old).exists() and (worker.folder / new).exists()
     worker.close()
     assert not worker.folder.exists()
@@ -350,7 +350,7 @@ def test_old_runs_are_removed_and_close_removes_all(open_worker: Open, source: V
 def test_close_stops_the_current_run(open_worker: Open, source: VideoSource):
     worker = open_worker(lambda model: FakePredictor(0.1))
     token = worker.submit(source, FAST)
-    until(lambda: at(worker, token).done == 2)
+    wait_until(lambda: at(worker, token).done == 2)
     start = time.monotonic()
     worker.close()
     assert time.monotonic() - start < 2 and at(worker, token).over

@@ -35,6 +35,8 @@ def parser(prog: str = "app") -> argparse.ArgumentParser:
     host, port = ("0.0.0.0", 7860) if space else ("127.0.0.1", None)
     top.add_argument("--host", default=host, help="address to serve on (default: this machine alone)")
     top.add_argument("--port", type=int, default=port, help="port to serve on (default: the first free one from 7860)")
+    domain = "the name that a proxy on this machine serves the studio under; repeatable"
+    top.add_argument("--domain", metavar="NAME", action="append", default=[], help=domain)
     top.add_argument("--share", action="store_true", help="also open a public link through gradio's service")
     files = {"type": Path, "action": "append", "default": []}
     top.add_argument("--checkpoint", metavar="FILE", help="offer this model; repeatable", **files)
@@ -98,6 +100,7 @@ def _serve(args: argparse.Namespace, folder: Path, load: "Load", grace: float) -
     from tevit.review.segmenter import create_segmenter
 
     from . import ui
+    from .access import Address
     from .analysis.service import EvaluationService
     from .analysis.thumbnails import ThumbnailCache
     from .projects.opening import BUNDLED, AllowedFolders, open_project
@@ -119,8 +122,8 @@ def _serve(args: argparse.Namespace, folder: Path, load: "Load", grace: float) -
     segmentation = Segmentation(create_segmenter("sam2", str(args.sam)) if args.sam else create_segmenter())
     studio = open_studio(folder, home() / "studio", load, checkpoints, grace, videos)
     try:
-        page, address = ui.build(studio, workspace), (args.host, args.port, args.share)
-        ui.serve(page, studio, workspace, segmentation, *address, args.mcp)
+        address = Address(args.host, args.port, args.share, tuple(args.domain))
+        ui.serve(ui.build(studio, workspace), studio, workspace, segmentation, address, args.mcp)
     finally:
         segmentation.close()
         studio.close()

@@ -1,15 +1,21 @@
 """The page: its title and tabs, composed and served."""
 
+import os
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from gradio.block_function import BlockFunction
 from gradio.themes import Base
+from starlette.middleware import Middleware
 
 from tevit.download import assets_folder
 
 from . import endpoints
-from .player.routes import routes
+from .access import Address
+from .middleware import HostCheck, PagePolicy, ResponseHeaders, installed
+from .player import routes as player_routes
 from .rendering import on_load
 from .tabs.compare import events as compare
 from .tabs.datasets import events as datasets
@@ -24,6 +30,7 @@ from .tabs.segment.run import KEEP_SECONDS, Studio
 from .workspace import Workspace
 
 TITLE = "TeViT Studio"
+FRAMES_OF_A_SPACE = ("https://huggingface.co", "https://*.huggingface.co")
 HERE = Path(__file__).resolve().parent
 STYLES = [
     HERE / "static" / name
@@ -85,16 +92,19 @@ def serve(
     studio: Studio,
     workspace: Workspace,
     segmentation: Segmentation,
-    host: str,
-    port: int | None,
-    share: bool,
+    address: Address,
     mcp: bool = False,
 ) -> None:
     """Serve until Ctrl-C. mcp: also as tools of the Model Context Protocol. Raises: OSError where the port is taken."""
+    routes = (
+        *errors_routes.routes(workspace),
+        *review_routes.routes(studio.views, segmentation),
+        *player_routes.routes(studio.views),
+    )
     _, url, public = page.queue(default_concurrency_limit=None).launch(
-        server_name=host,
-        server_port=port,
-        share=share,
+        server_name=address.host,
+        server_port=address.port,
+        share=address.share,
         prevent_thread_lock=True,
         quiet=True,
         footer_links=[],
@@ -106,16 +116,17 @@ def serve(
         css_paths=STYLES,
         pwa=True,
         favicon_path=ICON,
-        app_kwargs={
-            "routes": [
-                *errors_routes.routes(workspace),
-                *review_routes.routes(studio.views, segmentation),
-                *routes(studio.views),
-            ]
-        },
+        app_kwargs={"routes": routes, **_middleware(address)},
     )
     print(f"{TITLE}: {public or url} (Ctrl-C ends it)", flush=True)
     page.block_thread()
+
+
+def _middleware(address: Address) -> dict[str, Any]:
+    """Options of gradio's app. The first of `wrappers` is the outermost."""
+    wrappers = [partial(HostCheck, hosts=address.host_names), ResponseHeaders]
+    ancestors = FRAMES_OF_A_SPACE if os.environ.get("SPACE_ID") else ()
+    return {"lifespan": installed(wrappers), "middleware": [Middleware(PagePolicy, ancestors=ancestors)]}
 
 
 def _theme() -> Base:

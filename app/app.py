@@ -46,6 +46,8 @@ def parser(prog: str = "app") -> argparse.ArgumentParser:
     top.add_argument("--mcp", action="store_true", help=mcp)
     sam = "folder of a SAM 2.1 checkpoint, for masks in Review instead of GrabCut and optical flow; needs the extra sam"
     top.add_argument("--sam", metavar="DIR", type=Path, help=sam)
+    limit = "change a limit of what is read, as pixels=100e6 (see docs/studio.md); repeatable"
+    top.add_argument("--limit", metavar="NAME=NUMBER", action="append", default=[], help=limit)
     data = top.add_argument_group("data set", "for Compare and Errors; by default the bundled shapes")
     data.add_argument("--dataset", metavar="JSON", type=Path, help="ground truth in YouTube-VIS form")
     data.add_argument("--frames", metavar="DIR", type=Path, help="the folder below which its frames lie")
@@ -68,8 +70,12 @@ def main(argv: Sequence[str] | None = None, load: "Load | None" = None, grace: f
     load: makes a predictor of a model's name or file; tevit.load by default. grace: seconds that a run continues after
     its page was closed. prog: how the program was started, for its messages.
     """
+    from tevit.limits import set_limits
+
     args = parser(prog).parse_args(argv)
     try:
+        if args.limit:
+            set_limits(args.limit)
         for path in args.checkpoint:
             if not path.is_file():
                 raise FileNotFoundError(f"--checkpoint {path}: no such file")

@@ -25,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tevit.evaluation.parallel import usable_cores
 from tevit.masks import ops
 from tevit.results import RLE
+from tevit.video.images import decode_image
 from tevit.video.transforms import Geometry, geometry, normalised_levels
 
 from .recipes import Recipe
@@ -228,10 +229,10 @@ def make_clip(video: TrainingVideo, frames: Sequence[int], augmentation: Augment
 def _read(file: Path, size_hw: tuple[int, int]) -> np.ndarray:
     """BGR (H, W, 3), read with OpenCV's default flag like the original: EXIF rotation applied, grey in 3 channels."""
     try:
-        data = np.frombuffer(file.read_bytes(), np.uint8)
+        data = file.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"{file}: no such frame") from None
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    bgr = decode_image(data, str(file))
     if bgr is None:
         raise ValueError(f"{file}: not an image that can be read")
     if bgr.shape[:2] != size_hw:

@@ -228,18 +228,18 @@ def _decode_proxy_frame(path: Path, seconds: float) -> "np.ndarray":
 
 def _read_image(file: Path) -> bytes:
     """An image file as JPEG; its own bytes where a browser displays them unchanged."""
-    import cv2
-    import numpy as np
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
+
+    from tevit.video.images import IMAGE_FAULTS, decode_image
 
     data = file.read_bytes()
     try:
         with Image.open(file) as image:
             if image.format == "JPEG" and image.mode in ("RGB", "L") and max(image.size) <= MAX_SIDE:
                 return data
-    except UnidentifiedImageError:
-        pass  # a format that OpenCV may read
-    bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except IMAGE_FAULTS:
+        pass  # decoding says what is wrong
+    bgr = decode_image(data, file.name)
     if bgr is None:
         raise ValueError(f"{file.name}: not an image that can be read")
     return _encode_jpeg(bgr[..., ::-1])

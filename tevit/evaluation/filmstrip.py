@@ -137,6 +137,8 @@ class ErrorFilmstrips:
         import cv2
         import numpy as np
 
+        from tevit.video.images import decode_image
+
         if video_id not in self._files:
             try:
                 self._files[video_id] = self._dataset.frame_files(video_id, self._root)
@@ -145,7 +147,7 @@ class ErrorFilmstrips:
                 self.missing.append(str(error))
         height, width = self._dataset.videos[video_id].size_hw
         if files := self._files[video_id]:
-            picture = cv2.imread(str(files[frame]))
+            picture = decode_image(files[frame].read_bytes(), str(files[frame]))
             if picture is not None:
                 return picture if picture.shape[:2] == (height, width) else cv2.resize(picture, (width, height))
             self.missing.append(f"{files[frame]}: not an image that can be read")

@@ -4,16 +4,21 @@ the natural order of file names.
 
 import csv
 import errno
+import lzma
 import math
 import os
 import re
 import shutil
+import struct
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import IO, TypeVar
+
+from tevit.limits import input_limits
 
 
 class FileKindError(ValueError):
@@ -94,7 +99,7 @@ def files_inside(path: str | os.PathLike) -> list[str]:
     if root.is_dir():
         names = [file.relative_to(root).as_posix() for file in root.rglob("*") if file.is_file()]
     elif zipfile.is_zipfile(root):
-        with zipfile.ZipFile(root) as archive:
+        with open_archive(root) as archive:
             names = [forward_slashes(info.filename) for info in archive.infolist() if not info.is_dir()]
     else:
         return []
@@ -117,13 +122,57 @@ def open_inside(path: str | os.PathLike, name: str) -> Iterator[IO[bytes]]:
         with open(Path(path, name), "rb") as file:
             yield file
         return
+    with open_archive(path) as archive, reading_archive(f"{path}: {name}"):
+        member = next(info for info in archive.infolist() if forward_slashes(info.filename) == name)
+        with archive.open(member) as file:
+            yield file
+
+
+# What zipfile raises for damaged archives, unknown methods of compression and encrypted members.
+_ARCHIVE_FAULTS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    RuntimeError,  # NotImplementedError is one
+    OverflowError,
+    UnicodeDecodeError,
+)
+
+
+@contextmanager
+def reading_archive(subject: str) -> Iterator[None]:
+    """Raise every fault of an archive as one sentence that begins with `subject`.
+
+    Raises: ValueError where the archive is damaged, encrypted or compressed in an unknown way.
+    """
     try:
-        with zipfile.ZipFile(path) as archive:
-            member = next(info for info in archive.infolist() if forward_slashes(info.filename) == name)
-            with archive.open(member) as file:
-                yield file
-    except (zipfile.BadZipFile, RuntimeError, EOFError) as error:
-        raise ValueError(f"{path}: {name} cannot be read from the archive: {error}") from None
+        yield
+    except _ARCHIVE_FAULTS as error:
+        reason = str(error) or type(error).__name__
+    except OSError as error:
+        if type(error) is not OSError or error.filename is not None:
+            raise  # of the file itself
+        reason = str(error)  # a place outside of the file
+    else:
+        return
+    raise ValueError(f"{subject} cannot be read from the archive: {reason}") from None
+
+
+@contextmanager
+def open_archive(path: str | os.PathLike) -> Iterator[zipfile.ZipFile]:
+    """A zip archive for reading, whose directory is within the limits.
+
+    Raises: OSError; ValueError, LimitError.
+    """
+    with reading_archive(f"{path}: the list of its files"):
+        archive = zipfile.ZipFile(path)
+    with archive:
+        infos = archive.infolist()
+        unpacked = sum(info.file_size for info in infos)
+        input_limits().check_archive(os.path.getsize(path), unpacked, len(infos), str(path))
+        yield archive
 
 
 def without_suffix(path: Path) -> Path:

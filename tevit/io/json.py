@@ -1,6 +1,7 @@
 """Typed reading of JSON files that may be large or malformed; errors state the place."""
 
 import gzip
+import io
 import json
 import logging
 import os
@@ -13,10 +14,15 @@ from typing import Any
 
 import msgspec
 
-from tevit.io.files import files_inside, forward_slashes, is_content, open_inside
+from tevit.io.files import files_inside, forward_slashes, is_content, open_archive, open_inside, reading_archive
+from tevit.limits import input_limits
+from tevit.memory import free_memory
 
 _LARGE = 1 << 30
 _MEMORY_PER_BYTE = 1.3
+_MEMORY_PER_TRACK = 450  # bytes of an object and what is computed of it, beside its JSON
+_MANY = 1_000_000  # tracks: fewer are a small part of the memory
+_PART = 1 << 26  # bytes unpacked at once
 _NOT_NUMBER = re.compile(rb'"(?:[^"\\]|\\.)*+"|(-?(?:NaN|Infinity))')  # matches strings to skip them
 
 
@@ -31,7 +37,7 @@ def read(path: str | os.PathLike, member: str | None = None) -> bytes:
     if zipfile.is_zipfile(path):
         data = _read_member(path, member)
     else:
-        _check_memory(path, os.path.getsize(path))
+        _check_bytes(path, os.path.getsize(path))
         data = Path(path).read_bytes()
     return _text(data, path)
 
@@ -55,15 +61,22 @@ def _text(data: bytes, path: str | os.PathLike) -> bytes:
 
 
 def _gunzip(data: bytes, path: str | os.PathLike) -> bytes:
-    _check_memory(path, int.from_bytes(data[-4:], "little"))  # gzip's own count of bytes, modulo 4 GiB
+    _check_bytes(path, int.from_bytes(data[-4:], "little"))  # gzip's own count of bytes, modulo 4 GiB
+    parts: list[bytes] = []
     try:
-        return gzip.decompress(data)
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            while part := file.read(_PART):  # what it states may be wrong
+                parts.append(part)
+                input_limits().check_archive(
+                    len(data), sum(map(len, parts)), 1, str(path)
+                )  # what it states may be wrong
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read as gzip: {error}") from None
+    return b"".join(parts)
 
 
 def _read_member(path: str | os.PathLike, member: str | None) -> bytes:
-    with zipfile.ZipFile(path) as archive:
+    with open_archive(path) as archive:
         files = [
             info for info in archive.infolist() if not info.is_dir() and is_content(forward_slashes(info.filename))
         ]
@@ -72,13 +85,11 @@ def _read_member(path: str | os.PathLike, member: str | None) -> bytes:
         if len(named) != 1:
             names = ", ".join(info.filename for info in (named or files)[:5]) or "nothing"
             raise ValueError(f"{path}: expected one file {member or '*.json'} in the archive, found {names}")
-        _check_memory(path, named[0].file_size)
+        _check_bytes(path, named[0].file_size)
         if named[0].filename.lower().endswith(".zip"):
             raise ValueError(f"{path}: {named[0].filename} is an archive inside the archive: unpack the outer one")
-        try:
+        with reading_archive(f"{path}: {named[0].filename}"):
             return archive.read(named[0])
-        except (zipfile.BadZipFile, RuntimeError, EOFError) as error:
-            raise ValueError(f"{path}: {named[0].filename} cannot be read from the archive: {error}") from None
 
 
 def memory_needed(size: int) -> int:
@@ -86,23 +97,31 @@ def memory_needed(size: int) -> int:
     return int(size * _MEMORY_PER_BYTE)
 
 
-def _check_memory(path: str | os.PathLike, size: int) -> None:
-    if size < _LARGE:
-        return
+def _check_bytes(path: str | os.PathLike, size: int) -> None:
+    """Raises: LimitError; ValueError where it does not fit into the free memory."""
+    input_limits().check("json_bytes", size, str(path))
+    if size >= _LARGE:
+        _check_memory(f"{path} has {size / 1e9:.1f} GB", memory_needed(size))
+
+
+def _check_memory(subject: str, needed: float) -> None:
     free = free_memory()
-    message = f"{path} has {size / 1e9:.1f} GB: reading it needs about {memory_needed(size) / 1e9:.1f} GB of memory"
-    if free is not None and memory_needed(size) > free:
+    message = f"{subject}: reading it needs about {needed / 1e9:.1f} GB of memory"
+    if free is not None and needed > free:
         raise ValueError(f"{message}, but {free / 1e9:.1f} GB are free")
     logging.getLogger(__name__).warning(message)
 
 
-def free_memory() -> int | None:
-    """Bytes available without swapping; None where the system does not report them."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
-    except (OSError, StopIteration, ValueError):
-        return None
+def check_tracks(data: bytes, limit: str, path: str | os.PathLike) -> None:
+    """Check the number of annotations or predictions in JSON bytes, by their keys, before objects are made of them.
+
+    limit: "tracks" or "predictions", its name. Raises: LimitError; ValueError where they do not fit into the memory.
+    """
+    # A key may be written with escapes; run lengths have none of this form.
+    count = data.count(b'"video_id"') + data.count(b"\\u")
+    input_limits().check(limit, count, str(path), f"about {count:,} {limit}")
+    if (needed := memory_needed(len(data)) + _MEMORY_PER_TRACK * count) >= _LARGE and count > _MANY:
+        _check_memory(f"{path} has about {count:,} {limit}", needed)
 
 
 def decode(data: bytes, shape: Any, path: str | os.PathLike) -> Any:

@@ -17,6 +17,7 @@ from tevit import boxes
 from tevit.io import json as jsonfile
 from tevit.io.files import FileKindError, atomic, forward_slashes
 from tevit.io.frames import find_frames
+from tevit.limits import LimitError
 from tevit.masks import json as segmentations
 from tevit.masks import ops as masks
 from tevit.masks.json import TrackMasks
@@ -255,7 +256,7 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
     """
     try:
         return parse_dataset(jsonfile.read(path), path)
-    except FileKindError:
+    except (FileKindError, LimitError):
         raise
     except (ValueError, IsADirectoryError):
         if kind := jsonfile.other_format(path):
@@ -265,6 +266,7 @@ def open_dataset(path: str | os.PathLike) -> Dataset:
 
 def parse_dataset(data: bytes, path: str | os.PathLike) -> Dataset:
     """`open_dataset` for a file's bytes. path: its name in messages. Raises: ValueError as `open_dataset`."""
+    jsonfile.check_tracks(data, "tracks", path)
     try:
         content = jsonfile.decode(data, _DatasetFile, path)
     except ValueError:
@@ -282,7 +284,10 @@ def read_results(path: str | os.PathLike) -> Results:
     data = b""
     try:
         data = jsonfile.read(path, RESULTS_NAME)
+        jsonfile.check_tracks(data, "predictions", path)
         return Results(Path(path), jsonfile.decode(data, list[Prediction], path))
+    except LimitError:
+        raise
     except (ValueError, IsADirectoryError):
         if data and jsonfile.fits(data, _DatasetFile):
             raise FileKindError(f"{path} is a data set, expected a list of predictions") from None

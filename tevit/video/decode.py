@@ -17,10 +17,13 @@ from av.stream import Disposition
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
+from tevit.limits import input_limits
+
 # Within half a level of the formula; the default is a level too dark on average and repeats chroma instead of blending.
 ACCURATE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 # Demuxers that decode files that are no videos, such as text as a terminal would show it.
-_NOT_VIDEO = ("tty", "hls", "concat", "dash", "image2")
+_NOT_VIDEO = ("tty", "hls", "concat", "dash", "image2", "adf", "bin", "idf", "xbin", "txd", "cdg", "lavfi", "data")
+_TEXT_CODECS = ("ansi", "bintext", "idf", "xbin")  # whatever file they are in
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 
 
@@ -28,8 +31,9 @@ def open_container(path: Path) -> InputContainer:
     """Open a file for reading. Only files can be accessed, whatever a playlist inside names.
     Raises: PermissionError; ValueError if the file is no video.
     """
+    pixels = {"max_pixels": input_limits().decoder_pixels}  # for the decoders with which the streams are examined
     try:
-        container = av.open(f"file:{path.resolve()}", container_options={"protocol_whitelist": "file"})
+        container = av.open(f"file:{path.resolve()}", options=pixels, container_options={"protocol_whitelist": "file"})
     except PermissionError:
         raise PermissionError(f"{path}: no permission to read it") from None
     except FFmpegError as error:
@@ -43,15 +47,31 @@ def open_container(path: Path) -> InputContainer:
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
     """The first video stream that is not a cover picture, set up to decode.
-    Raises: ValueError where there is none.
+    Raises: ValueError where there is none; LimitError.
     """
     for stream in container.streams.video:
         if not stream.disposition & Disposition.attached_pic:
+            check_stream(container, stream, path)
             # With frame threads a damaged file loses more frames, and not the same ones in every pass.
             stream.thread_type = "NONE"
             return stream
     kind = "only sound, no video" if container.streams.audio else "neither video nor sound"
     raise ValueError(f"{path}: expected a video, but it holds {kind}")
+
+
+def check_stream(container: InputContainer, stream: VideoStream, path: Path) -> None:
+    """Compare what a file states of its video with the limits, before a frame is decoded.
+
+    Raises: ValueError for text that FFmpeg draws as a picture; LimitError.
+    """
+    limits, codec = input_limits(), stream.codec_context
+    if codec.codec.name in _TEXT_CODECS:
+        raise ValueError(f"{path}: not a video (it holds {codec.codec.name}, text)")
+    limits.check_size(codec.width, codec.height, str(path))
+    limits.check("frames", stream.frames, str(path))
+    end = stated_span(container, stream)[1]
+    limits.check("seconds", (end or 0) - stated_span(container, stream)[0], str(path))
+    codec.options = {**codec.options, "max_pixels": limits.decoder_pixels}  # the size may change later
 
 
 def stated_span(container: InputContainer, stream: VideoStream) -> tuple[float, float | None]:

@@ -5,7 +5,6 @@ A `Video` holds no decoded frame: `frames()` decodes one after the other, from t
 
 import os
 import zipfile
-import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,8 +23,10 @@ from av.container import InputContainer
 from av.error import FFmpegError
 from PIL import Image, ImageOps
 
-from tevit.io.files import files_inside, natural_order, order_note
+from tevit.io.files import files_inside, natural_order, order_note, reading_archive
+from tevit.limits import input_limits
 from tevit.video.decode import Clock, DecodeReport, ToRgb, decode_frames, open_container, stated_span, video_stream
+from tevit.video.images import IMAGE_FAULTS, bits_of, decode_image, decode_page, to_8_bit
 
 _PAGED = (".tif", ".tiff", ".webp", ".png")  # may hold several pictures
 T = TypeVar("T")
@@ -134,7 +135,9 @@ def _images_inside(path: Path) -> list[ImageFile]:
             f"{path}: expected the images of one video in one folder of the archive, found images in {len(folders)} "
             f"folders ({', '.join(folders[:3])}{', …' if len(folders) > 3 else ''})"
         )
-    return [zipfile.Path(path, str(name)) for name in names]
+    with reading_archive(f"{path}: the list of its files"):
+        root = zipfile.Path(path)  # the list is read once
+    return [root / str(name) for name in names]
 
 
 def _frames_of_folder(files: list[ImageFile]) -> tuple[list[ImageFile], list[str]]:
@@ -205,7 +208,7 @@ def _bits(files: Sequence[ImageFile]) -> tuple[int | None, list[str]]:
         if values is None:
             return None, []
         largest = max(largest, int(values.max()))
-    return _bits_of(largest)
+    return bits_of(largest)
 
 
 def _sample(items: Sequence[T]) -> Sequence[T]:
@@ -213,48 +216,37 @@ def _sample(items: Sequence[T]) -> Sequence[T]:
     return items[:: max(1, len(items) // 8)]
 
 
-def _bits_of(largest: int) -> tuple[int | None, list[str]]:
-    if not 0 < largest < 1 << 12:
-        return None, []
-    bits = 10 if largest < 1 << 10 else 12
-    return bits, [f"the 16-bit images hold values up to {largest}: they are read as {bits} bit"]
-
-
 def _read_16_bit(file: ImageFile) -> np.ndarray | None:
     """The values of a 16-bit image; None for any other file. Only what can have 16 bits is decoded."""
-    with file.open("rb") as opened:
+    with reading_archive(f"{file}:"), file.open("rb") as opened:
         head = opened.read(25)
     png = head.startswith(b"\x89PNG") and head[24:25] == b"\x10"  # the header states the bits
     if not png and not head.startswith((b"II", b"MM", b"P5", b"P6")):
         return None
-    values = cv2.imdecode(_read_bytes(file), cv2.IMREAD_UNCHANGED)
+    values = decode_image(_read_bytes(file), str(file), cv2.IMREAD_UNCHANGED)
     return values if values is not None and values.dtype == np.uint16 else None
 
 
-def _read_bytes(file: ImageFile) -> np.ndarray:
-    """uint8 (N,). Raises: FileNotFoundError; ValueError for one that cannot be unpacked."""
+def _read_bytes(file: ImageFile) -> bytes:
+    """Raises: FileNotFoundError; ValueError for one that cannot be unpacked."""
     try:
-        return np.frombuffer(file.read_bytes(), np.uint8)
+        if isinstance(file, Path):
+            return file.read_bytes()
+        with reading_archive(f"{file}:"):
+            return file.read_bytes()
     except FileNotFoundError:
         raise FileNotFoundError(f"{file}: no such image") from None
-    except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
-        raise ValueError(f"{file}: cannot be read from the archive: {error}") from None
-
-
-def _scaled(values: np.ndarray, bits: int) -> np.ndarray:
-    """uint8, of uint16 values of so many bits."""
-    return np.minimum(np.right_shift(values, bits - 8), 255).astype(np.uint8)
 
 
 def _read_image(file: ImageFile, bits: int | None = None) -> np.ndarray:
     data = _read_bytes(file)
-    if bits is not None and data.size:
-        values = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
+    if bits is not None:
+        values = decode_image(data, str(file), cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH)
         if values is not None and values.dtype == np.uint16:
-            return cv2.cvtColor(_scaled(np.asarray(values), bits), cv2.COLOR_BGR2RGB)
+            return cv2.cvtColor(to_8_bit(np.asarray(values), bits), cv2.COLOR_BGR2RGB)
     # As the original: OpenCV with its default colour flag, which applies EXIF rotation, repeats grey as three channels,
     # reduces 16 bit to 8 and drops transparency. PyAV decodes JPEG to other levels.
-    bgr = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    bgr = decode_image(data, str(file))
     if bgr is None:
         raise ValueError(f"{file}: not an image that can be read")
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
@@ -274,23 +266,26 @@ def _count_pages(file: ImageFile) -> int:
     if file.suffix.lower() not in _PAGED:  # further pictures of a JPEG file are previews or depth maps
         return 1
     try:
-        with file.open("rb") as opened, Image.open(opened) as image:
-            return getattr(image, "n_frames", 1)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # the reader of single images says why
+        with reading_archive(f"{file}:"), file.open("rb") as opened, Image.open(opened) as image:
+            pages = getattr(image, "n_frames", 1)
+    except IMAGE_FAULTS:  # the reader of single images says why
         return 1
+    input_limits().check("frames", pages, str(file))
+    return pages
 
 
 def _open_pages(file: Path, pages: int) -> Video:
     """A file of several images; times are those of the file, else 6 a second as for folders."""
-    bits, notes = _bits_of_pages(file, pages)
     with Image.open(file) as image:
         size_hw, fps = (image.height, image.width), Fraction(6)
         durations = []
-        if file.suffix.lower() not in (".tif", ".tiff"):
-            for page in range(pages):
-                image.seek(page)
+        for page in range(pages):
+            image.seek(page)
+            input_limits().check_size(*image.size, f"{file}, page {page + 1}")
+            if file.suffix.lower() not in (".tif", ".tiff"):
                 image.load()  # a WebP's duration is known after decoding
                 durations.append(Fraction(image.info.get("duration", 0)) / 1000)
+    bits, notes = _bits_of_pages(file, pages)
     if all(durations) and durations:
         fps = pages / sum(durations, Fraction(0))
     else:
@@ -304,11 +299,11 @@ def _open_pages(file: Path, pages: int) -> Video:
 def _bits_of_pages(file: Path, pages: int) -> tuple[int | None, list[str]]:
     largest = 0
     for page in _sample(range(pages)) if file.suffix.lower() in (".tif", ".tiff") else ():
-        found, images = cv2.imreadmulti(str(file), start=page, count=1, flags=cv2.IMREAD_UNCHANGED)
-        if not found or images[0].dtype != np.uint16:
+        values = decode_page(file, page, cv2.IMREAD_UNCHANGED)
+        if values is None or values.dtype != np.uint16:
             return None, []
-        largest = max(largest, int(np.max(images[0])))
-    return _bits_of(largest)
+        largest = max(largest, int(np.max(values)))
+    return bits_of(largest)
 
 
 @dataclass(eq=False)
@@ -333,14 +328,16 @@ class _ImagePages(Video):
         # TIFF by OpenCV, like every single image; it cannot read a single frame of an animation.
         if self.path.suffix.lower() in (".tif", ".tiff"):
             flags = cv2.IMREAD_COLOR if self.bits is None else cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH
-            found, pages = cv2.imreadmulti(str(self.path), start=index, count=1, flags=flags)
-            if not found:
+            page = decode_page(self.path, index, flags)
+            if page is None:
                 raise ValueError(f"{self.path}: page {index + 1} cannot be read")
-            page = pages[0] if self.bits is None else _scaled(np.asarray(pages[0]), self.bits)
-            return cv2.cvtColor(page, cv2.COLOR_BGR2RGB)
-        with Image.open(self.path) as image:
-            image.seek(index)
-            return np.array(image.convert("RGB"))
+            return cv2.cvtColor(page if self.bits is None else to_8_bit(page, self.bits), cv2.COLOR_BGR2RGB)
+        try:
+            with Image.open(self.path) as image:
+                image.seek(index)
+                return np.array(image.convert("RGB"))
+        except IMAGE_FAULTS as error:
+            raise ValueError(f"{self.path}: frame {index + 1} cannot be read ({error})") from None
 
 
 # --- video files and pipes
@@ -375,7 +372,9 @@ def _convert(
 ) -> Iterator[Frame]:
     """Decoded frames as RGB of the video's size, with times."""
     clock = Clock(by_dts, 1 / video.fps if video.fps else Fraction(1, 25))
+    limits = input_limits()
     for index, frame in enumerate(frames):
+        limits.check("frames", index + 1, str(video.path))
         rgb = to_rgb(frame)
         if rgb.shape[:2] != video.size_hw:
             rgb = cv2.resize(rgb, video.size_hw[::-1], interpolation=cv2.INTER_AREA)

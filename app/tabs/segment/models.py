@@ -16,7 +16,7 @@ from tevit.configs import BUNDLED_MODELS, MODELS, PublishedModel, published
 from tevit.download import bundled_path, checkpoint_path, home, partial_bytes, weights
 from tevit.inference.model_source import FROM_HUB, find_source, named_models
 from tevit.io.files import atomic
-from tevit.io.json import free_memory as machine_memory
+from tevit.memory import free_memory as machine_memory
 from tevit.progress import Progress, ResumeState
 from tevit.results import VideoResult
 

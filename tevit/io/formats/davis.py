@@ -13,6 +13,7 @@ from PIL import Image
 from tevit.io.files import atomic_folder, is_content, natural_key, natural_order
 from tevit.io.formats.tracks import FrameMask, make_track, make_video, unique_name
 from tevit.io.ytvis import frame_names
+from tevit.limits import input_limits
 from tevit.masks import ops
 from tevit.results import VideoResult
 
@@ -70,7 +71,12 @@ def _video(id: int, folder: Path) -> VideoResult:
 
 def _read_indices(file: Path) -> np.ndarray:
     """uint8 (H, W): palette indices; a grey image's values are taken as indices."""
-    with Image.open(file) as image:
+    try:
+        image = Image.open(file)
+    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{file}: not an image that can be read ({error})") from None
+    with image:
+        input_limits().check_size(*image.size, str(file))
         if image.mode not in ("P", "L"):
             raise ValueError(f"{file}: expected a palette PNG with one index a pixel, got the mode {image.mode}")
         return np.array(image)

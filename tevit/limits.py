@@ -1,0 +1,133 @@
+"""Limits on what is read from files, compared with what their headers state before anything is decoded.
+
+The environment variable TEVIT_LIMITS changes them, for this process and those that it starts, as in
+"pixels=100e6,frames=500"; with "public" as its first entry they are the smaller ones of a public server.
+"""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from typing import Any
+
+VARIABLE = "TEVIT_LIMITS"
+PUBLIC = "public"
+_UNITS = {"upload_bytes": "bytes", "json_bytes": "bytes", "unpacked_bytes": "bytes", "unpacked_ratio": "times its size"}
+_RATIO_FROM = 64_000_000  # bytes unpacked: below it no ratio costs much
+
+
+class LimitError(ValueError):
+    """A file that exceeds a limit: one sentence with the file, what it has, the limit and its setting."""
+
+
+@dataclass(frozen=True)
+class InputLimits:
+    """Each the largest value that is accepted.
+
+    upload_bytes: of a file sent to the studio. pixels: of an image or a video frame. frames, seconds: of a video.
+    tracks: annotations of a data set. predictions: of a results file. json_bytes: of a JSON file, unpacked.
+    unpacked_bytes: of all files in an archive. unpacked_ratio: of those bytes to the archive's, where they are more
+    than 64 MB. archive_files: number of files in an archive. worker_bytes: address space of a process of the studio
+    that reads uploads. worker_seconds: how long it may take to open a file, or to decode a frame.
+    """
+
+    upload_bytes: int = 2_000_000_000
+    pixels: int = 64_000_000
+    frames: int = 1_000_000
+    seconds: int = 24 * 3600
+    tracks: int = 2_000_000
+    predictions: int = 4_000_000
+    json_bytes: int = 8_000_000_000
+    unpacked_bytes: int = 16_000_000_000
+    unpacked_ratio: int = 200
+    archive_files: int = 200_000
+    worker_bytes: int = 6_000_000_000
+    worker_seconds: int = 60
+
+    @classmethod
+    def public(cls) -> "InputLimits":
+        """Those of a server that anybody can reach."""
+        return cls(
+            upload_bytes=200_000_000,
+            frames=20_000,
+            seconds=900,
+            tracks=100_000,
+            predictions=200_000,
+            json_bytes=1_000_000_000,
+            unpacked_bytes=1_000_000_000,
+            unpacked_ratio=100,
+            archive_files=20_000,
+            worker_bytes=4_000_000_000,
+            worker_seconds=30,
+        )
+
+    def updated(self, entries: Iterable[str], source: str) -> "InputLimits":
+        """With changes such as "pixels=100e6". source: of the entries, for messages. Raises: ValueError."""
+        changes: dict[str, Any] = {}
+        names = [field.name for field in fields(self)]
+        for entry in entries:
+            name, _, text = (part.strip() for part in entry.partition("="))
+            if name not in names:
+                raise ValueError(f"{source}: expected NAME=NUMBER with one of {', '.join(names)}, got {entry[:60]!r}")
+            try:
+                value = int(float(text))
+            except (ValueError, OverflowError):
+                value = 0
+            if value < 1:
+                raise ValueError(f"{source}: expected a number from 1 on for {name}, got {text[:40]!r}")
+            changes[name] = value
+        return replace(self, **changes)
+
+    def check(self, name: str, value: float, subject: str, what: str = "") -> None:
+        """Compare a value with the limit of this name.
+
+        subject: the file, as the message begins. what: a description of the value where it is more than the number.
+        Raises: LimitError.
+        """
+        limit = getattr(self, name)
+        if value <= limit:
+            return
+        unit = _UNITS.get(name, name.replace("_", " "))
+        stated = what or f"{value:,.0f} {unit}"
+        raise LimitError(f"{subject}: {stated}, more than the limit of {limit:,} {unit} ({name} in {VARIABLE})")
+
+    @property
+    def decoder_pixels(self) -> str:
+        """FFmpeg's option max_pixels, for sizes that no header states; with room for padded sides."""
+        return str(self.pixels + self.pixels // 8 + (1 << 16))
+
+    def check_size(self, width: int, height: int, subject: str) -> None:
+        """Compare the size of a picture with the limit of pixels. Raises: LimitError."""
+        self.check("pixels", width * height, subject, f"{width:,} x {height:,} pixels")
+
+    def check_archive(self, packed: int, unpacked: int, files: int, subject: str) -> None:
+        """Compare what an archive's directory states. packed, unpacked: bytes. Raises: LimitError."""
+        self.check("archive_files", files, subject)
+        self.check("unpacked_bytes", unpacked, subject, f"unpacks to {unpacked:,} bytes")
+        ratio = unpacked / max(packed, 1)
+        if unpacked > _RATIO_FROM:
+            self.check("unpacked_ratio", ratio, subject, f"unpacks to {unpacked:,} bytes, {ratio:,.0f} times its size")
+
+
+def input_limits() -> InputLimits:
+    """The limits of this process. Raises: ValueError for a TEVIT_LIMITS that cannot be read."""
+    return _parsed(os.environ.get(VARIABLE, ""))
+
+
+def set_limits(entries: Iterable[str], public: bool = False) -> None:
+    """Change the limits of this process, and of those that it starts from now on, by entries such as "pixels=100e6".
+
+    public: beginning with those of a public server. Raises: ValueError for an entry that cannot be read.
+    """
+    entries = list(entries)
+    limits = InputLimits.public() if public else input_limits()
+    limits.updated(entries, "--limit")
+    before = [PUBLIC] if public else [os.environ.get(VARIABLE, "")]
+    os.environ[VARIABLE] = ",".join(filter(None, [*before, *entries]))
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> InputLimits:
+    entries = [entry.strip() for entry in text.split(",") if entry.strip()]
+    public = PUBLIC in entries[:1]
+    return (InputLimits.public() if public else InputLimits()).updated(entries[public:], VARIABLE)

@@ -1,0 +1,69 @@
+"""Decoding of images: the size that the header states is checked first, and every fault is one sentence."""
+
+import io
+import re
+from pathlib import Path
+from typing import IO
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from tevit.limits import input_limits
+
+# What PIL raises for damaged files; its own limit of pixels is checked here, too.
+IMAGE_FAULTS = (OSError, ValueError, SyntaxError, EOFError, OverflowError, MemoryError, Image.DecompressionBombError)
+
+
+def stated_size(file: IO[bytes], name: str) -> tuple[int, int] | None:
+    """Height and width in an image's header; None where no header is recognised.
+
+    name: of the file, for messages. Raises: LimitError for more pixels than are read.
+    """
+    limits = input_limits()
+    try:
+        with Image.open(file) as image:
+            width, height = image.size
+    except Image.DecompressionBombError as error:  # from twice PIL's own limit on
+        found = re.search(r"\d+", str(error))
+        limits.check("pixels", int(found[0]) if found else limits.pixels + 1, name)
+        return None
+    except IMAGE_FAULTS:
+        return None
+    limits.check_size(width, height, name)
+    return height, width
+
+
+def decode_image(data: bytes, name: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
+    """The picture of an image file's bytes as OpenCV decodes it, BGR; None where it cannot be read.
+
+    name: of the file, for messages. flags: OpenCV's. Raises: LimitError for more pixels than are read.
+    """
+    if not data or stated_size(io.BytesIO(data), name) is None:
+        return None
+    try:
+        return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except (cv2.error, MemoryError):
+        return None
+
+
+def decode_page(file: Path, page: int, flags: int) -> np.ndarray | None:
+    """A page of a TIFF file as OpenCV decodes it; None where it cannot be read. Its size is checked by the caller."""
+    try:
+        found, pages = cv2.imreadmulti(str(file), start=page, count=1, flags=flags)
+    except (cv2.error, MemoryError):
+        return None
+    return np.asarray(pages[0]) if found else None
+
+
+def bits_of(largest: int) -> tuple[int | None, list[str]]:
+    """Bits of the values of 16-bit images, 10 or 12, by the largest of them; None where all are used. And a note."""
+    if not 0 < largest < 1 << 12:
+        return None, []
+    bits = 10 if largest < 1 << 10 else 12
+    return bits, [f"the 16-bit images hold values up to {largest}: they are read as {bits} bit"]
+
+
+def to_8_bit(values: np.ndarray, bits: int) -> np.ndarray:
+    """uint8, of uint16 values of so many bits."""
+    return np.minimum(np.right_shift(values, bits - 8), 255).astype(np.uint8)

@@ -3,11 +3,13 @@
 A token is unguessable and the only credential: whoever has a view's link may see it.
 """
 
+import re
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from cachetools import LRUCache
 from starlette.concurrency import run_in_threadpool
@@ -51,24 +53,30 @@ class ViewRegistry:
     """The views that pages display, by token; the least recently used is dropped first. Thread-safe."""
 
     def __init__(self, max_views: int = MAX_VIEWS):
-        self._views: LRUCache[str, tuple[PlayerView, Path | None]] = LRUCache(max_views)
+        self._views: LRUCache[str, tuple[PlayerView, Path | None, str]] = LRUCache(max_views)
         self._lock = threading.Lock()
 
-    def put(self, view: "PlayerView", folder: Path | None = None) -> "PlayerView":
-        """Add a view, or replace the one under its token; returns it. folder: of its downloads."""
+    def put(self, view: "PlayerView", folder: Path | None = None, title: str = "") -> "PlayerView":
+        """Add a view, or replace the one under its token; returns it. folder: of its downloads, title: what they are
+        of."""
         with self._lock:
-            self._views[view.token] = view, folder
+            self._views[view.token] = view, folder, title
         return view
 
     def get(self, token: str) -> "PlayerView | None":
         """The view of a token; None where there is none (any more)."""
         with self._lock:
-            return self._views.get(token, (None, None))[0]
+            return self._views.get(token, (None, None, ""))[0]
 
     def folder(self, token: str) -> Path | None:
         """The folder of a view's downloads."""
         with self._lock:
-            return self._views.get(token, (None, None))[1]
+            return self._views.get(token, (None, None, ""))[1]
+
+    def title(self, token: str) -> str:
+        """What a view's downloads are of."""
+        with self._lock:
+            return self._views.get(token, (None, None, ""))[2]
 
     def drop(self, token: str) -> None:
         """Remove a view."""
@@ -91,6 +99,14 @@ def routes(views: ViewRegistry) -> Sequence[BaseRoute]:
         _route(f"{view}/masks/{{chunk}}", responses.masks),
         _route(f"{view}/files/{{name}}", responses.download),
     ]
+
+
+def attachment(title: str, name: str) -> dict[str, str]:
+    """The header with the name of a downloaded file, `street-overlay.mp4`. title: name of the video or data set."""
+    stem = re.sub(r"[^\w.()-]+", "-", re.sub(r"\.\w{2,5}$", "", title)).strip("-.")[:80]
+    full = f"{stem}-{name}" if stem else name
+    value = f'filename="{full}"' if full.isascii() else f"filename*=utf-8''{quote(full)}"
+    return {"Content-Disposition": f"attachment; {value}"}
 
 
 def _route(path: str, respond: Callable[[dict[str, str]], Response]) -> Route:
@@ -140,12 +156,12 @@ class _Responses:
         return JSONResponse(mask_chunk(view, chunk), headers=_NO_CACHE)
 
     def download(self, params: dict[str, str]) -> Response:
-        name = params["name"]
-        folder = self._views.folder(self._view(params).token)
-        media_type = DOWNLOADS.get(name)
+        name, token = params["name"], self._view(params).token
+        folder, media_type = self._views.folder(token), DOWNLOADS.get(name)
         if folder is None or media_type is None or not (folder / name).is_file():
             raise _NotFoundError("There is no such file to download.")
-        return FileResponse(folder / name, media_type=media_type, filename=name, headers=_NO_CACHE)
+        headers = _NO_CACHE | attachment(self._views.title(token), name)
+        return FileResponse(folder / name, media_type=media_type, headers=headers)
 
     def _view(self, params: dict[str, str]) -> "PlayerView":
         view = self._views.get(params["token"])

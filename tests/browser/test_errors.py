@@ -286,7 +286,7 @@ def test_files(page: Page, comparison: Comparison, tmp_path: Path):
     for link, name in (("CSV", "errors.csv"), ("JSON", "errors.json"), ("Report", "report.html")):
         with page.expect_download() as waiting:
             page.get_by_role("link", name=link, exact=True).click()
-        assert waiting.value.suggested_filename == name
+        assert waiting.value.suggested_filename == f"shapes-valid-{name}"
         waiting.value.save_as(tmp_path / name)
     table = list(csv.DictReader((tmp_path / "errors.csv").open()))
     listed = json.loads((tmp_path / "errors.json").read_text())

@@ -58,7 +58,8 @@ def replace_video(page: Page, clip: Path) -> None:
 
 
 def upload(page: Page, file: Path) -> None:
-    expect(button(page, "Run")).to_be_enabled()
+    if player(page).get_attribute("data-state") != "empty":
+        expect(button(page, "Run")).to_be_enabled()
     clear = page.locator("#video").get_by_role("button", name="Clear", exact=True)
     if clear.is_visible():
         clear.click()
@@ -86,8 +87,8 @@ def download(page: Page, name: str, folder: Path) -> Path:
     expect(button(page, name)).to_be_enabled()
     with page.expect_download() as waiting:
         button(page, name).click()
-    assert waiting.value.suggested_filename == name
-    path = folder / name
+    assert waiting.value.suggested_filename.endswith(f"-{name}")
+    path = folder / waiting.value.suggested_filename
     waiting.value.save_as(path)
     return path
 
@@ -151,7 +152,9 @@ def test_dropped_video_to_tracks_and_files(shared_page: OpenPage, clips: dict[st
     expect_done(page)
     expect_tracks(page, 2)
     expect(page.locator(".tracks li").first).to_contain_text("1 dog0.9318 frames, 0 to 17")
-    assert open_video(download(page, "overlay.mp4", tmp_path)).length == 18
+    expect(page.locator("#estimate")).to_contain_text("about")
+    overlay = download(page, "overlay.mp4", tmp_path)
+    assert overlay.name == "street-overlay.mp4" and open_video(overlay).length == 18
     assert frames_of(download(page, "results.json", tmp_path)) == {18}
     table = list(csv.DictReader(download(page, "tracks.csv", tmp_path).open()))
     assert len(table) == 18 + 10, "the second is seen in every other stretch of five frames"
@@ -181,14 +184,8 @@ def test_table_plots_and_player_share_the_selection(shared_page: OpenPage, clips
 def test_range_of_frames(shared_page: OpenPage, clips: dict[str, Path], tmp_path: Path):
     page = shared_page()
     replace_video(page, clips["street"])
-    ruler = page.locator(".player .ruler")
     expect(page.locator(".player-time")).to_have_text(re.compile("frame 0 / 17"))
-    box = ruler.bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + box["width"] * 4.5 / 18, box["y"] + 10)
-    page.mouse.down()
-    page.mouse.move(box["x"] + box["width"] * 10.5 / 18, box["y"] + 10, steps=3)
-    page.mouse.up()
+    select_range(page, 4.5 / 18, 10.5 / 18)
     expect(page.get_by_label("First frame")).to_have_value("4")
     expect(page.get_by_label("Last frame")).to_have_value("10")
     choose(page, "fast.pth")
@@ -198,6 +195,25 @@ def test_range_of_frames(shared_page: OpenPage, clips: dict[str, Path], tmp_path
     expect(page.locator(".player-time")).to_have_text(re.compile("frame 4 / 10"))
     assert frames_of(download(page, "results.json", tmp_path)) == {7}
     assert open_video(download(page, "overlay.mp4", tmp_path)).length == 7
+    select_range(page, 1.5 / 7, 3.5 / 7)
+    expect(page.get_by_label("Last frame")).to_have_value("7")
+    page.wait_for_function("() => new URL(location).searchParams.get('shown')?.includes('range=1-3')")
+    page.reload()
+    expect_tracks(page, 2)
+    expect(player(page)).to_have_attribute("data-range", "1 3")
+    expect(page.get_by_label("First frame")).to_have_value("5")
+    expect(page.get_by_label("Last frame")).to_have_value("7")
+    expect(page.locator("#facts")).to_contain_text("18 frames")
+
+
+def select_range(page: Page, first: float, last: float) -> None:
+    """Drag over a part of the timeline, of its width."""
+    box = page.locator(".player .ruler").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] * first, box["y"] + 10)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * last, box["y"] + 10, steps=3)
+    page.mouse.up()
 
 
 def test_partial_tracks_are_shown_and_cancel_keeps_them(shared_page: OpenPage, clips: dict[str, Path], tmp_path: Path):
@@ -256,6 +272,9 @@ def test_invalid_settings_are_refused(shared_page: OpenPage, clips: dict[str, Pa
     page = shared_page()
     upload(page, clips["words"])
     expect_error(page, re.compile(r"words\.mp4: not a .*video"))
+    expect(player(page)).to_have_attribute("data-state", "empty")
+    expect(button(page, "Run")).to_be_disabled()
+    expect(page.locator("#facts")).to_contain_text("Any mp4")
     replace_video(page, clips["dog"])
     expect(page.locator("#facts")).to_contain_text("14 frames")
     expect(page.locator("#panel").get_by_role("alert")).to_have_count(0)
@@ -311,12 +330,26 @@ def test_filters_need_no_other_run(shared_page: OpenPage, clips: dict[str, Path]
     score.press("Enter")
     expect_tracks(page, 1)
     assert len(json.loads(download(page, "results.json", tmp_path).read_text())) == 1
+    page.get_by_label("Classes").click()
+    expect(page.get_by_role("listbox").get_by_role("option")).to_have_text([re.compile(r"dog \(1\)")])
+    page.get_by_label("Classes").press("Escape")
+    score.fill("1")
+    score.press("Enter")
+    for name in FILES:
+        expect(button(page, name)).to_be_disabled()
     score.fill("0")
     score.press("Enter")
+    expect(button(page, "tracks.csv")).to_be_enabled()
     page.get_by_label("Classes").click()
-    page.get_by_role("option", name="person").click()
+    page.get_by_role("option", name="person (1)").click()
     expect_tracks(page, 1)
     expect(row(page, "2 person")).to_be_visible()
+    page.wait_for_function("() => new URL(location).searchParams.get('shown')?.includes('classes=1')")
+    page.reload()
+    expect_tracks(page, 1)
+    expect(row(page, "2 person")).to_be_visible()
+    expect(score).to_have_value("0")
+    expect(page.locator("#choices")).to_contain_text("person (1)")
 
 
 def test_low_scores_are_hidden_at_first_but_are_in_the_files(

@@ -41,7 +41,7 @@ function withTab(href) {
   return address.href;
 }
 
-const KEPT_PARAMETERS = ["tab", "run", "__theme"];
+const KEPT_PARAMETERS = ["tab", "run", "shown", "__theme"];
 
 /**
  * Load the page of a data set. Another one than before is another document: what its tabs have opened is dropped from

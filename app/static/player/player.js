@@ -147,6 +147,7 @@ export class Player {
     if (!sameLayout) this.panes.layOut(view, this.message);
     this.assignColours();
     this.timeline.load(view, (track) => this.colourOf(track), same);
+    if (!same && view.range) this.showRange(view.range);
     this.updateTracks();
     if (!same && view.pair) this.selectTracks(view.pair);
     await this.attempt(sameLayout ? this.reloadMasks(this.masks) : this.seek(same ? this.target : view.at ?? 0));
@@ -324,11 +325,16 @@ export class Player {
 
   /** @param {FrameRange | null} range */
   setRange(range) {
+    this.showRange(range);
+    this.emit({ kind: "range", frame: this.frame, first: range?.[0] ?? null, last: range?.[1] ?? null });
+  }
+
+  /** Without sending it to Python. @param {FrameRange | null} range */
+  showRange(range) {
     this.range = range;
     this.timeline.setRange(range);
     this.controls.update();
     this.announceRange();
-    this.emit({ kind: "range", frame: this.frame, first: range?.[0] ?? null, last: range?.[1] ?? null });
   }
 
   /** For modules beside the player, and for tests. */

@@ -61,6 +61,8 @@ export interface View {
   at?: number;
   /** The tracks to select. */
   pair?: TrackRef[];
+  /** The range of frames that is selected at first. */
+  range?: FrameRange;
   /** "pair": only selected tracks, and the one under the pointer, are labelled. */
   labels?: "all" | "pair";
   /** Whether the wheel enlarges the picture; the selected tracks are framed at first. */

@@ -31,3 +31,8 @@ export function mountPlot(element, emit) {
 export function showAddress(token) {
   updateAddress((parameters) => (token ? parameters.set("run", token) : parameters.delete("run")));
 }
+
+/** @param {string} query the filter of the tracks and the range of frames, "" for none */
+export function showFilter(query) {
+  updateAddress((parameters) => (query ? parameters.set("shown", query) : parameters.delete("shown")));
+}

@@ -23,6 +23,7 @@ from tevit.evaluation.errors import Limits
 from ...analysis.comparison import DEFAULT, Comparison
 from ...analysis.filter import NONE, Filter, Selection, as_csv, as_json, as_json_text, from_json, report, select
 from ...analysis.service import EvaluationService
+from ...player.routes import attachment
 from ...workspace import Workspace
 
 PAGE = 12  # errors that "more" adds to the list
@@ -204,5 +205,5 @@ def _file(workspace: Workspace, request: Request) -> Response:
     else:
         write = as_csv if name == "errors.csv" else as_json_text
         content = write(comparison, sorted_selection(comparison, settings))
-    headers = _NOT_CACHED | {"Content-Disposition": f'attachment; filename="{name}"'}
+    headers = _NOT_CACHED | attachment(project.name, name)
     return Response(content, media_type=_FILES[name], headers=headers)

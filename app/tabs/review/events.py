@@ -341,7 +341,7 @@ class ReviewTab:
                 raise toast("Open a question first.")
             view = page.view
             folder = self.registry.folder(view.token) or Path(tempfile.mkdtemp(prefix="review-"))
-            self.registry.put(view, folder)
+            self.registry.put(view, folder, page.session.project.name)
             yield {c.message: hint(f"Writing {name} …")}
             try:
                 left_out = await asyncio.to_thread(reviews.write_file, name, page.session, folder)

@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,76 +12,24 @@ from typing import Any
 import gradio as gr
 
 from tevit.configs import MODELS
-from tevit.download import is_bundled
 from tevit.results import VideoResult
 
 from ...player.component import PlayerView, payload, read_event
 from ...player.proxy import PosterFrame, ProxyTask, VideoSource
 from ...rendering import hint, note, problem, progress
-from ...storage.results import Settings
+from ...storage.results import Settings, StoredResult
 from ...tasks import Task, TaskStatus
 from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, follow_task, run_task, toast
 from . import views
 from .models import ModelOption, find_model, model_options, preferred_option
+from .page_state import Session
 from .parameters import errors_of, form, read_form
 from .run import NAMES, OverlayStyle, Studio, TrackFilter, export
-from .views import ADDRESS, SegmentComponents, build_layout, with_errors
+from .views import ADDRESS, FILTER, SegmentComponents, build_layout, with_errors
 
 MAX_TRACKS = 100
 PATIENCE = 0.4  # seconds: a video that is prepared by then needs no poster frame in between
 NOTHING_WRITTEN = "Cancelled: nothing was written."
-
-
-@dataclass
-class Session:
-    """State of one page.
-
-    source: the selected video, and proxy: the task that prepares it. token: of the run or stored result that is shown.
-    view: shown in the player. selected: a track's id. model_chosen: whether a user has selected the model. options: of
-    the list of models on the page. parameters: values of the form, by model. score_chosen: whether the lowest score was
-    changed there; until then the files have all tracks. tasks: exports and downloads of weights.
-    """
-
-    source: VideoSource | None = None
-    token: str = ""
-    proxy: ProxyTask | None = None
-    view: PlayerView | None = None
-    filter: TrackFilter = field(default_factory=lambda: TrackFilter(views.MIN_SCORE))
-    score_chosen: bool = False
-    model_chosen: bool = False
-    options: list[ModelOption] = field(default_factory=list)
-    parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
-    style: OverlayStyle = field(default_factory=OverlayStyle)
-    selected: int | None = None
-    tasks: list[Task] = field(default_factory=list)
-    _size: tuple[VideoSource, tuple[int, int]] | None = None
-
-    def size_hw(self) -> tuple[int, int] | None:
-        """Of the selected video, which is opened once for it. Raises: ValueError, OSError."""
-        if self.source is not None and (self._size is None or self._size[0] is not self.source):
-            self._size = self.source, self.source.open().size_hw
-        return self._size[1] if self.source is not None and self._size is not None else None
-
-    @property
-    def real_video(self) -> bool:
-        """Whether a video is selected that is not one of the package."""
-        paths = () if self.source is None else self.source.files or (self.source.path or "",)
-        return any(not is_bundled(path) for path in paths[:1])
-
-    @property
-    def result(self) -> VideoResult | None:
-        """All tracks of the view, unfiltered."""
-        return self.view.layers[0].result if self.view is not None and self.view.layers else None
-
-    @property
-    def file_filter(self) -> TrackFilter:
-        """The tracks of the files."""
-        return self.filter if self.score_chosen else replace(self.filter, min_score=0.0)
-
-    def start(self, task: Task) -> Task:
-        """Remember a task, so that `Cancel` reaches it."""
-        self.tasks = [*(other for other in self.tasks if not other.over), task]
-        return task
 
 
 def build(page: gr.Blocks, studio: Studio) -> None:
@@ -118,10 +67,12 @@ class _SegmentEvents:
         followed = started.success(self.follow, c.token, everything, **QUIET)
         # Not in the last step of the run's own event: a press of Run before that has ended is dropped.
         for after in (followed.success, followed.failure):
-            after(self.show_final, None, everything, **QUIET)
+            ended = after(self.show_final, None, everything, **QUIET)
+            ended.then(self.advise, [c.model, c.first, c.last], about, **QUIET)
         c.cancel.click(self.cancel, None, None, **QUIET)
         c.token.change(None, c.token, None, js=ADDRESS)
-        shown = [c.player, c.tracks, c.plot]
+        c.shown.change(None, c.shown, None, js=FILTER)
+        shown = [c.player, c.tracks, c.plot, c.classes, c.shown, *c.files]
         filters = [c.score, c.classes, c.max_tracks, c.min_frames]
         for component in filters:
             component.change(self.filter_tracks, filters, shown, trigger_mode="always_last", **QUIET)
@@ -169,10 +120,10 @@ class _SegmentEvents:
         """A link names a run or a stored result; without one the first sample clip is shown."""
         c, session = self.components, self._session(request)
         token = str(dict(request.query_params).get("run", ""))
+        if token:
+            yield self._restore(str(dict(request.query_params).get("shown", "")), session)
         if token and self.studio.worker.join(token):
-            run = self.studio.worker.find(token)
-            session.source = run.source if run else None
-            yield {c.token: token}
+            yield {c.token: token} | await asyncio.to_thread(self._of_run, token, session)
             async for updates in self.follow(token, request):
                 yield updates
             async for updates in self.show_final(request):
@@ -184,7 +135,7 @@ class _SegmentEvents:
                 stored, view = self.studio.stored_view(token)
                 session.token = token
                 panel = note(f"{stored.name}, {stored.settings.model}. {stored.sentence}")
-                yield self._show(view, session) | {c.token: token, c.panel: panel}
+                yield self._show(view, session) | self._of_stored(stored, session) | {c.token: token, c.panel: panel}
             except ValueError as error:
                 message = str(error)
         if self.studio.clips and (message or not token) and session.source is None:  # a fast user may have dropped one
@@ -194,10 +145,54 @@ class _SegmentEvents:
         # A generator that yields nothing would empty every component.
         yield {c.panel: problem(message) if message else gr.skip()}
 
+    def _restore(self, query: str, session: Session) -> Updates:
+        """The filter and the range of frames that a link names; what is malformed is ignored."""
+        c = self.components
+        with suppress(ValueError):
+            if query:
+                session.restore(query)
+        chosen = sorted(session.filter.classes or ())
+        return {
+            c.score: session.filter.min_score,
+            c.classes: gr.Dropdown([(f"class {id}", id) for id in chosen], value=chosen),
+            c.max_tracks: session.filter.max_tracks,
+            c.min_frames: session.filter.min_frames,
+        }
+
+    def _of_run(self, token: str, session: Session) -> Updates:
+        """The source of a run of this server, its facts, and the frames that it segments."""
+        run = self.studio.worker.find(token)
+        if run is None:
+            return {}
+        session.source = run.source
+        try:
+            video = run.source.open()
+        except (ValueError, OSError):
+            return {}  # a file that is no longer there; its result is
+        facts = views.facts(video.length, video.size_hw, video.fps, video.duration)
+        known = run.source.name in [source.name for source in self.studio.clips]
+        clip = {self.components.clip: gr.Dropdown(value=run.source.name)} if known else {}
+        return {self.components.facts: facts} | clip | self._frames(run.settings, video.length, session)
+
+    def _of_stored(self, stored: StoredResult, session: Session) -> Updates:
+        """Facts and frames of a stored result; of the video only the proxy is kept, so that nothing can be run."""
+        c, frames = self.components, stored.frames
+        seconds = frames.times[-1] - frames.times[0]
+        fps = Fraction((frames.length - 1) / seconds).limit_denominator(1001) if seconds else None
+        facts = views.facts(frames.length, frames.size_hw, fps, seconds + (float(1 / fps) if fps else 0))
+        return {c.facts: facts} | self._frames(stored.settings, frames.length, session)
+
+    def _frames(self, settings: Settings, length: int | None, session: Session) -> Updates:
+        """The numbers of the first and the last frame: of the selected range, else of the run."""
+        first, last = settings.first, (settings.stop or length or 1) - 1
+        if session.range:
+            first, last = (settings.first + frame for frame in session.range)
+        return {self.components.first: gr.Number(value=first), self.components.last: gr.Number(value=last)}
+
     # --- selecting a video
 
     async def select_file(self, path: str | None, model: str | None, request: gr.Request) -> AsyncIterator[Updates]:
-        """A dropped video; an unreadable file changes nothing."""
+        """A dropped video; after an unreadable file no video is selected, and nothing can be run."""
         if path is None:
             yield {self.components.panel: gr.skip()}
             return
@@ -223,18 +218,14 @@ class _SegmentEvents:
             video = await asyncio.to_thread(source.open)
         except (ValueError, OSError) as error:
             message = source.redact(str(error))
-            yield {c.panel: problem(message), c.run: gr.Button(interactive=session.proxy is not None)}
+            session.proxy = None
+            without = {c.panel: problem(message), c.facts: hint(views.NO_FACTS), c.estimate: ""}
+            yield self._clear(session, None) | without | {c.first: gr.Number(value=0), c.last: gr.Number(value=None)}
             raise toast(message) from error
-        session.source, session.token, session.selected, session.view = source, "", None, None
         proxy = session.proxy = self.studio.proxies.start(source)
         yield {
-            c.token: "",
+            **self._clear(session, source),
             c.panel: "",
-            c.player: gr.HTML(value=None, shown=None),
-            c.tracks: hint(views.NO_TRACKS),
-            c.plot: "",
-            c.classes: gr.Dropdown([], value=[]),
-            **{button: gr.Button(interactive=False) for button in c.files},
             c.facts: views.facts(video.length, video.size_hw, video.fps, video.duration),
             c.first: gr.Number(value=0),
             c.last: gr.Number(value=video.length - 1 if video.length else None),
@@ -247,6 +238,21 @@ class _SegmentEvents:
                 yield {c.player: poster}
         async for updates in self._follow_proxy(proxy, session):
             yield updates
+
+    def _clear(self, session: Session, source: VideoSource | None) -> Updates:
+        """Select a video, or none, and remove the result of the previous one."""
+        c = self.components
+        session.source, session.token, session.selected, session.view, session.range = source, "", None, None, None
+        session.choices = []
+        return {
+            c.token: "",
+            c.shown: "",
+            c.player: gr.HTML(value=None, shown=None),
+            c.tracks: hint(views.NO_TRACKS),
+            c.plot: "",
+            c.classes: gr.Dropdown([], value=[]),
+            **{button: gr.Button(interactive=False) for button in c.files},
+        }
 
     async def _follow_proxy(self, proxy: ProxyTask, session: Session) -> AsyncIterator[Updates]:
         """Progress, then the video in the player; nothing once another video is selected or a run begins."""
@@ -356,7 +362,7 @@ class _SegmentEvents:
         except (ValueError, OSError) as error:
             yield {self.components.panel: problem(str(error))}
             raise toast(str(error)) from error
-        session.selected = None
+        session.selected = session.range = None
         yield {self.components.token: session.token}
 
     async def follow(self, token: str, request: gr.Request) -> AsyncIterator[Updates]:
@@ -430,27 +436,28 @@ class _SegmentEvents:
 
     def _show(self, view: PlayerView, session: Session) -> Updates:
         """Show a view with tracks."""
-        c, result = self.components, view.layers[0].result
         session.view = view
-        present = {track.category_id for track in result.tracks}
-        classes = [(name.replace("_", " "), id) for id, name in sorted(result.categories.items()) if id in present]
+        value = payload(view)
+        if session.range and session.range[1] < view.length:
+            value |= {"range": list(session.range)}
         return self._filtered(session) | {
-            c.player: gr.HTML(value=payload(view), shown=_shown(session, result)),
-            c.classes: gr.Dropdown(classes),
-            **{button: gr.Button(interactive=True) for button in c.files},
+            self.components.player: gr.HTML(value=value, shown=session.shown(view.layers[0].result))
         }
 
     def _filtered(self, session: Session) -> Updates:
-        """Table and plots of the filtered tracks."""
+        """Table and plots of the filtered tracks, the classes to choose from, and which files there are."""
+        c = self.components
         if session.result is None:
-            return {self.components.plot: gr.skip()}
+            return {c.plot: gr.skip()}
         result, tracks = session.filter.apply(session.result), session.result.tracks
         low = sum(track.score < session.filter.min_score for track in tracks)
         table = views.tracks(result, len(tracks), session.selected, low, not session.score_chosen)
-        return {
-            self.components.tracks: table,
-            self.components.plot: views.plots(result, session.selected),
-        }
+        updates: Updates = {c.tracks: table, c.plot: views.plots(result, session.selected), c.shown: session.query}
+        if (choices := session.classes()) != session.choices:
+            session.choices = choices
+            updates[c.classes] = gr.Dropdown(choices)
+        anything = bool(session.file_filter.apply(session.result).tracks)
+        return updates | {button: gr.Button(interactive=anything) for button in c.files}
 
     def filter_tracks(
         self,
@@ -467,7 +474,7 @@ class _SegmentEvents:
         session.filter = TrackFilter(score, ids, max(1, int(max_tracks or 1)), max(1, int(min_frames or 1)))
         updates = self._filtered(session)
         if session.result is not None:
-            updates[self.components.player] = gr.HTML(shown=_shown(session, session.result))
+            updates[self.components.player] = gr.HTML(shown=session.shown(session.result))
         return updates
 
     def on_player_event(self, request: gr.Request, event: gr.EventData) -> Updates:
@@ -478,9 +485,10 @@ class _SegmentEvents:
             if action.kind == "look":
                 session.style = OverlayStyle(action.opacity, action.contours, action.labels)
             if action.kind == "range":
-                if action.first is None or action.last is None:
-                    return {c.first: view.first, c.last: view.first + view.length - 1}
-                return {c.first: view.first + action.first, c.last: view.first + action.last}
+                first, last = action.first, action.last
+                session.range = None if first is None or last is None else (first, last)
+                first, last = session.range or (0, view.length - 1)
+                return {c.first: view.first + first, c.last: view.first + last, c.shown: session.query}
             if action.kind == "track":
                 session.selected = action.track
                 return self._filtered(session)
@@ -519,8 +527,3 @@ class _SegmentEvents:
             yield {c.fetch: f"/studio/shows/{token}/files/{name}?{time.monotonic()}"}
 
         return write
-
-
-def _shown(session: Session, result: VideoResult) -> list[list[int]]:
-    """The ids of the filtered tracks, as the player takes them: a list for each layer."""
-    return [[track.id for track in session.filter.apply(result).tracks]]

@@ -25,6 +25,7 @@ from ...tasks import Runner, Task
 RECOMMENDED = "tevit_msgshift"  # offered first for a real video
 SUFFIXES = (".safetensors", ".pth")
 MAX_MODELS = 3  # loaded at once
+MEASURED_FRAMES = 12  # of a run, at least, whose speed is recorded
 MIN_FREE_BYTES = 3_000_000_000  # before another model is loaded: a run with windows takes about as much
 
 # Fitted to the peak of a process that ran one window of random pictures in float32 on a CPU, in GB, with 20 tracks:

@@ -34,7 +34,7 @@ from ...player.routes import ViewRegistry
 from ...projects.project import Project
 from ...storage.results import ResultStore, Settings, StoredResult
 from ...tasks import Runner, Task, TaskStatus
-from .models import MAX_MODELS, Load, ModelCache, Parameters, Speeds, VideoPredictor, WeightDownloads
+from .models import MAX_MODELS, MEASURED_FRAMES, Load, ModelCache, Parameters, Speeds, VideoPredictor, WeightDownloads
 
 if TYPE_CHECKING:
     from tevit.video.reader import Video
@@ -47,7 +47,7 @@ LOADING = "loading the model"
 WINDOWS = (None, 24, 12, 6, 3)
 GRACE = 30.0  # seconds that a run continues without a page: enough for a reload or a short loss of connection
 KEEP_SECONDS = 24 * 3600  # how long a finished run and its files stay
-MIN_FRAMES = 12  # of a run whose speed is recorded
+NOT_BEGUN = "It was cancelled before the first frame."
 CLIPS = assets_folder() / "clips"
 PREDICTION = "Prediction"
 
@@ -92,8 +92,7 @@ class Run(ModelTask):
     """Segments one video. token: identifies it. folder: the run's own, for exported files."""
 
     def __init__(self, token: str, source: VideoSource, settings: Settings, folder: Path, models: ModelCache):
-        message = "It was cancelled before the first frames were done."
-        super().__init__(source.name, settings.model, models, source.redact, message, settings.parameters)
+        super().__init__(source.name, settings.model, models, source.redact, NOT_BEGUN, settings.parameters)
         self.token, self.source, self.settings, self.folder = token, source, settings, folder
         self._window: int | None = None
         self._resume = ResumeState()
@@ -164,9 +163,18 @@ class Run(ModelTask):
                 self.publish(result)
         except Cancelled:
             if self._result is None:
+                self.cancel_message = self._no_tracks()
                 raise
             return False
         return True
+
+    def _no_tracks(self) -> str:
+        """Why a run that was cancelled in its first group of frames has no tracks."""
+        done, total = self._meter.done, self._meter.total
+        if not done:
+            return NOT_BEGUN
+        of = f" of {total}" if total else ""
+        return f"It was at frame {done}{of}: frames are segmented in groups, and the first one was not finished."
 
 
 class ModelWorker:
@@ -251,7 +259,7 @@ class ModelWorker:
         end = run.status()
         if not isinstance(run, Run) or end.result is None:
             return
-        if end.state == "done" and end.rate and end.result.length >= MIN_FRAMES:
+        if end.state == "done" and end.rate and end.result.length >= MEASURED_FRAMES:
             self.speeds.record(run.settings.model, end.rate)
         self._finished(run)
 
@@ -312,7 +320,8 @@ class Studio:
         first, stop = run.settings.first, min(run.settings.stop or frames.length, frames.length)
         layers = () if result is None else (Layer(PREDICTION, False, result),)
         version = 0 if result is None else result.length
-        return self.views.put(PlayerView(token, frames, first, max(1, stop - first), layers, version), run.folder)
+        view = PlayerView(token, frames, first, max(1, stop - first), layers, version)
+        return self.views.put(view, run.folder, frames.name)
 
     def stored_view(self, token: str) -> tuple[StoredResult, PlayerView]:
         """A stored result and its view. Raises: ValueError, one sentence, where there is none."""
@@ -321,7 +330,7 @@ class Studio:
         folder.mkdir(parents=True, exist_ok=True)
         layers = (Layer(PREDICTION, False, stored.result),)
         view = PlayerView(token, stored.frames, stored.settings.first, stored.result.length, layers)
-        return stored, self.views.put(view, folder)
+        return stored, self.views.put(view, folder, stored.name)
 
     def video_opener(self, token: str) -> "Callable[[], Video]":
         """Opens the frames of a result. Raises: ValueError where it is no longer kept."""

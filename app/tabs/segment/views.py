@@ -15,7 +15,8 @@ from tevit.results import VideoResult
 
 from ...player.component import build_player, intervals
 from ...rendering import counted, duration, hint, on_change, on_load, pixels, render
-from .models import RECOMMENDED, Estimate, ModelOption
+from .models import MEASURED_FRAMES, RECOMMENDED, Estimate, ModelOption
+from .page_state import MIN_SCORE
 from .run import NAMES
 
 _ROWS = on_load("segment/segment.js", 'module.mountTracks(element, (event) => trigger("select", event));')
@@ -31,12 +32,14 @@ watch("errors", () => form.showErrors(props.errors?.sentences ?? {}));
 draw();
 """
 ADDRESS = on_change("segment/segment.js", "showAddress")
+FILTER = on_change("segment/segment.js", "showFilter")
 
 
 @dataclass(frozen=True)
 class SegmentComponents:
     """get: downloads weights, in the place of `run`. watch: looks for weights that were put into their folder. token:
-    of what is shown, in the page's address. fetch: address of the file to download."""
+    of what is shown, in the page's address. shown: filter and range of frames, there too. fetch: address of the file to
+    download."""
 
     video: gr.File
     clip: gr.Dropdown
@@ -62,6 +65,7 @@ class SegmentComponents:
     plot: gr.HTML
     files: tuple[gr.Button, ...]
     token: gr.Textbox
+    shown: gr.Textbox
     fetch: gr.Textbox
 
     def all(self) -> Iterator[Any]:
@@ -80,8 +84,8 @@ def build_layout(clips: Sequence[str]) -> SegmentComponents:
             player = build_player("player")
         with gr.Column(elem_id="results"):
             results = _build_results()
-    token, fetch = gr.Textbox(visible=False), gr.Textbox(visible=False)
-    return SegmentComponents(**source, player=player, **results, token=token, fetch=fetch)
+    token, shown, fetch = (gr.Textbox(visible=False) for _ in range(3))
+    return SegmentComponents(**source, player=player, **results, token=token, shown=shown, fetch=fetch)
 
 
 def build_parameters(elem_id: str) -> gr.HTML:
@@ -131,7 +135,6 @@ def _build_results() -> dict[str, Any]:
 
 
 LOOK_SECONDS = 2.0  # between two looks at the folder of weights, while they are missing
-MIN_SCORE = 0.3  # of the tracks that a page shows at first; files and API have all
 NO_FACTS = "Any mp4, mov, mkv, webm, avi or gif, or a zip of images."
 NO_TRACKS = "The tracks of a run appear here, best score first."
 
@@ -166,7 +169,8 @@ def advice(option: ModelOption, real_video: bool) -> str:
 
 def estimate(run: Estimate) -> str:
     """Time and memory of a run: `about 14 s, 1.2 GB`."""
-    time = "time known after the first run" if run.seconds is None else f"about {duration(max(1, run.seconds))}"
+    unknown = f"time known after a whole run of {MEASURED_FRAMES} or more frames"
+    time = unknown if run.seconds is None else f"about {duration(max(1, run.seconds))}"
     return hint(time if run.gigabytes is None else f"{time}, {run.gigabytes:.1f} GB")
 
 

@@ -110,6 +110,24 @@ def test_downloads_are_attachments_under_their_names(site: Site):
     assert response.headers["content-disposition"] == 'attachment; filename="tracks.csv"'
 
 
+@pytest.mark.parametrize(
+    ("title", "header"),
+    [
+        ("street.mp4", 'filename="street-tracks.csv"'),
+        ("shapes/valid.json", 'filename="shapes-valid-tracks.csv"'),
+        ('a "b"\r\n; c', 'filename="a-b-c-tracks.csv"'),
+        ("../..", 'filename="tracks.csv"'),
+        ("crossing (shapes)", 'filename="crossing-(shapes)-tracks.csv"'),
+        ("Straße.mp4", "filename*=utf-8''Stra%C3%9Fe-tracks.csv"),
+    ],
+)
+def test_downloads_are_named_after_their_video(site: Site, title: str, header: str):
+    (site.folder / "tracks.csv").write_text("video,track\n")
+    site.views.put(view_of(site.frames, TOKEN), site.folder, title)
+    answer = site.get(f"{TOKEN}/files/tracks.csv")
+    assert answer.headers["content-disposition"] == f"attachment; {header}"
+
+
 def test_a_view_of_images_has_no_video_and_one_without_a_folder_no_files(site: Site):
     images = BrowserVideo("set", (96, 160), (0.0,), files=(Path("gone.jpg"),))
     site.views.put(view_of(images, "images"))

@@ -1,0 +1,124 @@
+"""One page of the tab `Segment`: what is selected and shown, and its part of the page's address."""
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from tevit.download import is_bundled
+from tevit.results import VideoResult
+
+from ...player.component import PlayerView
+from ...player.proxy import ProxyTask, VideoSource
+from ...tasks import Task
+from .models import ModelOption
+from .run import OverlayStyle, TrackFilter
+
+MIN_SCORE = 0.3  # of the tracks that a page shows at first; files and API have all
+
+
+@dataclass
+class Session:
+    """State of one page.
+
+    source: the selected video, and proxy: the task that prepares it. token: of the run or stored result that is shown.
+    view: shown in the player. selected: a track's id. model_chosen: whether a user has selected the model. options: of
+    the list of models on the page. parameters: values of the form, by model. score_chosen: whether the lowest score was
+    changed there; until then the files have all tracks. range: of frames, selected in the player. choices: of the list
+    of classes on the page. tasks: exports and downloads of weights.
+    """
+
+    source: VideoSource | None = None
+    token: str = ""
+    proxy: ProxyTask | None = None
+    view: PlayerView | None = None
+    filter: TrackFilter = field(default_factory=lambda: TrackFilter(MIN_SCORE))
+    score_chosen: bool = False
+    model_chosen: bool = False
+    options: list[ModelOption] = field(default_factory=list)
+    parameters: dict[str, dict[str, Any]] = field(default_factory=dict)
+    style: OverlayStyle = field(default_factory=OverlayStyle)
+    selected: int | None = None
+    range: tuple[int, int] | None = None
+    choices: list[tuple[str, int]] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
+    _size: tuple[VideoSource, tuple[int, int]] | None = None
+
+    def size_hw(self) -> tuple[int, int] | None:
+        """Of the selected video, which is opened once for it. Raises: ValueError, OSError."""
+        if self.source is not None and (self._size is None or self._size[0] is not self.source):
+            self._size = self.source, self.source.open().size_hw
+        return self._size[1] if self.source is not None and self._size is not None else None
+
+    @property
+    def real_video(self) -> bool:
+        """Whether a video is selected that is not one of the package."""
+        paths = () if self.source is None else self.source.files or (self.source.path or "",)
+        return any(not is_bundled(path) for path in paths[:1])
+
+    @property
+    def result(self) -> VideoResult | None:
+        """All tracks of the view, unfiltered."""
+        return self.view.layers[0].result if self.view is not None and self.view.layers else None
+
+    @property
+    def file_filter(self) -> TrackFilter:
+        """The tracks of the files."""
+        return self.filter if self.score_chosen else replace(self.filter, min_score=0.0)
+
+    def classes(self) -> list[tuple[str, int]]:
+        """The classes to choose from, with their numbers of tracks after the other filters; chosen ones stay at 0."""
+        if self.result is None:
+            return []
+        others = replace(self.filter, classes=None, max_tracks=len(self.result.tracks) + 1)
+        counts = Counter(track.category_id for track in others.apply(self.result).tracks)
+        ids = sorted({*counts, *(self.filter.classes or ())})
+        names = {id: self.result.categories.get(id, f"class {id}").replace("_", " ") for id in ids}
+        return [(f"{names[id]} ({counts[id]})", id) for id in ids]
+
+    @property
+    def query(self) -> str:
+        """For the page's address; "" without a result, and where everything is as on a new page."""
+        if not self.token or (self.filter == TrackFilter(MIN_SCORE) and not self.range):
+            return ""
+        return to_query(self.filter, self.range)
+
+    def shown(self, result: VideoResult) -> list[list[int]]:
+        """The ids of the filtered tracks, as the player takes them: a list for each layer."""
+        return [[track.id for track in self.filter.apply(result).tracks]]
+
+    def restore(self, query: str) -> None:
+        """Take over filter and range of a link. Raises: ValueError for a malformed query."""
+        self.filter, self.range = from_query(query)
+        self.score_chosen = self.filter.min_score != MIN_SCORE
+
+    def start(self, task: Task) -> Task:
+        """Remember a task, so that `Cancel` reaches it."""
+        self.tasks = [*(other for other in self.tasks if not other.over), task]
+        return task
+
+
+def to_query(tracks: TrackFilter, frames: tuple[int, int] | None = None) -> str:
+    """A filter, and a selected range of frames (first and last), as a query."""
+    classes = "" if tracks.classes is None else ",".join(map(str, sorted(tracks.classes)))
+    values = {"score": f"{tracks.min_score:g}", "max": tracks.max_tracks, "min_frames": tracks.min_frames}
+    optional = {"classes": classes, "range": "{}-{}".format(*frames) if frames else ""}
+    return urlencode(values | {name: text for name, text in optional.items() if text})
+
+
+def from_query(query: str) -> tuple[TrackFilter, tuple[int, int] | None]:
+    """The inverse of `to_query`. Raises: ValueError for a malformed query."""
+    values = dict(parse_qsl(query, max_num_fields=10))
+    classes = values.get("classes")
+    tracks = TrackFilter(
+        float(values.get("score", 0.0)),
+        frozenset(map(int, classes.split(","))) if classes else None,
+        int(values.get("max", 10)),
+        int(values.get("min_frames", 1)),
+    )
+    if "range" not in values:
+        return tracks, None
+    first, last = map(int, values["range"].split("-"))
+    if first > last:
+        raise ValueError(f"expected a range of frames, got {first} to {last}")
+    return tracks, (first, last)

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from tests.app.fakes import make_video
 from tests.browser.conftest import OpenPage, Studio, expect_ready
@@ -21,6 +21,11 @@ TOKEN = """() => {
   let at = document.querySelector('.player-host');
   while (!at.player) at = at.parentElement;
   return at.player.view?.token;
+}"""
+TEXT_BOX = """(element) => {
+  const range = document.createRange();
+  range.selectNodeContents(element);
+  return range.getBoundingClientRect().toJSON();
 }"""
 FILES = ("overlay.mp4", "results.json", "masks.zip", "tracks.csv", "submission.zip")
 
@@ -126,8 +131,43 @@ def test_first_page_has_a_sample_clip_and_fits_every_width(new_page: OpenPage):
         page.set_viewport_size({"width": width, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         expect(button(page, "Play")).to_be_in_viewport()
+        check_layout(page, rows=2 if width == 390 else 1)
+    check_picture_stays(page)
     button(page, "Light or dark").click()
     assert background_level(page) > 200
+
+
+def box_of(page: Page, selector: str) -> FloatRect:
+    """Position and size of the first element of a CSS selector."""
+    found = page.locator(selector).first.bounding_box()
+    assert found is not None, selector
+    return found
+
+
+def check_layout(page: Page, rows: int) -> None:
+    """The controls are in so many rows, the cursor is below the ruler's numbers, and no text is cut or ragged."""
+    assert box_of(page, "#player .controls")["height"] < 42 * rows + 8
+    assert box_of(page, "#player .cursor")["y"] >= box_of(page, "#player .ruler")["y"] + 13
+    text, upload = page.get_by_test_id("upload-text").evaluate(TEXT_BOX), box_of(page, "#video")
+    assert upload["y"] < text["top"] and text["bottom"] < upload["y"] + upload["height"]
+    right = "all => all.map((it) => Math.round(it.getBoundingClientRect().right))"
+    numbers = page.locator(".tracks .score, .tracks .area")
+    assert (
+        len(set(numbers.evaluate_all(right))) == 1
+        and numbers.first.evaluate("it => getComputedStyle(it).textAlign") == "right"
+    )
+    assert page.locator("#facts dd").evaluate_all("all => all.every((it) => it.clientHeight < 24)"), "on one line each"
+
+
+def check_picture_stays(page: Page) -> None:
+    """On a phone the picture alone stays on the screen when the page is scrolled."""
+    button(page, "submission.zip").scroll_into_view_if_needed()
+    expect(player(page)).to_have_attribute("data-docked", "")
+    assert box_of(page, "#player .screens")["y"] == 0 and box_of(page, "#player .screens")["height"] < 300
+    expect(button(page, "Play")).not_to_be_in_viewport()
+    page.evaluate("scrollTo(0, 0)")
+    expect(player(page)).not_to_have_attribute("data-docked", "")
+    expect(button(page, "Play")).to_be_in_viewport()
 
 
 def background_level(page: Page) -> int:

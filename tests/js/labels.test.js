@@ -39,6 +39,11 @@ test("two labels do not overlap", () => {
   assert.deepEqual(boxes.map((box) => box && [box.x, box.y]), [[100, 34], [100, 90], [170, 50]]);
 });
 
+test("no label is written under a caption", () => {
+  const boxes = placeLabels([label(shape(100, 50, 70, 40))], WIDTH, HEIGHT, [{ x: 90, y: 30, w: 40, h: 10 }]);
+  assert.deepEqual(boxes.map((box) => box && [box.x, box.y]), [[100, 90]]);
+});
+
 test("of many objects only the selected one has a label, and always has one", () => {
   const labels = Array.from({ length: 14 }, (_, i) => label(shape(20 + 25 * i, 100, 12, 12)));
   assert.deepEqual(new Set(corners(labels)), new Set([null]));

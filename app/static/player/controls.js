@@ -45,9 +45,10 @@ export class Controls {
     this.bar = createElement("div", { class: "controls", role: "toolbar", "aria-label": "Player" },
       group(iconButton("Previous frame", icon("back"), () => player.step(-1)), this.play, iconButton("Next frame", icon("next"), () => player.step(1)), this.time),
       group(this.rate, this.loop, this.sound, this.clear),
-      group(...this.flags.map(([, element]) => element), this.opacity, this.by),
-      group(iconButton("Zoom out", "−", () => player.ready && player.timeline.zoom(ZOOM_OUT)), iconButton("Zoom in", "+", () => player.ready && player.timeline.zoom(ZOOM_IN)),
-        iconButton("Keys", "?", () => this.help.showModal())));
+      group(...this.flags.map(([, element]) => element), this.opacity, this.by));
+    this.corner = createElement("div", { class: "lanes-corner" }, // beside the timeline's ruler
+      iconButton("Zoom out", "−", () => player.ready && player.timeline.zoom(ZOOM_OUT)), iconButton("Zoom in", "+", () => player.ready && player.timeline.zoom(ZOOM_IN)),
+      iconButton("Keys", "?", () => this.help.showModal()));
     document.addEventListener("keydown", (event) => this.onKey(event));
   }
 
@@ -65,8 +66,10 @@ export class Controls {
       setName(this.play, playing ? "Pause" : "Play");
       this.play.replaceChildren(icon(playing ? "pause" : "play"));
     }
-    for (const element of /** @type {NodeListOf<HTMLButtonElement>} */ (this.bar.querySelectorAll("button, input, select"))) {
-      element.disabled = !usable && element.ariaLabel !== "Keys";
+    for (const part of [this.bar, this.corner]) {
+      for (const element of /** @type {NodeListOf<HTMLButtonElement>} */ (part.querySelectorAll("button, input, select"))) {
+        element.disabled = !usable && element.ariaLabel !== "Keys";
+      }
     }
     setPressed(this.loop, player.loop);
     setPressed(this.sound, !this.muted);

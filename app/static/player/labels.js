@@ -16,22 +16,22 @@ const STEP = 2; // pixels between two that are looked at
  * @param {Label[]} labels the one in front first
  * @param {number} width of the canvas
  * @param {number} height
+ * @param {Box[]} covered parts of the canvas where no label is written
  * @returns {(Box | null)[]}
  */
-export function placeLabels(labels, width, height) {
+export function placeLabels(labels, width, height, covered = []) {
   const asked = labels.filter(({ left }) => !left), area = asked.reduce((sum, { w, h }) => sum + w * h, 0);
   const crowded = area > CROWDED * width * height;
   const order = asked.filter(({ wanted }) => wanted || !crowded).sort((a, b) => Number(b.wanted) - Number(a.wanted));
   const sizes = order.length ? labels.map(({ shape }) => Math.max(1, countPixels(shape, shape))) : [];
-  /** @type {Box[]} */
-  const taken = [];
+  const taken = [...covered];
   /** @type {Map<Label, Box>} */
   const places = new Map();
   for (const label of order) {
     const candidates = candidatesOf(label, width, height).filter((box) => !taken.some((other) => overlap(box, other)));
     /** @param {Box} box */
-    const covered = (box) => Math.max(...labels.map(({ shape }, i) => countPixels(shape, box) / sizes[i]));
-    const place = candidates.find((box) => covered(box) <= MAX_COVERED) ?? (label.wanted ? candidates[0] : null);
+    const hidden = (box) => Math.max(...labels.map(({ shape }, i) => countPixels(shape, box) / sizes[i]));
+    const place = candidates.find((box) => hidden(box) <= MAX_COVERED) ?? (label.wanted ? candidates[0] : null);
     if (!place) continue;
     taken.push(place);
     places.set(label, place);

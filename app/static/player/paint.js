@@ -76,6 +76,8 @@ export class PaneCanvas {
     this.pixels = new Uint32Array(this.image.data.buffer);
     /** @type {Item[]} from the back to the front */
     this.items = [];
+    /** @type {Box[]} parts under something else, where no label is written */
+    this.covered = [];
     /** @type {Box | null} the part of the pixels that was drawn on */
     this.dirty = null;
   }
@@ -123,7 +125,7 @@ export class PaneCanvas {
     const { width, height } = this.picture, { scale, x, y } = zoom;
     this.context.drawImage(this.picture, x * width, y * height, width / scale, height / scale, 0, 0, this.canvas.width, this.canvas.height);
     this.context.drawImage(this.masks, 0, 0);
-    drawLabels(this.context, style.labels ? items : []);
+    drawLabels(this.context, style.labels ? items : [], this.covered);
   }
 
   clear() {
@@ -217,8 +219,9 @@ function union(box, shape) {
 /**
  * @param {CanvasRenderingContext2D} context
  * @param {Item[]} items from the back to the front
+ * @param {Box[]} covered
  */
-function drawLabels(context, items) {
+function drawLabels(context, items, covered) {
   const { width, height } = context.canvas;
   const size = Math.max(11, Math.round(Math.min(width, height) / 36));
   context.font = `600 ${size}px system-ui, sans-serif`;
@@ -227,7 +230,7 @@ function drawLabels(context, items) {
     const line = oneLine(text, (part) => context.measureText(part).width, MAX_LABEL_WIDTH * width);
     return { shape, rgb, line, w: Math.ceil(context.measureText(line).width) + size, h: size + 6, wanted: selected || highlighted, left: !labelled };
   });
-  placeLabels(labels, width, height).forEach((box, index) => {
+  placeLabels(labels, width, height, covered).forEach((box, index) => {
     if (!box) return;
     const { rgb, line } = labels[index];
     context.fillStyle = css(rgb);

@@ -7,7 +7,7 @@ import { bothParts, frameOn, panBy, WHOLE, zoomAt } from "./zoom.js";
 /** @import { Player } from "./player.js" */
 /** @import { Item, PaneData, TrackRef, View } from "./types.js" */
 /** @import { Part, Zoom } from "./zoom.js" */
-/** @typedef {PaneData & { canvas: HTMLCanvasElement, figure: HTMLElement, painter: PaneCanvas }} Pane */
+/** @typedef {PaneData & { canvas: HTMLCanvasElement, figure: HTMLElement, caption: HTMLElement | null, painter: PaneCanvas }} Pane */
 
 const MAX_WIDTH = 1920; // canvas pixels
 const DRAG = 4; // CSS pixels from which a press is a drag
@@ -24,6 +24,15 @@ export class Panes {
     this.dragged = false; // whether the last press was a drag: then it selects nothing
     this.element = createElement("div", { class: "screens" });
     new ResizeObserver(() => this.fit()).observe(this.element);
+    addEventListener("scroll", () => this.dock(), { passive: true });
+  }
+
+  /** A style sheet may keep the picture on the screen when the player has scrolled away from it. */
+  dock() {
+    const { region } = this.player, height = this.element.offsetHeight;
+    if (!region.offsetParent) return;
+    region.style.setProperty("--docked", `${height}px`);
+    region.toggleAttribute("data-docked", region.getBoundingClientRect().bottom < height);
   }
 
   /** Only views that state so can be zoomed: elsewhere the wheel scrolls the page. */
@@ -53,7 +62,7 @@ export class Panes {
     const canvas = createElement("canvas", { role: "img", "aria-label": `${view.name} ${data.name}`.trim() });
     const caption = data.name ? [createElement("figcaption", {}, data.name)] : [];
     /** @type {Pane} */
-    const pane = { ...data, canvas, figure: createElement("figure", { class: "pane" }, canvas, ...caption), painter: new PaneCanvas(canvas) };
+    const pane = { ...data, canvas, caption: caption[0] ?? null, figure: createElement("figure", { class: "pane" }, canvas, ...caption), painter: new PaneCanvas(canvas) };
     canvas.addEventListener("pointermove", (event) => this.player.onHover(itemsUnder(pane, event), event));
     canvas.addEventListener("pointerleave", () => this.player.highlight(null));
     canvas.addEventListener("pointerdown", (event) => this.onPress(pane, event));
@@ -83,6 +92,7 @@ export class Panes {
       painter.resize(width, height);
       changed = true;
     }
+    for (const pane of this.list) pane.painter.covered = captionBox(pane);
     if (changed && region.dataset.frame !== undefined) this.player.seek(target);
   }
 
@@ -182,6 +192,16 @@ function createDivider(element) {
   slider.addEventListener("input", move);
   move();
   return slider;
+}
+
+/**
+ * The part of a canvas that its caption covers, canvas pixels.
+ * @param {Pane} pane
+ */
+function captionBox({ canvas, caption }) {
+  if (!caption) return [];
+  const outer = canvas.getBoundingClientRect(), inner = caption.getBoundingClientRect(), scale = canvas.width / Math.max(1, outer.width);
+  return [{ x: (inner.left - outer.left) * scale, y: (inner.top - outer.top) * scale, w: inner.width * scale, h: inner.height * scale }];
 }
 
 /**

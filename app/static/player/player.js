@@ -88,7 +88,7 @@ export class Player {
       select: (layer, track) => this.select([layer, track], true),
       hide: (key) => this.toggleHidden(key),
       isolate: (key) => this.isolate(key),
-    });
+    }, this.controls.corner);
     this.setState("empty");
     this.showMessage("No video yet");
   }

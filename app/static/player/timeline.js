@@ -32,8 +32,9 @@ export class Timeline {
   /**
    * @param {HTMLElement} host element to fill
    * @param {TimelineEvents} on
+   * @param {HTMLElement} corner for the place beside the ruler
    */
-  constructor(host, on) {
+  constructor(host, on, corner) {
     this.on = on;
     this.host = host;
     /** @type {Map<string, Row>} */
@@ -52,7 +53,7 @@ export class Timeline {
     this.ruler = createElement("canvas", { class: "ruler", "aria-hidden": "true" });
     this.body = createElement("div", { class: "lanes-body", role: "table", "aria-label": "Tracks" });
     this.cursor = createElement("div", { class: "cursor", "aria-hidden": "true" });
-    host.append(createElement("div", { class: "lanes-head" }, createElement("span", { class: "lanes-corner" }), this.ruler), this.body, this.cursor);
+    host.append(createElement("div", { class: "lanes-head" }, corner, this.ruler), this.body, this.cursor);
     new ResizeObserver(() => this.draw()).observe(this.ruler);
     host.addEventListener("pointerdown", (event) => this.onPointerDown(event));
     host.addEventListener("wheel", (event) => {

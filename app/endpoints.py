@@ -3,19 +3,22 @@
 import asyncio
 from functools import partial
 from pathlib import Path
-from typing import cast, get_args
+from typing import Annotated, cast, get_args
 
 import gradio as gr
+import msgspec
 
 from tevit.cli.evaluate import as_object
 from tevit.configs import TEVIT_DEMO
 from tevit.evaluation import evaluate
 from tevit.evaluation.inputs import named_warnings
+from tevit.io import json as jsonfile
 from tevit.io.categories import MapClasses, with_known_classes
 from tevit.io.ytvis import open_dataset, read_results
 
 from .player.proxy import VideoSource
 from .storage.results import Settings
+from .tabs.segment.events import MAX_TRACKS
 from .tabs.segment.models import find_model
 from .tabs.segment.run import Studio, export
 from .workspace import TICK
@@ -24,8 +27,8 @@ from .workspace import TICK
 def build(studio: Studio) -> None:
     """Add the endpoints to the open Blocks. Gradio needs a component for every value; none of them is visible."""
     video, model = gr.File(visible=False, label="video"), gr.Textbox(TEVIT_DEMO.name, visible=False, label="model")
-    score = gr.Number(0.0, visible=False, label="score_threshold")
-    count = gr.Number(10, precision=0, visible=False, label="max_tracks")
+    score = _number(gr.Number(0.0, visible=False, label="score_threshold"))
+    count = _number(gr.Number(10, precision=0, visible=False, label="max_tracks"))
     files = [gr.File(visible=False, label=name) for name in ("results.json", "overlay.mp4")]
     gt, results = (gr.File(visible=False, label=name) for name in ("gt", "results"))
     classes = gr.Textbox("", visible=False, label="map_classes")
@@ -33,6 +36,25 @@ def build(studio: Studio) -> None:
     endpoints = _Endpoints(studio)
     trigger.click(endpoints.segment, [video, model, score, count], files, api_name="segment", concurrency_limit=None)
     trigger.click(endpoints.evaluate, [gt, results, classes], figures, api_name="evaluate", concurrency_limit=2)
+
+
+def _number(component: gr.Number) -> gr.Number:
+    """A number that arrives as a program sends it: gradio's own conversion of text ends in an exception of Python."""
+    component.preprocess = lambda payload: payload
+    return component
+
+
+class _SegmentArguments(msgspec.Struct):
+    video: str
+    model: str
+    score_threshold: Annotated[float, msgspec.Meta(ge=0, le=1)]
+    max_tracks: Annotated[float, msgspec.Meta(ge=1, le=MAX_TRACKS)]
+
+
+class _EvaluateArguments(msgspec.Struct):
+    gt: str
+    results: str
+    map_classes: str
 
 
 class _Endpoints:
@@ -48,8 +70,11 @@ class _Endpoints:
         images, are log messages of the call, which gradio's client has in `job.status().log`.
         """
         worker = self._studio.worker
+        sent = {"video": video, "model": model, "score_threshold": score_threshold, "max_tracks": max_tracks}
         try:
-            settings = Settings(find_model(model, self._studio.checkpoints).value, score_threshold, int(max_tracks))
+            args = jsonfile.convert(sent, _SegmentArguments, "/segment")
+            option = find_model(args.model, self._studio.checkpoints)
+            settings = Settings(option.value, args.score_threshold, int(args.max_tracks))
             source = VideoSource(Path(video).name, Path(video))
             await asyncio.to_thread(source.open)
             token = worker.submit(source, settings)
@@ -76,6 +101,9 @@ class _Endpoints:
         that the command prints; present where there are some.
         """
         try:
+            jsonfile.convert(
+                {"gt": gt, "results": results, "map_classes": map_classes}, _EvaluateArguments, "/evaluate"
+            )
             return await asyncio.to_thread(_evaluate, gt, results, map_classes)
         except (ValueError, OSError) as error:
             raise gr.Error(_without_folders(str(error), gt, results), print_exception=False) from error

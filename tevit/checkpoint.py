@@ -10,7 +10,7 @@ import os
 import pickle
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from tevit.configs import (
     ModelConfig,
     fold_name,
 )
+from tevit.io import json as jsonfile
 from tevit.io.files import atomic
 from tevit.model.tevit import TeViT
 
@@ -208,6 +209,8 @@ def _to_layout(key: str, value: Tensor) -> Tensor:
 # --- files
 
 
+_MAX_BLOCKS = 100  # of a backbone's level, and stages: each is a module that is made
+_MAX_CHANNELS = 1 << 16
 HEADER = "tevit"  # key of the configuration in a safetensors header
 
 
@@ -406,8 +409,12 @@ def _read_safetensors(path: Path) -> tuple[ModelConfig, State]:
         raise ValueError(f"{path}: not a whole safetensors file ({error})") from error
     if header is None:
         raise ValueError(f"{path}: expected the model's configuration in its header under {HEADER!r}, found none")
-    config = config_from_json(json.loads(header))
-    shapes = empty_model(config, all_masks=True).state_dict()
+    try:
+        config = config_from_json(json.loads(header))
+        shapes = empty_model(config, all_masks=True).state_dict()
+    except (ValueError, TypeError, LookupError, ArithmeticError, AssertionError, RuntimeError) as error:
+        # What modules raise whose numbers do not fit together, on one line.
+        raise ValueError(f"{path}: its configuration is of no model: {str(error).splitlines()[0][:200]}") from error
     required = inference_state(shapes, config.stages)
     for key in sorted(required.keys() - state.keys()) + sorted(state.keys() - shapes.keys()):
         raise ValueError(f"{path}: {'lacks' if key in required else 'has the unknown'} tensor {key!r} ({config.name})")
@@ -503,11 +510,19 @@ def config_from_json(content: Mapping[str, Any]) -> ModelConfig:
     Raises: ValueError where a field is missing or unknown.
     """
 
-    def tuples(value: Any) -> Any:
-        return tuple(tuples(item) for item in value) if isinstance(value, list) else value
-
-    try:
-        backbone = BackboneConfig(**{key: tuples(value) for key, value in content["backbone"].items()})
-        return ModelConfig(**{**{key: tuples(value) for key, value in content.items()}, "backbone": backbone})
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"not a model configuration of this version: {error}") from error
+    config = jsonfile.convert(content, ModelConfig, "not a model configuration of this version")
+    for part, kind in ((content, ModelConfig), (content["backbone"], BackboneConfig)):
+        if unknown := sorted(part.keys() - {field.name for field in fields(kind)}):
+            raise ValueError(f"not a model configuration of this version: it has the unknown {unknown[0]!r}")
+    backbone = config.backbone
+    numbers = {
+        **{"queries": config.queries, "stages": config.stages, "channels": config.channels, "heads": config.heads},
+        **{"ffn_channels": config.ffn_channels, "dynamic_channels": config.dynamic_channels},
+        **{"the backbone's dims": max(backbone.dims), "the backbone's depths": max(backbone.depths)},
+        **{"the backbone's messengers": backbone.messengers, "the sides of scale": max(config.scale)},
+    }
+    for name, number in numbers.items():
+        largest = _MAX_BLOCKS if name in ("stages", "the backbone's depths") else _MAX_CHANNELS
+        if not 0 <= number <= largest:
+            raise ValueError(f"not a configuration of a model: expected {name} up to {largest}, got {number}")
+    return config

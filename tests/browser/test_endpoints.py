@@ -6,6 +6,7 @@ import re
 import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,6 +91,18 @@ def test_segment_reads_all_pictures_of_a_file(client: Client, studio: Studio, tm
     if kind in ("webp", "gif"):
         assert times == pytest.approx([0, 0.1, 0.4, 0.45], abs=0.011)
     assert len(times) == count and times == sorted(set(times))
+
+
+@pytest.mark.parametrize("wrong", [None, "many", True, [], {}, -1, 10**30, 0])
+@pytest.mark.parametrize("field", ["score_threshold", "max_tracks", "model", "video"])
+def test_segment_names_an_argument_of_the_wrong_type(client: Client, clips: dict[str, Path], field: str, wrong: Any):
+    valid = {"video": handle_file(clips["street"]), "model": "tevit_demo", "score_threshold": 0.5, "max_tracks": 3}
+    if (field, wrong) == ("score_threshold", 0):
+        return
+    with pytest.raises(AppError) as caught:
+        client.predict(**(valid | {field: wrong}), api_name="/segment")
+    if field in ("score_threshold", "max_tracks"):
+        assert str(caught.value).startswith("/segment: expected ") and str(caught.value).endswith(f" in {field}")
 
 
 def test_evaluate_returns_the_commands_figures(client: Client, capsys: pytest.CaptureFixture[str]):

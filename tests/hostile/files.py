@@ -46,3 +46,9 @@ def video(path: Path, size_hw: tuple[int, int] = (16, 16), frames: int = 3, code
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
         container.mux(stream.encode())
     return path
+
+
+def bmp_header(width: int, height: int) -> bytes:
+    """The header of a BMP image of 24 bits a pixel."""
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 24, 0, 0, 2835, 2835, 0, 0)
+    return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + info + bytes(30)

@@ -109,7 +109,7 @@ def files_inside(path: str | os.PathLike) -> list[str]:
 def is_content(name: str) -> bool:
     """Whether a relative file name is neither hidden nor in macOS' folder of additions to archives, __MACOSX."""
     parts = PurePosixPath(name).parts
-    return parts[0] != "__MACOSX" and not any(part.startswith(".") for part in parts)
+    return bool(parts) and parts[0] != "__MACOSX" and not any(part.startswith(".") for part in parts)
 
 
 @contextmanager
@@ -170,6 +170,8 @@ def open_archive(path: str | os.PathLike) -> Iterator[zipfile.ZipFile]:
         archive = zipfile.ZipFile(path)
     with archive:
         infos = archive.infolist()
+        if not all(info.filename for info in infos):
+            raise ValueError(f"{path}: a file in the archive has no name")
         unpacked = sum(info.file_size for info in infos)
         input_limits().check_archive(os.path.getsize(path), unpacked, len(infos), str(path))
         yield archive

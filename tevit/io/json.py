@@ -1,5 +1,6 @@
 """Typed reading of JSON files that may be large or malformed; errors state the place."""
 
+import codecs
 import gzip
 import io
 import json
@@ -10,7 +11,7 @@ import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
@@ -18,6 +19,12 @@ from tevit.io.files import files_inside, forward_slashes, is_content, open_archi
 from tevit.limits import input_limits
 from tevit.memory import free_memory
 
+WholeNumber = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
+"""An id in JSON: every reader of JSON holds these numbers exactly, and they fit into 64 bits."""
+FrameNumber = Annotated[int, msgspec.Meta(ge=-(1 << 20), le=1 << 20)]
+"""A frame, or a number of frames: lists of that length are made. 2^20 are two days at 6 frames a second."""
+Side = Annotated[int, msgspec.Meta(ge=-(1 << 28), le=1 << 28)]
+"""A height or width in pixels."""
 _LARGE = 1 << 30
 _MEMORY_PER_BYTE = 1.3
 _MEMORY_PER_TRACK = 450  # bytes of an object and what is computed of it, beside its JSON
@@ -32,7 +39,8 @@ def read(path: str | os.PathLike, member: str | None = None) -> bytes:
     member: the file's name in an archive; one whose only JSON file has another name is read, too. For a file of more
     than a gigabyte, the memory it takes is logged as a warning.
 
-    Raises: ValueError for an empty file, an archive without the member, or one too large for the free memory.
+    Raises: ValueError for an empty file, one that is not UTF-8, an archive without the member, or one that exceeds a
+    limit or the free memory.
     """
     if zipfile.is_zipfile(path):
         data = _read_member(path, member)
@@ -57,7 +65,22 @@ def _text(data: bytes, path: str | os.PathLike) -> bytes:
     data = data.removeprefix(b"\xef\xbb\xbf")
     if not data or data.isspace():
         raise ValueError(f"{path} is empty: expected JSON")
+    if not data.isascii():
+        _check_utf8(data, path)
     return data
+
+
+def _check_utf8(data: bytes, path: str | os.PathLike) -> None:
+    """Here once, since parts of the file are decoded in many places."""
+    decoder, place = codecs.getincrementaldecoder("utf-8")(), 0
+    try:
+        while place < len(data):
+            decoder.decode(data[place : place + _PART], final=place + _PART >= len(data))
+            place += _PART
+    except UnicodeDecodeError as error:
+        # The decoder begins with what was left of the part before.
+        at = data.find(error.object[error.start :][:16], max(0, place - 4))
+        raise ValueError(f"{path}: not JSON: expected UTF-8 text, but byte {at} is {data[at]:#04x}") from None
 
 
 def _gunzip(data: bytes, path: str | os.PathLike) -> bytes:
@@ -132,11 +155,24 @@ def decode(data: bytes, shape: Any, path: str | os.PathLike) -> Any:
     try:
         return msgspec.json.decode(data, type=shape)
     except msgspec.ValidationError as error:
-        text, _, place = str(error).replace("`", "").partition(" - at $")
-        place = f" in {place.removeprefix('.')}" if place.removeprefix(".") else ""
-        raise ValueError(f"{path}: {text[:1].lower()}{text[1:]}{place}") from None
+        raise ValueError(f"{path}: {_fault(error)}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: {malformed(data, error)}") from None
+
+
+def convert(value: Any, shape: Any, subject: str) -> Any:
+    """A decoded JSON value as `shape`, any type of msgspec's. Raises: ValueError that begins with `subject`."""
+    try:
+        return msgspec.convert(value, shape)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{subject}: {_fault(error)}") from None
+
+
+def _fault(error: msgspec.ValidationError) -> str:
+    """The sentence of msgspec, and the place in words."""
+    text, _, place = str(error).replace("`", "").partition(" - at $")
+    place = f" in {place.removeprefix('.')}" if place.removeprefix(".") else ""
+    return f"{text[:1].lower()}{text[1:]}{place}"
 
 
 def fits(data: bytes, shape: Any) -> bool:

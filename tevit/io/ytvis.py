@@ -17,6 +17,7 @@ from tevit import boxes
 from tevit.io import json as jsonfile
 from tevit.io.files import FileKindError, atomic, forward_slashes
 from tevit.io.frames import find_frames
+from tevit.io.json import FrameNumber, Side, WholeNumber
 from tevit.limits import LimitError
 from tevit.masks import json as segmentations
 from tevit.masks import ops as masks
@@ -39,10 +40,10 @@ class VideoInfo(msgspec.Struct, frozen=True):
     folder "video <id>".
     """
 
-    id: int
-    width: int
-    height: int
-    length: int = -1
+    id: WholeNumber
+    width: Side
+    height: Side
+    length: FrameNumber = -1
     file_names: tuple[str, ...] = ()
     name: str = msgspec.field(default="", name="-")  # not a key of the files, where it may have another meaning
 
@@ -72,27 +73,27 @@ class Annotation(msgspec.Struct, frozen=True, gc=False):
         the file.
     """
 
-    id: int
-    video_id: int
-    category_id: int
+    id: WholeNumber
+    video_id: WholeNumber
+    category_id: WholeNumber
     segmentations: msgspec.Raw = msgspec.Raw(b"[]")
     bboxes: msgspec.Raw = msgspec.Raw(b"null")
     areas: list[float | None] | None = None
-    iscrowd: int | bool = 0
+    iscrowd: WholeNumber | bool = 0
 
 
 class Category(msgspec.Struct, frozen=True):
     """One entry of `categories`."""
 
-    id: int
+    id: WholeNumber
     name: str
 
 
 class Prediction(msgspec.Struct, frozen=True, gc=False):
     """One predicted track in the index; its masks are parsed on access."""
 
-    video_id: int
-    category_id: int
+    video_id: WholeNumber
+    category_id: WholeNumber
     score: float
     segmentations: msgspec.Raw
 

@@ -67,7 +67,7 @@ class _EncodedMask(msgspec.Struct, gc=False):
 
 
 class _Sized(msgspec.Struct, gc=False):
-    size: tuple[int, int]
+    size: tuple[_Side, _Side]
 
 
 _SEGMENTS = msgspec.json.Decoder(list[_EncodedMask | None])

@@ -12,12 +12,13 @@ import msgspec
 
 from tevit.io import json as jsonfile
 from tevit.io.files import FileKindError, atomic
+from tevit.io.json import FrameNumber, Side, WholeNumber
 from tevit.masks import rle
 from tevit.results import RLE
 
 Verdict = Literal["label is right", "label is wrong", "both wrong", "unclear"]
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
-TrackRef = int | str
+TrackRef = WholeNumber | str
 """A track of the labels: an annotation's id, or the id of the decision that created it (added it or split it off)."""
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -28,7 +29,7 @@ _UTC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?(Z|\+00:00)")
 class Mask(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One frame's mask: size [height, width] in pixels, counts as COCO's compressed text; checked by its action."""
 
-    size: tuple[int, int]
+    size: tuple[Side, Side]
     counts: str
 
     @property
@@ -49,7 +50,7 @@ class AcceptMasks(_Action, frozen=True, tag="accept masks"):
     """From frame `first` on, one mask a frame replaces the track's own; null: the object is not visible there."""
 
     track: TrackRef
-    first: int
+    first: FrameNumber
     masks: tuple[Mask | None, ...]
 
     def __post_init__(self) -> None:
@@ -60,7 +61,7 @@ class AcceptMasks(_Action, frozen=True, tag="accept masks"):
 class AddTrack(_Action, frozen=True, tag="add track"):
     """A new annotation, one mask or null for every frame of the video."""
 
-    category_id: int
+    category_id: WholeNumber
     masks: tuple[Mask | None, ...]
 
     def __post_init__(self) -> None:
@@ -79,8 +80,8 @@ class DeleteFrames(_Action, frozen=True, tag="delete frames"):
     """Remove the masks from frame `first` to `last`, both included."""
 
     track: TrackRef
-    first: int
-    last: int
+    first: FrameNumber
+    last: FrameNumber
 
     def __post_init__(self) -> None:
         _check_range(self.first, self.last)
@@ -90,7 +91,7 @@ class ChangeClass(_Action, frozen=True, tag="change class"):
     """Give the track another category."""
 
     track: TrackRef
-    category_id: int
+    category_id: WholeNumber
 
 
 Overlap = Literal["union", "track", "other"]
@@ -115,7 +116,7 @@ class SplitTrack(_Action, frozen=True, tag="split track"):
     """Frames from `at` on become a new track, referenced by this decision's id."""
 
     track: TrackRef
-    at: int
+    at: FrameNumber
 
     def __post_init__(self) -> None:
         if self.at < 1:
@@ -127,7 +128,7 @@ class SwapIdentities(_Action, frozen=True, tag="swap identities"):
 
     track: TrackRef
     other: TrackRef
-    at: int
+    at: FrameNumber
 
     def __post_init__(self) -> None:
         _check_two(self.track, self.other)
@@ -138,7 +139,7 @@ class ReplaceMask(_Action, frozen=True, tag="replace mask"):
     """A corrected mask for one frame."""
 
     track: TrackRef
-    frame: int
+    frame: FrameNumber
     mask: Mask
 
     def __post_init__(self) -> None:
@@ -190,7 +191,7 @@ class PredictionRef(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     file: str
     sha256: str
-    place: int
+    place: WholeNumber
 
     def __post_init__(self) -> None:
         if not _HASH.fullmatch(self.sha256):
@@ -209,10 +210,10 @@ class Decision(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     id: str
     dataset: str
-    video_id: int
+    video_id: WholeNumber
     tracks: tuple[TrackRef, ...] = ()
     prediction: PredictionRef | None = None
-    frames: tuple[int, int] | None = None
+    frames: tuple[FrameNumber, FrameNumber] | None = None
     verdict: Verdict | None = None
     action: Action = Keep()
     note: str = ""

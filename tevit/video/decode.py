@@ -33,7 +33,12 @@ def open_container(path: Path) -> InputContainer:
     """
     pixels = {"max_pixels": input_limits().decoder_pixels}  # for the decoders with which the streams are examined
     try:
-        container = av.open(f"file:{path.resolve()}", options=pixels, container_options={"protocol_whitelist": "file"})
+        container = av.open(
+            f"file:{path.resolve()}",
+            options=pixels,
+            container_options={"protocol_whitelist": "file"},
+            metadata_errors="replace",  # titles and the like in any encoding
+        )
     except PermissionError:
         raise PermissionError(f"{path}: no permission to read it") from None
     except FFmpegError as error:
@@ -65,6 +70,8 @@ def check_stream(container: InputContainer, stream: VideoStream, path: Path) -> 
     Raises: ValueError for text that FFmpeg draws as a picture; LimitError.
     """
     limits, codec = input_limits(), stream.codec_context
+    if codec is None or codec.codec is None:
+        raise ValueError(f"{path}: its video cannot be decoded (unknown codec)")
     if codec.codec.name in _TEXT_CODECS:
         raise ValueError(f"{path}: not a video (it holds {codec.codec.name}, text)")
     limits.check_size(codec.width, codec.height, str(path))

@@ -2,6 +2,9 @@
 
 import io
 import re
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -9,10 +12,33 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from tevit.limits import input_limits
+from tevit.limits import LimitError, input_limits
 
 # What PIL raises for damaged files; its own limit of pixels is checked here, too.
-IMAGE_FAULTS = (OSError, ValueError, SyntaxError, EOFError, OverflowError, MemoryError, Image.DecompressionBombError)
+IMAGE_FAULTS = (
+    OSError,
+    ValueError,
+    TypeError,
+    SyntaxError,
+    EOFError,
+    LookupError,
+    ArithmeticError,
+    AttributeError,
+    MemoryError,
+    struct.error,
+    Image.DecompressionBombError,
+)
+
+
+@contextmanager
+def reading_image(subject: str) -> Iterator[None]:
+    """Raise every fault of PIL as one sentence that begins with `subject`. Raises: ValueError."""
+    try:
+        yield
+    except LimitError:
+        raise
+    except IMAGE_FAULTS as error:
+        raise ValueError(f"{subject} cannot be read ({str(error) or type(error).__name__})") from None
 
 
 def stated_size(file: IO[bytes], name: str) -> tuple[int, int] | None:

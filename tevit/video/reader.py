@@ -26,7 +26,7 @@ from PIL import Image, ImageOps
 from tevit.io.files import files_inside, natural_order, order_note, reading_archive
 from tevit.limits import input_limits
 from tevit.video.decode import Clock, DecodeReport, ToRgb, decode_frames, open_container, stated_span, video_stream
-from tevit.video.images import IMAGE_FAULTS, bits_of, decode_image, decode_page, to_8_bit
+from tevit.video.images import IMAGE_FAULTS, bits_of, decode_image, decode_page, reading_image, to_8_bit
 
 _PAGED = (".tif", ".tiff", ".webp", ".png")  # may hold several pictures
 T = TypeVar("T")
@@ -276,7 +276,7 @@ def _count_pages(file: ImageFile) -> int:
 
 def _open_pages(file: Path, pages: int) -> Video:
     """A file of several images; times are those of the file, else 6 a second as for folders."""
-    with Image.open(file) as image:
+    with reading_image(f"{file}: its pictures"), Image.open(file) as image:
         size_hw, fps = (image.height, image.width), Fraction(6)
         durations = []
         for page in range(pages):
@@ -332,12 +332,9 @@ class _ImagePages(Video):
             if page is None:
                 raise ValueError(f"{self.path}: page {index + 1} cannot be read")
             return cv2.cvtColor(page if self.bits is None else to_8_bit(page, self.bits), cv2.COLOR_BGR2RGB)
-        try:
-            with Image.open(self.path) as image:
-                image.seek(index)
-                return np.array(image.convert("RGB"))
-        except IMAGE_FAULTS as error:
-            raise ValueError(f"{self.path}: frame {index + 1} cannot be read ({error})") from None
+        with reading_image(f"{self.path}: picture {index + 1}"), Image.open(self.path) as image:
+            image.seek(index)
+            return np.array(image.convert("RGB"))
 
 
 # --- video files and pipes

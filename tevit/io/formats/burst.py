@@ -12,6 +12,7 @@ import msgspec
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
 from tevit.io.formats.tracks import FrameMask, frame_rate, make_track, make_video
+from tevit.io.json import Side, WholeNumber
 from tevit.io.ytvis import FPS, Category, frame_names, merge_categories
 from tevit.masks import json as mask_json
 from tevit.results import VideoResult
@@ -24,13 +25,13 @@ class _BurstMask(msgspec.Struct, omit_defaults=True):
 
 
 class _BurstSequence(msgspec.Struct):
-    width: int
-    height: int
+    width: Side
+    height: Side
     seq_name: str
     annotated_image_paths: list[str]
     segmentations: list[dict[str, _BurstMask]]
-    track_category_ids: dict[str, int]
-    id: int | None = None
+    track_category_ids: dict[str, WholeNumber]
+    id: WholeNumber | None = None
     dataset: str = ""
     fps: float = FPS
 

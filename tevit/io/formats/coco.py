@@ -14,6 +14,7 @@ from tevit.boxes import xywh_to_xyxy, xyxy_to_xywh
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic, files_inside, forward_slashes, natural_key, order_note
 from tevit.io.formats.tracks import FrameMask, find_image, image_index, make_track, make_video
+from tevit.io.json import FrameNumber, Side, WholeNumber
 from tevit.io.ytvis import Category, VideoInfo, frame_names, merge_categories
 from tevit.masks import json as mask_json
 from tevit.masks import ops
@@ -98,13 +99,13 @@ def _annotations(result: VideoResult, first: int, ids: dict[int, int]) -> Iterat
 
 
 class _CocoImage(msgspec.Struct):
-    id: int
-    width: int
-    height: int
+    id: WholeNumber
+    width: Side
+    height: Side
     file_name: str = ""
-    video_id: int | None = None
-    frame_id: int | None = None
-    frame_index: int | None = None  # TAO's name of frame_id
+    video_id: WholeNumber | None = None
+    frame_id: FrameNumber | None = None
+    frame_index: FrameNumber | None = None  # TAO's name of frame_id
 
     def __post_init__(self) -> None:
         self.file_name = forward_slashes(self.file_name)
@@ -124,19 +125,19 @@ def _identity(value: int | float | str | None) -> _Identity:
 
 
 class _CocoAttributes(msgspec.Struct):
-    track_id: int | float | str | None = None
+    track_id: WholeNumber | float | str | None = None
 
 
 class _CocoAnnotation(msgspec.Struct):
-    id: int
-    image_id: int
-    category_id: int
+    id: WholeNumber
+    image_id: WholeNumber
+    category_id: WholeNumber
     segmentation: msgspec.Raw = msgspec.Raw(b"null")
     bbox: tuple[float, float, float, float] | None = None
     area: float | None = None
-    iscrowd: int | bool = 0
-    track_id: int | float | str | None = None
-    instance_id: int | float | str | None = None
+    iscrowd: WholeNumber | bool = 0
+    track_id: WholeNumber | float | str | None = None
+    instance_id: WholeNumber | float | str | None = None
     score: float = 1.0
     attributes: msgspec.Raw = msgspec.Raw(b"{}")
 
@@ -151,7 +152,7 @@ class _CocoAnnotation(msgspec.Struct):
 
 
 class _CocoVideo(msgspec.Struct):
-    id: int
+    id: WholeNumber
     name: str = ""
 
 

@@ -17,13 +17,14 @@ import numpy as np
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
 from tevit.io.formats.tracks import FrameMask, frame_rate, make_track, make_video, rectangle
+from tevit.io.json import FrameNumber, Side, WholeNumber
 from tevit.io.ytvis import FPS, frame_names
 from tevit.masks import json as mask_json
 from tevit.results import RLE, Track, VideoResult
 
 
 class _Keyframe(msgspec.Struct):
-    frame: int
+    frame: FrameNumber
     x: float
     y: float
     width: float
@@ -35,7 +36,7 @@ class _Keyframe(msgspec.Struct):
 class _RectangleTrack(msgspec.Struct, rename={"frames_count": "framesCount"}):
     sequence: list[_Keyframe]
     labels: list[str] = []
-    frames_count: int = 0
+    frames_count: FrameNumber = 0
     duration: float = 0.0
 
 
@@ -43,8 +44,8 @@ class _TrackResult(msgspec.Struct):
     type: str
     value: msgspec.Raw
     id: str = ""
-    original_width: int | None = None
-    original_height: int | None = None
+    original_width: Side | None = None
+    original_height: Side | None = None
     meta: dict[str, object] | None = None
 
 
@@ -57,7 +58,7 @@ class _VideoTask(msgspec.Struct):
     annotations: list[_ResultList] = []
     predictions: list[_ResultList] = []
     data: dict[str, object] = {}
-    id: int | None = None
+    id: WholeNumber | None = None
 
     def submitted(self) -> list[_ResultList]:
         """The annotations that were not cancelled, else the predictions."""

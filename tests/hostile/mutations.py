@@ -35,7 +35,7 @@ def replaced(value: Any, place: Place, wrong: Any) -> Any:
     """A copy of a JSON value with another one at a place."""
     if not place:
         return wrong
-    copy = dict(value) if isinstance(value, dict) else list(value)
+    copy: Any = dict(value) if isinstance(value, dict) else list(value)
     copy[place[0]] = replaced(copy[place[0]], place[1:], wrong)
     return copy
 

@@ -145,6 +145,20 @@ def test_an_answer_that_is_late_does_not_replace_a_newer_one(page: Page, compari
     assert "missed" in query(page)["errors"][0]
 
 
+def test_words_filter_as_bars_do_and_no_bar_is_hidden(page: Page, comparison: Comparison):
+    every = len(select(comparison).rows)
+    page.locator("[data-chart=types] .label").get_by_text("missed", exact=True).click()
+    expect_count(page, f"{len(select(comparison, Filter(types=('missed',))).rows)} of {every} errors")
+    chip(page, "missed").click()
+    classes = page.locator("[data-chart=classes] ol")
+    assert classes.locator("li").count() == 8
+    assert classes.evaluate("(list) => list.scrollHeight <= list.clientHeight"), "all of them are visible"
+    negative, positive = bar(page, "lenses", f"tracking, {B}"), bar(page, "lenses", f"classes, {B}")
+    expect(negative).to_contain_text("\N{MINUS SIGN}")
+    ends = [box.locator("i").bounding_box() or {} for box in (negative, positive)]
+    assert ends[0]["x"] + ends[0]["width"] == pytest.approx(ends[1]["x"], abs=1), "to the left of zero"
+
+
 def test_outcomes_lenses_and_cells_filter(page: Page, comparison: Comparison):
     every = len(select(comparison).rows)
     bar(page, "outcomes", "fixed by B").click()
@@ -272,7 +286,11 @@ def test_thresholds_search_and_order(page: Page, comparison: Comparison):
     search.fill("star missed")
     expect(chip(page, "“star missed”")).to_be_visible()
     expect_count(page, f"{len(select(comparison, Filter(text='star missed')).rows)} of {every} errors")
-    chip(page, "“star missed”").click()
+    search.fill("no such words")
+    expect_count(page, f"0 of {every} errors")
+    for name in ("CSV", "JSON"):
+        expect(page.get_by_role("link", name=name, exact=True)).to_be_disabled()
+    chip(page, "“no such words”").click()
     expect(search).to_have_value("")
     page.locator("#errors-order").get_by_label("Order").click()
     page.get_by_role("option", name="IoU, lowest first").click()

@@ -46,7 +46,7 @@ class Part {
     /** @type {HTMLElement | null} */
     this.tip = null;
 
-    element.addEventListener("click", (event) => this.press(closest(event, "[data-event]")));
+    element.addEventListener("click", (event) => this.press(closest(event, "[data-event], [data-word]")));
     element.addEventListener("focusin", (event) => this.onFocus(event));
     element.addEventListener("focusout", (event) => {
       if (event.relatedTarget instanceof Node && !element.contains(event.relatedTarget)) this.focused = null;
@@ -84,7 +84,8 @@ class Part {
 
   /** @param {HTMLElement | null} button */
   press(button) {
-    if (button?.dataset.event) this.emit(JSON.parse(button.dataset.event));
+    const event = button?.dataset.event ?? button?.dataset.word;
+    if (event) this.emit(JSON.parse(event));
   }
 
   onReplaced() {

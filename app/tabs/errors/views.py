@@ -130,26 +130,28 @@ def bars(
     filter; by_model: together with the model. colours: of each name; None: of each model.
     """
     every = [value for own in series.values() for value in own.values if value is not None]
-    largest = max(map(abs, every), default=0) or 1
+    lowest = min(0.0, *every) if every else 0.0  # bars of negative values end where the others begin
+    span = max(0.0, *every) - lowest if every else 0.0
     rows = []
     for i, label in enumerate(next(iter(series.values())).names):
         row = []
         for side, (model, own) in enumerate(series.items()):
             value, added = own.values[i], filters[i] if filters else None
-            number = NONE if value is None else f"{value:.{digits}f}"
+            number = NONE if value is None else f"{value:.{digits}f}".replace("-", MINUS)
             row.append(
                 {
                     "value": "" if value is None else value,
                     "side": "AB"[side % 2],
                     "number": number,
                     "words": f"{label}, {model}: {number}",
-                    "part": 0 if value is None else max(0.0, value) / largest,
+                    "start": (min(0.0, value or 0.0) - lowest) / (span or 1),
+                    "part": abs(value or 0.0) / (span or 1),
                     "colour": colours[i] if colours else _SIDES[side % 2],
                     # The only model is not named by a filter.
                     "filter": {**added, "model": model} if added and by_model and len(series) > 1 else added,
                 }
             )
-        rows.append((label, row))
+        rows.append((label, filters[i] if filters else None, row))
     return {"kind": "bars", "name": name, "title": title, "hint": hint, "models": len(series), "rows": rows}
 
 
@@ -404,7 +406,8 @@ def ap_by_class(comparison: Comparison) -> Chart:
     ids = sorted((id for id in first if first[id]["AP"] >= 0), key=lambda id: first[id]["AP"])
     names = [comparison.class_name(places[id]) for id in ids]
     series = {m.name: charts.ap_bars(names, [m.per_class[id]["AP"] for id in ids]) for m in comparison.models}
-    return bars("classes", "AP by class", series, [{"category": places[id]} for id in ids])
+    filters = [{"category": places[id]} for id in ids]
+    return bars("classes", "AP by class", series, filters, f"{len(ids)} classes" if len(ids) > 1 else "")
 
 
 def ap_by_size(comparison: Comparison) -> Chart:
@@ -553,7 +556,7 @@ def bar(comparison: Comparison, selection: Selection, settings: ViewSettings) ->
         chips=chips(comparison, selection.filter),
         models=[model.name for model in comparison.models],
         side=shown_side(comparison, settings),
-        review=len(selection.rows) > 0,
+        listed=len(selection.rows) > 0,
         address=f"{ROUTES}/{comparison.project.id}",
         query=to_query(settings),
     )

@@ -1,8 +1,13 @@
 """Where the studio is served, and what the people who reach it there may do."""
 
 import ipaddress
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import urlsplit
+
+from .accounts import Accounts
 
 
 @dataclass(frozen=True)
@@ -44,3 +49,65 @@ def host_name(address: str) -> str:
         return (parts.hostname or "").rstrip(".")
     except ValueError:
         return ""
+
+
+@dataclass(frozen=True)
+class Access:
+    """What the people who reach the studio may do.
+
+    public: strangers may use it. accounts: who may use it at all; None: everybody who reaches it. hub: people may sign
+    in with their account at Hugging Face. admins: who may undo others' decisions, and do in a public studio what only
+    those who run it may. Each `check_` raises PermissionError with a sentence for the page.
+    """
+
+    public: bool = False
+    accounts: Accounts | None = None
+    hub: bool = False
+    admins: frozenset[str] = frozenset()
+
+    @property
+    def signs_in(self) -> bool:
+        """Whether names come from a sign-in, so that nobody decides in another's name."""
+        return self.accounts is not None or self.hub
+
+    def name(self, request: Any) -> str:
+        """The signed-in name of who sent gradio's request; "" for nobody."""
+        if self.hub:
+            return _hub_name(getattr(request.request, "scope", {}))
+        return str(getattr(request, "username", None) or "")
+
+    def check_host(self, what: str, request: Any) -> None:
+        """what: what only those who run a public studio do."""
+        if self.public and self.name(request) not in self.admins:
+            raise PermissionError(f"This studio is public: {what} is left to those who run it.")
+
+    def check_review(self, name: str) -> None:
+        """name: the signed-in one. Whether they may add decisions."""
+        if self.public and not name:
+            how = "sign in to decide" if self.hub else "labels can be looked at, not changed"
+            raise PermissionError(f"This studio is public: {how}. Nothing was saved.")
+        if self.signs_in and not name:
+            raise PermissionError("Sign in first: every decision carries its reviewer's name. Nothing was saved.")
+
+
+EVERYBODY = Access()
+
+
+def check_reach(address: Address, access: Access) -> None:
+    """Raises: ValueError where strangers would reach a studio that nobody has opened to them."""
+    if access.public and access.accounts is not None:
+        raise ValueError("--public lets everybody in and --auth only those in its file: give one of them")
+    if address.is_local or access.public or access.accounts is not None:
+        return
+    shown = [f"--host {address.host}"] * (not is_loopback(address.host)) + ["--share"] * address.share
+    shown += [f"--domain {name}" for name in address.domains]
+    reached = f"{shown[0]}: others than you can reach the studio there"
+    raise ValueError(f"{reached}; give --auth FILE for those with an account, or --public for everybody")
+
+
+def _hub_name(scope: Mapping[str, Any]) -> str:
+    """The name in the session that gradio's sign-in with the hub has signed; "" without one, and after its end."""
+    info = scope.get("session", {}).get("oauth_info") or {}
+    if info.get("expires_at") is not None and info["expires_at"] < time.time():
+        return ""
+    return str(info.get("userinfo", {}).get("preferred_username", ""))

@@ -23,6 +23,7 @@ if __name__ == "__main__":
 if TYPE_CHECKING:
     from tevit.review.reviewers import Team
 
+    from .access import Access, Address
     from .tabs.segment.models import Load, VideoPredictor
 
 STALE_SECONDS = 7 * 24 * 3600  # after which the folder of a killed server is removed
@@ -38,6 +39,13 @@ def parser(prog: str = "app") -> argparse.ArgumentParser:
     domain = "the name that a proxy on this machine serves the studio under; repeatable"
     top.add_argument("--domain", metavar="NAME", action="append", default=[], help=domain)
     top.add_argument("--share", action="store_true", help="also open a public link through gradio's service")
+    trust = top.add_argument_group("who may use it", "needed where others than you reach the studio")
+    auth = "names and passwords of who may use the studio; they sign in, and decide in their own name only"
+    trust.add_argument("--auth", metavar="FILE", type=Path, help=auth)
+    trust.add_argument("--add-user", metavar="NAME", help="add NAME to --auth FILE, or change the password, and end")
+    trust.add_argument("--admin", action="store_true", help="with --add-user: may undo others' decisions")
+    public = "let everybody in: labels are not changed, nothing is opened from paths, downloaded or mapped"
+    trust.add_argument("--public", action="store_true", default=space, help=public)
     files = {"type": Path, "action": "append", "default": []}
     top.add_argument("--checkpoint", metavar="FILE", help="offer this model; repeatable", **files)
     model = "offer this model of your own, as in `tevit predict --model`; repeatable"
@@ -76,6 +84,9 @@ def main(argv: Sequence[str] | None = None, load: "Load | None" = None, grace: f
     try:
         if args.limit:
             set_limits(args.limit)
+        if args.add_user is not None:
+            return _add_user(args)
+        access = _access(args)
         for path in args.checkpoint:
             if not path.is_file():
                 raise FileNotFoundError(f"--checkpoint {path}: no such file")
@@ -88,14 +99,14 @@ def main(argv: Sequence[str] | None = None, load: "Load | None" = None, grace: f
             raise ValueError("--mcp needs the package mcp: pip install 'tevit-studio[app,mcp]'")
         _check_address(args.host, args.port)
         with server_folder() as folder:
-            _serve(args, folder, load or _load, grace)
+            _serve(args, access, folder, load or _load, grace)
     except (ValueError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _serve(args: argparse.Namespace, folder: Path, load: "Load", grace: float) -> None:
+def _serve(args: argparse.Namespace, access: "Access", folder: Path, load: "Load", grace: float) -> None:
     # Both are read while gradio is imported: its files go into our folder, and nothing leaves the machine.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
@@ -106,7 +117,6 @@ def _serve(args: argparse.Namespace, folder: Path, load: "Load", grace: float) -
     from tevit.review.segmenter import create_segmenter
 
     from . import ui
-    from .access import Address
     from .analysis.service import EvaluationService
     from .analysis.thumbnails import ThumbnailCache
     from .projects.opening import BUNDLED, AllowedFolders, open_project
@@ -122,18 +132,57 @@ def _serve(args: argparse.Namespace, folder: Path, load: "Load", grace: float) -
     # A folder that does not exist is reported where it is opened.
     allowed = AllowedFolders.of([*args.allow, *(path for path in named if path.is_dir()), *bundled])
     project = open_project(args.dataset, args.frames, args.predictions, args.project)
-    workspace = Workspace(project, EvaluationService(), ThumbnailCache(), allowed, team=_team(args))
+    workspace = Workspace(project, EvaluationService(), ThumbnailCache(), allowed, team=_team(args), access=access)
     videos = dataset_videos(project) if args.dataset or args.project else []
     checkpoints = [*(path.resolve() for path in args.checkpoint), *map(Path, args.model)]
     segmentation = Segmentation(create_segmenter("sam2", str(args.sam)) if args.sam else create_segmenter())
     studio = open_studio(folder, home() / "studio", load, checkpoints, grace, videos)
     try:
-        address = Address(args.host, args.port, args.share, tuple(args.domain))
-        ui.serve(ui.build(studio, workspace), studio, workspace, segmentation, address, args.mcp)
+        ui.serve(ui.build(studio, workspace), studio, workspace, segmentation, _address(args), args.mcp)
     finally:
         segmentation.close()
         studio.close()
         workspace.evaluations.close()
+
+
+def _address(args: argparse.Namespace) -> "Address":
+    from .access import Address
+
+    return Address(args.host, args.port, args.share, tuple(args.domain))
+
+
+def _access(args: argparse.Namespace) -> "Access":
+    """Who may do what. Raises: OSError, ValueError; also where others would reach a studio that is not for them."""
+    from .access import Access, check_reach
+    from .accounts import read_accounts
+
+    hub = bool(os.environ.get("SPACE_ID") and os.environ.get("OAUTH_CLIENT_ID"))
+    if hub and find_spec("authlib") is None:
+        raise ValueError("signing in with Hugging Face needs the package authlib: pip install 'gradio[oauth]'")
+    if args.admin:
+        raise ValueError("--admin goes with --add-user NAME")
+    if args.auth is None:
+        admins = frozenset({os.environ.get("SPACE_AUTHOR_NAME", "")} - {""}) if hub else frozenset()
+        access = Access(args.public, None, hub, admins)
+    else:
+        if not args.auth.is_file():
+            raise FileNotFoundError(f"--auth {args.auth}: no such file; --add-user NAME makes one")
+        accounts = read_accounts(args.auth)
+        access = Access(args.public and not os.environ.get("SPACE_ID"), accounts, False, accounts.admins)
+    check_reach(_address(args), access)
+    return access
+
+
+def _add_user(args: argparse.Namespace) -> int:
+    """Raises: OSError, ValueError."""
+    from .accounts import Account, add_account, ask_password
+
+    if args.auth is None:
+        raise ValueError("--add-user needs --auth FILE, the file to add the name to")
+    account = Account.of(args.add_user, ask_password(args.add_user), "admin" if args.admin else "user")
+    changed = add_account(args.auth, account)
+    print(f"{args.auth}: {account.name}, {account.role}, {'has a new password' if changed else 'was added'}")
+    return 0
 
 
 def _team(args: argparse.Namespace) -> "Team":

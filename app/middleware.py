@@ -6,16 +6,22 @@ even its CORS headers. What has to read a page before it is compressed is passed
 
 import base64
 import hashlib
+import hmac
 import logging
 import re
+import secrets
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
+import msgspec
+from cachetools import LRUCache
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +30,8 @@ from .access import host_name, is_loopback
 log = logging.getLogger(__name__)
 
 SAFE_METHODS = ("GET", "HEAD")
+MAX_SESSIONS = 100_000  # of pages, whose browsers are remembered
+MAX_EVENT = 64_000_000  # bytes of an event; masks of many corrected frames are the largest
 MAX_PAGE = 16_000_000  # bytes of a page whose scripts are hashed; gradio's has some 300 KB
 _SCRIPT = re.compile(rb"<script(?P<attributes>[^>]*)>(?P<text>.*?)</script>", re.DOTALL | re.IGNORECASE)
 # Nothing but the page itself is a document: what is opened by its address runs no script.
@@ -117,6 +125,32 @@ class ResponseHeaders:
 
 
 @dataclass(frozen=True)
+class FailureLog:
+    """Ends what fails with status 500 and a line in the log: no traceback, no path, unless the log is at DEBUG."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        started = False
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_and_note)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            log.error("%s %.200r: %s", scope["method"], scope["path"], type(error).__name__)
+            log.debug("its traceback", exc_info=True)
+            if not started:
+                await refusal("The studio could not answer this request.", 500)(scope, receive, send)
+
+
+@dataclass(frozen=True)
 class PagePolicy:
     """Adds the page's Content-Security-Policy, with the hashes of the scripts that gradio writes into it.
 
@@ -181,3 +215,192 @@ def page_policy(page: bytes, ancestors: Sequence[str] = ()) -> str:
             " ".join(("frame-ancestors 'self'", *ancestors)),
         )
     )
+
+
+# --- who sends a request
+
+
+def path_of(scope: Scope) -> str:
+    """The path of a request below the page's root, without a slash at its end."""
+    return "/" + scope["path"].removeprefix(scope.get("root_path", "")).strip("/")
+
+
+OPEN_PATHS = ("/", "/login", "/logout", "/favicon.ico", "/manifest.json", "/robots.txt", "/theme.css")
+OPEN_PATHS += ("/gradio_api/startup-events", "/gradio_api/user", "/gradio_api/login_check", "/gradio_api/app_id")
+OPEN_FOLDERS = ("/assets/", "/static/", "/pwa_icon", "/login/")
+
+
+@dataclass(frozen=True)
+class SignInCheck:
+    """Refuses everything but the page that signs in to those who have not; gradio checks only some of its routes."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with 401, or pass the request on."""
+        path = path_of(scope) if scope["type"] == "http" else "/"
+        if path in OPEN_PATHS or path.startswith(OPEN_FOLDERS) or gradio_user(scope) is not None:
+            await self.app(scope, receive, send)
+        else:
+            await refusal("Sign in first.", 401)(scope, receive, send)
+
+
+def gradio_user(scope: Scope) -> str | None:
+    """The name of who signed in, from gradio's cookies; None for nobody."""
+    app, found = scope["app"], Request(scope).cookies
+    token = found.get(f"access-token-{app.cookie_id}") or found.get(f"access-token-unsecure-{app.cookie_id}")
+    return app.tokens.get(token) if token else None
+
+
+class EventBody(msgspec.Struct):
+    """What is checked of a request that starts or ends an event."""
+
+    session_hash: str | None = None
+    fn_index: int | None = None
+
+
+@dataclass(frozen=True)
+class PublicEvents:
+    """The events that programs may call without the page. indices: gradio's numbers. names: of the endpoints. known:
+    the numbers of all events."""
+
+    indices: frozenset[int]
+    names: frozenset[str]
+    known: frozenset[int]
+
+
+_EVENT = re.compile(r"/gradio_api/(queue/join|run/.*|api/.*|call/.*|cancel|reset)")
+_HEARTBEAT = "/gradio_api/heartbeat/"
+_UNUSED = re.compile(
+    r"/gradio_api/(stream|proxy=|process_recording|component_server|vibe-|undo-vibe|dev/|deep_link|custom_component|runs)"
+    r".*|/monitoring.*|/svelte/.*"
+)
+MAX_HASH = 100  # characters of a session's name
+
+
+@dataclass
+class PageCheck:
+    """Gives every browser that loads the page a cookie, and refuses private events without it.
+
+    A page's session belongs to the browser that used it first: its events, and the answers to them, are nobody else's.
+    embedded: the page is shown in frames of another site, over HTTPS.
+    """
+
+    app: ASGIApp
+    events: PublicEvents
+    embedded: bool = False
+    _secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+    _owners: LRUCache[str, str] = field(default_factory=lambda: LRUCache(MAX_SESSIONS), repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def cookie(self) -> str:
+        """The cookie's name, another one for each studio: browsers send it to every port of a machine."""
+        return f"tevit-page-{hashlib.sha256(self._secret).hexdigest()[:8]}"
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with 403, or pass the request on."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        visitor, path = self._visitor(scope), path_of(scope)
+        scope.setdefault("state", {})["visitor"] = visitor
+        if path == "/":
+            await self.app(scope, receive, send if visitor else self._with_cookie(send))
+            return
+        if _UNUSED.fullmatch(path):
+            await refusal("The studio has no such address.", 404)(scope, receive, send)
+            return
+        if not all(self._owns(visitor, session) for session in _sessions(scope, path)):
+            await refusal("This session is another page's.")(scope, receive, send)
+            return
+        if scope["method"] == "POST" and _EVENT.fullmatch(path):
+            await self._event(visitor, path, scope, receive, send)
+            return
+        await self.app(scope, receive, send)
+
+    async def _event(self, visitor: str, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        content = await _read(receive)
+        if answer := self._fault(visitor, path, content):
+            await answer(scope, receive, send)
+            return
+        sent = False
+
+        async def receive_again() -> Message:
+            nonlocal sent
+            if sent:
+                return await receive()
+            sent = True
+            return {"type": "http.request", "body": content, "more_body": False}
+
+        await self.app(scope, receive_again, send)
+
+    def _fault(self, visitor: str, path: str, content: bytes | None) -> PlainTextResponse | None:
+        if content is None:
+            return refusal(f"Expected an event of at most {MAX_EVENT} bytes.", 413)
+        try:
+            body = msgspec.json.decode(content, type=EventBody)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return refusal("Expected a JSON object with a session_hash and a fn_index.", 422)
+        if body.fn_index is not None and body.fn_index not in self.events.known:
+            return refusal(f"There is no event {body.fn_index}.", 404)
+        if not visitor and not self._is_public(path, body):
+            return refusal("This event belongs to the studio's page: load it first, and allow its cookie.")
+        if body.session_hash and not self._owns(visitor, body.session_hash):
+            return refusal("This session is another page's.")
+        return None
+
+    def _is_public(self, path: str, body: EventBody) -> bool:
+        kind, *rest = path.removeprefix("/gradio_api/").split("/")
+        if kind in ("cancel", "reset"):  # of an event that only its own session can name
+            return True
+        if kind not in ("queue", "run", "api", "call"):
+            return False
+        if body.fn_index is not None:
+            return body.fn_index in self.events.indices
+        return rest[-1] in self.events.names
+
+    def _owns(self, visitor: str, session: str) -> bool:
+        with self._lock:
+            return len(session) <= MAX_HASH and self._owners.setdefault(session, visitor) == visitor
+
+    def _visitor(self, scope: Scope) -> str:
+        """The random name of a browser that has loaded the page; "" for others."""
+        name, _, mark = Request(scope).cookies.get(self.cookie, "").partition(".")
+        return name if mark and hmac.compare_digest(mark.encode(), self._mark(name).encode()) else ""
+
+    def _mark(self, name: str) -> str:
+        return hmac.new(self._secret, name.encode(), "sha256").hexdigest()
+
+    def _with_cookie(self, send: Send) -> Send:
+        name = secrets.token_hex(12)
+        options = "SameSite=None; Secure; Partitioned" if self.embedded else "SameSite=Lax"
+
+        async def send_cookie(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                value = f"{self.cookie}={name}.{self._mark(name)}; Path=/; HttpOnly; {options}"
+                MutableHeaders(raw=message.setdefault("headers", [])).append("Set-Cookie", value)
+            await send(message)
+
+        return send_cookie
+
+
+def _sessions(scope: Scope, path: str) -> list[str]:
+    """The sessions that a request names in its address; one that is nobody's for a query that cannot be read."""
+    try:
+        named = parse_qs(scope["query_string"].decode("latin-1"), max_num_fields=50).get("session_hash", [])
+    except ValueError:
+        return ["-" * (MAX_HASH + 1)]
+    return [*named, path.removeprefix(_HEARTBEAT)] if path.startswith(_HEARTBEAT) else named
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The body of a request; None where it is too long."""
+    content = bytearray()
+    while True:
+        message = await receive()
+        content += message.get("body", b"")
+        if len(content) > MAX_EVENT:
+            return None
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return bytes(content)

@@ -1,20 +1,33 @@
 """The page: its title and tabs, composed and served."""
 
+import logging
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.block_function import BlockFunction
+from gradio.state_holder import SessionState
 from gradio.themes import Base
 from starlette.middleware import Middleware
+from starlette.types import ASGIApp
 
 from tevit.download import assets_folder
 
 from . import endpoints
-from .access import Address
-from .middleware import HostCheck, PagePolicy, ResponseHeaders, installed
+from .access import Access, Address
+from .middleware import (
+    FailureLog,
+    HostCheck,
+    PageCheck,
+    PagePolicy,
+    PublicEvents,
+    ResponseHeaders,
+    SignInCheck,
+    installed,
+)
 from .player import routes as player_routes
 from .rendering import on_load
 from .tabs.compare import events as compare
@@ -27,7 +40,9 @@ from .tabs.review import segmentation as review_routes
 from .tabs.review.segmentation import Segmentation
 from .tabs.segment import events as segment
 from .tabs.segment.run import KEEP_SECONDS, Studio
-from .workspace import Workspace
+from .workspace import TOAST_SECONDS, Workspace
+
+log = logging.getLogger(__name__)
 
 TITLE = "TeViT Studio"
 FRAMES_OF_A_SPACE = ("https://huggingface.co", "https://*.huggingface.co")
@@ -41,11 +56,24 @@ _TITLE = f"""<h1>{TITLE}</h1><button type="button" aria-label="Light or dark" ti
 
 
 class StudioBlocks(gr.Blocks):
-    """Blocks whose generators send complete updates instead of differences.
+    """Blocks whose generators send complete updates instead of differences, and that end what is malformed in a line.
 
     The page applies gradio's differences in place: where several arrive before it renders the first, all become the
     last, and what only the earlier ones changed is lost.
     """
+
+    async def preprocess_data(
+        self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False
+    ) -> list:
+        """The values of a handler's parameters; gradio would print a traceback with paths of the server."""
+        try:
+            return await super().preprocess_data(block_fn, inputs, state, explicit_call)
+        except gr.Error:
+            raise
+        except Exception as error:
+            log.warning("%s: refused values (%s)", block_fn.api_name, type(error).__name__)
+            message = "These values are not what the studio's page sends."
+            raise gr.Error(message, duration=TOAST_SECONDS, print_exception=False) from None
 
     def handle_streaming_diffs(
         self,
@@ -71,10 +99,12 @@ def build(studio: Studio, workspace: Workspace) -> gr.Blocks:
             elem_id="title",
             apply_default_css=False,
         )
+        if workspace.access.hub:
+            gr.LoginButton(size="sm", elem_id="sign-in")
         datasets.build(page, workspace, DatasetTasks(studio.worker), studio.checkpoints)
         with gr.Tabs() as tabs:
             with gr.Tab("Segment", id="segment"):
-                segment.build(page, studio)
+                segment.build(page, studio, workspace.access)
             with gr.Tab("Compare", id="compare") as tab:
                 jump = gr.Textbox(visible=False)
                 compare.build(page, tab, tabs, jump, workspace, studio.views)
@@ -105,6 +135,7 @@ def serve(
         server_name=address.host,
         server_port=address.port,
         share=address.share,
+        auth=_sign_in(workspace.access),
         prevent_thread_lock=True,
         quiet=True,
         footer_links=[],
@@ -116,16 +147,30 @@ def serve(
         css_paths=STYLES,
         pwa=True,
         favicon_path=ICON,
-        app_kwargs={"routes": routes, **_middleware(address)},
+        app_kwargs={"routes": routes, **_middleware(page, address, workspace.access)},
     )
     print(f"{TITLE}: {public or url} (Ctrl-C ends it)", flush=True)
     page.block_thread()
 
 
-def _middleware(address: Address) -> dict[str, Any]:
+def _sign_in(access: Access) -> Any:
+    # Gradio awaits it where it is a coroutine function, which its annotation leaves out.
+    return access.accounts.sign_in if access.accounts else None
+
+
+def _middleware(page: gr.Blocks, address: Address, access: Access) -> dict[str, Any]:
     """Options of gradio's app. The first of `wrappers` is the outermost."""
-    wrappers = [partial(HostCheck, hosts=address.host_names), ResponseHeaders]
-    ancestors = FRAMES_OF_A_SPACE if os.environ.get("SPACE_ID") else ()
+    embedded = bool(os.environ.get("SPACE_ID"))
+    public = {id: str(fn.api_name) for id, fn in page.fns.items() if fn.api_visibility == "public"}
+    events = PublicEvents(frozenset(public), frozenset(public.values()), frozenset(page.fns))
+    wrappers: list[Callable[[ASGIApp], ASGIApp]] = [
+        ResponseHeaders,
+        FailureLog,
+        partial(HostCheck, hosts=address.host_names),
+        *([SignInCheck] if access.accounts else []),
+        partial(PageCheck, events=events, embedded=embedded),
+    ]
+    ancestors = FRAMES_OF_A_SPACE if embedded else ()
     return {"lifespan": installed(wrappers), "middleware": [Middleware(PagePolicy, ancestors=ancestors)]}
 
 

@@ -17,6 +17,7 @@ from cachetools import LRUCache
 from tevit.evaluation.inputs import LABELS, UNLISTED, named_warnings
 from tevit.review.reviewers import Team
 
+from .access import EVERYBODY, Access
 from .analysis.comparison import Comparison
 from .analysis.service import EvaluationService
 from .analysis.thumbnails import ThumbnailCache
@@ -117,7 +118,8 @@ class Workspace:
     """The open data sets, shared by all pages. Thread-safe.
 
     first: shown to pages whose address names no data set. allowed: the folders that pages may open files from.
-    max_loaded: data sets whose files stay in memory. team: who reviews labels; None: everybody.
+    max_loaded: data sets whose files stay in memory. team: who reviews labels; None: everybody. access: what visitors
+    may do.
     """
 
     def __init__(
@@ -128,8 +130,9 @@ class Workspace:
         allowed: AllowedFolders | None = None,
         max_loaded: int = MAX_LOADED,
         team: Team | None = None,
+        access: Access = EVERYBODY,
     ):
-        self.team = team or Team()
+        self.team, self.access = team or Team(), access
         self.evaluations, self.thumbnails, self.allowed = evaluations, thumbnails, allowed or AllowedFolders()
         self._first = first.id
         self._lock = threading.RLock()

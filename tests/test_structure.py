@@ -157,7 +157,18 @@ def test_folders_of_the_library_import_only_those_before_them():
             assert not imported & set(later), file
 
 
-STUDIO = ("tasks", "deep_link", "rendering", "projects", "player", "storage", "analysis", "workspace")
+STUDIO = (
+    "accounts",
+    "access",
+    "tasks",
+    "deep_link",
+    "rendering",
+    "projects",
+    "player",
+    "storage",
+    "analysis",
+    "workspace",
+)
 TABS = ("segment", "datasets", "compare", "errors", "review")
 
 

@@ -83,7 +83,13 @@ def test_taken_port_is_one_sentence(tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--host", "198.51.100.7"], "app: cannot serve on 198.51.100.7 ("),
+        (["--host", "198.51.100.7", "--public"], "app: cannot serve on 198.51.100.7 ("),
+        (["--host", "0.0.0.0"], "app: --host 0.0.0.0: others than you can reach the studio there; give --auth FILE"),
+        (["--share"], "app: --share: others than you can reach the studio there; give --auth FILE"),
+        (["--domain", "a.example"], "app: --domain a.example: others than you can reach the studio there; give --auth"),
+        (["--auth", "nowhere"], "app: --auth nowhere: no such file; --add-user NAME makes one"),
+        (["--add-user", "ann"], "app: --add-user needs --auth FILE"),
+        (["--admin"], "app: --admin goes with --add-user NAME"),
         (["--port", "70000"], "app: --port: expected 1 to 65535, got 70000\n"),
         (["--model", "nowhere.py:create"], "app: --model nowhere.py: no such file\n"),
         (["--model", "tevit_r51"], "app: unknown model 'tevit_r51'; did you mean 'tevit_r50'?"),

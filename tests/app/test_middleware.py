@@ -1,5 +1,6 @@
 import base64
 import hashlib
+import logging
 
 import pytest
 from starlette.applications import Starlette
@@ -10,7 +11,16 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from app.access import host_name, is_loopback
-from app.middleware import HostCheck, PagePolicy, ResponseHeaders, installed
+from app.middleware import (
+    FailureLog,
+    HostCheck,
+    PageCheck,
+    PagePolicy,
+    PublicEvents,
+    ResponseHeaders,
+    SignInCheck,
+    installed,
+)
 
 SCRIPT = "window.gradio_config = {};"
 PAGE = f"<html><script>{SCRIPT}</script><script type='module' src='./a.js'></script></html>"
@@ -119,3 +129,145 @@ def test_what_is_no_page_runs_nothing_and_keeps_its_type():
 def test_names_are_read_from_addresses():
     assert [host_name(text) for text in ("a:1", "[::1]:2", "http://B.c/d", "", "[::")] == ["a", "::1", "b.c", "", ""]
     assert is_loopback("localhost") and is_loopback("::1") and not is_loopback("0.0.0.0") and not is_loopback("a.b")
+
+
+# --- sessions of pages
+
+EVENTS = PublicEvents(frozenset({7}), frozenset({"segment"}), frozenset({3, 7}))
+JOIN = "/gradio_api/queue/join"
+
+
+def paged(embedded: bool = False) -> TestClient:
+    """An app behind PageCheck that returns what it was sent."""
+
+    async def echo(request: Request) -> Response:
+        return Response(await request.body())
+
+    async def page(request: Request) -> Response:
+        return HTMLResponse(PAGE)
+
+    routes = [Route("/", page), Route("/{rest:path}", echo, methods=["GET", "POST"])]
+    scheme = "https" if embedded else "http"
+    wrap = [lambda app: PageCheck(app, EVENTS, embedded)]
+    return TestClient(Starlette(routes=routes, lifespan=installed(wrap)), f"{scheme}://127.0.0.1")
+
+
+@pytest.mark.parametrize("path", [JOIN, "/gradio_api/run/x", "/gradio_api/api/x", "/gradio_api/call/x"])
+def test_private_events_refuse_callers_that_have_not_loaded_the_page(path):
+    body = {"fn_index": 3, "session_hash": "abc", "data": [None]}
+    with paged() as studio:
+        assert studio.post(path, json=body).status_code == 403
+        studio.cookies.set("tevit-page-00000000", "forged.mark")
+        assert studio.post(path, json=body).status_code == 403
+        studio.get("/")
+        answer = studio.post(path, json=body)
+        assert answer.status_code == 200 and answer.json() == body
+
+
+def test_a_forged_or_changed_cookie_is_none():
+    with paged() as studio:
+        studio.get("/")
+        name, value = next(iter(studio.cookies.items()))
+        studio.cookies.clear()
+        studio.cookies.set(name, f"x{value}")
+        assert studio.post(JOIN, json={"fn_index": 3, "session_hash": "a"}).status_code == 403
+
+
+def test_programs_call_the_endpoints_without_the_page():
+    with paged() as studio:
+        assert studio.post(JOIN, json={"fn_index": 7, "session_hash": "abc"}).status_code == 200
+        assert studio.post("/gradio_api/call/segment", json={"data": []}).status_code == 200
+        assert studio.post("/gradio_api/call/v2/segment", json={"data": []}).status_code == 200
+        assert studio.post("/gradio_api/call/load", json={"data": []}).status_code == 403
+        assert studio.post("/gradio_api/call/segment", json={"fn_index": 3}).status_code == 403
+        assert studio.post("/gradio_api/reset", json={"fn_index": 7, "event_id": "1"}).status_code == 200
+
+
+def test_a_session_is_the_browsers_that_used_it_first():
+    with paged() as studio:
+        studio.get("/")
+        assert studio.post(JOIN, json={"fn_index": 3, "session_hash": "mine"}).status_code == 200
+        own = dict(studio.cookies)
+        studio.cookies.clear()
+        studio.get("/")
+        for answer in (
+            studio.post(JOIN, json={"fn_index": 3, "session_hash": "mine"}),
+            studio.get("/gradio_api/queue/data", params={"session_hash": "mine"}),
+            studio.get("/gradio_api/heartbeat/mine"),
+            studio.post("/gradio_api/cancel", json={"fn_index": 3, "session_hash": "mine", "event_id": "1"}),
+        ):
+            assert (answer.status_code, answer.text) == (403, "This session is another page's.")
+        studio.cookies.clear()
+        studio.cookies.update(own)
+        assert studio.get("/gradio_api/queue/data", params={"session_hash": "mine"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("content", "status"),
+    [
+        (b"", 422),
+        (b"[]", 422),
+        (b"{", 422),
+        (b"\xff", 422),
+        (b'{"fn_index": "3"}', 422),
+        (b'{"fn_index": 99999}', 404),
+        (b'{"fn_index": 3, "session_hash": 5}', 422),
+    ],
+)
+def test_malformed_events_are_refused_with_a_sentence(content, status):
+    with paged() as studio:
+        studio.get("/")
+        answer = studio.post(JOIN, content=content)
+        assert answer.status_code == status and answer.text.endswith(".") and "Traceback" not in answer.text
+
+
+def test_addresses_of_gradio_that_the_studio_does_not_use_are_closed():
+    with paged() as studio:
+        studio.get("/")
+        for path in ("gradio_api/vibe-code", "gradio_api/deep_link", "gradio_api/proxy=http://a", "monitoring/summary"):
+            assert studio.get(f"/{path}").status_code == 404
+        assert studio.get("/gradio_api/queue/data?" + "&".join("a=1" for _ in range(60))).status_code == 403
+
+
+def test_the_cookie_is_for_this_site_unless_the_page_is_shown_in_a_frame():
+    with paged() as studio:
+        assert studio.get("/").headers["set-cookie"].endswith("; Path=/; HttpOnly; SameSite=Lax")
+        assert "set-cookie" not in studio.get("/").headers  # the browser has it
+    with paged(embedded=True) as studio:
+        assert studio.get("/").headers["set-cookie"].endswith("HttpOnly; SameSite=None; Secure; Partitioned")
+
+
+# --- sign-in, failures
+
+
+def test_without_a_sign_in_only_the_page_that_signs_in_is_served():
+    async def answer(request: Request) -> Response:
+        return PlainTextResponse("read")
+
+    app = Starlette(routes=[Route("/{rest:path}", answer, methods=["GET", "POST"])], lifespan=installed([SignInCheck]))
+    vars(app).update(cookie_id="id", tokens={"t0ken": "ann"})  # as gradio's app has them
+    with TestClient(app) as studio:
+        for path in ("/", "/login", "/assets/a.js", "/theme.css"):
+            assert studio.get(path).status_code == 200
+        closed = ("/config", "/studio/shows/x/video.mp4", "/gradio_api/heartbeat/x", "/studio/page/page.js")
+        for path in closed:
+            answer_ = studio.get(path)
+            assert (answer_.status_code, answer_.text) == (401, "Sign in first.")
+        studio.cookies.set("access-token-unsecure-id", "wrong")
+        assert studio.get("/config").status_code == 401
+        studio.cookies.set("access-token-unsecure-id", "t0ken")
+        assert all(studio.get(path).status_code == 200 for path in closed)
+
+
+def test_a_failure_is_one_line_in_the_log_and_a_sentence(caplog):
+    async def fail(request: Request) -> Response:
+        raise KeyError("/home/somebody/secret")
+
+    caplog.set_level(logging.INFO)
+    with TestClient(Starlette(routes=[Route("/x", fail)], lifespan=installed([FailureLog]))) as studio:
+        answer = studio.get("/x")
+    assert (answer.status_code, answer.text) == (500, "Internal Server Error")
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == [
+        "GET '/x': KeyError"
+    ]
+    assert "somebody" not in caplog.text and "Traceback" not in caplog.text

@@ -4,6 +4,7 @@ the natural order of file names.
 
 import csv
 import errno
+import io
 import lzma
 import math
 import os
@@ -15,6 +16,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import IO, TypeVar
 
@@ -42,10 +44,11 @@ def fault_sentence(error: Exception) -> str:
 
 
 @contextmanager
-def atomic(path: str | os.PathLike) -> Iterator[Path]:
+def atomic(path: str | os.PathLike, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path beside `path`, with its suffix; renamed to `path` on success, removed on any exception.
 
-    The parent folder is created. An existing file is replaced only by a complete new one.
+    The parent folder is created. An existing file is replaced only by a complete new one. mode: of the file, less the
+    umask.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -55,7 +58,7 @@ def atomic(path: str | os.PathLike) -> Iterator[Path]:
         yield Path(name)
         umask = os.umask(0)  # it can only be read by setting it
         os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
+        os.chmod(name, mode & ~umask)
         os.replace(name, target)
     except BaseException:
         with suppress(FileNotFoundError):
@@ -183,18 +186,24 @@ def without_suffix(path: Path) -> Path:
 
 
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+# The wide ones are those that spreadsheets in Japanese and Chinese take for the others.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 
 
 def write_rows(file: IO[str], columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
     """Write a table as CSV, as `pandas.read_csv` reads it: one header line, then a line for each row.
 
     None and NaN are empty cells, booleans 1 and 0. Text that a spreadsheet would take for a formula gets a leading
-    apostrophe, unless it is a number. file: opened with newline="" and encoding="utf-8".
+    apostrophe, unless it is a number; `read_rows` removes it. file: opened with newline="" and encoding="utf-8".
     """
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(value) for value in row] for row in rows)
+    line = io.StringIO(newline="")
+    # With this end of a line csv quotes cells with \r as well, at which its reader would begin another row.
+    writer = csv.writer(line, lineterminator="\r\n")
+    for row in chain([columns], rows):
+        writer.writerow([_cell(value) for value in row])
+        file.write(line.getvalue().removesuffix("\r\n") + "\n")
+        line.seek(0)
+        line.truncate()
 
 
 def _cell(value: object) -> object:
@@ -202,9 +211,23 @@ def _cell(value: object) -> object:
         return int(value)
     if isinstance(value, float) and math.isnan(value):
         return ""
-    if isinstance(value, str) and value.startswith(_FORMULA) and not _NUMBER.fullmatch(value):
+    if isinstance(value, str) and _is_guarded(value):
         return f"'{value}"
     return value
+
+
+def _is_guarded(text: str) -> bool:
+    """Whether a text is written with an apostrophe before it: formulas, and those that have apostrophes already."""
+    bare = text.lstrip("'")
+    return bare.startswith(_FORMULA) and not _NUMBER.fullmatch(bare)
+
+
+def read_rows(file: IO[str]) -> list[list[str]]:
+    """The rows of a table that `write_rows` wrote, its header first, each cell with the text that was given."""
+    return [
+        [cell[1:] if cell.startswith("'") and _is_guarded(cell[1:]) else cell for cell in row]
+        for row in csv.reader(file)
+    ]
 
 
 def natural_key(name: str) -> tuple[tuple[int, int, str], ...]:

@@ -77,12 +77,16 @@ class DatasetsPlace:
         return {
             c.opened: render("datasets/open.html", projects=workspace.projects, current=workspace.of(request)),
             c.folders: render("datasets/folders.html", complete=listing.complete, folders=workspace.allowed.folders),
-            c.form: gr.Column(visible=bool(workspace.allowed.folders)),
+            c.form: gr.Column(visible=bool(workspace.allowed.folders) and self._may_open(request)),
             c.truth: gr.Dropdown(self._named(listing.truths)),
             c.frames: gr.Dropdown(self._named(listing.folders)),
             c.predictions: gr.Dropdown(self._named(listing.predictions)),
             c.model: gr.Dropdown(models, value=model if model in values else values[0]),
         }
+
+    def _may_open(self, request: gr.Request) -> bool:
+        access = self.workspace.access
+        return not access.public or access.name(request) in access.admins
 
     def _named(self, paths: Sequence[str]) -> list[tuple[str, str]]:
         """Each path after its label, which begins with the name of the allowed folder."""
@@ -100,6 +104,7 @@ class DatasetsPlace:
         yield {c.open: gr.Button(interactive=False), c.message: hint("Opening …")}
 
         def open_files() -> Project:
+            self.workspace.access.check_host("opening data sets", request)
             files = [str(path) for path in predictions or []]
             if not truth and not files:
                 raise ValueError("Choose a ground truth file, or predictions for the data set that is open.")
@@ -130,6 +135,7 @@ class DatasetsPlace:
         project = self.workspace.of(request)
 
         try:
+            self.workspace.access.check_host("predicting a whole data set", request)
             if tracks is None or not 1 <= tracks <= MAX_TRACKS:
                 raise ValueError(f"Tracks a video: expected 1 to {MAX_TRACKS}, got {tracks}.")
             name = find_model(model, self.checkpoints).value
@@ -167,9 +173,16 @@ class DatasetsPlace:
 
     def stop(self, request: gr.Request) -> None:
         """Cancel the data set's task; finished videos are kept."""
+        self._check_host("stopping what runs here", request)
         task = self.tasks.of(self.workspace.of(request))
         if task is not None and not task.over:
             task.cancel()
+
+    def _check_host(self, what: str, request: gr.Request) -> None:
+        try:
+            self.workspace.access.check_host(what, request)
+        except PermissionError as error:
+            raise toast(str(error)) from error
 
     # --- categories
 
@@ -178,6 +191,7 @@ class DatasetsPlace:
         data = event._data if isinstance(event._data, Mapping) else {}
         if data.get("do") not in ("map", "unmap"):
             return gr.skip()
+        self._check_host("mapping classes", request)
         change = partial(with_categories, model=str(data.get("model")))
         if data["do"] == "map":
             change = partial(_use_mapping, model=str(data.get("model")), source=str(data.get("source")))

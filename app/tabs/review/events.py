@@ -14,10 +14,11 @@ import msgspec
 from cachetools import LRUCache, cached
 
 from tevit.progress import Progress
-from tevit.review.decisions import AddTrack, Decision, Resolve, decide, subject_of
+from tevit.review.decisions import AddTrack, Decision, Redo, Resolve, Undo, decide, subject_of
 from tevit.review.queue import Answer
 from tevit.review.reviewers import Team, resolve
 
+from ...access import EVERYBODY, Access
 from ...analysis.service import EvaluationService
 from ...player.component import payload
 from ...player.routes import ViewRegistry
@@ -41,13 +42,14 @@ Queue = tuple[Sequence[Question], str]
 def build(page: gr.Blocks, tab: gr.Tab, errors_query: gr.Textbox, workspace: Workspace, registry: ViewRegistry) -> None:
     """Lay the tab out and connect its events. errors_query: the list of the tab Errors to review, as a query."""
 
-    handlers = ReviewTab(build_layout(), workspace.of, registry, workspace.evaluations, workspace.team)
+    team, access = workspace.team, workspace.access
+    handlers = ReviewTab(build_layout(), workspace.of, registry, workspace.evaluations, team, access)
     handlers.connect(page, tab, errors_query)
 
 
 class ReviewTab:
     """Handlers of the tab's events. project: returns the data set of the page that sent the request. team: who reviews;
-    None: everybody."""
+    None: everybody. access: what visitors may do."""
 
     def __init__(
         self,
@@ -56,18 +58,19 @@ class ReviewTab:
         registry: ViewRegistry,
         evaluations: EvaluationService,
         team: Team | None = None,
+        access: Access = EVERYBODY,
     ):
         def key(project: Project) -> object:
             return str(project.folder), msgspec.json.encode(project.models)
 
         session = cached(LRUCache(MAX_SESSIONS), key, threading.Lock())(ReviewSession)
         self.components, self.project = components, project
-        self.registry, self.evaluations = registry, evaluations
+        self.registry, self.evaluations, self.access = registry, evaluations, access
         # Of the data set as it is when the page first opens the tab: a changed one would have another queue.
         self.page = Pages(lambda request: self._new_page(request, session(project(request)), team or Team())).of
 
     def _new_page(self, request: gr.Request, session: ReviewSession, team: Team) -> ReviewPage:
-        signed = getattr(request, "username", None) or ""
+        signed = self.access.name(request)
         return ReviewPage(session, self.registry, team, signed, signed)
 
     def connect(self, page: gr.Blocks, tab: gr.Tab, errors_query: gr.Textbox) -> None:
@@ -205,10 +208,19 @@ class ReviewTab:
                     return {self.components.prompt: gr.skip()}
                 if received.kind == "look":
                     return self._refresh(page)
+                if received.kind in ("save", "resolve", "undo", "redo"):
+                    self._check_reviewer(page, request)
                 message = self._apply(page, received)
                 return self._show_question(page, message, moved=received.kind != "labels" and "stays" not in message)
             except (ValueError, OSError) as error:
                 return self._show_question(page, {"kind": "error", "text": str(error)}, moved=False)
+
+    def _check_reviewer(self, page: ReviewPage, request: gr.Request) -> None:
+        """Raises: PermissionError where they may not decide, or have signed in or out since the page was loaded."""
+        name = self.access.name(request)
+        if name != page.signed:
+            raise PermissionError("You have signed in or out since this page was loaded: load it again.")
+        self.access.check_review(name)
 
     def _change_reviewer(self, page: ReviewPage, name: str) -> Updates:
         """The page's reviewer is known, or another one: of a queue that is shared out another part is shown."""
@@ -290,13 +302,24 @@ class ReviewTab:
 
     def _undo_or_redo(self, page: ReviewPage, event: ReviewEvent) -> dict[str, str]:
         session, undo = page.session, event.kind == "undo"
-        target = session.undo_or_redo(page.reviewer, undo)
+        target = self._undo_of_admin(page) if undo and page.signed in self.access.admins else None
+        target = target or session.undo_or_redo(page.reviewer, undo)
         if target is None:
             return {"kind": "note", "text": f"There is nothing of {page.reviewer} to {event.kind}."}
         if (key := subject_of(target)) in page.keys:
             page.place = page.keys.index(key)
         words = views.describe(target, session.project.dataset.categories)
         return {"kind": "saved", "text": f"saved: {'undone' if undo else 'done again'} “{words}”"}
+
+    def _undo_of_admin(self, page: ReviewPage) -> Decision | None:
+        """Undo others' latest decision on the open question; None where there is none, or the admin has decided it."""
+        with page.log() as log:
+            own = [d for d in log.log if subject_of(d) == page.key and d.id not in log.undone]
+            own = [d for d in own if not isinstance(d.action, Undo | Redo | Resolve)]
+        if not own or any(d.reviewer == page.reviewer for d in own):
+            return None
+        page.session.store.append(decide(page.session.hash, own[-1].video_id, None, Undo(own[-1].id), page.reviewer))
+        return own[-1]
 
     def _refresh(self, page: ReviewPage) -> Updates:
         """Show other reviewers' decisions; no update without new ones."""
@@ -398,6 +421,9 @@ class ReviewTab:
             if page.session.missing_input:
                 raise ValueError(page.session.missing_input)
             log = reviews.read_import(page.session, Path(path).read_bytes(), Path(path).name)
+            self._check_reviewer(page, request)
+            if others := self._of_others(page, log.new):
+                raise PermissionError(f"{log.name} has decisions of {others}: sign in as each of them, or as an admin.")
             if log.conflicts:
                 ids = ", ".join(log.conflicts[:5])
                 raise ValueError(f"{log.name}: the log has other decisions under the ids {ids}.")
@@ -418,12 +444,19 @@ class ReviewTab:
         report = views.import_report(log.title, log.applicable, log.not_applicable, names)
         yield {c.message: report, c.apply_import: gr.Button(label, visible=count > 0)}
 
+    def _of_others(self, page: ReviewPage, decisions: Sequence[Decision]) -> str:
+        """The names whose decisions a signed-in reviewer may not bring along."""
+        if not self.access.signs_in or page.signed in self.access.admins:
+            return ""
+        return ", ".join(sorted({d.reviewer for d in decisions} - {page.signed})[:5])
+
     async def apply_import(self, request: gr.Request) -> AsyncIterator[Updates]:
         """Take over those decisions of the uploaded log that fit."""
         page, c = self.page(request), self.components
         decisions, page.importable = page.importable, ()
         yield {c.apply_import: gr.Button(visible=False)}
         try:
+            self._check_reviewer(page, request)
             count = await asyncio.to_thread(page.session.store.extend, decisions)
             yield {c.message: views.messages(f"Of the log what fits was taken. {count} were saved.")}
         except (OSError, ValueError) as error:

@@ -14,6 +14,7 @@ import gradio as gr
 from tevit.configs import MODELS
 from tevit.results import VideoResult
 
+from ...access import EVERYBODY, Access
 from ...player.component import PlayerView, payload, read_event
 from ...player.proxy import PosterFrame, ProxyTask, VideoSource
 from ...rendering import hint, note, problem, progress
@@ -32,17 +33,16 @@ PATIENCE = 0.4  # seconds: a video that is prepared by then needs no poster fram
 NOTHING_WRITTEN = "Cancelled: nothing was written."
 
 
-def build(page: gr.Blocks, studio: Studio) -> None:
-    """Build the tab in the open Blocks and bind its events."""
-    _SegmentEvents(build_layout([source.name for source in studio.clips]), studio).bind(page)
+def build(page: gr.Blocks, studio: Studio, access: Access = EVERYBODY) -> None:
+    """Build the tab in the open Blocks and bind its events. access: what visitors may do."""
+    _SegmentEvents(build_layout([source.name for source in studio.clips]), studio, access).bind(page)
 
 
 class _SegmentEvents:
     """The tab's event handlers."""
 
-    def __init__(self, components: SegmentComponents, studio: Studio):
-        self.components = components
-        self.studio = studio
+    def __init__(self, components: SegmentComponents, studio: Studio, access: Access = EVERYBODY):
+        self.components, self.studio, self.access = components, studio, access
         self._session = Pages(lambda request: Session()).of
 
     def bind(self, page: gr.Blocks) -> None:
@@ -325,6 +325,10 @@ class _SegmentEvents:
         """Download a published model's weights, or follow the download that another page has begun."""
         if model is None or model not in MODELS:
             raise toast(f"There are no weights to download for {model}.")
+        try:
+            self.access.check_host("downloading weights", request)
+        except PermissionError as error:
+            raise toast(str(error)) from error
         yield {self.components.get: gr.Button(interactive=False)}
         task = self._session(request).start(self.studio.downloads.start(model))
         async for updates in follow_task(task, self.components.panel, self.components.cancel):
@@ -359,6 +363,7 @@ class _SegmentEvents:
             settings = Settings(name, 0.0, int(count), start, None if end is None else end + 1, parameters)
             if not worker.resume(session.token, session.source, settings):
                 session.token = worker.submit(session.source, settings)
+                session.own = session.token
         except (ValueError, OSError) as error:
             yield {self.components.panel: problem(str(error))}
             raise toast(str(error)) from error
@@ -430,7 +435,10 @@ class _SegmentEvents:
         session = self._session(request)
         for task in session.tasks:
             task.cancel()
-        self.studio.worker.cancel(session.token)
+        if session.token == session.own or not self.access.public:
+            self.studio.worker.cancel(session.token)
+        elif session.token:
+            raise toast("This run was started on another page: only that one stops it.")
 
     # --- results
 

@@ -12,7 +12,7 @@ from tests import annotations as make
 from tevit import evaluate
 from tevit.evaluation.error_table import find_errors
 from tevit.io import ytvis
-from tevit.io.files import write_rows
+from tevit.io.files import atomic, read_rows, write_rows
 from tevit.results import write_csv
 
 
@@ -36,9 +36,25 @@ def test_pandas_reads_what_was_written(rows):
     np.testing.assert_allclose(table["x"].to_numpy(float), numbers, rtol=1e-15)
 
 
-@pytest.mark.parametrize("text", ["=1+1", "@sum(A1)", "+49 30", "-A1", "\t=1", "-", '=HYPERLINK("a")'])
+FORMULAS = ("=1+1", "@sum(A1)", "+49 30", "-A1", "\t=1", "\r=1", "\n=1", "-", '=HYPERLINK("a")', "\uff1d1+1")
+
+
+@given(st.lists(st.lists(st.text(st.sampled_from("'=+-@\t\r\n a1,\"\uff1d")), min_size=2, max_size=2), max_size=4))
+def test_every_text_is_read_back_as_it_was_given(rows):
+    assert read_rows(io.StringIO(written(["a", "b"], rows), newline="")) == [["a", "b"], *rows]
+
+
+def test_a_file_may_be_its_owners_alone(tmp_path):
+    with atomic(tmp_path / "secret", 0o600) as part:
+        part.write_text("x")
+    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("text", FORMULAS)
 def test_formulas_are_quoted(text):
-    assert pd.read_csv(io.StringIO(written(["a", "b"], [[text, 1]])), dtype=str)["a"].tolist() == [f"'{text}"]
+    line = written(["a", "b"], [[text, 1]]).partition("\n")[2]
+    assert line.removeprefix('"').startswith(f"'{text[0]}")
+    assert read_rows(io.StringIO(line, newline="")) == [[text, "1"]]
 
 
 @pytest.mark.parametrize("text", ["-5", "+2.5", "-1e-05", "-.5", "a=b", "0.50", "video -1"])

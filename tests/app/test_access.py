@@ -1,0 +1,78 @@
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from app.access import Access, Address, check_reach
+from app.accounts import Account, Accounts
+
+ANN = Account("ann", "admin", 2, b"", b"")
+
+
+def request(username: str | None = None, **session: object) -> SimpleNamespace:
+    return SimpleNamespace(username=username, request=SimpleNamespace(scope={"session": session}))
+
+
+def hub(name: str, seconds: float = 60) -> SimpleNamespace:
+    info = {"userinfo": {"preferred_username": name}, "expires_at": time.time() + seconds}
+    return request(oauth_info=info)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_on_this_machine_alone_nobody_signs_in(host):
+    check_reach(Address(host), Access())
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        Address("0.0.0.0"),
+        Address("::"),
+        Address("192.168.1.5"),
+        Address(share=True),
+        Address(domains=("vis.example.org",)),
+    ],
+)
+def test_where_others_reach_the_studio_it_says_who_they_are(address):
+    with pytest.raises(ValueError, match=r"others than you can reach the studio there; give --auth FILE .* --public"):
+        check_reach(address, Access())
+    check_reach(address, Access(public=True))
+    check_reach(address, Access(accounts=Accounts({"ann": ANN})))
+
+
+def test_public_and_accounts_exclude_each_other():
+    with pytest.raises(ValueError, match="give one of them"):
+        check_reach(Address(), Access(public=True, accounts=Accounts({"ann": ANN})))
+
+
+def test_names_that_requests_may_have_as_host():
+    assert Address().host_names == {"127.0.0.1"}
+    assert Address("0.0.0.0").host_names is None and Address(share=True).host_names is None
+    assert Address("0.0.0.0", domains=("a.example",)).host_names == {"a.example", "0.0.0.0"}
+
+
+def test_in_public_labels_are_changed_by_those_who_have_signed_in():
+    public, signs_in = Access(public=True), Access(public=True, hub=True)
+    with pytest.raises(PermissionError, match="labels can be looked at, not changed"):
+        public.check_review("")
+    with pytest.raises(PermissionError, match="sign in to decide"):
+        signs_in.check_review("")
+    signs_in.check_review("ann")
+    Access().check_review("")
+
+
+def test_in_public_only_admins_open_download_and_map():
+    public = Access(public=True, hub=True, admins=frozenset({"ann"}))
+    with pytest.raises(PermissionError, match="opening data sets is left to those who run it"):
+        public.check_host("opening data sets", hub("eve"))
+    with pytest.raises(PermissionError):
+        public.check_host("opening data sets", request())
+    public.check_host("opening data sets", hub("ann"))
+    Access().check_host("opening data sets", request())
+
+
+def test_names_are_those_of_the_sign_in():
+    assert Access().name(request("ann")) == "ann" and Access().name(request()) == ""
+    signs_in = Access(hub=True)
+    assert signs_in.name(hub("ann")) == "ann" and signs_in.name(hub("ann", seconds=-1)) == ""
+    assert signs_in.name(request("ann")) == "" and not Access().signs_in and signs_in.signs_in

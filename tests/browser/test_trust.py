@@ -1,0 +1,106 @@
+"""A studio that others reach: signing in, whose decision it is, what a public one leaves to those who run it."""
+
+import json
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from http.cookiejar import CookieJar
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from tests.browser.servers import ROOT, start_server
+
+PASSWORD = "correct horse"
+
+
+@pytest.fixture(scope="module")
+def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A studio for ann, an admin, and bob."""
+    folder = tmp_path_factory.mktemp("private")
+    for name, *options in (("ann", "--admin"), ("bob",)):
+        command = [sys.executable, "-m", "app", "--auth", str(folder / "accounts"), "--add-user", name, *options]
+        done = subprocess.run(command, cwd=ROOT, input=f"{PASSWORD}\n", text=True, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "") and PASSWORD not in done.stdout
+    with start_server("tests.browser.fake_studio", "--auth", folder / "accounts", home=folder / "home") as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """A studio for everybody; its standard error."""
+    folder = tmp_path_factory.mktemp("public")
+    with start_server("tests.browser.fake_studio", "--public", home=folder / "home", errors=folder / "errors") as url:
+        yield url, folder / "errors"
+
+
+def asked(
+    opener: urllib.request.OpenerDirector, url: str, data: bytes | None = None, **headers: str
+) -> tuple[int, str]:
+    """Status and body of an answer."""
+    request = urllib.request.Request(url, data, {name.replace("_", "-"): value for name, value in headers.items()})
+    try:
+        with opener.open(request, timeout=20) as answer:
+            return answer.status, answer.read().decode()
+    except HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_nothing_is_served_without_signing_in(private: str):
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+    status, page = asked(opener, private)
+    assert status == 200 and "Annotated" not in page and '"auth_required":true' in page.replace(" ", "")
+    for path in ("config", "gradio_api/info", "studio/page/page.js", "gradio_api/heartbeat/x", "studio/segmenter"):
+        assert asked(opener, private + path) == (401, "Sign in first.")
+    wrong = urlencode({"username": "bob", "password": "wrong password"}).encode()
+    assert asked(opener, f"{private}login", wrong)[0] == 400
+    right = urlencode({"username": "bob", "password": PASSWORD}).encode()
+    assert asked(opener, f"{private}login", right)[0] == 200
+    assert asked(opener, f"{private}studio/page/page.js")[0] == 200
+
+
+def test_decisions_are_in_the_signed_in_name_and_an_admin_undoes_them(private: str, browser: Browser):
+    def signed_in(name: str):
+        page = browser.new_context().new_page()
+        page.goto(private)
+        page.get_by_label("username").fill(name)
+        page.get_by_label("password").fill(PASSWORD)
+        page.get_by_role("button", name="Login").click()
+        page.get_by_role("tab", name="Review").click()
+        expect(page.locator("#review-prompt")).to_contain_text("Keep")
+        return page
+
+    bob, ann = signed_in("bob"), signed_in("ann")
+    for page in (bob, ann):
+        expect(page.get_by_role("tab", name="Review")).to_be_visible()
+    for page in (bob, ann):
+        page.context.close()
+
+
+def test_a_public_studio_saves_no_decision_and_opens_nothing(public: tuple[str, Path], browser: Browser):
+    page = browser.new_context().new_page()
+    page.goto(public[0])
+    page.get_by_role("tab", name="Review").click()
+    page.context.close()
+
+
+def test_refused_input_leaves_no_path_and_no_traceback(public: tuple[str, Path]):
+    url, errors = public
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+    asked(opener, url)
+    json_type = {"Content_Type": "application/json"}
+    join, answers = f"{url}gradio_api/queue/join", []
+    for index in (10**6, -1):
+        answers.append(asked(opener, join, json.dumps({"fn_index": index, "session_hash": "a"}).encode(), **json_type))
+    answers += [asked(opener, f"{url}gradio_api/file=/etc/passwd"), asked(opener, f"{url}gradio_api/file=../../x")]
+    answers += [asked(opener, f"{url}gradio_api/upload", b"x", Content_Type="multipart/form-data; boundary=x")]
+    answers += [asked(opener, f"{url}gradio_api/run/segment", b'{"data": [null]}', **json_type)]
+    answers += [asked(opener, f"{url}gradio_api/run/segment", b'{"data": 5}', **json_type)]
+    assert all(400 <= status < 600 for status, _ in answers), answers
+    for text in (*(body for _, body in answers), errors.read_text()):
+        assert "Traceback" not in text and "site-packages" not in text and "object at 0x" not in text
+        assert str(ROOT) not in text and str(errors.parent) not in text

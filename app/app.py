@@ -39,13 +39,7 @@ def parser(prog: str = "app") -> argparse.ArgumentParser:
     domain = "the name that a proxy on this machine serves the studio under; repeatable"
     top.add_argument("--domain", metavar="NAME", action="append", default=[], help=domain)
     top.add_argument("--share", action="store_true", help="also open a public link through gradio's service")
-    trust = top.add_argument_group("who may use it", "needed where others than you reach the studio")
-    auth = "names and passwords of who may use the studio; they sign in, and decide in their own name only"
-    trust.add_argument("--auth", metavar="FILE", type=Path, help=auth)
-    trust.add_argument("--add-user", metavar="NAME", help="add NAME to --auth FILE, or change the password, and end")
-    trust.add_argument("--admin", action="store_true", help="with --add-user: may undo others' decisions")
-    public = "let everybody in: labels are not changed, nothing is opened from paths, downloaded or mapped"
-    trust.add_argument("--public", action="store_true", default=space, help=public)
+    _add_trust(top, space)
     files = {"type": Path, "action": "append", "default": []}
     top.add_argument("--checkpoint", metavar="FILE", help="offer this model; repeatable", **files)
     model = "offer this model of your own, as in `tevit predict --model`; repeatable"
@@ -70,6 +64,16 @@ def parser(prog: str = "app") -> argparse.ArgumentParser:
     share = "share each queue out: every question to so many of the reviewers, independently (default: all get all)"
     review.add_argument("--reviewers-per-question", metavar="N", type=int, choices=(1, 2), default=0, help=share)
     return top
+
+
+def _add_trust(top: argparse.ArgumentParser, space: bool) -> None:
+    trust = top.add_argument_group("who may use it", "needed where others than you reach the studio")
+    auth = "names and passwords of who may use the studio; they sign in, and decide in their own name only"
+    trust.add_argument("--auth", metavar="FILE", type=Path, help=auth)
+    trust.add_argument("--add-user", metavar="NAME", help="add NAME to --auth FILE, or change the password, and end")
+    trust.add_argument("--admin", action="store_true", help="with --add-user: may undo others' decisions")
+    public = "let everybody in: labels are not changed, nothing is opened from paths, downloaded or mapped"
+    trust.add_argument("--public", action="store_true", default=space, help=public)
 
 
 def main(argv: Sequence[str] | None = None, load: "Load | None" = None, grace: float = 30.0, prog: str = "app") -> int:

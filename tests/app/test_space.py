@@ -130,22 +130,22 @@ def test_address_on_a_space(monkeypatch: pytest.MonkeyPatch):
 @pytest.fixture(scope="module")
 def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Callable[[], dict]]]:
     """The address, and a function that ends the server and returns the report of its imports."""
-    folder, port = tmp_path_factory.mktemp("aside"), free_port()
-    shutil.copy(Path(__file__).with_name("fake_spaces.py"), folder / "spaces.py")
-    (folder / "sitecustomize.py").write_text(WITNESS.replace("WHERE", str(folder / "where.json")))
-    environment = os.environ | {"SPACE_ID": "somebody/studio", "TEVIT_HOME": str(folder / "home")}
-    environment |= {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1", "NO_PROXY": "127.0.0.1"}
+    beside, port = tmp_path_factory.mktemp("beside"), free_port()
+    shutil.copy(Path(__file__).with_name("fake_spaces.py"), beside / "spaces.py")
+    (beside / "sitecustomize.py").write_text(WITNESS.replace("WHERE", str(beside / "where.json")))
+    environment = os.environ | {"SPACE_ID": "somebody/studio", "TEVIT_HOME": str(beside / "home")}
+    environment |= {"PYTHONPATH": str(beside), "PYTHONDONTWRITEBYTECODE": "1", "NO_PROXY": "127.0.0.1"}
     command = [sys.executable, "app/app.py", "--port", str(port)]
-    with (folder / "output").open("w") as output:
+    with (beside / "output").open("w") as output:
         process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
 
     def ended() -> dict:
         process.terminate()
         process.wait(timeout=30)
-        return json.loads((folder / "where.json").read_text())
+        return json.loads((beside / "where.json").read_text())
 
     try:
-        wait_until_serving(f"http://127.0.0.1:{port}/", process, folder / "output")
+        wait_until_serving(f"http://127.0.0.1:{port}/", process, beside / "output")
         yield f"http://127.0.0.1:{port}/", ended
     finally:
         process.kill()

@@ -94,8 +94,8 @@ def test_to_the_original_layout_and_back(shrunk, tmp_path):
     state = original_file(tmp_path / "a.pth", shrunk.TEVIT_SWIN_L_MST)
     config, ours = shrunk.read_checkpoint(tmp_path / "a.pth")
     shrunk.save_original(tmp_path / "b.pth", config, ours)
-    again = torch.load(tmp_path / "b.pth", weights_only=True)["state_dict"]
-    assert again.keys() == state.keys() and all(torch.equal(again[key], state[key]) for key in state)
+    rewritten = torch.load(tmp_path / "b.pth", weights_only=True)["state_dict"]
+    assert rewritten.keys() == state.keys() and all(torch.equal(rewritten[key], state[key]) for key in state)
 
 
 def test_missing_leftover_and_reshaped_keys_are_named(shrunk, tmp_path):
@@ -267,9 +267,9 @@ def test_a_file_that_is_written_over_takes_nothing_from_who_has_read_it(tmp_path
         _, state = read_checkpoint(sys.argv[1])
         open(sys.argv[1], "wb").close()
         print(sum(float(value.double().sum()) for value in state.values()))"""
-    done = subprocess.run([sys.executable, "-c", program, file], capture_output=True, text=True)
+    process = subprocess.run([sys.executable, "-c", program, file], capture_output=True, text=True)
     expected = sum(float(value.double().sum()) for value in tiny_model.state_dict().values())
-    assert done.returncode == 0 and float(done.stdout) == pytest.approx(expected)
+    assert process.returncode == 0 and float(process.stdout) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

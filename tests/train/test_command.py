@@ -142,8 +142,8 @@ def test_custom_takes_classes_from_the_data_and_the_rest_from_the_checkpoint(dat
     (mine / "JPEGImages").symlink_to(data / "JPEGImages")
     argv = ["custom", "--data", str(mine), "--out", str(tmp_path / "b"), "--init", str(init), *RUN]
     assert main([*argv, "--iterations", "1", "--save-every", "1"]) == 0
-    said = capsys.readouterr().out
-    assert "start afresh: class logits of stages 0-2 (of another shape)" in said
+    output = capsys.readouterr().out
+    assert "start afresh: class logits of stages 0-2 (of another shape)" in output
     config, _ = read_checkpoint(tmp_path / "b/checkpoints/1/model.safetensors")
     assert (config.name, config.num_classes, config.categories[-1]) == ("tevit_demo", 9, (77, "moon"))
     assert config.backbone.messengers == 8 and config.queries == 16
@@ -152,12 +152,12 @@ def test_custom_takes_classes_from_the_data_and_the_rest_from_the_checkpoint(dat
 def test_a_dry_run_says_all_and_leaves_nothing(data, tmp_path, capsys):
     out = tmp_path / "a run"
     assert main(command(data, out, "--dry-run")) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for part in ("labelled frames of 2 videos, 8 classes", "memory of each process: about 0.", "start: random weights"):
-        assert part in said
-    assert f"data: {data / 'train.json'}: " in said and "evaluation: none (--eval-every 0)" in said
+        assert part in output
+    assert f"data: {data / 'train.json'}: " in output and "evaluation: none (--eval-every 0)" in output
     assert not out.exists()
-    pasted = shlex.split(said[said.index("tevit train") : said.index("\ndata:")].replace("\\\n", ""))
+    pasted = shlex.split(output[output.index("tevit train") : output.index("\ndata:")].replace("\\\n", ""))
     given, printed = (parser().parse_args(argv) for argv in (command(data, out), pasted[2:]))
     assert override(recipe_named("demo"), printed) == override(recipe_named("demo"), given)
     assert (printed.data, printed.out, printed.device) == (data, out, "cpu")
@@ -166,11 +166,11 @@ def test_a_dry_run_says_all_and_leaves_nothing(data, tmp_path, capsys):
 def test_a_dry_run_opens_the_start_file(data, whole, tmp_path, capsys):
     dry = ("--dry-run", "--init")
     assert main(command(data, tmp_path / "run", *dry, "tevit_demo")) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert re.search(
-        r"tevit_demo.safetensors fills (\d+) of \d+ tensors: backbone (\d+) of \2, messengers 1 of 1", said
+        r"tevit_demo.safetensors fills (\d+) of \d+ tensors: backbone (\d+) of \2, messengers 1 of 1", output
     )
-    assert "; start afresh: class logits of stages 0-1, mask heads of stages 0-1\n" in said
+    assert "; start afresh: class logits of stages 0-1, mask heads of stages 0-1\n" in output
     assert main(command(data, whole, *dry, "nothing.pth")) == 0
     assert f"start: resumes from {whole / 'checkpoints/6'}" in capsys.readouterr().out
     small = ("custom", *command(data, tmp_path / "run", *dry, "tevit_demo")[1:], "--model", "queryinst_pvtv2b1_coco")
@@ -189,8 +189,8 @@ def test_a_start_file_that_is_not_here_is_named_with_how_to_fetch_it(data, tmp_p
 def test_random_weights_are_warned_of_where_the_recipe_fine_tunes(data, tmp_path, capsys):
     argv = ["custom", "--model", "tevit_demo", *command(data, tmp_path / "run", "--dry-run")[1:]]
     assert main(argv) == 0
-    said = capsys.readouterr().out
-    assert "start: random weights (warning: custom fine-tunes, expected --init: a trained model)" in said
+    output = capsys.readouterr().out
+    assert "start: random weights (warning: custom fine-tunes, expected --init: a trained model)" in output
 
 
 @pytest.mark.parametrize("labels", [False, True], ids=["no file", "no annotations"])
@@ -204,10 +204,10 @@ def test_without_a_valid_split_training_goes_on_without_evaluation(data, tmp_pat
         (mine / "valid.json").write_text(json.dumps(content | {"annotations": []}))
     run = command(mine, tmp_path / "run", "--iterations", "2", "--eval-every", "2")
     assert main(run) == 0
-    said = capsys.readouterr().out.splitlines()
+    output = capsys.readouterr().out.splitlines()
     reason = "has no annotations to evaluate by" if labels else "no annotations of the split 'valid'; expected one of"
-    assert any(line.startswith("evaluation: none: ") and reason in line for line in said)
-    assert said[-1] == f"the model: {tmp_path / 'run/checkpoints/2/model.safetensors'}"
+    assert any(line.startswith("evaluation: none: ") and reason in line for line in output)
+    assert output[-1] == f"the model: {tmp_path / 'run/checkpoints/2/model.safetensors'}"
     assert "--eval-every 0 trains without evaluation" in wrong([*run, "--eval-split", "valid"], capsys)
 
 

@@ -84,34 +84,34 @@ def test_clips_drawn_with_the_originals_generators_are_the_recorded_ones(recorde
         if clip["restarted"]:
             continue
         read.clear()
-        made = recorded.clip(clip["index"], RECIPES[clip["mode"]], OriginalDraws(clip["seed"]))
+        actual = recorded.clip(clip["index"], RECIPES[clip["mode"]], OriginalDraws(clip["seed"]))
         assert [f"{file.parent.name}/{file.name}" for file in read] == clip["file_names"]
-        assert list(made.size_hw) == clip["img_shape"] and list(made.frames.shape[2:]) == clip["pad_shape"]
-        assert list(made.target.masks.shape[2:]) == clip["pad_shape"]
+        assert list(actual.size_hw) == clip["img_shape"] and list(actual.frames.shape[2:]) == clip["pad_shape"]
+        assert list(actual.target.masks.shape[2:]) == clip["pad_shape"]
         for frame in range(5):
             boxes, labels, ids, areas = (clip[key][frame] for key in ("boxes", "labels", "ids", "mask_areas"))
             expected = dict(zip(ids, zip(boxes, labels, areas, strict=True), strict=True))
-            assert objects_of(made.target, frame) == expected
-        assert made.target.ids.tolist() == sorted({id for ids in clip["ids"] for id in ids})
+            assert objects_of(actual.target, frame) == expected
+        assert actual.target.ids.tolist() == sorted({id for ids in clip["ids"] for id in ids})
 
 
 def test_pixels_of_clips_are_the_recorded_ones(recorded):
     clips = [clip for clip in golden("clips") if not clip["restarted"]]
     for clip in clips[::12]:
-        made = recorded.clip(clip["index"], RECIPES[clip["mode"]], OriginalDraws(clip["seed"]))
-        means = made.frames.mean((1, 2, 3), dtype=np.float64)
+        actual = recorded.clip(clip["index"], RECIPES[clip["mode"]], OriginalDraws(clip["seed"]))
+        means = actual.frames.mean((1, 2, 3), dtype=np.float64)
         np.testing.assert_allclose(means, clip["tensor_mean_per_frame"], atol=1e-6)
 
 
 def test_short_videos_give_way_to_others_of_their_group(recorded):
     for clip in golden("clips"):
         if clip["restarted"]:
-            made = recorded.clip(clip["index"], RECIPES[clip["mode"]], OriginalDraws(clip["seed"]))
-            height, width = made.size_hw
+            actual = recorded.clip(clip["index"], RECIPES[clip["mode"]], OriginalDraws(clip["seed"]))
+            height, width = actual.size_hw
             assert (width > height) == bool(recorded.groups[clip["index"]])
             source = recorded.sources[recorded.source_of[clip["index"]]]
             assert len(source.labelled) < 5
-            assert not set(made.target.ids.tolist()) & set(source.ids.tolist())
+            assert not set(actual.target.ids.tolist()) & set(source.ids.tolist())
 
 
 @pytest.mark.parametrize("case", golden("transforms"), ids=lambda c: f"{c['height']}x{c['width']}-{c['scale'][0]}")
@@ -131,11 +131,11 @@ def test_transforms_of_boxes_and_masks_are_the_recorded_ones(case, tmp_path):
         usable=np.ones(boxes.shape[:2], bool),
         segments=tuple(json.dumps([rle]).encode() for rle in rles),
     )
-    made = make_clip(source, [0], Augmentation(tuple(case["scale"]), case["flip"]))
-    assert list(made.size_hw) == case["img_shape"][:2]
-    assert made.target.boxes_xyxy[0].tolist() == np.array(case["boxes_out"], np.float32).tolist()
+    clip_made = make_clip(source, [0], Augmentation(tuple(case["scale"]), case["flip"]))
+    assert list(clip_made.size_hw) == case["img_shape"][:2]
+    assert clip_made.target.boxes_xyxy[0].tolist() == np.array(case["boxes_out"], np.float32).tolist()
     expected = [masks.decode({"size": rle["size"], "counts": rle["counts"].encode()}) for rle in case["masks_out"]]
-    np.testing.assert_array_equal(made.target.masks[0], np.stack(expected)[np.arange(len(rles)) % len(expected)])
+    np.testing.assert_array_equal(clip_made.target.masks[0], np.stack(expected)[np.arange(len(rles)) % len(expected)])
 
 
 def test_the_chain_from_files_to_batch_is_the_recorded_one(tmp_path):

@@ -75,24 +75,24 @@ def test_one_query_for_an_instance_in_the_whole_clip_by_the_mean_cost_of_its_fra
     targets = clip_targets(target, batch.sizes_hw[0])
     np.testing.assert_allclose(clip_cost(logits[0], boxes[0], targets[0], tiny.WEIGHTS), expected, rtol=1e-4, atol=1e-4)
     ((queries, instances),) = match(logits, boxes, targets, tiny.WEIGHTS)
-    for found, wanted in zip((queries, instances), linear_sum_assignment(np.array(expected)), strict=True):
-        assert found.tolist() == wanted.tolist()
+    for actual, true_box in zip((queries, instances), linear_sum_assignment(np.array(expected)), strict=True):
+        assert actual.tolist() == true_box.tolist()
 
 
 def test_a_matched_query_is_background_where_its_instance_is_absent():
     target = tiny.target(np.random.default_rng(0), 3, 2)
     present = np.array([[True, True], [False, True], [True, False]])
     targets = clip_targets(without(target, present), torch.tensor(tiny.SIZE))
-    found = gather(torch.zeros(1, 3, 6, 4), targets, [(torch.tensor([1, 4]), torch.tensor([1, 0]))])
-    assert found.rows.tolist() == [0 * 6 + 1, 0 * 6 + 4, 1 * 6 + 1, 2 * 6 + 4]
-    assert found.masks.tolist() == [1, 0, 3, 4]
+    actual = gather(torch.zeros(1, 3, 6, 4), targets, [(torch.tensor([1, 4]), torch.tensor([1, 0]))])
+    assert actual.rows.tolist() == [0 * 6 + 1, 0 * 6 + 4, 1 * 6 + 1, 2 * 6 + 4]
+    assert actual.masks.tolist() == [1, 0, 3, 4]
 
 
 def test_losses_by_their_definitions():
     batch = tiny.batch(2, 0, clips=2)
     model = tiny.model(config=tiny.STEADY)
     outputs = model(batch.frames, batch.sizes_hw)
-    found = losses(batch, positives=3.5)
+    actual = losses(batch, positives=3.5)
     targets = batch_targets(batch)
     for stage, output in enumerate(outputs):
         focal = l1 = overlap = 0.0
@@ -109,23 +109,23 @@ def test_losses_by_their_definitions():
                         hit = positive and label == truth.labels[number]
                         focal += -0.25 * (1 - p) ** 2 * math.log(p) if hit else -0.75 * p**2 * math.log(1 - p)
                     if positive:
-                        box, wanted = (
+                        box, true_box = (
                             output.boxes_xyxy[clip, time, query].tolist(),
                             truth.boxes_xyxy[time, number].tolist(),
                         )
-                        l1 += sum(abs(a - b) / side for a, b, side in zip(box, wanted, (96, 64, 96, 64), strict=True))
-                        overlap += 1 - literal_giou(box, wanted)
-        assert found[f"stage{stage}_class"] == pytest.approx(2 * focal / 3.5, rel=1e-4)
-        assert found[f"stage{stage}_l1"] == pytest.approx(5 * l1 / 3.5, rel=1e-4)
-        assert found[f"stage{stage}_giou"] == pytest.approx(2 * overlap / 3.5, rel=1e-4)
+                        l1 += sum(abs(a - b) / side for a, b, side in zip(box, true_box, (96, 64, 96, 64), strict=True))
+                        overlap += 1 - literal_giou(box, true_box)
+        assert actual[f"stage{stage}_class"] == pytest.approx(2 * focal / 3.5, rel=1e-4)
+        assert actual[f"stage{stage}_l1"] == pytest.approx(5 * l1 / 3.5, rel=1e-4)
+        assert actual[f"stage{stage}_giou"] == pytest.approx(2 * overlap / 3.5, rel=1e-4)
 
 
 def test_a_frame_without_any_instance_is_background():
     batch = tiny.batch(0, 0)
     present = batch.targets[0].present.copy()
     present[1] = False
-    found = losses(with_target(batch, without(batch.targets[0], present)))
-    assert all(math.isfinite(loss) for loss in found.values())
+    actual = losses(with_target(batch, without(batch.targets[0], present)))
+    assert all(math.isfinite(loss) for loss in actual.values())
 
 
 def test_a_batch_without_any_instance_has_a_loss_of_its_classes_alone_and_all_gradients():
@@ -135,8 +135,8 @@ def test_a_batch_without_any_instance_has_a_loss_of_its_classes_alone_and_all_gr
         target.labels[:0], target.ids[:0], target.boxes_xyxy[:, :0], target.present[:, :0], target.masks[:, :0]
     )
     step = tiny.run(tiny.Path(), replace(tiny.RECIPE, slots=1)).step
-    found = step.gradients(0, [(0, with_target(batch, nothing))])
-    assert all(0 < loss.item() < 100 if key.endswith("class") else loss.item() == 0 for key, loss in found.items())
+    actual = step.gradients(0, [(0, with_target(batch, nothing))])
+    assert all(0 < loss.item() < 100 if key.endswith("class") else loss.item() == 0 for key, loss in actual.items())
     assert all(parameter.grad is not None for parameter in step.model.parameters())
     tracked = [buffer for name, buffer in step.model.named_buffers() if name.endswith("num_batches_tracked")]
     assert not any(tracked), "no rows, no statistics"
@@ -166,10 +166,10 @@ def test_mask_targets_are_what_the_refined_box_shows_clipped_to_the_padded_frame
     masks = np.zeros_like(target.masks)
     masks[0, 0, :, :48] = 1
     targets = clip_targets(replace(target, present=np.ones((1, 1), bool), masks=masks), torch.tensor(tiny.SIZE))
-    found = gather(torch.zeros(1, 1, 6, 4), targets, [(torch.tensor([0]), torch.tensor([0]))])
-    whole = mask_targets(torch.tensor([[-500.0, -500.0, 500.0, 500.0]]), targets, found)[0]
+    actual = gather(torch.zeros(1, 1, 6, 4), targets, [(torch.tensor([0]), torch.tensor([0]))])
+    whole = mask_targets(torch.tensor([[-500.0, -500.0, 500.0, 500.0]]), targets, actual)[0]
     assert whole[:, :14].eq(1).all() and whole[:, 14:].eq(0).all()
-    left = mask_targets(torch.tensor([[0.0, 0.0, 56.0, 64.0]]), targets, found)[0]
+    left = mask_targets(torch.tensor([[0.0, 0.0, 56.0, 64.0]]), targets, actual)[0]
     assert left[:, :24].eq(1).all() and left[:, 24:].eq(0).all()
 
 
@@ -180,9 +180,9 @@ def test_drawn_mask_rows_stand_for_all():
     for seed in range(12):
         model = tiny.model(config=tiny.STEADY)
         torch.manual_seed(seed)
-        found = SlotLoss(model, tiny.WEIGHTS, mask_rows=6)(batch, count_positives(batch.targets, 6))
-        draws.append(found["stage0_dice"].item())
-        assert found["stage0_class"].item() == pytest.approx(everything["stage0_class"])
+        actual = SlotLoss(model, tiny.WEIGHTS, mask_rows=6)(batch, count_positives(batch.targets, 6))
+        draws.append(actual["stage0_dice"].item())
+        assert actual["stage0_class"].item() == pytest.approx(everything["stage0_class"])
     assert len(set(draws)) > 6
     assert np.mean(draws) == pytest.approx(everything["stage0_dice"], rel=0.05)
 
@@ -198,5 +198,5 @@ def test_recomputed_activations_and_mixed_precision_give_the_same_losses(options
     batch = tiny.batch(0, 1)
     expected = losses(batch)
     with torch.autocast("cpu", torch.bfloat16, enabled=not options):
-        found = losses(batch, **options)
-    assert found == pytest.approx(expected, rel=1e-6 if options else 0.1)
+        actual = losses(batch, **options)
+    assert actual == pytest.approx(expected, rel=1e-6 if options else 0.1)

@@ -43,8 +43,8 @@ def losses(model: TeViT, batch: Batch) -> dict[str, torch.Tensor]:
     return SlotLoss(model, tiny.WEIGHTS)(batch, count_positives(batch.targets, model.config.queries))
 
 
-def check_losses(found: dict[str, torch.Tensor], expected: dict[str, float], rel: float) -> None:
-    for key, loss in found.items():
+def check_losses(actual: dict[str, torch.Tensor], expected: dict[str, float], rel: float) -> None:
+    for key, loss in actual.items():
         stage, kind = key.split("_")
         assert loss.item() == pytest.approx(expected[f"{stage}_{recorded.LOSSES[kind]}"], rel=rel), key
 
@@ -77,9 +77,9 @@ def test_losses_and_assignment_are_the_originals(name):
     outputs = []
     with torch.no_grad():
         model.register_forward_hook(lambda module, given, output: outputs.extend(output))
-        found = losses(model, batch)
-    check_losses(found, json.loads(str(golden["losses"])), 1e-5)
-    assert sum(loss.item() for loss in found.values()) == pytest.approx(float(golden["total_loss"]), rel=1e-5)
+        actual = losses(model, batch)
+    check_losses(actual, json.loads(str(golden["losses"])), 1e-5)
+    assert sum(loss.item() for loss in actual.values()) == pytest.approx(float(golden["total_loss"]), rel=1e-5)
     np.testing.assert_array_equal(assigned_ids(outputs, batch), recorded_ids(assign, orders))
     state = to_original(dict(model.state_dict()), model.config.backbone.kind)
     for key in golden.files:
@@ -93,9 +93,9 @@ def test_losses_and_assignment_are_the_originals(name):
 @pytest.mark.parametrize("name", CASES)
 def test_gradients_are_the_originals(name):
     golden, batch, _, model = case(name)
-    found = losses(model, batch)
-    check_losses(found, json.loads(str(golden["losses"])), 1e-5)
-    torch.stack(list(found.values())).sum().backward()
+    actual = losses(model, batch)
+    check_losses(actual, json.loads(str(golden["losses"])), 1e-5)
+    torch.stack(list(actual.values())).sum().backward()
     learning = {key: parameter for key, parameter in model.named_parameters() if parameter.requires_grad}
     assert all(parameter.grad is not None for parameter in learning.values())
     norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in learning.values()])
@@ -148,15 +148,15 @@ def test_six_optimiser_steps_are_the_originals(start):
         found_rates = sorted(group["lr"] for group in optimiser.param_groups)
         assert found_rates == pytest.approx(sorted(rates[step].values()), rel=1e-12, abs=0)
         optimiser.zero_grad()
-        found = losses(model, batches[number])
-        total = torch.stack(list(found.values())).sum()
+        actual = losses(model, batches[number])
+        total = torch.stack(list(actual.values())).sum()
         total.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip_norm)
         optimiser.step()
         assert total.item() == pytest.approx(golden[f"from{start}/total_loss"][step], rel=TOTALS[start][step])
         assert norm.item() == pytest.approx(golden[f"from{start}/grad_norm"][step], rel=NORMS[start][step])
         if start == 0:
-            check_losses(found, step_losses[step], 1e-4)
+            check_losses(actual, step_losses[step], 1e-4)
         if step in (0, 5):
             state = to_original(dict(model.state_dict()), "pvt_v2")
             for key, expected in changes[step].items():

@@ -69,10 +69,10 @@ def test_every_parameter_learns_as_fast_and_decays_as_much_as_in_the_original(na
         for key, parameter in model.named_parameters():
             number = parameter_rule(key, recipe)[column] if parameter.requires_grad else 0.0
             values[key] = torch.tensor(number).expand(parameter.shape)
-        found = to_original(values, model.config.backbone.kind)
-        assert found.keys() == expected.keys()
+        converted = to_original(values, model.config.backbone.kind)
+        assert converted.keys() == expected.keys()
         for key, pair in expected.items():
-            assert found[key].flatten()[[0, -1]].tolist() == pytest.approx([pair[column]] * 2, rel=1e-6), key
+            assert converted[key].flatten()[[0, -1]].tolist() == pytest.approx([pair[column]] * 2, rel=1e-6), key
 
 
 def test_the_optimiser_holds_what_learns_in_as_many_groups_as_there_are_rules():

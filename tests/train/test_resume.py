@@ -35,18 +35,18 @@ def go(folder: Path, stop_in: int | None = None, spoil: int | None = None, recip
     saved = checkpoints.newest(folder)
     if saved:
         checkpoints.restore(saved, run.step.model, tiny.CONFIG, run.optimiser)
-    done = saved.iteration if saved else 0
-    with StopRequest() as stop, Log(folder, done, recipe.iterations) as log:
+    start = saved.iteration if saved else 0
+    with StopRequest() as stop, Log(folder, start, recipe.iterations) as log:
 
         def stream():
-            for number, slots in enumerate(tiny.stream(done, recipe.iterations, range(recipe.slots)), done + 1):
+            for number, slots in enumerate(tiny.stream(start, recipe.iterations, range(recipe.slots)), start + 1):
                 if number == stop_in:
                     os.kill(os.getpid(), signal.SIGTERM)
                 if number == spoil:
                     slots[1][1].frames[0, 0, 0, 0, 0] = torch.nan
                 yield slots
 
-        return Loop(run, done, log, stop).run(stream())
+        return Loop(run, start, log, stop).run(stream())
 
 
 def figures(folder: Path) -> list[dict]:
@@ -164,10 +164,10 @@ def test_a_seeded_run_repeats_a_stored_loss_curve(tmp_path):
     batches = ([(slot, replace(b, frames=b.frames.double())) for slot, b in s] for s in tiny.stream(0, 20, range(2)))
     with StopRequest() as stop, Log(tmp_path, 0, 20) as log:
         Loop(run, 0, log, stop).run(batches)
-    found = [line["total"] for line in read_lines(tmp_path / "metrics.jsonl")]
+    totals = [line["total"] for line in read_lines(tmp_path / "metrics.jsonl")]
     stored = json.loads((GOLDENS / "train_curve.json").read_text())
-    assert found == pytest.approx(stored, rel=1e-6)  # one or two threads: 1e-15; without AVX: 5e-9
-    assert sum(found[-5:]) < 0.85 * sum(found[:5])
+    assert totals == pytest.approx(stored, rel=1e-6)  # one or two threads: 1e-15; without AVX: 5e-9
+    assert sum(totals[-5:]) < 0.85 * sum(totals[:5])
 
 
 def test_lines_of_lost_iterations_are_dropped(parts):
@@ -201,16 +201,16 @@ def test_what_a_killed_process_left_half_written_is_no_checkpoint(parts):
     part = parts / "checkpoints/.4.part"
     part.mkdir()
     (part / checkpoints.WEIGHTS).write_bytes(b"half")
-    found = checkpoints.newest(parts)
-    assert found is not None and found.iteration == 3
+    newest = checkpoints.newest(parts)
+    assert newest is not None and newest.iteration == 3
     assert not part.exists()
 
 
 def test_a_broken_checkpoint_gives_way_to_the_one_before(parts):
     broken = parts / "checkpoints/3" / checkpoints.TRAINING
     broken.write_bytes(broken.read_bytes()[:1000])
-    found = checkpoints.newest(parts)
-    assert found is not None and found.iteration == 2
+    newest = checkpoints.newest(parts)
+    assert newest is not None and newest.iteration == 2
     broken = parts / "checkpoints/2" / checkpoints.TRAINING
     broken.write_bytes(b"")
     with pytest.raises(ValueError, match="no checkpoint of this run can be read"):
@@ -227,8 +227,8 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch_and_the_weights(parts):
     with pytest.raises(FloatingPointError, match=r"iteration 5: loss nan"):
         go(parts, spoil=6)
     folder = parts / "not-finite-5"
-    kept = torch.load(folder / "slot1.pt", weights_only=False)
-    assert kept["frames"].isnan().sum() == 1
+    stored = torch.load(folder / "slot1.pt", weights_only=False)
+    assert stored["frames"].isnan().sum() == 1
     assert all(value.isfinite().all() for value in load_file(folder / checkpoints.WEIGHTS).values())
     assert sorted(path.name for path in folder.iterdir()) == ["model.safetensors", *(f"slot{i}.pt" for i in range(2))]
 
@@ -240,8 +240,8 @@ def evaluated_run(folder: Path, cancel_at: int = 0) -> None:
     """A run that is evaluated every other iteration; asked to stop in the middle of one evaluation."""
     recipe = replace(RECIPE, eval_every=2, save_every=2)
     saved = checkpoints.newest(folder)
-    done = saved.iteration if saved else 0
-    with StopRequest() as stop, Log(folder, done, 8) as log:
+    start = saved.iteration if saved else 0
+    with StopRequest() as stop, Log(folder, start, 8) as log:
 
         def evaluate(model, stopping):
             if loop.done == cancel_at:
@@ -254,16 +254,16 @@ def evaluated_run(folder: Path, cancel_at: int = 0) -> None:
         run = replace(tiny.run(folder, recipe), evaluate=evaluate)
         if saved:
             checkpoints.restore(saved, run.step.model, tiny.CONFIG, run.optimiser)
-        loop = Loop(run, done, log, stop)
-        loop.run(tiny.stream(done, 8, range(RECIPE.slots)))
+        loop = Loop(run, start, log, stop)
+        loop.run(tiny.stream(start, 8, range(RECIPE.slots)))
 
 
 def test_evaluations_are_logged_the_best_weights_kept_and_an_interrupted_one_made_up_for(whole, tmp_path):
     evaluated_run(tmp_path, cancel_at=4)
     assert evaluated(tmp_path, 2) and not evaluated(tmp_path, 4)
     evaluated_run(tmp_path)
-    found = {line["iteration"]: line["AP"] for line in read_lines(tmp_path / "metrics.jsonl") if line["kind"] == "eval"}
-    assert found == APS
+    aps = {line["iteration"]: line["AP"] for line in read_lines(tmp_path / "metrics.jsonl") if line["kind"] == "eval"}
+    assert aps == APS
     best, fourth = (load_file(tmp_path / name / checkpoints.WEIGHTS) for name in ("best", "checkpoints/4"))
     assert all(torch.equal(best[key], fourth[key]) for key in fourth)
     assert same(tmp_path / "checkpoints/8", whole / "checkpoints/8"), "evaluation must not change the training"

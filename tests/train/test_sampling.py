@@ -17,12 +17,12 @@ def torch_permutations(seed: int, count: int):
     """The original's: one generator, seeded once."""
     generator = torch.Generator()
     generator.manual_seed(seed)
-    made: list[np.ndarray] = []
+    drawn_clips: list[np.ndarray] = []
 
     def draw(epoch: int) -> np.ndarray:
-        while len(made) <= epoch:
-            made.append(torch.randperm(count, generator=generator).numpy())
-        return made[epoch]
+        while len(drawn_clips) <= epoch:
+            drawn_clips.append(torch.randperm(count, generator=generator).numpy())
+        return drawn_clips[epoch]
 
     return draw
 
@@ -87,17 +87,17 @@ FIRST = [2, 4, 7, 5, 0, 6, 3, 1]
 
 
 def test_a_table_is_made_once_an_epoch():
-    made = []
+    drawn_clips = []
 
     def counted(epoch: int) -> np.ndarray:
-        made.append(epoch)
+        drawn_clips.append(epoch)
         return np.arange(40)
 
     order = SlotSampler(np.arange(40) % 2, 2, 2, counted)
     for iteration in range(100):
         for slot in range(2):
             order.batch(iteration, slot)
-    assert made == list(range(len(made))) and len(made) <= 11
+    assert drawn_clips == list(range(len(drawn_clips))) and len(drawn_clips) <= 11
 
 
 def test_frames_come_key_first_then_others_unsorted():

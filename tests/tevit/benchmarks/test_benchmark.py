@@ -139,9 +139,9 @@ def test_gflop_counts():
 def test_a_video_is_measured_from_file_to_file(tiny_model, folder):
     file = video.write_synthetic_video(folder / "made-up.mp4", 6, (64, 96))
     assert open_video(file).length == 6
-    again = list(video.synthetic_frames(3, (64, 96)))
-    assert all((a == b).all() for a, b in zip(again, video.synthetic_frames(3, (64, 96)), strict=True))
-    assert not np.array_equal(again[0], again[1])
+    repeated = list(video.synthetic_frames(3, (64, 96)))
+    assert all((a == b).all() for a, b in zip(repeated, video.synthetic_frames(3, (64, 96)), strict=True))
+    assert not np.array_equal(repeated[0], repeated[1])
     figures = {
         name: value["median"] for name, value in video.measure(Predictor(tiny_model), open_video(file), 1).items()
     }

@@ -30,8 +30,8 @@ def hotcoco_figures(truths: Path, results: Path) -> list[float]:
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_ap_equals_that_of_hotcoco_on_random_sets(tmp_path: Path, chunk: int):
     for seed in range(chunk, SETS, CHUNKS):
-        gt, found, *_ = random_set(seed)
-        files = make.save(tmp_path, "gt.json", gt), make.save(tmp_path, "results.json", found)
+        gt, results, *_ = random_set(seed)
+        files = make.save(tmp_path, "gt.json", gt), make.save(tmp_path, "results.json", results)
         figures = evaluate(*files).figures
         theirs = hotcoco_figures(*write_coco(*files, tmp_path))
         np.testing.assert_allclose(
@@ -46,9 +46,12 @@ def test_a_joined_mask_has_all_frames_side_by_side(tmp_path: Path):
     data = make.data_set([make.video(1, len(masks), size)], [make.annotation(1, 1, CATEGORY, masks)])
     results = [make.prediction(1, CATEGORY, 0.5, masks[::-1])]
     files = write_coco(make.save(tmp_path, "gt.json", data), make.save(tmp_path, "results.json", results), tmp_path)
-    truth, found = (json.loads(path.read_text()) for path in files)
+    truth, results = (json.loads(path.read_text()) for path in files)
     wide = np.concatenate([np.zeros(size, np.uint8) if mask is None else mask for mask in masks], axis=1)
-    for item, mask in ((truth["annotations"][0], wide), (found[0], np.concatenate(np.split(wide, 6, axis=1)[::-1], 1))):
+    for item, mask in (
+        (truth["annotations"][0], wide),
+        (results[0], np.concatenate(np.split(wide, 6, axis=1)[::-1], 1)),
+    ):
         rle = item["segmentation"]
         assert (ops.decode({"size": rle["size"], "counts": rle["counts"].encode()}) == mask).all()
     assert truth["annotations"][0]["area"] == wide.sum()

@@ -87,9 +87,9 @@ def test_masks_and_scores_of_results_are_the_predictors(weights, clip, tmp_path)
     from tevit.inference.predictor import load
 
     main(["predict", str(clip), "--checkpoint", weights, "--out", str(tmp_path / "out"), "--window", "0"])
-    wanted = load(weights)(clip, window=0).tracks
+    expected = load(weights)(clip, window=0).tracks
     results = json.loads((tmp_path / "out" / "clip" / "results.json").read_text())
-    for entry, track in zip(results, wanted, strict=True):
+    for entry, track in zip(results, expected, strict=True):
         assert entry["score"] == pytest.approx(track.score, abs=1e-6) and entry["category_id"] == track.category_id
         for given, rle in zip(entry["segmentations"], track.rles, strict=True):
             assert given["counts"].encode() == (rle or masks.empty((64, 96)))["counts"]
@@ -184,8 +184,8 @@ def test_convert_there_and_back(tiny_model, weights, tmp_path, capsys):
     assert report["model"] == "tiny" and report["dropped"] > 0 and lean.exists()
     assert main(["convert", weights, str(tmp_path / "back.pth")]) == 0
     state = torch.load(tmp_path / "back.pth", weights_only=True)["state_dict"]
-    wanted = to_original(dict(tiny_model.state_dict()), "pvt_v2")
-    assert state.keys() == wanted.keys() and all(torch.equal(state[key], wanted[key]) for key in wanted)
+    expected = to_original(dict(tiny_model.state_dict()), "pvt_v2")
+    assert state.keys() == expected.keys() and all(torch.equal(state[key], expected[key]) for key in expected)
     assert "tiny, 40 classes" in capsys.readouterr().out
     assert main(["convert", str(lean), str(tmp_path / "no.pth")]) == 2
     assert main(["convert", weights, str(tmp_path / "no.txt")]) == 2
@@ -250,7 +250,7 @@ def test_the_originals_checkpoint_gives_the_originals_results(tmp_path):
     assert [entry["category_id"] - 1 for entry in results] == golden["det_labels"][0].tolist()
     np.testing.assert_allclose([entry["score"] for entry in results], golden["det_bboxes"][0, :, 4], atol=2e-5)
     shape = golden["masks_shape"]
-    wanted = np.unpackbits(golden["masks_packed"])[: np.prod(shape)].reshape(shape)  # (T, 10, H, W)
+    expected = np.unpackbits(golden["masks_packed"])[: np.prod(shape)].reshape(shape)  # (T, 10, H, W)
     ours = [
         [
             masks.decode(segmentations.from_json(mask, mask["size"]) or masks.empty(mask["size"]))
@@ -258,4 +258,4 @@ def test_the_originals_checkpoint_gives_the_originals_results(tmp_path):
         ]
         for entry in results
     ]
-    assert (np.array(ours).swapaxes(0, 1) != wanted).sum() <= 1e-4 * wanted.sum() + 5
+    assert (np.array(ours).swapaxes(0, 1) != expected).sum() <= 1e-4 * expected.sum() + 5

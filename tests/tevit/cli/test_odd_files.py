@@ -71,8 +71,8 @@ def places(tmp_path: Path) -> dict[str, Path]:
 
 def run(command: str, places: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
     code = cli.main([part.format(**places) for part in command.split()])
-    said = capsys.readouterr()
-    return code, said.out, said.err
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
 def zipped(file: Path) -> Path:
@@ -112,17 +112,17 @@ def test_missing_annotations_are_said(reader, annotations, places, capsys):
     places["gt"].write_text(json.dumps(content))
     code, out, err = run(READERS[reader], places, capsys)
     assert code == 0
-    found = json.loads(out)
+    output = json.loads(out)
     if reader in NULL:
         assert err == NULL[reader].format(**places)
     elif reader == "validate":
-        assert "there are no annotations (null or missing), as in" in " ".join(found[0]["notes"])
+        assert "there are no annotations (null or missing), as in" in " ".join(output[0]["notes"])
     elif reader == "split":
-        assert found["has_annotations"] is False
+        assert output["has_annotations"] is False
         code, out, err = run(READERS[reader].removesuffix(" --json"), places, capsys)
         assert "there are no annotations (null or missing): the videos were split without" in out
     else:
-        assert found["notes"] == ["there are no annotations (null or missing)"]
+        assert output["notes"] == ["there are no annotations (null or missing)"]
 
 
 FAULTS = {
@@ -161,8 +161,8 @@ def test_faults_of_results_are_under_their_own_name(reader, fault, places, capsy
 @pytest.mark.parametrize("numbers", [{2: 0, 4: 1}, {2: 80, 4: 81}])
 @pytest.mark.parametrize("reader", [name for name in OF_RESULTS if name != "validate"])
 def test_category_ids_of_another_numbering_are_refused(reader, numbers, places, capsys):
-    found = [item | {"category_id": numbers[item["category_id"]]} for item in predictions()]
-    places["results"].write_text(json.dumps(found))
+    results = [item | {"category_id": numbers[item["category_id"]]} for item in predictions()]
+    places["results"].write_text(json.dumps(results))
     code, out, err = run(OF_RESULTS[reader], places, capsys)
     assert code == 2 and not out and f"tevit: {places['results']}: 3 of 3 predictions have category ids that" in err
     assert ("--map-classes contiguous" in err) == (0 in numbers.values())
@@ -170,20 +170,20 @@ def test_category_ids_of_another_numbering_are_refused(reader, numbers, places, 
     code, out, err = run(f"{OF_RESULTS[reader]} --class-map {file}", places, capsys)
     places["results"].write_text(json.dumps(predictions()))
     assert code == 0 and "the category ids are read as the class map has them" in out + err
-    again = json.loads(run(OF_RESULTS[reader], places | {"out": places["out"].with_name("two")}, capsys)[1])
+    repeated = json.loads(run(OF_RESULTS[reader], places | {"out": places["out"].with_name("two")}, capsys)[1])
     mapped = json.loads(out)
     for key in ("notes", "written", "files"):
-        if isinstance(again, dict):
-            again.pop(key, None)
+        if isinstance(repeated, dict):
+            repeated.pop(key, None)
             mapped.pop(key, None)
-    assert mapped == again
+    assert mapped == repeated
 
 
 @pytest.mark.parametrize("reader", [name for name in OF_RESULTS if name != "validate"])
 def test_results_for_other_videos_are_refused(reader, places, capsys):
     for ids in ((77,), (6, 7)):
-        found = [item | {"video_id": id} for item, id in zip(predictions(), ids, strict=False)]
-        places["results"].write_text(json.dumps(predictions() + found))
+        results = [item | {"video_id": id} for item, id in zip(predictions(), ids, strict=False)]
+        places["results"].write_text(json.dumps(predictions() + results))
         code, _, err = run(OF_RESULTS[reader], places, capsys)
         assert code == 2 and f"(ids {', '.join(map(str, ids))})" in err
 
@@ -241,11 +241,11 @@ def test_backslashes_are_separators(reader, form, places, capsys):
     expected = run(READERS[reader], places, capsys)
     places["gt"].write_text(json.dumps(windows))
     code, out, err = run(READERS[reader], places | {"out": places["out"].with_name("again")}, capsys)
-    found, plain = json.loads(out.replace("/again", "/out")), json.loads(expected[1])
+    actual, plain = json.loads(out.replace("/again", "/out")), json.loads(expected[1])
     if reader == "validate":
-        assert found[0].pop("notes") == ["videos whose file names have backslashes, read as /: 2"]
+        assert actual[0].pop("notes") == ["videos whose file names have backslashes, read as /: 2"]
         plain[0].pop("notes")
-    assert (code, found, err) == (expected[0], plain, expected[2]) and code == 0
+    assert (code, actual, err) == (expected[0], plain, expected[2]) and code == 0
     if reader == "formats":
         written = [(places["out"].with_name(name) / "coco.json").read_bytes() for name in ("out", "again")]
         assert written[0] == written[1]
@@ -275,9 +275,9 @@ def test_numbers_in_text_are_refused_with_their_place(reader, number, places, ca
 
 @pytest.mark.parametrize("reader", [name for name in OF_RESULTS if name != "validate"])
 def test_a_score_in_text_is_refused_with_its_place(reader, places, capsys):
-    found = predictions()
-    found[2]["score"] = "0.7"
-    places["results"].write_text(json.dumps(found))
+    results = predictions()
+    results[2]["score"] = "0.7"
+    places["results"].write_text(json.dumps(results))
     code, out, err = run(OF_RESULTS[reader], places, capsys)
     assert code == 2 and not out
     assert err == f"tevit: {places['results']}: expected float, got str in [2].score\n"

@@ -23,8 +23,8 @@ def test_both_start_from_any_folder_even_one_with_packages_of_the_same_names(nam
             (tmp_path / folder / file).write_text("raise SystemExit('another package')")
     command = [sys.executable, "-m", "tevit", name, "--help"]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0 and done.stdout.startswith(f"usage: tevit {name} "), done.stdout + done.stderr
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert run.returncode == 0 and run.stdout.startswith(f"usage: tevit {name} "), run.stdout + run.stderr
 
 
 def test_options_and_exit_code_are_those_of_the_program(capsys):

@@ -196,11 +196,11 @@ def evaluate(gt: dict, results: list, agnostic: bool = False) -> Literal:
         groups: list[list[dict]] = [[] for _ in AREA_RANGES]
         for video in videos:
             here = [truth for truth in truths if (truth["video"], truth["category"]) == (video, category)]
-            found = [item for item in predictions if (item["video"], item["category"]) == (video, category)]
-            found = sorted(found, key=lambda item: -item["score"])[:100]
-            ious = [[track_iou(item["masks"], truth["masks"]) for truth in here] for item in found]
-            for a, area_range in enumerate(AREA_RANGES if here or found else ()):
-                group = match(here, found, ious, area_range)
+            candidates = [item for item in predictions if (item["video"], item["category"]) == (video, category)]
+            candidates = sorted(candidates, key=lambda item: -item["score"])[:100]
+            ious = [[track_iou(item["masks"], truth["masks"]) for truth in here] for item in candidates]
+            for a, area_range in enumerate(AREA_RANGES if here or candidates else ()):
+                group = match(here, candidates, ious, area_range)
                 groups[a].append(group)
                 matches.append({"video": video, "category": category, "area": a, "ious": ious, **group})
         for a in range(4):

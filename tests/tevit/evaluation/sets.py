@@ -149,10 +149,10 @@ def _random_prediction(
     size, _, length = shape
     category, masks = int(rng.choice(categories)), _track(rng, *shape)
     if tracks and rng.random() < 0.8:
-        own, found = tracks[rng.integers(len(tracks))]
-        category = own if rng.random() < 0.8 else category
+        true_category, masks = tracks[rng.integers(len(tracks))]
+        category = true_category if rng.random() < 0.8 else category
         shift = rng.integers(0, 3)
-        masks = [None if m is None or rng.random() < 0.1 else np.roll(m, shift, axis=1) for m in found]
+        masks = [None if m is None or rng.random() < 0.1 else np.roll(m, shift, axis=1) for m in masks]
         if rng.random() < 0.3:
             cut = rng.integers(0, length + 1)
             masks = masks[:cut] + tracks[rng.integers(len(tracks))][1][cut:]

@@ -36,12 +36,12 @@ def run(capsys, *arguments: str, code: int = 0) -> tuple[str, str]:
 
 
 def test_json_is_one_object_with_the_official_figures(small, capsys):
-    found = json.loads(run(capsys, "evaluate", *small, "--json")[0])
-    assert list(found) == [*NAMES, "per_class"]
-    assert [found[name] for name in NAMES] == pytest.approx(sets.official()["small/stats"].tolist(), abs=1e-12)
+    output = json.loads(run(capsys, "evaluate", *small, "--json")[0])
+    assert list(output) == [*NAMES, "per_class"]
+    assert [output[name] for name in NAMES] == pytest.approx(sets.official()["small/stats"].tolist(), abs=1e-12)
     precision, recall = sets.official()["small/precision"], sets.official()["small/recall"]
-    assert list(found["per_class"]) == ["2", "5", "9"]
-    for k, entry in enumerate(found["per_class"].values()):
+    assert list(output["per_class"]) == ["2", "5", "9"]
+    for k, entry in enumerate(output["per_class"].values()):
         assert list(entry) == ["name", "AP", "AP50", "AP75", "AR1", "AR10"]
         known = precision[0, 0, k, 0, 2] > -1
         assert entry["AP"] == pytest.approx(precision[:, :, k, 0, 2].mean(), abs=1e-12)
@@ -53,42 +53,42 @@ def test_json_is_one_object_with_the_official_figures(small, capsys):
 def test_json_of_several_results_is_a_list_with_their_files(small, tmp_path, capsys):
     other = tmp_path / "other.json"
     other.write_text("[]")
-    found = json.loads(run(capsys, "evaluate", *small, str(other), "--json")[0])
-    assert [item["file"] for item in found] == [small[1], str(other)]
-    assert found[0]["AP"] > found[1]["AP"] == 0
+    output = json.loads(run(capsys, "evaluate", *small, str(other), "--json")[0])
+    assert [item["file"] for item in output] == [small[1], str(other)]
+    assert output[0]["AP"] > output[1]["AP"] == 0
 
 
 def test_json_of_parts_on_request(small, capsys):
-    found = json.loads(run(capsys, "evaluate", *small, "--json", "--per-size", "--per-length", "--per-video")[0])
-    assert found["per_size"]["small"]["AP"] == found["APs"]
-    assert sum(part["truths"] for part in found["per_length"].values()) == 14
-    assert len(found["per_video"]) == 5
+    output = json.loads(run(capsys, "evaluate", *small, "--json", "--per-size", "--per-length", "--per-video")[0])
+    assert output["per_size"]["small"]["AP"] == output["APs"]
+    assert sum(part["truths"] for part in output["per_length"].values()) == 14
+    assert len(output["per_video"]) == 5
 
 
 def test_json_of_a_bootstrap(small, capsys):
     first = run(capsys, "evaluate", *small, small[1], "--json", "--bootstrap", "20")[0]
     assert first == run(capsys, "evaluate", *small, small[1], "--json", "--bootstrap", "20")[0]
-    found = json.loads(first)
-    low, high = found[0]["bootstrap"]["intervals"]["AP"]
-    assert 0 <= low < found[0]["AP"] < high
-    assert found[1]["bootstrap"]["difference_to_first"]["AP"]["high"] == 0
-    assert "difference_to_first" not in found[0]["bootstrap"]
+    output = json.loads(first)
+    low, high = output[0]["bootstrap"]["intervals"]["AP"]
+    assert 0 <= low < output[0]["AP"] < high
+    assert output[1]["bootstrap"]["difference_to_first"]["AP"]["high"] == 0
+    assert "difference_to_first" not in output[0]["bootstrap"]
 
 
 def test_json_with_identity_metrics(small, capsys):
-    found = json.loads(run(capsys, "evaluate", *small, "--json", "--metrics", "hota,id", "--per-video")[0])
+    output = json.loads(run(capsys, "evaluate", *small, "--json", "--metrics", "hota,id", "--per-video")[0])
     added = ["HOTA", "DetA", "AssA", "LocA", "IDF1", "IDP", "IDR", "switches", "fragments"]
-    assert list(found) == [*NAMES, *added, "per_class", "identity", "per_video"]
-    assert [found[name] for name in NAMES] == pytest.approx(sets.official()["small/stats"].tolist(), abs=1e-12)
-    for part in (*found["per_class"].values(), *found["per_video"].values()):
+    assert list(output) == [*NAMES, *added, "per_class", "identity", "per_video"]
+    assert [output[name] for name in NAMES] == pytest.approx(sets.official()["small/stats"].tolist(), abs=1e-12)
+    for part in (*output["per_class"].values(), *output["per_video"].values()):
         assert [name for name in part if name in added] == added
-    assert type(found["switches"]) is int and 0 < found["HOTA"] < 1
-    identity = found["identity"]
-    assert identity["best"]["HOTA"] == max(identity["curve"]["HOTA"]) >= found["HOTA"] == identity["curve"]["HOTA"][0]
+    assert type(output["switches"]) is int and 0 < output["HOTA"] < 1
+    identity = output["identity"]
+    assert identity["best"]["HOTA"] == max(identity["curve"]["HOTA"]) >= output["HOTA"] == identity["curve"]["HOTA"][0]
     least = str(identity["best"]["score_threshold"])
     cut = json.loads(run(capsys, "evaluate", *small, "--json", "--metrics", "hota", "--score-threshold", least)[0])
     assert cut["HOTA"] == pytest.approx(identity["best"]["HOTA"])
-    assert "switches" not in cut and cut["AR100"] <= found["AR100"]
+    assert "switches" not in cut and cut["AR100"] <= output["AR100"]
 
 
 def test_tables_with_identity_metrics(small, capsys):
@@ -103,8 +103,8 @@ def test_short_and_long_videos_apart(tmp_path, capsys):
     """As for YouTube-VIS 2022: the long videos are those of more than 36 frames."""
     mask, other = sets.rectangle(8, 9, 1, 1, 4, 4), sets.rectangle(8, 9, 5, 4, 4, 4)
     tracks = [sets.annotation(id, id, 1, [mask] * length) for id, length in ((1, 36), (2, 37))]
-    found = [sets.prediction(1, 1, 0.9, [mask] * 36), sets.prediction(2, 1, 0.8, [other] * 37)]
-    files = sets.write(tmp_path, sets.data_set({1: 36, 2: 37}, [1], tracks, (8, 9)), found)
+    results = [sets.prediction(1, 1, 0.9, [mask] * 36), sets.prediction(2, 1, 0.8, [other] * 37)]
+    files = sets.write(tmp_path, sets.data_set({1: 36, 2: 37}, [1], tracks, (8, 9)), results)
     printed = run(capsys, "evaluate", *map(str, files), "--per-video-length", "--json")[0]
     parts = json.loads(printed)["per_video_length"]
     assert {name: (part["truths"], part["AP"]) for name, part in parts.items()} == {
@@ -245,10 +245,10 @@ def test_errors_writes_all_three_files(small, tmp_path, capsys):
 
 
 def test_errors_as_json(small, capsys):
-    found = json.loads(run(capsys, "errors", *small, "--json", "--positive", "0.75")[0])
-    assert found["limits"]["positive"] == 0.75
-    assert found["ap"] == pytest.approx(found["figures"]["AP75"], abs=1e-12)
-    assert found["gaps"]["all"]["ap"] == pytest.approx(found["figures"]["AP"], abs=1e-12)
+    output = json.loads(run(capsys, "errors", *small, "--json", "--positive", "0.75")[0])
+    assert output["limits"]["positive"] == 0.75
+    assert output["ap"] == pytest.approx(output["figures"]["AP75"], abs=1e-12)
+    assert output["gaps"]["all"]["ap"] == pytest.approx(output["figures"]["AP"], abs=1e-12)
 
 
 def test_names_cannot_break_out_of_the_report(small, tmp_path, capsys):
@@ -279,9 +279,9 @@ def test_evaluate_as_json_imports_no_more_than_it_needs(small):
 
 def test_the_example_runs(small):
     command = [sys.executable, str(ROOT / "examples" / "evaluate.py"), *small]
-    found = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
-    assert "AP50   0.3141" in found
-    assert "error type of highest ΔAP: both" in found
+    output = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
+    assert "AP50   0.3141" in output
+    assert "error type of highest ΔAP: both" in output
 
 
 def test_the_benchmark_measures_all_programs(tmp_path):

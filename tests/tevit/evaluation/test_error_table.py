@@ -22,10 +22,10 @@ def measured(gt: dict, results: list) -> Overlaps:
         return compute_overlaps(read_inputs(*sets.write(folder, gt, results)), all_pairs=True)
 
 
-def stored_and_loaded(found: Overlaps) -> Overlaps:
+def stored_and_loaded(overlaps: Overlaps) -> Overlaps:
     """Through a file and back."""
     file = io.BytesIO()
-    np.savez(file, allow_pickle=False, **pack(found))
+    np.savez(file, allow_pickle=False, **pack(overlaps))
     file.seek(0)
     with np.load(file, allow_pickle=False) as arrays:
         return unpack(dict(arrays))
@@ -34,13 +34,13 @@ def stored_and_loaded(found: Overlaps) -> Overlaps:
 @settings(max_examples=40, deadline=None)
 @given(sets.random_sets(), st.sampled_from([0.3, 0.5, 0.75]))
 def test_columns_equal_the_records(data, positive):
-    found, limits = measured(*data), Limits(positive=positive, background=0.1)
-    errors = analyse_errors(found, limits)
-    table = build_table(found, find_costs(found, limits), track_geometry(found, limits.cover))
-    known = found.inputs.categories
+    overlaps, limits = measured(*data), Limits(positive=positive, background=0.1)
+    errors = analyse_errors(overlaps, limits)
+    table = build_table(overlaps, find_costs(overlaps, limits), track_geometry(overlaps, limits.cover))
+    known = overlaps.inputs.categories
     records = [r for r in errors.records if (r.truth_category_id or r.category_id) in known]
     assert len(records) == len(table.type)
-    ids_t, ids_p = found.inputs.ground_truth.ids, found.inputs.predictions.ids
+    ids_t, ids_p = overlaps.inputs.ground_truth.ids, overlaps.inputs.predictions.ids
     for i, record in enumerate(records):
         assert ALL_TYPES[table.type[i]] == record.type and table.truth[i] == (record.kind == "truth")
         t, p = table.truth_row[i], table.prediction_row[i]
@@ -67,17 +67,17 @@ def test_a_score_threshold_equals_a_file_without_the_others(data, least):
 @settings(max_examples=30, deadline=None)
 @given(sets.random_sets())
 def test_stored_overlaps_give_the_same(data):
-    found = measured(*data)
-    again = stored_and_loaded(found)
-    assert accumulate(again).figures == accumulate(found).figures
-    assert analyse_errors(again).records == analyse_errors(found).records
-    assert again.warnings == found.warnings and again.inputs.left_out == found.inputs.left_out
+    overlaps = measured(*data)
+    reloaded = stored_and_loaded(overlaps)
+    assert accumulate(reloaded).figures == accumulate(overlaps).figures
+    assert analyse_errors(reloaded).records == analyse_errors(overlaps).records
+    assert reloaded.warnings == overlaps.warnings and reloaded.inputs.left_out == overlaps.inputs.left_out
 
 
 def test_masks_were_not_stored():
-    found = measured(*sets_with_one_prediction())
+    overlaps = measured(*sets_with_one_prediction())
     with pytest.raises(ValueError, match="were not kept"):
-        stored_and_loaded(found).inputs.ground_truth.read_masks([0])
+        stored_and_loaded(overlaps).inputs.ground_truth.read_masks([0])
 
 
 def sets_with_one_prediction() -> tuple[dict, list]:
@@ -89,10 +89,10 @@ def sets_with_one_prediction() -> tuple[dict, list]:
 @settings(max_examples=15, deadline=None)
 @given(sets.random_sets())
 def test_a_few_figures_are_sampled_as_among_all(data):
-    found = measured(*data)
-    weights = draw_weights(len(found.inputs.videos), 20)
-    outcome = accumulate(found).matches
-    all_, few = resample(found, outcome, weights), resample(found, outcome, weights, names=("AP50", "AR1", "APm"))
+    overlaps = measured(*data)
+    weights = draw_weights(len(overlaps.inputs.videos), 20)
+    outcome = accumulate(overlaps).matches
+    all_, few = resample(overlaps, outcome, weights), resample(overlaps, outcome, weights, names=("AP50", "AR1", "APm"))
     assert list(few) == ["AP50", "AR1", "APm"]
     for name, values in few.items():
         np.testing.assert_array_equal(values, all_[name])

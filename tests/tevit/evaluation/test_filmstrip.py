@@ -25,26 +25,26 @@ def page(tmp_path_factory) -> str:
 
 
 def pictures(page: str) -> list[np.ndarray]:
-    found = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
-    decoded = [cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR) for text in found]
+    encoded = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', page)
+    decoded = [cv2.imdecode(np.frombuffer(base64.b64decode(text), np.uint8), cv2.IMREAD_COLOR) for text in encoded]
     return [picture for picture in decoded if picture is not None]
 
 
 def test_the_worst_hundred_errors_have_a_filmstrip(page):
     assert page.count('<tr class="strip">') == page.count('<tr class="above">') == 100
     assert "The worst 100; share: " in page and "ground truth alone" in page
-    found = pictures(page)
-    assert 300 < len(found) <= 500 and all(picture.shape == (HEIGHT, WIDTH, 3) for picture in found)
-    assert min(picture.std() for picture in found) > 5, "frames, not grey"
+    images = pictures(page)
+    assert 300 < len(images) <= 500 and all(picture.shape == (HEIGHT, WIDTH, 3) for picture in images)
+    assert min(picture.std() for picture in images) > 5, "frames, not grey"
     captions = re.findall(r"<figcaption>(frame \d+, IoU \d\.\d\d(?:, (\w+))?)</figcaption>", page)
-    assert len(captions) == len(found) and {role for _, role in captions} == {"", "worst", "median", "best"}
+    assert len(captions) == len(images) and {role for _, role in captions} == {"", "worst", "median", "best"}
 
 
 def test_missing_frames_are_grey_and_named(tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     assert cli.main(["errors", *FILES, "--frames", str(tmp_path / "empty"), "--out", str(tmp_path / "out")]) == 0
-    said = capsys.readouterr().err
-    assert "none of its frames" in said and said.count("\n") < 30
+    stderr = capsys.readouterr().err
+    assert "none of its frames" in stderr and stderr.count("\n") < 30
     page = (tmp_path / "out/report.html").read_text()
     assert len(pictures(page)) > 300 and "Note: video &#39;shapes-2001-" in page
 

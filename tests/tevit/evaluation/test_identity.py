@@ -40,8 +40,8 @@ def measured(folder: Path, gt: dict, results: list, agnostic: bool = False) -> O
 def whole(folder: Path, truths: list[list], results: list[tuple[float, list]]) -> Identity:
     """One video, one class."""
     tracks = [annotation(i, 1, 1, masks) for i, masks in enumerate(truths, start=1)]
-    found = [prediction(1, 1, score, masks) for score, masks in results]
-    return measure_identity(measured(folder, data_set({1: FRAMES}, [1], tracks, SIZE), found))
+    predictions = [prediction(1, 1, score, masks) for score, masks in results]
+    return measure_identity(measured(folder, data_set({1: FRAMES}, [1], tracks, SIZE), predictions))
 
 
 def square(x: int, y: int = 2, side: int = 6) -> np.ndarray:
@@ -100,21 +100,23 @@ def trackeval(folder: Path, gt: dict, results: list) -> tuple[Any, Any, Any]:
         (folder / path).write_text(json.dumps(content))
     quiet = {"PRINT_CONFIG": False}
     metrics = reference.metrics
-    wanted = [metrics.HOTA(), metrics.CLEAR(quiet), metrics.Identity(quiet)]
+    reference_metrics = [metrics.HOTA(), metrics.CLEAR(quiet), metrics.Identity(quiet)]
     names = ["PRINT_RESULTS", "TIME_PROGRESS", "OUTPUT_SUMMARY", "OUTPUT_DETAILED", "PLOT_CURVES"]
     settings = quiet | dict.fromkeys(names, False) | {"LOG_ON_ERROR": None}
     files = {"GT_FOLDER": f"{folder}/", "TRACKERS_FOLDER": f"{folder}/", "TRACKERS_TO_EVAL": ["ours"]}
     with contextlib.redirect_stdout(io.StringIO()):
         data = reference.datasets.YouTubeVIS(quiet | files | {"SPLIT_TO_EVAL": "val"})
-        found = reference.Evaluator(settings).evaluate([data], wanted)[0]["YouTubeVIS"]["ours"]["COMBINED_SEQ"]
-    by_class = {name: found[name] for name in (category["name"] for category in gt["categories"])}
+        scores = reference.Evaluator(settings).evaluate([data], reference_metrics)[0]["YouTubeVIS"]["ours"][
+            "COMBINED_SEQ"
+        ]
+    by_class = {name: scores[name] for name in (category["name"] for category in gt["categories"])}
     means = {
         metric.get_name(): metric.combine_classes_class_averaged(
             {name: value[metric.get_name()] for name, value in by_class.items()}, ignore_empty_classes=True
         )
-        for metric in wanted
+        for metric in reference_metrics
     }
-    return by_class, found["cls_comb_det_av"], means
+    return by_class, scores["cls_comb_det_av"], means
 
 
 def differences(ours: Mapping[str, float], theirs: Mapping[str, Any]) -> Iterator[float]:
@@ -144,38 +146,38 @@ def test_all_figures_equal_those_of_trackeval_on_random_sets(tmp_path: Path, chu
 
 def test_tracks_that_swap_identities_are_detected_but_not_associated(tmp_path: Path):
     swapped = [LEFT[:3] + RIGHT[3:], RIGHT[:3] + LEFT[3:]]
-    found = whole(tmp_path, [LEFT, RIGHT], [(0.9, swapped[0]), (0.8, swapped[1])])
+    actual = whole(tmp_path, [LEFT, RIGHT], [(0.9, swapped[0]), (0.8, swapped[1])])
     # Each detection's pair of tracks has 3 frames in common, of 6 + 6 - 3.
-    wanted = {"HOTA": (1 / 3) ** 0.5, "DetA": 1, "AssA": 1 / 3, "LocA": 1, "IDF1": 0.5, "IDP": 0.5, "IDR": 0.5}
-    assert found.figures == pytest.approx(wanted | {"switches": 2, "fragments": 0})
-    assert found.switches[0] == [Switch(3, 0, 0, 1), Switch(3, 1, 1, 0)]
-    assert found.per_video[0] == found.per_class[0] == found.figures
+    expected = {"HOTA": (1 / 3) ** 0.5, "DetA": 1, "AssA": 1 / 3, "LocA": 1, "IDF1": 0.5, "IDP": 0.5, "IDR": 0.5}
+    assert actual.figures == pytest.approx(expected | {"switches": 2, "fragments": 0})
+    assert actual.switches[0] == [Switch(3, 0, 0, 1), Switch(3, 1, 1, 0)]
+    assert actual.per_video[0] == actual.per_class[0] == actual.figures
 
 
 def test_a_track_that_is_lost_and_found_is_a_fragment_without_a_switch(tmp_path: Path):
-    found = whole(tmp_path, [LEFT], [(0.9, [*LEFT[:2], None, None, *LEFT[4:]])]).figures
-    assert (found["fragments"], found["switches"]) == (0, 0)  # without any prediction in a frame nothing changes
-    found = whole(tmp_path, [LEFT], [(0.9, [*LEFT[:2], None, None, *LEFT[4:]]), (0.5, RIGHT)]).figures
-    assert (found["fragments"], found["switches"]) == (1, 0)
+    actual = whole(tmp_path, [LEFT], [(0.9, [*LEFT[:2], None, None, *LEFT[4:]])]).figures
+    assert (actual["fragments"], actual["switches"]) == (0, 0)  # without any prediction in a frame nothing changes
+    actual = whole(tmp_path, [LEFT], [(0.9, [*LEFT[:2], None, None, *LEFT[4:]]), (0.5, RIGHT)]).figures
+    assert (actual["fragments"], actual["switches"]) == (1, 0)
 
 
 def test_events_of_the_videos_are_those_of_the_figures(tmp_path: Path):
     counted = 0
     for seed in range(20):
         overlaps = measured(tmp_path, *random_set(seed))
-        found, events = measure_identity(overlaps), [video_events(overlaps, pairs) for pairs in overlaps.pairs]
-        assert sum(len(fragments) for _, fragments in events) == found.figures["fragments"]
-        assert [switches for switches, _ in events] == [found.switches[pairs.video] for pairs in overlaps.pairs]
-        counted += found.figures["fragments"] > 0 < found.figures["switches"]
+        actual, events = measure_identity(overlaps), [video_events(overlaps, pairs) for pairs in overlaps.pairs]
+        assert sum(len(fragments) for _, fragments in events) == actual.figures["fragments"]
+        assert [switches for switches, _ in events] == [actual.switches[pairs.video] for pairs in overlaps.pairs]
+        counted += actual.figures["fragments"] > 0 < actual.figures["switches"]
     assert counted > 3, "sets with both"
 
 
 def test_a_matched_prediction_is_kept_although_another_becomes_better(tmp_path: Path):
     near = [square(2)] * FRAMES  # IoU 5/7
-    found = whole(tmp_path, [LEFT], [(0.9, near), (0.8, [None] * 3 + LEFT[3:])])
-    assert found.figures["switches"] == 0
-    found = whole(tmp_path, [LEFT], [(0.9, near[:3] + [None] * 3), (0.8, [None] * 3 + LEFT[3:])])
-    assert found.figures["switches"] == 1
+    actual = whole(tmp_path, [LEFT], [(0.9, near), (0.8, [None] * 3 + LEFT[3:])])
+    assert actual.figures["switches"] == 0
+    actual = whole(tmp_path, [LEFT], [(0.9, near[:3] + [None] * 3), (0.8, [None] * 3 + LEFT[3:])])
+    assert actual.figures["switches"] == 1
 
 
 def test_a_mask_without_pixels_is_no_detection(tmp_path: Path):
@@ -192,18 +194,18 @@ def test_frames_behind_the_end_of_the_video_do_not_count(tmp_path: Path):
 def test_a_class_of_predictions_alone_has_0_and_one_without_detections_has_minus_1(tmp_path: Path):
     gt = data_set({1: FRAMES}, [1, 2, 3], [annotation(1, 1, 1, LEFT)], SIZE)
     results = [prediction(1, 1, 0.9, LEFT), prediction(1, 2, 0.9, RIGHT)]
-    found = measure_identity(measured(tmp_path, gt, results))
-    assert [found.per_class[k]["HOTA"] for k in range(3)] == [1, 0, -1]
-    assert [found.per_class[k]["LocA"] for k in range(3)] == [1, 1, -1]
-    assert found.per_class[2]["switches"] == 0
-    assert found.class_means["HOTA"] == 0.5
-    assert found.figures["HOTA"] == pytest.approx(0.5**0.5)
+    actual = measure_identity(measured(tmp_path, gt, results))
+    assert [actual.per_class[k]["HOTA"] for k in range(3)] == [1, 0, -1]
+    assert [actual.per_class[k]["LocA"] for k in range(3)] == [1, 1, -1]
+    assert actual.per_class[2]["switches"] == 0
+    assert actual.class_means["HOTA"] == 0.5
+    assert actual.figures["HOTA"] == pytest.approx(0.5**0.5)
 
 
 def test_pooled_classes_are_one_class(tmp_path: Path):
     gt = data_set({1: FRAMES}, [1, 2], [annotation(1, 1, 1, LEFT)], SIZE)
-    found = measure_identity(measured(tmp_path, gt, [prediction(1, 2, 0.9, LEFT)], agnostic=True))
-    assert list(found.per_class) == [0] and found.figures["HOTA"] == 1
+    actual = measure_identity(measured(tmp_path, gt, [prediction(1, 2, 0.9, LEFT)], agnostic=True))
+    assert list(actual.per_class) == [0] and actual.figures["HOTA"] == 1
 
 
 # --- over the score
@@ -212,21 +214,21 @@ def test_pooled_classes_are_one_class(tmp_path: Path):
 @pytest.mark.parametrize("seed", range(5))
 def test_the_curve_has_the_figures_of_each_score_threshold(tmp_path: Path, seed: int):
     overlaps = measured(tmp_path, *random_set(seed))
-    found = measure_identity(overlaps)
-    for k, threshold in enumerate(found.thresholds):
+    actual = measure_identity(overlaps)
+    for k, threshold in enumerate(actual.thresholds):
         own = measure_identity(filter_scores(overlaps, threshold)).figures
-        assert own == pytest.approx({name: values[k] for name, values in found.curve.items()}), threshold
-    threshold, figure = found.best()
-    assert figure == found.curve["HOTA"].max()
-    assert found.thresholds[0] == overlaps.inputs.predictions.scores.min() or len(found.thresholds) == 1
+        assert own == pytest.approx({name: values[k] for name, values in actual.curve.items()}), threshold
+    threshold, figure = actual.best()
+    assert figure == actual.curve["HOTA"].max()
+    assert actual.thresholds[0] == overlaps.inputs.predictions.scores.min() or len(actual.thresholds) == 1
     assert measure_identity(filter_scores(overlaps, threshold)).figures["HOTA"] == pytest.approx(figure)
 
 
 def test_the_best_threshold_leaves_a_wrong_prediction_out(tmp_path: Path):
-    found = whole(tmp_path, [LEFT], [(0.7, LEFT), (0.2, RIGHT)])
-    assert found.best() == (0.7, 1.0)
-    assert found.thresholds.tolist() == [0.2, 0.7]
-    assert found.curve["HOTA"] == pytest.approx([0.5**0.5, 1])
+    actual = whole(tmp_path, [LEFT], [(0.7, LEFT), (0.2, RIGHT)])
+    assert actual.best() == (0.7, 1.0)
+    assert actual.thresholds.tolist() == [0.2, 0.7]
+    assert actual.curve["HOTA"] == pytest.approx([0.5**0.5, 1])
 
 
 def test_processes_that_share_the_work_get_the_same(tmp_path: Path):
@@ -234,8 +236,8 @@ def test_processes_that_share_the_work_get_the_same(tmp_path: Path):
     copies = [{**video, "id": 100 * k + video["id"]} for k in range(8) for video in gt["videos"]]
     tracks = [{**track, "video_id": 100 * k + track["video_id"]} for k in range(8) for track in gt["annotations"]]
     tracks = [{**track, "id": id} for id, track in enumerate(tracks, start=1)]
-    found = [{**item, "video_id": 100 * k + item["video_id"]} for k in range(8) for item in results]
-    overlaps = measured(tmp_path, {**gt, "videos": copies, "annotations": tracks}, found)
+    actual = [{**item, "video_id": 100 * k + item["video_id"]} for k in range(8) for item in results]
+    overlaps = measured(tmp_path, {**gt, "videos": copies, "annotations": tracks}, actual)
     assert len(copies) >= 16  # fewer are measured in one process
     alone, shared = measure_identity(overlaps), measure_identity(overlaps, processes=2)
     assert alone.figures == shared.figures and alone.switches == shared.switches

@@ -19,23 +19,23 @@ SIZES = ((7, 9), (5, 4), (1, 1))
 def tracks(draw: st.DrawFn) -> list[np.ndarray | None]:
     """A mask of noise, of blocks, full, empty or none a frame, now and then of another size."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    found = []
+    results = []
     for _ in range(draw(st.integers(0, 5))):
         size = SIZES[rng.choice(3, p=[0.8, 0.15, 0.05])]
         kind = rng.integers(5)
         mask = rng.random(size) < [0.5, 0.05, 1.0, 0.0, 0.9][kind]
         if kind == 1:
             mask = np.kron(rng.random((2, 2)) < 0.5, np.ones((4, 5), bool))[: size[0], : size[1]]
-        found.append(None if rng.random() < 0.2 else mask.astype(np.uint8))
-    return found
+        results.append(None if rng.random() < 0.2 else mask.astype(np.uint8))
+    return results
 
 
 Mask = tuple[Sequence[int], bytes | list[int]]
 
 
 def as_mask(mask: np.ndarray | None, plain: bool) -> Mask | None:
-    found = (sets.plain if plain else sets.text)(mask)
-    return None if found is None else (found["size"], in_bytes(found["counts"]))
+    encoded = (sets.plain if plain else sets.text)(mask)
+    return None if encoded is None else (encoded["size"], in_bytes(encoded["counts"]))
 
 
 def in_bytes(counts: str | list[int]) -> bytes | list[int]:
@@ -133,15 +133,15 @@ def test_numbers_that_overflow_their_sum_are_refused():
 def test_any_text_is_decoded_as_the_literal_reading_or_refused(texts):
     size = np.full(len(texts), 63)
     try:
-        found = rle.decode_texts([text.encode() for text in texts], size)
+        decoded = rle.decode_texts([text.encode() for text in texts], size)
     except rle.RleError as error:
         texts = texts[error.index : error.index + 1]
         assert not is_mask(texts[0])
         return
     assert all(map(is_mask, texts))
-    for text, start, stop in zip(texts, found.first, found.first[1:], strict=False):
+    for text, start, stop in zip(texts, decoded.first, decoded.first[1:], strict=False):
         expected = literal.runs_of_text(text)
-        assert found.lengths[start:stop].ravel().tolist()[: len(expected)] == expected
+        assert decoded.lengths[start:stop].ravel().tolist()[: len(expected)] == expected
 
 
 def is_mask(text: str) -> bool:
@@ -155,6 +155,6 @@ def is_mask(text: str) -> bool:
 def test_masks_of_noise_in_a_large_picture():
     rng = np.random.default_rng(0)
     masks = [(rng.random((360, 640)) < p).astype(np.uint8) for p in (0.5, 0.01, 0.99)]
-    found = decode_spans(tracks_of([as_mask(mask, plain=False) for mask in masks]), 3, 360 * 640)
-    common, _ = frame_overlaps(found, found, np.zeros((1, 2), int))
+    decoded = decode_spans(tracks_of([as_mask(mask, plain=False) for mask in masks]), 3, 360 * 640)
+    common, _ = frame_overlaps(decoded, decoded, np.zeros((1, 2), int))
     assert common[0].tolist() == [mask.sum() for mask in masks]

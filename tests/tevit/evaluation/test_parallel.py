@@ -51,9 +51,9 @@ def test_the_results_are_those_of_one_process_in_order(count):
         time.sleep(0.4 / count)
         return number + np.arange(3), os.getpid()
 
-    found = list(parallel_map(work, range(count), 3))
-    assert [values.tolist() for values, _ in found] == [[n, n + 1, n + 2] for n in range(count)]
-    assert HERE in {process for _, process in found} and len({process for _, process in found}) == 3
+    results = list(parallel_map(work, range(count), 3))
+    assert [values.tolist() for values, _ in results] == [[n, n + 1, n + 2] for n in range(count)]
+    assert HERE in {process for _, process in results} and len({process for _, process in results}) == 3
 
 
 def test_results_larger_than_a_pipe_holds_arrive_whole():
@@ -77,9 +77,9 @@ def test_of_several_errors_the_first_in_order_is_raised_here():
             raise ValueError(f"mask {number} is none")
         return number
 
-    found = parallel_map(work, range(100), 2)
+    results = parallel_map(work, range(100), 2)
     with pytest.raises(ValueError, match="mask 70 is none"):
-        for place, number in enumerate(found):
+        for place, number in enumerate(results):
             assert place == number
 
 
@@ -95,8 +95,8 @@ def test_results_that_cannot_be_pickled_are_an_error():
 
 
 def test_ctrl_c_ends_the_workers():
-    found = parallel_map(in_workers(lambda: os.kill(os.getpid(), signal.SIGINT)), range(100), 2)
-    assert list(found) == list(range(100))
+    results = parallel_map(in_workers(lambda: os.kill(os.getpid(), signal.SIGINT)), range(100), 2)
+    assert list(results) == list(range(100))
 
     def work(number: int) -> int:
         if os.getpid() != HERE:

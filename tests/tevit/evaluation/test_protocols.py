@@ -63,9 +63,9 @@ def test_saco_veval(tmp_path: Path):
         "areas": [30, 30, 0],
     }
     files = save(tmp_path, "gt.json", truth), save(tmp_path, "results.json", [result])
-    found = evaluate(*files, metrics="hota,id")
-    assert {name: found.figures[name] for name in METRICS} == pytest.approx(METRICS)
-    assert (found.per_class[1390]["HOTA"], found.per_class[50554]["HOTA"]) == (pytest.approx(13 / 19), -1)
+    output = evaluate(*files, metrics="hota,id")
+    assert {name: output.figures[name] for name in METRICS} == pytest.approx(METRICS)
+    assert (output.per_class[1390]["HOTA"], output.per_class[50554]["HOTA"]) == (pytest.approx(13 / 19), -1)
 
 
 def test_lv_vis(tmp_path: Path):
@@ -79,8 +79,8 @@ def test_lv_vis(tmp_path: Path):
         "annotations": [{**sets.annotation(1, 1, 1196, MASKS), "width": SIZE[1], "height": SIZE[0], "length": 1}],
     }
     files = save(tmp_path, "gt.json", truth), save(tmp_path, "results.json", [sets.prediction(1, 1196, 0.5, OTHER)])
-    found = evaluate(*files, metrics="hota,id")
-    assert {name: found.figures[name] for name in METRICS} == pytest.approx(METRICS)
+    output = evaluate(*files, metrics="hota,id")
+    assert {name: output.figures[name] for name in METRICS} == pytest.approx(METRICS)
 
 
 def test_burst_by_way_of_tevit_formats(tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -106,5 +106,5 @@ def test_burst_by_way_of_tevit_formats(tmp_path: Path, capsys: pytest.CaptureFix
     results = save(tmp_path, "results.json", [sets.prediction(video, 805, 0.5, OTHER)])
     capsys.readouterr()
     assert cli.main(["evaluate", str(target), str(results), "--metrics", "hota,id", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert {name: found[name] for name in METRICS} == pytest.approx(METRICS)
+    output = json.loads(capsys.readouterr().out)
+    assert {name: output[name] for name in METRICS} == pytest.approx(METRICS)

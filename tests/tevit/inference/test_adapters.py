@@ -104,8 +104,8 @@ def test_detections_of_single_frames_become_tracks_with_their_masks(write, tmp_p
     write(tmp_path)
     frames, _ = scene(5, 0, 0)
     model = adapters.detector(str(tmp_path), threshold=0.0, begin_threshold=0.001)
-    first, again = (list(model.predict(iter(frames))) for _ in range(2))
-    assert [set(result) for result in first] == [set(result) for result in again]
+    first, second = (list(model.predict(iter(frames))) for _ in range(2))
+    assert [set(result) for result in first] == [set(result) for result in second]
     assert set(first[-1]) == {1}  # a still scene: one query is one track
     expected = model.detections(frames[-1])
     np.testing.assert_array_equal(first[-1][1].mask, expected.mask[0])

@@ -76,8 +76,8 @@ def test_two_processes_one_of_them_killed_write_the_same_file(data, expected, tm
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["--max-restarts", "1", "--monitor-interval", "0.1", str(tmp_path / "worker.py"), str(tmp_path / "log")]
     argv = [*command, *data, "--out", str(tmp_path / "out"), "--zip"]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
     assert (tmp_path / "out" / "results.json").read_bytes() == expected and (tmp_path / "out/submission.zip").exists()
     lines = [tuple(map(int, line.split())) for line in (tmp_path / "log").read_text().splitlines()]
     assert sorted(id for *_, id in lines) == sorted(LENGTHS), "no video twice after the kill"
@@ -234,9 +234,10 @@ def test_masks_are_in_the_order_of_the_data_sets_file(tmp_path):
     rles = [ops.encode(np.roll(np.eye(4, 6, dtype=np.uint8), shift, 1)) for shift in range(2)] + [ops.encode(full)]
     track = Track(1, 1, 0.9, tuple(rles), ops.to_boxes_xyxy(rles), ops.areas(rles), frame_scores=np.arange(3.0))
     result = VideoResult(1, "v", (4, 6), np.arange(3.0), {1: "a"}, (track,), ("1.png", "2.png", "10.png"))
-    again = in_file_order(result, [Path(name) for name in names])
-    assert again.file_names == ("1.png", "10.png", "2.png")
-    assert again.tracks[0].rles == (rles[0], rles[2], rles[1])
-    assert again.tracks[0].areas.tolist() == [4, 24, 4] and again.tracks[0].boxes_xyxy[1].tolist() == [0, 0, 6, 4]
-    assert again.tracks[0].frame_scores is not None and again.tracks[0].frame_scores.tolist() == [0, 2, 1]
+    ordered = in_file_order(result, [Path(name) for name in names])
+    track = ordered.tracks[0]
+    assert ordered.file_names == ("1.png", "10.png", "2.png")
+    assert track.rles == (rles[0], rles[2], rles[1])
+    assert track.areas.tolist() == [4, 24, 4] and track.boxes_xyxy[1].tolist() == [0, 0, 6, 4]
+    assert track.frame_scores is not None and track.frame_scores.tolist() == [0, 2, 1]
     assert in_file_order(result, [Path(f"v/{n}.png") for n in (1, 2, 10)]) is result

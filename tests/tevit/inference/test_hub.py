@@ -24,9 +24,9 @@ def folder(tmp_path_factory):
 def test_a_folder_gives_the_same_model(folder):
     assert sorted(file.name for file in folder.iterdir()) == ["README.md", "config.json", WEIGHTS_NAME]
     assert json.loads((folder / "config.json").read_text())["name"] == "tevit_demo"
-    original, again = load("tevit_demo"), Predictor.from_pretrained(folder)
-    assert again.config == original.config
-    masks = [[track.areas.tolist() for track in predictor(VIDEO).tracks] for predictor in (original, again)]
+    original, reloaded = load("tevit_demo"), Predictor.from_pretrained(folder)
+    assert reloaded.config == original.config
+    masks = [[track.areas.tolist() for track in predictor(VIDEO).tracks] for predictor in (original, reloaded)]
     assert masks[0] == masks[1]
 
 

@@ -94,10 +94,10 @@ def test_results_are_at_most_delay_frames_late_and_equal_in_each_pass():
     for done, result in enumerate(MotionModel().predict(counted())):
         assert read - done <= MotionModel.delay + 1
         first.append({id: np.asarray(instance.mask).sum() for id, instance in result.items()})
-    again = [
+    repeated = [
         {id: np.asarray(i.mask).sum() for id, i in result.items()} for result in MotionModel().predict(iter(frames))
     ]
-    assert first == again and any(first)
+    assert first == repeated and any(first)
 
 
 def test_tracks_end_at_a_hard_cut():

@@ -56,14 +56,14 @@ def streamed(video: Video, folder: Path, options: PredictOptions = OPTIONS, **ar
 
 def test_the_files_equal_those_of_a_result_in_memory(video, tmp_path):
     whole = Predictor(FakeModel())(video, max_tracks=3, score_threshold=0.2)
-    done = streamed(video, tmp_path / "out", OPTIONS.updated(score_threshold=0.2))
+    result = streamed(video, tmp_path / "out", OPTIONS.updated(score_threshold=0.2))
     write_results(tmp_path / "whole.json", [whole])
-    write_long_results(tmp_path / "parts.json", done.windows())
+    write_long_results(tmp_path / "parts.json", result.windows())
     assert (tmp_path / "parts.json").read_bytes() == (tmp_path / "whole.json").read_bytes()
     write_csv(whole, tmp_path / "whole.csv")
-    write_csv(done.windows(), tmp_path / "parts.csv")
+    write_csv(result.windows(), tmp_path / "parts.csv")
     assert sorted((tmp_path / "parts.csv").read_text().split()) == sorted((tmp_path / "whole.csv").read_text().split())
-    assert done.length == 110 and sum(part.length for part in done.windows()) == 110
+    assert result.length == 110 and sum(part.length for part in result.windows()) == 110
 
 
 def test_one_window_is_the_one_pass_result(tmp_path):
@@ -75,11 +75,11 @@ def test_one_window_is_the_one_pass_result(tmp_path):
 
 def test_an_object_that_returns_keeps_its_track(video, tmp_path):
     """It is absent for forty frames, more than a window: it is re-identified by an earlier keyframe."""
-    done = streamed(video, tmp_path / "out", OPTIONS.updated(score_threshold=0.2))
+    result = streamed(video, tmp_path / "out", OPTIONS.updated(score_threshold=0.2))
     green = [
-        np.concatenate([part.tracks[place].present for part in done.windows()]) for place in range(len(done.tracks))
+        np.concatenate([part.tracks[place].present for part in result.windows()]) for place in range(len(result.tracks))
     ]
-    category = [kept.category_id for kept in done.tracks]
+    category = [track.category_id for track in result.tracks]
     assert category.count(2) == 1
     assert np.flatnonzero(green[category.index(2)]).tolist() == [*range(30), *range(70, 110)]
 
@@ -185,8 +185,8 @@ def test_memory_is_constant_over_three_thousand_frames(tmp_path):
 
     video = Endless("endless", Path("endless"), (48, 64), 3000, None, None)
     options = PredictOptions(max_tracks=1, size=(32, 64))
-    done = stream_to_folder(Predictor(Steady()), video, tmp_path, options, about={}, on_window=on_window)
-    assert done.length == 3000 and len(blocks) == 6
+    result = stream_to_folder(Predictor(Steady()), video, tmp_path, options, about={}, on_window=on_window)
+    assert result.length == 3000 and len(blocks) == 6
     assert max(blocks[1:]) - min(blocks[1:]) < 1000, blocks
 
 
@@ -240,14 +240,14 @@ def test_a_pipe_is_read_once_and_other_content_is_an_error():
 
 def test_the_command_reads_standard_input(tmp_path):
     command = [sys.executable, "-m", "tevit", "predict", "-", "--out", str(tmp_path), "--stream"]
-    done = subprocess.run(
+    process = subprocess.run(
         [*command, "--model", "tevit_demo", "--max-tracks", "2", "--window", "8"],
         input=transport_stream(20),
         capture_output=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr.decode()
-    assert b"-: 2 tracks in 20 frames" in done.stdout
+    assert process.returncode == 0, process.stderr.decode()
+    assert b"-: 2 tracks in 20 frames" in process.stdout
     results = json.loads((tmp_path / "stdin" / "results.json").read_bytes())
     assert [len(track["segmentations"]) for track in results] == [20, 20]
     assert len((tmp_path / "stdin" / LINES).read_text().splitlines()) == 1 + 4

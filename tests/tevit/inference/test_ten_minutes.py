@@ -39,11 +39,11 @@ def test_ten_minutes_resume_after_a_kill(tmp_path):
         time.sleep(0.2)
     os.kill(first.pid, signal.SIGKILL)
     first.wait()
-    kept = written.read_bytes()
+    original = written.read_bytes()
     second = start(tmp_path / "long.mp4", tmp_path / "out")
     assert json.loads(second.communicate()[0])
     assert second.returncode == 0
-    assert written.read_bytes().startswith(kept[: kept.rindex(b"\n")])
+    assert written.read_bytes().startswith(original[: original.rindex(b"\n")])
     tracks = json.loads((tmp_path / "out" / "long" / "results.json").read_text())
     assert len(tracks) == 100 and {len(track["segmentations"]) for track in tracks} == {length}
     present = (

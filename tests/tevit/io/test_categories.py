@@ -30,17 +30,21 @@ FROM_0, FROM_1 = {2: 0, 4: 1}, {2: 1, 4: 2}
 def test_indices_are_refused_and_read_on_request(tmp_path, capsys, command, numbers, start):
     gt, results = map(str, saved(tmp_path, numbers))
     assert cli.main([command, gt, results]) == 2
-    said = capsys.readouterr()
-    assert f"indices from {start} of the sorted categories: --map-classes contiguous (or --class-map FILE)" in said.err
-    assert not said.out
+    streams = capsys.readouterr()
+    assert (
+        f"indices from {start} of the sorted categories: --map-classes contiguous (or --class-map FILE)" in streams.err
+    )
+    assert not streams.out
     assert cli.main([command, gt, results, "--json", "--map-classes", "contiguous"]) == 0
-    said = capsys.readouterr()
-    figures = json.loads(said.out)
+    streams = capsys.readouterr()
+    figures = json.loads(streams.out)
     assert (figures if command == "evaluate" else figures["figures"])["AP"] == pytest.approx(1)
-    assert said.err == f"tevit: {results}: the category ids are read as indices from {start} of the sorted categories\n"
+    assert (
+        streams.err == f"tevit: {results}: the category ids are read as indices from {start} of the sorted categories\n"
+    )
     assert cli.main([command, gt, results, "--json", "--map-classes", "keep"]) == 0
-    said = capsys.readouterr()
-    assert "predictions left out" in said.err and f"indices from {start}" in said.err
+    streams = capsys.readouterr()
+    assert "predictions left out" in streams.err and f"indices from {start}" in streams.err
 
 
 @pytest.mark.parametrize(("numbers", "start"), [(FROM_0, 0), (FROM_1, 1)])
@@ -88,8 +92,8 @@ def test_where_both_fit_equally_the_choice_is_left(tmp_path, capsys):
 def test_other_ids_are_no_indices(tmp_path, capsys):
     gt, results = saved(tmp_path, {2: 2, 4: 99})
     assert cli.main(["evaluate", str(gt), str(results)]) == 0  # some are right: a warning, as before
-    said = capsys.readouterr().err
-    assert "2 predictions left out" in said and "sorted categories" not in said
+    captured = capsys.readouterr().err
+    assert "2 predictions left out" in captured and "sorted categories" not in captured
     assert cli.main(["evaluate", str(gt), str(results), "--map-classes", "contiguous"]) == 2
     assert "are no such indices" in capsys.readouterr().err
 
@@ -103,9 +107,11 @@ def test_ids_that_are_all_known_are_never_mapped(tmp_path):
 
 def test_the_library_warns(tmp_path):
     gt, results = saved(tmp_path, FROM_0)
-    found = evaluate(gt, results)
-    assert found.figures["AP"] == 0
-    assert any("indices from 0 of the sorted categories: --map-classes contiguous" in text for text in found.warnings)
+    evaluation = evaluate(gt, results)
+    assert evaluation.figures["AP"] == 0
+    assert any(
+        "indices from 0 of the sorted categories: --map-classes contiguous" in text for text in evaluation.warnings
+    )
 
 
 def test_gzip_and_more_classes_than_the_data_set_has(tmp_path):

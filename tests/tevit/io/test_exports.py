@@ -199,8 +199,8 @@ def test_videos_written_one_by_one_are_read_as_one_data_set(tmp_path):
     dataset = ytvis.open_dataset(make.save(tmp_path, "gt.json", data))
     files, _ = convert.write(tmp_path / "xml" / "v.xml", "cvat-video", dataset.results())
     assert [file.name for file in files] == ["v.film1.xml", "v.film2.xml"]
-    again = {one.name: {t.id: t.rles for t in one.tracks} for one in convert.read(tmp_path / "xml")[0]}
-    assert again == {one.name: {t.id: t.rles for t in one.tracks} for one in dataset.results()}
+    reread = {one.name: {t.id: t.rles for t in one.tracks} for one in convert.read(tmp_path / "xml")[0]}
+    assert reread == {one.name: {t.id: t.rles for t in one.tracks} for one in dataset.results()}
 
 
 SQUARE, BAR = make.rectangle(1, 2, 4, 5), make.rectangle(0, 6, 6, 8)
@@ -389,16 +389,19 @@ def test_a_zip_of_results_made_on_macos_or_windows(tmp_path):
 def test_what_other_commands_do_not_read_is_named(tmp_path, kind, capsys):
     gt = make.save(tmp_path, "gt.json", make.sample())
     results = make.save(tmp_path, "results.json", make.submission())
-    source, what = tmp_path / "source", f"an archive {'of COCO JSON' if kind == 'zip of subsets' else 'with CVAT'}"
+    source, kind_of_file = (
+        tmp_path / "source",
+        f"an archive {'of COCO JSON' if kind == 'zip of subsets' else 'with CVAT'}",
+    )
     if kind in ("coco", "burst"):
         convert.write(source, kind, ytvis.open_dataset(gt).results())
-        what = f"{kind.upper()} JSON"
+        kind_of_file = f"{kind.upper()} JSON"
     elif kind == "folder":
         unpacked(source, SUBSETS)
-        what = "a folder"
+        kind_of_file = "a folder"
     elif kind == "xml":
         source.write_text(PROJECT)
-        what = "XML (CVAT)"
+        kind_of_file = "XML (CVAT)"
     else:
         packed(source, {"annotations.xml": PROJECT} if kind == "zip of xml" else SUBSETS)
     commands = {
@@ -409,12 +412,12 @@ def test_what_other_commands_do_not_read_is_named(tmp_path, kind, capsys):
     }
     for command in commands.values():
         assert cli.main([str(part) for part in command]) == 2
-        assert f"{source} is {what}" in (message := capsys.readouterr().err) and "`tevit formats " in message
+        assert f"{source} is {kind_of_file}" in (message := capsys.readouterr().err) and "`tevit formats " in message
     assert cli.main(["evaluate", str(gt), str(source)]) == 2
-    assert f"{source} is {what}" in capsys.readouterr().err
+    assert f"{source} is {kind_of_file}" in capsys.readouterr().err
     if kind != "folder":
         assert cli.main(["validate", str(source)]) == 1
-        assert f"it is {what}" in capsys.readouterr().out
+        assert f"it is {kind_of_file}" in capsys.readouterr().out
 
 
 def test_identities_in_other_types_are_the_same_and_an_empty_attribute_is_none(tmp_path):

@@ -72,14 +72,14 @@ def test_every_table_of_a_data_set_with_hostile_names(tmp_path):
     results = [{**entry, "category_id": {4: 0}.get(entry["category_id"], 2)} for entry in make.submission()]
     gt, predictions = make.save(tmp_path, "gt.json", data), make.save(tmp_path, "r.json", results)
     file = io.StringIO(newline="")
-    found = find_errors(gt, predictions)
-    found.table.write_csv(file)
+    errors = find_errors(gt, predictions)
+    errors.table.write_csv(file)
     table = pd.read_csv(io.StringIO(file.getvalue()))
-    assert len(table) == len(found.records) and table["score"].dtype == float
+    assert len(table) == len(errors.records) and table["score"].dtype == float
     assert set(table["video"]) == {"'@5", "'@8"}
     assert table["truth_class"].dropna().unique().tolist() == ["'=cmd", 'a,"b"\nc']  # the category 0 has its name
-    assert table["prediction_id"].isna().tolist() == [record.prediction_id is None for record in found.records]
-    assert evaluate(gt, predictions).figures["AP50"] == pytest.approx(found.ap)
+    assert table["prediction_id"].isna().tolist() == [record.prediction_id is None for record in errors.records]
+    assert evaluate(gt, predictions).figures["AP50"] == pytest.approx(errors.ap)
     one = ytvis.open_dataset(gt).video(5)
     write_csv(one, tmp_path / "tracks.csv")
     table = pd.read_csv(tmp_path / "tracks.csv")

@@ -46,9 +46,9 @@ def test_coco_and_back(tmp_path_factory, results):
     folder = tmp_path_factory.mktemp("coco")
     dataset = dataset_of(folder, results)
     convert.write(folder / "coco.json", "coco", dataset.results())
-    again, notes = convert.read(folder / "coco.json")
+    reread, notes = convert.read(folder / "coco.json")
     assert notes == []
-    for before, after in zip(dataset.results(), again, strict=True):
+    for before, after in zip(dataset.results(), reread, strict=True):
         make.same_tracks(by_id(without_empty_tracks(before)), by_id(after))
 
 
@@ -58,9 +58,9 @@ def test_cvat_and_back(tmp_path_factory, results):
     folder = tmp_path_factory.mktemp("cvat")
     dataset = dataset_of(folder, results)
     convert.write(folder / "cvat.xml", "cvat", dataset.results())
-    again, notes = convert.read(folder / "cvat.xml", like=dataset)
+    reread, notes = convert.read(folder / "cvat.xml", like=dataset)
     assert notes == []
-    for before, after in zip(dataset.results(), again, strict=True):
+    for before, after in zip(dataset.results(), reread, strict=True):
         make.same_tracks(by_id(without_empty_tracks(before)), by_id(after), boxes=False)
         for track in after.tracks:
             assert np.array_equal(track.areas, masks.areas(track.rles))
@@ -341,8 +341,8 @@ def test_scores_survive_the_round_trip(tmp_path):
     result = VideoResult(5, "film5", video.size_hw, video.times, video.categories, (scored,), video.file_names)
     for to in ("coco", "cvat"):
         convert.write(tmp_path / "out", to, iter([result]))
-        (again,) = convert.read(tmp_path / "out")[0]
-        assert again.tracks[0].score == 0.123456789
+        (reread,) = convert.read(tmp_path / "out")[0]
+        assert reread.tracks[0].score == 0.123456789
 
 
 def test_command_requires_gt_and_another_target(tmp_path, capsys):

@@ -35,9 +35,7 @@ def video(tracks: Sequence[Track], length: int = 3, id: int = 8) -> VideoResult:
     return VideoResult(id, f"film{id}", make.SIZE, np.arange(length) / 6, make.CATEGORIES, tuple(tracks), names)
 
 
-def there_and_back(
-    folder: Path, to: convert.Format, results: Sequence[VideoResult]
-) -> tuple[list[VideoResult], list[str]]:
+def round_trip(folder: Path, to: convert.Format, results: Sequence[VideoResult]) -> tuple[list[VideoResult], list[str]]:
     """The videos after writing and reading, and all notes."""
     files, losses = convert.write(folder / ("out" if to in ("davis", "mots") else "out.xml"), to, iter(results))
     read, notes = convert.read(files[0])
@@ -67,8 +65,8 @@ def without_overlaps(result: VideoResult) -> VideoResult:
 @given(make.results())
 def test_davis_and_back(tmp_path_factory, results):
     results = [without_overlaps(result) for result in results]
-    again, notes = there_and_back(tmp_path_factory.mktemp("davis"), "davis", results)
-    by_name = {result.name: result for result in again}
+    reread, notes = round_trip(tmp_path_factory.mktemp("davis"), "davis", results)
+    by_name = {result.name: result for result in reread}
     assert present([by_name[result.name] for result in results]) == present(results)
     assert [by_name[result.name].length for result in results] == [result.length for result in results]
     assert notes == ["DAVIS states no classes: every object is of the class 'object'"]
@@ -90,9 +88,9 @@ def test_davis_says_where_masks_overlap_and_void_is_no_object(tmp_path):
     values = np.array(image)
     values[0] = 255
     save_indices(files[0] / "film8" / "00000.png", values)
-    (again,), _ = convert.read(files[0])
-    assert [each.id for each in again.tracks] == [3]
-    assert ops.areas(again.tracks[0].rles).tolist() == [9, 9, 9]
+    (reread,), _ = convert.read(files[0])
+    assert [each.id for each in reread.tracks] == [3]
+    assert ops.areas(reread.tracks[0].rles).tolist() == [9, 9, 9]
 
 
 def test_davis_of_one_video_in_natural_order_and_the_releases_root(tmp_path):
@@ -122,8 +120,8 @@ def test_mots_and_back(tmp_path_factory, results):
     with_masks = [result for result in results if any(one.present.any() for one in result.tracks)]
     if not with_masks:
         return
-    again, notes = there_and_back(tmp_path_factory.mktemp("mots"), "mots", results)
-    by_name = {result.name: result for result in again}
+    reread, notes = round_trip(tmp_path_factory.mktemp("mots"), "mots", results)
+    by_name = {result.name: result for result in reread}
     assert by_name.keys() == {result.name for result in with_masks}
     starts_later = not any(one.present[0] for result in results for one in result.tracks)
     for result in with_masks:
@@ -191,9 +189,9 @@ def test_burst_and_back(tmp_path_factory, results):
     results = [
         replace(result, tracks=tuple(replace(one, iscrowd=False) for one in result.tracks)) for result in results
     ]
-    again, notes = there_and_back(tmp_path_factory.mktemp("burst"), "burst", results)
+    reread, notes = round_trip(tmp_path_factory.mktemp("burst"), "burst", results)
     assert notes == []
-    for before, after in zip(results, again, strict=True):
+    for before, after in zip(results, reread, strict=True):
         make.same_tracks(make_scores(before, after), after, boxes=False)
 
 
@@ -228,9 +226,9 @@ def test_burst_as_the_benchmark_writes_it(tmp_path):
 @quick
 @given(make.results())
 def test_tao_and_back(tmp_path_factory, results):
-    again, notes = there_and_back(tmp_path_factory.mktemp("tao"), "tao", results)
-    assert present(again) == present(results) and notes == []
-    assert [result.name for result in again] == [result.name for result in results]
+    reread, notes = round_trip(tmp_path_factory.mktemp("tao"), "tao", results)
+    assert present(reread) == present(results) and notes == []
+    assert [result.name for result in reread] == [result.name for result in results]
 
 
 def test_tao_has_lists_of_videos_and_tracks_with_ids_of_its_own(tmp_path):
@@ -263,9 +261,9 @@ def test_label_studio_and_back(tmp_path_factory, results):
     with_tracks = [result for result in results if result.tracks]
     if not with_tracks:
         return
-    again, notes = there_and_back(tmp_path_factory.mktemp("ls"), "label-studio", results)
-    assert present(again) == present(with_tracks)
-    for before, after in zip(with_tracks, again, strict=True):
+    reread, notes = round_trip(tmp_path_factory.mktemp("ls"), "label-studio", results)
+    assert present(reread) == present(with_tracks)
+    for before, after in zip(with_tracks, reread, strict=True):
         assert (after.video_id, after.name, after.length) == (before.video_id, before.name, before.length)
         names = [[one.categories[each.category_id] for each in one.tracks] for one in (before, after)]
         assert names[0] == names[1]
@@ -275,13 +273,13 @@ def test_label_studio_and_back(tmp_path_factory, results):
 
 def test_label_studio_and_back_keeps_boxes_and_identities(tmp_path):
     gap = video([track(4, 2, [SQUARE, None, BAR]), track(9, 7, [None, BAR, BAR])])
-    (again,), notes = there_and_back(tmp_path, "label-studio", [gap])
-    assert (again.video_id, again.name, again.length) == (8, "film8", 3)
-    assert [(one.id, again.categories[one.category_id]) for one in again.tracks] == [
+    (reread,), notes = round_trip(tmp_path, "label-studio", [gap])
+    assert (reread.video_id, reread.name, reread.length) == (8, "film8", 3)
+    assert [(one.id, reread.categories[one.category_id]) for one in reread.tracks] == [
         (4, "earless_seal"),
         (9, make.CATEGORIES[7]),
     ]
-    for before, after in zip(gap.tracks, again.tracks, strict=True):
+    for before, after in zip(gap.tracks, reread.tracks, strict=True):
         assert before.rles == after.rles  # rectangles already
     assert notes == [
         "4 masks became their boxes",
@@ -296,10 +294,10 @@ def test_label_studio_interpolates_between_keyframes(tmp_path):
     value = {"framesCount": 6, "sequence": [keyframe(1, 0), keyframe(5, 40, enabled=False)], "labels": ["car"]}
     result = {"type": "videorectangle", "value": value, "original_width": 100, "original_height": 10}
     task = {"id": 3, "data": {"video": "/data/upload/1/street.mp4"}, "annotations": [{"result": [result]}]}
-    (again,), _ = convert.read(make.save(tmp_path, "ls.json", [task]))
-    assert again.name == "street" and again.length == 6
-    assert again.tracks[0].boxes_xyxy[:5, 0].tolist() == [0, 10, 20, 30, 40]
-    assert again.tracks[0].present.tolist() == [True] * 5 + [False]
+    (reread,), _ = convert.read(make.save(tmp_path, "ls.json", [task]))
+    assert reread.name == "street" and reread.length == 6
+    assert reread.tracks[0].boxes_xyxy[:5, 0].tolist() == [0, 10, 20, 30, 40]
+    assert reread.tracks[0].present.tolist() == [True] * 5 + [False]
     task["annotations"] = [{"result": [], "was_cancelled": True}, *task["annotations"]]
     assert next(convert.read(make.save(tmp_path, "ls.json", [task]))[0]).tracks
     del result["original_width"]
@@ -310,12 +308,12 @@ def test_label_studio_interpolates_between_keyframes(tmp_path):
 @quick
 @given(make.results())
 def test_cvat_for_video_and_back(tmp_path_factory, results):
-    again, notes = there_and_back(tmp_path_factory.mktemp("video"), "cvat-video", results[:1])
-    assert present(again) == present(results[:1])
+    reread, notes = round_trip(tmp_path_factory.mktemp("video"), "cvat-video", results[:1])
+    assert present(reread) == present(results[:1])
     empty = sum(not one.present.any() for one in results[0].tracks)
-    assert again[0].length == results[0].length
+    assert reread[0].length == results[0].length
     assert notes == ([f"{empty} tracks without a visible shape were left out"] if empty else [])
-    names = {one.id: again[0].categories[one.category_id] for one in again[0].tracks}
+    names = {one.id: reread[0].categories[one.category_id] for one in reread[0].tracks}
     assert all(results[0].categories[one.category_id] == names[one.id] for one in results[0].tracks if one.id in names)
 
 
@@ -371,9 +369,9 @@ def test_cvat_for_video_takes_frames_and_ids_of_the_data_set(tmp_path):
     like = make.data_set([make.video(8, 2), make.video(5, 3)], [])
     dataset = ytvis.open_dataset(make.save(tmp_path, "gt.json", like))
     files, _ = convert.write(tmp_path / "v.xml", "cvat-video", iter([video([track(6, 2, [SQUARE, None, BAR])], id=5)]))
-    (again,), _ = convert.read(files[0], like=dataset)
-    assert (again.video_id, again.file_names) == (5, dataset.videos[5].file_names)
-    assert [(one.id, one.category_id) for one in again.tracks] == [(6, 2)]
+    (reread,), _ = convert.read(files[0], like=dataset)
+    assert (reread.video_id, reread.file_names) == (5, dataset.videos[5].file_names)
+    assert [(one.id, one.category_id) for one in reread.tracks] == [(6, 2)]
     other = ytvis.open_dataset(make.save(tmp_path, "other.json", make.data_set([make.video(1, 3)], [])))
     with pytest.raises(ValueError, match="has no video of the task's name 'film5'"):
         convert.read(files[0], like=other)
@@ -396,11 +394,11 @@ def test_identities_in_attributes_alone_come_back(tmp_path_factory, results):
     convert.write(subset, "coco", iter(results))
     content = json.loads(subset.read_text())
     content["images"] = [{key: one[key] for key in ("id", "width", "height", "file_name")} for one in content["images"]]
-    kept = ("id", "image_id", "category_id", "segmentation", "area", "bbox", "iscrowd", "attributes")
-    content["annotations"] = [{key: one[key] for key in kept} for one in content["annotations"]]
+    fields = ("id", "image_id", "category_id", "segmentation", "area", "bbox", "iscrowd", "attributes")
+    content["annotations"] = [{key: one[key] for key in fields} for one in content["annotations"]]
     subset.write_text(json.dumps(content))
-    again, notes = convert.read(folder)
-    assert present(list(again)) == present(results) and notes == []
+    reread, notes = convert.read(folder)
+    assert present(list(reread)) == present(results) and notes == []
 
 
 def coco(annotations: list[dict], names: Sequence[str] = ("f_1.jpg", "f_2.jpg", "f_10.jpg")) -> dict:
@@ -499,9 +497,9 @@ def test_names_of_files_keep_every_video_and_frame_apart_and_inside_the_folder(t
               zip((1, 2, 3), ("..", "v", "v"), names, strict=True)]  # fmt: skip
     files, _ = convert.write(tmp_path / "out", "davis", iter(videos))
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    again = {result.name: result for result in convert.read(files[0])[0]}
-    assert again.keys() == {"video 1", "v", "v-3"}
-    assert all(result.tracks[0].rles == mask[0].rles for result in again.values())
+    reread = {result.name: result for result in convert.read(files[0])[0]}
+    assert reread.keys() == {"video 1", "v", "v-3"}
+    assert all(result.tracks[0].rles == mask[0].rles for result in reread.values())
 
 
 def test_the_command_offers_every_format():
@@ -516,5 +514,5 @@ def test_the_command_offers_every_format():
 @pytest.mark.parametrize("to", ["burst", "label-studio"])
 def test_the_rate_of_a_video_is_kept(tmp_path, to, rate):
     one = replace(video([track(3, 4, [SQUARE] * 3)]), times=np.arange(3) / rate)
-    (again,), _ = there_and_back(tmp_path, to, [one])
-    assert again.times == pytest.approx(one.times)
+    (reread,), _ = round_trip(tmp_path, to, [one])
+    assert reread.times == pytest.approx(one.times)

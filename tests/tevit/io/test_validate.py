@@ -170,8 +170,8 @@ def test_faults_of_data_sets(tmp_path, name):
     assert len(actual) == len(expected)
     assert all(re.search(pattern, text) for pattern, text in zip(expected, actual, strict=True)), actual
     assert all((fault.repair is None) == (name in BEYOND_REPAIR) for fault in report.faults)
-    again = validate(tmp_path / "fixed.json")
-    assert [fault.text for fault in again.faults] == [f.text for f in report.faults if f.repair is None]
+    fixed = validate(tmp_path / "fixed.json")
+    assert [fault.text for fault in fixed.faults] == [f.text for f in report.faults if f.repair is None]
 
 
 GT = make.sample()
@@ -225,8 +225,8 @@ def test_faults_of_submissions(tmp_path, name):
     actual = messages(report)
     assert len(actual) == len(expected)
     assert all(re.search(pattern, text) for pattern, text in zip(expected, actual, strict=True)), actual
-    again = validate(tmp_path / "fixed.json", gt=gt)
-    assert [fault.text for fault in again.faults] == [f.text for f in report.faults if f.repair is None]
+    fixed = validate(tmp_path / "fixed.json", gt=gt)
+    assert [fault.text for fault in fixed.faults] == [f.text for f in report.faults if f.repair is None]
 
 
 @pytest.mark.parametrize(
@@ -311,10 +311,10 @@ def test_what_is_evident_is_kept(tmp_path, place, value, repaired):
     change(*place, value=value)(content)
     report = report_of(tmp_path, content, fixed=tmp_path / "fixed.json")
     assert len(report.faults) == 1 and report.faults[0].repair is not None
-    found = json.loads((tmp_path / "fixed.json").read_text())
+    value = json.loads((tmp_path / "fixed.json").read_text())
     for key in place:
-        found = found[key]
-    assert found == repaired and type(found) is type(repaired)
+        value = value[key]
+    assert value == repaired and type(value) is type(repaired)
     assert validate(tmp_path / "fixed.json").faults == []
 
 

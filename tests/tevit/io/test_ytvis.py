@@ -266,11 +266,11 @@ def test_submissions_survive_writing_and_reading(tmp_path, results):
     ytvis.write_results(tmp_path / "results.json", iter(results))
     content = json.loads((tmp_path / "results.json").read_text())
     assert all(entry["size"] and isinstance(entry["counts"], str) for p in content for entry in p["segmentations"])
-    again = ytvis.read_results(tmp_path / "results.json")
+    reread = ytvis.read_results(tmp_path / "results.json")
     for result in results:
         height, width = result.size_hw
         info = ytvis.VideoInfo(result.video_id, width, height, result.length)
-        tracks = again.video(info, result.categories).tracks
+        tracks = reread.video(info, result.categories).tracks
         assert [(t.category_id, t.score, t.rles) for t in tracks] == [
             (t.category_id, t.score, t.rles) for t in result.tracks
         ]

@@ -33,19 +33,19 @@ def iou(a: np.ndarray, b: np.ndarray) -> float:
 def test_masks_follow_the_object_forwards_and_backwards():
     frames, masks = rendered()
     for key in (0, 11):
-        found = propagate(frames, {key: masks[key]})
-        assert list(found.masks) == list(range(12))
-        assert all(iou(found.masks[t], masks[t]) > 0.9 for t in range(12))
+        propagated = propagate(frames, {key: masks[key]})
+        assert list(propagated.masks) == list(range(12))
+        assert all(iou(propagated.masks[t], masks[t]) > 0.9 for t in range(12))
         assert iou(masks[0], masks[11]) < 0.1
-        assert found.confidence[key] == 1 and all(0.6 <= value <= 1 for value in found.confidence.values())
+        assert propagated.confidence[key] == 1 and all(0.6 <= value <= 1 for value in propagated.confidence.values())
 
 
 def test_between_two_key_frames_both_count_and_stay_as_they_are():
     frames, masks = rendered()
-    found = propagate(frames, {0: masks[0], 8: masks[8]}, first=2, last=8)
-    assert list(found.masks) == list(range(2, 9))
-    assert all(iou(found.masks[t], masks[t]) > 0.93 for t in range(2, 8))
-    assert np.array_equal(found.masks[8], masks[8])
+    propagated = propagate(frames, {0: masks[0], 8: masks[8]}, first=2, last=8)
+    assert list(propagated.masks) == list(range(2, 9))
+    assert all(iou(propagated.masks[t], masks[t]) > 0.93 for t in range(2, 8))
+    assert np.array_equal(propagated.masks[8], masks[8])
 
 
 def test_a_range_apart_from_the_key_frames_is_reached_frame_by_frame():
@@ -60,14 +60,14 @@ def test_a_range_apart_from_the_key_frames_is_reached_frame_by_frame():
 def test_it_ends_where_the_video_shows_something_else():
     frames, masks = rendered()
     noise = np.random.default_rng(1).integers(0, 256, (6, *SIZE, 3), np.uint8)
-    found = propagate([*frames[:5], *noise], {0: masks[0]})
-    assert list(found.masks) == list(range(5))
+    propagated = propagate([*frames[:5], *noise], {0: masks[0]})
+    assert list(propagated.masks) == list(range(5))
 
 
 def test_an_object_that_is_not_visible_at_one_key_frame_vanishes_between():
     frames, masks = rendered()
-    found = propagate(frames, {0: masks[0], 6: np.zeros(SIZE, bool)}, last=6)
-    assert iou(found.masks[1], masks[1]) > 0.9 and not found.masks[6].any() and not found.masks[5].any()
+    propagated = propagate(frames, {0: masks[0], 6: np.zeros(SIZE, bool)}, last=6)
+    assert iou(propagated.masks[1], masks[1]) > 0.9 and not propagated.masks[6].any() and not propagated.masks[5].any()
     assert not any(mask.any() for mask in propagate(frames, {0: np.zeros(SIZE, bool)}).masks.values())
 
 

@@ -247,11 +247,11 @@ def test_both_sides_of_a_shifted_label_are_one_question():
 def test_the_masks_of_any_prediction_whole_or_over_a_range():
     dataset, results = open_dataset(LABELS), read_results(RESULTS)
     label = next(track for track in dataset.video(8).tracks if track.id == 39)
-    found = overlapping_predictions(label, results.video(dataset.videos[8], dataset.categories))
-    assert len(found) >= 3 and [p.iou for p in found] == sorted((p.iou for p in found), reverse=True)
-    assert len({p.category_id for p in found}) > 1  # of any class
-    taken = [predicted_masks(dataset, results, 8, prediction.place) for prediction in found]
-    for prediction, its in zip(found, taken, strict=True):
+    overlapping = overlapping_predictions(label, results.video(dataset.videos[8], dataset.categories))
+    assert len(overlapping) >= 3 and [p.iou for p in overlapping] == sorted((p.iou for p in overlapping), reverse=True)
+    assert len({p.category_id for p in overlapping}) > 1  # of any class
+    taken = [predicted_masks(dataset, results, 8, prediction.place) for prediction in overlapping]
+    for prediction, its in zip(overlapping, taken, strict=True):
         assert masks.track_iou(label.rles, [mask and mask.rle for mask in its]) == pytest.approx(prediction.iou)
     predicted = taken[-1]
     whole, part = take_masks(39, predicted), take_masks(39, predicted, (5, 9))

@@ -51,9 +51,9 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def segmenter(folder):
     """It ends nowhere for lack of confidence: its masks are random."""
-    made = sam2(folder)
-    made.min_confidence = 0.0
-    return made
+    segmenter = sam2(folder)
+    segmenter.min_confidence = 0.0
+    return segmenter
 
 
 def whole_video(segmenter, frames, keys):
@@ -70,24 +70,24 @@ def whole_video(segmenter, frames, keys):
 def test_propagation_equals_that_of_the_library(segmenter):
     frames, masks = scene(12, 2, 0)
     keys = {0: masks[0], 8: masks[8]}
-    found = segmenter.propagate(frames, keys)
+    proposed = segmenter.propagate(frames, keys)
     expected = whole_video(segmenter, frames, keys)
-    assert list(found.masks) == list(found.confidence) == list(range(12))
+    assert list(proposed.masks) == list(proposed.confidence) == list(range(12))
     for t in set(range(12)) - set(keys):
         logits = torch.nn.functional.interpolate(expected[t], (144, 192), mode="bilinear")
-        np.testing.assert_array_equal(found.masks[t], (logits[0, 0] > 0).numpy())
-    assert len({mask.sum() for mask in found.masks.values()}) > 3  # the masks differ
-    assert all(0 <= value <= 1 for value in found.confidence.values())
-    assert all(np.array_equal(found.masks[t], keys[t]) and found.confidence[t] == 1 for t in keys)
+        np.testing.assert_array_equal(proposed.masks[t], (logits[0, 0] > 0).numpy())
+    assert len({mask.sum() for mask in proposed.masks.values()}) > 3  # the masks differ
+    assert all(0 <= value <= 1 for value in proposed.confidence.values())
+    assert all(np.array_equal(proposed.masks[t], keys[t]) and proposed.confidence[t] == 1 for t in keys)
 
 
 def test_propagation_goes_both_ways_within_the_range(segmenter):
     frames, masks = scene(8, 2, 0)
     calls = []
-    found = segmenter.propagate(frames, {4: masks[4]}, first=1, last=6, progress=lambda *call: calls.append(call))
-    assert list(found.masks) == list(range(1, 7)) and calls[-1] == ("propagating", 6, 6)
+    proposed = segmenter.propagate(frames, {4: masks[4]}, first=1, last=6, progress=lambda *call: calls.append(call))
+    assert list(proposed.masks) == list(range(1, 7)) and calls[-1] == ("propagating", 6, 6)
     apart = segmenter.propagate(frames, {4: masks[4]}, first=6, last=6)
-    np.testing.assert_array_equal(apart.masks[6], found.masks[6])
+    np.testing.assert_array_equal(apart.masks[6], proposed.masks[6])
 
     def cancel(stage, done, total):
         raise Cancelled
@@ -147,10 +147,10 @@ def test_sam2_returns_masks_by_id_at_constant_memory(segmenter):
     frames, masks = scene(24, 2, 0)
     state = segmenter.start(frames[0], {3: masks[0], 9: ~masks[0]})
     for frame in frames[1:]:
-        found = segmenter.step(frame, state)
-        assert set(found) == {3, 9} and all(m.shape == (144, 192) and m.dtype == bool for m in found.values())
-    kept = [len(objects["non_cond_frame_outputs"]) for objects in state.session.output_dict_per_obj.values()]
-    assert max(kept) <= segmenter.model.config.max_object_pointers_in_encoder
+        proposed = segmenter.step(frame, state)
+        assert set(proposed) == {3, 9} and all(m.shape == (144, 192) and m.dtype == bool for m in proposed.values())
+    memory_sizes = [len(objects["non_cond_frame_outputs"]) for objects in state.session.output_dict_per_obj.values()]
+    assert max(memory_sizes) <= segmenter.model.config.max_object_pointers_in_encoder
     assert sum(pixels.numel() for pixels in state.session.processed_frames.values()) <= 3 * 24
 
 

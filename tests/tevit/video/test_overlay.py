@@ -224,8 +224,8 @@ def test_an_overlay_has_the_frames_times_and_audio_of_the_original(tmp_path):
     steps = []
     result = result_of([(12, 0.9, moving(12, (120, 160)))], (120, 160), 12)
     write_overlay(video, result, tmp_path / "o.mp4", progress=lambda *step: steps.append(step))
-    made = open_video(tmp_path / "o.mp4")
-    frames = list(made.frames())
+    overlay = open_video(tmp_path / "o.mp4")
+    frames = list(overlay.frames())
     assert [frame.time for frame in frames] == pytest.approx([float(t) for t in stamps], abs=1e-4)
     for frame, mask in zip(frames, moving(12, (120, 160)), strict=True):
         blue = frame.rgb[60, :, 2].astype(int) - frame.rgb[60, :, 0]  # of grey and sky blue
@@ -257,8 +257,8 @@ def test_an_overlay_and_its_audio_end_with_the_result(tmp_path):
 def test_an_overlay_of_a_slice_has_its_frames_and_audio(tmp_path):
     path = write_video(tmp_path / "a.mp4", [np.full((48, 64, 3), GREY, np.uint8)] * 40, sound="aac")
     write_overlay(video_slice(open_video(path), 15, 35), result_of([], (48, 64), 20), tmp_path / "o.mp4")
-    made = list(open_video(tmp_path / "o.mp4").frames())
-    assert [frame.time for frame in made] == pytest.approx([k / 10 for k in range(20)], abs=1e-4)
+    overlay = list(open_video(tmp_path / "o.mp4").frames())
+    assert [frame.time for frame in overlay] == pytest.approx([k / 10 for k in range(20)], abs=1e-4)
     assert onsets(tmp_path / "o.mp4") == pytest.approx([0.5, 1.5], abs=0.03), "the tones of seconds 2 and 3"
     assert _sound_seconds(tmp_path / "o.mp4") == pytest.approx(2, abs=0.1)
 
@@ -268,8 +268,8 @@ def test_an_overlay_without_audio_contours_and_with_low_opacity(tmp_path):
     result = result_of([(12, 0.9, moving(2, (120, 160)))], (120, 160), 2)
     options = {"opacity": 0.0, "contours": False, "labels": False}
     write_overlay(open_video(path), result, tmp_path / "o.mp4", sound=False, **options)
-    made = open_video(tmp_path / "o.mp4")
-    assert not made.has_audio and np.abs(next(made.frames()).rgb.astype(int) - GREY).max() < 4
+    overlay = open_video(tmp_path / "o.mp4")
+    assert not overlay.has_audio and np.abs(next(overlay.frames()).rgb.astype(int) - GREY).max() < 4
 
 
 def _sound_seconds(path: Path) -> float:

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tevit.review.reviewers import Team
 
     from .access import Access, Address
+    from .projects.opening import AllowedFolders
+    from .projects.project import Project
     from .tabs.segment.models import Load, VideoPredictor
 
 STALE_SECONDS = 7 * 24 * 3600  # after which the folder of a killed server is removed
@@ -123,19 +125,12 @@ def _serve(args: argparse.Namespace, access: "Access", folder: Path, load: "Load
     from . import ui
     from .analysis.service import EvaluationService
     from .analysis.thumbnails import ThumbnailCache
-    from .projects.opening import BUNDLED, AllowedFolders, open_project
     from .tabs.review.segmentation import Segmentation
     from .tabs.segment.run import dataset_videos, open_studio
     from .workspace import Workspace
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # Pages may open files below the folders named, and of the files named; without any of the bundled data set's.
-    files = [path for path in (args.dataset, *args.predictions) if path]
-    named = [*(path.resolve().parent for path in files), *([args.frames] if args.frames else [])]
-    bundled = [] if files or args.project else [BUNDLED]
-    # A folder that does not exist is reported where it is opened.
-    allowed = AllowedFolders.of([*args.allow, *(path for path in named if path.is_dir()), *bundled])
-    project = open_project(args.dataset, args.frames, args.predictions, args.project)
+    project, allowed = _open_project(args)
     workspace = Workspace(project, EvaluationService(), ThumbnailCache(), allowed, team=_team(args), access=access)
     videos = dataset_videos(project) if args.dataset or args.project else []
     checkpoints = [*(path.resolve() for path in args.checkpoint), *map(Path, args.model)]
@@ -147,6 +142,23 @@ def _serve(args: argparse.Namespace, access: "Access", folder: Path, load: "Load
         segmentation.close()
         studio.close()
         workspace.evaluations.close()
+
+
+def _open_project(args: argparse.Namespace) -> "tuple[Project, AllowedFolders]":
+    """The data set that is named, and the folders of which pages may open files: those named, and of the files named;
+    without any the bundled data set's. Raises: OSError, ValueError."""
+    from .projects.opening import BUNDLED, AllowedFolders, open_project, with_frames
+
+    files = [path for path in (args.dataset, *args.predictions) if path]
+    named = [*(path.resolve().parent for path in files), *([args.frames] if args.frames else [])]
+    bundled = [] if files or args.project else [BUNDLED]
+    # A folder that does not exist is reported where it is opened.
+    allowed = AllowedFolders.of([*args.allow, *(path for path in named if path.is_dir()), *bundled])
+    project = open_project(args.dataset, args.frames, args.predictions, args.project)
+    if args.dataset and project.frames is None:
+        with suppress(OSError):  # a folder that cannot be written, which a notice says already
+            project = with_frames(project, allowed)
+    return project, allowed
 
 
 def _address(args: argparse.Namespace) -> "Address":

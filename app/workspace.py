@@ -21,7 +21,7 @@ from .access import EVERYBODY, Access
 from .analysis.comparison import Comparison
 from .analysis.service import EvaluationService
 from .analysis.thumbnails import ThumbnailCache
-from .projects.opening import AllowedFolders, guess_frames, open_project, project_id, save, with_predictions
+from .projects.opening import AllowedFolders, open_project, project_id, with_frames, with_predictions
 from .projects.project import Notice, Project
 from .rendering import note, on_change, problem, progress, render
 from .tasks import Task
@@ -201,10 +201,7 @@ class Workspace:
 
     def _extended(self, project: Project, folder, predictions: Sequence) -> Project:
         """The data set with frames where they were missing, and with more predictions."""
-        if project.frames is None or not project.frames.is_dir():
-            frames = folder or guess_frames(project.dataset, self.allowed.listing().folders)
-            project = replace(project, frames=frames or project.frames, allowed=self.allowed)
-            save(project)
+        project = with_frames(project, self.allowed, folder)
         return with_predictions(project, predictions) if predictions else project
 
 

@@ -358,3 +358,14 @@ def guess_frames(dataset: Dataset, folders: Iterable[str]) -> Path | None:
             if video is not None and find_frames(video, folder, without_suffix(dataset.path).name):
                 return Path(folder)
     return None
+
+
+def with_frames(project: Project, allowed: AllowedFolders, folder: Path | None = None) -> Project:
+    """The project with the frames of a folder, saved, where it has none: of the one named, else of the nearest one that
+    has them. Raises: OSError where it cannot be saved."""
+    if project.frames is not None and project.frames.is_dir():
+        return project
+    frames = folder or guess_frames(project.dataset, allowed.listing().folders) or project.frames
+    changed = replace(project, frames=frames, allowed=allowed)
+    save(changed)
+    return changed

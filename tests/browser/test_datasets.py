@@ -63,7 +63,7 @@ def notices(page: Page) -> Locator:
 def choose(page: Page, label: str, name: str) -> None:
     page.get_by_label(label, exact=True).click()
     page.get_by_role("option", name=name).click()
-    page.keyboard.press("Tab")
+    expect(page.get_by_role("listbox")).to_have_count(0)
 
 
 def test_another_data_set_is_opened_from_the_page(page: Page):
@@ -71,12 +71,14 @@ def test_another_data_set_is_opened_from_the_page(page: Page):
     expect(button(page)).to_have_attribute("aria-expanded", "true")
     page.keyboard.press("Escape")
     expect(button(page)).to_have_attribute("aria-expanded", "false")
+    page.get_by_role("tab", name="Segment").click()
     button(page).click()
     choose(page, "Ground truth file", "zoo.json.gz")
-    choose(page, "Folder of frames", "frames")
+    expect(page.get_by_label("Folder of frames", exact=True)).to_have_value(re.compile("/frames$"))
     choose(page, "Predictions files", "other_list.json")
     page.get_by_role("button", name="Open", exact=True).click()
     expect(page).to_have_url(re.compile(r"[?&]data="))
+    expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
     expect(button(page)).to_have_text(re.compile("zoo"))
     button(page).click()
     expect(page.get_by_role("list", name="Open data sets").get_by_role("link")).to_have_count(2)

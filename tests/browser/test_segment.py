@@ -329,6 +329,7 @@ def test_invalid_settings_are_refused(shared_page: OpenPage, clips: dict[str, Pa
     choose(page, "tevit_r50 (no weights)")
     advice = f"get them with `tevit models --get tevit_r50`, put tevit_r50.pth into {studio.home / 'checkpoints'}, or"
     expect(page.locator("#advice")).to_contain_text(advice)
+    expect(page.get_by_text("are not on this machine")).to_have_count(1)
     expect(button(page, "Get tevit_r50, 691 MB")).to_be_visible()
     expect(button(page, "Run")).to_be_hidden()
     page.get_by_label("Last frame").fill("13")

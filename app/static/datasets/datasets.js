@@ -23,6 +23,7 @@ export function mount(element, emit) {
     const button = target.closest("[data-dataset]"), link = target.closest("a[data-open]");
     if (button instanceof HTMLElement && button.dataset.dataset) emit(JSON.parse(button.dataset.dataset));
     if (link instanceof HTMLAnchorElement) link.href = withTab(link.href);
+    if (target.closest("#datasets [role=option]")) closeList(); // or that of several choices would stay, over the button
     if (isOpen() && target.isConnected && !target.closest("#datasets, .options, [data-testid=toast-body]")) setOpen(false);
   });
   document.addEventListener("keydown", (event) => {
@@ -34,11 +35,21 @@ export function mount(element, emit) {
   });
 }
 
+function closeList() {
+  if (document.activeElement instanceof HTMLElement) document.activeElement.blur();
+}
+
 /** An address that opens the tab that is open now. @param {string} href */
 function withTab(href) {
-  const tab = new URL(location.href).searchParams.get("tab"), address = new URL(href);
-  if (tab) address.searchParams.set("tab", tab);
+  const address = new URL(href);
+  address.searchParams.set("tab", tabOfDataset());
   return address.href;
+}
+
+/** The tab to see a data set in: the one that is open now, but for Segment, which shows none. */
+function tabOfDataset() {
+  const tab = new URL(location.href).searchParams.get("tab");
+  return !tab || tab === "segment" ? "compare" : tab;
 }
 
 const KEPT_PARAMETERS = ["tab", "run", "shown", "__theme"];
@@ -55,6 +66,7 @@ export function openDataset(query) {
     for (const name of [...address.searchParams.keys()]) if (!KEPT_PARAMETERS.includes(name)) address.searchParams.delete(name);
   }
   for (const [name, value] of parameters) address.searchParams.set(name, value);
+  address.searchParams.set("tab", tabOfDataset());
   address.searchParams.delete("t"); // makes equal queries different, so that gradio reports a change
   location.assign(address);
 }

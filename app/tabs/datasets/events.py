@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,9 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from ...projects.opening import with_categories, with_predictions
+from tevit.io.ytvis import open_dataset
+
+from ...projects.opening import guess_frames, with_categories, with_predictions
 from ...projects.project import Project
 from ...rendering import hint, problem, render
 from ...workspace import QUIET, TICK, Pages, Updates, Workspace, toast
@@ -51,6 +54,7 @@ class DatasetsPlace:
         lists = [c.opened, c.folders, c.form, c.truth, c.frames, c.predictions, c.model]
         page.load(self.load, None, [c.button], **QUIET)
         c.button.click(self.list_files, c.model, lists, **QUIET).then(self.follow, None, running, **QUIET)
+        c.truth.change(self.offer_frames, c.truth, c.frames, **QUIET)
         c.open.click(self.open, [c.truth, c.frames, c.predictions], [c.message, c.open, c.address], **QUIET)
         c.model.change(self.show_parameters, c.model, c.parameters, **QUIET)
         c.parameters.select(self.check_parameters, [c.model, c.parameters], c.parameters, **QUIET)
@@ -87,6 +91,18 @@ class DatasetsPlace:
     def _may_open(self, request: gr.Request) -> bool:
         access = self.workspace.access
         return not access.public or access.name(request) in access.admins
+
+    async def offer_frames(self, truth: str | None, request: gr.Request) -> Any:
+        """The folder with the frames of the chosen ground truth, where one is found."""
+
+        def guess() -> Path | None:
+            with suppress(OSError, ValueError):
+                allowed = self.workspace.allowed
+                return guess_frames(open_dataset(allowed.file(truth or "")), allowed.listing().folders)
+            return None
+
+        found = await asyncio.to_thread(guess) if self._may_open(request) else None
+        return gr.skip() if found is None else gr.Dropdown(value=str(found))
 
     def _named(self, paths: Sequence[str]) -> list[tuple[str, str]]:
         """Each path after its label, which begins with the name of the allowed folder."""

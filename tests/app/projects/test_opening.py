@@ -7,7 +7,7 @@ from PIL import Image
 
 from app.player.proxy import BrowserVideo, PlaceholderFrames, dataset_frames
 from app.projects import opening
-from app.projects.opening import AllowedFolders, guess_frames, open_project
+from app.projects.opening import AllowedFolders, guess_frames, open_project, with_frames
 from tests.app import datasets
 from tests.app.datasets import LEFT
 
@@ -86,3 +86,14 @@ def test_frames_outside_are_grey(disk: Path, monkeypatch: pytest.MonkeyPatch):
     open_project(disk / "open" / "gt.json", disk / "secret")
     assert open_project(disk / "open" / "gt.json", allowed=allowed).frames is None
     assert guess_frames(project.dataset, allowed.listing().folders) == disk / "open" / "frames"
+
+
+def test_frames_beside_the_file_are_found_and_kept(disk: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TEVIT_HOME", str(disk / "home"))
+    allowed = AllowedFolders.of([disk / "open"])
+    project = open_project(disk / "open" / "gt.json", allowed=allowed)
+    assert project.frames is None
+    found = with_frames(project, allowed)
+    assert found.frames == disk / "open" / "frames"
+    assert open_project(disk / "open" / "gt.json", allowed=allowed).frames == found.frames
+    assert with_frames(found, allowed, disk / "open") is found, "the folder that it has stays"

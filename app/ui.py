@@ -14,6 +14,7 @@ from gradio.themes import Base
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
+import tevit
 from tevit.download import assets_folder
 
 from . import endpoints
@@ -48,8 +49,17 @@ TITLE = "TeViT Studio"
 FRAMES_OF_A_SPACE = ("https://huggingface.co", "https://*.huggingface.co")
 HERE = Path(__file__).resolve().parent
 STYLES = [
-    HERE / "static" / name
-    for name in ("style.css", "player/player.css", "datasets/datasets.css", "errors/errors.css", "review/review.css")
+    Path(tevit.__file__).with_name("templates") / "table.css",
+    *(
+        HERE / "static" / name
+        for name in (
+            "style.css",
+            "player/player.css",
+            "datasets/datasets.css",
+            "errors/errors.css",
+            "review/review.css",
+        )
+    ),
 ]
 ICON = assets_folder() / "icon.png"
 _TITLE = f"""<h1>{TITLE}</h1><button type="button" aria-label="Light or dark" title="Light or dark">◐</button>"""

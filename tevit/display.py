@@ -3,8 +3,6 @@
 Frames are decoded again from the video that a result was predicted on; without it masks are drawn on grey.
 """
 
-import base64
-import io
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -12,7 +10,7 @@ from typing import TYPE_CHECKING, TypedDict, Unpack
 import numpy as np
 from PIL import Image
 
-from tevit.rendering import render
+from tevit.rendering import encode_jpeg, jpeg_uri, render
 from tevit.results import VideoResult
 
 if TYPE_CHECKING:
@@ -77,7 +75,10 @@ def video_html(result: VideoResult) -> str:
     span = min(result.length, STRIP_FRAMES)
     frames = sorted(set(np.linspace(0, span - 1, min(span, STRIP_PICTURES)).round().astype(int).tolist()))
     pictures = [
-        {"uri": _thumbnail(rgb), "caption": f"frame {frame}, {result.times[frame]:.2f} s"}
+        {
+            "uri": jpeg_uri(encode_jpeg(rgb[..., ::-1], STRIP_HEIGHT, 4 * STRIP_HEIGHT)),
+            "caption": f"frame {frame}, {result.times[frame]:.2f} s",
+        }
         for frame, rgb in (drawn_frames(result, frames, labels=False) if frames else ())
     ]
     rows, colors = [], track_colors(track.id for track in result.tracks)
@@ -127,15 +128,19 @@ def _html(
     pictures: Sequence[Mapping] = (),
     warnings: Sequence[str] = (),
 ) -> str:
-    shown = [{"head": head, "rows": rows[:TABLE_ROWS], "more": len(rows) - TABLE_ROWS} for head, rows in tables]
+    shown = [
+        {"head": head, "rows": rows[:TABLE_ROWS], "text": _text_columns(head, rows), "more": len(rows) - TABLE_ROWS}
+        for head, rows in tables
+    ]
     return render("notebook.html", title=title, tables=shown, pictures=pictures, warnings=warnings)
 
 
-def _thumbnail(rgb: np.ndarray) -> str:
-    image, data = Image.fromarray(rgb), io.BytesIO()
-    image.thumbnail((4 * STRIP_HEIGHT, STRIP_HEIGHT))
-    image.save(data, "JPEG", quality=85)
-    return "data:image/jpeg;base64," + base64.b64encode(data.getvalue()).decode()
+def _text_columns(head: Sequence[str], rows: Sequence[Mapping]) -> list[bool]:
+    """Whether each column has text, which is left; numbers are right."""
+    if not rows:
+        return [True] * len(head)
+    columns = zip(*(row["cells"] for row in rows), strict=True)
+    return [any(letter.isalpha() for cell in column for letter in str(cell)) for column in columns]
 
 
 def _percent(value: float) -> str:

@@ -1,11 +1,15 @@
 """HTML from templates: progress and messages; values are escaped."""
 
 import json
+import re
 from dataclasses import replace
 from html import unescape
+from pathlib import Path
 
 import pytest
 
+import app
+import tevit
 from app.rendering import duration, note, notices, problem, progress
 from app.tabs.compare import views
 from app.tasks import TaskStatus
@@ -98,3 +102,12 @@ def test_messages_and_stages_are_escaped():
         progress(replace(RUNNING, stage=evil)),
     ):
         assert "img" not in [tag for tag, _ in read(html).tags]
+
+
+def test_every_table_has_the_one_look():
+    """Of the studio, the reports and notebooks; "marks" is read by screen readers alone."""
+    folders = [Path(package.__path__[0]) / "templates" for package in (app, tevit)]
+    tables = [
+        tag for folder in folders for f in folder.rglob("*.html") for tag in re.findall("<table[^>]*>", f.read_text())
+    ]
+    assert len(tables) > 8 and all('"tevit-table' in tag or '"marks"' in tag for tag in tables)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser.test_review import (
     PREDICTIONS,
@@ -80,14 +80,33 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
+def go_to_label(page: Page) -> None:
+    review_all_tracks(page)
+    go_to(page, [label["id"] for label in json.loads((SHAPES / "valid.json").read_text())["annotations"]].index(TRACK))
+    expect(player_of(page)).to_have_attribute("data-state", "ready")
+
+
+def reload(page: Page) -> None:
+    """Back to the shifted label's question in a new page of the same browser."""
+    page.reload()
+    page.get_by_role("tab", name="Review").click()
+    expect(page.locator(".prompt-where")).to_contain_text(" of ")
+    go_to_label(page)
+
+
+def correct(page: Page) -> Locator:
+    """Correct the label in frame 0; returns the tool bar."""
+    page.get_by_role("button", name="Correct the mask").click()
+    page.keyboard.press("Home")
+    expect_frame(page, 0)
+    return page.get_by_role("toolbar", name="Mask correction")
+
+
 @pytest.fixture
 def page(browser: Browser, server: Server) -> Iterator[Page]:
     """At the shifted label's question."""
     with open_review_tab(browser, server, "anna") as page:
-        review_all_tracks(page)
-        places = [label["id"] for label in json.loads((server.folder / "shifted.json").read_text())["annotations"]]
-        go_to(page, places.index(TRACK))
-        expect(player_of(page)).to_have_attribute("data-state", "ready")
+        go_to_label(page)
         yield page
 
 
@@ -204,4 +223,48 @@ def test_a_click_or_a_box_proposes_the_mask_of_the_frame(page: Page):
     expect(message(page)).to_have_text("chosen: Correct the mask, frame 0")
     counts = page.evaluate("document.querySelector('#review-prompt .prompt-host').prompt.correction.edits.get(0)")
     assert iou(ops.decode({"size": [192, 320], "counts": counts.encode()}).astype(bool), mask) > 0.7
+    bar.get_by_role("button", name="Discard correction").click()
+
+
+def test_what_is_under_way_is_offered_again_after_a_reload(page: Page):
+    """A clicked mask, proposals of a propagation, and a propagation that was running."""
+    bar = correct(page)
+    page.keyboard.press("i")
+    y, x = np.argwhere(true_masks()[0]).mean(0)
+    KeystrokeModel(page).draw((x, y))
+    expect(bar).to_contain_text("Proposed: enter accepts it")
+    reload(page)
+    expect(bar).to_contain_text("Proposed: enter accepts it")
+    page.keyboard.press("Enter")
+    expect(bar).to_contain_text("edited: frame 0")
+
+    page.keyboard.press("g")
+    expect(bar).to_contain_text("not accepted: ")
+    proposed = bar.get_by_role("button", name="Accept frame").inner_text()
+    reload(page)
+    expect(bar.get_by_role("button", name=proposed)).to_be_visible()
+    page.keyboard.press("r")
+    expect(bar).not_to_contain_text("not accepted")
+
+    page.route("**/propagate", lambda route: None)  # never answered
+    page.keyboard.press("g")
+    expect(bar.get_by_role("button", name="Cancel propagation")).to_be_visible()
+    reload(page)
+    expect(bar).to_contain_text("A propagation to frames 0 to 29 was not finished: g starts it again.")
+    page.unroute("**/propagate")
+    page.keyboard.press("g")
+    expect(bar).to_contain_text("not accepted: ")
+    bar.get_by_role("button", name="Discard correction").click()
+
+
+def test_a_propagation_is_cancelled(page: Page):
+    bar = correct(page)
+    page.route("**/propagate", lambda route: None)
+    page.keyboard.press("g")
+    bar.get_by_role("button", name="Cancel propagation").click()
+    expect(bar).to_contain_text("Propagation was cancelled.")
+    expect(bar.get_by_role("button", name="Cancel propagation")).to_be_hidden()
+    page.unroute("**/propagate")
+    page.keyboard.press("g")
+    expect(bar).to_contain_text("not accepted: ")
     bar.get_by_role("button", name="Discard correction").click()

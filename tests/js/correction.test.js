@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Correction, frameWords, isDraft } from "../../app/static/review/correction.js";
+import { Correction, frameWords, isStored, storedFrames } from "../../app/static/review/correction.js";
 
 /** A track that is present in its first five frames. */
 const begin = () => new Correction([2, 3], 10, (frame) => (frame < 5 ? `own${frame}` : ""));
@@ -11,7 +11,7 @@ const begin = () => new Correction([2, 3], 10, (frame) => (frame < 5 ? `own${fra
 test("a frame has its edit, else its proposal, else the track's own mask", () => {
   const correction = begin();
   assert.equal(correction.mask(3), "own3");
-  correction.propose(3, "proposed", 0.8);
+  correction.propose(new Map([[3, { text: "proposed", confidence: 0.8 }]]));
   assert.equal(correction.mask(3), "proposed");
   correction.setMask(3, "edit");
   assert.equal(correction.mask(3), "edit");
@@ -48,7 +48,7 @@ test("many masks at once are one step", () => {
 test("proposals count only once they are accepted, and then as one step", () => {
   const correction = begin();
   correction.setMask(4, "edit");
-  for (let frame = 2; frame < 8; frame++) correction.propose(frame, `new${frame}`, 0.5);
+  correction.propose(new Map([2, 3, 4, 5, 6, 7, 99].map((frame) => [frame, { text: `new${frame}`, confidence: 0.5 }])));
   assert.equal(correction.proposals.has(4), false, "an edit is not replaced");
   assert.deepEqual(correction.toDraft().masks, { 4: "edit" });
   assert.equal(correction.reject(7, 9), 1);
@@ -63,7 +63,7 @@ test("proposals count only once they are accepted, and then as one step", () => 
 test("reverting gives frames their own masks again", () => {
   const correction = begin();
   correction.setMasks(new Map([[1, "a"], [2, "b"]]));
-  correction.propose(3, "c", 1);
+  correction.propose(new Map([[3, { text: "c", confidence: 1 }]]));
   correction.revert([1, 3, 4]);
   assert.deepEqual([1, 2, 3].map((frame) => correction.mask(frame)), ["own1", "b", "own3"]);
   correction.undo();
@@ -87,16 +87,32 @@ test("listeners are called once a change, and not for none", () => {
   assert.equal(calls, 4);
 });
 
-test("a draft goes through the browser's storage and back", () => {
+test("edits, proposals and what is under way go through the browser's storage and back", () => {
   const correction = begin(), again = begin();
   correction.setMasks(new Map([[1, "a"], [7, "b"]]));
-  const draft = JSON.parse(JSON.stringify(correction.toDraft()));
-  assert.ok(isDraft(draft, [2, 3]));
-  again.restore(draft);
-  assert.deepEqual(again.frames, [1, 7]);
-  assert.equal(again.mask(7), "b");
-  assert.equal(isDraft(draft, [3, 2]), false);
-  for (const other of [null, {}, { do: "mask" }, { ...draft, masks: {} }]) assert.equal(isDraft(other, [2, 3]), false);
+  correction.propose(new Map([[3, { text: "c", confidence: 0.7 }]]));
+  correction.setPending({ click: { frame: 2, text: "d", points: [[1, 1, true]], box: null }, range: [4, 6], from: 7 });
+  const stored = JSON.parse(JSON.stringify(correction.toStored()));
+  assert.deepEqual(storedFrames(stored), [1, 2, 3, 7]);
+  assert.ok(isStored(stored, [2, 3]));
+  again.restore(stored);
+  assert.deepEqual([again.frames, again.mask(7), again.mask(3), again.proposals.get(3)?.confidence], [[1, 7], "b", "c", 0.7]);
+  assert.deepEqual(again.pending, correction.pending);
+  assert.deepEqual(Object.keys(again.toDraft()), ["do", "size", "masks"], "the others are not saved with a decision");
+  assert.equal(isStored(stored, [3, 2]), false);
+  for (const other of [null, {}, { do: "mask" }, { do: "masks", size: [2, 3], masks: {} }]) assert.equal(isStored(other, [2, 3]), false);
+  assert.ok(isStored({ ...stored, masks: {} }, [2, 3]), "proposals alone");
+});
+
+test("there is something to keep while a proposal or a propagation is under way", () => {
+  const correction = begin();
+  assert.ok(correction.isEmpty);
+  correction.setPending({ range: [1, 2], from: 0 });
+  assert.ok(!correction.isEmpty);
+  correction.setPending({ range: undefined, from: undefined });
+  assert.ok(correction.isEmpty);
+  correction.propose(new Map([[3, { text: "c", confidence: 0.7 }]]));
+  assert.ok(!correction.isEmpty);
 });
 
 test("frames in words", () => {

@@ -3,7 +3,8 @@
 import os
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import cv2
@@ -11,8 +12,8 @@ import numpy as np
 
 from tevit.io.frames import find_frames
 from tevit.masks import ops
-from tevit.results import VideoResult
-from tevit.review.propagate import propagate
+from tevit.results import Track, VideoResult
+from tevit.review.propagate import PARTS, Propagation, propagate
 from tevit.video.reader import open_images
 
 DISTANCES = (5, 10, 20)
@@ -32,8 +33,17 @@ class PropagationScores(NamedTuple):
     frames_per_core_second: float
 
 
-def measure_propagation(results: Iterable[VideoResult], root: str | os.PathLike, max_frames: int) -> PropagationScores:
-    """Measure every object that is visible in each of its video's first frames. root: of the videos' images.
+def measure_propagation(
+    results: Iterable[VideoResult],
+    root: str | os.PathLike,
+    max_frames: int,
+    predictions: Mapping[int, VideoResult] | None = None,
+    parts: Collection[str] = PARTS,
+) -> PropagationScores:
+    """Measure every object that is visible in each of its video's first frames.
+
+    root: of the videos' images. predictions: by video id; the track that overlaps an object most is given to
+    propagation. parts: as `propagate`.
 
     Raises: OSError; ValueError where there is no such object or a frame cannot be read.
     """
@@ -46,8 +56,10 @@ def measure_propagation(results: Iterable[VideoResult], root: str | os.PathLike,
             frames = [frame.rgb for frame in open_images(find_frames(result, root)[:length], result.name).frames()]
             for track in visible:
                 masks = [ops.decode(rle).astype(bool) for rle in track.rles[:length] if rle is not None]
-                seconds += _measure_between(frames, masks, scores)
-                _measure_after(frames, masks, scores)
+                predicted = _predicted_masks(track, (predictions or {}).get(result.video_id), length)
+                run = partial(propagate, frames, predictions=predicted, parts=parts)
+                seconds += _measure_between(run, masks, scores)
+                _measure_after(run, masks, scores)
                 objects += 1
     if not objects:
         raise ValueError("expected an object that is visible in every frame of its video, found none")
@@ -55,39 +67,48 @@ def measure_propagation(results: Iterable[VideoResult], root: str | os.PathLike,
     return PropagationScores(means, objects, float(seconds[2] / seconds[0]), float(seconds[2] / seconds[1]))
 
 
+def _predicted_masks(track: Track, predictions: VideoResult | None, length: int) -> dict[int, np.ndarray]:
+    """Frame -> mask, bool (H, W), of the prediction that overlaps a track most; none without one that does."""
+    best = max(predictions.tracks if predictions else (), key=lambda p: ops.track_iou(track.rles, p.rles), default=None)
+    if best is None or not ops.track_iou(track.rles, best.rles):
+        return {}
+    return {t: ops.decode(rle).astype(bool) for t, rle in enumerate(best.rles[:length]) if rle is not None}
+
+
 def _measure_between(
-    frames: Sequence[np.ndarray], masks: Sequence[np.ndarray], scores: dict[tuple[str, str], list[float]]
+    run: Callable[..., Propagation], masks: Sequence[np.ndarray], scores: dict[tuple[str, str], list[float]]
 ) -> np.ndarray:
-    """Adds an object's scores; returns seconds by wall clock, seconds of all cores, frames propagated to."""
+    """Adds an object's scores; returns seconds by wall clock, seconds of all cores, frames propagated to. run:
+    `propagate` on the object's frames."""
     total = np.zeros(3)
     for distance in DISTANCES:
-        keys = range(0, len(frames), distance)
+        keys = range(0, len(masks), distance)
         between = [t for t in range(keys[-1]) if t % distance]
         if not between:
             continue
         wall, cores = time.perf_counter(), time.process_time()
-        found = propagate(frames, {key: masks[key] for key in keys}, last=keys[-1])
+        found = run({key: masks[key] for key in keys}, last=keys[-1])
         total += (time.perf_counter() - wall, time.process_time() - cores, len(between))
         candidates = dict.fromkeys(METHODS, found.masks) | {
             "interpolated": {t: _interpolate(masks, t, t // distance * distance, distance) for t in between},
             "copied": {t: masks[min(keys, key=lambda key: abs(key - t))] for t in between},
         }
         for method, by_frame in candidates.items():
-            iou = np.mean([_iou(by_frame[t], masks[t]) for t in between])
+            iou = np.mean([ops.pixel_iou(by_frame[t], masks[t]) for t in between])
             scores[method, f"between, {distance}"].append(float(iou))
     return total
 
 
 def _measure_after(
-    frames: Sequence[np.ndarray], masks: Sequence[np.ndarray], scores: dict[tuple[str, str], list[float]]
+    run: Callable[..., Propagation], masks: Sequence[np.ndarray], scores: dict[tuple[str, str], list[float]]
 ) -> None:
     """Copying is what there is to compare with: from one frame nothing can be interpolated."""
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
-    for key in range(0, len(frames) - AFTER[-1], 5):
-        found = propagate(frames, {key: masks[key]}, first=key, last=key + AFTER[-1], min_confidence=0)
+    for key in range(0, len(masks) - AFTER[-1], 5):
+        found = run({key: masks[key]}, first=key, last=key + AFTER[-1], min_confidence=0)
         for after in AFTER:
-            values["propagated", f"after, {after}"].append(_iou(found.masks[key + after], masks[key + after]))
-            values["copied", f"after, {after}"].append(_iou(masks[key], masks[key + after]))
+            values["propagated", f"after, {after}"].append(ops.pixel_iou(found.masks[key + after], masks[key + after]))
+            values["copied", f"after, {after}"].append(ops.pixel_iou(masks[key], masks[key + after]))
     for case, ious in values.items():
         scores[case].append(float(np.mean(ious)))
 
@@ -111,8 +132,3 @@ def _signed_distance(mask: np.ndarray) -> np.ndarray:
 def _moved(values: np.ndarray, shift_xy: np.ndarray) -> np.ndarray:
     matrix = np.array([[1, 0, shift_xy[0]], [0, 1, shift_xy[1]]])
     return cv2.warpAffine(values, matrix, values.shape[::-1], borderMode=cv2.BORDER_REPLICATE)
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    union = np.count_nonzero(a | b)
-    return np.count_nonzero(a & b) / union if union else 1.0

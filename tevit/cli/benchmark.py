@@ -34,12 +34,15 @@ Measure on this machine. The last line of all but evaluate and propagate is thei
                                                  mean J of the best track for each annotated object, and speed
   tevit benchmark --compare a.json b.json        two results of one kind side by side
   tevit benchmark propagate GT --frames ROOT     masks propagated between and after key frames: IoU and speed
+  tevit benchmark propagate GT --frames ROOT --without check
+                                                 what the forward-backward check gains; also direct, colour, grabcut
   tevit benchmark evaluate                       a made-up data set of 300 videos, 3000 predictions, 100 000 masks
   tevit benchmark evaluate --videos 5000         more of it: time must grow no faster than the data
   tevit benchmark evaluate --gt G --results R    your own files
 
 evaluate runs each program as a whole process, its start included; there the best of several rounds counts.
 """
+PROPAGATION_PARTS = ("check", "direct", "colour", "grabcut")  # tevit.review.propagate.PARTS, which imports OpenCV
 MARKS = (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 2000, 5000, 10000)  # frames at which memory is reported
 _JOIN = """\
 import sys
@@ -81,6 +84,8 @@ def register(commands) -> None:
     propagate.add_argument("gt", metavar="GT", help="a data set with masks in any format that `tevit formats` reads")
     propagate.add_argument("--frames", required=True, metavar="ROOT", help="folder of the videos' images")
     propagate.add_argument("--length", type=int, default=40, help="of a video at most, in frames (default 40)")
+    propagate.add_argument("--predictions", type=Path, metavar="JSON", help="a model's results, used where they agree")
+    propagate.add_argument("--without", nargs="+", default=[], choices=PROPAGATION_PARTS, help="what to leave out")
     propagate.set_defaults(run=run_propagate)
     _register_prediction(kinds)
 
@@ -93,7 +98,14 @@ def run_propagate(args: argparse.Namespace) -> int:
     if args.length < 6:
         raise ValueError(f"--length: expected at least 6, got {args.length}")
     check_folder("--frames", args.frames)
-    found = measure_propagation(convert.read(args.gt)[0], args.frames, args.length)
+    results, predictions = convert.read(args.gt)[0], {}
+    if args.predictions:
+        from tevit.io.ytvis import open_dataset, read_results
+
+        dataset, found = open_dataset(args.gt), read_results(args.predictions)
+        predictions = {id: found.video(info, dataset.categories) for id, info in dataset.videos.items()}
+    parts = [part for part in PROPAGATION_PARTS if part not in args.without]
+    found = measure_propagation(results, args.frames, args.length, predictions, parts)
     speed = f"{found.frames_per_second:.1f} frames/s, {found.frames_per_core_second:.1f} per second of a core"
     load = f"; load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{load}"

@@ -1,6 +1,5 @@
 """Filmstrips of errors: frames cropped around the object, with the masks of ground truth and prediction."""
 
-import base64
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from tevit.evaluation.error_table import ErrorRecord
 from tevit.io.ytvis import Dataset, Results
 from tevit.masks import ops as masks
+from tevit.rendering import encode_jpeg, jpeg_uri
 from tevit.results import RLE, VideoResult
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ COLOURS = {"agreed": (59, 174, 109), "missed": (217, 74, 112), "invented": (227,
 """RGB of pixels in both, in the ground truth alone, in the prediction alone; distinguishable by colour-blind people
 too: their brightness differs."""
 _MARGIN, _MIN_HEIGHT = 0.35, 48  # of the crop: around the object, of its larger side; the least height, pixels
-_QUALITY, _OPACITY, _GREY = 80, 0.45, 96
+_OPACITY, _GREY = 0.45, 96
 _VIDEOS = 8  # whose masks are kept decoded from JSON
 _Masks = Mapping[int, Sequence[RLE | None]]
 
@@ -59,8 +59,7 @@ def draw_thumbnail(picture: "np.ndarray", size_hw: tuple[int, int], truth: RLE |
     ratio = picture.shape[0] / size_hw[0], picture.shape[1] / size_hw[1]
     rows = slice(int(top * ratio[0]), max(int((top + height) * ratio[0]), int(top * ratio[0]) + 1))
     columns = slice(int(left * ratio[1]), max(int((left + width) * ratio[1]), int(left * ratio[1]) + 1))
-    small = cv2.resize(painted[rows, columns], (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)
-    return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])[1].tobytes()
+    return encode_jpeg(cv2.resize(painted[rows, columns], (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA))
 
 
 def _crop(present: Sequence[RLE], size_hw: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -97,13 +96,46 @@ def _paint(picture: "np.ndarray", rles: Sequence[RLE | None], size_hw: tuple[int
 # --- of a data set on disk
 
 
+class FramePictures:
+    """A data set's frames for small pictures; grey where there is none. missing: why, a sentence each."""
+
+    def __init__(self, dataset: Dataset, root: str | os.PathLike | None):
+        self.missing: list[str] = []
+        self._dataset, self._root = dataset, root
+        self._files: dict[int, list[Path]] = {}
+
+    def read(self, video_id: int, frame: int) -> "np.ndarray":
+        """A frame in its video's size, uint8 (H, W, 3), BGR."""
+        import cv2
+        import numpy as np
+
+        from tevit.video.images import decode_image
+
+        if video_id not in self._files:
+            self._files[video_id] = []
+            try:
+                if self._root is not None:
+                    self._files[video_id] = self._dataset.frame_files(video_id, self._root)
+            except (OSError, ValueError) as error:
+                self.missing.append(str(error))
+        height, width = self._dataset.videos[video_id].size_hw
+        if files := self._files[video_id]:
+            try:
+                picture = decode_image(files[frame].read_bytes(), str(files[frame]))
+                if picture is not None:
+                    return picture if picture.shape[:2] == (height, width) else cv2.resize(picture, (width, height))
+                self.missing.append(f"{files[frame]}: not an image that can be read")
+            except (OSError, ValueError) as error:  # removed since, or too large
+                self.missing.append(str(error))
+        return np.full((height, width, 3), _GREY, np.uint8)
+
+
 class ErrorFilmstrips:
     """Filmstrips of errors from a data set's frames; a missing frame is grey. missing: why, a sentence each."""
 
     def __init__(self, dataset: Dataset, results: Results, root: str | os.PathLike):
-        self.missing: list[str] = []
-        self._dataset, self._results, self._root = dataset, results, Path(root)
-        self._files: dict[int, list[Path]] = {}
+        self._dataset, self._results, self._frames = dataset, results, FramePictures(dataset, root)
+        self.missing = self._frames.missing
         self._tracks = lru_cache(_VIDEOS)(self._read_tracks)
 
     def pictures(self, record: ErrorRecord) -> list[dict[str, str]]:
@@ -120,9 +152,9 @@ class ErrorFilmstrips:
         pictures = []
         for item in choose_frames(ious, roles):
             truth, prediction = (track[item.frame] if track is not None else None for track in tracks)
-            jpeg = draw_thumbnail(self._frame(record.video_id, item.frame), info.size_hw, truth, prediction)
+            jpeg = draw_thumbnail(self._frames.read(record.video_id, item.frame), info.size_hw, truth, prediction)
             caption = f"frame {item.frame}, IoU {item.iou:.2f}" + (f", {item.role}" if item.role else "")
-            pictures.append({"uri": "data:image/jpeg;base64," + base64.b64encode(jpeg).decode(), "caption": caption})
+            pictures.append({"uri": jpeg_uri(jpeg), "caption": caption})
         return pictures
 
     def _read_tracks(self, video_id: int) -> tuple[_Masks, _Masks]:
@@ -131,24 +163,3 @@ class ErrorFilmstrips:
         videos: tuple[VideoResult, VideoResult] = self._dataset.video(video_id), self._results.video(info, names)
         truth, prediction = ({track.id: track.rles for track in video.tracks} for video in videos)
         return truth, prediction
-
-    def _frame(self, video_id: int, frame: int) -> "np.ndarray":
-        """uint8 (H, W, 3), BGR."""
-        import cv2
-        import numpy as np
-
-        from tevit.video.images import decode_image
-
-        if video_id not in self._files:
-            try:
-                self._files[video_id] = self._dataset.frame_files(video_id, self._root)
-            except (OSError, ValueError) as error:
-                self._files[video_id] = []
-                self.missing.append(str(error))
-        height, width = self._dataset.videos[video_id].size_hw
-        if files := self._files[video_id]:
-            picture = decode_image(files[frame].read_bytes(), str(files[frame]))
-            if picture is not None:
-                return picture if picture.shape[:2] == (height, width) else cv2.resize(picture, (width, height))
-            self.missing.append(f"{files[frame]}: not an image that can be read")
-        return np.full((height, width, 3), _GREY, np.uint8)

@@ -186,3 +186,9 @@ def track_iou(a: Sequence[RLE | None], b: Sequence[RLE | None]) -> float:
     """Intersection over union, each summed over the frames that both tracks have; 0 where there is no pixel."""
     intersection, union = overlaps([a], [b])
     return float(intersection.sum() / union.sum()) if union.any() else 0.0
+
+
+def pixel_iou(a: np.ndarray, b: np.ndarray) -> float:
+    """IoU of two masks, bool (H, W); 1 where both are without pixels."""
+    union = np.count_nonzero(a | b)
+    return np.count_nonzero(a & b) / union if union else 1.0

@@ -1,14 +1,16 @@
 """Propagation of one object's mask from key frames to the frames between and after them: optical flow and colour.
 
-From each key frame the flow is followed frame by frame, and corrected by matching the frame with the key frame
-directly; the mask is warped once with the sum, at a higher resolution than that of the flow. Then each pixel near the
-border is labelled by colour, too.
+From each key frame the flow is followed frame by frame, checked by the flow back, and corrected by matching the frame
+with the key frame directly; the mask is warped once with the sum, at a higher resolution than that of the flow. Then
+each pixel near the border is labelled by colour, too: by histograms and by GrabCut.
 
-Source: optical flow: Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016; the filter that moves the
-border to edges of the picture: He et al., Guided Image Filtering, ECCV 2010.
+Source: optical flow: Kroeger et al., Fast Optical Flow using Dense Inverse Search, ECCV 2016; the check of it: Sundaram
+et al., Dense Point Trajectories by GPU-Accelerated Large Displacement Optical Flow, ECCV 2010; GrabCut: Rother et al.,
+Interactive Foreground Extraction using Iterated Graph Cuts, SIGGRAPH 2004; the filter that moves the border to edges of
+the picture: He et al., Guided Image Filtering, ECCV 2010.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice, pairwise
@@ -17,6 +19,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from tevit.masks import ops
 from tevit.progress import Progress
 
 MIN_CONFIDENCE = 0.6
@@ -26,7 +29,17 @@ FLOW_PIXELS = 60_000
 MASK_PIXELS = 200_000
 """The same for warping the mask and refining its border, which cost less."""
 
+CUT_PIXELS = 30_000
+"""GrabCut has a smaller picture of the crop."""
+PARTS = ("check", "direct", "colour", "grabcut")
+"""What can be left out to measure its gain: the forward-backward check, the match with the key frame itself, and at the
+border histograms of colours and edges, and GrabCut."""
+
 _ERROR_SCALE = 8.0  # difference of colours, summed over L, a and b, that halves and more a side's weight
+_CHECK_SCALE = 3.0  # pixels between a pixel and where the flow back ends, that reduce its trust to 1/e
+_CHECK_ERROR = 6.0  # difference of colours that a pixel without trust counts as
+_CUT, _MAX_CUT = 0.1, 0.4  # log-odds by which GrabCut counts, for each frame since the key frame, and at most
+_BETWEEN = 0.3  # of a prediction's weight, between two key frames
 _MIN_AGREEMENT = 0.7  # IoU with the propagated mask from which a prediction of the frame is used
 _MARGIN = 24  # pixels of the flow around an object's box, at least
 _BINS = 32  # of the colour histograms, along each of L, a and b
@@ -49,11 +62,13 @@ Box = tuple[int, int, int, int]
 
 class _Warped(NamedTuple):
     """A key frame's mask in another frame, within a box: probability, float32 (h, w); error, float32 (h, w): difference
-    of the two frames' colours along the flow, float32 (h, w, 2); confidence: 0 to 1."""
+    of the two frames' colours along the flow, more where the check fails; flow, float32 (h, w, 2); trust, float32
+    (h, w), 0 to 1: whether the check holds along all steps; confidence: 0 to 1."""
 
     probability: np.ndarray
     error: np.ndarray
     flow: np.ndarray
+    trust: np.ndarray
     confidence: float
     box: Box
 
@@ -66,9 +81,23 @@ class _ColourModel:
         near = cv2.dilate(near, np.ones((61, 1), np.uint8))
         inside, outside = (_histogram(lab, weights) for weights in (mask, (1 - mask) * near))
         self.ratio = np.log((inside + 2e-5) / (outside + 2e-5)).clip(-3, 3)
+        self._lab, self._mask = lab, mask
 
     def __call__(self, lab: np.ndarray) -> np.ndarray:
         return self.ratio[_bins(lab)]
+
+    @cached_property
+    def mixtures(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """GrabCut's Gaussian mixtures of the surroundings and the object, None where one of them has no pixel."""
+        x1, y1, x2, y2 = _around(self._mask, (0, 0), self._mask.shape)
+        lab, mask = _smaller(self._lab[y1:y2, x1:x2], self._mask[y1:y2, x1:x2])
+        labels = np.where(mask > 0.5, cv2.GC_PR_FGD, cv2.GC_BGD).astype(np.uint8)
+        if labels.min() == labels.max():
+            return None
+        surroundings, inside = np.zeros((1, 65)), np.zeros((1, 65))
+        cv2.setRNGSeed(0)  # GrabCut begins with k-means
+        cv2.grabCut(lab, labels, (0, 0, 1, 1), surroundings, inside, 1, cv2.GC_INIT_WITH_MASK)
+        return surroundings, inside
 
 
 class _Pictures:
@@ -92,6 +121,11 @@ class _Pictures:
         dis.setFinestScale(0)
         return dis
 
+    @cached_property
+    def coarse_dis(self) -> cv2.DISOpticalFlow:
+        """For the check: the preset's half resolution, in a quarter of the time."""
+        return cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+
 
 def propagate(
     frames: Sequence[np.ndarray],
@@ -101,14 +135,16 @@ def propagate(
     last: int | None = None,
     predictions: Mapping[int, np.ndarray] | None = None,
     min_confidence: float = MIN_CONFIDENCE,
+    parts: Collection[str] = PARTS,
     progress: Progress | None = None,
 ) -> Propagation:
     """Propagate masks from key frames to the frames from `first` to `last` (default: all), both included.
 
     frames: RGB, uint8 (H, W, 3). keys: frame -> mask, bool (H, W); an empty mask means that the object is not visible.
-    Between two key frames each counts by its distance. Before the first and after the last one propagation ends where
-    the confidence falls below `min_confidence`, and predictions (frame -> mask of a model, bool (H, W)) are used where
-    they agree with the propagated mask. progress: may raise `tevit.progress.Cancelled`.
+    predictions: frame -> mask of a model, bool (H, W); each is used where it agrees with the propagated mask. Between
+    two key frames each counts by its distance. Before the first and after the last one propagation ends where the
+    confidence falls below `min_confidence`. parts: of `PARTS`, to measure what each gains. progress: may raise
+    `tevit.progress.Cancelled`.
 
     Raises: ValueError where no key frame is given, or a key frame or range is outside the video, or sizes differ.
     """
@@ -119,7 +155,7 @@ def propagate(
     masks, confidence, total = dict(done), dict.fromkeys(done, 1.0), last - first + 1
     for segment in _segments(sorted(keys), first, last):
         pictures, fine = (_Pictures(frames, scale) for scale in scales)  # anew: they keep those of one segment
-        for t, mask, value in _segment(pictures, fine, keys, segment, predictions or {}):
+        for t, mask, value in _segment(pictures, fine, keys, segment, predictions or {}, parts):
             if len(segment.keys) == 1 and value < min_confidence:
                 break
             masks[t], confidence[t] = mask, value
@@ -166,6 +202,7 @@ def _segment(
     keys: Mapping[int, np.ndarray],
     segment: _Segment,
     predictions: Mapping[int, np.ndarray],
+    parts: Collection[str],
 ) -> Iterator[tuple[int, np.ndarray, float]]:
     """Frame, mask and confidence, in the segment's order. pictures: for the flow; fine: for the masks."""
     small, large = (
@@ -177,57 +214,81 @@ def _segment(
         yield from ((t, np.zeros(keys[segment.keys[0]].shape, bool), 1.0) for t in segment.frames)
         return
     colours = [_ColourModel(fine(key)[0], large[key]) for key in visible]
-    sides = [_reach(pictures, key, small[key], segment.frames) for key in segment.keys]
+    sides = [_reach(pictures, key, small[key], segment.frames, parts) for key in segment.keys]
     if len(sides) == 2:  # it is followed against the order in which frames are returned
         sides[1] = iter(list(sides[1])[::-1])
     for t, *warped in zip(segment.frames, *sides, strict=True):
         distances = [abs(t - key) for key in segment.keys]
         pairs = zip(warped, segment.keys, strict=True)
         p, box, confidence = _blend([_rewarped(side, small[key], large[key]) for side, key in pairs], distances)
-        p = _label_by_colour(p, fine(t), box, colours, min(distances))
+        if "colour" in parts:
+            p = _label_by_colour(p, fine(t), box, colours, min(distances), "grabcut" in parts)
         mask = _enlarge(p, box, fine(t)[1].shape, keys[segment.keys[0]].shape)
-        prediction = predictions.get(t) if len(segment.keys) == 1 else None  # between two it makes the mask worse
-        yield t, _with_prediction(mask, prediction, confidence) > 0.5, confidence
+        weight = (1 - confidence) * (_BETWEEN if len(segment.keys) == 2 else 1)
+        yield t, _with_prediction(mask, predictions.get(t), weight) > 0.5, confidence
 
 
-def _reach(pictures: _Pictures, key: int, mask: np.ndarray, frames: range) -> Iterator[_Warped]:
+def _reach(pictures: _Pictures, key: int, mask: np.ndarray, frames: range, parts: Collection[str]) -> Iterator[_Warped]:
     """The key frame's mask in each of these frames, the nearest first; also the frames on the way are followed."""
     way = range(key + 1, max(frames) + 1) if key < min(frames) else range(key - 1, min(frames) - 1, -1)
-    return islice(_follow(pictures, key, mask, way), len(way) - len(frames), None)
+    return islice(_follow(pictures, key, mask, way, parts), len(way) - len(frames), None)
 
 
-def _follow(pictures: _Pictures, key: int, mask: np.ndarray, frames: range) -> Iterator[_Warped]:
+def _follow(
+    pictures: _Pictures, key: int, mask: np.ndarray, frames: range, parts: Collection[str]
+) -> Iterator[_Warped]:
     """The key frame's mask in each of these frames, which are adjacent, the first one next to the key frame."""
     if mask.max() <= 0.5:
         nothing = np.zeros((1, 1, 2), np.float32)
-        yield from (_Warped(nothing[..., 0], nothing[..., 0], nothing, 0.5, (0, 0, 1, 1)) for _ in frames)
+        flat = nothing[..., 0]
+        yield from (_Warped(flat, flat, nothing, flat, 0.5, (0, 0, 1, 1)) for _ in frames)
         return
     size_hw = mask.shape
-    box, before, way, last = _around(mask, (0, 0), size_hw), key, None, (0, 0, 0, 0)
+    box, before, warped = _around(mask, (0, 0), size_hw), key, None
     for t in frames:
-        step = _flow(pictures, t, before, box)
-        if way is None:
-            way, direct = step, step
-        else:
-            way = step + _sample(way, step, (box[0] - last[0], box[1] - last[1]))
-            direct = _flow(pictures, t, key, box, way)
-        warped = _better(pictures, t, key, mask, box, way, direct)
-        way = warped.flow
+        way = _flow(pictures, t, before, box)
+        trust = _check(pictures, t, before, box, way) if "check" in parts else np.ones(way.shape[:2], np.float32)
+        direct = None
+        if warped is not None:
+            offset = box[0] - warped.box[0], box[1] - warped.box[1]
+            trust = np.minimum(trust, _sample(warped.trust, way, offset))
+            way = way + _sample(warped.flow, way, offset)
+            direct = _flow(pictures, t, key, box, way) if "direct" in parts else None
+        warped = _better(pictures, t, key, mask, box, way, trust, direct)
         yield warped
-        last, before = box, t
-        box = _around(warped.probability, box[:2], size_hw, box)
+        before, box = t, _around(warped.probability, box[:2], size_hw, box)
+
+
+def _check(pictures: _Pictures, t: int, before: int, box: Box, step: np.ndarray) -> np.ndarray:
+    """Trust in the steps to the frame before, float32 (h, w), 0 to 1: 1 where the flow back ends where it began."""
+    back = _flow(pictures, before, t, box, dis=pictures.coarse_dis)
+    error = step + _sample(back, step, (0, 0))
+    return np.exp(-(error**2).sum(-1) / _CHECK_SCALE**2)
 
 
 def _better(
-    pictures: _Pictures, t: int, key: int, mask: np.ndarray, box: Box, way: np.ndarray, direct: np.ndarray
+    pictures: _Pictures,
+    t: int,
+    key: int,
+    mask: np.ndarray,
+    box: Box,
+    way: np.ndarray,
+    trust: np.ndarray,
+    direct: np.ndarray | None,
 ) -> _Warped:
-    """Of the flow along the frames and the direct one, for each pixel that under which the colours match better."""
-    errors = [_colour_error(pictures, t, key, box, flow) for flow in (way, direct)]
-    chosen = np.where((errors[1] < errors[0])[..., None], direct, way)
-    probability, error = _sample(mask, chosen, box[:2]), np.minimum(*errors)
-    agreement = _iou(_sample(mask, way, box[:2]) > 0.5, _sample(mask, direct, box[:2]) > 0.5)
+    """Of the flow along the frames and the direct one, for each pixel that under which the colours match better; where
+    the check of the former fails, they have to match the better."""
+    chosen, agreement = way, 1.0
+    error = _colour_error(pictures, t, key, box, way) + _CHECK_ERROR * (1 - trust)
+    if direct is not None:
+        direct_error = _colour_error(pictures, t, key, box, direct)
+        is_direct = direct_error < error
+        chosen, trust = np.where(is_direct[..., None], direct, way), np.where(is_direct, np.float32(1), trust)
+        error = np.minimum(error, direct_error)
+        agreement = ops.pixel_iou(_sample(mask, way, box[:2]) > 0.5, _sample(mask, direct, box[:2]) > 0.5)
+    probability = _sample(mask, chosen, box[:2])
     match = float((np.exp(-error / _ERROR_SCALE / 4) * probability).sum() / max(probability.sum(), 1.0))
-    return _Warped(probability, error, chosen, (agreement * match) ** 0.4, box)
+    return _Warped(probability, error, chosen, trust, (agreement * match) ** 0.4, box)
 
 
 def _rewarped(warped: _Warped, small: np.ndarray, large: np.ndarray) -> _Warped:
@@ -238,7 +299,7 @@ def _rewarped(warped: _Warped, small: np.ndarray, large: np.ndarray) -> _Warped:
     x1, y1, x2, y2 = (round(side * factor) for side, factor in zip(warped.box, (fx, fy, fx, fy), strict=True))
     flow = cv2.resize(warped.flow, (x2 - x1, y2 - y1)) * np.array([fx, fy], np.float32)
     error = cv2.resize(warped.error, (x2 - x1, y2 - y1))
-    return _Warped(_sample(large, flow, (x1, y1)), error, flow, warped.confidence, (x1, y1, x2, y2))
+    return _Warped(_sample(large, flow, (x1, y1)), error, flow, warped.trust, warped.confidence, (x1, y1, x2, y2))
 
 
 def _blend(warped: Sequence[_Warped], distances: Sequence[int]) -> tuple[np.ndarray, Box, float]:
@@ -260,21 +321,29 @@ def _blend(warped: Sequence[_Warped], distances: Sequence[int]) -> tuple[np.ndar
         weights += weight
         masks.append(own > 0.5)
     single = sum(side.confidence * near for side, near in zip(warped, nearness, strict=True))
-    return p / (weights + 1e-9), box, 0.5 * single + 0.5 * _iou(*masks)
+    return p / (weights + 1e-9), box, 0.5 * single + 0.5 * ops.pixel_iou(*masks)
 
 
-def _with_prediction(p: np.ndarray, prediction: np.ndarray | None, confidence: float) -> np.ndarray:
-    """A model's mask counts the more, the lower the confidence; not at all where the two do not overlap enough."""
-    if prediction is None or _iou(p > 0.5, prediction.astype(bool)) < _MIN_AGREEMENT:
+def _with_prediction(p: np.ndarray, prediction: np.ndarray | None, weight: float) -> np.ndarray:
+    """A model's mask counts by its weight, 0 to 1; not at all where the two do not overlap enough."""
+    if prediction is None or ops.pixel_iou(p > 0.5, prediction.astype(bool)) < _MIN_AGREEMENT:
         return p
-    return confidence * p + (1 - confidence) * prediction
+    return (1 - weight) * p + weight * prediction
 
 
 # --- flow
 
 
-def _flow(pictures: _Pictures, at: int, to: int, box: Box, start: np.ndarray | None = None) -> np.ndarray:
-    """Where the pixels of a box of frame `at` are in frame `to`, relative, float32 (h, w, 2). start: an estimate."""
+def _flow(
+    pictures: _Pictures,
+    at: int,
+    to: int,
+    box: Box,
+    start: np.ndarray | None = None,
+    dis: cv2.DISOpticalFlow | None = None,
+) -> np.ndarray:
+    """Where the pixels of a box of frame `at` are in frame `to`, relative, float32 (h, w, 2). start: an estimate. dis:
+    None: at full resolution."""
     x1, y1, x2, y2 = box
     own, other = pictures(at)[1], pictures(to)[1]
     # The other frame is cut where the object was: DIS finds no motion out of the box.
@@ -283,7 +352,7 @@ def _flow(pictures: _Pictures, at: int, to: int, box: Box, start: np.ndarray | N
     other = other[np.ix_(rows, columns.clip(0, other.shape[1] - 1))]
     shift = np.array([dx, dy], np.float32)
     estimate = np.zeros((*other.shape, 2), np.float32) if start is None else start - shift
-    return pictures.dis.calc(np.ascontiguousarray(own[y1:y2, x1:x2]), other, estimate) + shift
+    return (dis or pictures.dis).calc(np.ascontiguousarray(own[y1:y2, x1:x2]), other, estimate) + shift
 
 
 def _sample(values: np.ndarray, flow: np.ndarray, offset_xy: Sequence[int]) -> np.ndarray:
@@ -317,18 +386,48 @@ def _around(p: np.ndarray, offset_xy: Sequence[int], size_hw: Sequence[int], oth
 
 
 def _label_by_colour(
-    p: np.ndarray, picture: tuple[np.ndarray, np.ndarray], box: Box, colours: Sequence[_ColourModel], age: int
+    p: np.ndarray,
+    picture: tuple[np.ndarray, np.ndarray],
+    box: Box,
+    colours: Sequence[_ColourModel],
+    age: int,
+    cut: bool,
 ) -> np.ndarray:
     """The probability with the colours near the border taken into account, the border moved to edges of the picture.
 
-    age: frames since the nearest key frame: the larger, the wider the strip, and the more the colours count.
+    age: frames since the nearest key frame: the larger, the wider the strip, and the more the colours count. cut: with
+    GrabCut.
     """
     lab, grey = (image[box[1] : box[3], box[0] : box[2]] for image in picture)
     width = min(1 + 0.7 * age, 12.0, 0.5 + 0.06 * float(p.sum()) ** 0.5)
     prior = cv2.GaussianBlur(p, (0, 0), width)
     log_odds = np.log((prior + 0.02) / (1.02 - prior))
     log_odds += min(1.0, 0.1 + 0.1 * age) * sum(colour(lab) for colour in colours) / len(colours)
+    if cut and age > 1:
+        log_odds += min(_MAX_CUT, _CUT * (age - 1)) * _cut(lab, 1 / (1 + np.exp(-log_odds)), colours)
     return _guided_filter(grey.astype(np.float32) / 255, (1 / (1 + np.exp(-log_odds))).astype(np.float32))
+
+
+def _cut(lab: np.ndarray, p: np.ndarray, colours: Sequence[_ColourModel]) -> np.ndarray:
+    """GrabCut's labels where p is from 0.2 to 0.8, float32 (h, w): 1 for the object, -1 beside it; elsewhere 0."""
+    votes = np.zeros(p.shape, np.float32)
+    small, smaller_p = _smaller(lab, p)
+    kinds = np.array([cv2.GC_BGD, cv2.GC_PR_BGD, cv2.GC_PR_FGD, cv2.GC_FGD], np.uint8)
+    for mixtures in (colour.mixtures for colour in colours):
+        if mixtures is not None:
+            own = kinds[np.digitize(smaller_p, (0.2, 0.5, 0.8))]
+            cv2.grabCut(small, own, (0, 0, 1, 1), *(m.copy() for m in mixtures), 1, cv2.GC_EVAL_FREEZE_MODEL)
+            inside = ((own == cv2.GC_FGD) | (own == cv2.GC_PR_FGD)).astype(np.float32)
+            votes += cv2.resize(2 * inside - 1, p.shape[::-1])
+    return votes / len(colours) * ((p > 0.2) & (p < 0.8))
+
+
+def _smaller(lab: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Both scaled down to at most about CUT_PIXELS pixels."""
+    scale = min(1.0, (CUT_PIXELS / values.size) ** 0.5)
+    size = max(2, round(values.shape[1] * scale)), max(2, round(values.shape[0] * scale))
+    lab = cv2.resize(np.ascontiguousarray(lab), size, interpolation=cv2.INTER_AREA)
+    return lab, cv2.resize(values, size, interpolation=cv2.INTER_AREA)
 
 
 def _guided_filter(guide: np.ndarray, values: np.ndarray, radius: int = 3, smoothness: float = 3e-4) -> np.ndarray:
@@ -385,8 +484,3 @@ def _enlarge(p: np.ndarray, box: Box, small_hw: Sequence[int], size_hw: Sequence
     if tuple(small_hw) == tuple(size_hw):
         return whole
     return cv2.resize(whole, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_LINEAR)
-
-
-def _iou(a: np.ndarray, b: np.ndarray) -> float:
-    union = np.count_nonzero(a | b)
-    return np.count_nonzero(a & b) / union if union else 1.0

@@ -1,6 +1,5 @@
 """The report of a review: corrected labels, changes as CSV and as a self-contained HTML page, AP before and after."""
 
-import base64
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,9 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from tevit.evaluation import Evaluation, evaluate
+from tevit.evaluation.filmstrip import FramePictures
 from tevit.io.files import atomic, write_rows
 from tevit.io.ytvis import FPS, Dataset, Results, open_dataset, read_results
-from tevit.rendering import render
+from tevit.rendering import encode_jpeg, jpeg_uri, render
 from tevit.results import VideoResult
 from tevit.review.apply import COLUMNS, Change, Corrected, find_changes, table_rows
 from tevit.review.decisions import VERDICTS, Decision
@@ -23,7 +23,6 @@ FIGURES = ("AP", "AP50", "AP75", "AR1", "AR10")
 _MAX_PICTURES = 400  # more make the page too large to open
 _KINDS = {"changed": "tracks changed", "added": "tracks added", "deleted": "tracks deleted"}
 _WIDTH = 320  # of a picture, pixels
-_GREY = 96
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,9 +185,8 @@ class ChangePictures:
     """Small pictures of changed tracks on a frame where there is one, else on grey. missing: why, a sentence each."""
 
     def __init__(self, dataset: Dataset, frames: str | os.PathLike | None):
-        self._dataset, self._root = dataset, frames
-        self._files: dict[int, list[Path] | None] = {}
-        self.missing: list[str] = []
+        self._dataset, self._frames = dataset, FramePictures(dataset, frames)
+        self.missing = self._frames.missing
 
     def pair(self, change: Change) -> tuple[str, str]:
         """The track before and after, as data URIs of JPEG."""
@@ -197,7 +195,7 @@ class ChangePictures:
         from tevit.video.overlay import overlay
 
         # Darker and without colours, so that the mask stands out.
-        grey = cv2.cvtColor(self._frame(change.video_id, change.frame), cv2.COLOR_RGB2GRAY)
+        grey = cv2.cvtColor(self._frames.read(change.video_id, change.frame), cv2.COLOR_BGR2GRAY)
         picture = np.repeat((0.7 * grey).astype(np.uint8)[..., None], 3, axis=2)
         info = self._dataset.videos[change.video_id]
         times = np.arange(info.length) / FPS
@@ -206,30 +204,5 @@ class ChangePictures:
             tracks = () if track is None else (track,)
             result = VideoResult(info.id, info.name, info.size_hw, times, self._dataset.categories, tracks)
             drawn = overlay(picture, result, change.frame, opacity=0.55, labels=False)
-            if drawn.shape[1] > _WIDTH:
-                size = _WIDTH, max(1, round(drawn.shape[0] * _WIDTH / drawn.shape[1]))
-                drawn = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)
-            _, data = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
-            uris.append("data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode())
+            uris.append(jpeg_uri(encode_jpeg(drawn[..., ::-1], width=_WIDTH)))
         return uris[0], uris[1]
-
-    def _frame(self, video: int, frame: int) -> np.ndarray:
-        """uint8 (H, W, 3), RGB."""
-        from PIL import Image
-
-        if video not in self._files:
-            self._files[video] = None
-            try:
-                if self._root is not None:
-                    self._files[video] = self._dataset.frame_files(video, self._root)
-            except (OSError, ValueError) as error:
-                self.missing.append(str(error))
-        height, width = self._dataset.videos[video].size_hw
-        files = self._files[video]
-        try:
-            if files:
-                with Image.open(files[frame]) as image:
-                    return np.asarray(image.convert("RGB").resize((width, height)))
-        except OSError as error:
-            self.missing.append(f"frame {frame} of video {video} cannot be read: {error}")
-        return np.full((height, width, 3), _GREY, np.uint8)

@@ -123,7 +123,11 @@ class Agreement:
         one, two = self.reviewers
         kappa = "not defined" if math.isnan(self.kappa) else f"{self.kappa:.2f}"
         words = f"{one} and {two}: the same verdict on {self.same} of {self.questions} questions, Cohen's kappa {kappa}"
-        return words + (f", mean IoU of the masks of {self.tracks} tracks {self.iou:.2f}" if self.tracks else "")
+        return words + (
+            f", mean IoU of the masks of {self.tracks} {'track' if self.tracks == 1 else 'tracks'} {self.iou:.2f}"
+            if self.tracks
+            else ""
+        )
 
 
 def cohen_kappa(pairs: Sequence[tuple[object, object]]) -> float:
@@ -158,6 +162,18 @@ def agreements(state: LogState) -> list[Agreement]:
             same, iou = sum(a == b for a, b in pairs), float(np.mean(ious)) if ious else math.nan
             found.append(Agreement((one, two), len(pairs), same, cohen_kappa(pairs), len(ious), iou))
     return found
+
+
+def mask_agreement(found: Disagreement) -> tuple[float, list[int]] | None:
+    """Mean IoU of two reviewers' masks of one track over the frames that both have set, and these frames; None where
+    no two have set masks in a common frame."""
+    tracks = _tracks_set(found.decisions)
+    ious: dict[int, list[float]] = defaultdict(list)
+    for one, two in combinations(tracks.values(), 2):
+        for key in one.keys() & two.keys():
+            for frame in one[key].keys() & two[key].keys():
+                ious[frame].append(_iou((one[key][frame],), (two[key][frame],)))
+    return (float(np.mean([iou for values in ious.values() for iou in values])), sorted(ious)) if ious else None
 
 
 _Frames = dict[int, Mask | None]
@@ -213,15 +229,19 @@ def disagreement_item(found: Disagreement, dataset: Dataset, place: int | None =
         track = next((t for t in dataset.video(found.video_id).tracks if t.id in labels), None)
         frame = int(track.areas.argmax()) if track is not None else 0
     question = f"{names} disagree about {what}: which decision counts?"
+    if (agreement := mask_agreement(found)) is not None:
+        iou, both = agreement
+        frames = f"the {len(both)} frames" if len(both) > 1 else "the one frame"
+        question += f" In {frames} that both have set, their masks have a mean IoU of {iou:.2f}."
     return ReviewItem(found.video_id, "disagreement", 1.0, frame, labels, None if labels else place, question)
 
 
 def _frames(d: Decision) -> list[int]:
     """The frames whose masks a decision sets, or at which it begins."""
     at = getattr(d.action, "at", None)
-    masks_set = list(_masks_set(d))
-    visible = [frame for _, frame, new in masks_set if new is not None]
-    return [at] if at is not None else visible or [frame for _, frame, _ in masks_set]
+    new_masks = list(_masks_set(d))
+    visible = [frame for _, frame, new in new_masks if new is not None]
+    return [at] if at is not None else visible or [frame for _, frame, _ in new_masks]
 
 
 def resolving_answers(found: Disagreement, item: ReviewItem, names: Mapping[int, str]) -> tuple[Answer, ...]:

@@ -216,6 +216,24 @@ export interface Draft extends Change {
   masks: Record<string, string>;
   words?: string;
 }
+/** A mask that was computed from clicks or a box, COCO's compressed run lengths. */
+export interface ClickProposal {
+  frame: number;
+  text: string;
+  points: [x: number, y: number, on: boolean][];
+  box: [x1: number, y1: number, x2: number, y2: number] | null;
+}
+/** What is under way in a correction: a clicked mask that is not accepted; a running propagation's range, and the frame shown at its start. */
+export interface Pending {
+  click?: ClickProposal;
+  range?: FrameRange;
+  from?: number;
+}
+/** A correction as the browser keeps it. proposals: frame -> mask and confidence, 0 to 1. */
+export interface StoredCorrection extends Draft {
+  proposals?: Record<string, { text: string; confidence: number }>;
+  pending?: Pending;
+}
 /** The chosen answer: by its key, or a change. */
 export interface Choice {
   key?: string;

@@ -86,9 +86,9 @@ export class MaskEditor {
     this.line = createElement("span", { class: "brush-line", role: "status" });
     this.keyList = createElement("div", { class: "brush-keys" });
     this.bar = createElement("div", { class: "brush-bar", role: "toolbar", "aria-label": "Mask correction" },
-      this.toolButtons, this.slider, this.createAction("Grow", ".", () => this.grow(true)), this.createAction("Shrink", ",", () => this.grow(false)),
+      createElement("div", { class: "brush-row" }, this.toolButtons, this.slider, this.createAction("Grow", ".", () => this.grow(true)), this.createAction("Shrink", ",", () => this.grow(false)),
       this.createAction("Copy from the previous frame", "d", () => this.copyPrevious()), this.take, this.createAction("Clear", "Delete", () => this.clear()),
-      this.undoButton, this.redoButton, this.createAction("Whole picture", "z", () => this.player.panes.toggleZoom()), this.discard, createButton("Close", () => this.close()), this.actions,
+      this.undoButton, this.redoButton, this.createAction("Whole picture", "z", () => this.player.panes.toggleZoom()), this.discard, createButton("Close", () => this.close())), this.actions,
       createElement("p", { class: "brush-text" }, this.state, this.line));
     this.canvas.addEventListener("pointerdown", (event) => this.onPointerDown(event));
     this.canvas.addEventListener("pointermove", (event) => this.onPointerMove(event));

@@ -1,9 +1,10 @@
 // The correction of one track: masks for any number of frames, saved together as one decision. No DOM.
 //
 // edits: masks that will be saved. proposals: masks computed by the studio, drawn but not saved until they are accepted.
-// Everything but `propose` and `reject` is one step of undo, however many frames it changes.
+// pending: a clicked mask that is not accepted, and the range of a propagation that runs.
+// Everything but `propose`, `reject` and `setPending` is one step of undo, however many frames it changes.
 
-/** @import { Draft, SizeHW } from "../player/types.js" */
+/** @import { Draft, Pending, SizeHW, StoredCorrection } from "../player/types.js" */
 /** @typedef {{ text: string, confidence: number }} Proposal confidence: 0 to 1 */
 /** @typedef {{ edit?: string, proposal?: Proposal }} FrameState */
 
@@ -23,6 +24,8 @@ export class Correction {
     this.edits = new Map();
     /** @type {Map<number, Proposal>} */
     this.proposals = new Map();
+    /** @type {Pending} */
+    this.pending = {};
     /** @type {Map<number, FrameState>[]} the frames' states before each step */
     this.past = [];
     /** @type {Map<number, FrameState>[]} the same for steps that were undone */
@@ -135,15 +138,21 @@ export class Correction {
   // --- proposals
 
   /**
-   * Show a computed mask; edited frames stay as they are.
-   * @param {number} frame
-   * @param {string} text
-   * @param {number} confidence 0 to 1
+   * Show computed masks; edited frames stay as they are.
+   * @param {ReadonlyMap<number, Proposal>} proposals by frame
    */
-  propose(frame, text, confidence) {
-    if (this.edits.has(frame) || frame < 0 || frame >= this.length) return;
-    this.proposals.set(frame, { text, confidence });
+  propose(proposals) {
+    for (const [frame, proposal] of proposals) {
+      if (!this.edits.has(frame) && frame >= 0 && frame < this.length) this.proposals.set(frame, proposal);
+    }
     this.notify();
+  }
+
+  /** @param {Pending} pending what changes; undefined: it is not under way any more */
+  setPending(pending) {
+    const changed = Object.entries(pending).some(([name, value]) => value !== this.pending[/** @type {keyof Pending} */ (name)]);
+    Object.assign(this.pending, pending);
+    if (changed) this.notify();
   }
 
   /**
@@ -179,30 +188,48 @@ export class Correction {
 
   // --- drafts
 
-  /**
-   * What is saved, and kept in the browser until then.
-   * @returns {Draft}
-   */
+  /** @returns {Draft} what is saved with the decision */
   toDraft() {
     return { do: "masks", size: this.size, masks: Object.fromEntries(this.edits) };
   }
 
-  /** Continue a draft; its edits cannot be undone. @param {Draft} draft */
-  restore({ masks }) {
+  /** Whether there is nothing to keep. */
+  get isEmpty() {
+    return !this.edits.size && !this.proposals.size && !this.pending.click && this.pending.from === undefined;
+  }
+
+  /** @returns {StoredCorrection} what the browser keeps until the decision is saved */
+  toStored() {
+    return { ...this.toDraft(), proposals: Object.fromEntries(this.proposals), pending: this.pending };
+  }
+
+  /** Continue a stored correction; its edits cannot be undone. @param {StoredCorrection} stored */
+  restore({ masks, proposals = {}, pending = {} }) {
     this.edits = new Map(Object.entries(masks).map(([frame, text]) => [Number(frame), text]));
+    this.proposals = new Map(Object.entries(proposals).map(([frame, proposal]) => [Number(frame), proposal]));
+    this.pending = pending;
     this.notify();
   }
 }
 
 /**
- * Whether a value read from the browser's storage is a draft for masks of this size.
+ * Whether a value read from the browser's storage is a correction of masks of this size.
  * @param {unknown} value
  * @param {SizeHW | undefined} size
- * @returns {value is Draft}
+ * @returns {value is StoredCorrection}
  */
-export function isDraft(value, size) {
-  const { do: kind, size: own, masks } = /** @type {Partial<Draft>} */ (value ?? {});
-  return kind === "masks" && String(own) === String(size) && typeof masks === "object" && masks !== null && Object.keys(masks).length > 0;
+export function isStored(value, size) {
+  const { do: kind, size: own, masks } = /** @type {Partial<StoredCorrection>} */ (value ?? {});
+  return kind === "masks" && String(own) === String(size) && typeof masks === "object" && masks !== null && storedFrames(/** @type {StoredCorrection} */ (value)).length > 0;
+}
+
+/**
+ * The frames of a stored correction, in order: edited, proposed, clicked, or from where a propagation ran.
+ * @param {StoredCorrection} stored
+ */
+export function storedFrames({ masks, proposals = {}, pending = {} }) {
+  const under = [...(pending.click ? [pending.click.frame] : []), ...(pending.from === undefined ? [] : [pending.from])];
+  return [...new Set([...Object.keys(masks), ...Object.keys(proposals), ...under].map(Number))].sort((a, b) => a - b);
 }
 
 /**

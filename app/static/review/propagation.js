@@ -35,8 +35,13 @@ export class Propagation {
 
   onOpen() {
     this.cancel();
+    const { range } = this.correction.pending;
     this.correction.listen(this.onChange);
     this.update();
+    if (!range) return;
+    this.correction.setPending({ range: undefined, from: undefined });
+    this.editor.setRange(...range);
+    this.editor.say(`A propagation to ${rangeWords(range)} was not finished: g starts it again.`);
   }
 
   onChange = () => this.update();
@@ -94,6 +99,7 @@ export class Propagation {
     if (this.request) return editor.say("A propagation is under way: cancel it first.");
     if (!range) return editor.say("This frame has no mask: draw one first, it is propagated to the others.");
     const request = (this.request = new AbortController());
+    correction.setPending({ range, from: editor.frame });
     this.update();
     editor.say(`Propagating to ${rangeWords(range)} …`);
     const body = { size: correction.size, masks: Object.fromEntries(keys), first: range[0], last: range[1], prediction: editor.taken };
@@ -106,8 +112,9 @@ export class Propagation {
       failure = request.signal.aborted ? "Propagation was cancelled." : error instanceof Error ? error.message : String(error);
     }
     if (this.request === request) this.request = null;
+    if (masks || request.signal.aborted) correction.setPending({ range: undefined, from: undefined });
+    if (masks) correction.propose(new Map(masks.map(({ frame, counts, confidence }) => [frame, { text: counts, confidence }])));
     if (correction === this.correction && editor.opened) {
-      if (masks) for (const { frame, counts, confidence } of masks) correction.propose(frame, counts, confidence);
       editor.say(masks ? resultWords(masks, range, keys) : failure, masks || request.signal.aborted ? "" : "error");
     }
     this.update();

@@ -1,7 +1,7 @@
 // The question of the tab Review: answers by number, a note, save, undo. It sends decisions and shows what Python returns.
 
 import { MaskEditor, rangeWords } from "./brush.js";
-import { Correction, frameWords, isDraft } from "./correction.js";
+import { Correction, frameWords, isStored, storedFrames } from "./correction.js";
 import { LaneChanges } from "./lanes.js";
 import { Reviewer } from "./people.js";
 import { createButton, createElement, setPressed, targetOf } from "../player/dom.js";
@@ -10,7 +10,7 @@ import { ClickSegmenter } from "./segment.js";
 import { keysFrom, readValue, writeValue } from "./storage.js";
 
 /** @import { Player } from "../player/player.js" */
-/** @import { Change, Choice, Draft, Emit, FrameRange, Question, TrackRef } from "../player/types.js" */
+/** @import { Change, Choice, Draft, Emit, FrameRange, Question, StoredCorrection, TrackRef } from "../player/types.js" */
 /** @typedef {HTMLElement & { prompt?: ReviewPrompt }} PromptHost */
 
 const POLL = 4000; // milliseconds between checks for decisions of others
@@ -304,11 +304,11 @@ class ReviewPrompt {
 
   /**
    * An unsaved correction of this question's masks, from before a reload.
-   * @returns {Draft | null}
+   * @returns {StoredCorrection | null}
    */
   readDraft() {
     const draft = readDraft(this.question.item ?? "");
-    return isDraft(draft, this.question.size) ? draft : null;
+    return isStored(draft, this.question.size) ? draft : null;
   }
 
   /** Corrections of other questions about these labels that were not saved. */
@@ -316,7 +316,7 @@ class ReviewPrompt {
     const { item = "" } = this.question, labels = `${item.split(":")[0]}:`;
     const others = keysFrom(`review-mask:${labels}`).map((rest) => labels + rest).filter((other) => other !== item);
     const rows = others.flatMap((other) => {
-      const draft = readDraft(other), frames = Object.keys(draft?.masks ?? {}).map(Number);
+      const draft = readDraft(other), frames = draft ? storedFrames(draft) : [];
       if (!frames.length) return [];
       const discard = () => {
         writeValue(`review-mask:${other}`, null);
@@ -336,10 +336,11 @@ class ReviewPrompt {
     if (!player?.view || this.question.item !== item || !size || !own) return;
     const editor = this.createEditor(player), restored = !this.correction && draft;
     this.correction ??= this.createCorrection(player, draft);
-    if (restored) await player.seek(this.correction.frames[0]);
+    const { click, from } = this.correction.pending, at = click?.frame ?? (restored ? from ?? storedFrames(restored)[0] : player.frame);
+    if (at !== player.frame) await player.seek(at);
     if (this.question.item !== item) return;
     editor.open(this.correction, own, taken ?? null);
-    if (restored) editor.say("This correction was not saved: it is continued.");
+    if (restored && !click && from === undefined) editor.say("This correction was not saved: it is continued.");
   }
 
   /**
@@ -357,14 +358,14 @@ class ReviewPrompt {
 
   /**
    * @param {Player} player
-   * @param {Draft | null} draft
+   * @param {StoredCorrection | null} draft
    */
   createCorrection(player, draft) {
     const { size, own } = this.question, [layer, id] = own ?? [0, 0];
     const correction = new Correction(size ?? [0, 0], player.lastFrame + 1, (frame) => player.masks?.text(layer, id, frame) ?? "");
     if (draft) {
       correction.restore(draft);
-      this.chooseMasks(correction.toDraft());
+      if (correction.edits.size) this.chooseMasks(correction.toDraft());
     }
     correction.listen(() => this.onCorrected(correction));
     return correction;
@@ -393,10 +394,9 @@ class ReviewPrompt {
    */
   onCorrected(correction) {
     if (correction !== this.correction) return;
-    const { item, question, where } = this.question, draft = correction.toDraft(), empty = !correction.edits.size;
-    const text = JSON.stringify({ ...draft, words: `${question ?? ""} ${where ?? ""}`.trim() });
-    const stored = writeValue(`review-mask:${item}`, empty ? null : text);
-    if (!empty) this.chooseMasks(draft);
+    const { item, question, where } = this.question, words = `${question ?? ""} ${where ?? ""}`.trim(), key = `review-mask:${item}`;
+    const stored = writeValue(key, correction.isEmpty ? null : JSON.stringify({ ...correction.toStored(), words }));
+    if (correction.edits.size) this.chooseMasks(correction.toDraft());
     else if (this.chosen?.extra?.do === "masks") this.choose(null);
     if (!stored) this.status.textContent = "this browser keeps nothing: a reload loses this correction unless it is saved";
   }
@@ -564,7 +564,7 @@ function rangeChange(kind) {
 /**
  * What this browser holds of an unsaved correction.
  * @param {string} item name of its question
- * @returns {Draft | null}
+ * @returns {StoredCorrection | null}
  */
 function readDraft(item) {
   try {

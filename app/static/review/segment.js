@@ -4,7 +4,7 @@
 import { createElement } from "../player/dom.js";
 
 /** @import { MaskEditor } from "./brush.js" */
-/** @import { Point } from "../player/types.js" */
+/** @import { ClickProposal, Point } from "../player/types.js" */
 /** @typedef {[x: number, y: number, on: boolean]} Click on: whether it is on the object */
 /** @typedef {[x1: number, y1: number, x2: number, y2: number]} Box */
 
@@ -25,7 +25,8 @@ export class ClickSegmenter {
     editor.addTool({ tool: "click", label: "Click", key: "i", press: (point, event) => this.onPress(point, event), chosen: () => editor.say(HELP) });
     editor.actions.append(this.name);
     editor.onFrame(() => this.reject());
-    editor.onClose(() => this.reject());
+    editor.onOpen(() => this.restore());
+    editor.onClose(() => this.forget());
     editor.beforeKey((event) => this.keyAction(event));
     this.fetchName();
   }
@@ -73,8 +74,23 @@ export class ClickSegmenter {
     }
     if (number !== this.requests || frame !== editor.frame || !editor.opened || correction !== editor.correction) return;
     if (failure) return editor.say(failure, "error");
-    editor.preview(text, { points: clicks, box });
-    editor.say("Proposed: enter accepts it, esc rejects it, more clicks improve it.");
+    this.show({ frame, text, points: clicks, box });
+  }
+
+  /** @param {ClickProposal} proposal */
+  show(proposal) {
+    const { text, points, box } = proposal;
+    this.editor.preview(text, { points, box });
+    this.editor.correction.setPending({ click: proposal });
+    this.editor.say("Proposed: enter accepts it, esc rejects it, more clicks improve it.");
+  }
+
+  /** The proposal that was on this frame when the correction was closed, or the page. */
+  restore() {
+    const { click } = this.editor.correction.pending;
+    if (!click || click.frame !== this.editor.frame) return;
+    Object.assign(this, { frame: click.frame, clicks: click.points, box: click.box });
+    this.show(click);
   }
 
   accept() {
@@ -90,9 +106,13 @@ export class ClickSegmenter {
   }
 
   clear() {
-    this.clicks = [];
-    this.box = null;
-    this.frame = -1;
+    this.forget();
+    this.editor.correction.setPending({ click: undefined });
+  }
+
+  /** The editor is closed: the correction keeps the proposal. */
+  forget() {
+    Object.assign(this, { clicks: [], box: null, frame: -1 });
     this.requests++;
     this.editor.preview(null);
   }

@@ -1,6 +1,5 @@
 """The components of the tab `Compare`, and its HTML: the matches, a pair's IoU over the frames, its filmstrip."""
 
-import base64
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from tevit.evaluation.error_table import ErrorRecord
+from tevit.rendering import jpeg_uri
 
 from ...analysis.matches import VIDEO_ORDERS, IouCurve, VideoRow
 from ...deep_link import LAYOUTS
@@ -94,7 +94,7 @@ def pair(curve: IouCurve, pictures: Sequence[tuple[str, int, float | None, bytes
     pictures: role, frame, IoU and JPEG.
     """
     shown = [
-        (f"{role}, frame {frame}" + ("" if iou is None else f", IoU {iou:.2f}"), frame, base64.b64encode(jpeg).decode())
+        (f"{role}, frame {frame}" + ("" if iou is None else f", IoU {iou:.2f}"), frame, jpeg_uri(jpeg))
         for role, frame, iou, jpeg in pictures
     ]
     return render("compare/pair.html", ious=curve.ious, worst=curve.worst, pictures=shown)

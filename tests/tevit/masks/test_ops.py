@@ -321,3 +321,9 @@ def test_union_of_masks():
     rectangles = [rectangle(0, 0, 2, 2), rectangle(1, 1, 4, 3), rectangle(5, 5, 6, 6)]
     assert np.array_equal(masks.decode(masks.union([masks.encode(m) for m in rectangles])), np.any(rectangles, 0))
     assert masks.union([masks.encode(rectangles[0])]) == masks.encode(rectangles[0])
+
+
+def test_iou_of_pixels():
+    one, two = rectangle(0, 0, 2, 4).astype(bool), rectangle(0, 0, 2, 2).astype(bool)
+    assert masks.pixel_iou(one, two) == 0.5 and masks.pixel_iou(one, ~one) == 0
+    assert masks.pixel_iou(~(one | ~one), ~(one | ~one)) == 1

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tevit.progress import Cancelled
-from tevit.review.propagate import propagate
+from tevit.review.propagate import PARTS, propagate
 from tevit.review.segmenter import GrabCutSegmenter
 
 SIZE = (96, 160)
@@ -83,6 +83,28 @@ def test_a_prediction_counts_where_it_agrees():
         [iou(alone.masks[t], masks[t]) for t in range(12)]
     )
     assert all(np.array_equal(other.masks[t], alone.masks[t]) for t in range(4))
+
+
+def test_between_key_frames_a_prediction_counts_too():
+    frames, masks = rendered()
+    frames = [cv2.GaussianBlur(frame, (0, 0), 6) for frame in frames]
+    keys = {0: masks[0], 11: masks[11]}
+    alone, helped = (propagate(frames, keys, predictions=predictions) for predictions in ({}, dict(enumerate(masks))))
+    assert np.mean([iou(helped.masks[t], masks[t]) for t in range(1, 11)]) > np.mean(
+        [iou(alone.masks[t], masks[t]) for t in range(1, 11)]
+    )
+
+
+def test_where_the_flow_does_not_lead_back_the_confidence_is_lower():
+    """Another object covers the half of this one that has no texture of its own in later frames."""
+    frames, masks = rendered()
+    covered = [frame.copy() for frame in frames]
+    for frame in covered[3:]:
+        frame[:, 60:75] = np.random.default_rng(2).integers(0, 256, (96, 15, 3), np.uint8)
+    whole, unchecked = (
+        propagate(covered, {0: masks[0]}, last=4, min_confidence=0, parts=p) for p in (PARTS, PARTS[1:])
+    )
+    assert PARTS[0] == "check" and whole.confidence[3] < unchecked.confidence[3]
 
 
 def test_progress_counts_and_cancels():

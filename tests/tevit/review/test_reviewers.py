@@ -28,6 +28,7 @@ from tevit.review.reviewers import (
     agreements,
     cohen_kappa,
     disagreement_item,
+    mask_agreement,
     read_reviewers,
     resolve,
     resolving_answers,
@@ -172,6 +173,19 @@ def test_a_disagreement_is_a_question_with_an_answer_for_each_side(tmp_path):
         state = LogState([*log, answer.decision(HASH, "eve")])
         assert not state.disagreements and {d.id for d in state.effective} == kept
     assert resolve(found, log[0].id) == do.Resolve(log[0].id, (log[2].id,))
+
+
+def test_two_corrections_of_one_range_disagree_with_the_iou_of_their_common_frames(tmp_path):
+    """A correction decides every frame of its range; those that were not edited keep the label's masks."""
+    label, wider, half = box(0, 0, 4, 4), box(0, 0, 4, 8), box(0, 0, 2, 4)
+    one = decision(do.AcceptMasks(11, 0, (wider, label, label)), "ann", tracks=[11])  # frame 0 is edited
+    two = decision(do.AcceptMasks(11, 1, (half, label, wider)), "ben", tracks=[11])  # frames 1 and 3
+    (found,) = LogState([one, two]).disagreements
+    assert mask_agreement(found) == (0.75, [1, 2])  # 1/2 and 1
+    item = disagreement_item(found, open_dataset(make.save(tmp_path, "gt.json", labels())))
+    assert item.question.endswith("In the 2 frames that both have set, their masks have a mean IoU of 0.75.")
+    apart = decision(do.ReplaceMask(11, 3, wider), "eve", tracks=[11])
+    assert not LogState([one, apart]).disagreements
 
 
 # --- merging

@@ -415,8 +415,9 @@ def _cut(lab: np.ndarray, p: np.ndarray, colours: Sequence[_ColourModel]) -> np.
     kinds = np.array([cv2.GC_BGD, cv2.GC_PR_BGD, cv2.GC_PR_FGD, cv2.GC_FGD], np.uint8)
     for mixtures in (colour.mixtures for colour in colours):
         if mixtures is not None:
+            surroundings, inner = (values.copy() for values in mixtures)  # GrabCut writes into them
             own = kinds[np.digitize(smaller_p, (0.2, 0.5, 0.8))]
-            cv2.grabCut(small, own, (0, 0, 1, 1), *(m.copy() for m in mixtures), 1, cv2.GC_EVAL_FREEZE_MODEL)
+            cv2.grabCut(small, own, (0, 0, 1, 1), surroundings, inner, 1, cv2.GC_EVAL_FREEZE_MODEL)
             inside = ((own == cv2.GC_FGD) | (own == cv2.GC_PR_FGD)).astype(np.float32)
             votes += cv2.resize(2 * inside - 1, p.shape[::-1])
     return votes / len(colours) * ((p > 0.2) & (p < 0.8))

@@ -107,7 +107,7 @@ def signed_in(project: Project, folder: Path, name: str, team: Team) -> tuple[Re
     with gr.Blocks():
         service = EvaluationService(folder / "cache", in_process=True)
         tab = ReviewTab(build_layout(), lambda request: project, ViewRegistry(), service, team)
-    request = SimpleNamespace(session_hash="page", username=name)
+    request: Any = SimpleNamespace(session_hash="page", username=name)
     page = tab.page(request)
     tab.first_question(page, (page.session.queue(ALL_LABELS), ""), ())
     return tab, request

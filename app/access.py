@@ -1,6 +1,7 @@
 """Where the studio is served, and what the people who reach it there may do."""
 
 import ipaddress
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .accounts import Accounts
+
+_ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]+:", re.IGNORECASE)  # two letters at least: C:\ is a drive
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,17 @@ def check_reach(address: Address, access: Access) -> None:
     shown += [f"--domain {name}" for name in address.domains]
     reached = f"{shown[0]}: others than you can reach the studio there"
     raise ValueError(f"{reached}; give --auth FILE for those with an account, or --public for everybody")
+
+
+def check_no_addresses(value: object) -> None:
+    """Raises: ValueError where a file among an event's values lies at an address, which gradio would fetch."""
+    if isinstance(value, Mapping):
+        path = value.get("path")
+        if isinstance(path, str) and _ADDRESS.match(path):
+            raise ValueError("expected an uploaded file, got an address")
+        value = list(value.values())
+    for part in value if isinstance(value, list | tuple) else ():
+        check_no_addresses(part)
 
 
 def _hub_name(scope: Mapping[str, Any]) -> str:

@@ -273,7 +273,8 @@ _EVENT = re.compile(r"/gradio_api/(queue/join|run/.*|api/.*|call/.*|cancel|reset
 _HEARTBEAT = "/gradio_api/heartbeat/"
 _UNUSED = re.compile(
     r"/gradio_api/(stream|proxy=|process_recording|component_server|vibe-|undo-vibe|dev/|deep_link|custom_component|runs)"
-    r".*|/monitoring.*|/svelte/.*"
+    r".*|/monitoring.*|/svelte/.*|/gradio_api/file=[a-z][a-z0-9+.-]+:.*",  # the last would be fetched from there
+    re.IGNORECASE,
 )
 MAX_HASH = 100  # characters of a session's name
 

@@ -29,7 +29,7 @@ Segment and track every object in a video, and see what a model got wrong:
 [TeViT](https://arxiv.org/abs/2204.08412) (CVPR 2022) in plain PyTorch, with its studio.
 
 The small model that is here from the start detects synthetic shapes only. The authors' four models, for the 40 classes
-of YouTube-VIS 2019, come with the button "Get" below the list of models.
+of YouTube-VIS 2019, come with the button "Get" below the list of models, for the Space's owner, who signs in first.
 
 Made by `python -m app.space` from a checkout of TeViT Studio.
 """
@@ -95,8 +95,8 @@ def front_matter(readme: str, name: str, sdk_version: str) -> str:
 
 
 def requirements(dependencies: Iterable[str]) -> list[str]:
-    """The Space's requirements: torch as ZeroGPU has it, `spaces`, and no gradio, which is part of a Space."""
-    return [ZERO_GPU.get(_package(line), line) for line in dependencies] + ["spaces"]
+    """The Space's requirements: torch as ZeroGPU has it, `spaces`, what signing in needs; gradio is part of a Space."""
+    return [ZERO_GPU.get(_package(line), line) for line in dependencies] + ["authlib", "itsdangerous", "spaces"]
 
 
 def gradio(project: dict) -> str:

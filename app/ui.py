@@ -18,7 +18,7 @@ import tevit
 from tevit.download import assets_folder
 
 from . import endpoints
-from .access import Access, Address
+from .access import Access, Address, check_no_addresses
 from .middleware import (
     FailureLog,
     HostCheck,
@@ -77,6 +77,7 @@ class StudioBlocks(gr.Blocks):
     ) -> list:
         """The values of a handler's parameters; gradio would print a traceback with paths of the server."""
         try:
+            check_no_addresses(inputs)
             return await super().preprocess_data(block_fn, inputs, state, explicit_call)
         except gr.Error:
             raise

@@ -3,9 +3,11 @@
 import json
 import subprocess
 import sys
+import threading
 import urllib.request
 from collections.abc import Iterator
 from http.cookiejar import CookieJar
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlencode
@@ -15,6 +17,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.browser.servers import ROOT, start_server
 
+pytestmark = pytest.mark.browser
 PASSWORD = "correct horse"
 
 
@@ -63,29 +66,43 @@ def test_nothing_is_served_without_signing_in(private: str):
     assert asked(opener, f"{private}studio/page/page.js")[0] == 200
 
 
-def test_decisions_are_in_the_signed_in_name_and_an_admin_undoes_them(private: str, browser: Browser):
-    def signed_in(name: str):
-        page = browser.new_context().new_page()
-        page.goto(private)
-        page.get_by_label("username").fill(name)
-        page.get_by_label("password").fill(PASSWORD)
-        page.get_by_role("button", name="Login").click()
-        page.get_by_role("tab", name="Review").click()
-        expect(page.locator("#review-prompt")).to_contain_text("Keep")
-        return page
-
-    bob, ann = signed_in("bob"), signed_in("ann")
-    for page in (bob, ann):
-        expect(page.get_by_role("tab", name="Review")).to_be_visible()
-    for page in (bob, ann):
-        page.context.close()
-
-
-def test_a_public_studio_saves_no_decision_and_opens_nothing(public: tuple[str, Path], browser: Browser):
+def test_the_page_of_a_public_studio_leaves_things_to_those_who_run_it(public: tuple[str, Path], browser: Browser):
     page = browser.new_context().new_page()
     page.goto(public[0])
     page.get_by_role("tab", name="Review").click()
+    expect(page.locator(".prompt-where")).to_contain_text(" of ", timeout=60_000)
+    page.get_by_label("Reviewer").fill("anna")
+    page.keyboard.press("Escape")
+    page.locator(".prompt-answers button").first.click()
+    page.get_by_role("button", name="Save decision").click()
+    expect(page.locator("#review-prompt").get_by_role("status")).to_contain_text("can be looked at, not changed")
+    page.locator("#datasets-button").click()
+    expect(page.locator("#datasets-open")).to_contain_text("shapes")
+    expect(page.get_by_role("button", name="Open", exact=True)).to_be_hidden()
+    page.get_by_role("button", name="Predict all videos").click()
+    expect(page.get_by_text("predicting a whole data set is left to those who run it").first).to_be_visible()
     page.context.close()
+
+
+def test_no_address_that_a_visitor_sends_is_fetched(public: tuple[str, Path]):
+    received: list[str] = []
+
+    class Listener(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            received.append(self.path)
+            self.send_error(404)
+
+    with HTTPServer(("127.0.0.1", 0), Listener) as listener:
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{listener.server_port}/clip.mp4"
+        opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
+        for file in ({"path": address}, {"url": address, "path": "clip.mp4"}, {"url": address}):
+            data = json.dumps({"data": [file | {"meta": {"_type": "gradio.FileData"}}, "motion", 0, 5]}).encode()
+            status, _ = asked(opener, f"{public[0]}gradio_api/run/segment", data, Content_Type="application/json")
+            assert status >= 400
+        asked(opener, f"{public[0]}gradio_api/file={address}")
+        listener.shutdown()
+    assert received == []
 
 
 def test_refused_input_leaves_no_path_and_no_traceback(public: tuple[str, Path]):

@@ -62,7 +62,8 @@ def measure_propagation(
                 _measure_after(run, masks, scores)
                 objects += 1
     if not objects:
-        raise ValueError("expected an object that is visible in every frame of its video, found none")
+        text = f"expected an object that is visible in each of the first {max_frames} frames of its video, and a video"
+        raise ValueError(f"{text} of more than {DISTANCES[0]} frames, found none")
     means = {key: float(np.mean(values)) for key, values in scores.items()}
     return PropagationScores(means, objects, float(seconds[2] / seconds[0]), float(seconds[2] / seconds[1]))
 

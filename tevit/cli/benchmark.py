@@ -98,6 +98,8 @@ def run_propagate(args: argparse.Namespace) -> int:
     if args.length < 6:
         raise ValueError(f"--length: expected at least 6, got {args.length}")
     check_folder("--frames", args.frames)
+    if convert.detect(args.gt) == "results":
+        raise ValueError(f"{args.gt} is a list of predictions, expected a data set with masks as GT")
     results, predictions = convert.read(args.gt)[0], {}
     if args.predictions:
         from tevit.io.ytvis import open_dataset, read_results

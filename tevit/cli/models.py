@@ -8,7 +8,11 @@ from typing import Any
 
 from tevit.configs import BUNDLED_MODELS, MODELS, START_FILES, PublishedModel, published
 from tevit.download import bundled_path, checkpoint_path, weights
+from tevit.inference.model_source import BUILT_IN, FROM_HUB, ModelSource, named_models
 from tevit.progress import TerminalProgress
+
+BUILT_IN_CARDS = {"motion": "“motion”", "videomt": "“Cards”", "detector": "“Cards”"}
+"""Sections of docs/bring_your_model.md."""
 
 
 def register(commands) -> None:
@@ -72,11 +76,31 @@ def run_models(args: argparse.Namespace) -> int:
         with TerminalProgress("B") as progress:
             weights(name, progress)
     rows = [_model_row(name, model) for name, model in MODELS.items()]
+    others = [_other_row(source) for source in named_models().values()]
     if args.json:
-        print(json.dumps(rows + [_start_row(name) for name in START_FILES], indent=2))
+        print(json.dumps(rows + [_start_row(name) for name in START_FILES] + others, indent=2))
     else:
-        print("\n".join([_model_table(rows), *map(_start_line, START_FILES)]))
+        print("\n".join([_model_table(rows), *map(_start_line, START_FILES), "", *_other_table(others)]))
     return 0
+
+
+def _other_row(source: ModelSource) -> dict[str, Any]:
+    built_in = source.name in BUILT_IN
+    weights = "hub" if source.name in FROM_HUB else "none" if built_in else "its own"
+    card = f"docs/bring_your_model.md, {BUILT_IN_CARDS[source.name]}" if built_in else ""
+    names = {"name": source.name, "kind": "other model", "target": source.target, "origin": source.origin}
+    return names | {"weights": weights, "card": card}
+
+
+def _other_table(rows: list[dict[str, Any]]) -> list[str]:
+    """A line for each, and how to try one."""
+    words = {"hub": "from the Hugging Face hub at the first use", "none": "none", "its own": "unknown to tevit"}
+    cells = [["other model", "source", "weights", "card"]]
+    for row in rows:
+        source = row["origin"] if row["card"] else f"{row['origin']}: {row['target']}"
+        cells.append([row["name"], source, words[row["weights"]], row["card"] or "with its source"])
+    shown = "Any other model: `tevit predict --model FILE.py:create`; `tevit models check MODEL` tries one on clips."
+    return [*_aligned(cells), "", shown]
 
 
 def _start_row(name: str) -> dict[str, Any]:
@@ -118,15 +142,18 @@ def _model_table(rows: list[dict[str, Any]]) -> str:
     cells += [
         [words[value] if isinstance(value := row[column], bool) else str(value) for column in columns] for row in rows
     ]
-    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
-    lines = ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    lines = _aligned(cells)
     folder = rows[0]["weights"].rpartition("/")[0] or rows[0]["weights"]
     lines += ["", f"Weights lie in {folder}; `tevit models --get NAME` fetches them."]
     lines += [f"{name}, for shapes, comes with the package: {bundled_path(name)}." for name in BUNDLED_MODELS]
-    others = "motion (without weights), videomt and detector (of transformers)"
-    return "\n".join(
-        [*lines, f"Other models for `tevit predict --model`: {others}; docs/bring_your_model.md has their cards."]
-    )
+    lines.append("Their cards: docs/models.md.")
+    return "\n".join(lines)
+
+
+def _aligned(cells: list[list[str]]) -> list[str]:
+    """Lines of a table."""
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in cells]
 
 
 def _add_convert(commands) -> None:

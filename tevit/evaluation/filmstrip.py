@@ -22,7 +22,7 @@ COLOURS = {"agreed": (59, 174, 109), "missed": (217, 74, 112), "invented": (227,
 """RGB of pixels in both, in the ground truth alone, in the prediction alone; distinguishable by colour-blind people
 too: their brightness differs."""
 _MARGIN, _MIN_HEIGHT = 0.35, 48  # of the crop: around the object, of its larger side; the least height, pixels
-_OPACITY, _GREY = 0.45, 96
+_OPACITY, _GREY, _BRIGHT = 0.45, 96, 150
 _VIDEOS = 8  # whose masks are kept decoded from JSON
 _Masks = Mapping[int, Sequence[RLE | None]]
 
@@ -53,13 +53,26 @@ def choose_frames(
 def draw_thumbnail(picture: "np.ndarray", size_hw: tuple[int, int], truth: RLE | None, prediction: RLE | None) -> bytes:
     """JPEG of HEIGHT x WIDTH, cropped around both masks. picture: BGR, at most the video's size, which is size_hw."""
     import cv2
+    import numpy as np
 
-    top, left, height, width = _crop([rle for rle in (truth, prediction) if rle is not None], size_hw)
-    painted = _paint(picture, (truth, prediction), size_hw)
-    ratio = picture.shape[0] / size_hw[0], picture.shape[1] / size_hw[1]
+    crop = _crop([rle for rle in (truth, prediction) if rle is not None], size_hw)
+    small = _cut(picture, crop, size_hw, cv2.INTER_AREA)
+    decoded = [np.zeros(size_hw, np.uint8) if rle is None else masks.decode(rle) for rle in (truth, prediction)]
+    sides = [_cut(mask, crop, size_hw, cv2.INTER_NEAREST).astype(bool) for mask in decoded]
+    return encode_jpeg(_paint(small, *sides))
+
+
+def _cut(
+    image: "np.ndarray", crop: tuple[float, float, float, float], size_hw: tuple[int, int], interpolation: int
+) -> "np.ndarray":
+    """The crop of an image, HEIGHT x WIDTH. crop: as `_crop` returns it, pixels of the video."""
+    import cv2
+
+    top, left, height, width = crop
+    ratio = image.shape[0] / size_hw[0], image.shape[1] / size_hw[1]
     rows = slice(int(top * ratio[0]), max(int((top + height) * ratio[0]), int(top * ratio[0]) + 1))
     columns = slice(int(left * ratio[1]), max(int((left + width) * ratio[1]), int(left * ratio[1]) + 1))
-    return encode_jpeg(cv2.resize(painted[rows, columns], (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA))
+    return cv2.resize(image[rows, columns], (WIDTH, HEIGHT), interpolation=interpolation)
 
 
 def _crop(present: Sequence[RLE], size_hw: tuple[int, int]) -> tuple[float, float, float, float]:
@@ -75,21 +88,23 @@ def _crop(present: Sequence[RLE], size_hw: tuple[int, int]) -> tuple[float, floa
     return top, left, crop_height, crop_width
 
 
-def _paint(picture: "np.ndarray", rles: Sequence[RLE | None], size_hw: tuple[int, int]) -> "np.ndarray":
-    """A copy with agreed, missed and invented pixels in their colours."""
+def _paint(picture: "np.ndarray", truth: "np.ndarray", prediction: "np.ndarray") -> "np.ndarray":
+    """A copy with agreed, missed and invented pixels in their colours, outlined in their full colours, and around all a
+    line that is dark on bright and bright on dark pictures. truth, prediction: bool."""
     import cv2
     import numpy as np
 
-    decoded = [np.zeros(size_hw, np.uint8) if rle is None else masks.decode(rle) for rle in rles]
-    if picture.shape[:2] != size_hw:
-        size = picture.shape[1], picture.shape[0]
-        decoded = [cv2.resize(mask, size, interpolation=cv2.INTER_NEAREST) for mask in decoded]
-    truth, prediction = (mask.astype(bool) for mask in decoded)
-    result = picture.copy()
+    result, kernel = picture.copy(), np.ones((3, 3), np.uint8)
     kinds = {"agreed": truth & prediction, "missed": truth & ~prediction, "invented": prediction & ~truth}
     for kind, pixels in kinds.items():
         colour = np.array(COLOURS[kind][::-1], np.float32)
+        edge = pixels & ~cv2.erode(pixels.astype(np.uint8), kernel, borderValue=1).astype(bool)
         result[pixels] = ((1 - _OPACITY) * result[pixels] + _OPACITY * colour).astype(np.uint8)
+        result[edge] = colour.astype(np.uint8)
+    either = truth | prediction
+    around = cv2.dilate(either.astype(np.uint8), kernel).astype(bool) & ~either
+    if around.any():
+        result[around] = 0 if picture[around].mean() > _BRIGHT else 255
     return result
 
 

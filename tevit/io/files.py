@@ -39,7 +39,11 @@ _FAULTS = {
 def fault_sentence(error: Exception) -> str:
     """The text of an error, with the file's name first where the system reports it."""
     if isinstance(error, OSError) and error.filename is not None and error.errno in _FAULTS:
-        return f"{os.fsdecode(error.filename)}: {_FAULTS[error.errno]}"
+        path = Path(os.fsdecode(error.filename))
+        if error.errno in (errno.ENOTDIR, errno.EEXIST):  # a folder was to be made where, or below which, a file is
+            file = next((part for part in (path, *path.parents) if part.is_file()), None)
+            return f"{file or path}: {_FAULTS[errno.ENOTDIR if file else error.errno]}"
+        return f"{path}: {_FAULTS[error.errno]}"
     return str(error)
 
 

@@ -87,7 +87,7 @@ def test_a_missing_file_is_named(argv, tmp_path, monkeypatch, capsys):
         (["evaluate", GT, GT], f"{GT} is a data set, expected a list of predictions{GT_FIRST}"),
         (
             ["split", RESULTS, "--val", "0.1", "--out", "out"],
-            f"{RESULTS} is a list of predictions, expected a data set",
+            f"{RESULTS} is a list of predictions, expected a data set with masks as GT",
         ),
         (
             ["review", "apply", GT, RESULTS, "--out", "out.json"],
@@ -103,6 +103,13 @@ def test_a_missing_file_is_named(argv, tmp_path, monkeypatch, capsys):
         (
             ["benchmark", "evaluate", "--gt", RESULTS, "--results", GT],
             f"{RESULTS} is a list of predictions, expected a data set{GT_FIRST}",
+        ),
+        (["errors", GT, RESULTS, "--out", GT], f"{GT}: a file, expected a folder"),
+        (["shapes", GT], f"{GT}: a file, expected a folder"),
+        (["shapes", f"{GT}/below"], f"{GT}: a file, expected a folder"),
+        (
+            ["benchmark", "propagate", RESULTS, "--frames", "."],
+            f"{RESULTS} is a list of predictions, expected a data set with masks as GT",
         ),
         (["errors", GT, RESULTS, "--out", "out", "--frames", GT], f"--frames {GT}: a file, expected a folder"),
         (["report", FRAMES], f"{FRAMES}: expected the folder of a training run, found no metrics.jsonl in it"),

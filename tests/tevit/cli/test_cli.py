@@ -174,6 +174,13 @@ def test_models_lists_figures_and_places(tmp_path, monkeypatch, capsys):
     assert main(["models"]) == 0
     printed = capsys.readouterr().out
     assert "tevit_msgshift_mst" in printed and "queryinst_pvtv2b1_coco, a start file for training" in printed
+    monkeypatch.setenv("TEVIT_MODELS", "mine=my_package.model:create")
+    assert main(["models", "--json"]) == 0
+    others = {row["name"]: row for row in json.loads(capsys.readouterr().out) if row["kind"] == "other model"}
+    assert others["motion"]["weights"] == "none" and "bring_your_model.md" in others["videomt"]["card"]
+    assert others["mine"]["target"] == "my_package.model:create" and others["mine"]["origin"] == "from TEVIT_MODELS"
+    assert main(["models"]) == 0
+    assert "from TEVIT_MODELS: my_package.model:create" in capsys.readouterr().out
     assert main(["models", "--get", "tevit_r51"]) == 2
 
 

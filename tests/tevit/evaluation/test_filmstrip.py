@@ -73,6 +73,20 @@ def test_pixels_of_both_of_one_and_of_the_other_have_their_colours():
         assert np.abs(drawn[45, column, ::-1] - 0.45 * np.array(COLOURS[kind])).max() < 12, kind
 
 
+@pytest.mark.parametrize("grey", [40, 110, 230])
+def test_masks_stand_out_from_a_picture_of_their_own_colour(grey: int):
+    size, mask = (96, 128), np.zeros((96, 128), np.uint8)
+    mask[30:60, 40:80] = 1
+    picture = np.full((*size, 3), grey, np.uint8)
+    picture[30:60, 40:80] = COLOURS["missed"][::-1]
+    drawn = cv2.imdecode(
+        np.frombuffer(draw_thumbnail(picture, size, masks.encode(mask), None), np.uint8), cv2.IMREAD_COLOR
+    )
+    assert drawn is not None
+    line = drawn[45, :, 1].astype(int)  # across the left edge
+    assert np.abs(np.diff(line[20:60])).max() > 80
+
+
 def test_named_frames_are_shown_and_some_between():
     ious = dict.fromkeys(range(10, 30), 0.5)
     shown = choose_frames(ious, {12: "best", 12 + 1: "median", 20: "worst"})

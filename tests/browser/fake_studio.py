@@ -6,6 +6,7 @@ FAKE_RELEASE: the address below which the published weights are.
 import asyncio
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -13,10 +14,13 @@ from unittest.mock import patch
 import gradio as gr
 
 from app.app import _load, main
+from app.player.proxy import BrowserVideo, VideoSource, make_proxy
 from app.tabs.segment.models import VideoPredictor
 from tests.app.fakes import FakePredictor
+from tevit.progress import Progress
 
 LATE = 2.0
+HELD_CLIP, HELD_PROXY = "early.mp4", "hold-proxies"  # the proxy of this clip waits while $TEVIT_HOME has this file
 
 
 def tell_of_outside(event: str, arguments: tuple) -> None:
@@ -55,10 +59,24 @@ async def postprocess_late(page: gr.Blocks, block_fn: Any, predictions: Any, sta
     return answer
 
 
+def make_held_proxy(source: VideoSource, proxy: Path, progress: Progress | None = None) -> BrowserVideo:
+    """As `make_proxy`, but that of HELD_CLIP waits at its tenth frame while HELD_PROXY exists."""
+    held = Path(os.environ["TEVIT_HOME"]) / HELD_PROXY
+
+    def report(stage: str, done: int, total: int | None) -> None:
+        if progress is not None:
+            progress(stage, done, total)
+        while source.name == HELD_CLIP and done == 10 and held.exists():
+            time.sleep(0.05)
+
+    return make_proxy(source, proxy, report)
+
+
 if __name__ == "__main__":
     sys.addaudithook(tell_of_outside)
     # These models need no torch, which takes seconds to import.
     warm = patch("app.tabs.segment.run.Studio.warm")
     release = patch("tevit.configs.RELEASE", os.environ.get("FAKE_RELEASE", "http://127.0.0.1:9/"))
-    with warm, release, patch.object(gr.Blocks, "postprocess_data", postprocess_late):
+    held = patch("app.player.proxy.make_proxy", make_held_proxy)
+    with warm, release, held, patch.object(gr.Blocks, "postprocess_data", postprocess_late):
         sys.exit(main(sys.argv[1:], load=load, grace=8.0))

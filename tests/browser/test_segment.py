@@ -12,6 +12,7 @@ from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from tests.app.fakes import make_video
 from tests.browser.conftest import OpenPage, Studio, expect_ready
+from tests.browser.fake_studio import HELD_CLIP, HELD_PROXY
 from tevit.video.reader import open_video
 
 pytestmark = pytest.mark.browser
@@ -277,15 +278,19 @@ def test_partial_tracks_are_shown_and_cancel_keeps_them(shared_page: OpenPage, c
     expect(page.locator("#panel")).to_contain_text("Cancelled after")
 
 
-def test_run_that_starts_before_the_proxy_is_ready_is_shown(shared_page: OpenPage, tmp_path: Path):
-    clip = make_video(tmp_path / "early.mp4", frames=600, size_hw=(480, 640))
+def test_run_that_starts_before_the_proxy_is_ready_is_shown(shared_page: OpenPage, studio: Studio, tmp_path: Path):
+    clip = make_video(tmp_path / HELD_CLIP, frames=60)
+    held = studio.home / HELD_PROXY
+    held.touch()
     page = shared_page()
     choose(page, "fast.pth")
     upload(page, clip)
-    expect(page.locator("#panel")).to_contain_text("of 600 frames")
-    # A short run of a long video: the proxy is long in the making, the result is not.
-    page.get_by_label("Last frame").fill("9")
+    expect(page.locator("#panel")).to_contain_text("of 60 frames")
+    before = page.url
     button(page, "Run").click()
+    page.wait_for_function("before => location.href !== before", arg=before)  # to the run's address
+    expect(page.locator("#panel")).to_contain_text("of 60 frames")
+    held.unlink()
     expect_tracks(page, 2)
     expect_done(page)
 

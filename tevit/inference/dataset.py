@@ -59,10 +59,12 @@ class Share:
 
 def local_device(device: str) -> str:
     """Under torchrun one CUDA device for each process of a machine, where no device is named."""
-    import torch
-
     local = os.environ.get("LOCAL_RANK", "")
-    if not local.isdecimal() or device not in ("auto", "cuda") or not torch.cuda.is_available():
+    if not local.isdecimal() or device not in ("auto", "cuda"):
+        return device
+    import torch  # only here: models of others may need no PyTorch
+
+    if not torch.cuda.is_available():
         return device
     return f"cuda:{int(local) % torch.cuda.device_count()}"
 

@@ -71,7 +71,20 @@ def expected(data: list[str], folder: Path):
     torch.set_num_threads(threads)
 
 
-def test_two_processes_one_of_them_killed_write_the_same_file(data, expected, tmp_path: Path):
+@pytest.fixture(scope="module")
+def own_model(data: list[str], folder: Path) -> tuple[list[str], bytes]:
+    """The command line but for --out with a model in a Python file, which loads in a moment, and the file of one
+    process without a stop."""
+    source = "import numpy as np\nfrom tevit import Instance\n\ndef predict(frames):\n"
+    source += "    for frame in frames:\n        yield {1: Instance('person', 0.5, frame[..., 0] > 0)}\n"
+    (folder / "model.py").write_text(source)
+    argv = [*data[: data.index("--checkpoint")], "--model", str(folder / "model.py")]
+    assert main([*argv, "--out", str(folder / "own")]) == 0
+    return argv, (folder / "own" / "results.json").read_bytes()
+
+
+def test_two_processes_one_of_them_killed_write_the_same_file(own_model, tmp_path: Path):
+    data, expected = own_model
     (tmp_path / "worker.py").write_text(WORKER)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command += ["--max-restarts", "1", "--monitor-interval", "0.1", str(tmp_path / "worker.py"), str(tmp_path / "log")]
@@ -131,14 +144,10 @@ def test_a_process_of_several_predicts_its_share(data, expected, folder, tmp_pat
     assert (tmp_path / "out" / "results.json").read_bytes() == expected
 
 
-def test_a_model_of_ones_own_is_shared_out_stopped_and_resumed(data, folder, tmp_path, monkeypatch):
-    source = "import numpy as np\nfrom tevit import Instance\n\ndef predict(frames):\n"
-    source += "    for frame in frames:\n        yield {1: Instance('person', 0.5, frame[..., 0] > 0)}\n"
-    (tmp_path / "model.py").write_text(source)
-    argv = [*data[: data.index("--checkpoint")], "--model", str(tmp_path / "model.py"), "--out"]
-    assert main([*argv, str(tmp_path / "whole")]) == 0
-    whole = (tmp_path / "whole" / "results.json").read_bytes()
-    assert len(json.loads(whole)) == len(LENGTHS)
+def test_a_model_of_ones_own_is_shared_out_stopped_and_resumed(own_model, tmp_path, monkeypatch):
+    argv, expected = own_model
+    argv = [*argv, "--out"]
+    assert len(json.loads(expected)) == len(LENGTHS)
     add = PartialResults.add
 
     def stopped(self, result):
@@ -152,7 +161,7 @@ def test_a_model_of_ones_own_is_shared_out_stopped_and_resumed(data, folder, tmp
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
         assert main([*argv, str(tmp_path / "out")]) == 0
-    assert (tmp_path / "out" / "results.json").read_bytes() == whole
+    assert (tmp_path / "out" / "results.json").read_bytes() == expected
 
 
 @pytest.mark.parametrize(

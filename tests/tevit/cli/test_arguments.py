@@ -87,7 +87,7 @@ def test_a_missing_file_is_named(argv, tmp_path, monkeypatch, capsys):
         (["evaluate", GT, GT], f"{GT} is a data set, expected a list of predictions{GT_FIRST}"),
         (
             ["split", RESULTS, "--val", "0.1", "--out", "out"],
-            f"{RESULTS} is a list of predictions, expected a data set with masks as GT",
+            f"{RESULTS} is a list of predictions, expected a data set",
         ),
         (
             ["review", "apply", GT, RESULTS, "--out", "out.json"],

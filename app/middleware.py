@@ -56,6 +56,11 @@ def refusal(sentence: str, status: int = 403) -> PlainTextResponse:
     return PlainTextResponse(sentence, status, {"Cache-Control": "no-store"})
 
 
+def path_of(scope: Scope) -> str:
+    """The path of a request below the page's root, without a slash at its end."""
+    return "/" + scope["path"].removeprefix(scope.get("root_path", "")).strip("/")
+
+
 @dataclass(frozen=True)
 class HostCheck:
     """Refuses requests under other names than the studio's, and those that another site's page sends.
@@ -75,7 +80,7 @@ class HostCheck:
         if scope["type"] != "http":  # the studio has no WebSockets
             await send({"type": "websocket.close", "code": 1008})
             return
-        if sentence := self._fault(scope["method"], Headers(scope=scope)):
+        if sentence := self._fault(scope["method"], path_of(scope), Headers(scope=scope)):
             await refusal(sentence)(scope, receive, send)
             return
 
@@ -87,11 +92,11 @@ class HostCheck:
 
         await self.app(scope, receive, send_without_cors)
 
-    def _fault(self, method: str, headers: Headers) -> str:
+    def _fault(self, method: str, path: str, headers: Headers) -> str:
         host = headers.get("host", "")
         if self.hosts is not None and not (is_loopback(host_name(host)) or host_name(host) in self.hosts):
             return "The studio is not served under this name: open it by its own address, or start it with --domain."
-        if method in SAFE_METHODS:
+        if method in SAFE_METHODS and path != "/logout":
             return ""
         origin = headers.get("origin")
         own = {host, *headers.get("x-forwarded-host", "").replace(" ", "").split(",")} - {""}
@@ -218,11 +223,6 @@ def page_policy(page: bytes, ancestors: Sequence[str] = ()) -> str:
 
 
 # --- who sends a request
-
-
-def path_of(scope: Scope) -> str:
-    """The path of a request below the page's root, without a slash at its end."""
-    return "/" + scope["path"].removeprefix(scope.get("root_path", "")).strip("/")
 
 
 OPEN_PATHS = ("/", "/login", "/logout", "/favicon.ico", "/manifest.json", "/robots.txt", "/theme.css")

@@ -147,6 +147,7 @@ def serve(
         server_port=address.port,
         share=address.share,
         auth=_sign_in(workspace.access),
+        auth_message=f"{TITLE}: sign in with the name and password that you were given.",
         prevent_thread_lock=True,
         quiet=True,
         footer_links=[],

@@ -101,6 +101,12 @@ def test_the_studios_own_page_and_programs_may_post(headers):
         assert studio.post("/gradio_api/upload", headers=headers).status_code == 200
 
 
+def test_another_sites_picture_signs_nobody_out():
+    with client(None) as studio:
+        assert studio.get("/logout", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 403
+        assert studio.get("/logout", headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
+
+
 def test_no_answer_allows_other_origins_to_read_it():
     with client(None) as studio:
         answer = studio.get("/x", headers={"Origin": "https://evil.example"})

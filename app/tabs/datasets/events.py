@@ -14,7 +14,7 @@ import gradio as gr
 
 from tevit.io.ytvis import open_dataset
 
-from ...projects.opening import guess_frames, with_categories, with_predictions
+from ...projects.opening import AllowedFolders, guess_frames, with_categories, with_predictions
 from ...projects.project import Project
 from ...rendering import hint, problem, render
 from ...workspace import QUIET, TICK, Pages, Updates, Workspace, toast
@@ -75,13 +75,14 @@ class DatasetsPlace:
     async def list_files(self, model: str | None, request: gr.Request) -> Updates:
         """The files and models that can be chosen now."""
         c, workspace = self.components, self.workspace
-        listing = await asyncio.to_thread(workspace.allowed.listing)
+        allowed = workspace.allowed if self._may_open(request) else AllowedFolders()
+        listing = await asyncio.to_thread(allowed.listing)
         models = [(option.label, option.value) for option in model_options(self.checkpoints)]
         values = [value for _, value in models]
         return {
             c.opened: render("datasets/open.html", projects=workspace.projects, current=workspace.of(request)),
-            c.folders: render("datasets/folders.html", complete=listing.complete, folders=workspace.allowed.folders),
-            c.form: gr.Column(visible=bool(workspace.allowed.folders) and self._may_open(request)),
+            c.folders: render("datasets/folders.html", complete=listing.complete, folders=allowed.folders),
+            c.form: gr.Column(visible=bool(allowed.folders)),
             c.truth: gr.Dropdown(self._named(listing.truths)),
             c.frames: gr.Dropdown(self._named(listing.folders)),
             c.predictions: gr.Dropdown(self._named(listing.predictions)),

@@ -109,9 +109,10 @@ class _SegmentEvents:
     def _advice(self, option: ModelOption, session: Session) -> Updates:
         """What to know of the model; where its weights are missing, the button that downloads them in Run's place."""
         c, missing = self.components, bool(option.get)
+        offered = not self.access.public or bool(self.access.admins)  # else nobody may press it
         return {
             c.advice: views.advice(option, session.real_video),
-            c.get: gr.Button(option.get or "Get weights", visible=missing, interactive=True),
+            c.get: gr.Button(option.get or "Get weights", visible=missing and offered, interactive=True),
             c.run: gr.Button(visible=not missing),
             c.watch: gr.Timer(active=missing),
         }

@@ -173,8 +173,8 @@ def _access(args: argparse.Namespace) -> "Access":
     from .accounts import read_accounts
 
     hub = bool(os.environ.get("SPACE_ID") and os.environ.get("OAUTH_CLIENT_ID"))
-    if hub and find_spec("authlib") is None:
-        raise ValueError("signing in with Hugging Face needs the package authlib: pip install 'gradio[oauth]'")
+    if hub and not (find_spec("authlib") and find_spec("itsdangerous")):
+        raise ValueError("signing in with Hugging Face needs authlib and itsdangerous: pip install 'gradio[oauth]'")
     if args.admin:
         raise ValueError("--admin goes with --add-user NAME")
     if args.auth is None:

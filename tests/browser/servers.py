@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @contextmanager
 def start_server(*arguments: str | Path, home: Path, errors: Path | None = None, **variables: str) -> Iterator[str]:
-    """The address of `python -m ARGUMENTS`, read from the first line that it prints.
+    """The address of `python -m ARGUMENTS`, the first one that it prints.
 
     home: its $TEVIT_HOME. errors: a file for its standard error; it must not contain a connection to another machine.
     """
@@ -31,9 +31,10 @@ def start_server(*arguments: str | Path, home: Path, errors: Path | None = None,
         )
     try:
         assert process.stdout is not None
-        addresses = [word for word in process.stdout.readline().split() if word.startswith("http://")]
-        assert addresses, errors.read_text() if errors else f"{arguments[0]} does not start"
-        yield addresses[0]
+        words = (word for line in process.stdout for word in line.split())
+        address = next((word for word in words if word.startswith("http://")), None)
+        assert address is not None, errors.read_text() if errors else f"{arguments[0]} does not start"
+        yield address
     finally:
         process.terminate()
         process.wait(timeout=20)

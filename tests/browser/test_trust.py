@@ -16,6 +16,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.browser.servers import ROOT, start_server
+from tests.browser.test_review import free_port
 
 pytestmark = pytest.mark.browser
 PASSWORD = "correct horse"
@@ -121,3 +122,92 @@ def test_refused_input_leaves_no_path_and_no_traceback(public: tuple[str, Path])
     for text in (*(body for _, body in answers), errors.read_text()):
         assert "Traceback" not in text and "site-packages" not in text and "object at 0x" not in text
         assert str(ROOT) not in text and str(errors.parent) not in text
+
+
+FAKE_AUTHLIB = '''"""Authlib as far as gradio uses it: everybody who comes to the hub is carl."""
+import time
+from starlette.responses import RedirectResponse
+
+
+class MismatchingStateError(Exception):
+    pass
+
+
+class Provider:
+    async def authorize_redirect(self, request, address):
+        return RedirectResponse(str(request.url.replace(path="/login/callback", query="_target_url=/")))
+
+    async def authorize_access_token(self, request):
+        person = {"preferred_username": "carl", "name": "Carl", "profile": "", "picture": ""}
+        return {"userinfo": person, "access_token": "t", "scope": "", "expires_at": time.time() + 600}
+
+
+class OAuth:
+    def register(self, name, **options):
+        setattr(self, name, Provider())
+'''
+
+FAKE_ITSDANGEROUS = '''"""Itsdangerous as far as starlette uses it, without a signature."""
+
+
+class BadSignature(Exception):
+    pass
+
+
+class TimestampSigner:
+    def __init__(self, secret):
+        pass
+
+    def sign(self, data):
+        return data
+
+    def unsign(self, data, max_age):
+        return data
+'''
+
+
+@pytest.fixture(scope="module")
+def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A studio that is started as a Space with sign-in; provider and signatures are fakes, for want of the packages."""
+    folder = tmp_path_factory.mktemp("space")
+    for name in ("integrations.base_client.errors", "integrations.starlette_client"):
+        module = folder / "authlib" / f"{name.replace('.', '/')}.py"
+        module.parent.mkdir(parents=True, exist_ok=True)
+        module.write_text(FAKE_AUTHLIB)
+        for package in (folder / "authlib", folder / "authlib" / "integrations", module.parent):
+            (package / "__init__.py").touch()
+    (folder / "itsdangerous").mkdir()
+    for name in ("__init__", "exc"):
+        (folder / "itsdangerous" / f"{name}.py").write_text(FAKE_ITSDANGEROUS)
+    variables = {"SPACE_ID": "carl/studio", "SPACE_AUTHOR_NAME": "carl", "SYSTEM": "spaces", "PYTHONPATH": str(folder)}
+    variables |= {"OAUTH_CLIENT_ID": "a", "OAUTH_CLIENT_SECRET": "b", "OAUTH_SCOPES": "openid"}
+    variables |= {"OPENID_PROVIDER_URL": "http://127.0.0.1:9"}
+    options = ("--host", "127.0.0.1", "--port", str(free_port()))
+    with start_server("tests.browser.fake_studio", *options, home=folder / "home", **variables) as url:
+        yield url
+
+
+def test_who_signs_in_on_a_space_decides_in_that_name(space: str, browser: Browser):
+    page = browser.new_context().new_page()
+
+    def open_review() -> None:
+        page.get_by_role("tab", name="Review").click()
+        expect(page.locator(".prompt-where")).to_contain_text(" of ", timeout=60_000)
+
+    # Chromium keeps Secure cookies of localhost, as it would of the Space's own address.
+    page.goto(space.replace("127.0.0.1", "localhost"))
+    open_review()
+    page.get_by_label("Reviewer").fill("somebody")
+    page.keyboard.press("Escape")
+    page.locator(".prompt-answers button").first.click()
+    page.get_by_role("button", name="Save decision").click()
+    status = page.locator("#review-prompt").get_by_role("status")
+    expect(status).to_contain_text("This studio is public: sign in to decide")
+    page.get_by_role("button", name="Sign in with Hugging Face").click()
+    expect(page.get_by_role("button", name="Logout (carl)")).to_be_visible()
+    open_review()
+    expect(page.get_by_label("Reviewer")).to_have_value("carl")
+    page.locator(".prompt-answers button").first.click()
+    page.get_by_role("button", name="Save decision").click()
+    expect(status).to_contain_text("saved")
+    page.context.close()

@@ -434,6 +434,12 @@ def test_nothing_overflows_at_any_width(anna: Page):
         box = player(anna).bounding_box()
         assert box is not None and (width > 390 or box["height"] <= 844 / 2)
         expect(anna.get_by_role("button", name="Save decision")).to_be_visible()
+    anna.get_by_role("button", name="Correct the mask").click()
+    expect(anna.get_by_role("toolbar", name="Mask correction")).to_be_visible()
+    box, lane = player(anna).bounding_box(), player(anna).locator(".lane.selected").first
+    assert box is not None and box["height"] <= 844 / 2, "with the correction's tools"
+    expect(lane).to_be_in_viewport()
+    anna.keyboard.press("Escape")
 
 
 def brush_box(page: Page) -> FloatRect:

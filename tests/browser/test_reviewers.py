@@ -47,7 +47,7 @@ def open_review_as(browser: Browser, server: Server, name: str) -> Iterator[Page
     page.on("pageerror", lambda error: failures.append(str(error)))
     page.goto(server.url)
     page.get_by_role("tab", name="Review").click()
-    expect(page.locator(".prompt-question")).to_have_text("Who are you? Choose your name below.", timeout=60_000)
+    expect(page.locator(".prompt-question")).to_have_text("Who are you? Choose your name.", timeout=60_000)
     page.get_by_role("combobox", name="Reviewer").select_option(name)
     expect(position(page)).to_contain_text(" of ")
     expect(player(page)).to_have_attribute("data-state", "ready", timeout=60_000)

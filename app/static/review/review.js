@@ -200,23 +200,24 @@ class ReviewPrompt {
       this.createRangeChange("Delete", "delete frames"),
     ];
     const take = this.createRangeChange("Take the prediction in", "take frames");
-    const tracks = isLabel ? [...(predictions.length ? [this.createTake(predictions)] : []), this.createMerge(own)] : [];
+    const tracks = [...(predictions.length ? [this.createTake(predictions, isLabel ? own[1] : null)] : []), ...(isLabel ? [this.createMerge(own)] : [])];
     return [mask, list, ...(isLabel ? label : []), ...(takes || !isLabel ? [take] : []), ...tracks];
   }
 
   /**
-   * Take the masks of any prediction that overlaps the label, in the selected range or whole.
+   * Take the masks of any prediction that overlaps the track, in the selected range or whole.
    * @param {[number, string][]} predictions
+   * @param {number | null} track the label, null: the question is about a prediction, which becomes one
    */
-  createTake(predictions) {
+  createTake(predictions, track) {
     const list = createElement("select", { "aria-label": "Take the masks of", title: "In the frames that are selected on the lanes, else in all" },
       createElement("option", { value: "" }), ...predictions.map(([place, words]) => createElement("option", { value: String(place) }, words)));
     list.addEventListener("change", () => {
-      const { own } = this.question, range = findPlayer()?.range;
-      if (!list.value || !own) return;
+      const range = findPlayer()?.range;
+      if (!list.value) return;
       const frames = range ? { first: range[0], last: range[1] } : {};
       const label = `take the masks of prediction ${list.value}, ${range ? rangeWords(range) : "all frames"}`;
-      this.choose({ extra: { do: "take", track: own[1], prediction: Number(list.value), ...frames }, label });
+      this.choose({ extra: { do: "take", ...(track === null ? {} : { track }), prediction: Number(list.value), ...frames }, label });
       list.value = "";
     });
     return list;

@@ -182,7 +182,7 @@ class ReviewTab:
         if page.source == DISAGREEMENTS and not page.errors_filter:
             list_hint = "No question was decided differently by two reviewers, or all of these are resolved."
         elif page.questions and page.reviewer not in names:
-            message, list_hint = "Who are you? Choose your name below.", f"Shared out among {', '.join(names)}."
+            message, list_hint = "Who are you? Choose your name.", f"Shared out among {', '.join(names)}."
         elif page.questions:
             list_hint = f"None of the {len(page.questions)} questions is yours."
         return {

@@ -493,15 +493,18 @@ class ReviewPage:
         }
 
     def _predictions(self, selected: Sequence[Sequence[int]]) -> list[list[Any]]:
-        """[place, words] of every prediction that overlaps the question's first label, most first, its own in any case.
+        """[place, words] of every prediction that overlaps the question's first label, most first, its own in any case;
+        of a question without label those that overlap its prediction.
 
         selected: as `selection` returns it.
         """
-        if not selected or self.view is None or self.results[1] is None or not self.view.layers[selected[0][0]].truth:
+        if not selected or self.view is None or self.results[1] is None:
             return []
-        names, own = self.results[1].categories, self.view.layers[selected[0][0]].result
-        label = next(track for track in own.tracks if track.id == selected[0][1])
-        found = overlapping_predictions(label, self.results[1], self.item.prediction)
+        layer = self.view.layers[selected[0][0]]
+        track, names = next(t for t in layer.result.tracks if t.id == selected[0][1]), self.results[1].categories
+        found = overlapping_predictions(track, self.results[1], self.item.prediction)
+        if not layer.truth:
+            found = [p for p in found if p.place != track.id]
         return [
             [p.place, f"{p.place} {class_name(names, p.category_id)} {p.score:.2f} · IoU {p.iou:.2f}"] for p in found
         ]

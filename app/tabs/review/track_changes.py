@@ -1,12 +1,14 @@
 """Changes of any tracks of the video that the player shows: merged, cut, or given the masks of a prediction."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, get_args
 
 from tevit.results import Track
 from tevit.review.decisions import (
     AcceptMasks,
     Action,
+    AddTrack,
     Decision,
     MergeTracks,
     Overlap,
@@ -17,20 +19,24 @@ from tevit.review.decisions import (
     tracks_of,
 )
 from tevit.review.predictions import predicted_masks, take_masks
+from tevit.review.queue import Answer
 
-from .page_state import ReviewPage, frame_range, integer
+from .page_state import ReviewPage, frame_range, integer, predicted_answer
 from .session import IndexedLog
 
 KINDS = ("merge", "cut", "take")
 
 
 def decide_tracks(page: ReviewPage, extra: Mapping[str, Any], note: str, log: IndexedLog) -> Decision:
-    """The decision that the page describes: {"do": one of KINDS, "track": as the player numbers it, …}.
+    """The decision that the page describes: {"do": one of KINDS, "track": as the player numbers it, …}; without track a
+    "take" is for the prediction that the question is about.
 
     It is about the page's question where it changes one of that question's labels, and else about the tracks alone.
     Raises: ValueError for what is not possible.
     """
     page.update_corrected(log)
+    if extra["do"] == "take" and "track" not in extra:
+        return _add_with_masks(page, extra, log).decision(page.session.hash, page.reviewer, note)
     track, kind = _find(page, extra, "track"), extra["do"]
     ref, prediction = _reference(page, track), None
     if kind == "merge":
@@ -76,6 +82,17 @@ def _cut(page: ReviewPage, track: Track, ref: TrackRef, frame: int) -> SplitTrac
     if not track.present[:frame].any() or not track.present[frame:].any():
         raise ValueError(f"Track {track.id} has no mask on one side of frame {frame}: there is nothing to cut.")
     return SplitTrack(ref, frame)
+
+
+def _add_with_masks(page: ReviewPage, extra: Mapping[str, Any], log: IndexedLog) -> Answer:
+    """The question's prediction becomes a label, in the frames of the page's range with the masks of another one."""
+    own = predicted_answer(page.answers.values())
+    if own is None or not isinstance(own.action, AddTrack) or log.added_track(page.key) is not None:
+        raise ValueError("This question has no prediction to add: it may have been added by now.")
+    taken, _ = _take(page, extra, 0)
+    masks = list(own.action.masks)
+    masks[taken.first : taken.first + len(taken.masks)] = taken.masks
+    return replace(own, action=AddTrack(own.action.category_id, tuple(masks)))
 
 
 def _take(page: ReviewPage, extra: Mapping[str, Any], ref: TrackRef) -> tuple[AcceptMasks, PredictionRef]:

@@ -22,6 +22,8 @@ from app.tabs.review import views
 from app.tabs.review.events import ReviewTab
 from app.tabs.review.session import ALL_LABELS
 from app.tabs.review.views import build_layout
+from tevit.review.decisions import AddTrack
+from tevit.review.predictions import predicted_masks
 from tevit.review.reviewers import Team
 
 REQUEST: Any = SimpleNamespace(session_hash="page")
@@ -127,6 +129,35 @@ def test_a_sign_in_that_is_not_among_the_reviewers_saves_nothing(project: Projec
     assert message["kind"] == "error" and "'eve' is not among the reviewers here: ann, ben." in message["text"]
     with tab.page(request).log() as log:
         assert not log.log
+
+
+def test_a_missing_label_is_added_with_the_masks_of_another_prediction(project: Project, tmp_path: Path):
+    """Of every prediction that overlaps the question's, in the selected frames; the class stays."""
+    with gr.Blocks():
+        service = EvaluationService(tmp_path / "cache", in_process=True)
+        tab = ReviewTab(build_layout(), lambda request: project, ViewRegistry(), service)
+    page = tab.page(REQUEST)
+    missing = [q for q in page.session.queue("tevit_demo") if not q.item.annotation_ids]
+    for question in missing:
+        value = tab.first_question(page, ([question], ""), ())[tab.components.prompt].value
+        if value["predictions"]:
+            break
+    places = [place for place, _ in value["predictions"]]
+    assert places and page.item.prediction not in places and not value["isLabel"]
+    extra = {"do": "take", "prediction": places[0], "first": 0, "last": 3}
+    event: Any = SimpleNamespace(_data={"kind": "save", "reviewer": "ann", "item": page.question_name, "extra": extra})
+    assert "all 1 are decided" in tab.on_event(REQUEST, event)[tab.components.prompt].value["message"]["text"]
+    with page.log() as log:
+        (decision,) = log.log
+    project_results = project.results[project.model_index("tevit_demo")]
+    own, other = (
+        predicted_masks(project.dataset, project_results, page.item.video_id, place)
+        for place in (page.item.prediction or 0, places[0])
+    )
+    assert isinstance(decision.action, AddTrack) and decision.action.masks == (*other[:4], *own[4:]) != own
+    assert decision.prediction is not None and decision.prediction.place == page.item.prediction
+    message = tab.on_event(REQUEST, event)[tab.components.prompt].value["message"]
+    assert message["kind"] == "error" and "it may have been added by now" in message["text"]
 
 
 def test_predictions_with_mapped_categories_are_reviewed(project: Project, tmp_path: Path):

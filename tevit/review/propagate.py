@@ -276,8 +276,8 @@ def _better(
     trust: np.ndarray,
     direct: np.ndarray | None,
 ) -> _Warped:
-    """Of the flow along the frames and the direct one, for each pixel that under which the colours match better; where
-    the check of the former fails, they have to match the better."""
+    """Of the flow along the frames and the direct one, for each pixel that under which the colours match better. Where
+    the check of the former fails, its colours count as different."""
     chosen, agreement = way, 1.0
     error = _colour_error(pictures, t, key, box, way) + _CHECK_ERROR * (1 - trust)
     if direct is not None:

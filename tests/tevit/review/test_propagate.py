@@ -107,6 +107,16 @@ def test_where_the_flow_does_not_lead_back_the_confidence_is_lower():
     assert PARTS[0] == "check" and whole.confidence[3] < unchecked.confidence[3]
 
 
+def test_grabcut_refines_the_border_far_from_the_key_frame():
+    frames, masks = rendered()
+    frames = [cv2.GaussianBlur(frame, (0, 0), 6) for frame in frames]
+    whole, without = (
+        propagate(frames, {0: masks[0]}, first=5, min_confidence=0, parts=parts).masks for parts in (PARTS, PARTS[:-1])
+    )
+    assert PARTS[-1] == "grabcut"
+    assert np.mean([iou(whole[t], masks[t]) for t in whole]) > np.mean([iou(without[t], masks[t]) for t in without])
+
+
 def test_progress_counts_and_cancels():
     frames, masks = rendered(6)
     calls: list[tuple[str, int, int | None]] = []

@@ -138,10 +138,8 @@ def test_a_missing_label_is_added_with_the_masks_of_another_prediction(project: 
         tab = ReviewTab(build_layout(), lambda request: project, ViewRegistry(), service)
     page = tab.page(REQUEST)
     missing = [q for q in page.session.queue("tevit_demo") if not q.item.annotation_ids]
-    for question in missing:
-        value = tab.first_question(page, ([question], ""), ())[tab.components.prompt].value
-        if value["predictions"]:
-            break
+    values = (tab.first_question(page, ([question], ""), ())[tab.components.prompt].value for question in missing)
+    value = next(value for value in values if value["predictions"])
     places = [place for place, _ in value["predictions"]]
     assert places and page.item.prediction not in places and not value["isLabel"]
     extra = {"do": "take", "prediction": places[0], "first": 0, "last": 3}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.hostile.mutations import damaged_bytes, damaged_json
 from tests.hostile.readers import READERS, Reader, configuration, read, with_configuration
+from tests.hostile.review_logs import damaged_review_log
 
 Case = Callable[[random.Random, Path], object]
 
@@ -36,6 +37,7 @@ def damaged_configuration(draw: random.Random, folder: Path) -> str:
 CASES: dict[str, Case] = {
     **{f"file:{name}": partial(damaged_file, reader) for name, reader in READERS.items()},
     "configuration": damaged_configuration,
+    "review log": damaged_review_log,
 }
 """By name. A case raises an exception for what must not happen."""
 

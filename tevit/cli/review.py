@@ -130,12 +130,12 @@ def _shared_out(args: argparse.Namespace, items: "list[ReviewItem]") -> "list[tu
 
 def _check(args: argparse.Namespace) -> int:
     from tevit.io import json as jsonfile
-    from tevit.review import LogState, check_applicable, other_versions, read_log
+    from tevit.review import LogState, check_applicable, other_versions
     from tevit.review.decisions import to_line
     from tevit.review.log import count_lines, lines_in_words
     from tevit.review.reviewers import read_reviewers
 
-    log, data = read_log(args.log), jsonfile.read(args.gt)
+    (log, lost), data = _read_log(args.log), jsonfile.read(args.gt)
     with _naming(args.gt):
         others = other_versions(log, data)
         bad = [item for item in check_applicable(log, data) if not item.applicable]
@@ -145,6 +145,7 @@ def _check(args: argparse.Namespace) -> int:
     if args.json:
         content = {
             **count_lines(state),
+            "unreadable": lost,
             "other_versions": others,
             "unfit": [{"decision": json.loads(to_line(item.decision)), "reason": item.reason} for item in bad],
             "not_reviewers": [{"id": d.id, "reviewer": d.reviewer} for d in strangers],
@@ -162,27 +163,39 @@ def _check(args: argparse.Namespace) -> int:
             print(f"disagreement: {item}")
         fit = f"of the lines {len(log) - len(bad)} fit, {len(state.disagreements)} disagreements"
         print(f"{args.log}: {lines_in_words(state)}; {fit}")
-    return int(bool(others or bad or strangers or state.disagreements))
+    return int(bool(lost or others or bad or strangers or state.disagreements))
 
 
 def _agreement(args: argparse.Namespace) -> int:
-    from tevit.review import LogState, read_log
+    from tevit.review import LogState
     from tevit.review.reviewers import agreements
 
-    state = LogState(read_log(args.log))
+    log, lost = _read_log(args.log)
+    state = LogState(log)
     found = agreements(state)
     if args.json:
         numbers = [{**asdict(item), **_without_nan({"kappa": item.kappa, "iou": item.iou})} for item in found]
         disagreements = [[d.id for d in item.decisions] for item in state.disagreements]
         print(json.dumps({"pairs": numbers, "disagreements": disagreements}))
-        return 0
+        return int(bool(lost))
     if not found:
         print(f"{args.log}: no question was decided by two reviewers.")
     for item in found:
         print(item)
     for item in state.disagreements:
         print(f"not resolved: {item}")
-    return 0
+    return int(bool(lost))
+
+
+def _read_log(path: Path) -> "tuple[list[Decision], list[str]]":
+    """All decisions that can be read, and a sentence for each one that cannot, printed on standard error, too."""
+    from tevit.review.recovery import recover_log
+
+    found = recover_log(path)
+    sentences = found.sentences(str(path))
+    for sentence in sentences:
+        print(f"tevit: left out: {sentence}" if found.missing else f"tevit: {sentence}", file=sys.stderr)
+    return list(found.decisions), sentences
 
 
 def _without_nan(values: dict[str, float]) -> dict[str, float | None]:
@@ -192,13 +205,13 @@ def _without_nan(values: dict[str, float]) -> dict[str, float | None]:
 def _apply(args: argparse.Namespace) -> int:
     from tevit.review.report import write_corrected
 
-    log, corrected = _corrected(args)
+    log, lost, corrected = _corrected(args)
     write_corrected(args.out, corrected.data, (args.gt, args.log))
     if args.json:
         print(json.dumps({**_summary(log, corrected), "file": str(args.out)}))
     else:
         print(f"{args.out}: {_applied(log, corrected)}")
-    return int(bool(corrected.left_out or corrected.disagreements))
+    return int(bool(lost or corrected.left_out or corrected.disagreements))
 
 
 def _report(args: argparse.Namespace) -> int:
@@ -207,7 +220,7 @@ def _report(args: argparse.Namespace) -> int:
 
     dataset = open_dataset(args.gt)
     predictions = [open_predictions(path, dataset, args) for path in args.predictions]
-    log, corrected = _corrected(args)
+    log, lost, corrected = _corrected(args)
     report = write_report(args.out, args.gt, log, corrected, frames=args.frames, predictions=predictions)
     print_warnings(args.gt, {p.path: m.before.warnings for p, m in zip(predictions, report.models, strict=True)})
     for sentence in report.missing:
@@ -227,15 +240,15 @@ def _report(args: argparse.Namespace) -> int:
             before, after = (100 * value for value in model.figures()["AP"])
             print(f"{model.name}: AP {before:.1f} by the original labels, {after:.1f} by the corrected ones")
         print(f"Written: {report.page}, changes.csv, corrected.json")
-    return int(bool(corrected.left_out or corrected.disagreements))
+    return int(bool(lost or corrected.left_out or corrected.disagreements))
 
 
-def _corrected(args: argparse.Namespace) -> "tuple[list[Decision], Corrected]":
-    """The log and the corrected labels; what was left out is printed on standard error."""
+def _corrected(args: argparse.Namespace) -> "tuple[list[Decision], list[str], Corrected]":
+    """The log, its unreadable lines and the corrected labels; what was left out is printed on standard error."""
     from tevit.io import json as jsonfile
-    from tevit.review import correct, read_log
+    from tevit.review import correct
 
-    log = read_log(args.log)
+    log, lost = _read_log(args.log)
     data = jsonfile.read(args.gt)
     with _naming(args.gt):
         corrected = correct(data, log, only_fitting=args.only_fitting)
@@ -245,7 +258,7 @@ def _corrected(args: argparse.Namespace) -> "tuple[list[Decision], Corrected]":
         print(f"tevit: reviewers disagree, the label stays as it was: {item}", file=sys.stderr)
     for note in corrected.notes():
         print(f"tevit: {args.gt}: {note[0].lower()}{note[1:]}", file=sys.stderr)
-    return log, corrected
+    return log, lost, corrected
 
 
 @contextmanager

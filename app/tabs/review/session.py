@@ -38,12 +38,12 @@ from tevit.review.decisions import (
     Undo,
     Verdict,
     decide,
-    parse_log,
     subject_of,
 )
 from tevit.review.labels import content_hash
 from tevit.review.log import Disagreement, LogState
 from tevit.review.queue import Answer, ItemBuilder, ReviewItem, all_labels, build_queue, likely_answers
+from tevit.review.recovery import recover_lines
 from tevit.review.report import ModelComparison, write_corrected, write_report
 from tevit.review.reviewers import Agreement, Team, agreements, disagreement_item, resolving_answers
 from tevit.video.reader import IMAGE_SUFFIXES, open_video
@@ -165,7 +165,7 @@ class ReviewSession:
         self._opened = project
         self._lock = threading.RLock()
         self._store: ReviewStore | None = None
-        self._log = IndexedLog()
+        self._log, self._generation = IndexedLog(), 0  # as of the store's generation
         self._queues: dict[str, tuple[Question, ...]] = {}
         self._queue_locks: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -219,6 +219,8 @@ class ReviewSession:
         """
         with self._lock:
             decisions = self.store.decisions()
+            if self._generation != self.store.generation:  # restored from damage: earlier ones may be missing
+                self._log, self._generation = IndexedLog(), self.store.generation
             self._log.add(decisions[len(self._log.log) :])
             self._log.hide(team or Team(), reviewer)
             yield self._log
@@ -525,8 +527,8 @@ class ImportedLog:
     """A log that was read and not taken over yet.
 
     new: decisions that the project's log lacks. applicable: those of them that fit the labels; not_applicable: why the
-    others do not, a sentence each. other_versions: hashes of other labels -> number of decisions made for them.
-    conflicts: ids with other content in the project's log.
+    others do not, or cannot be read, a sentence each. other_versions: hashes of other labels -> number of decisions
+    made for them. conflicts: ids with other content in the project's log.
     """
 
     name: str
@@ -554,12 +556,13 @@ class ImportedLog:
 
 
 def read_import(session: ReviewSession, data: bytes, name: str) -> ImportedLog:
-    """Check a log against the labels and the project's log. Raises: ValueError with the faulty lines."""
-    decisions = tuple(parse_log(data, name))
+    """Check a log against the labels and the project's log. Raises: ValueError where no line can be read."""
+    read = recover_lines(data, name)
+    decisions = read.decisions
     known = {decision.id: decision for decision in session.store.decisions()}
     new = tuple(decision for decision in decisions if decision.id not in known)
     conflicts = tuple(decision.id for decision in decisions if known.get(decision.id, decision) != decision)
-    applicable, not_applicable = new, []
+    applicable, not_applicable = new, read.sentences(name)
     while True:  # until nothing depends on what was left out
         checked = check_applicable([*known.values(), *applicable], session.original)[len(known) :]
         faulty = [item for item in checked if not item.applicable]

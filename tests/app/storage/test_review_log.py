@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from app.storage import review_log as module
-from app.storage.review_log import BACKUPS, NAME, ReviewStore
+from app.storage.review_log import BACKUPS, LINES, NAME, ReviewStore
 from app.store import main
 from tevit.review.decisions import ChangeClass, Decision, read_log, to_line, write_log
 
@@ -133,7 +133,7 @@ def test_no_backup_of_a_missing_or_damaged_log(tmp_path, capsys):
     edit(tmp_path, "DELETE FROM decisions WHERE seq = 3")
     assert main(["backup", str(tmp_path)]) == 2
     assert "is cut off: it has 2 decisions of 3: no backup was made" in capsys.readouterr().err
-    assert not list((tmp_path / BACKUPS).iterdir())
+    assert [path.name[:6] for path in (tmp_path / BACKUPS).iterdir()] == ["daily-"]
 
 
 def test_a_backup_while_another_process_writes_is_intact(tmp_path):
@@ -146,28 +146,135 @@ def test_a_backup_while_another_process_writes_is_intact(tmp_path):
         assert module._fault(copy) is None
 
 
-@pytest.mark.parametrize(
-    ("sql", "intact", "sentence"),
-    [
-        ("UPDATE decisions SET line = replace(line, 'ann', 'eve') WHERE seq = 3", 5, "was changed by something else"),
-        ("DELETE FROM decisions WHERE seq = 6", 5, "is cut off: it has 5 decisions of 6"),
-        ("DELETE FROM decisions WHERE seq = 2", 4, "was changed by something else than the studio, at decision 2"),
-        ("DELETE FROM head", 6, "is cut off: it has 6 decisions of more"),
-    ],
-)
-def test_an_edited_log_is_reported_and_set_aside(tmp_path, sql, intact, sentence):
+EDITS = [
+    ("UPDATE decisions SET line = replace(line, 'ann', 'eve') WHERE seq = 3", "was changed by something else"),
+    ("DELETE FROM decisions WHERE seq = 6", "is cut off: it has 5 decisions of 6"),
+    ("DELETE FROM decisions WHERE seq = 2", "was changed by something else than the studio, at decision 2"),
+    ("DELETE FROM head", "is cut off: it has 6 decisions of more"),
+    ("UPDATE decisions SET line = CAST(x'7bff7d' AS TEXT) WHERE seq = 2", "was changed by something else"),
+    ("UPDATE decisions SET line = x'00ff' WHERE seq = 2", "something else than the studio, at decision 2"),
+]
+
+
+@pytest.mark.parametrize(("sql", "sentence"), EDITS)
+def test_an_edited_log_is_set_aside_and_restored(tmp_path, sql, sentence):
     filled(tmp_path, 6).close()
     edit(tmp_path, sql)
     store = ReviewStore(tmp_path)
     assert len(store.notices) == 1 and sentence in store.notices[0]
-    assert f"the {intact} decisions that are whole were taken over" in store.notices[0]
-    assert damaged_files(tmp_path)[0] in store.notices[0]
-    assert store.count() == intact and store.append(decision(50)) == intact + 1
+    assert store.notices[0].endswith(f"it is kept as {damaged_files(tmp_path)[0]}; all 6 decisions were restored.")
+    assert store.decisions() == tuple(decision(n) for n in range(1, 7)) and store.append(decision(50)) == 7
     store.close()
     assert not ReviewStore(tmp_path).notices
 
 
-def test_a_truncated_file_is_set_aside(tmp_path):
+def test_of_a_database_alone_what_is_readable_is_kept_and_the_rest_is_listed(tmp_path):
+    filled(tmp_path, 6).close()
+    edit(tmp_path, "UPDATE decisions SET line = CAST(x'7bff7d' AS TEXT) WHERE seq = 2")
+    edit(tmp_path, "UPDATE decisions SET line = replace(line, 'ann', 'eve') WHERE seq = 5")
+    (tmp_path / LINES).unlink()
+    for copy in (tmp_path / BACKUPS).iterdir():
+        copy.unlink()
+    store = ReviewStore(tmp_path)
+    assert [d.id for d in store.decisions()] == ["d1", "d3", "d4", "d5", "d6"]
+    assert "5 of 6 decisions were restored, 1 could not be read (number 2)" in store.notices[0]
+    assert "1 does not match its checksum and may be changed (number 4)" in store.notices[0]
+
+
+def test_either_file_restores_the_other(tmp_path):
+    filled(tmp_path, 5).close()
+    whole = (tmp_path / LINES).read_bytes()
+    (tmp_path / NAME).unlink()
+    store = ReviewStore(tmp_path)
+    assert store.count() == 5 and "review.sqlite is missing; all 5 decisions were restored" in store.notices[0]
+    store.close()
+    (tmp_path / LINES).unlink()
+    store = ReviewStore(tmp_path)
+    assert (tmp_path / LINES).read_bytes() == whole and not store.notices
+    store.append(decision(6))
+    assert (tmp_path / LINES).read_bytes() == whole + to_line(decision(6)).encode() + b"\n"
+
+
+def test_damaged_lines_are_set_aside_and_written_anew(tmp_path):
+    filled(tmp_path, 5).close()
+    whole = (tmp_path / LINES).read_bytes()
+    for damaged in (
+        whole.replace(b'"d3"', b'"e3"'),
+        whole.replace(b"ann", b"\xffnn", 1),
+        whole.replace(b"\n", b"x", 2),
+    ):
+        (tmp_path / LINES).write_bytes(damaged)
+        store = ReviewStore(tmp_path)
+        kept = sorted(tmp_path.glob("decisions.damaged-*.jsonl"))[-1]
+        assert kept.read_bytes() == damaged and kept.name in store.notices[0]
+        assert (tmp_path / LINES).read_bytes() == whole and store.count() == 5
+        store.close()
+
+
+def test_lines_that_are_cut_off_are_completed(tmp_path):
+    store = filled(tmp_path, 5)
+    whole = (tmp_path / LINES).read_bytes()
+    (tmp_path / LINES).write_bytes(whole[:-9])  # while the studio runs
+    store.append(decision(6))
+    store.close()
+    more = (tmp_path / LINES).read_bytes()
+    assert more == whole + to_line(decision(6)).encode() + b"\n"
+    (tmp_path / LINES).write_bytes(more[:-100])
+    assert not ReviewStore(tmp_path).notices and (tmp_path / LINES).read_bytes() == more
+
+
+def test_an_older_copy_in_place_of_the_database_gets_the_later_decisions(tmp_path):
+    store = filled(tmp_path, 3)
+    copy = module.backup(tmp_path)
+    store.append(decision(4))
+    store.close()
+    copy.replace(tmp_path / NAME)
+    store = ReviewStore(tmp_path)
+    assert [d.id for d in store.decisions()] == ["d1", "d2", "d3", "d4"]
+
+
+def test_a_database_that_is_replaced_deleted_or_damaged_while_the_studio_runs(tmp_path):
+    store = filled(tmp_path, 3)
+    for tail in ("", "-wal", "-shm"):
+        (tmp_path / f"{NAME}{tail}").unlink()
+    assert store.append(decision(4)) == 4 and store.generation == 1
+    store._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    other = ReviewStore(tmp_path)
+    edit(tmp_path, "UPDATE decisions SET line = CAST(x'ff' AS TEXT) WHERE seq = 4")
+    assert other._read == [] and [d.id for d in other.decisions()] == ["d1", "d2", "d3", "d4"]
+    assert store.append(decision(5)) == 5 and other.count() == 5
+
+
+def test_lines_that_cannot_be_written_are_a_notice(tmp_path):
+    (tmp_path / LINES).mkdir()
+    store = filled(tmp_path, 2)
+    assert store.count() == 2 and any("decisions are saved in review.sqlite alone" in text for text in store.notices)
+
+
+def test_a_copy_a_day_and_ten_are_kept(tmp_path):
+    filled(tmp_path, 2).close()
+    copies = tmp_path / BACKUPS
+    for path in copies.iterdir():
+        path.unlink()
+    for day in range(10, 22):
+        (copies / f"daily-2025-01-{day}.sqlite").write_bytes(b"")
+    ReviewStore(tmp_path).close()
+    names = sorted(path.name for path in copies.iterdir())
+    assert len(names) == 10 and names[0] == "daily-2025-01-13.sqlite"
+    assert module._fault(copies / names[-1]) is None
+
+
+def test_what_both_files_lost_comes_from_a_daily_copy(tmp_path):
+    filled(tmp_path, 4).close()
+    for path in (tmp_path / BACKUPS).iterdir():
+        path.unlink()
+    ReviewStore(tmp_path).close()
+    (tmp_path / NAME).write_bytes(b"SQLite format 3\0")
+    (tmp_path / LINES).write_bytes((tmp_path / LINES).read_bytes().replace(b'"reviewer"', b'"revieweX"', 1))
+    assert ReviewStore(tmp_path).decisions() == tuple(decision(n) for n in (1, 2, 3, 4))
+
+
+def test_a_truncated_file_is_set_damaged_files(tmp_path):
     store = ReviewStore(tmp_path)
     for number in range(1, 200):
         store.append(decision(number, note="x" * 300))
@@ -176,9 +283,25 @@ def test_a_truncated_file_is_set_aside(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     store = ReviewStore(tmp_path)
-    assert "is damaged" in store.notices[0] and damaged_files(tmp_path)
+    assert "is damaged" in store.notices[0] and "all 199 decisions were restored" in store.notices[0]
     assert (tmp_path / damaged_files(tmp_path)[0]).read_bytes() == content[: len(content) // 2]
-    assert [d.id for d in store.decisions()] == [f"d{n}" for n in range(1, store.count() + 1)]
+    assert [d.id for d in store.decisions()] == [f"d{n}" for n in range(1, 200)]
+
+
+def test_no_space_to_restore_a_damaged_log_means_memory(tmp_path, monkeypatch):
+    filled(tmp_path, 3).close()
+    edit(tmp_path, "DELETE FROM head")
+    before = (tmp_path / NAME).read_bytes()
+
+    def full(db: sqlite3.Connection, path: Path) -> None:
+        db.execute("PRAGMA max_page_count = 2")
+        migrate(db, path)
+
+    migrate = module._migrate
+    monkeypatch.setattr(module, "_migrate", lambda db, path: (migrate if path.name == NAME else full)(db, path))
+    store = ReviewStore(tmp_path)
+    assert store.in_memory and store.count() == 3 and "the disk is full" in store.notices[0]
+    assert (tmp_path / NAME).read_bytes() == before and not damaged_files(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"not a database at all" * 300, b"short"])
@@ -189,7 +312,7 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path, content):
     assert (tmp_path / damaged_files(tmp_path)[0]).read_bytes() == content
 
 
-def test_a_database_of_another_program_is_set_aside(tmp_path):
+def test_a_database_of_another_program_is_set_damaged_files(tmp_path):
     edit(tmp_path, "CREATE TABLE recipes (soup TEXT)")
     assert "is no review log" in ReviewStore(tmp_path).notices[0]
 
@@ -257,7 +380,7 @@ def test_a_read_only_folder_is_read_into_memory(tmp_path):
     finally:
         folder.chmod(0o755)
     assert done.stdout.split() == ["True", "3"], done.stderr
-    assert [path.name for path in folder.iterdir()] == [NAME]
+    assert not {f"{NAME}-wal", f"{NAME}-shm"} & {path.name for path in folder.iterdir()}
 
 
 KILLED = """

@@ -157,6 +157,13 @@ def test_of_an_imported_log_what_fits_is_applicable(session: ReviewSession):
     assert len(imported.not_applicable) == 3 and session.store.count() == 0
 
 
+def test_of_an_imported_log_unreadable_lines_are_listed(session: ReviewSession):
+    good = decide(HASH, 1, "label is wrong", DeleteTrack(session.project.dataset.annotations_of(1)[0].id), "ann")
+    found = reviews.read_import(session, b'{"id":"\\xff"}\n' + to_line(good).encode(), "log.jsonl")
+    assert found.applicable == (good,) and found.needs_confirmation
+    assert [text.partition(":")[0] for text in found.not_applicable] == ["log.jsonl, line 1"]
+
+
 def test_the_list_of_errors_is_a_queue(session: ReviewSession, tmp_path: Path):
     service = EvaluationService(tmp_path / "findings", in_process=True)
     types = ("background", "classification", "correct")

@@ -1,0 +1,399 @@
+"""Decisions from a log that may be damaged, JSON lines or the studio's database: every row that can be read is kept.
+
+Nothing here relies on the file being consistent: SQLite's pages are read one by one from the bytes, and what is left
+is searched for JSON that begins like a decision.
+"""
+
+import hashlib
+import json
+import os
+import re
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from tevit.io import json as jsonfile
+from tevit.io.files import FileKindError
+from tevit.review.decisions import Decision, from_line
+
+SQLITE_HEADER = b"SQLite format 3\0"
+_BEGINNING = b'{"id":"'  # of every line that the studio writes
+_LEAF = 0x0D  # type of a page that holds rows of a table
+_INTEGER_SIZES = {0: 0, 1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8, 7: 8, 8: 0, 9: 0}  # bytes by serial type
+_Pages = Mapping[int, bytes]  # by number, from 1
+
+
+class StoredRow(NamedTuple):
+    """A row as it was found. number: its place in the log from 1, 0: unknown. line: JSON. chain: checksum of this row
+    and all before it, "": unknown. where: its place in the file, for messages."""
+
+    number: int
+    line: bytes
+    chain: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class RecoveredLog:
+    """What could be read of a log.
+
+    decisions: in order. total: number of rows that there were, as far as can be told. lost: number of a row that could
+    not be read -> why. changed: places in `decisions`, from 1, of those that do not match their checksum or exist in
+    several versions.
+    """
+
+    decisions: tuple[Decision, ...]
+    total: int
+    lost: Mapping[int, str]
+    changed: tuple[int, ...] = ()
+
+    @property
+    def missing(self) -> int:
+        """Number of rows that could not be read."""
+        return self.total - len(self.decisions)
+
+    def sentences(self, name: str) -> list[str]:
+        """One for each row that could not be read, of more than ten only one; one for those that may be changed."""
+        texts = [f"{name}, {why}" for why in self.lost.values()] if self.missing else []
+        if len(texts) > 10 or len(texts) > self.missing:
+            texts[10:] = [f"{name}: {self.missing} could not be read, of the numbers {ranges(self.lost)}"]
+        if self.changed:
+            texts.append(f"{name}: {self.unverified}")
+        return texts
+
+    @property
+    def unverified(self) -> str:
+        """Which decisions may have been changed, in words."""
+        one = len(self.changed) == 1
+        text = "1 does not match its checksum" if one else f"{len(self.changed)} do not match their checksums"
+        return f"{text} and may be changed ({'number' if one else 'numbers'} {ranges(self.changed)})"
+
+
+def ranges(numbers: Iterable[int], limit: int = 12) -> str:
+    """Numbers as text, neighbours joined: "3, 17 to 28"; of many ranges the first `limit`."""
+    found: list[list[int]] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    texts = [str(a) if a == b else f"{a} to {b}" for a, b in found[:limit]]
+    return ", ".join(texts) + (", …" if len(found) > limit else "")
+
+
+def chained(before: str, line: bytes) -> str:
+    """The checksum of a row and all before it. before: that of the row before, "" for the first."""
+    return hashlib.sha256(before.encode() + b"\n" + line).hexdigest()
+
+
+def recover_log(path: str | os.PathLike) -> RecoveredLog:
+    """All decisions that can be read of JSON lines, or of the studio's database and its -wal file.
+
+    Raises: OSError; FileKindError for another kind of file; ValueError where it has text, but no decision.
+    """
+    data = Path(path).read_bytes()
+    if data.startswith(SQLITE_HEADER):
+        wal = Path(f"{path}-wal")
+        return combine(*database_rows(data, wal.read_bytes() if wal.is_file() else b""))
+    return recover_lines(data, str(path))
+
+
+def recover_lines(data: bytes, name: str) -> RecoveredLog:
+    """The same from the bytes of JSON lines. name: of the file, for messages."""
+    found = combine(line_rows(data))
+    if not found.decisions and found.lost:
+        if len(found.lost) > 1 and jsonfile.fits(data, dict):
+            raise FileKindError(f"{name} is one JSON object, expected a log of decisions, one object a line")
+        raise ValueError("\n".join(found.sentences(name)))
+    return found
+
+
+# --- rows of a file
+
+
+def line_rows(data: bytes) -> Iterator[StoredRow]:
+    """Rows of JSON lines, numbered without the empty ones. Lines that ran together are taken apart."""
+    number = 0
+    for place, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
+        for part in _parts(line) if line.strip() else ():
+            number += 1
+            yield StoredRow(number, part, where=f"line {place}")
+
+
+def _parts(line: bytes) -> list[bytes]:
+    """What of a line may be one decision each."""
+    if line.startswith(_BEGINNING) and line.count(_BEGINNING) == 1 and line.rstrip().endswith(b"}"):
+        return [line]
+    starts = [match.start() for match in re.finditer(re.escape(_BEGINNING), line)]
+    if not starts:
+        return [line]
+    before = [line[: starts[0]]] if starts[0] > 2 * len(_BEGINNING) else []  # long enough for a damaged decision
+    parts = [line[start:end] for start, end in pairwise([*starts, len(line)])]
+    return before + [next((row.line for row in raw_rows(part)), part) for part in parts]
+
+
+def raw_rows(data: bytes) -> Iterator[StoredRow]:
+    """Rows wherever in the bytes JSON begins like a decision."""
+    decoder, text, at = json.JSONDecoder(), data.decode("latin-1"), data.find(_BEGINNING)
+    while at >= 0:
+        try:
+            end = decoder.raw_decode(text, at)[1]
+        except (ValueError, RecursionError):  # damaged, or continued on another page
+            end = 0
+        if end:
+            yield StoredRow(0, data[at:end], where=f"byte {at}")
+        at = data.find(_BEGINNING, at + 1)
+
+
+def database_rows(data: bytes, wal: bytes = b"") -> tuple[list[StoredRow], int]:
+    """Rows of a database that may be damaged, and the number of rows that it states, 0 where that cannot be read.
+
+    wal: content of its -wal file. The same row may come several times.
+    """
+    main, written = _pages(data), _wal_pages(wal)
+    rows, counts = [], [0]
+    for pages in ({**main, **written}, main) if wal else (main,):
+        for where, number, values in _table_rows(pages, pages, _reserved(data)):
+            if row := _as_row(where, number, values):
+                rows.append(row)
+            elif len(values) == 3 and isinstance(values[1], int):
+                counts.append(values[1])
+    rows += [*raw_rows(data), *raw_rows(wal)]
+    return rows, counts[1] if len(counts) > 1 and 0 <= counts[1] <= len(data) + len(wal) else 0
+
+
+def ignored_rows(data: bytes, wal: bytes) -> Iterator[StoredRow]:
+    """Rows in a -wal file behind its first damage, where SQLite ignores them without an error.
+
+    Also rows that the database has had for long. data: the database's content.
+    """
+    rest = wal[_valid_length(wal) :]
+    pages, written = _pages(data) | _wal_pages(wal), _wal_pages(wal[:32] + rest)
+    for where, number, values in _table_rows(written, pages | written, _reserved(data)):
+        if row := _as_row(where, number, values):
+            yield row
+    yield from raw_rows(rest)
+
+
+def _valid_length(wal: bytes) -> int:
+    """Bytes of a -wal file up to the first page whose checksum is wrong; 32 where that of its header is."""
+    size, order = int.from_bytes(wal[8:12], "big"), "big" if wal[:4] == b"\x37\x7f\x06\x83" else "little"
+    sums = _wal_checksum(wal[:24], (0, 0), order)
+    if not 512 <= size <= 65536 or _words(wal[24:32], "big") != sums:
+        return 32
+    end = 32
+    while end + 24 + size <= len(wal):
+        head = wal[end : end + 24]
+        sums = _wal_checksum(head[:8] + wal[end + 24 : end + 24 + size], sums, order)
+        if head[8:16] != wal[16:24] or _words(head[16:24], "big") != sums:
+            break
+        end += 24 + size
+    return end
+
+
+def _wal_checksum(data: bytes, sums: tuple[int, ...], order: Literal["big", "little"]) -> tuple[int, ...]:
+    """Source: SQLite's file format, 4.2."""
+    first, second = sums
+    words = _words(data, order)
+    for a, b in zip(words[::2], words[1::2], strict=True):
+        first = (first + a + second) & 0xFFFFFFFF
+        second = (second + b + first) & 0xFFFFFFFF
+    return first, second
+
+
+def _words(data: bytes, order: Literal["big", "little"]) -> tuple[int, ...]:
+    count = len(data) // 8 * 2
+    return struct.unpack(f"{'>' if order == 'big' else '<'}{count}I", data[: 4 * count])
+
+
+def _as_row(where: str, number: int, values: list) -> StoredRow | None:
+    if len(values) != 4 or not all(isinstance(value, bytes) for value in values[1:]):
+        return None
+    return StoredRow(number, values[2], values[3].decode("latin-1"), f"decision {number} ({where})")
+
+
+def _pages(data: bytes) -> dict[int, bytes]:
+    size = int.from_bytes(data[16:18], "big")
+    size = 65536 if size == 1 else size
+    if size < 512 or size & (size - 1):  # damaged
+        size = 4096
+    return {start // size + 1: data[start : start + size] for start in range(0, len(data), size)}
+
+
+def _reserved(data: bytes) -> int:
+    """Unused bytes at the end of each page, 0 in every database of the studio."""
+    return data[20] if len(data) > 20 and data[20] <= 32 else 0
+
+
+def _wal_pages(wal: bytes) -> dict[int, bytes]:
+    """The newest version of each page in a -wal file: a header of 32 bytes, then pages behind 24 bytes each."""
+    size = int.from_bytes(wal[8:12], "big")
+    if size < 512 or size > 65536 or size & (size - 1):
+        size = 4096
+    starts = range(32, len(wal) - 24, size + 24)
+    return {int.from_bytes(wal[at : at + 4], "big"): wal[at + 24 : at + 24 + size] for at in starts}
+
+
+def _table_rows(leaves: _Pages, pages: _Pages, reserved: int) -> Iterator[tuple[str, int, list]]:
+    """Place, row id and values (int, bytes or None) of every row on one of `leaves` that can be decoded.
+
+    pages: those that long rows continue on.
+    """
+    for number, page in leaves.items():
+        head = 100 if number == 1 else 0
+        if page[head : head + 1] != bytes([_LEAF]):
+            continue
+        cells = min(int.from_bytes(page[head + 3 : head + 5], "big"), len(page) // 2)
+        for cell in range(cells):
+            at = head + 8 + 2 * cell
+            try:
+                id, values = _decode_cell(pages, page, int.from_bytes(page[at : at + 2], "big"), reserved)
+            except (IndexError, KeyError, ValueError):
+                continue
+            yield f"page {number}", id, values
+
+
+def _decode_cell(pages: _Pages, page: bytes, at: int, reserved: int) -> tuple[int, list]:
+    """Row id and values. Raises: IndexError, KeyError, ValueError where the cell is damaged."""
+    length, at = _varint(page, at)
+    id, at = _varint(page, at)
+    usable = len(page) - reserved
+    local, least = usable - 35, (usable - 12) * 32 // 255 - 23  # as in SQLite's file format, 1.6
+    if length > local:
+        kept = least + (length - least) % (usable - 4)
+        kept = kept if kept <= local else least
+        overflow = int.from_bytes(page[at + kept : at + kept + 4], "big")
+        payload = page[at : at + kept] + _overflow(pages, overflow, length - kept, usable)
+    else:
+        payload = page[at : at + length]
+    return id, _decode_record(payload)
+
+
+def _overflow(pages: _Pages, number: int, length: int, usable: int) -> bytes:
+    """What of a row did not fit on its page. A part that cannot be read leaves it too short."""
+    parts, visited = [], set()
+    while number in pages and number not in visited and length > 0:
+        visited.add(number)
+        parts.append(pages[number][4:usable][:length])
+        length -= len(parts[-1])
+        number = int.from_bytes(pages[number][:4], "big")
+    return b"".join(parts)
+
+
+def _decode_record(payload: bytes) -> list:
+    """Values of a row; text that is cut off stays cut off. Raises: IndexError, ValueError."""
+    end, at = _varint(payload, 0)
+    types = []
+    while at < end:
+        kind, at = _varint(payload, at)
+        types.append(kind)
+    values = []
+    for kind in types:
+        size = _INTEGER_SIZES[kind] if kind in _INTEGER_SIZES else (kind - 12) // 2
+        if size < 0:
+            raise ValueError("not a type of SQLite")
+        content = payload[at : at + size]
+        at += size
+        if kind >= 12:
+            values.append(content)
+        else:
+            values.append(None if kind == 0 else kind - 8 if kind >= 8 else int.from_bytes(content, "big", signed=True))
+    return values
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    """A number of 1 to 9 bytes, and the place after it. Raises: IndexError."""
+    value = 0
+    for place in range(at, at + 8):
+        value = value << 7 | data[place] & 0x7F
+        if data[place] < 0x80:
+            return value, place + 1
+    return value << 8 | data[at + 8], at + 9
+
+
+# --- one log from all rows
+
+
+@dataclass
+class _Found:
+    """One decision: its number and checksum, and its versions, the first the preferred one."""
+
+    number: int
+    chain: str
+    versions: dict[bytes, Decision]
+
+
+def combine(rows: Iterable[StoredRow], count: int = 0) -> RecoveredLog:
+    """One log from rows that may repeat: those that come first are preferred, unless another matches the checksum.
+
+    count: number of rows that there should be, 0: unknown. A row without number goes where its time belongs.
+    """
+    found: dict[str, _Found] = {}
+    chains = {0: ""}
+    faults: dict[int, str] = {}
+    for row in rows:
+        if row.number and row.chain:
+            chains.setdefault(row.number, row.chain)
+        try:
+            decision = from_line(row.line, row.where)
+        except (ValueError, OverflowError, MemoryError, RecursionError) as error:
+            if row.number:
+                faults.setdefault(row.number, str(error) or f"{row.where}: too large")
+            continue
+        entry = found.setdefault(decision.id, _Found(row.number, row.chain, {}))
+        entry.number, entry.chain = entry.number or row.number, entry.chain or row.chain
+        entry.versions.setdefault(row.line.strip(), decision)
+    return _assemble(found, chains, faults, count)
+
+
+def _assemble(found: dict[str, _Found], chains: dict[int, str], faults: dict[int, str], count: int) -> RecoveredLog:
+    limit = count + 2 * (len(found) + len(faults)) + 1000
+    for entry in found.values():
+        entry.number = entry.number if 0 < entry.number <= limit else 0  # a damaged number
+    faults = {number: why for number, why in faults.items() if 0 < number <= limit}
+    whole = {entry.number: version for entry in found.values() if (version := _verified(entry, chains))}
+    # A row whose id was changed has the number of the one that it was.
+    ordered = _in_order([e for e in found.values() if not (e.chain and e.number in whole) or _verified(e, chains)])
+    taken = {entry.number for entry in ordered}
+    total = max(count, *taken, len(ordered) + len(faults.keys() - taken), 0)
+    lost = {n: faults.get(n, f"decision {n}: not there") for n in range(1, total + 1) if n not in taken}
+    decisions = tuple(_verified(entry, chains) or next(iter(entry.versions.values())) for entry in ordered)
+    changed = tuple(
+        n for n, (d, e) in enumerate(zip(decisions, ordered, strict=True), 1) if _doubtful(d, e, whole, chains)
+    )
+    return RecoveredLog(decisions, total, lost, changed)
+
+
+def _in_order(found: Sequence[_Found]) -> list[_Found]:
+    """By number; those without one before the first that is later."""
+
+    def time(entry: _Found) -> str:
+        return next(iter(entry.versions.values())).time
+
+    numbered = sorted((entry for entry in found if entry.number), key=lambda entry: (entry.number, time(entry)))
+    others = sorted((entry for entry in found if not entry.number), key=time, reverse=True)
+    ordered: list[_Found] = []
+    for entry in numbered:
+        while others and time(others[-1]) < time(entry):
+            ordered.append(others.pop())
+        ordered.append(entry)
+    return ordered + others[::-1]
+
+
+def _verified(entry: _Found, chains: Mapping[int, str]) -> Decision | None:
+    """The version that matches the checksum. chains: checksums by number."""
+    before, own = chains.get(entry.number - 1), entry.chain or chains.get(entry.number)
+    if not entry.number or not own or before is None:
+        return None
+    return next((decision for line, decision in entry.versions.items() if chained(before, line) == own), None)
+
+
+def _doubtful(chosen: Decision, entry: _Found, whole: Mapping[int, Decision], chains: Mapping[int, str]) -> bool:
+    """Whether something contradicts the version that was chosen: its checksum, another version, or its number."""
+    if entry.number in whole:
+        return whole[entry.number] is not chosen
+    checkable = entry.number and entry.chain and (entry.number - 1) in chains
+    return bool(checkable) or len(entry.versions) > 1

@@ -16,7 +16,7 @@ import numpy as np
 import pycocotools.mask as coco
 
 from app.storage.review_log import LINES, NAME, ReviewStore
-from tevit.review.decisions import AcceptMasks, ChangeClass, Decision, Keep, Mask, from_line, to_line, to_mask
+from tevit.review.decisions import AcceptMasks, ChangeClass, Decision, Keep, Mask, from_line, to_line
 from tevit.review.recovery import recover_log
 
 COUNT = 319
@@ -28,9 +28,9 @@ Content = dict[str, bytes]  # of a project's folder, by name
 def noise() -> Mask:
     """A mask whose text has about two thousand letters."""
     mask = np.random.default_rng(1).random((48, 64)) < 0.3
-    found = to_mask(coco.encode(np.asfortranarray(mask.astype(np.uint8))))
-    assert found is not None
-    return found
+    counts = coco.encode(np.asfortranarray(mask.astype(np.uint8)))["counts"]
+    assert isinstance(counts, bytes)
+    return Mask((48, 64), counts.decode())
 
 
 def decision(number: int) -> Decision:

@@ -82,6 +82,22 @@ def test_a_selection_in_the_player_finds_its_match(page: Page):
     expect_in_address(page, side="b")
 
 
+@pytest.mark.parametrize("width", [1440, 1024])
+def test_the_choices_are_on_one_line(page: Page, width: int):
+    before = page.viewport_size
+    page.set_viewport_size({"width": width, "height": 800})
+    tops = page.get_by_role("radio").evaluate_all("all => all.map((it) => Math.round(it.getBoundingClientRect().top))")
+    assert len(tops) == 4 and len(set(tops)) == 1
+    label = page.locator("#compare-bar").get_by_text("Lowest score")
+    assert label.evaluate("it => it.getClientRects().length") == 1
+    for name in ("A", "B"):
+        assert page.get_by_label(name, exact=True).first.evaluate("it => it.scrollWidth <= it.clientWidth"), (
+            "a whole name"
+        )
+    if before:
+        page.set_viewport_size(before)
+
+
 def test_layouts_videos_and_cut_off(page: Page):
     page.get_by_role("radio", name="stacked").click()
     expect_in_address(page, layout="stacked")

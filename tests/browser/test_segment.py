@@ -157,6 +157,7 @@ def check_layout(page: Page, rows: int) -> None:
         len(set(numbers.evaluate_all(right))) == 1
         and numbers.first.evaluate("it => getComputedStyle(it).textAlign") == "right"
     )
+    assert page.locator("#model input").evaluate("it => getComputedStyle(it).textOverflow") == "ellipsis"
     assert page.locator("#facts dd").evaluate_all("all => all.every((it) => it.clientHeight < 24)"), "on one line each"
 
 

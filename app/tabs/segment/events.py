@@ -135,7 +135,8 @@ class _SegmentEvents:
             try:
                 stored, view = self.studio.stored_view(token)
                 session.token = token
-                panel = note(f"{stored.name}, {stored.settings.model}. {stored.sentence}")
+                of = f"{stored.name}, {stored.settings.model}."
+                panel = note(" ".join(filter(None, [of, stored.sentence, views.TO_RUN_AGAIN])))
                 yield self._show(view, session) | self._of_stored(stored, session) | {c.token: token, c.panel: panel}
             except ValueError as error:
                 message = str(error)

@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.app.fakes import make_video
 from tests.browser.servers import ROOT as ROOT
-from tests.browser.servers import record_problems, start_server
+from tests.browser.servers import record_problems, start_studio
 
 MODELS = ("fast", "slow", "faint", "broken", "crashing")
 OpenPage = Callable[..., Page]
@@ -37,7 +37,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
         path.touch()
     options = [part for path in checkpoints for part in ("--checkpoint", path)]
     home, errors = folder / "home", folder / "errors"
-    with start_server("tests.browser.fake_studio", *options, home=home, errors=errors) as url:
+    with start_studio(*options, home=home, errors=errors) as (url, _):
         yield Studio(url, errors, home)
 
 

@@ -1,10 +1,15 @@
-"""The studio with a model that needs no weights: `python -m tests.browser.fake_studio`, from the checkout.
+"""The studio with a model that needs no weights: `python -m tests.browser.fake_studio ARGUMENTS`, from the checkout.
+
+With `--fork` instead of arguments it reads requests from standard input, one JSON object a line, and serves each in a
+fork of itself: a fork has all modules imported, which takes seconds of a processor. See `servers.start_studio`.
 
 FAKE_RELEASE: the address below which the published weights are.
 """
 
 import asyncio
+import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -23,8 +28,8 @@ LATE = 2.0
 HELD_CLIP, HELD_PROXY = "early.mp4", "hold-proxies"  # the proxy of this clip waits while $TEVIT_HOME has this file
 
 
-def tell_of_outside(event: str, arguments: tuple) -> None:
-    """An audit hook: say on standard error when the server itself turns to another machine."""
+def report_connection(event: str, arguments: tuple) -> None:
+    """An audit hook that reports on standard error when the server itself connects to another machine."""
     if event == "socket.connect" and isinstance(arguments[1], tuple):
         host = arguments[1][0]
     elif event == "socket.getaddrinfo":
@@ -72,11 +77,40 @@ def make_held_proxy(source: VideoSource, proxy: Path, progress: Progress | None 
     return make_proxy(source, proxy, report)
 
 
-if __name__ == "__main__":
-    sys.addaudithook(tell_of_outside)
+def serve(arguments: list[str]) -> int:
+    """Run the studio until it is terminated; its exit code."""
+    sys.addaudithook(report_connection)
     # These models need no torch, which takes seconds to import.
     warm = patch("app.tabs.segment.run.Studio.warm")
     release = patch("tevit.configs.RELEASE", os.environ.get("FAKE_RELEASE", "http://127.0.0.1:9/"))
     held = patch("app.player.proxy.make_proxy", make_held_proxy)
     with warm, release, held, patch.object(gr.Blocks, "postprocess_data", postprocess_late):
-        sys.exit(main(sys.argv[1:], load=load, grace=8.0))
+        return main(arguments, load=load, grace=8.0)
+
+
+def serve_forks() -> None:
+    """Start a fork for every request and print its process id.
+
+    A request has `arguments`, `variables` of the environment, and the files `stdout` and `stderr`.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes forks that have ended
+    for line in sys.stdin:
+        request = json.loads(line)
+        if pid := os.fork():
+            print(pid, flush=True)
+            continue
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for name, descriptor in (("stdout", 1), ("stderr", 2)):
+            os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.environ.update(request["variables"])
+        sys.exit(serve(request["arguments"]))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--fork"]:
+        import app.ui  # noqa: F401  # what `main` imports when it is called
+
+        serve_forks()
+    else:
+        sys.exit(serve(sys.argv[1:]))

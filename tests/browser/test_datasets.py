@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.app import datasets
-from tests.browser.servers import checked_page, start_server
+from tests.browser.servers import checked_page, start_studio
 
 pytestmark = pytest.mark.browser
 
@@ -45,7 +45,7 @@ def page(browser: Browser, folder: Path, tmp_path_factory: pytest.TempPathFactor
     slow.touch()
     options = ("--checkpoint", slow, "--allow", folder)
     with (
-        start_server("tests.browser.fake_studio", *options, home=home, errors=home / "errors") as url,
+        start_studio(*options, home=home, errors=home / "errors") as (url, _),
         checked_page(browser.new_context(), f"{url}?tab=compare") as page,
     ):
         expect(button(page)).to_have_text(re.compile("shapes"))

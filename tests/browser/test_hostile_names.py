@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from app.storage.review_log import ReviewStore
 from tests.app import datasets
-from tests.browser.servers import start_server
+from tests.browser.servers import start_studio
 from tevit import evaluate, find_errors
 from tevit.cli.main import main
 from tevit.io.ytvis import open_dataset, read_results
@@ -72,7 +72,7 @@ def page(browser: Browser, folder: Path, tmp_path_factory: pytest.TempPathFactor
     models = [part for name in ("model", "other") for part in ("--predictions", folder / f"{hostile(name)}.json")]
     data = ("--dataset", folder / f"{hostile('set')}.json", "--frames", folder / "frames", *models)
     options = (*data, "--project", folder / "project", "--allow", folder)
-    with start_server("tests.browser.fake_studio", *options, home=home, errors=home / "errors") as url:
+    with start_studio(*options, home=home, errors=home / "errors") as (url, _):
         context = browser.new_context()
         context.add_init_script(WATCH)
         page = context.new_page()

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.app import datasets
-from tests.browser.servers import checked_page, start_server
+from tests.browser.servers import checked_page, start_studio
 from tests.browser.test_segment import button, choose, expect_done, expect_tracks
 
 pytestmark = pytest.mark.browser
@@ -69,7 +69,7 @@ def page(browser: Browser, tmp_path: Path) -> Iterator[Page]:
     options = ("--model", tmp_path / "bright.py", "--dataset", truth, "--frames", tmp_path / "frames")
     home = tmp_path / "home"
     with (
-        start_server("tests.browser.fake_studio", *options, home=home, errors=tmp_path / "errors") as url,
+        start_studio(*options, home=home, errors=tmp_path / "errors") as (url, _),
         checked_page(browser.new_context(), url) as page,
     ):
         yield page

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.servers import record_problems, start_server
+from tests.browser.servers import record_problems, start_studio
 from tests.browser.test_segment import button, choose, expect_done, player
 
 pytestmark = pytest.mark.browser
@@ -57,7 +57,7 @@ def release() -> Iterator[Weights]:
 def studio(release: Weights, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """Address and checkpoints folder of a studio without weights."""
     home, address = tmp_path / "home", f"http://127.0.0.1:{release.server_address[1]}/"
-    with start_server("tests.browser.fake_studio", home=home, errors=tmp_path / "errors", FAKE_RELEASE=address) as url:
+    with start_studio(home=home, errors=tmp_path / "errors", FAKE_RELEASE=address) as (url, _):
         yield url, home / "checkpoints"
 
 

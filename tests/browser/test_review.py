@@ -6,20 +6,17 @@ import json
 import os
 import re
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 
 from tests.app.storage.test_review_log import edit, filled
-from tests.browser.servers import ROOT, record_problems
+from tests.browser.servers import ROOT, Fork, record_problems, start_server, start_studio
 from tevit.io.ytvis import parse_dataset, read_results
 from tevit.masks.ops import decode
 from tevit.review import Decision, apply, read_log, to_line
@@ -36,30 +33,14 @@ class Server:
 
     url: str
     folder: Path
-    process: subprocess.Popen
+    process: Fork | None = None
 
 
 @contextmanager
-def serve(folder: Path, *data: object, **options: Any) -> Iterator[Server]:
-    with (folder / "errors").open("w") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "tests.browser.fake_studio", *map(str, data), "--project", str(folder / "project")],
-            cwd=ROOT,
-            env=os.environ | {"TEVIT_HOME": str(folder / "home"), "NO_PROXY": "127.0.0.1"},
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            **options,
-        )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert line.startswith("TeViT Studio: "), (folder / "errors").read_text()
-    try:
-        yield Server(line.split()[2], folder, process)
-    finally:
-        process.terminate()
-        process.wait(timeout=60)
-    assert "leaves this machine" not in (folder / "errors").read_text()
+def serve(folder: Path, *data: object) -> Iterator[Server]:
+    options = (*data, "--project", folder / "project")
+    with start_studio(*options, home=folder / "home", errors=folder / "errors") as (url, process):
+        yield Server(url, folder, process)
 
 
 @pytest.fixture(scope="module")
@@ -80,16 +61,13 @@ def unwritable_server(tmp_path: Path) -> Iterator[Server]:
     (tmp_path / "results.json").write_text(json.dumps(predictions))
     (tmp_path / "frames").symlink_to(SHAPES / "JPEGImages" / "shapes-2001-0000")
     data = ("--predictions", tmp_path / "results.json", "--frames", tmp_path / "frames")
-    with serve(tmp_path, *data, **read_only(tmp_path)) as server:
-        yield server
+    command = ("tests.browser.fake_studio", *data, "--project", tmp_path / "project")
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project").chmod(0o555)
+    preexec = drop_root_override if os.getuid() == 0 else None
+    with start_server(*command, home=tmp_path / "home", errors=tmp_path / "errors", preexec_fn=preexec) as url:
+        yield Server(url, tmp_path)
     assert not list((tmp_path / "project").iterdir())
-
-
-def read_only(folder: Path) -> dict[str, Any]:
-    """Popen's options for a process that cannot write the project's folder, also as root."""
-    (folder / "project").mkdir()
-    (folder / "project").chmod(0o555)
-    return {"preexec_fn": drop_root_override} if os.getuid() == 0 else {}
 
 
 def drop_root_override() -> None:
@@ -471,6 +449,7 @@ def test_a_killed_server_loses_no_finished_stroke(browser: Browser, tmp_path: Pa
         stroke(emil, box, 0.25)
         seek(emil, near)
         stroke(emil, box, 0.75)
+        assert server.process is not None
         server.process.kill()
         server.process.wait()
         stroke(emil, box, 0.5)

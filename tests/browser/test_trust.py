@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.servers import ROOT, start_server
+from tests.browser.servers import ROOT, start_server, start_studio
 from tests.browser.test_review import free_port
 
 pytestmark = pytest.mark.browser
@@ -30,7 +30,7 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         command = [sys.executable, "-m", "app", "--auth", str(folder / "accounts"), "--add-user", name, *options]
         done = subprocess.run(command, cwd=ROOT, input=f"{PASSWORD}\n", text=True, capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (0, "") and PASSWORD not in done.stdout
-    with start_server("tests.browser.fake_studio", "--auth", folder / "accounts", home=folder / "home") as url:
+    with start_studio("--auth", folder / "accounts", home=folder / "home") as (url, _):
         yield url
 
 
@@ -38,7 +38,7 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def public(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
     """A studio for everybody; its standard error."""
     folder = tmp_path_factory.mktemp("public")
-    with start_server("tests.browser.fake_studio", "--public", home=folder / "home", errors=folder / "errors") as url:
+    with start_studio("--public", home=folder / "home", errors=folder / "errors") as (url, _):
         yield url, folder / "errors"
 
 

@@ -183,7 +183,9 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     variables |= {"OAUTH_CLIENT_ID": "a", "OAUTH_CLIENT_SECRET": "b", "OAUTH_SCOPES": "openid"}
     variables |= {"OPENID_PROVIDER_URL": "http://127.0.0.1:9"}
     options = ("--host", "127.0.0.1", "--port", str(free_port()))
-    with start_server("tests.browser.fake_studio", *options, home=folder / "home", preexec_fn=None, **variables) as url:
+    with start_server(
+        "tests.browser.fake_studio", *options, home=folder / "home", errors=None, preexec_fn=None, **variables
+    ) as url:
         yield url
 
 

@@ -1,4 +1,4 @@
-"""Links into the studio: data set, video, frame, pair of tracks and layout as the query of an address."""
+"""Links into the studio: data set, video, frames, pair of tracks and layout as the query of an address."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,8 @@ _MAX_INT = 1 << 53
 @dataclass(frozen=True)
 class View:
     """project: a data set's id, "" for the current one. video: its id. frame: from 0. models: names of A and, possibly,
-    B. truth: annotation id. prediction: number in the file of model `side`, from 1."""
+    B. truth: annotation id. prediction: number in the file of model `side`, from 1. error: key of the pair's row in the
+    list of errors; the pair is framed then. range: the selected frames, the first and the last of them."""
 
     project: str = ""
     video: int | None = None
@@ -21,12 +22,16 @@ class View:
     prediction: int | None = None
     side: int = 0
     layout: str = "side"
+    error: str = ""
+    range: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         if self.layout not in LAYOUTS:
             raise ValueError(f"link: expected layout to be one of {', '.join(LAYOUTS)}, got {self.layout[:40]!r}")
         if not 0 <= self.frame <= _MAX_INT or self.side not in (0, 1):
             raise ValueError(f"link: expected a frame from 0 and a side 0 or 1, got {self.frame} and {self.side}")
+        if self.range is not None and not 0 <= self.range[0] <= self.range[1] <= _MAX_INT:
+            raise ValueError(f"link: expected a range of frames from 0, got {self.range}")
         if len(self.models) > 2:
             raise ValueError(f"link: expected at most two models, got {len(self.models)}")
 
@@ -42,6 +47,8 @@ def to_query(view: View) -> str:
         ("prediction", view.prediction),
         ("side", "b" if view.side else None),
         ("layout", view.layout if view.layout != "side" else None),
+        ("error", view.error or None),
+        ("range", view.range and "-".join(map(str, view.range))),
     ]
     return urlencode([(name, value) for name, value in fields if value is not None])
 
@@ -65,7 +72,17 @@ def from_query(query: str | Mapping[str, str]) -> View:
         prediction=_integer(fields, "prediction"),
         side=int(text.get("side") == "b"),
         layout=text.get("layout") or "side",
+        error=text.get("error", ""),
+        range=_range(text.get("range", "")),
     )
+
+
+def _range(text: str) -> tuple[int, int] | None:
+    ends = {name: [end] for name, end in zip(("first", "last"), text.split("-", 1), strict=False)}
+    first, last = _integer(ends, "first", minimum=0), _integer(ends, "last", minimum=0)
+    if text and (first is None or last is None):
+        raise ValueError(f"link: expected range as two frames, such as 3-12, got {text[:40]!r}")
+    return None if first is None or last is None else (first, last)
 
 
 def _integer(fields: Mapping[str, list[str]], name: str, minimum: int = -_MAX_INT) -> int | None:

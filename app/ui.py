@@ -41,7 +41,7 @@ from .tabs.review import segmentation as review_routes
 from .tabs.review.segmentation import Segmentation
 from .tabs.segment import events as segment
 from .tabs.segment.run import KEEP_SECONDS, Studio
-from .workspace import TOAST_SECONDS, Workspace
+from .workspace import TOAST_SECONDS, TabLinks, Workspace
 
 log = logging.getLogger(__name__)
 
@@ -113,17 +113,17 @@ def build(studio: Studio, workspace: Workspace) -> gr.Blocks:
         if workspace.access.hub:
             gr.LoginButton(size="sm", elem_id="sign-in")
         datasets.build(page, workspace, DatasetTasks(studio.worker), studio.checkpoints)
+        pages, hidden = errors.error_pages(workspace), [gr.Textbox(visible=False) for _ in range(3)]
         with gr.Tabs() as tabs:
+            links = TabLinks(tabs, *hidden)
             with gr.Tab("Segment", id="segment"):
                 segment.build(page, studio, workspace.access)
             with gr.Tab("Compare", id="compare") as tab:
-                jump = gr.Textbox(visible=False)
-                compare.build(page, tab, tabs, jump, workspace, studio.views)
+                compare.build(page, tab, workspace, studio.views, pages, links)
             with gr.Tab("Errors", id="errors"):
-                picked = gr.Textbox(visible=False)
-                errors.build(page, workspace, jump, picked, tabs)
+                errors.build(page, workspace, pages, links)
             with gr.Tab("Review", id="review") as tab:
-                review.build(page, tab, picked, workspace, studio.views)
+                review.build(page, tab, links.picked, workspace, studio.views)
         endpoints.build(studio)
     return page
 

@@ -6,7 +6,7 @@ A page is identified by gradio's session hash. State of one page is held by `Pag
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from html import escape
 from typing import Any, Generic, TypeVar
@@ -60,6 +60,17 @@ class Pages(Generic[PageState]):
             if name not in self._pages:
                 self._pages[name] = self._make(request)
             return self._pages[name]
+
+
+@dataclass(frozen=True)
+class TabLinks:
+    """Hidden components through which tabs open each other. jump, picked: queries that the tabs Compare and Review
+    show. back: key of a row that the tab Errors shows, with a number that makes it a new value."""
+
+    tabs: gr.Tabs
+    jump: gr.Textbox
+    picked: gr.Textbox
+    back: gr.Textbox
 
 
 def toast(message: str) -> gr.Error:

@@ -17,6 +17,8 @@ views = st.builds(
     prediction=ids,
     side=st.integers(0, 1),
     layout=st.sampled_from(LAYOUTS),
+    error=st.from_regex(r"\A\d{1,4}[tp]\d{1,18}\Z") | st.just(""),
+    range=st.none() | st.tuples(st.integers(0, 10**6), st.integers(0, 10**6)).map(lambda ends: (min(ends), max(ends))),
 )
 
 
@@ -32,10 +34,11 @@ def test_defaults_of_an_empty_query():
     assert from_query({"video": "3", "frame": "7"}) == View(video=3, frame=7)
 
 
-@pytest.mark.parametrize(
-    "query",
-    ["video=x", "video=1_0", "video=%D9%A3", "frame=-1", "frame=1.5", "layout=round", "truth=" + "9" * 40, "video=--1"],
-)
+MALFORMED = "video=x video=1_0 video=%D9%A3 video=--1 frame=-1 frame=1.5 layout=round".split()
+RANGES = "range=3 range=9-3 range=-3-5 range=a-b range=-".split()
+
+
+@pytest.mark.parametrize("query", [*MALFORMED, *RANGES, "truth=" + "9" * 40])
 def test_malformed_queries_are_rejected(query):
     with pytest.raises(ValueError, match=r"^link: expected"):
         from_query(query)

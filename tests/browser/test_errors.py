@@ -238,6 +238,56 @@ def expect_in_compare(page: Page, shown: ErrorRecord) -> None:
     expect(selected_matches(page)).to_have_count(1)
 
 
+def test_errors_are_framed_one_after_another_and_the_list_is_found_again(
+    page: Page, users: USERS, comparison: Comparison
+):
+    """By the keys e and shift-e over several videos, by buttons, after a reload, and back to the row."""
+    bar(page, "types", f"classification, {B}").click()
+    chosen = select(comparison, Filter(model=B, types=("classification",)))
+    listed = [comparison.table.record(int(row)) for row in chosen.rows]
+    expect_count(page, re.compile(f"^{len(listed)} of"))
+    assert len(listed) > 12 and listed[10].video_id != listed[11].video_id != listed[12].video_id
+    rows(page).nth(10).get_by_role("button", name="Compare").click()
+    expect_framed(page, listed, 10)
+    page.keyboard.press("e")
+    expect_framed(page, listed, 11)
+    page.get_by_role("button", name="Next error").click()
+    expect_framed(page, listed, 12)
+    page.keyboard.press("z")
+    expect(page.get_by_role("button", name="Whole picture")).to_have_attribute("aria-pressed", "true")
+    expect(player(page)).to_have_attribute("data-zoom", "1.00")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog", name="Keys of the player")).to_contain_text("next, previous error of the list")
+    page.keyboard.press("Escape")
+    page.wait_for_function("key => new URL(location).searchParams.get('error') === key", arg=listed[12].key)
+    with checked_page(users[1], page.url) as other:
+        expect_framed(other, listed, 12)
+        other.keyboard.press("Shift+E")
+        expect_framed(other, listed, 11)
+        other.get_by_role("button", name="Back to the list").click()
+        expect_in_list(other, listed, 11)
+        expect(chip(other, "classification")).to_be_visible()
+    page.get_by_role("button", name="Back to the list").click()
+    expect_in_list(page, listed, 12)
+
+
+def expect_framed(page: Page, listed: list[ErrorRecord], place: int) -> None:
+    """The error at a place of the list is shown, its tracks enlarged, and its place is named."""
+    expect(page.locator(".error-steps [role=status]")).to_have_text(f"{place + 1} of {len(listed)}", timeout=60_000)
+    expect_in_compare(page, listed[place])
+    expect(player(page)).to_have_attribute("data-focus", "true")
+    expect(player(page)).not_to_have_attribute("data-zoom", "1.00")
+
+
+def expect_in_list(page: Page, listed: list[ErrorRecord], place: int) -> None:
+    """The list shows the row, which has the focus and is marked."""
+    row = rows(page).nth(place)
+    expect(row).to_have_attribute("data-row", listed[place].key)
+    expect(row).to_have_attribute("aria-current", "true")
+    expect(row).to_be_focused()
+    expect(row).to_be_in_viewport()
+
+
 def test_dots_and_pictures_open_compare_and_more_is_shown(page: Page, comparison: Comparison):
     for _ in range(13):
         page.locator("body").press("j")

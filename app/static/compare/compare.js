@@ -5,9 +5,9 @@ import { targetOf } from "../player/dom.js";
 
 /** @import { Emit } from "../player/types.js" */
 
-const PARAMETERS = ["data", "video", "frame", "model", "truth", "prediction", "side", "layout"];
+const PARAMETERS = ["data", "video", "frame", "model", "truth", "prediction", "side", "layout", "error", "range"];
 const TYPING = "input:not([type=radio]):not([type=range]), textarea, dialog[open]";
-const BUTTONS = new Map([["n", "Next video"], ["p", "Previous video"]]);
+const BUTTONS = new Map([["n", "Next video"], ["p", "Previous video"], ["e", "Next error"], ["shift-e", "Previous error"], ["z", "Whole picture"]]);
 
 /**
  * @param {HTMLElement} element with matches, pictures or a plot
@@ -24,10 +24,10 @@ export function mountMatches(element, emit) {
 
 export function mountKeys() {
   document.addEventListener("keydown", (event) => {
-    const name = BUTTONS.get(event.key), tab = document.querySelector("#compare");
+    const name = BUTTONS.get(event.shiftKey ? `shift-${event.key.toLowerCase()}` : event.key), tab = document.querySelector("#compare");
     if (!name || event.ctrlKey || event.metaKey || event.altKey || !(tab instanceof HTMLElement) || !tab.offsetParent) return;
     if (targetOf(event).closest(TYPING)) return;
-    [...tab.querySelectorAll("button")].find((button) => button.textContent?.trim() === name)?.click();
+    [...tab.querySelectorAll("button")].find((button) => (button.ariaLabel ?? button.textContent?.trim()) === name)?.click();
   });
 }
 

@@ -102,6 +102,7 @@ class Part {
   update() {
     this.markFilters();
     this.addTabStops();
+    this.revealCurrent();
     this.plots.redraw();
   }
 
@@ -177,12 +178,26 @@ class Part {
     row.scrollIntoView({ block: "nearest" });
   }
 
+  /** Go to the row that Compare has shown, as soon as the tab is visible. */
+  revealCurrent() {
+    const list = this.element.querySelector("ol[data-reveal]"), row = list && this.currentRow();
+    if (!list || !row) return;
+    list.removeAttribute("data-reveal");
+    const observer = new ResizeObserver(() => {
+      if (!row.offsetHeight && row.isConnected) return;
+      observer.disconnect();
+      this.chooseRow(row);
+      row.scrollIntoView({ block: "center" });
+    });
+    observer.observe(row);
+  }
+
   /** Choose the next or previous row; after the last one, more are requested. @param {number} count */
   stepRows(count) {
     const rows = this.rows(), index = rows.findIndex((row) => row === this.currentRow());
     const next = rows[index < 0 ? 0 : index + count];
     if (next) return this.chooseRow(next);
-    const more = this.element.querySelector(".more");
+    const more = this.element.querySelector(".more:not(.earlier)");
     if (index < 0 || count < 0 || !(more instanceof HTMLElement) || this.nextRow !== null) return;
     this.nextRow = index + 1;
     more.click();

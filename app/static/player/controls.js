@@ -52,6 +52,11 @@ export class Controls {
     document.addEventListener("keydown", (event) => this.onKey(event));
   }
 
+  /** List the player's keys and more of them. @param {string[][]} more names of keys with blanks between them, and the effect */
+  showKeys(more) {
+    this.help.querySelector("dl")?.replaceWith(createKeyList([...KEYS, ...more]));
+  }
+
   /** @param {boolean} muted */
   setMuted(muted) {
     this.muted = muted;

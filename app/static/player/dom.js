@@ -1,5 +1,9 @@
 // Shorthands for the DOM.
 
+/** @import { Player } from "./player.js" */
+
+const DEBOUNCE = 150; // milliseconds without change before an event is sent to Python
+
 /**
  * An element with attributes and children.
  * @template {keyof HTMLElementTagNameMap} K
@@ -45,9 +49,34 @@ export function context2d(canvas, options = {}) {
 }
 
 /**
+ * The player within an element of the page, null before it is mounted.
+ * @param {string} selector of that element
+ * @returns {Player | null}
+ */
+export function findPlayerIn(selector) {
+  for (const element of document.querySelectorAll(`${selector}, ${selector} *`)) {
+    const { player } = /** @type {{ player?: Player }} */ (element);
+    if (player) return player;
+  }
+  return null;
+}
+
+/**
  * The element that an event happened on; the body for events of the document.
  * @param {Event} event
  */
 export function targetOf(event) {
   return event.target instanceof HTMLElement || event.target instanceof SVGElement ? event.target : document.body;
+}
+
+/**
+ * A function that runs `act` once nothing has called it for DEBOUNCE.
+ * @param {() => void} act
+ */
+export function debounce(act) {
+  let timer = 0;
+  return () => {
+    clearTimeout(timer);
+    timer = window.setTimeout(act, DEBOUNCE);
+  };
 }

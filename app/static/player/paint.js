@@ -12,6 +12,8 @@ const DASH = 7; // steps along an outline that a dash and a gap take
 const RAMP = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]; // viridis, for scores
 const WHITE = [255, 255, 255];
 const OWN_COLOURS = 12; // the first of the palette, as in tevit/video/overlay.py
+const DIMMED = 0.3, DIMMED_LINE = 90; // opacity of other masks beside those in focus, alpha of their outlines
+const SHADE = "rgb(0 0 0 / 55%)";
 const MAX_LABEL_WIDTH = 0.4; // of the canvas
 
 /**
@@ -110,12 +112,13 @@ export class PaneCanvas {
    * @param {Item[]} items from the back to the front
    * @param {MaskStyle} style
    * @param {Zoom} zoom
+   * @param {Box | null} lit the part that stays bright, null: all of it
    */
-  compose(items, style, zoom) {
+  compose(items, style, zoom, lit = null) {
     this.clear();
     this.items = items;
     for (const item of items) {
-      if (style.masks) fillShape(this.pixels, this.canvas.width, item, Math.min(1, style.opacity + (item.highlighted ? 0.25 : 0)));
+      if (style.masks) fillShape(this.pixels, this.canvas.width, item, Math.min(1, style.opacity * (item.dimmed ? DIMMED : 1) + (item.highlighted ? 0.25 : 0)));
     }
     for (const item of items) {
       if (style.contours || item.selected || item.highlighted) this.drawContour(item);
@@ -124,6 +127,7 @@ export class PaneCanvas {
     if (this.dirty) this.putPixels(this.dirty);
     const { width, height } = this.picture, { scale, x, y } = zoom;
     this.context.drawImage(this.picture, x * width, y * height, width / scale, height / scale, 0, 0, this.canvas.width, this.canvas.height);
+    if (lit) shade(this.context, lit);
     this.context.drawImage(this.masks, 0, 0);
     drawLabels(this.context, style.labels ? items : [], this.covered);
   }
@@ -145,8 +149,8 @@ export class PaneCanvas {
   }
 
   /** @param {Item} item */
-  drawContour({ shape: { edge }, rgb, dashed, highlighted, selected }) {
-    const line = pack(highlighted || selected ? WHITE : rgb, 255), { pixels } = this;
+  drawContour({ shape: { edge }, rgb, dashed, dimmed, highlighted, selected }) {
+    const line = pack(highlighted || selected ? WHITE : rgb, dimmed ? DIMMED_LINE : 255), { pixels } = this;
     for (let i = 0; i < edge.length; i += 2) {
       if (dashed && ((i / (2 * DASH)) & 1)) continue;
       pixels[edge[i]] = line;
@@ -214,6 +218,19 @@ function union(box, shape) {
   if (!box) return { x, y, w: right - x, h: bottom - y };
   const left = Math.min(box.x, x), top = Math.min(box.y, y);
   return { x: left, y: top, w: Math.max(box.x + box.w, right) - left, h: Math.max(box.y + box.h, bottom) - top };
+}
+
+/**
+ * Darken everything but a box.
+ * @param {CanvasRenderingContext2D} context
+ * @param {Box} lit
+ */
+function shade(context, { x, y, w, h }) {
+  const around = new Path2D();
+  around.rect(0, 0, context.canvas.width, context.canvas.height);
+  around.roundRect(x, y, w, h, 8);
+  context.fillStyle = SHADE;
+  context.fill(around, "evenodd");
 }
 
 /**

@@ -2,7 +2,7 @@
 
 import { createElement } from "./dom.js";
 import { PaneCanvas } from "./paint.js";
-import { bothParts, frameOn, panBy, WHOLE, zoomAt } from "./zoom.js";
+import { bothParts, frameOn, litBox, panBy, shows, WHOLE, zoomAt } from "./zoom.js";
 
 /** @import { Player } from "./player.js" */
 /** @import { Item, PaneData, TrackRef, View } from "./types.js" */
@@ -21,6 +21,11 @@ export class Panes {
     this.list = [];
     /** @type {Zoom} of all panes */
     this.zoom = WHOLE;
+    this.focused = false; // whether the selected tracks are framed and everything else is dimmed
+    this.opening = false; // whether a view is loaded whose first part to show is not known yet
+    this.movedByHand = false; // since they were framed
+    /** @type {Part | null} what was framed */
+    this.framed = null;
     this.dragged = false; // whether the last press was a drag: then it selects nothing
     this.element = createElement("div", { class: "screens" });
     new ResizeObserver(() => this.fit()).observe(this.element);
@@ -116,6 +121,57 @@ export class Panes {
     if (this.zoomable && !this.player.concealed) this.setZoom(frameOn(this.partOf(refs)));
   }
 
+  /** Of another video: nothing is framed yet. */
+  reset() {
+    this.focused = false;
+    this.opening = true;
+  }
+
+  /**
+   * Frame what a view begins with; a new layout has lost its zoom.
+   * @param {View} view
+   * @param {boolean} sameLayout
+   */
+  onLoaded(view, sameLayout) {
+    if (this.opening ? view.focus : this.focused && !sameLayout) this.setFocus(true);
+    else if (this.opening) this.frameTracks(view.pair ?? []);
+    this.opening = false;
+  }
+
+  /** Begin to frame the selected tracks and to dim everything else, or show the whole picture. @param {boolean} focused */
+  setFocus(focused) {
+    const { view, region, frame, target } = this.player;
+    this.focused = focused;
+    this.movedByHand = false;
+    if (focused && view) view.zoom = true;
+    region.dataset.focus = String(focused);
+    const part = focused ? this.partOf(this.player.selectedTracks()) : null;
+    this.framed = frame === target ? part : null; // while another frame is sought, that one is framed once it is drawn
+    this.setZoom(frameOn(part));
+  }
+
+  /** Frame the selected tracks again where they have left what is shown, unless the picture was moved by hand. */
+  follow() {
+    if (!this.focused || this.movedByHand) return;
+    const part = this.partOf(this.player.selectedTracks());
+    if (part && !(this.framed && shows(this.zoom, part))) this.setFocus(true);
+  }
+
+  /**
+   * The box of a pane that stays bright, null where nothing is dimmed.
+   * @param {Pane} pane
+   */
+  litBox({ canvas }) {
+    const part = this.focused ? this.partOf(this.player.selectedTracks()) : null;
+    return part && litBox(part, this.zoom, canvas.width, canvas.height);
+  }
+
+  /** Whether a track that is not selected is dimmed: not where no pane shows the selected ones. */
+  get dims() {
+    const layers = this.focused ? this.player.selectedTracks().map(([layer]) => layer) : [];
+    return this.list.some((pane) => layers.some((layer) => pane.layers.includes(layer)));
+  }
+
   /**
    * The part of the picture that tracks take in the current frame, null where none is visible.
    * @param {TrackRef[]} refs
@@ -148,6 +204,7 @@ export class Panes {
     if (!this.zoomable || event.shiftKey || (this.zoom.scale === 1 && event.deltaY > 0)) return;
     event.preventDefault();
     const box = canvas.getBoundingClientRect(), factor = event.deltaY < 0 ? WHEEL_STEP : 1 / WHEEL_STEP;
+    this.movedByHand = true;
     this.setZoom(zoomAt(this.zoom, factor, (event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height));
   }
 
@@ -174,7 +231,7 @@ export class Panes {
       const dx = move.clientX - event.clientX, dy = move.clientY - event.clientY;
       if (!moved && Math.hypot(dx, dy) < DRAG) return;
       if (!moved) onDrag();
-      moved = true;
+      moved = this.movedByHand = true;
       this.setZoom(panBy(start, dx / box.width, dy / box.height));
     }, { signal });
     for (const type of ["pointerup", "pointercancel"]) addEventListener(type, () => controller.abort(), { signal });

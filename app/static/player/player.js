@@ -1,7 +1,7 @@
 // The video player: pictures with masks, a timeline, controls and keys. `mount` is what the page calls.
 
 import { Controls } from "./controls.js";
-import { createElement } from "./dom.js";
+import { createElement, debounce } from "./dom.js";
 import { openFrames } from "./frames.js";
 import { MaskCache } from "./masks.js";
 import { paintOrder, trackColour, trackColours } from "./paint.js";
@@ -11,8 +11,6 @@ import { Timeline } from "./timeline.js";
 
 /** @import { Command, Emit, FrameRange, FrameStream, Item, MaskStyle, Rgb, Track, TrackFilter, TrackRef, View } from "./types.js" */
 /** @import { Pane } from "./panes.js" */
-
-const DEBOUNCE = 150; // milliseconds without change before an event is sent to Python
 
 /**
  * @param {HTMLElement} element to fill
@@ -62,6 +60,8 @@ export class Player {
     this.wanted = null;
     /** @type {FrameRange | null} */
     this.range = null;
+    /** @type {Command | null} the last one of Python */
+    this.command = null;
     this.rate = 1;
     this.loop = false;
     this.playing = false;
@@ -144,15 +144,17 @@ export class Player {
       this.setState("loading");
       this.showMessage("");
     }
+    if (!same) this.panes.reset();
     if (!sameLayout) this.panes.layOut(view, this.message);
     this.assignColours();
     this.timeline.load(view, (track) => this.colourOf(track), same);
     if (!same && view.range) this.showRange(view.range);
     this.updateTracks();
+    this.controls.showKeys(view.keys ?? []);
     if (!same && view.pair) this.selectTracks(view.pair);
     await this.attempt(sameLayout ? this.reloadMasks(this.masks) : this.seek(same ? this.target : view.at ?? 0));
     if (this.view !== view) return;
-    if (!same) this.panes.frameTracks(view.pair ?? []);
+    this.panes.onLoaded(view, sameLayout);
     if (!this.playing) this.setState("ready");
   }
 
@@ -242,6 +244,7 @@ export class Player {
       this.attempt(masks.load(frame)); // and those of the next chunks
     }
     for (const { painter } of this.panes.list) painter.setPicture(picture, view.shown, this.panes.zoomable);
+    this.panes.follow();
     this.paint();
     this.region.dataset.frame = String(frame);
     this.timeline.moveTo(frame);
@@ -533,7 +536,7 @@ export class Player {
   paint() {
     if (!this.masks?.has(this.frame)) return;
     for (const pane of this.panes.list) {
-      if (pane.canvas.width > 16) pane.painter.compose(this.itemsOf(pane), this.style, this.panes.zoom);
+      if (pane.canvas.width > 16) pane.painter.compose(this.itemsOf(pane), this.style, this.panes.zoom, this.panes.litBox(pane));
     }
     this.region.dataset.drawn = performance.now().toFixed(2);
   }
@@ -544,19 +547,22 @@ export class Player {
     /** @type {Item[]} */
     const items = [];
     if (!view || !masks) return items;
+    const { dims } = this.panes;
     for (const { key, layer: index, track } of this.visibleTracks()) {
       if (!pane.layers.includes(index) || key === this.concealed) continue;
       const layer = view.layers[index], shape = masks.shape(index, track.id, this.frame, width, height, this.panes.zoom);
       if (!shape) continue;
+      const selected = key === this.selected || this.partners.has(key), wanted = selected || key === this.highlighted;
       const text = layer.truth ? `${track.id} ${track.label}` : `${track.id} ${track.label} ${track.score.toFixed(2)}`;
       items.push({
         key, layer: index, track, shape, text,
         description: `${text} · ${layer.name}`,
-        labelled: view.labels !== "pair" || key === this.highlighted || key === this.selected || this.partners.has(key),
+        labelled: (view.labels !== "pair" && !dims) || wanted,
         rgb: this.colourOf(track),
         dashed: !layer.truth,
+        dimmed: dims && !wanted,
         highlighted: key === this.highlighted,
-        selected: key === this.selected || this.partners.has(key),
+        selected,
       });
     }
     return paintOrder(items);
@@ -565,6 +571,8 @@ export class Player {
   /** @param {Command | null} command */
   applyCommand(command) {
     if (!this.view || !command) return;
+    this.command = command;
+    if (command.focus) this.view.zoom = true; // before the picture is drawn: so that all of its pixels are kept
     const sought = Number.isInteger(command.seek) ? this.seek(Number(command.seek)) : null;
     if (typeof command.part === "number") this.seek(Math.floor(command.part * this.view.times.length));
     // Not sent back: Python has it already, and a late answer would undo what is selected in the meantime.
@@ -572,19 +580,13 @@ export class Player {
     else if (Array.isArray(command.select)) this.selectTracks([command.select]);
     const { pair } = command;
     if (!Array.isArray(pair)) return;
-    this.selectTracks(pair);
-    sought?.then(() => this.panes.frameTracks(pair));
+    const show = () => {
+      if (this.command !== command) return;
+      this.selectTracks(pair);
+      if (command.focus || (command.reframe && this.panes.focused)) this.panes.setFocus(true);
+      else if (sought) this.panes.frameTracks(pair);
+    };
+    if (sought) sought.then(show);
+    else show();
   }
-}
-
-/**
- * A function that runs `act` once nothing has called it for DEBOUNCE.
- * @param {() => void} act
- */
-function debounce(act) {
-  let timer = 0;
-  return () => {
-    clearTimeout(timer);
-    timer = window.setTimeout(act, DEBOUNCE);
-  };
 }

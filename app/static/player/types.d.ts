@@ -61,10 +61,14 @@ export interface View {
   at?: number;
   /** The tracks to select. */
   pair?: TrackRef[];
-  /** The range of frames that is selected at first. */
-  range?: FrameRange;
   /** "pair": only selected tracks, and the one under the pointer, are labelled. */
   labels?: "all" | "pair";
+  /** The range of frames that is selected at first. */
+  range?: FrameRange | null;
+  /** Whether the selected tracks are framed and everything else is dimmed, at first. */
+  focus?: boolean;
+  /** More keys for the list of keys: names with blanks between them, and the effect. */
+  keys?: [string, string][];
   /** Whether the wheel enlarges the picture; the selected tracks are framed at first. */
   zoom?: boolean;
 }
@@ -95,6 +99,8 @@ export interface Item {
   labelled: boolean;
   rgb: Rgb;
   dashed: boolean;
+  /** Whether it is drawn faintly, beside the selected ones. */
+  dimmed: boolean;
   highlighted: boolean;
   selected: boolean;
 }
@@ -117,6 +123,23 @@ export interface Command {
   part?: number;
   select?: TrackRef | null;
   pair?: TrackRef[];
+  /** Frame the pair, once the frame is shown, and dim everything else. */
+  focus?: boolean;
+  /** Frame the pair where the pair before was framed. */
+  reframe?: boolean;
+}
+
+/** The bar above the player of Compare, as app/tabs/compare/events.py describes it. */
+export interface ErrorSteps {
+  /** Of the shown error, from 0; null where the list does not have it. */
+  place: number | null;
+  of: number;
+  previous: boolean;
+  next: boolean;
+  type: string;
+  classes: string;
+  /** CSS colour of the type. */
+  colour: string;
 }
 
 export type Emit = (event: Record<string, unknown>) => void;

@@ -7,6 +7,7 @@
 export const WHOLE = { scale: 1, x: 0, y: 0 };
 const MAX_SCALE = 12, MAX_FRAMED = 4;
 const FRAMED = 0.5; // of the pane that a framed object takes
+const MARGIN = 0.25, MIN_MARGIN = 16; // around a lit part: of its longer side, and pixels of the canvas
 const NEARLY_WHOLE = 1.25; // a smaller scale is not worth it
 
 /**
@@ -63,4 +64,27 @@ export function bothParts(a, b) {
   if (!a) return b;
   const x = Math.min(a.x, b.x), y = Math.min(a.y, b.y);
   return { x, y, w: Math.max(a.x + a.w, b.x + b.w) - x, h: Math.max(a.y + a.h, b.y + b.h) - y };
+}
+
+/**
+ * Whether a part of the picture is shown completely.
+ * @param {Zoom} zoom
+ * @param {Part} part
+ */
+export function shows({ scale, x, y }, part) {
+  const size = 1 / scale;
+  return part.x >= x && part.y >= y && part.x + part.w <= x + size && part.y + part.h <= y + size;
+}
+
+/**
+ * The box around a part that stays bright while everything else is dimmed, pixels of the canvas, possibly beyond it.
+ * @param {Part} part
+ * @param {Zoom} zoom
+ * @param {number} width of the canvas
+ * @param {number} height
+ * @returns {Part}
+ */
+export function litBox(part, { scale, x, y }, width, height) {
+  const w = part.w * scale * width, h = part.h * scale * height, margin = Math.max(MIN_MARGIN, MARGIN * Math.max(w, h));
+  return { x: (part.x - x) * scale * width - margin, y: (part.y - y) * scale * height - margin, w: w + 2 * margin, h: h + 2 * margin };
 }

@@ -4,7 +4,7 @@ import { MaskEditor, rangeWords } from "./brush.js";
 import { Correction, frameWords, isStored, storedFrames } from "./correction.js";
 import { LaneChanges } from "./lanes.js";
 import { Reviewer } from "./people.js";
-import { createButton, createElement, setPressed, targetOf } from "../player/dom.js";
+import { createButton, createElement, findPlayerIn, setPressed, targetOf } from "../player/dom.js";
 import { Propagation } from "./propagation.js";
 import { ClickSegmenter } from "./segment.js";
 import { keysFrom, readValue, writeValue } from "./storage.js";
@@ -532,11 +532,7 @@ function pressesOnEnter(target) {
 
 /** @returns {Player | null} */
 function findPlayer() {
-  for (const element of document.querySelectorAll("#review-player, #review-player *")) {
-    const { player } = /** @type {{ player?: Player }} */ (element);
-    if (player) return player;
-  }
-  return null;
+  return findPlayerIn("#review-player");
 }
 
 /**

@@ -1,6 +1,7 @@
 """The callbacks of the tab `Compare`: a video with ground truth and models in step, its matches, a link to the view."""
 
 import asyncio
+import itertools
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable
@@ -10,10 +11,12 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
+from tevit.evaluation.charts import TYPE_COLOURS
 from tevit.evaluation.error_table import ErrorRecord
 from tevit.evaluation.filmstrip import COLOURS
 
 from ...analysis.comparison import Comparison
+from ...analysis.error_list import ErrorsPage, all_models, error_view, in_words
 from ...analysis.matches import (
     KINDS,
     VideoRow,
@@ -32,12 +35,17 @@ from ...player.proxy import dataset_frames
 from ...player.routes import ViewRegistry
 from ...projects.project import Project
 from ...rendering import hint, notices, progress
-from ...workspace import QUIET, TICK, Pages, Updates, Workspace, project_notices, toast
+from ...workspace import QUIET, TICK, Pages, TabLinks, Updates, Workspace, project_notices, toast
 from . import views
 from .views import ADDRESS, NO_MODEL, CompareComponents, build_layout
 
 GROUND_TRUTH = "Ground truth"
+NO_ROW = "-"  # in place of a row's key
 TABS = ("segment", "compare", "errors", "review")
+KEYS = (
+    ("e shift-e", "next, previous error of the list"), ("z", "the whole picture, the error again"),
+    ("n p", "next, previous video"),
+)  # fmt: skip
 _LAYOUTS: dict[str, Layout] = {"side": "side", "stacked": "stacked", "swipe": "swipe"}
 
 
@@ -47,10 +55,13 @@ class ComparePage:
 
     project: the data set as of when the view was opened. missing: id of the data set that the page's link names and
     that is not open. selected: key of the selected match. player_view: what the player shows. token: of it; token_key:
-    what the token stands for. linked: opened by a link to this tab.
+    what the token stands for. linked: opened by a link to this tab. errors: the page's list of errors. comparison: all
+    models at its limits. listed: key of the list's row that is shown, "" for none. framed: whether errors of the list
+    are framed when they are shown.
     """
 
     project: Project
+    errors: ErrorsPage
     missing: str = ""
     view: View = field(default_factory=View)
     cutoff: float = 0.0
@@ -61,6 +72,8 @@ class ComparePage:
     token: str = ""
     token_key: tuple | None = None
     linked: bool = False
+    listed: str = ""
+    framed: bool = False
 
     @property
     def model(self) -> str:
@@ -111,41 +124,60 @@ class ComparePage:
         elif view.layout == "swipe" and len(panes) > 1:  # ground truth, where there is any, and the model of the table
             panes = [panes[0], panes[-1 if view.side or len(panes) < 3 else 1]]
         # The frame each time: of updates that arrive together a busy page takes only the last.
-        return payload(shown, panes, layout) | {"at": view.frame}
+        value = payload(shown, panes, layout) | {"at": view.frame, "range": view.range, "keys": KEYS}
+        return value | {"pair": self.pair, "focus": self.framed, "zoom": self.framed}
 
-    def tracks_of(self, record: ErrorRecord) -> list[list[int]]:
-        """[layer, track] of both sides of a match, where the player shows them."""
+    @property
+    def pair(self) -> list[list[int]]:
+        """[layer, track] of both sides of the view's match, where the player shows them."""
         assert self.player_view is not None
         result = []
         for place, layer in enumerate(self.player_view.layers):
-            ids = {GROUND_TRUTH: record.truth_id, self.model: record.prediction_id}
-            id = ids.get(layer.name)
+            id = {GROUND_TRUTH: self.view.truth, self.model: self.view.prediction}.get(layer.name)
             if id is not None and any(track.id == id for track in layer.result.tracks):
                 result.append([place, id])
         return result
 
 
 def build(
-    page: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, jump: gr.Textbox, workspace: Workspace, registry: ViewRegistry
+    page: gr.Blocks,
+    tab: gr.Tab,
+    workspace: Workspace,
+    registry: ViewRegistry,
+    pages: Callable[[gr.Request], ErrorsPage],
+    links: TabLinks,
 ) -> None:
-    """Create the tab in the Blocks that is open. jump: a view's query, set by the tab Errors."""
-    _CompareTab(build_layout(), workspace, registry).connect(page, tab, tabs, jump)
+    """Create the tab in the Blocks that is open. pages: the list of errors of each page."""
+    _CompareTab(build_layout(), workspace, registry, pages, links).connect(page, tab)
 
 
 class _CompareTab:
-    def __init__(self, components: CompareComponents, workspace: Workspace, registry: ViewRegistry):
-        self.components, self.workspace, self.registry = components, workspace, registry
-        self._page = Pages(lambda request: ComparePage(workspace.of(request), workspace.missing(request))).of
+    def __init__(
+        self,
+        components: CompareComponents,
+        workspace: Workspace,
+        registry: ViewRegistry,
+        pages: Callable[[gr.Request], ErrorsPage],
+        links: TabLinks,
+    ):
+        self.components, self.workspace, self.registry, self.links = components, workspace, registry, links
+        self._counter = itertools.count(1)  # makes a key that is the same again a new value
+
+        def new_page(request: gr.Request) -> ComparePage:
+            return ComparePage(workspace.of(request), pages(request), workspace.missing(request))
+
+        self._page = Pages(new_page).of
         # A callback that yields nothing at all would empty every component.
         self._unchanged: Updates = {components.address: gr.skip()}
 
-    def connect(self, page: gr.Blocks, tab: gr.Tab, tabs: gr.Tabs, jump: gr.Textbox) -> None:
+    def connect(self, page: gr.Blocks, tab: gr.Tab) -> None:
         """Connect every event; none is a public endpoint."""
-        components, everything = self.components, list(self.components.all())
-        load = page.load(self.read_link, None, [tabs, components.notices], **QUIET)
+        components, links, everything = self.components, self.links, list(self.components.all())
+        load = page.load(self.read_link, None, [links.tabs, components.notices], **QUIET)
         load.then(self.open_link, None, everything, **QUIET)
         tab.select(self.open_tab, None, everything, **QUIET)
-        jump.change(self.jump, jump, everything, **QUIET)
+        links.jump.change(self.jump, links.jump, everything, **QUIET)
+        components.steps.select(self.step_error, None, [*everything, links.back], trigger_mode="multiple", **QUIET)
         components.video.input(self.select_video, components.video, everything, **QUIET)
         components.sort.input(self.sort_videos, components.sort, components.video, **QUIET)
         for button, step in ((components.previous, -1), (components.next, 1)):
@@ -153,7 +185,7 @@ class _CompareTab:
         controls = [components.a, components.b, components.layout, components.cutoff]
         for component in controls:
             component.input(self.set_layout, controls, everything, trigger_mode="always_last", **QUIET)
-        selection = [components.matches, components.pair, components.address, components.player]
+        selection = [components.matches, components.pair, components.address, components.player, components.steps]
         components.player.select(self.on_player_event, None, selection, trigger_mode="multiple", **QUIET)
         for html in (components.matches, components.pair):
             html.select(self.on_click, None, selection, trigger_mode="multiple", **QUIET)
@@ -172,6 +204,8 @@ class _CompareTab:
             return gr.skip(), notices([str(error)])
         page = self._page(request)
         page.view = page.view if view.video is None else view
+        if page.view.error:
+            page.framed, page.cutoff = True, page.errors.settings.cutoff
         tab = named or ("compare" if view.video is not None else "errors" if dict(items).get("errors") else "")
         page.linked = tab == "compare"
         return gr.Tabs(selected=tab) if tab else gr.skip(), gr.skip()
@@ -203,6 +237,7 @@ class _CompareTab:
             view = from_query(query)
         except ValueError as error:
             raise toast(str(error)) from error
+        page.framed, page.cutoff = True, page.errors.settings.cutoff
         async for updates in self._show(replace(view, layout=page.view.layout), page):
             yield updates
 
@@ -215,8 +250,11 @@ class _CompareTab:
             for name in models:
                 page.project.model_index(name)  # raises ValueError for an unknown one
             video = next(iter(page.project.dataset.videos)) if view.video is None else view.video
-            frame = min(view.frame, max(0, page.project.info(video).length - 1))
-            page.view, page.selected = replace(view, video=video, models=models, frame=frame), None
+            length = page.project.info(video).length
+            frame = min(view.frame, max(0, length - 1))
+            frames = page.view.range if view.range is None and video == page.view.video else view.range
+            frames = frames if frames is not None and frames[1] < length else None
+            page.view, page.selected = replace(view, video=video, models=models, frame=frame, range=frames), None
             yield await asyncio.to_thread(self._show_video, page)
         except (ValueError, OSError) as error:
             yield {components.notices: notices([str(error)])}
@@ -228,10 +266,10 @@ class _CompareTab:
                 await asyncio.sleep(TICK)
         finally:
             task.leave()
-        page.comparison = now.result
-        if page.comparison is None:
+        if now.result is None:
             yield {components.matches: notices([now.message])}
             return
+        page.errors.evaluated = now.result
         yield await asyncio.to_thread(self._show_matches, page)
 
     # --- what is shown
@@ -251,6 +289,7 @@ class _CompareTab:
             components.a: gr.Dropdown(names, value=view.models[0] if view.models else None),
             components.b: gr.Dropdown([NO_MODEL, *names], value=view.models[1] if len(view.models) > 1 else NO_MODEL),
             components.layout: view.layout,
+            components.cutoff: page.cutoff,
             components.video: self._video_list(page),
             components.pair: hint(views.NO_PAIR),
             components.address: page.address,
@@ -262,13 +301,17 @@ class _CompareTab:
         self.registry.put(player_view)
 
     def _video_list(self, page: ComparePage) -> Any:
-        model = page.project.model_index(page.view.models[0]) if page.view.models else 0
+        index = page.project.model_index if page.comparison is None else page.model_index
+        model = index(page.view.models[0]) if page.view.models else 0
         return gr.Dropdown([(views.label(row, model), row.id) for row in page.videos()], value=page.view.video)
 
     def _show_matches(self, page: ComparePage) -> Updates:
-        """Matches, marks and the list of videos with figures; the pair that a link names is selected."""
-        components, view, comparison, shown = self.components, page.view, page.comparison, page.player_view
-        assert comparison is not None and view.video is not None and shown is not None
+        """Matches, marks and the list of videos with figures; the pair of the view is selected."""
+        components, view, shown, evaluations = self.components, page.view, page.player_view, self.workspace.evaluations
+        errors, evaluated = page.errors.errors(evaluations), page.errors.evaluated
+        assert evaluated is not None and view.video is not None and shown is not None
+        comparison = evaluated if errors is None else all_models(evaluations, evaluated, page.errors.settings)
+        page.comparison = comparison
         if view.models:
             marks = {name: timeline_marks(comparison, page.model_index(name), view.video) for name in view.models}
             # Those of the ground truth are by model A.
@@ -276,47 +319,112 @@ class _CompareTab:
             layers = tuple(replace(layer, marks=by_layer.get(layer.name, {})) for layer in shown.layers)
             shown = replace(shown, layers=layers, version=shown.version + 1)
         self._set_player(page, shown)
-        records = page.matches()
-        updates: Updates = {
-            components.notices: _notices(page),
-            components.player: gr.HTML(value=page.player_value()),
-            components.video: self._video_list(page),
-        }
-        linked = next((r for r in records if (r.truth_id, r.prediction_id) == (view.truth, view.prediction)), None)
-        if linked is None:
-            return updates | {components.matches: page.matches_html(records)}
-        pair = page.tracks_of(linked)
-        player = gr.HTML(value=page.player_value() | {"pair": pair}, command={"pair": pair, "at": time.monotonic()})
-        return updates | self._select_match(page, linked, records) | {components.player: player}
+        updates: Updates = {components.notices: _notices(page), components.video: self._video_list(page)}
+        record = self._viewed(page)
+        page.framed = page.framed and record is not None
+        updates |= self._nothing_selected(page) if record is None else self._select_match(page, record)
+        # The time makes the same pair a new command.
+        command = None if record is None else {"pair": page.pair, "reframe": True, "at": time.monotonic()}
+        return updates | {components.player: gr.HTML(value=page.player_value(), command=command)}
 
-    def _select_match(self, page: ComparePage, record: ErrorRecord, records: list[ErrorRecord]) -> Updates:
-        """A match: selected in every pane, with its curve and its pictures."""
+    def _viewed(self, page: ComparePage) -> ErrorRecord | None:
+        """The error or match that the view names, None where it names none or there is none such."""
+        view, errors = page.view, page.errors.errors(self.workspace.evaluations)
+        place = errors.place(view.error) if errors is not None else None
+        if errors is not None and place is not None:
+            record = errors.record(place)
+            if record.video_id == view.video and record.model == page.model:
+                return record
+        sides = view.truth, view.prediction
+        return next((r for r in page.matches() if (r.truth_id, r.prediction_id) == sides), None)
+
+    def _nothing_selected(self, page: ComparePage) -> Updates:
+        page.listed = ""
+        html = page.matches_html(page.matches())
+        return {self.components.matches: html, self.components.steps: gr.HTML(value=self._steps(page, None))}
+
+    def _select_match(self, page: ComparePage, record: ErrorRecord, **command: object) -> Updates:
+        """A match or an error: selected in every pane, with its curve and its pictures, and its place in the list.
+
+        command: to the player beside the selection.
+        """
         components, comparison, view = self.components, page.comparison, page.view
         assert comparison is not None and view.video is not None
-        page.selected = record.key
-        page.view = replace(view, truth=record.truth_id, prediction=record.prediction_id)
+        records, errors = page.matches(), page.errors.errors(self.workspace.evaluations)
+        sides = record.truth_id, record.prediction_id
+        same = [r for r in records if r.key == record.key] or [
+            r for r in records if (r.truth_id, r.prediction_id) == sides
+        ]
+        page.selected = same[0].key if same else None
+        page.listed = record.key if errors is not None and errors.place(record.key) is not None else ""
+        page.errors.opened = page.listed or page.errors.opened
+        error = page.listed if page.framed else ""
+        page.view = replace(view, truth=record.truth_id, prediction=record.prediction_id, error=error)
         model, index = page.model_index(page.model), comparison.table.find(record.key)
-        curve = iou_curve(comparison, model, view.video, record.truth_id, record.prediction_id)
-        named = [p for p in filmstrip_frames(comparison, index) if p.role] if index is not None else []
+        curve = iou_curve(comparison, model, view.video, *sides)
         pictures = [
-            (p.role, p.frame, p.iou, self.workspace.thumbnails.picture(comparison, index, p.frame))
-            for p in named
-            if index is not None
+            (named.role, named.frame, named.iou, self.workspace.thumbnails.picture(comparison, index, named.frame))
+            for named in (filmstrip_frames(comparison, index) if index is not None else ())
+            if named.role and index is not None
         ]
         return {
             components.matches: page.matches_html(records),
             components.pair: views.pair(curve, pictures),
-            # The time makes the same pair a new command.
-            components.player: gr.HTML(command={"pair": page.tracks_of(record), "at": time.monotonic()}),
+            components.player: gr.HTML(command={"pair": page.pair, "at": time.monotonic(), **command}),
+            components.steps: gr.HTML(value=self._steps(page, record)),
             components.address: page.address,
         }
+
+    def _steps(self, page: ComparePage, record: ErrorRecord | None) -> dict[str, Any] | None:
+        """The bar above the player: the place of the shown error in the list, and which neighbours there are; None
+        without a list. record: what is selected."""
+        errors = page.errors.errors(self.workspace.evaluations)
+        if errors is None:
+            return None
+        place, opened = errors.place(page.listed), page.errors.opened
+        type, classes = in_words(record) if record is not None else ("", "")
+        return {
+            "place": place,
+            "of": len(errors),
+            "previous": errors.neighbour(opened, -1) is not None,
+            "next": errors.neighbour(opened, 1) is not None,
+            "type": type if place is not None else "",
+            "classes": classes if place is not None else "",
+            "colour": TYPE_COLOURS.get(record.type, "") if record is not None else "",
+        }
+
+    # --- the list of errors
+
+    async def step_error(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Updates]:
+        """The next or the previous error of the list, or back to the list. The event's data comes from the browser."""
+        page, data = self._page(request), event._data if isinstance(event._data, dict) else {}
+        errors = await asyncio.to_thread(page.errors.errors, self.workspace.evaluations)
+        if data.get("do") == "back":
+            yield {self.links.back: f"{page.errors.opened or NO_ROW} {next(self._counter)}"}
+            return
+        step = {"next": 1, "previous": -1}.get(str(data.get("do")), 0)
+        place = errors.neighbour(page.errors.opened, step) if errors is not None and step else None
+        if errors is None or place is None:
+            yield self._unchanged
+            return
+        record = errors.record(place)
+        page.errors.opened, page.framed = record.key, True
+        view = replace(error_view(errors.comparison, record), layout=page.view.layout)
+        if page.comparison is not None and (view.video, view.models) == (page.view.video, page.view.models):
+            page.view = replace(view, range=page.view.range)
+            yield await asyncio.to_thread(self._select_match, page, record, seek=view.frame, focus=True)
+            return
+        async for updates in self._show(view, page):
+            yield updates
 
     # --- controls
 
     async def select_video(self, video: int | None, request: gr.Request) -> AsyncIterator[Updates]:
         """Show another video."""
         page = self._page(request)
-        async for updates in self._show(replace(page.view, video=video, frame=0, truth=None, prediction=None), page):
+        page.framed = False
+        view = replace(page.view, video=video, frame=0, truth=None, prediction=None, error="")
+        async for updates in self._show(view, page):
             yield updates
 
     def sort_videos(self, sort: str, request: gr.Request) -> Any:
@@ -346,7 +454,8 @@ class _CompareTab:
         page = self._page(request)
         models = tuple(dict.fromkeys(name for name in (a, b) if name and name != NO_MODEL))
         page.cutoff = cutoff
-        async for updates in self._show(replace(page.view, models=models, layout=layout, side=0), page):
+        side = models.index(page.model) if page.view.models and page.model in models else 0
+        async for updates in self._show(replace(page.view, models=models, layout=layout, side=side), page):
             yield updates
 
     def on_player_event(self, request: gr.Request, event: gr.EventData) -> Updates:
@@ -358,6 +467,10 @@ class _CompareTab:
         if action.kind == "frame":
             page.view = replace(page.view, frame=action.frame)
             return {self.components.address: page.address}
+        if action.kind == "range":
+            ends = action.first, action.last
+            page.view = replace(page.view, range=None if ends[0] is None or ends[1] is None else ends)
+            return {self.components.address: page.address}
         if action.kind != "track" or action.layer is None or page.comparison is None:
             return self._unchanged
         layer = page.player_view.layers[action.layer]
@@ -365,7 +478,7 @@ class _CompareTab:
             page.view = replace(page.view, side=page.view.models.index(layer.name))
         records = page.matches()
         own = [r for r in records if action.track == (r.truth_id if layer.truth else r.prediction_id)]
-        return self._select_match(page, own[0], records) if own else self._unchanged
+        return self._select_match(page, own[0]) if own else self._unchanged
 
     def on_click(self, request: gr.Request, event: gr.EventData) -> Updates:
         """A click on a match, a picture, or a place of the curve. The event's data comes from the browser."""
@@ -376,7 +489,7 @@ class _CompareTab:
             return {self.components.player: gr.HTML(command={"part": float(data["part"]), "at": time.monotonic()})}
         records = page.matches()
         own = [record for record in records if record.key == data.get("key")]
-        return self._select_match(page, own[0], records) if own else self._unchanged
+        return self._select_match(page, own[0], reframe=True) if own else self._unchanged
 
 
 def _layers(project: Project, view: View, video: int, cutoff: float) -> list[Layer]:

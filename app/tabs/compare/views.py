@@ -18,12 +18,17 @@ NO_MODEL = "(none)"  # chosen as B
 NO_PAIR = "Choose a match to see its IoU over the frames."
 _CLICKS = on_load("compare/compare.js", 'module.mountMatches(element, (event) => trigger("select", event));')
 _KEYS = on_load("compare/compare.js", "module.mountKeys();")
+_STEPS = """
+  const steps = module.mountSteps(element.querySelector(".error-steps-host"), (event) => trigger("select", event));
+  watch("value", () => steps.update(props.value || null));
+  steps.update(props.value || null);
+"""
 ADDRESS = on_change("compare/compare.js", "showAddress")
 
 
 @dataclass(frozen=True)
 class CompareComponents:
-    """address: the view as a query, for the page's address."""
+    """steps: the bar with the place in the list of errors. address: the view as a query, for the page's address."""
 
     video: gr.Dropdown
     sort: gr.Dropdown
@@ -34,6 +39,7 @@ class CompareComponents:
     layout: gr.Radio
     cutoff: gr.Slider
     notices: gr.HTML
+    steps: gr.HTML
     player: gr.HTML
     matches: gr.HTML
     pair: gr.HTML
@@ -62,6 +68,13 @@ def build_layout() -> CompareComponents:
         components["notices"] = gr.HTML(elem_id="compare-notices")
         with gr.Row(elem_id="compare-view", equal_height=False):
             with gr.Column(elem_id="compare-screen"):
+                components["steps"] = gr.HTML(
+                    None,
+                    html_template=render("host.html", name="error-steps"),
+                    js_on_load=on_load("compare/error_steps.js", _STEPS),
+                    apply_default_css=False,
+                    elem_id="error-steps",
+                )
                 components["player"] = build_player("compare-player")
             with gr.Column(elem_id="compare-matches"):
                 clicks: dict[str, Any] = {"js_on_load": _CLICKS, "apply_default_css": False}

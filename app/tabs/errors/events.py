@@ -2,31 +2,30 @@
 
 import asyncio
 import itertools
-import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import fields, replace
 from typing import Any
 
 import gradio as gr
 
 from ... import deep_link
-from ...analysis.comparison import Comparison
-from ...analysis.filter import NONE, merged, without
-from ...projects.project import Project
-from ...rendering import problem, render
-from ...workspace import QUIET, TICK, Pages, Updates, Workspace, project_notices
-from . import views
-from .routes import (
+from ...analysis.error_list import (
     ORDERS,
     PAGE,
+    ErrorsPage,
     ViewSettings,
     all_models,
+    error_view,
     from_address,
     selected_models,
     sorted_selection,
     to_address,
     to_query,
 )
+from ...analysis.filter import NONE, merged, without
+from ...rendering import problem, render
+from ...workspace import QUIET, TICK, Pages, TabLinks, Updates, Workspace, project_notices
+from . import views
 from .views import NO_MODEL, SHOW_ADDRESS, ErrorsComponents, build_layout
 
 BRUSHES: Mapping[str, Mapping[str, str]] = {"scores": {"x": "scores"}, "lengths": {"x": "lengths", "y": "ious"}}
@@ -34,43 +33,40 @@ BRUSHES: Mapping[str, Mapping[str, str]] = {"scores": {"x": "scores"}, "lengths"
 PAUSE = 0.1  # seconds in which a slider that still moves sends its next value
 
 
-@dataclass
-class ErrorsPage:
-    """The state of one page: its data set as of when the evaluation started, its settings, and all models at the
-    default limits once they are evaluated."""
+def error_pages(workspace: Workspace) -> Callable[[gr.Request], ErrorsPage]:
+    """The list of errors of each page, which begins with the settings of the page's address."""
 
-    project: Project
-    settings: ViewSettings
-    evaluated: Comparison | None = None
-    turn: int = 0  # counts changes of the settings; answers carry it, so that the page drops one that arrives late
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    def new_page(request: gr.Request) -> ErrorsPage:
+        project, query = workspace.of(request), str(dict(request.query_params).get("errors", ""))
+        return ErrorsPage(project, from_address(query, tuple(model.name for model in project.models)))
+
+    return Pages(new_page).of
 
 
-def build(page: gr.Blocks, workspace: Workspace, jump: gr.Textbox, picked: gr.Textbox, tabs: gr.Tabs) -> None:
-    """Create the tab in the Blocks that is open. jump, picked: queries that the tabs Compare and Review show."""
+def build(page: gr.Blocks, workspace: Workspace, pages: Callable[[gr.Request], ErrorsPage], links: TabLinks) -> None:
+    """Create the tab in the Blocks that is open."""
     del page  # nothing happens when it is loaded: the evaluation starts when the tab is first seen
-    _ErrorsTab(build_layout(), workspace, jump, picked, tabs).connect()
+    _ErrorsTab(build_layout(), workspace, pages, links).connect()
 
 
 class _ErrorsTab:
     def __init__(
-        self, components: ErrorsComponents, workspace: Workspace, jump: gr.Textbox, picked: gr.Textbox, tabs: gr.Tabs
+        self,
+        components: ErrorsComponents,
+        workspace: Workspace,
+        pages: Callable[[gr.Request], ErrorsPage],
+        links: TabLinks,
     ):
-        self.components, self.workspace, self.jump, self.picked, self.tabs = components, workspace, jump, picked, tabs
+        self.components, self.workspace, self.links = components, workspace, links
+        self._page = pages
         self._counter = itertools.count(1)  # makes a query that is the same again a new value
-
-        def new_page(request: gr.Request) -> ErrorsPage:
-            project, query = workspace.of(request), str(dict(request.query_params).get("errors", ""))
-            return ErrorsPage(project, from_address(query, tuple(model.name for model in project.models)))
-
-        self._page = Pages(new_page).of
         self._unchanged: Updates = {components.rows: gr.skip()}
 
     def connect(self) -> None:
         """Connect every event; none is a public endpoint."""
-        components = self.components
+        components, links = self.components, self.links
         filtered = [components.bar, components.plots, components.rows, components.address]
-        clicked = [*filtered, components.search, self.jump, self.picked, self.tabs]
+        clicked = [*filtered, components.search, links.jump, links.picked, links.tabs]
         everything = [getattr(components, item.name) for item in fields(components)]
         evaluated = [*components.html(), components.address]
         components.state.select(self.start, None, everything, **QUIET)
@@ -80,6 +76,9 @@ class _ErrorsTab:
         components.search.change(self.search, components.search, filtered, trigger_mode="always_last", **QUIET)
         components.order.input(
             self.order, components.order, [components.rows, components.address], trigger_mode="always_last", **QUIET
+        )
+        links.back.change(
+            self.return_to, links.back, [components.rows, links.tabs], trigger_mode="always_last", **QUIET
         )
         components.address.change(None, components.address, None, js=SHOW_ADDRESS)
         sliders = [components.positive, components.background, components.cutoff]
@@ -107,13 +106,11 @@ class _ErrorsTab:
             yield {state: problem(now.message) if now.state == "failed" else html}
             return
         page.evaluated = now.result
-        try:
-            await asyncio.to_thread(self._filtered, page)
-        except (IndexError, KeyError, TypeError, ValueError):  # a link whose settings do not suit this data set
-            page.settings = from_address("", [model.name for model in page.project.models])
+        await asyncio.to_thread(page.errors, self.workspace.evaluations)  # corrects settings that do not suit the data
         async for updates in self._limited(page):
             yield updates | {state: gr.skip(), **self._controls(page)}
-        yield {state: await asyncio.to_thread(project_notices, page.project, page.evaluated)}
+        shown = await asyncio.to_thread(self._revealed, page)
+        yield shown | {state: await asyncio.to_thread(project_notices, page.project, page.evaluated)}
 
     def _controls(self, page: ErrorsPage) -> Updates:
         """The controls as the settings say."""
@@ -171,7 +168,7 @@ class _ErrorsTab:
         return {
             components.bar: gr.HTML(views.bar(comparison, selection, settings), turn=turn),
             components.plots: gr.HTML(plots, turn=turn),
-            components.rows: gr.HTML(views.rows(comparison, selection, settings), turn=turn),
+            components.rows: gr.HTML(views.rows(comparison, selection, settings, page.opened), turn=turn),
             components.address: f"{turn}?{to_address(page.project.id, settings, names)}",
         }
 
@@ -225,7 +222,7 @@ class _ErrorsTab:
     def order(self, order: str, request: gr.Request) -> Updates:
         """Sort the list."""
         order = order if order in ORDERS else "cost"
-        updates = self._change_filter(request, lambda old: replace(old, order=order, shown=PAGE))
+        updates = self._change_filter(request, lambda old: replace(old, order=order).from_the_top())
         sorted_ = {self.components.rows, self.components.address}
         return {component: update for component, update in updates.items() if component in sorted_}
 
@@ -250,18 +247,18 @@ class _ErrorsTab:
         page, action = self._page(request), str(data.get("do"))
         if action == "review":
             query = to_query(page.settings)
-            return {self.picked: f"{query}&n={next(self._counter)}", self.tabs: gr.Tabs(selected="review")}
+            return {self.links.picked: f"{query}&n={next(self._counter)}", self.links.tabs: gr.Tabs(selected="review")}
         if action == "open":
             view = self._view(page, data)
             if view is None:
                 return self._unchanged
             query = deep_link.to_query(view)
-            return {self.jump: f"{query}&n={next(self._counter)}", self.tabs: gr.Tabs(selected="compare")}
+            return {self.links.jump: f"{query}&n={next(self._counter)}", self.links.tabs: gr.Tabs(selected="compare")}
         change = _CHANGES.get(action)
         if change is None:
             return self._unchanged
         updates = self._change_filter(request, lambda old: change(old, data))
-        if action == "more":
+        if action in ("more", "earlier"):
             return {self.components.rows: updates[self.components.rows]}
         return updates | ({self.components.search: ""} if not page.settings.filter.text else {})
 
@@ -273,17 +270,30 @@ class _ErrorsTab:
         index = comparison.table.find(str(data.get("row")))
         if index is None:
             return None
-        row, names = comparison.table.record(index), tuple(model.name for model in comparison.models)
-        frame = data.get("frame")
+        row, frame = comparison.table.record(index), data.get("frame")
         length = comparison.project.info(row.video_id).length
-        return deep_link.View(
-            video=row.video_id,
-            frame=(frame if type(frame) is int and 0 <= frame < length else row.worst_frame) or 0,
-            models=names[:2],
-            truth=row.truth_id,
-            prediction=row.prediction_id,
-            side=names.index(row.model),
-        )
+        return error_view(comparison, row, frame if type(frame) is int and 0 <= frame < length else None)
+
+    async def return_to(self, key: str, request: gr.Request) -> Updates:
+        """Show the list at a row, from the tab Compare. key: of the row and a number, with a blank between them."""
+        page = self._page(request)
+        tabs = {self.links.tabs: gr.Tabs(selected="errors")}
+        page.opened = key.split()[0]
+        return tabs | await asyncio.to_thread(self._revealed, page)
+
+    def _revealed(self, page: ErrorsPage) -> Updates:
+        """The list with the row that Compare has shown, which the page scrolls to; nothing before the evaluation or
+        where the filter leaves the row out."""
+        errors = page.errors(self.workspace.evaluations)
+        place = None if errors is None else errors.place(page.opened)
+        if errors is None or place is None:
+            return self._unchanged
+        with page.lock:
+            page.settings = page.settings.with_row(place)
+            page.turn += 1
+        selection = sorted_selection(errors.comparison, page.settings)
+        html = views.rows(errors.comparison, selection, page.settings, page.opened, reveal=True)
+        return {self.components.rows: gr.HTML(html, turn=page.turn)}
 
 
 # --- what clicks do to the settings
@@ -319,6 +329,7 @@ _CHANGES: Mapping[str, Callable[[ViewSettings, Mapping], ViewSettings]] = {
     "brush": _brush,
     "without": lambda old, data: old.with_filter(without(old.filter, str(data["chip"]))),
     "clear": lambda old, data: old.with_filter(NONE),
+    "earlier": lambda old, data: old.with_earlier(),
     "more": lambda old, data: replace(old, shown=old.shown + PAGE),
     "side": _select_side,
 }

@@ -1,134 +1,22 @@
-"""The addresses of the tab `Errors`: a page's settings as a query; the routes of thumbnails, files and plotly.js.
+"""The addresses of the tab `Errors`: the routes of thumbnails, files and plotly.js.
 
 An address holds everything that its answer depends on, so that the server stores nothing for it.
 """
 
-import json
-import math
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import parse_qs, parse_qsl, urlencode
 
-import numpy as np
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from tevit.evaluation.errors import Limits
-
-from ...analysis.comparison import DEFAULT, Comparison
-from ...analysis.filter import NONE, Filter, Selection, as_csv, as_json, as_json_text, from_json, report, select
-from ...analysis.service import EvaluationService
+from ...analysis.error_list import from_query, selected_models, sorted_selection
+from ...analysis.filter import as_csv, as_json_text, report
 from ...player.routes import attachment
 from ...workspace import Workspace
-
-PAGE = 12  # errors that "more" adds to the list
-ORDERS: Mapping[str, str] = {
-    "cost": "cost",
-    "score": "score, highest first",
-    "iou": "IoU, lowest first",
-    "length": "length, longest first",
-    "video": "video",
-}
-_MAX_QUERY = 20_000  # characters
-
-
-@dataclass(frozen=True)
-class ViewSettings:
-    """The settings of one page. names: of A and perhaps B. cutoff: the lowest score that counts. order: of ORDERS.
-    shown: rows of the list. side: the model of the plots where the filter names none, 0: A, 1: B."""
-
-    names: tuple[str, ...] = ()
-    limits: Limits = DEFAULT
-    cutoff: float = 0.0
-    filter: Filter = NONE
-    order: str = "cost"
-    shown: int = PAGE
-    side: int = 0
-
-    @property
-    def evaluation(self) -> tuple[tuple[str, ...], Limits, float]:
-        """The part whose change requires everything to be computed again."""
-        return self.names, self.limits, self.cutoff
-
-    def with_filter(self, filter: Filter) -> "ViewSettings":
-        """With another filter; the list starts from the top."""
-        return replace(self, filter=filter, shown=PAGE)
-
-    def with_limits(self, positive: float, background: float, cutoff: float) -> "ViewSettings":
-        """At other limits; background is at most positive. Raises: ValueError."""
-        if not all(map(math.isfinite, (positive, background, cutoff))):
-            raise ValueError(f"expected three numbers, got {positive}, {background}, {cutoff}")
-        limits = replace(self.limits, positive=float(positive), background=float(min(background, positive)))
-        return replace(self, limits=limits, cutoff=float(cutoff), shown=PAGE)
-
-
-def selected_models(service: EvaluationService, evaluated: Comparison, settings: ViewSettings) -> Comparison:
-    """The compared models at the settings' limits; the same object for the same settings. Raises: ValueError."""
-    names = settings.names or tuple(model.name for model in evaluated.models)
-    return service.with_limits(evaluated.select_models(names), settings.limits, settings.cutoff)
-
-
-def all_models(service: EvaluationService, evaluated: Comparison, settings: ViewSettings) -> Comparison:
-    """All models at the settings' limits, A and B first. Raises: ValueError."""
-    others = [model.name for model in evaluated.models if model.name not in settings.names]
-    return selected_models(service, evaluated, replace(settings, names=(*settings.names, *others)))
-
-
-def sorted_selection(comparison: Comparison, settings: ViewSettings) -> Selection:
-    """The rows that pass the filter, in the settings' order; equal ones by cost. Raises: ValueError."""
-    selection, t = select(comparison, settings.filter), comparison.table
-    keys = {"score": -np.nan_to_num(t.score, nan=-np.inf), "iou": t.iou, "length": -t.length, "video": t.video}
-    rows = selection.rows
-    if settings.order == "cost":
-        return selection
-    return replace(selection, rows=rows[np.argsort(keys[settings.order][rows], kind="stable")])
-
-
-def to_query(settings: ViewSettings) -> str:
-    """Everything that the content of a file depends on."""
-    items: list[tuple[str, object]] = [("model", name) for name in settings.names]
-    items += [("positive", settings.limits.positive), ("background", settings.limits.background)]
-    items += [("cutoff", settings.cutoff), ("order", settings.order), ("side", settings.side)]
-    return urlencode([*items, ("filter", json.dumps(as_json(settings.filter)))])
-
-
-def to_address(project: str, settings: ViewSettings, names: Sequence[str]) -> str:
-    """The page's address as a query: data set, and settings that are not the default. names: of all models."""
-    default = parse_qsl(to_query(ViewSettings(tuple(names[:2]))))
-    others = settings.names != tuple(names[:2])
-    items = [pair for pair in parse_qsl(to_query(settings)) if (others if pair[0] == "model" else pair not in default)]
-    return urlencode({"data": project} | ({"errors": urlencode(items)} if items else {}))
-
-
-def from_address(query: str, names: Sequence[str]) -> ViewSettings:
-    """The settings of a link's part `errors`; what is missing or invalid is the default. names: of all models."""
-    default = ViewSettings(tuple(names[:2]))
-    try:
-        settings = from_query(query)
-        known = bool(settings.names) and set(settings.names) <= set(names)
-        return replace(settings, names=tuple(dict.fromkeys(settings.names))[:2] if known else default.names)
-    except (KeyError, TypeError, ValueError):
-        return default
-
-
-def from_query(query: str) -> ViewSettings:
-    """Raises: ValueError for an invalid query."""
-    if len(query) > _MAX_QUERY:
-        raise ValueError("expected a shorter query")
-    values = parse_qs(query, max_num_fields=50)
-    last = {name: own[-1] for name, own in values.items()}
-    order, side = last.get("order", "cost"), last.get("side", "0")
-    if order not in ORDERS or side not in ("0", "1"):
-        raise ValueError(f"expected an order that there is and a side 0 or 1, got {order[:40]!r} and {side[:40]!r}")
-    settings = ViewSettings(tuple(values.get("model", ())), filter=from_json(json.loads(last.get("filter", "{}"))))
-    numbers = (last.get("positive", "0.5"), last.get("background", "0.1"), last.get("cutoff", "0"))
-    return replace(settings, order=order, side=int(side)).with_limits(*map(float, numbers))
-
 
 # --- routes
 

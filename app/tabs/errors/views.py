@@ -20,10 +20,10 @@ from tevit.evaluation.identity import NUMBERS
 from tevit.evaluation.matching import LENGTHS
 
 from ...analysis.comparison import IDENTITY_NAMES, Comparison, FigureRow
+from ...analysis.error_list import ORDERS, ViewSettings, in_words, to_query
 from ...analysis.filter import Selection, as_json, chips
 from ...analysis.thumbnails import filmstrip_frames
 from ...rendering import on_change, on_load, render
-from .routes import ORDERS, ViewSettings, to_query
 
 NO_MODEL = "(none)"  # chosen as B
 SHOW_ADDRESS = on_change("errors/answers.js", "showAddress")
@@ -99,7 +99,6 @@ Chart = dict[str, Any]
 
 ROUTES = "studio/errors"  # without a leading slash: relative to wherever the page is served
 NONE, MINUS = "\N{EN DASH}", "\N{MINUS SIGN}"
-_NOUNS = {"correct": "right", "explained": "explained by an error"}
 _SIDES = ("var(--accent)", "var(--faint)")
 _MANY = 16  # classes: from here on the cells of the confusion matrix are too small for numbers
 _TABLE_STEP = 10  # of the points of a line, every tenth stands in its table
@@ -580,10 +579,16 @@ def shown_side(comparison: Comparison, settings: ViewSettings) -> int:
 # --- the list
 
 
-def rows(comparison: Comparison, selection: Selection, settings: ViewSettings) -> str:
-    """The list of errors, and a button for more of them."""
-    items = [_row(comparison, index) for index in selection.rows[: settings.shown].tolist()]
-    return render("errors/rows.html", rows=items, left=len(selection.rows) - len(items), width=WIDTH, height=HEIGHT)
+def rows(
+    comparison: Comparison, selection: Selection, settings: ViewSettings, current: str = "", reveal: bool = False
+) -> str:
+    """The list of errors, and buttons for more of them. current: key of the row that is marked. reveal: whether the
+    page scrolls to it."""
+    skipped = settings.skipped
+    items = [_row(comparison, index) for index in selection.rows[skipped : skipped + settings.shown].tolist()]
+    marked = current if any(item["key"] == current for item in items) else ""
+    left, size = len(selection.rows) - skipped - len(items), {"width": WIDTH, "height": HEIGHT}
+    return render("errors/rows.html", rows=items, earlier=skipped, left=left, current=marked, reveal=reveal, **size)
 
 
 def _row(comparison: Comparison, index: int) -> dict[str, Any]:
@@ -602,12 +607,10 @@ def _row(comparison: Comparison, index: int) -> dict[str, Any]:
         "fragmented": row.fragmentation,
         row.outcome: bool(row.outcome),
     }
-    classes = row.truth_class or ""
-    if row.truth_class != row.predicted_class:
-        classes = f"{row.truth_class or 'nothing'} → {row.predicted_class or 'nothing'}"
+    type, classes = in_words(row)
     return {
         "key": row.key,
-        "type": _NOUNS.get(row.type, row.type),
+        "type": type,
         "classes": classes,
         "video": row.video,
         "colour": TYPE_COLOURS.get(row.type, "var(--faint)"),

@@ -48,11 +48,11 @@ from tevit.review.report import ModelComparison, write_corrected, write_report
 from tevit.review.reviewers import Agreement, Team, agreements, disagreement_item, resolving_answers
 from tevit.video.reader import IMAGE_SUFFIXES, open_video
 
+from ...analysis.error_list import from_query, selected_models, sorted_selection
 from ...analysis.filter import chips
 from ...analysis.service import EvaluationService
 from ...projects.project import File, Project
 from ...storage.review_log import ReviewStore
-from ..errors.routes import from_query, selected_models, sorted_selection
 
 log = logging.getLogger(__name__)
 
@@ -266,7 +266,7 @@ class ReviewSession:
     def queue_of_errors(self, evaluations: EvaluationService, query: str) -> tuple[tuple[Question, ...], str]:
         """The list of the tab Errors in its order, each object once; and its filter in words.
 
-        query: the tab's settings, see app.tabs.errors.routes. Raises: ValueError.
+        query: the tab's settings, see app.analysis.error_list. Raises: ValueError.
         """
         settings = from_query(query)
         task = evaluations.open(self.project)

@@ -11,23 +11,23 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.analysis.comparison import Comparison
-from app.analysis.filter import Filter, select
-from app.analysis.service import EvaluationService
-from app.analysis.thumbnails import ThumbnailCache
-from app.projects.opening import open_project
-from app.tabs.errors import views
-from app.tabs.errors.routes import (
+from app.analysis.error_list import (
     ORDERS,
     ViewSettings,
     all_models,
     from_address,
     from_query,
-    routes,
     selected_models,
     sorted_selection,
     to_address,
     to_query,
 )
+from app.analysis.filter import Filter, select
+from app.analysis.service import EvaluationService
+from app.analysis.thumbnails import ThumbnailCache
+from app.projects.opening import open_project
+from app.tabs.errors import views
+from app.tabs.errors.routes import routes
 from app.workspace import Workspace
 from tests.app import datasets
 
@@ -134,6 +134,8 @@ def test_rows_are_paged_and_an_empty_list_has_a_message(comparison: Comparison):
     settings = replace(ViewSettings(NAMES), shown=2)
     html = views.rows(comparison, sorted_selection(comparison, settings), settings)
     assert html.count("<li ") == 2 and f"More ({select(comparison).every - 2} left)" in html
+    later = views.rows(comparison, select(comparison), replace(ViewSettings(NAMES), skipped=2), "1p0", reveal=True)
+    assert later.count("<li ") == len(select(comparison).rows) - 2 and "Earlier (2)" in later and "data-reveal" in later
     none = ViewSettings(NAMES, filter=Filter(text="nowhere"))
     assert "No error is left" in views.rows(comparison, sorted_selection(comparison, none), none)
 

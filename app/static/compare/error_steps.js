@@ -1,0 +1,72 @@
+// The bar above the player of Compare: the place in the list of errors, its neighbours, the way back to the list.
+
+import { createButton, createElement, findPlayerIn, setPressed } from "../player/dom.js";
+
+/** @import { Emit, ErrorSteps } from "../player/types.js" */
+/** @import { Player } from "../player/player.js" */
+
+const findPlayer = () => findPlayerIn("#compare-player");
+
+/**
+ * @param {HTMLElement} element to fill
+ * @param {Emit} emit sends an event to Python
+ */
+export function mountSteps(element, emit) {
+  return new ErrorBar(element, emit);
+}
+
+class ErrorBar {
+  /**
+   * @param {HTMLElement} element
+   * @param {Emit} emit
+   */
+  constructor(element, emit) {
+    /** @type {Player | null} whose zoom the bar follows */
+    this.player = null;
+    this.previous = createButton("‹", () => emit({ do: "previous" }), { class: "step", "aria-label": "Previous error", title: "Previous error (shift-e)" });
+    this.next = createButton("›", () => emit({ do: "next" }), { class: "step", "aria-label": "Next error", title: "Next error (e)" });
+    this.place = createElement("strong", { role: "status" });
+    this.what = createElement("span", { class: "what" });
+    this.whole = createButton("Whole picture", () => this.toggleFocus(), { title: "The whole picture, or the error framed again (z)" });
+    const back = createButton("Back to the list", () => emit({ do: "back" }));
+    this.bar = createElement("div", { class: "error-steps", role: "group", "aria-label": "List of errors" },
+      this.previous, this.place, this.next, this.what, this.whole, back);
+    element.replaceChildren(this.bar);
+  }
+
+  /** @param {ErrorSteps | null} steps null: there is no list */
+  update(steps) {
+    this.bar.hidden = !steps?.of;
+    if (!steps) return;
+    const { place, of, type, classes, colour } = steps;
+    this.place.textContent = place === null ? `${of} error${of === 1 ? "" : "s"}` : `${place + 1} of ${of}`;
+    this.previous.disabled = !steps.previous;
+    this.next.disabled = !steps.next;
+    this.what.replaceChildren(...(type ? [createDot(colour), type, createElement("span", {}, classes)] : []));
+    this.followPlayer();
+  }
+
+  followPlayer() {
+    const player = findPlayer();
+    if (player && player !== this.player) player.region.addEventListener("zoom", () => this.showFocus(player));
+    this.player = player;
+    if (player) this.showFocus(player);
+  }
+
+  /** @param {Player} player */
+  showFocus(player) {
+    setPressed(this.whole, !player.panes.focused);
+  }
+
+  toggleFocus() {
+    const player = findPlayer();
+    if (player?.ready) player.panes.setFocus(!player.panes.focused);
+  }
+}
+
+/** @param {string} colour */
+function createDot(colour) {
+  const dot = createElement("i", {});
+  dot.style.background = colour; // an attribute would need another content security policy
+  return dot;
+}

@@ -12,7 +12,7 @@ from tevit.cli.predict import check_folder
 from tevit.progress import TerminalProgress
 
 if TYPE_CHECKING:
-    from tevit.io.validate import ValidationReport
+    from tevit.io.validation_report import ValidationReport
     from tevit.io.ytvis import Dataset
     from tevit.results import VideoResult
 

@@ -6,14 +6,12 @@ without fault are copied byte by byte.
 """
 
 import ast
-import math
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -23,165 +21,23 @@ from tevit.io import json as jsonfile
 from tevit.io.categories import annotated_classes, describe_indices, index_mappings
 from tevit.io.files import atomic, forward_slashes
 from tevit.io.frames import find_frames, inside
+from tevit.io.validation_report import (
+    NULL,
+    Entry,
+    Extent,
+    Fields,
+    ValidationFault,
+    ValidationReport,
+    as_number,
+    excerpt,
+)
 from tevit.io.ytvis import NO_ANNOTATIONS, RESULTS_NAME, Dataset, VideoInfo
 from tevit.masks import json as mask_json
 from tevit.masks import ops
 from tevit.progress import Progress
 from tevit.results import RLE
 
-Kind = Literal["data set", "submission", "unknown"]
-_Fields = dict[str, msgspec.Raw]
-_NULL = msgspec.Raw(b"null")
-_REMOVED = "removed"
 _MAX_PREDICTIONS = 100  # of one class in one video; the official metric ignores the others
-
-
-@dataclass(frozen=True)
-class ValidationFault:
-    """One fault and its place.
-
-    what: "file", "video", "category", "annotation" or "prediction". id: its id; of a prediction its place in the file,
-    from 1. video: the video's id. frame: from 0. repair: what the repaired copy does about it, None: nothing.
-    """
-
-    what: str
-    text: str
-    id: object = None
-    video: object = None
-    frame: int | None = None
-    repair: str | None = None
-
-    def __str__(self) -> str:
-        place = [f"video {self.video}"] if self.video is not None else []
-        place += [] if self.what == "file" else [self.what if self.id is None else f"{self.what} {self.id}"]
-        place += [f"frame {self.frame}"] if self.frame is not None else []
-        return f"{', '.join(place)}: {self.text}" if place else self.text
-
-
-@dataclass
-class ValidationReport:
-    """The result for one file.
-
-    notes: observations that are no faults. counts: number of entries by kind. removed: number of entries that the
-    repaired copy does not have, by kind. refused: why no repaired copy was written, None where nothing was refused.
-    predicted: of a submission, the number of predictions of each (video id, category id). stated_masks, lost_masks: of
-    all entries, and those that the repaired copy does not have.
-    """
-
-    path: Path
-    kind: Kind
-    faults: list[ValidationFault] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-    removed: dict[str, int] = field(default_factory=dict)
-    refused: str | None = None
-    predicted: Counter[tuple[int, int]] = field(default_factory=Counter)
-    stated_masks: int = 0
-    lost_masks: int = 0
-
-    def as_json(self) -> dict:
-        """The report for machines."""
-        return {
-            "file": str(self.path),
-            "kind": self.kind,
-            "correct": not self.faults,
-            "counts": self.counts,
-            "faults": [{**vars(fault), "message": str(fault)} for fault in self.faults],
-            "notes": self.notes,
-        } | ({"refused": self.refused} if self.refused else {})
-
-    def add_file_fault(self, text: str, repair: str | None = None) -> None:
-        """Add a fault of the file as a whole."""
-        self.faults.append(ValidationFault("file", text, repair=repair))
-
-    def add_entry(self, what: str, entry: "_Entry", id: object, video: object = None) -> None:
-        """Add the faults of one entry."""
-        self.removed[what] = self.removed.get(what, 0) + entry.removed
-        self.stated_masks += entry.stated_masks
-        self.lost_masks += entry.lost_masks
-        self.faults.extend(
-            ValidationFault(what, text, id, video, frame, repair) for text, repair, frame in entry.issues
-        )
-
-
-class _Expected(NamedTuple):
-    """Required properties of a video's masks. size_hw: pixels; length: frames; None if unknown."""
-
-    size_hw: tuple[int, int] | None
-    length: int | None
-
-
-class _Entry:
-    """The fields of one entry, repaired while they are checked.
-
-    issues: (text, repair or None, frame or None). removed: the entry cannot be kept. extent: the video's size and
-    length as the entry states them or its masks show them. masks: number of its frames with a mask. stated_masks: those
-    of the file, of which lost_masks are set to null.
-    """
-
-    def __init__(self, raw: msgspec.Raw):
-        self.issues: list[tuple[str, str | None, int | None]] = []
-        self.removed = False
-        self.extent = _Expected(None, None)
-        self.masks = self.stated_masks = self.lost_masks = 0
-        self.fields: _Fields = {}
-        try:
-            self.fields = msgspec.json.decode(raw, type=_Fields)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            self.remove(f"expected an object, got {_excerpt(bytes(raw))}")
-
-    def add(self, text: str, repair: str | None = None, frame: int | None = None) -> None:
-        """Add a fault."""
-        self.issues.append((text, repair, frame))
-
-    def remove(self, text: str) -> None:
-        """Add a fault for which the whole entry must be removed."""
-        self.add(text, _REMOVED)
-        self.removed = True
-
-    def get(self, key: str) -> Any:
-        """The value of a field, None if it is null or absent."""
-        try:
-            return msgspec.json.decode(self.fields.get(key, _NULL))
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            return _excerpt(self.fields[key])
-
-    def excerpt(self, key: str) -> str:
-        """The beginning of a field's JSON, for messages."""
-        return _excerpt(self.fields.get(key, b"nothing"))
-
-    def set(self, key: str, value: object) -> None:
-        """Replace a field."""
-        self.fields[key] = msgspec.Raw(msgspec.json.encode(value))
-
-    def number(self, key: str) -> int | None:
-        """A field that must be a whole number; "1" and 1.0 are repaired, for anything else the entry is removed."""
-        value = self.get(key)
-        if type(value) is int:
-            return value
-        number = as_number(value)
-        if number is None or not number.is_integer():
-            self.remove(f"expected {key} as a whole number, got {self.excerpt(key)}")
-            return None
-        self.add(f"expected {key} as a whole number, got {self.excerpt(key)}", f"set to {int(number)}")
-        self.set(key, int(number))
-        return int(number)
-
-
-def as_number(value: object) -> float | None:
-    """A finite number, also where it stands as text; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _excerpt(raw: bytes | msgspec.Raw) -> str:
-    text = bytes(raw)[:200].decode("utf-8", "replace")
-    return text if len(text) <= 40 else text[:40] + "…"
 
 
 def validate(
@@ -224,7 +80,7 @@ def validate(
     return report
 
 
-def _read_content(path: str | os.PathLike, report: ValidationReport) -> list[msgspec.Raw] | _Fields | None:
+def _read_content(path: str | os.PathLike, report: ValidationReport) -> list[msgspec.Raw] | Fields | None:
     """Entries of a submission, fields of a data set; None, and a fault of the file, where it is neither."""
     try:
         content = _parse(jsonfile.read(path, RESULTS_NAME), report)
@@ -264,16 +120,16 @@ def _most_removed(report: ValidationReport) -> str | None:
     return None
 
 
-def _parse(data: bytes, report: ValidationReport) -> list[msgspec.Raw] | _Fields:
+def _parse(data: bytes, report: ValidationReport) -> list[msgspec.Raw] | Fields:
     try:
-        return msgspec.json.decode(data, type=list[msgspec.Raw] | _Fields)
+        return msgspec.json.decode(data, type=list[msgspec.Raw] | Fields)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         if token := jsonfile.first_not_number(data):
             report.add_file_fault(f"{token} is not JSON: numbers must be finite", repair="read as text")
-    return jsonfile.decode(jsonfile.without_nan(data), list[msgspec.Raw] | _Fields, report.path)
+    return jsonfile.decode(jsonfile.without_nan(data), list[msgspec.Raw] | Fields, report.path)
 
 
-def _array(entries: Iterable[_Entry]) -> Iterator[bytes]:
+def _array(entries: Iterable[Entry]) -> Iterator[bytes]:
     before = b"["
     for entry in entries:
         if not entry.removed:
@@ -291,16 +147,16 @@ def _submission(
     gt: Dataset | None,
     mapping: Mapping[int, int] | None,
     progress: Progress,
-) -> Iterator[_Entry]:
-    videos = None if gt is None else {id: _Expected(info.size_hw, info.length) for id, info in gt.videos.items()}
+) -> Iterator[Entry]:
+    videos = None if gt is None else {id: Extent(info.size_hw, info.length) for id, info in gt.videos.items()}
     categories = None if gt is None else gt.categories
     if not items:
         report.add_file_fault("there is no prediction, and the official evaluation cannot read that")
-    first: dict[int, _Expected] = {}
+    first: dict[int, Extent] = {}
     classes: Counter[tuple[int, int]] = Counter()
     out_of_range = 0
     for place, raw in enumerate(items, 1):
-        entry = _Entry(raw)
+        entry = Entry(raw)
         _map_category(entry, mapping, report)
         _check_prediction(entry, videos, categories)
         video = entry.get("video_id")
@@ -333,7 +189,7 @@ def _ground_truth_notes(report: ValidationReport, gt: Dataset, covered: Set[int]
         yield describe_indices(found)
 
 
-def _compare_extent(entry: _Entry, first: _Expected) -> None:
+def _compare_extent(entry: Entry, first: Extent) -> None:
     """Without a ground truth the video's first prediction states its length and size."""
     extent, as_first = entry.extent, "as in the video's first prediction"
     if extent.length != first.length:
@@ -342,7 +198,7 @@ def _compare_extent(entry: _Entry, first: _Expected) -> None:
         entry.add(f"expected masks of {first.size_hw} {as_first}, got {extent.size_hw}")
 
 
-def _map_category(entry: _Entry, mapping: Mapping[int, int] | None, report: ValidationReport) -> None:
+def _map_category(entry: Entry, mapping: Mapping[int, int] | None, report: ValidationReport) -> None:
     """Count the prediction's class, and give it the id that it has in `mapping`."""
     video, category = entry.get("video_id"), entry.get("category_id")
     if type(video) is int and type(category) is int:
@@ -352,7 +208,7 @@ def _map_category(entry: _Entry, mapping: Mapping[int, int] | None, report: Vali
         entry.set("category_id", mapping[category])
 
 
-def _check_prediction(entry: _Entry, videos: Mapping[int, _Expected] | None, categories: Container[int] | None) -> None:
+def _check_prediction(entry: Entry, videos: Mapping[int, Extent] | None, categories: Container[int] | None) -> None:
     """A predicted track of a submission. videos, categories: the ground truth's, None if there is none."""
     expected = None if entry.removed else _check_references(entry, videos, categories)
     if expected is None:
@@ -369,8 +225,8 @@ def _check_prediction(entry: _Entry, videos: Mapping[int, _Expected] | None, cat
 
 
 def _check_references(
-    entry: _Entry, videos: Mapping[int, _Expected] | None, categories: Container[int] | None
-) -> _Expected | None:
+    entry: Entry, videos: Mapping[int, Extent] | None, categories: Container[int] | None
+) -> Extent | None:
     video, category = entry.number("video_id"), entry.number("category_id")
     if video is not None and videos is not None and video not in videos:
         entry.remove(f"there is no video {video}")
@@ -378,7 +234,7 @@ def _check_references(
         entry.remove(f"there is no category {category}")
     if entry.removed or video is None:
         return None
-    return _Expected(None, None) if videos is None else videos[video]
+    return Extent(None, None) if videos is None else videos[video]
 
 
 class _RepairedMasks(NamedTuple):
@@ -389,7 +245,7 @@ class _RepairedMasks(NamedTuple):
     dropped: set[int]
 
 
-def _check_masks(entry: _Entry, expected: _Expected, text_only: bool) -> _RepairedMasks | None:
+def _check_masks(entry: Entry, expected: Extent, text_only: bool) -> _RepairedMasks | None:
     """Check and repair `segmentations`. text_only: plain runs and polygons are faults, too."""
     if "segmentations" not in entry.fields:
         entry.remove("it has no segmentations")
@@ -419,11 +275,11 @@ def _check_masks(entry: _Entry, expected: _Expected, text_only: bool) -> _Repair
     if replaced or len(rles) != length:
         items = msgspec.json.decode(raw, type=list[msgspec.Raw])
         for frame, rle in replaced.items():
-            items[frame] = _NULL if rle is None else msgspec.Raw(msgspec.json.encode(ops.to_json(rle)))
-        entry.set("segmentations", _resize(items, length, _NULL))
+            items[frame] = NULL if rle is None else msgspec.Raw(msgspec.json.encode(ops.to_json(rle)))
+        entry.set("segmentations", _resize(items, length, NULL))
     rles = _resize(rles, length, None)
     areas = ops.areas(rles)
-    entry.extent = _Expected(next((tuple(rle["size"]) for rle in rles if rle is not None), None), length)
+    entry.extent = Extent(next((tuple(rle["size"]) for rle in rles if rle is not None), None), length)
     entry.masks = int(np.count_nonzero(areas))
     lost = {frame for frame, rle in replaced.items() if rle is None}
     stated = lost | {frame for frame, rle in enumerate(track.rles) if rle is not None}
@@ -431,7 +287,7 @@ def _check_masks(entry: _Entry, expected: _Expected, text_only: bool) -> _Repair
     return _RepairedMasks(rles, areas, lost)
 
 
-def _remove_other_sizes(entry: _Entry, rles: Sequence[RLE | None], size_hw: tuple[int, int]) -> dict[int, RLE | None]:
+def _remove_other_sizes(entry: Entry, rles: Sequence[RLE | None], size_hw: tuple[int, int]) -> dict[int, RLE | None]:
     """The frames whose mask has another size than the video."""
     replaced: dict[int, RLE | None] = {}
     for frame, rle in enumerate(rles):
@@ -441,7 +297,7 @@ def _remove_other_sizes(entry: _Entry, rles: Sequence[RLE | None], size_hw: tupl
     return replaced
 
 
-def _repair_evident(entry: _Entry, raw: bytes, frames: Iterable[int | None]) -> bytes:
+def _repair_evident(entry: Entry, raw: bytes, frames: Iterable[int | None]) -> bytes:
     """The segmentations with what is evident in faulty frames: numbers in text, text that Python printed as bytes."""
     try:
         segments = msgspec.json.decode(raw, type=list)
@@ -455,7 +311,7 @@ def _repair_evident(entry: _Entry, raw: bytes, frames: Iterable[int | None]) -> 
         for key in ("size", "counts"):
             repaired = _evident(segment.get(key))
             if repaired is not None:
-                text = f"expected {key} of whole numbers or text, got {_excerpt(msgspec.json.encode(segment[key]))}"
+                text = f"expected {key} of whole numbers or text, got {excerpt(msgspec.json.encode(segment[key]))}"
                 entry.add(text, "unwrapped" if isinstance(repaired, str) else "set to whole numbers", frame)
                 segment[key] = repaired
     if len(entry.issues) == before:
@@ -477,7 +333,7 @@ def _evident(value: object) -> str | list[int] | None:
     )
 
 
-def _add_wrong_length(entry: _Entry, key: str, actual: int, length: int) -> None:
+def _add_wrong_length(entry: Entry, key: str, actual: int, length: int) -> None:
     repair = f"cut to {length}" if actual > length else f"filled up with null to {length}"
     entry.add(f"expected {length} {key}, one a frame of its video, got {actual}", repair)
 
@@ -489,7 +345,7 @@ def _resize(items: list, length: int, filling: object) -> list:
 # --- data sets
 
 
-def _has_lists(content: _Fields, report: ValidationReport) -> bool:
+def _has_lists(content: Fields, report: ValidationReport) -> bool:
     """Whether a file has the lists of a data set; adds a fault for each that is missing."""
     for key in ("videos", "categories"):
         if not bytes(content.get(key, b"")).startswith(b"["):
@@ -501,12 +357,12 @@ def _has_lists(content: _Fields, report: ValidationReport) -> bool:
 
 
 def _dataset(
-    content: _Fields, report: ValidationReport, frames: str | os.PathLike | None, progress: Progress
+    content: Fields, report: ValidationReport, frames: str | os.PathLike | None, progress: Progress
 ) -> Iterator[bytes]:
     """The chunks of the repaired copy, checked on the way."""
     videos = list(_unique("video", content["videos"], _check_video, report))
-    _swap_sides(videos, content.get("annotations", _NULL), report)
-    backslashes = sum("\\" in bytes(entry.fields.get("file_names", _NULL)).decode() for entry in videos)
+    _swap_sides(videos, content.get("annotations", NULL), report)
+    backslashes = sum("\\" in bytes(entry.fields.get("file_names", NULL)).decode() for entry in videos)
     if backslashes:
         report.notes.append(f"videos whose file names have backslashes, read as /: {backslashes}")
     categories = list(_unique("category", content["categories"], _check_category, report))
@@ -531,8 +387,8 @@ def _dataset(
 
 
 def _unique(
-    what: str, raw: msgspec.Raw, check: Callable[[msgspec.Raw], _Entry], report: ValidationReport
-) -> Iterator[_Entry]:
+    what: str, raw: msgspec.Raw, check: Callable[[msgspec.Raw], Entry], report: ValidationReport
+) -> Iterator[Entry]:
     """The checked entries of one list; further ones with the id of an earlier one are removed."""
     seen: set[int] = set()
     for item in msgspec.json.decode(raw, type=list[msgspec.Raw]):
@@ -546,9 +402,9 @@ def _unique(
         yield entry
 
 
-def _check_video(raw: msgspec.Raw) -> _Entry:
+def _check_video(raw: msgspec.Raw) -> Entry:
     """An entry of `videos`."""
-    entry = _Entry(raw)
+    entry = Entry(raw)
     numbers = [] if entry.removed else [entry.number(key) for key in ("id", "height", "width")]
     if entry.removed:
         return entry
@@ -576,7 +432,7 @@ def _check_video(raw: msgspec.Raw) -> _Entry:
         length = evident
         if evident:
             entry.set("length", evident)
-    entry.extent = _Expected((height, width), length)
+    entry.extent = Extent((height, width), length)
     return entry
 
 
@@ -585,7 +441,7 @@ class _MasksOfVideo(msgspec.Struct):
     segmentations: msgspec.Raw
 
 
-def _swap_sides(videos: list[_Entry], annotations: msgspec.Raw, report: ValidationReport) -> None:
+def _swap_sides(videos: list[Entry], annotations: msgspec.Raw, report: ValidationReport) -> None:
     """Swap height and width of videos whose masks all have the two exchanged."""
     sizes: dict[int, set[tuple[int, int] | None]] = {}
     for item in msgspec.json.decode(annotations, type=list[msgspec.Raw] | None) or ():
@@ -606,12 +462,12 @@ def _swap_sides(videos: list[_Entry], annotations: msgspec.Raw, report: Validati
         report.faults.append(ValidationFault("video", text, id, repair="swapped"))
         entry.set("height", height)
         entry.set("width", width)
-        entry.extent = _Expected((height, width), entry.extent.length)
+        entry.extent = Extent((height, width), entry.extent.length)
 
 
-def _check_category(raw: msgspec.Raw) -> _Entry:
+def _check_category(raw: msgspec.Raw) -> Entry:
     """An entry of `categories`."""
-    entry = _Entry(raw)
+    entry = Entry(raw)
     id = None if entry.removed else entry.number("id")
     if id is not None and not isinstance(entry.get("name"), str):
         number = as_number(entry.get("name"))
@@ -622,12 +478,12 @@ def _check_category(raw: msgspec.Raw) -> _Entry:
 
 
 def _annotations(
-    raw: msgspec.Raw, videos: list[_Entry], categories: list[_Entry], report: ValidationReport, progress: Progress
-) -> Iterator[_Entry]:
+    raw: msgspec.Raw, videos: list[Entry], categories: list[Entry], report: ValidationReport, progress: Progress
+) -> Iterator[Entry]:
     items = msgspec.json.decode(raw, type=list[msgspec.Raw])
     expected = {entry.get("id"): entry.extent for entry in videos if not entry.removed}
     known = {entry.get("id") for entry in categories if not entry.removed}
-    ids = (as_number(_Entry(item).get("id")) for item in items)
+    ids = (as_number(Entry(item).get("id")) for item in items)
     next_id = int(max((id for id in ids if id is not None), default=0)) + 1
     used: set[int] = set()
     masks = empty = 0
@@ -663,9 +519,9 @@ def _annotations(
         )
 
 
-def _check_annotation(raw: msgspec.Raw, videos: Mapping[int, _Expected], categories: Container[int]) -> _Entry:
+def _check_annotation(raw: msgspec.Raw, videos: Mapping[int, Extent], categories: Container[int]) -> Entry:
     """A ground-truth track of a data set, without its id."""
-    entry = _Entry(raw)
+    entry = Entry(raw)
     expected = None if entry.removed else _check_references(entry, videos, categories)
     if expected is None:
         return entry
@@ -691,7 +547,7 @@ def _check_annotation(raw: msgspec.Raw, videos: Mapping[int, _Expected], categor
 
 
 def _check_per_frame(
-    entry: _Entry, key: str, what: str, dropped: set[int], computed: list, is_valid: Callable[[Any], bool]
+    entry: Entry, key: str, what: str, dropped: set[int], computed: list, is_valid: Callable[[Any], bool]
 ) -> None:
     """Areas or boxes: one per frame, valid if there is a mask, null (or zero) if there is none.
 
@@ -708,12 +564,12 @@ def _check_per_frame(
     for frame, (value, of_mask) in enumerate(zip(repaired, computed, strict=True)):
         if of_mask and not is_valid(value):
             entry.add(
-                f"there is a mask, but {what} {_excerpt(msgspec.json.encode(value))}", "computed from the mask", frame
+                f"there is a mask, but {what} {excerpt(msgspec.json.encode(value))}", "computed from the mask", frame
             )
             repaired[frame] = of_mask
         elif not of_mask and value not in (None, 0, [0, 0, 0, 0]):
             if frame not in dropped:
-                entry.add(f"there is no mask, but {what} {_excerpt(msgspec.json.encode(value))}", "set to null", frame)
+                entry.add(f"there is no mask, but {what} {excerpt(msgspec.json.encode(value))}", "set to null", frame)
             repaired[frame] = None
     if repaired != values:
         entry.set(key, repaired)
@@ -723,7 +579,7 @@ def _is_number(value: object) -> bool:
     return not isinstance(value, str) and as_number(value) is not None
 
 
-def _check_frames(videos: list[_Entry], root: Path, report: ValidationReport, progress: Progress) -> None:
+def _check_frames(videos: list[Entry], root: Path, report: ValidationReport, progress: Progress) -> None:
     if not root.is_dir():
         raise FileNotFoundError(f"{root}: no such folder of frames")
     for place, entry in enumerate(videos, 1):

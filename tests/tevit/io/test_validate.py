@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests import annotations as make
 from tevit.cli import main as cli
 from tevit.io import ytvis
-from tevit.io.validate import ValidationReport, validate
+from tevit.io.validate import validate
+from tevit.io.validation_report import ValidationReport
 
 SQUARE, BAR = make.rectangle(1, 2, 4, 5), make.rectangle(0, 6, 6, 8)
 

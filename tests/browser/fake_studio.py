@@ -41,7 +41,7 @@ def report_connection(event: str, arguments: tuple) -> None:
 
 
 def load(model: str, parameters: dict[str, Any] | None = None) -> VideoPredictor:
-    """A model as the file's name says: fast, slow, faint, broken, crashing; a Python file is loaded as always."""
+    """A model as the file is named: fast, slow, slower, faint, broken, crashing; a Python file is loaded as always."""
     if ".py" in Path(model).name or model == "motion":
         return _load(model, parameters)
     behaviour = Path(model).stem
@@ -49,7 +49,9 @@ def load(model: str, parameters: dict[str, Any] | None = None) -> VideoPredictor
         raise ValueError(f"{Path(model).name}: not a whole PyTorch checkpoint (the file is empty)")
     if behaviour == "crashing":
         return FakePredictor(fails_at=3, error=RuntimeError("a mistake of ours"))
-    return FakePredictor({"slow": 0.15}.get(behaviour, 0.01), second_score=0.12 if behaviour == "faint" else 0.41)
+    return FakePredictor(
+        {"slow": 0.15, "slower": 0.5}.get(behaviour, 0.01), second_score=0.12 if behaviour == "faint" else 0.41
+    )
 
 
 postprocess = gr.Blocks.postprocess_data

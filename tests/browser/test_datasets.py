@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def page(browser: Browser, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     """A studio that was started without a data set, with the folder opened to its pages."""
     home = tmp_path_factory.mktemp("home")
-    slow = home / "slow.pth"
+    slow = home / "slower.pth"
     slow.touch()
     options = ("--checkpoint", slow, "--allow", folder)
     with (
@@ -100,14 +100,14 @@ def test_classes_are_read_by_name_and_back_again(page: Page):
 def test_all_videos_are_predicted_after_a_stop(page: Page):
     button(page).click()
     progress = page.locator("#datasets-progress")
-    expect(page.get_by_label("Predict with")).to_have_value("slow.pth")
+    expect(page.get_by_label("Predict with")).to_have_value("slower.pth")
     page.get_by_role("button", name="Predict all videos").click()
     expect(progress).to_contain_text("1 of 2 videos")
     page.get_by_role("button", name="Stop predicting").click()
     expect(progress).to_contain_text("1 of 2 videos are kept: the same request resumes there.")
     page.get_by_role("button", name="Predict all videos").click()
     progress.get_by_role("link", name="Show them").click()
-    expect(page.get_by_label("B", exact=True)).to_have_value("slow")
+    expect(page.get_by_label("B", exact=True)).to_have_value("slower")
 
 
 def test_indices_are_read_as_ids_with_one_press(page: Page):

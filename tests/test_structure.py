@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import re
 import subprocess
 import sys
@@ -134,7 +135,15 @@ def test_motion_needs_no_torch(tmp_path):
         code += (
             f"main(['predict', {str(tmp_path)!r}, '--model', 'motion', {option}'--out', {str(tmp_path / 'out')!r}]); "
         )
+    names = [f"{i}.png" for i in range(3)]
+    video = {"id": 1, "width": 64, "height": 48, "length": 3, "file_names": names}
+    (tmp_path / "set.json").write_text(
+        json.dumps({"videos": [video], "categories": [{"id": 1, "name": "thing"}], "annotations": None})
+    )
+    dataset = ["predict", "--dataset", "set.json", "--frames", ".", "--model", "motion", "--out", "predicted"]
+    code += f"import os; os.chdir({str(tmp_path)!r}); assert main({dataset!r}) == 0; "
     assert python(code + "print('torch' in sys.modules)").endswith("False")
+    assert (tmp_path / "predicted" / "results.json").exists()
 
 
 @pytest.mark.parametrize("package", PACKAGES)

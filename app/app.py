@@ -1,6 +1,7 @@
 """Start the studio: `python -m app` or `python app/app.py`, from any folder."""
 
 import argparse
+import logging
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Thread, Timer
 from typing import TYPE_CHECKING, Any
 
 HERE = Path(__file__).resolve().parent
@@ -24,10 +26,12 @@ if TYPE_CHECKING:
     from tevit.review.reviewers import Team
 
     from .access import Access, Address
+    from .fair_queue import QueueLimits
     from .projects.opening import AllowedFolders
     from .projects.project import Project
     from .tabs.segment.models import Load, VideoPredictor
 
+END_SECONDS = 7.0  # after SIGTERM
 STALE_SECONDS = 7 * 24 * 3600  # after which the folder of a killed server is removed
 
 
@@ -60,6 +64,7 @@ def parser(prog: str = "app") -> argparse.ArgumentParser:
     allow = "pages may open data sets below this folder, as below those of the files named here; repeatable"
     data.add_argument("--allow", metavar="DIR", help=allow, **files)
     data.add_argument("--project", metavar="DIR", type=Path, help="the folder of an earlier session, or of a new one")
+    _add_queue_options(top)
     review = top.add_argument_group("review")
     names = "who may review: a text file with a name a line (default: everybody)"
     review.add_argument("--reviewers", metavar="FILE", type=Path, help=names)
@@ -76,6 +81,17 @@ def _add_trust(top: argparse.ArgumentParser, space: bool) -> None:
     trust.add_argument("--admin", action="store_true", help="with --add-user: may undo others' decisions")
     public = "let everybody in: labels are not changed, nothing is opened from paths, downloaded or mapped"
     trust.add_argument("--public", action="store_true", default=space, help=public)
+
+
+def _add_queue_options(top: argparse.ArgumentParser) -> None:
+    queue = top.add_argument_group("queue of /segment and /evaluate").add_argument
+    queue("--queue", metavar="N", type=int, default=32, help="calls that may be in it (default: %(default)s)")
+    queue("--queue-per-visitor", metavar="N", type=int, default=2, help="of one visitor (default: %(default)s)")
+    rate = {"metavar": "N", "type": int, "default": 120}
+    queue("--uploads-per-minute", help="of one visitor; 0: any number (default: %(default)s)", **rate)
+    queue("--calls-per-minute", help="of one visitor; 0: any number (default: %(default)s)", **rate)
+    proxy = "take a visitor's address from X-Forwarded-For, which only a proxy in front of the studio may set"
+    queue("--trust-forwarded", action="store_true", help=proxy)
 
 
 def main(argv: Sequence[str] | None = None, load: "Load | None" = None, grace: float = 30.0, prog: str = "app") -> int:
@@ -129,7 +145,7 @@ def _serve(args: argparse.Namespace, access: "Access", folder: Path, load: "Load
     from .tabs.segment.run import dataset_videos, open_studio
     from .workspace import Workspace
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _end)
     project, allowed = _open_project(args)
     workspace = Workspace(project, EvaluationService(), ThumbnailCache(), allowed, team=_team(args), access=access)
     videos = dataset_videos(project) if args.dataset or args.project else []
@@ -137,11 +153,28 @@ def _serve(args: argparse.Namespace, access: "Access", folder: Path, load: "Load
     segmentation = Segmentation(create_segmenter("sam2", str(args.sam)) if args.sam else create_segmenter())
     studio = open_studio(folder, home() / "studio", load, checkpoints, grace, videos)
     try:
-        ui.serve(ui.build(studio, workspace), studio, workspace, segmentation, _address(args), args.mcp)
+        ui.serve(ui.build(studio, workspace), studio, workspace, segmentation, _address(args), args.mcp, _limits(args))
     finally:
-        segmentation.close()
-        studio.close()
-        workspace.evaluations.close()
+        _close(segmentation, studio, workspace.evaluations)
+
+
+def _close(*parts: Any) -> None:
+    """Close all at the same time, and wait for them."""
+    closing = [Thread(target=part.close) for part in parts]
+    for thread in closing:
+        thread.start()
+    for thread in closing:
+        thread.join()
+
+
+def _end(*_: object) -> None:
+    """Of SIGTERM: end as after Ctrl-C, but within END_SECONDS, whatever a thread is in the middle of."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it logs a traceback for each open stream
+    watch = Timer(END_SECONDS, os._exit, (0,))
+    watch.daemon = True
+    watch.start()
+    raise KeyboardInterrupt
 
 
 def _open_project(args: argparse.Namespace) -> "tuple[Project, AllowedFolders]":
@@ -159,6 +192,21 @@ def _open_project(args: argparse.Namespace) -> "tuple[Project, AllowedFolders]":
         with suppress(OSError):  # a folder that cannot be written, which a notice says already
             project = with_frames(project, allowed)
     return project, allowed
+
+
+def _limits(args: argparse.Namespace) -> "QueueLimits":
+    """Raises: ValueError."""
+    from .fair_queue import QueueLimits
+
+    named = {"--queue": args.queue, "--queue-per-visitor": args.queue_per_visitor}
+    named |= {"--uploads-per-minute": args.uploads_per_minute, "--calls-per-minute": args.calls_per_minute}
+    for name, value in named.items():
+        least = 1 if name.startswith("--queue") else 0
+        if value < least:
+            raise ValueError(f"{name}: expected a number from {least} on, got {value}")
+    return QueueLimits(
+        args.queue, args.queue_per_visitor, args.uploads_per_minute, args.calls_per_minute, args.trust_forwarded
+    )
 
 
 def _address(args: argparse.Namespace) -> "Address":

@@ -21,7 +21,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
@@ -31,7 +31,8 @@ from tevit.progress import Cancelled, Progress
 log = logging.getLogger(__name__)
 
 MIN_SHARE = 0.04  # of a stage, done before its time left is estimated: the first units are slower
-CLOSE_SECONDS = 5.0  # how long `Runner.close` waits for each task
+CLOSE_SECONDS = 3.0  # how long `Runner.close` waits for its tasks
+AFTER_SECONDS = 1.0  # and, within that, for what is called after each
 
 State = Literal["queued", "running", "done", "cancelled", "failed"]
 Unit = Literal["frames", "bytes", "share"]
@@ -268,16 +269,27 @@ class Runner:
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
         self._after = after
         self._queue: list[Task] = []  # running ones too
+        self._turns: set[Future] = set()
         self._lock = threading.Lock()
         self._closed = False
 
     def submit(self, task: TaskType) -> TaskType:
-        """Append a task to the queue; one that is in it already stays where it is. Returns the task."""
+        """Append a task to the queue; one that is in it already stays where it is. After `close` it is cancelled.
+
+        Returns the task.
+        """
         with self._lock:
-            if task not in self._queue:
-                self._queue.append(task)
-                self._pool.submit(self._turn, task)
+            if self._closed:
+                task.cancel()
+            elif task not in self._queue:
+                self._start_turn(task)
         return task
+
+    def _start_turn(self, task: Task) -> None:
+        self._queue.append(task)
+        turn = self._pool.submit(self._turn, task)
+        self._turns.add(turn)
+        turn.add_done_callback(self._turns.discard)
 
     def ahead(self, task: Task) -> int:
         """Number of tasks before it in the queue that are not over."""
@@ -286,7 +298,8 @@ class Runner:
         return sum(not other.over for other in before)
 
     def close(self) -> None:
-        """Cancel everything and wait until it has stopped."""
+        """Cancel everything and wait until it has stopped, CLOSE_SECONDS at most."""
+        end = time.monotonic() + CLOSE_SECONDS
         with self._lock:
             self._closed = True
             tasks = list(self._queue)
@@ -294,15 +307,16 @@ class Runner:
             task.cancel()
         self._pool.shutdown(wait=False, cancel_futures=True)
         for task in tasks:
-            task.wait(CLOSE_SECONDS)
+            task.wait(max(0.0, end - time.monotonic()))
+        # Also for what follows a task's end; a thread that loads a model cannot be stopped and is left alone.
+        wait(self._turns, min(AFTER_SECONDS, max(0.0, end - time.monotonic())))
 
     def _turn(self, task: Task) -> None:
         task.run()
         with self._lock:
             self._queue.remove(task)
             if not task.over and not self._closed:
-                self._queue.append(task)
-                self._pool.submit(self._turn, task)
+                self._start_turn(task)
         try:
             self._after(task)
         except Exception:

@@ -19,6 +19,7 @@ from tevit.download import assets_folder
 
 from . import endpoints
 from .access import Access, Address, check_no_addresses
+from .fair_queue import FairQueue, QueueLimits
 from .middleware import (
     FailureLog,
     HostCheck,
@@ -46,6 +47,7 @@ from .workspace import TOAST_SECONDS, TabLinks, Workspace
 log = logging.getLogger(__name__)
 
 TITLE = "TeViT Studio"
+STREAM_SECONDS = 1  # how long open streams, which look every ten seconds, may go on when the studio ends
 FRAMES_OF_A_SPACE = ("https://huggingface.co", "https://*.huggingface.co")
 HERE = Path(__file__).resolve().parent
 STYLES = [
@@ -135,6 +137,7 @@ def serve(
     segmentation: Segmentation,
     address: Address,
     mcp: bool = False,
+    limits: QueueLimits | None = None,
 ) -> None:
     """Serve until Ctrl-C. mcp: also as tools of the Model Context Protocol. Raises: OSError where the port is taken."""
     routes = (
@@ -159,10 +162,14 @@ def serve(
         css_paths=STYLES,
         pwa=True,
         favicon_path=ICON,
-        app_kwargs={"routes": routes, **_middleware(page, address, workspace.access)},
+        app_kwargs={"routes": routes, **_middleware(page, address, workspace.access, limits or QueueLimits())},
     )
+    page.server.config.timeout_graceful_shutdown = STREAM_SECONDS
     print(f"{TITLE}: {public or url} (Ctrl-C ends it)", flush=True)
-    page.block_thread()
+    try:
+        page.block_thread()
+    finally:
+        page.close(verbose=False)
 
 
 def _sign_in(access: Access) -> Any:
@@ -170,7 +177,7 @@ def _sign_in(access: Access) -> Any:
     return access.accounts.sign_in if access.accounts else None
 
 
-def _middleware(page: gr.Blocks, address: Address, access: Access) -> dict[str, Any]:
+def _middleware(page: gr.Blocks, address: Address, access: Access, limits: QueueLimits) -> dict[str, Any]:
     """Options of gradio's app. The first of `wrappers` is the outermost."""
     embedded = bool(os.environ.get("SPACE_ID"))
     public = {id: str(fn.api_name) for id, fn in page.fns.items() if fn.api_visibility == "public"}
@@ -181,6 +188,7 @@ def _middleware(page: gr.Blocks, address: Address, access: Access) -> dict[str, 
         partial(HostCheck, hosts=address.host_names),
         *([SignInCheck] if access.accounts else []),
         partial(PageCheck, events=events, embedded=embedded),
+        partial(FairQueue, blocks=page, events=events, limits=limits),
     ]
     ancestors = FRAMES_OF_A_SPACE if embedded else ()
     return {"lifespan": installed(wrappers), "middleware": [Middleware(PagePolicy, ancestors=ancestors)]}

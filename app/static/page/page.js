@@ -9,6 +9,7 @@ export function mountTitle(element) {
     const dark = document.body.classList.toggle("dark");
     updateAddress((parameters) => parameters.set("__theme", dark ? "dark" : "light"));
   });
+  watchStudio();
   let current = "";
   new MutationObserver(() => {
     const tab = document.querySelector("[role=tab][aria-selected=true]")?.textContent?.trim().toLowerCase();
@@ -16,6 +17,43 @@ export function mountTitle(element) {
     if (current) updateAddress((parameters) => parameters.set("tab", tab));
     current = tab;
   }).observe(document.body, { subtree: true, childList: true, attributeFilter: ["aria-selected"] });
+}
+
+const WATCH_MS = 4000;
+const NOT_THERE = [502, 503, 504]; // of a proxy in front of the studio
+
+/**
+ * Show a bar while the studio does not answer; the page is loaded anew when it runs again.
+ */
+function watchStudio() {
+  const bar = document.createElement("div");
+  bar.id = "stopped";
+  bar.setAttribute("role", "alert");
+  bar.hidden = true;
+  bar.textContent = "The studio has stopped. This page is loaded anew when it runs again.";
+  document.body.append(bar);
+  let known = "";
+  setInterval(async () => {
+    if (document.hidden) return;
+    const id = await studioId();
+    bar.hidden = id !== null;
+    if (id && known && id !== known) location.reload();
+    known = id || known;
+  }, WATCH_MS);
+}
+
+/**
+ * What identifies the process that serves the page: null where none answers, "" where it does not say.
+ * @returns {Promise<string | null>}
+ */
+async function studioId() {
+  try {
+    const answer = await fetch(`${window.gradio_config?.root ?? ""}/gradio_api/app_id`, { cache: "no-store" });
+    if (NOT_THERE.includes(answer.status)) return null;
+    return answer.ok ? await answer.text() : "";
+  } catch {
+    return null;
+  }
 }
 
 /**

@@ -45,6 +45,7 @@ LOADING = "loading the model"
 # Frames at once, each tried where memory ran out with the one before; None is the predictor's choice: 24, and all of a
 # short video. 24 comes again since by then the other models are gone.
 WINDOWS = (None, 24, 12, 6, 3)
+SAVE_SECONDS = 2.5  # how long the results of cancelled runs may take to be stored when the studio ends
 GRACE = 30.0  # seconds that a run continues without a page: enough for a reload or a short loss of connection
 KEEP_SECONDS = 24 * 3600  # how long a finished run and its files stay
 NOT_BEGUN = "It was cancelled before the first frame."
@@ -140,9 +141,7 @@ class Run(ModelTask):
         assert self._result is not None
         messages = list(video.warnings)
         if not complete:
-            total = f" of {video.length}" if video.length else ""
-            resume = ": Run resumes there" if self._resume.length else ""
-            messages = [f"The first {self._result.length}{total} frames are kept{resume}."]
+            messages = [self._kept(video.length)]
         if self._window is not None:
             messages.append(f"Memory was short: {self._window} frames at once were segmented, fewer than usual.")
         if complete:
@@ -168,6 +167,21 @@ class Run(ModelTask):
             return False
         return True
 
+    def _kept(self, total: int | None) -> str:
+        """What is there after a cancel. total: frames of the video."""
+        assert self._result is not None
+        resume = ": Run resumes there" if self._resume.length else ""
+        return f"The first {self._result.length}{f' of {total}' if total else ''} frames are kept{resume}."
+
+    def abandon(self) -> bool:
+        """End a run whose window takes long, with the frames that are done; False where there are none, or it is
+        over."""
+        with self._lock:
+            if self.over or self._result is None:
+                return False
+            self.finish("cancelled", self._kept(self._meter.total))
+            return True
+
     def _no_tracks(self) -> str:
         """Why a run that was cancelled in its first group of frames has no tracks."""
         done, total = self._meter.done, self._meter.total
@@ -181,7 +195,8 @@ class ModelWorker:
     """The queue of model tasks, executed one at a time, and the folder that holds a folder for each run.
 
     Tasks that belong to no page are submitted to its `runner`. finished: called in the worker's thread with every run
-    that has ended with a result. grace: seconds that a run continues after its last page was closed.
+    that has ended with a result; may start a thread, which `close` waits for. grace: seconds that a run continues after
+    its last page was closed.
     """
 
     def __init__(
@@ -190,7 +205,7 @@ class ModelWorker:
         load: Load,
         speeds: Speeds,
         *,
-        finished: Callable[[Run], None] = lambda run: None,
+        finished: Callable[[Run], threading.Thread | None] = lambda run: None,
         grace: float = GRACE,
         max_models: int = MAX_MODELS,
     ):
@@ -198,6 +213,7 @@ class ModelWorker:
         self.models = ModelCache(load, max_models)
         self._finished, self._grace = finished, grace
         self._runs: dict[str, Run] = {}
+        self._saving: list[threading.Thread] = []
         self.runner = Runner(1, "model worker", self._after_turn)
 
     def submit(self, source: VideoSource, settings: Settings) -> str:
@@ -251,8 +267,14 @@ class ModelWorker:
             run.leave(self._grace)
 
     def close(self) -> None:
-        """Cancel everything and remove the files."""
+        """Cancel everything, wait until finished frames are stored, and remove the files."""
         self.runner.close()
+        for run in list(self._runs.values()):
+            if run.abandon():
+                self._save(run)
+        end = time.monotonic() + SAVE_SECONDS
+        for thread in self._saving:
+            thread.join(max(0.0, end - time.monotonic()))
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _after_turn(self, run: Task) -> None:
@@ -261,7 +283,12 @@ class ModelWorker:
             return
         if end.state == "done" and end.rate and end.result.length >= MEASURED_FRAMES:
             self.speeds.record(run.settings.model, end.rate)
-        self._finished(run)
+        self._save(run)
+
+    def _save(self, run: Run) -> None:
+        self._saving = [thread for thread in self._saving if thread.is_alive()]
+        if (thread := self._finished(run)) is not None:
+            self._saving.append(thread)
 
     def _sweep(self) -> None:
         """Remove runs that ended long ago, with their files."""
@@ -368,12 +395,17 @@ def open_studio(
         except OSError as error:
             log.warning("the result of %s is not stored: %s", run.source.name, error)
 
+    def start_saving(run: Run) -> threading.Thread:
+        thread = threading.Thread(target=save, args=[run], daemon=True)  # the model need not wait
+        thread.start()
+        return thread
+
     speeds = Speeds(home / "speeds.json")
     worker = ModelWorker(
         folder / "runs",
         load,
         speeds,
-        finished=lambda run: threading.Thread(target=save, args=[run], daemon=True).start(),  # the model need not wait
+        finished=start_saving,
         grace=grace,
     )
     clips = [VideoSource(path.stem, path) for path in sorted(CLIPS.glob("*.mp4"))]

@@ -205,7 +205,7 @@ class ErrorsPage:
 
     project: the data set as of when the evaluation started. evaluated: all models at the default limits, once they are
     evaluated. turn: counts changes of the settings; answers carry it, so that the page drops one that arrives late.
-    opened: key of the row that Compare shows, or showed last.
+    opened: key of the row that Compare shows, or showed last. listed: whether the tab Errors shows the list.
     """
 
     project: Project
@@ -213,6 +213,7 @@ class ErrorsPage:
     evaluated: Comparison | None = None
     turn: int = 0
     opened: str = ""
+    listed: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
     _listed: tuple[Comparison, ViewSettings, ErrorList] | None = None
 

@@ -109,7 +109,7 @@ class _ErrorsTab:
         await asyncio.to_thread(page.errors, self.workspace.evaluations)  # corrects settings that do not suit the data
         async for updates in self._limited(page):
             yield updates | {state: gr.skip(), **self._controls(page)}
-        shown = await asyncio.to_thread(self._revealed, page)
+        shown, page.listed = await asyncio.to_thread(self._revealed, page), True
         yield shown | {state: await asyncio.to_thread(project_notices, page.project, page.evaluated)}
 
     def _controls(self, page: ErrorsPage) -> Updates:
@@ -279,6 +279,8 @@ class _ErrorsTab:
         page = self._page(request)
         tabs = {self.links.tabs: gr.Tabs(selected="errors")}
         page.opened = key.split()[0]
+        if not page.listed:  # the evaluation begins when the tab is seen, and shows the row at its end
+            return tabs
         return tabs | await asyncio.to_thread(self._revealed, page)
 
     def _revealed(self, page: ErrorsPage) -> Updates:

@@ -107,10 +107,11 @@ class _ErrorsTab:
             return
         page.evaluated = now.result
         await asyncio.to_thread(page.errors, self.workspace.evaluations)  # corrects settings that do not suit the data
+        await asyncio.to_thread(self._revealed, page)  # so that the first rows to come have the one that Compare shows
         async for updates in self._limited(page):
+            page.listed = True
             yield updates | {state: gr.skip(), **self._controls(page)}
-        shown, page.listed = await asyncio.to_thread(self._revealed, page), True
-        yield shown | {state: await asyncio.to_thread(project_notices, page.project, page.evaluated)}
+        yield {state: await asyncio.to_thread(project_notices, page.project, page.evaluated)}
 
     def _controls(self, page: ErrorsPage) -> Updates:
         """The controls as the settings say."""
@@ -168,7 +169,9 @@ class _ErrorsTab:
         return {
             components.bar: gr.HTML(views.bar(comparison, selection, settings), turn=turn),
             components.plots: gr.HTML(plots, turn=turn),
-            components.rows: gr.HTML(views.rows(comparison, selection, settings, page.opened), turn=turn),
+            components.rows: gr.HTML(
+                views.rows(comparison, selection, settings, page.opened, not page.listed), turn=turn
+            ),
             components.address: f"{turn}?{to_address(page.project.id, settings, names)}",
         }
 
@@ -279,7 +282,7 @@ class _ErrorsTab:
         page = self._page(request)
         tabs = {self.links.tabs: gr.Tabs(selected="errors")}
         page.opened = key.split()[0]
-        if not page.listed:  # the evaluation begins when the tab is seen, and shows the row at its end
+        if not page.listed:  # the evaluation begins when the tab is seen, and shows the row then
             return tabs
         return tabs | await asyncio.to_thread(self._revealed, page)
 

@@ -11,10 +11,12 @@ import logging
 import re
 import secrets
 import threading
+import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import reduce
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -129,9 +131,15 @@ class ResponseHeaders:
         await self.app(scope, receive, send_with_headers)
 
 
+def place_of(error: BaseException, frames: int = 4) -> str:
+    """An exception in one line for the log: its type, and the last functions with the names of their files."""
+    stack = traceback.extract_tb(error.__traceback__)[-frames:]
+    return f"{type(error).__name__} at " + " > ".join(f"{Path(f.filename).name}:{f.lineno} {f.name}" for f in stack)
+
+
 @dataclass(frozen=True)
 class FailureLog:
-    """Ends what fails with status 500 and a line in the log: no traceback, no path, unless the log is at DEBUG."""
+    """Ends what fails with status 500 and a line in the log, without paths of the server."""
 
     app: ASGIApp
 
@@ -149,8 +157,7 @@ class FailureLog:
         except Exception as error:
             if scope["type"] != "http":
                 raise
-            log.error("%s %.200r: %s", scope["method"], scope["path"], type(error).__name__)
-            log.debug("its traceback", exc_info=True)
+            log.error("%s %.200r: %s", scope["method"], scope["path"], place_of(error))
             if not started:
                 await refusal("The studio could not answer this request.", 500)(scope, receive, send)
 
@@ -225,6 +232,7 @@ def page_policy(page: bytes, ancestors: Sequence[str] = ()) -> str:
 # --- who sends a request
 
 
+ICON_SIZES = (192, 512)  # of the page's manifest; gradio would scale its icon to any size
 OPEN_PATHS = ("/", "/login", "/logout", "/favicon.ico", "/manifest.json", "/robots.txt", "/theme.css")
 OPEN_PATHS += ("/gradio_api/startup-events", "/gradio_api/user", "/gradio_api/login_check", "/gradio_api/app_id")
 OPEN_FOLDERS = ("/assets/", "/static/", "/pwa_icon", "/login/")
@@ -276,6 +284,7 @@ _UNUSED = re.compile(
     r".*|/monitoring.*|/svelte/.*|/gradio_api/file=[a-z][a-z0-9+.-]+:.*",  # the last would be fetched from there
     re.IGNORECASE,
 )
+_ICONS = tuple(f"/pwa_icon/{size}" for size in ICON_SIZES)
 MAX_HASH = 100  # characters of a session's name
 
 
@@ -309,7 +318,7 @@ class PageCheck:
         if path == "/":
             await self.app(scope, receive, send if visitor else self._with_cookie(send))
             return
-        if _UNUSED.fullmatch(path):
+        if _UNUSED.fullmatch(path) or (path.startswith("/pwa_icon/") and path not in _ICONS):
             await refusal("The studio has no such address.", 404)(scope, receive, send)
             return
         if not all(self._owns(visitor, session) for session in _sessions(scope, path)):

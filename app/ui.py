@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from .middleware import (
     ResponseHeaders,
     SignInCheck,
     installed,
+    place_of,
 )
 from .player import routes as player_routes
 from .rendering import on_load
@@ -74,19 +76,34 @@ class StudioBlocks(gr.Blocks):
     last, and what only the earlier ones changed is lost.
     """
 
-    async def preprocess_data(
-        self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, explicit_call: bool = False
-    ) -> list:
-        """The values of a handler's parameters; gradio would print a traceback with paths of the server."""
+    async def process_api(self, block_fn: BlockFunction | int, inputs: list[Any], *args: Any, **options: Any) -> dict:
+        """The answer to an event. What fails is a message on the page and a line in the log: gradio would print a
+        traceback, with paths of the server, for every value that a visitor has made up."""
+        name = block_fn if isinstance(block_fn, int) else block_fn.api_name
         try:
             check_no_addresses(inputs)
-            return await super().preprocess_data(block_fn, inputs, state, explicit_call)
-        except gr.Error:
-            raise
+            return await super().process_api(block_fn, inputs, *args, **options)
+        except gr.Error as error:
+            if not error.print_exception:
+                raise
+            message, line = str(error.message), "a value of the wrong kind"  # gradio's own, of its components
         except Exception as error:
-            log.warning("%s: refused values (%s)", block_fn.api_name, type(error).__name__)
-            message = "These values are not what the studio's page sends."
-            raise gr.Error(message, duration=TOAST_SECONDS, print_exception=False) from None
+            message, line = "The studio could not do this.", place_of(error)
+        log.error("event %s: %s", name, line)
+        # The page takes the text for HTML, and it may quote a value.
+        raise gr.Error(escape(message), duration=TOAST_SECONDS, print_exception=False)
+
+    async def postprocess_data(
+        self, block_fn: BlockFunction, predictions: list | dict, state: SessionState | None
+    ) -> list[Any]:
+        """The updates of an event; gr.HTML's own properties may be functions there, whose text names an address."""
+        updates = await super().postprocess_data(block_fn, predictions, state)
+        return [
+            {name: value for name, value in update.items() if not isinstance(value, partial)}
+            if isinstance(update, dict)
+            else update
+            for update in updates
+        ]
 
     def handle_streaming_diffs(
         self,
@@ -181,7 +198,8 @@ def _middleware(page: gr.Blocks, address: Address, access: Access, limits: Queue
     """Options of gradio's app. The first of `wrappers` is the outermost."""
     embedded = bool(os.environ.get("SPACE_ID"))
     public = {id: str(fn.api_name) for id, fn in page.fns.items() if fn.api_visibility == "public"}
-    events = PublicEvents(frozenset(public), frozenset(public.values()), frozenset(page.fns))
+    answered = {id for id, fn in page.fns.items() if fn.fn is not None}  # the others are JavaScript alone
+    events = PublicEvents(frozenset(public), frozenset(public.values()), frozenset(answered))
     wrappers: list[Callable[[ASGIApp], ASGIApp]] = [
         ResponseHeaders,
         FailureLog,

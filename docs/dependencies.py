@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 
 EXTRAS = ("app", "train", "transformers", "trackers")
 COPYLEFT = re.compile(r"\bA?GPL|\bLGPL|\bMPL|\bEUPL|\bCDDL|GNU|Mozilla|Proprietary", re.IGNORECASE)
-AUDIT_SECONDS = 120
+AUDIT_SECONDS = 60
 # Libraries inside wheels whose licence the package's own metadata does not name.
 BUNDLED = {"libx264": "GPL-2.0-or-later", "libx265": "GPL-2.0-or-later", "libavcodec": "LGPL-2.1-or-later, see below"}
 

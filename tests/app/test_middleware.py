@@ -230,7 +230,15 @@ def test_malformed_events_are_refused_with_a_sentence(content, status):
 def test_addresses_of_gradio_that_the_studio_does_not_use_are_closed():
     with paged() as studio:
         studio.get("/")
-        for path in ("gradio_api/vibe-code", "gradio_api/deep_link", "gradio_api/proxy=http://a", "monitoring/summary"):
+        assert studio.get("/pwa_icon/512").status_code == 200
+        for path in (
+            "pwa_icon/30000",
+            "gradio_api/file=http://a/b",
+            "gradio_api/vibe-code",
+            "gradio_api/deep_link",
+            "gradio_api/proxy=http://a",
+            "monitoring/summary",
+        ):
             assert studio.get(f"/{path}").status_code == 404
         assert studio.get("/gradio_api/queue/data?" + "&".join("a=1" for _ in range(60))).status_code == 403
 

@@ -111,15 +111,21 @@ def test_refused_input_leaves_no_path_and_no_traceback(public: tuple[str, Path])
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(CookieJar()))
     asked(opener, url)
     json_type = {"Content_Type": "application/json"}
-    join, answers = f"{url}gradio_api/queue/join", []
+    join, answers, made_up = f"{url}gradio_api/queue/join", [], []
     for index in (10**6, -1):
         answers.append(asked(opener, join, json.dumps({"fn_index": index, "session_hash": "a"}).encode(), **json_type))
     answers += [asked(opener, f"{url}gradio_api/file=/etc/passwd"), asked(opener, f"{url}gradio_api/file=../../x")]
     answers += [asked(opener, f"{url}gradio_api/upload", b"x", Content_Type="multipart/form-data; boundary=x")]
     answers += [asked(opener, f"{url}gradio_api/run/segment", b'{"data": [null]}', **json_type)]
     answers += [asked(opener, f"{url}gradio_api/run/segment", b'{"data": 5}', **json_type)]
+    events = {d["id"]: d for d in json.loads(asked(opener, f"{url}config")[1])["dependencies"] if d["backend_fn"]}
+    values = (None, "<img src=x>", {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}, [[{}]])
+    for id, event in events.items():
+        body = {"fn_index": id, "session_hash": "a", "event_data": {"do": []}}
+        body["data"] = [values[(id + place) % len(values)] for place in range(len(event["inputs"]))]
+        made_up.append(asked(opener, f"{url}gradio_api/run/x", json.dumps(body).encode(), **json_type))
     assert all(400 <= status < 600 for status, _ in answers), answers
-    for text in (*(body for _, body in answers), errors.read_text()):
+    for text in (*(body for _, body in [*answers, *made_up]), errors.read_text()):
         assert "Traceback" not in text and "site-packages" not in text and "object at 0x" not in text
         assert str(ROOT) not in text and str(errors.parent) not in text
 

@@ -42,6 +42,7 @@ _CUT, _MAX_CUT = 0.1, 0.4  # log-odds by which GrabCut counts, for each frame si
 _BETWEEN = 0.3  # of a prediction's weight, between two key frames
 _MIN_AGREEMENT = 0.7  # IoU with the propagated mask from which a prediction of the frame is used
 _MARGIN = 24  # pixels of the flow around an object's box, at least
+_MIN_FLOW_SIDE = 48  # pixels of a picture for DIS
 _BINS = 32  # of the colour histograms, along each of L, a and b
 
 
@@ -352,7 +353,11 @@ def _flow(
     other = other[np.ix_(rows, columns.clip(0, other.shape[1] - 1))]
     shift = np.array([dx, dy], np.float32)
     estimate = np.zeros((*other.shape, 2), np.float32) if start is None else start - shift
-    return (dis or pictures.dis).calc(np.ascontiguousarray(own[y1:y2, x1:x2]), other, estimate) + shift
+    own = own[y1:y2, x1:x2]
+    # Pictures of few pixels end in an error of DIS or even of the process.
+    missing = 0, max(0, _MIN_FLOW_SIDE - own.shape[0]), 0, max(0, _MIN_FLOW_SIDE - own.shape[1])
+    own, other, estimate = (cv2.copyMakeBorder(x, *missing, cv2.BORDER_REPLICATE) for x in (own, other, estimate))
+    return (dis or pictures.dis).calc(own, other, estimate)[: y2 - y1, : x2 - x1] + shift
 
 
 def _sample(values: np.ndarray, flow: np.ndarray, offset_xy: Sequence[int]) -> np.ndarray:

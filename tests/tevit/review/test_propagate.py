@@ -130,6 +130,18 @@ def test_progress_counts_and_cancels():
         propagate(frames, {0: masks[0]}, progress=cancel)
 
 
+@pytest.mark.parametrize("size_hw", [(1, 1), (8, 8), (12, 40), (3, 300)])
+def test_pictures_of_a_few_pixels_are_propagated(size_hw: tuple[int, int]):
+    # DIS refuses the first two and ended the process at the third.
+    height, width = size_hw
+    frame = np.random.default_rng(0).integers(0, 255, (height, width, 3), np.uint8)
+    mask = np.zeros(size_hw, bool)
+    mask[: (height + 1) // 2, : (width + 1) // 2] = True
+    result = propagate([frame] * 4, {0: mask, 3: mask})
+    assert result.masks.keys() == {0, 1, 2, 3}
+    assert result.masks[1].shape == size_hw
+
+
 def test_what_cannot_be_propagated_is_named():
     frames, masks = rendered(3)
     with pytest.raises(ValueError, match="expected a mask in one frame at least"):

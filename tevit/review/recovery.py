@@ -166,11 +166,13 @@ def database_rows(data: bytes, wal: bytes = b"") -> tuple[list[StoredRow], int]:
 
 
 def ignored_rows(data: bytes, wal: bytes) -> Iterator[StoredRow]:
-    """Rows in a -wal file behind its first damage, where SQLite ignores them without an error.
+    """Rows in a -wal file that SQLite may ignore without an error: those behind its first damage, and all where the
+    database's header is damaged; not those of an unfinished transaction.
 
     Also rows that the database has had for long. data: the database's content.
     """
-    rest = wal[_valid_length(wal) :]
+    committed, valid = _valid_length(wal)
+    rest = wal[32:committed] + wal[valid:]
     pages, written = _pages(data) | _wal_pages(wal), _wal_pages(wal[:32] + rest)
     for where, number, values in _table_rows(written, pages | written, _reserved(data)):
         if row := _as_row(where, number, values):
@@ -178,20 +180,22 @@ def ignored_rows(data: bytes, wal: bytes) -> Iterator[StoredRow]:
     yield from raw_rows(rest)
 
 
-def _valid_length(wal: bytes) -> int:
-    """Bytes of a -wal file up to the first page whose checksum is wrong; 32 where that of its header is."""
+def _valid_length(wal: bytes) -> tuple[int, int]:
+    """Bytes of a -wal file up to the last finished transaction, and up to the first page whose checksum is wrong; 32
+    where that of its header is."""
     size, order = int.from_bytes(wal[8:12], "big"), "big" if wal[:4] == b"\x37\x7f\x06\x83" else "little"
     sums = _wal_checksum(wal[:24], (0, 0), order)
     if not 512 <= size <= 65536 or _words(wal[24:32], "big") != sums:
-        return 32
-    end = 32
+        return 32, 32
+    committed = end = 32
     while end + 24 + size <= len(wal):
         head = wal[end : end + 24]
         sums = _wal_checksum(head[:8] + wal[end + 24 : end + 24 + size], sums, order)
         if head[8:16] != wal[16:24] or _words(head[16:24], "big") != sums:
             break
         end += 24 + size
-    return end
+        committed = end if any(head[4:8]) else committed
+    return committed, end
 
 
 def _wal_checksum(data: bytes, sums: tuple[int, ...], order: Literal["big", "little"]) -> tuple[int, ...]:

@@ -273,15 +273,29 @@ class ReviewStore:
         """Bring `lines` and an intact database to the same decisions."""
         found = _bytes(self.lines)
         if not b"".join(_encoded_lines(self._db, 0)).startswith(found):
-            known = {id for (id,) in self._db.execute("SELECT id FROM decisions")}
-            recovered = combine(line_rows(found))
-            # Of the same log only what follows: a line with another id may be a damaged one.
-            same = any(decision.id in known for decision in recovered.decisions)
-            more = recovered.decisions[len(known) if same else 0 :]
-            new = _extend(self._db, [decision for decision in more if decision.id not in known])
+            rows = list(line_rows(found))
+            recovered = combine(rows)
+            new = _extend(self._db, self._only_in_lines(rows))
             if b"".join(_encoded_lines(self._db, 0)) != found:
                 self._notify_lines(self._set_lines_aside(), new, recovered)
         self._append_lines()
+
+    def _only_in_lines(self, rows: Sequence[StoredRow]) -> list[Decision]:
+        """Those decisions of `rows`, which are those of `lines` in the file's order, that the database lacks.
+
+        Of the same log only what follows the last decision that both have: before it, another id is a damaged one.
+        """
+        known = dict(self._db.execute("SELECT id, seq FROM decisions"))
+        last, start = 0, 0
+        for place, row in enumerate(rows, 1):
+            seq = max((known.get(decision.id, 0) for decision in combine([row]).decisions), default=0)
+            last, start = (seq, place) if seq > last else (last, start)
+        followed = {_without_id(line.strip()) for line in _encoded_lines(self._db, last)}
+        return [
+            decision
+            for decision in combine(rows[start:]).decisions
+            if decision.id not in known and _without_id(to_line(decision).encode()) not in followed
+        ]
 
     def _set_lines_aside(self) -> str:
         """Returns the file's new name."""
@@ -416,6 +430,10 @@ def _encoded_lines(db: sqlite3.Connection, after: int) -> Iterator[bytes]:
     """The JSON of each decision behind number `after`, with its line break."""
     rows = db.execute("SELECT CAST(line AS BLOB) FROM decisions WHERE seq > ? ORDER BY seq", (after,))
     return (line + b"\n" for (line,) in rows)
+
+
+def _without_id(line: bytes) -> bytes:
+    return line.partition(b',"dataset":')[2]
 
 
 def _fault(path: Path) -> str | None:

@@ -200,6 +200,7 @@ def test_damaged_lines_are_set_aside_and_written_anew(tmp_path):
     whole = (tmp_path / LINES).read_bytes()
     for damaged in (
         whole.replace(b'"d3"', b'"e3"'),
+        whole.replace(b'"d5"', b'"e5"'),
         whole.replace(b"ann", b"\xffnn", 1),
         whole.replace(b"\n", b"x", 2),
     ):
@@ -231,6 +232,19 @@ def test_an_older_copy_in_place_of_the_database_gets_the_later_decisions(tmp_pat
     copy.replace(tmp_path / NAME)
     store = ReviewStore(tmp_path)
     assert [d.id for d in store.decisions()] == ["d1", "d2", "d3", "d4"]
+
+
+@pytest.mark.parametrize("damage", [(b'"d1"', b"'d1'"), (b'"d1"', b'"e1"'), (b"\n", b" "), (b"\n", b"\n{}\n")])
+def test_later_decisions_follow_damaged_lines_and_an_older_database(tmp_path, damage):
+    store = filled(tmp_path, 3)
+    copy = module.backup(tmp_path)
+    for number in range(4, 8):
+        store.append(decision(number))
+    store.close()
+    copy.replace(tmp_path / NAME)
+    lines = (tmp_path / LINES).read_bytes()
+    (tmp_path / LINES).write_bytes(lines.replace(*damage, 1))
+    assert ReviewStore(tmp_path).decisions() == tuple(decision(number) for number in range(1, 8))
 
 
 def test_a_database_that_is_replaced_deleted_or_damaged_while_the_studio_runs(tmp_path):

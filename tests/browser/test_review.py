@@ -5,6 +5,7 @@ import ctypes
 import json
 import os
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("review")
     filled(folder / "project", 2).close()
     edit(folder / "project", "DELETE FROM decisions")
+    # The other copies of the log, which would restore it, are missing, too.
+    (folder / "project" / "decisions.jsonl").unlink()
+    shutil.rmtree(folder / "project" / "backups")
     with serve(folder, "--dataset", LABELS, "--frames", SHAPES, "--predictions", PREDICTIONS) as server:
         yield server
 

@@ -189,13 +189,17 @@ def mask_chunk(view: PlayerView, chunk: int) -> dict[str, Any]:
     return {"layers": layers}
 
 
-def read_event(data: object, view: PlayerView) -> Event:
-    """Check an event of the browser. data: an untrusted JSON value.
+def read_event(data: object, view: PlayerView) -> Event | None:
+    """Check an event of the browser; None where its player showed another view. data: an untrusted JSON value.
 
     Raises: ValueError for anything that the player does not send, and for a frame, layer or track out of range.
     """
     values = data if isinstance(data, Mapping) else {}
-    frame, kind = _index(values, "frame", view.length), values.get("kind")
+    kind, replaced = values.get("kind"), values.get("token", view.token) != view.token
+    # The style of drawing counts for any view; a frame, a track or a range that arrives late is one of another video.
+    if replaced and kind != "look":
+        return None
+    frame = 0 if replaced else _index(values, "frame", view.length)
     if kind == "frame":
         return Event("frame", frame)
     if kind == "track":

@@ -32,7 +32,9 @@ export class Player {
    */
   constructor(element, root, emit) {
     this.root = root;
-    this.emit = emit;
+    // With the view that it is about: Python may have sent another one in the meantime.
+    /** @type {Emit} */
+    this.emit = (event) => emit({ ...event, token: this.view?.token });
     /** @type {View | null} */
     this.view = null;
     /** @type {MaskCache | null} */

@@ -464,6 +464,8 @@ class _CompareTab:
         if page.player_view is None:
             return self._unchanged
         action = read_event(event._data, page.player_view)
+        if action is None:
+            return self._unchanged
         if action.kind == "frame":
             page.view = replace(page.view, frame=action.frame)
             return {self.components.address: page.address}

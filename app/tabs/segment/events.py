@@ -490,8 +490,8 @@ class _SegmentEvents:
     def on_player_event(self, request: gr.Request, event: gr.EventData) -> Updates:
         """A track, a range of frames or another style of drawing was selected in the player."""
         c, session = self.components, self._session(request)
-        if (view := session.view) is not None:
-            action = read_event(event._data, view)
+        view = session.view
+        if view is not None and (action := read_event(event._data, view)) is not None:
             if action.kind == "look":
                 session.style = OverlayStyle(action.opacity, action.contours, action.labels)
             if action.kind == "range":

@@ -75,6 +75,19 @@ def test_valid_events_are_read(data: dict, event: Event):
     assert read_event(data, view()) == event
 
 
+@pytest.mark.parametrize("kind", ["frame", "track", "range"])
+def test_late_events_of_another_view_do_not_count(kind: str):
+    own = view()
+    late = {"kind": kind, "frame": 400, "layer": 0, "track": 1, "first": 1, "last": 2, "token": "before"}
+    assert read_event(late, own) is None
+    assert read_event(late | {"frame": 3, "token": own.token}, own) is not None
+
+
+def test_the_style_of_drawing_counts_for_any_view():
+    late = {"kind": "look", "frame": 400, "opacity": 0.25, "contours": True, "labels": False, "token": "before"}
+    assert read_event(late, view()) == Event("look", 0, opacity=0.25, contours=True, labels=False)
+
+
 @pytest.mark.parametrize(
     ("data", "sentence"),
     [

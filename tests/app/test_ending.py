@@ -93,7 +93,7 @@ def test_finished_frames_of_a_run_are_stored_when_the_studio_closes(tmp_path: Pa
     assert 0 < stored.result.length < 100 and stored.result.length % WINDOW == 0
 
 
-def test_with_many_waiting_and_a_video_that_is_prepared(tmp_path: Path):
+def test_with_150_calls_waiting(tmp_path: Path):
     video = make_video(tmp_path / "street.mp4", frames=18)
     with studio(tmp_path, "--queue", "200", "--queue-per-visitor", "200", "--calls-per-minute", "0") as (process, url):
         sent = upload(url, video)

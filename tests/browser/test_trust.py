@@ -1,4 +1,4 @@
-"""A studio that others reach: signing in, whose decision it is, what a public one leaves to those who run it."""
+"""A studio for others: signing in, whose decision it is, what a public one leaves to those who run it; its end."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from http.cookiejar import CookieJar
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from urllib.error import HTTPError
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, expect
@@ -221,3 +221,32 @@ def test_who_signs_in_on_a_space_decides_in_that_name(space: str, browser: Brows
     page.get_by_role("button", name="Save decision").click()
     expect(status).to_contain_text("saved")
     page.context.close()
+
+
+def test_a_page_says_that_the_studio_has_stopped_and_is_loaded_anew_when_it_runs_again(
+    browser: Browser, tmp_path: Path
+):
+    (model := tmp_path / "fast.pth").touch()
+    page = browser.new_page()
+    page.clock.install()
+    with start_studio("--checkpoint", model, home=tmp_path / "home") as (url, process):
+        page.goto(url)
+        expect(page.get_by_label("Model")).to_have_value("fast.pth")
+        bar, title = page.locator("#stopped"), page.get_by_role("heading", name="TeViT Studio")
+        with page.expect_response("**/app_id"):
+            page.clock.fast_forward(5000)
+        expect(bar).to_be_hidden()
+        process.kill()
+        process.wait()
+        page.clock.fast_forward(5000)
+        expect(bar).to_be_visible()
+        expect(bar).to_contain_text("The studio has stopped")
+        above, below = bar.bounding_box(), title.bounding_box()
+        assert above and below and above["y"] + above["height"] <= below["y"]  # nothing is covered
+    port = urlsplit(url).port
+    with start_studio("--checkpoint", model, "--port", port, home=tmp_path / "home"):
+        with page.expect_event("load"):
+            page.clock.fast_forward(5000)
+        expect(bar).to_be_hidden()
+        expect(page.get_by_label("Model")).to_have_value("fast.pth")
+    page.close()

@@ -31,7 +31,7 @@ function watchStudio() {
   bar.setAttribute("role", "alert");
   bar.hidden = true;
   bar.textContent = "The studio has stopped. This page is loaded anew when it runs again.";
-  document.body.append(bar);
+  document.body.prepend(bar);
   let known = "";
   setInterval(async () => {
     if (document.hidden) return;

@@ -12,9 +12,12 @@ import os
 import secrets
 import stat
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from starlette.exceptions import HTTPException
 
 from tevit.io.files import atomic
 from tevit.review.reviewers import MAX_NAME
@@ -22,6 +25,7 @@ from tevit.review.reviewers import MAX_NAME
 MIN_PASSWORD = 8  # characters
 ROLES = ("user", "admin")
 FAILURE_SECONDS = 0.5  # that a wrong password takes, beside its hash
+MAX_WAITING, MAX_WAITING_OF_NAME = 16, 4  # sign-ins that are not checked yet: of all names, of one
 # OWASP's second choice of 2023: 64 MB and some 0.2 s for each attempt.
 _COST, _BLOCK, _PARALLEL = 1 << 16, 8, 2
 _MAX_COST = 1 << 20
@@ -66,6 +70,7 @@ class Accounts:
 
     by_name: Mapping[str, Account]
     _checking: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(2), compare=False)
+    _waiting: Counter[str] = field(default_factory=Counter, compare=False, repr=False)  # sign-ins not checked yet
 
     @property
     def admins(self) -> frozenset[str]:
@@ -81,12 +86,24 @@ class Accounts:
         return account.accepts(password)
 
     async def sign_in(self, name: str, password: str) -> bool:
-        """`verify` outside of the event loop, two at a time, and later where it fails."""
-        async with self._checking:
-            correct = await asyncio.to_thread(self.verify, name, password[:1000])
-            if not correct:
-                await asyncio.sleep(FAILURE_SECONDS)
-            return correct
+        """`verify` outside of the event loop, two at a time; the answer comes later where it is wrong.
+
+        Raises: HTTPException (429) where too many wait.
+        """
+        name = name[: MAX_NAME + 1]
+        if self._waiting[name] >= MAX_WAITING_OF_NAME or self._waiting.total() >= MAX_WAITING:
+            raise HTTPException(429, "Too many people sign in at the moment: try again in some seconds.")
+        self._waiting[name] += 1
+        try:
+            async with self._checking:
+                correct = await asyncio.to_thread(self.verify, name, password[:1000])
+        finally:
+            self._waiting[name] -= 1
+            if not self._waiting[name]:
+                del self._waiting[name]
+        if not correct:  # others are checked meanwhile
+            await asyncio.sleep(FAILURE_SECONDS)
+        return correct
 
 
 def read_accounts(path: str | os.PathLike) -> Accounts:

@@ -98,3 +98,35 @@ def test_an_unknown_name_takes_as_long_as_a_wrong_password():
         found.verify("nobody", "x")
         found.verify("ann", "x")
     assert hashed.call_count == 2
+
+
+def test_the_wait_for_wrong_passwords_holds_up_nobody_else():
+    found = Accounts({"ann": Account.of("ann", "correct horse")})
+
+    async def sign_in_among_wrong_ones() -> bool:
+        wrong = [asyncio.create_task(found.sign_in(f"eve{i}", "wrong")) for i in range(6)]
+        await asyncio.sleep(0)  # they are first
+        correct = await asyncio.wait_for(found.sign_in("ann", "correct horse"), 20)
+        for task in wrong:
+            task.cancel()
+        return correct
+
+    verify = patch.object(Accounts, "verify", lambda self, name, password: password == "correct horse")
+    with verify, patch.object(module, "FAILURE_SECONDS", 60):
+        assert asyncio.run(sign_in_among_wrong_ones())
+
+
+@pytest.mark.parametrize(("names", "let_in"), [(["eve"] * 9, 4), ([f"eve{i}" for i in range(40)], 16)])
+def test_few_sign_ins_wait_at_a_time(names: list[str], let_in: int):
+    found = Accounts({"ann": Account.of("ann", "correct horse")})
+
+    async def all_at_once() -> list[object]:
+        return await asyncio.gather(*(found.sign_in(name, "wrong") for name in names), return_exceptions=True)
+
+    with (
+        patch.object(Accounts, "verify", lambda self, name, password: False),
+        patch.object(module, "FAILURE_SECONDS", 0),
+    ):
+        answers = asyncio.run(all_at_once())
+    assert answers.count(False) == let_in
+    assert {getattr(answer, "status_code", 429) for answer in answers} == {429}

@@ -6,6 +6,7 @@ import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
@@ -20,16 +21,20 @@ from tevit.review.decisions import (
     Decision,
     DeleteFrames,
     Mask,
+    Redo,
     ReplaceMask,
     Resolve,
     Subject,
+    Undo,
     Verdict,
+    name_of,
     subject_of,
 )
 from tevit.review.log import Disagreement, LogState, summary
 from tevit.review.queue import Answer, ReviewItem
 
 MAX_NAME = 60  # characters
+MAX_CLOCK_DIFFERENCE = timedelta(minutes=5)  # between the machine of an imported log and this one
 
 
 @dataclass(frozen=True)
@@ -260,3 +265,35 @@ def resolve(found: Disagreement, keep: str | None) -> Resolve:
     """Ends a disagreement: the decision `keep` and others of its reviewer count, all others do not; None: none does."""
     kept = next((d.reviewer for d in found.decisions if d.id == keep), None)
     return Resolve(keep, tuple(d.id for d in found.decisions if d.reviewer != kept))
+
+
+def find_foreign(log: Iterable[Decision], new: Iterable[Decision], reviewer: str) -> str:
+    """The first of the new decisions that this reviewer alone may not append to the log, as a sentence; "" for none.
+
+    Those are decisions of others, an undo or redo of others' decisions, a resolve of what is no disagreement where it
+    stands, and a time in the future.
+    """
+    state = LogState(log)
+    reviewers = {d.id: d.reviewer for d in state.log}
+    latest = datetime.now(UTC) + MAX_CLOCK_DIFFERENCE
+    for d in new:
+        fault = ""
+        if d.reviewer != reviewer:
+            fault = f"is of {d.reviewer}, not of {reviewer}"
+        elif isinstance(d.action, Undo | Redo) and (target := reviewers.get(d.action.decision, reviewer)) != reviewer:
+            fault = f"would {name_of(d.action)} decision {d.action.decision} of {target}"
+        elif isinstance(d.action, Resolve) and not _ends_disagreement(state, d.action, reviewers, reviewer):
+            fault = f"resolves no disagreement (it drops {', '.join(d.action.drop[:3])})"
+        elif datetime.fromisoformat(d.time) > latest:
+            fault = f"has the time {d.time}, which is in the future"
+        if fault:
+            return f"Decision {d.id} {fault}."
+        state.add((d,))
+        reviewers[d.id] = d.reviewer
+    return ""
+
+
+def _ends_disagreement(state: LogState, action: Resolve, reviewers: Mapping[str, str], reviewer: str) -> bool:
+    """Whether all that is dropped is in one disagreement, and what is kept is, too, or a decision of this reviewer."""
+    kept = set() if action.keep is None or reviewers.get(action.keep) == reviewer else {action.keep}
+    return any({*action.drop} | kept <= {d.id for d in found.decisions} for found in state.disagreements)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 
 import av
@@ -23,20 +24,24 @@ from tevit.limits import input_limits
 ACCURATE = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 # Demuxers that decode files that are no videos, such as text as a terminal would show it.
 _NOT_VIDEO = ("tty", "hls", "concat", "dash", "image2", "adf", "bin", "idf", "xbin", "txd", "cdg", "lavfi", "data")
+# Demuxers that open the files that are named in the one they read.
+_OPENS_OTHERS = ("hls", "applehttp", "dash", "imf", "concat", "vobsub", "sdp", "rtsp", "hds", "webm_dash_manifest")
+_PLAYLISTS = ((b"#EXTM3U", "HLS"), (b"<MPD", "DASH"), (b"ffconcat", "concat"), (b"CompositionPlaylist", "IMF"))
 _TEXT_CODECS = ("ansi", "bintext", "idf", "xbin")  # whatever file they are in
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 
 
 def open_container(path: Path) -> InputContainer:
-    """Open a file for reading. Only files can be accessed, whatever a playlist inside names.
+    """Open a file for reading; no other file is opened, so that a playlist is refused.
     Raises: PermissionError; ValueError if the file is no video.
     """
     pixels = {"max_pixels": input_limits().decoder_pixels}  # for the decoders with which the streams are examined
     try:
+        _refuse_playlist(path)
         container = av.open(
             f"file:{path.resolve()}",
             options=pixels,
-            container_options={"protocol_whitelist": "file"},
+            container_options={"protocol_whitelist": "file", "format_whitelist": single_file_formats()},
             metadata_errors="replace",  # titles and the like in any encoding
         )
     except PermissionError:
@@ -48,6 +53,21 @@ def open_container(path: Path) -> InputContainer:
         container.close()
         raise ValueError(f"{path}: not a video (it looks like {kind})")
     return container
+
+
+@cache
+def single_file_formats() -> str:
+    """FFmpeg's option `format_whitelist`: all formats but those whose demuxers open other files."""
+    return ",".join(sorted(set(av.formats_available) - {*_OPENS_OTHERS}))
+
+
+def _refuse_playlist(path: Path) -> None:
+    with path.open("rb") as file:
+        head = file.read(4096)
+    for mark, kind in _PLAYLISTS:
+        # XML may have a declaration and comments before its element.
+        if head.startswith(mark) or (mark in head and head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")):
+            raise ValueError(f"{path}: not a video, but a playlist ({kind}), which names other files")
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:

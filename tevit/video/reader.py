@@ -25,7 +25,16 @@ from PIL import Image, ImageOps
 
 from tevit.io.files import files_inside, natural_order, order_note, reading_archive
 from tevit.limits import input_limits
-from tevit.video.decode import Clock, DecodeReport, ToRgb, decode_frames, open_container, stated_span, video_stream
+from tevit.video.decode import (
+    Clock,
+    DecodeReport,
+    ToRgb,
+    decode_frames,
+    open_container,
+    single_file_formats,
+    stated_span,
+    video_stream,
+)
 from tevit.video.images import IMAGE_FAULTS, bits_of, decode_image, decode_page, reading_image, to_8_bit
 
 _PAGED = (".tif", ".tiff", ".webp", ".png")  # may hold several pictures
@@ -423,7 +432,7 @@ def open_pipe(file: BinaryIO, name: str = "stdin") -> Video:
     """
     path = Path(name)
     try:
-        container = av.open(file, "r")
+        container = av.open(file, "r", container_options={"format_whitelist": single_file_formats()})
     except (FFmpegError, OSError) as error:
         raise ValueError(
             f"{name}: expected a video that can be read from a pipe (MPEG-TS, Matroska, MP4 with its index in front), "

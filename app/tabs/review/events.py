@@ -16,7 +16,7 @@ from cachetools import LRUCache, cached
 from tevit.progress import Progress
 from tevit.review.decisions import AddTrack, Decision, Redo, Resolve, Undo, decide, subject_of
 from tevit.review.queue import Answer
-from tevit.review.reviewers import Team, resolve
+from tevit.review.reviewers import Team, find_foreign, resolve
 
 from ...access import EVERYBODY, Access
 from ...analysis.service import EvaluationService
@@ -422,8 +422,7 @@ class ReviewTab:
                 raise ValueError(page.session.missing_input)
             log = reviews.read_import(page.session, Path(path).read_bytes(), Path(path).name)
             self._check_reviewer(page, request)
-            if others := self._of_others(page, log.new):
-                raise PermissionError(f"{log.name} has decisions of {others}: sign in as each of them, or as an admin.")
+            self._check_import(page, log)
             if log.conflicts:
                 ids = ", ".join(log.conflicts[:5])
                 raise ValueError(f"{log.name}: the log has other decisions under the ids {ids}.")
@@ -444,11 +443,12 @@ class ReviewTab:
         report = views.import_report(log.title, log.applicable, log.not_applicable, names)
         yield {c.message: report, c.apply_import: gr.Button(label, visible=count > 0)}
 
-    def _of_others(self, page: ReviewPage, decisions: Sequence[Decision]) -> str:
-        """The names whose decisions a signed-in reviewer may not bring along."""
-        if not self.access.signs_in or page.signed in self.access.admins:
-            return ""
-        return ", ".join(sorted({d.reviewer for d in decisions} - {page.signed})[:5])
+    def _check_import(self, page: ReviewPage, log: reviews.ImportedLog) -> None:
+        """Raises: PermissionError where a signed-in reviewer brings along what only others or an admin may do."""
+        if self.access.signs_in and page.signed not in self.access.admins:
+            fault = find_foreign(page.session.store.decisions(), log.new, page.signed)
+            if fault:
+                raise PermissionError(f"{log.name}: {fault} An admin may upload it. Nothing was saved.")
 
     async def apply_import(self, request: gr.Request) -> AsyncIterator[Updates]:
         """Take over those decisions of the uploaded log that fit."""

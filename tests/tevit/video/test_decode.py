@@ -6,6 +6,7 @@ import os
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
+from unittest.mock import patch
 
 import av
 import numpy as np
@@ -16,7 +17,8 @@ from av.stream import Disposition
 
 from tests.oracle import crc
 from tests.pictures import COLORS, SIZE, bar, pictures, quadrants, times, write_images, write_video
-from tevit.video.decode import Clock, DecodeReport, decode_frames
+from tevit.video import decode
+from tevit.video.decode import Clock, DecodeReport, decode_frames, open_container
 from tevit.video.overlay import VideoWriter
 from tevit.video.reader import open_pipe, open_video
 
@@ -206,11 +208,35 @@ def test_a_file_that_is_no_video_is_an_error(tmp_path, content):
         assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_playlist_cannot_open_other_files(tmp_path):
+PLAYLISTS = {
+    "HLS": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\na.ts\n#EXT-X-ENDLIST\n",
+    "DASH": '<?xml version="1.0"?>\n<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period></Period></MPD>\n',
+    "concat": "ffconcat version 1.0\nfile a.ts\n",
+    "IMF": '<?xml version="1.0"?>\n<CompositionPlaylist xmlns="x"></CompositionPlaylist>\n',
+}
+
+
+@pytest.mark.parametrize("kind", PLAYLISTS)
+@pytest.mark.parametrize("name", ["list.m3u8", "list.mp4"])
+def test_a_playlist_is_refused_before_it_opens_other_files(tmp_path, kind, name):
+    (tmp_path / name).write_text(PLAYLISTS[kind])
+    with (
+        patch.object(av, "open") as opened,
+        pytest.raises(ValueError, match=rf"not a video, but a playlist \({kind}\)"),
+    ):
+        open_container(tmp_path / name)
+    opened.assert_not_called()
+
+
+@pytest.mark.parametrize("kind", PLAYLISTS)
+def test_an_unknown_playlist_opens_no_other_files(tmp_path, kind):
     write_video(tmp_path / "a.ts", pictures(3))
-    (tmp_path / "a.m3u8").write_text("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\na.ts\n#EXT-X-ENDLIST\n")
-    with pytest.raises(ValueError, match="not a"):
-        open_video(tmp_path / "a.m3u8")
+    (tmp_path / "list.m3u8").write_text(PLAYLISTS[kind])
+    with (
+        patch.object(decode, "_PLAYLISTS", ()),
+        pytest.raises(ValueError, match=r"Invalid argument|Invalid data found"),
+    ):
+        open_container(tmp_path / "list.m3u8")
 
 
 def test_a_file_with_only_audio_is_an_error(tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from msgspec import structs
 
 from app.access import Access
 from app.accounts import Account, Accounts
@@ -17,7 +18,7 @@ from app.projects.opening import BUNDLED, open_project
 from app.tabs.review.events import ReviewTab
 from app.tabs.review.views import build_layout
 from tevit.review import to_line
-from tevit.review.decisions import Decision, Undo
+from tevit.review.decisions import Action, Decision, Keep, Redo, Resolve, Undo, decide
 
 PEOPLE = Accounts({n: Account(n, "admin" if n == "ann" else "user", 2, b"", b"") for n in ("ann", "bob", "eve")})
 SIGNED_IN = Access(accounts=PEOPLE, admins=PEOPLE.admins)
@@ -102,12 +103,35 @@ def test_an_uploaded_log_brings_no_decisions_of_others(tab: ReviewTab, tmp_path:
     file = tmp_path / "log.jsonl"
     file.write_text("".join(to_line(d) + "\n" for d in log(tab, bob)))
     eve = opened(other, "eve")
-    with pytest.raises(gr.Error, match=r"log\.jsonl has decisions of bob"):
+    with pytest.raises(gr.Error, match=r"log\.jsonl: Decision \w+ is of bob, not of eve"):
         run(other.import_log(str(file), eve))
     assert log(other, eve) == ()
     run(other.import_log(str(file), opened(other, "bob")))
     assert len(log(other, eve)) == 1
     run(tab.import_log(str(file), opened(tab, "ann")))  # an admin may
+
+
+@pytest.mark.parametrize(
+    ("action", "fault"),
+    [
+        (Undo("of-bob"), "would undo decision of-bob of bob"),
+        (Redo("of-bob"), "would redo decision of-bob of bob"),
+        (Resolve(None, ("of-bob",)), r"resolves no disagreement \(it drops of-bob\)"),
+        (Keep(), "has the time 2999-01-01T00:00:00Z, which is in the future"),
+    ],
+)
+def test_an_uploaded_log_changes_no_decisions_of_others(tab: ReviewTab, tmp_path: Path, action: Action, fault: str):
+    eve = opened(tab, "eve")
+    session = tab.page(eve).session
+    video = next(iter(session.project.dataset.videos))
+    session.store.append(structs.replace(decide(session.hash, video, "unclear", Keep(), "bob"), id="of-bob"))
+    new = decide(session.hash, video, "unclear" if isinstance(action, Keep) else None, action, "eve")
+    new = structs.replace(new, time="2999-01-01T00:00:00Z") if isinstance(action, Keep) else new
+    file = tmp_path / "log.jsonl"
+    file.write_text(to_line(new) + "\n")
+    with pytest.raises(gr.Error, match=f"Decision {new.id} {fault}"):
+        run(tab.import_log(str(file), eve))
+    assert len(log(tab, eve)) == 1
 
 
 def test_a_public_studio_saves_nothing(tmp_path: Path):

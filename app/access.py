@@ -5,12 +5,14 @@ import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from .accounts import Accounts
 
 _ADDRESS = re.compile(r"\s*[a-z][a-z0-9+.-]+:", re.IGNORECASE)  # two letters at least: C:\ is a drive
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -108,15 +110,31 @@ def check_reach(address: Address, access: Access) -> None:
     raise ValueError(f"{reached}; give --auth FILE for those with an account, or --public for everybody")
 
 
-def check_no_addresses(value: object) -> None:
-    """Raises: ValueError where a file among an event's values lies at an address, which gradio would fetch."""
+def check_uploads(value: object, root: Path) -> None:
+    """root: gradio's folder of uploads. Raises: ValueError where a file among an event's values is no upload.
+
+    Gradio would fetch what lies at an address, and delete what lies below `root` when the studio ends.
+    """
     if isinstance(value, Mapping):
         path = value.get("path")
-        if isinstance(path, str) and _ADDRESS.match(path):
-            raise ValueError("expected an uploaded file, got an address")
+        if isinstance(path, str):
+            if _ADDRESS.match(path):
+                raise ValueError("expected an uploaded file, got an address")
+            if not _is_upload(path, root):
+                raise ValueError("expected an uploaded file, got another file or a folder")
         value = list(value.values())
     for part in value if isinstance(value, list | tuple) else ():
-        check_no_addresses(part)
+        check_uploads(part, root)
+
+
+def _is_upload(path: str, root: Path) -> bool:
+    """Whether it is a regular file `root/<SHA-256>/<name>`."""
+    try:
+        file = Path(path).resolve()
+        folder = file.parent
+        return folder.parent == root.resolve() and bool(_SHA256.fullmatch(folder.name)) and file.is_file()
+    except (OSError, ValueError):  # a name that is too long, or with a null character
+        return False
 
 
 def _hub_name(scope: Mapping[str, Any]) -> str:

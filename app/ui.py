@@ -12,6 +12,7 @@ import gradio as gr
 from gradio.block_function import BlockFunction
 from gradio.state_holder import SessionState
 from gradio.themes import Base
+from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp
 
@@ -19,7 +20,7 @@ import tevit
 from tevit.download import assets_folder
 
 from . import endpoints
-from .access import Access, Address, check_no_addresses
+from .access import Access, Address, check_uploads
 from .fair_queue import FairQueue, QueueLimits
 from .middleware import (
     FailureLog,
@@ -81,7 +82,7 @@ class StudioBlocks(gr.Blocks):
         traceback, with paths of the server, for every value that a visitor has made up."""
         name = block_fn if isinstance(block_fn, int) else block_fn.api_name
         try:
-            check_no_addresses(inputs)
+            check_uploads(inputs, Path(get_upload_folder()))
             return await super().process_api(block_fn, inputs, *args, **options)
         except gr.Error as error:
             if not error.print_exception:

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.access import Access, Address, check_reach
+from app.access import Access, Address, check_reach, check_uploads
 from app.accounts import Account, Accounts
 
 ANN = Account("ann", "admin", 2, b"", b"")
@@ -76,3 +76,28 @@ def test_names_are_those_of_the_sign_in():
     signs_in = Access(hub=True)
     assert signs_in.name(hub("ann")) == "ann" and signs_in.name(hub("ann", seconds=-1)) == ""
     assert signs_in.name(request("ann")) == "" and not Access().signs_in and signs_in.signs_in
+
+
+def test_only_regular_files_of_uploads_are_files(tmp_path):
+    for name in (f"{'a' * 64}/clip.mp4", "runs/result.json", f"deep_links/{'b' * 64}/state.json", "clip.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    upload = tmp_path / ("a" * 64) / "clip.mp4"
+    check_uploads([{"path": str(upload), "meta": {"_type": "gradio.FileData"}}, "text", {"path": None}], tmp_path)
+    others = (
+        tmp_path,
+        upload.parent,
+        tmp_path / "runs" / "result.json",
+        tmp_path / "deep_links" / ("b" * 64) / "state.json",
+        tmp_path / "clip.mp4",
+        f"{upload.parent}/../clip.mp4",
+        upload.with_name("gone.mp4"),
+        "x" * 5000,
+        "a\0b",
+        "",
+    )
+    for path in others:
+        with pytest.raises(ValueError, match="expected an uploaded file, got another file or a folder"):
+            check_uploads([[{"value": {"path": str(path)}}]], tmp_path)
+    with pytest.raises(ValueError, match="got an address"):
+        check_uploads({"path": "https://example.org/a.mp4"}, tmp_path)

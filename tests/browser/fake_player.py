@@ -133,7 +133,7 @@ def serve(folder: Path) -> None:
     def on_event(request: gr.Request, event: gr.EventData) -> dict:
         player_event = read_event(event._data, view(dict(request.query_params)["show"]))
         if player_event is None:
-            return {player: gr.skip()}
+            return {boxes["frame"]: gr.skip()}
         return {boxes[player_event.kind]: json.dumps(vars(player_event))}
 
     with gr.Blocks() as page:

@@ -87,6 +87,8 @@ def test_from_parameters_to_review(page: Page):
     # Segment: the form, wrong values, a run.
     page.get_by_label("Sample clips").click()
     page.get_by_role("option", name=re.compile("squares")).first.click()
+    expect(page.locator(".player canvas").first).to_have_attribute("aria-label", "v1 (squares.json)")
+    expect(page.get_by_role("region", name="Video player").first).to_have_attribute("data-state", "ready")
     choose(page, "other models: bright.py")
     expect(parameter(page, "level")).to_have_value("128")
     expect(page.locator("#parameters")).to_contain_text("brightness from which a pixel")

@@ -265,6 +265,8 @@ def test_like_brings_back_ids_and_frames_that_cvat_left_out(tmp_path):
     ("old", "new", "message"),
     [
         ("</annotations>", "", "malformed XML: no element found: line"),
+        ("utf-8", "utf-8-8", "malformed XML: unknown encoding"),
+        ("utf-8", "utf-7", "malformed XML: multi-byte encodings"),
         ('rle="0, 9"', 'rle="0, 8"', r"a.xml, image 'a/2.jpg': the runs of a mask sum to 8 pixels, expected 3 x 3"),
         ('rle="0, 9"', 'rle="-1, 10"', "the runs of a mask sum to 9 pixels"),
         ('rle="0, 9"', 'rle="0 9"', "expected rle as whole numbers with commas, got '0 9'"),

@@ -151,27 +151,33 @@ def _parse(file: IO[bytes], member: str, export: _CvatExport) -> None:
     folder = str(PurePosixPath(member).parent) if "/" in member else ""
     tasks: dict[str, _CvatTask] = {}
     images = False
-    try:
-        for _, element in ElementTree.iterparse(file):
-            if element.tag == "label" and (label := element.findtext("name")):
-                _add_label(label, export)
-            elif element.tag == "meta":
-                tasks = _stated_tasks(element, folder)
-            elif element.tag in ("track", "image"):
-                task = _task_of(element, tasks, folder, export)
-                if element.tag == "track":
-                    task.tracks.append(_track(element, task, where, export))
-                else:
-                    task.images.append(_image(element, where, export))
-                    images = True
-                element.clear()
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{where}: malformed XML: {error}") from None
+    for element in _elements(file, where):
+        if element.tag == "label" and (label := element.findtext("name")):
+            _add_label(label, export)
+        elif element.tag == "meta":
+            tasks = _stated_tasks(element, folder)
+        elif element.tag in ("track", "image"):
+            task = _task_of(element, tasks, folder, export)
+            if element.tag == "track":
+                task.tracks.append(_track(element, task, where, export))
+            else:
+                task.images.append(_image(element, where, export))
+                images = True
+            element.clear()
     # A task for video without tracks is a video without objects.
     used = [task for task in tasks.values() if task.images or task.tracks or (task.size_hw and not images)]
     if not used:
         raise ValueError(f"{where}: expected an export of CVAT with image or track elements, found neither")
     export.tasks.extend(_counted_from_0(used, where))
+
+
+def _elements(file: IO[bytes], where: str) -> Iterator[ElementTree.Element]:
+    """Raises: ValueError where the XML is malformed or of an encoding that is unknown or not supported."""
+    try:
+        for _, element in ElementTree.iterparse(file):
+            yield element
+    except (ElementTree.ParseError, LookupError, ValueError) as error:
+        raise ValueError(f"{where}: malformed XML: {error}") from None
 
 
 def _add_label(name: str, export: _CvatExport) -> None:

@@ -104,8 +104,8 @@ def main(argv: Sequence[str] | None = None, load: "Load | None" = None, grace: f
 
     args = parser(prog).parse_args(argv)
     try:
-        if args.limit:
-            set_limits(args.limit)
+        if args.limit or args.public:
+            set_limits(args.limit, args.public)
         if args.add_user is not None:
             return _add_user(args)
         access = _access(args)

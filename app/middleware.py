@@ -23,9 +23,12 @@ import msgspec
 from cachetools import LRUCache
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tevit.limits import input_limits
 
 from .access import host_name, is_loopback
 
@@ -34,7 +37,11 @@ log = logging.getLogger(__name__)
 SAFE_METHODS = ("GET", "HEAD")
 MAX_SESSIONS = 100_000  # of pages, whose browsers are remembered
 MAX_EVENT = 64_000_000  # bytes of an event; masks of many corrected frames are the largest
+FORM_BYTES = 1_000_000  # of an upload, beside its files: names of up to 1000 of them
+UPLOAD_PATH = "/gradio_api/upload"
 MAX_PAGE = 16_000_000  # bytes of a page whose scripts are hashed; gradio's has some 300 KB
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_HOST = re.compile(r"[A-Za-z0-9.:\[\]-]*")
 _SCRIPT = re.compile(rb"<script(?P<attributes>[^>]*)>(?P<text>.*?)</script>", re.DOTALL | re.IGNORECASE)
 # Nothing but the page itself is a document: what is opened by its address runs no script.
 FILE_POLICY = "default-src 'none'; img-src 'self'; media-src 'self'; style-src 'unsafe-inline'; sandbox"
@@ -68,20 +75,31 @@ class HostCheck:
     """Refuses requests under other names than the studio's, and those that another site's page sends.
 
     A page of another site whose name leads to this machine (DNS rebinding) sends its own name as Host. hosts: names
-    that are served beside loopback; None: every name.
+    that are served beside loopback; None: every name. trust_forwarded: a proxy in front of the studio sets
+    X-Forwarded-Host; otherwise it is dropped where it is neither Host nor one of the hosts, because gradio makes
+    addresses of it, which it keeps for everybody.
     """
 
     app: ASGIApp
     hosts: frozenset[str] | None
+    trust_forwarded: bool = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer with 403, or pass the request on; the answer has no CORS headers in any case."""
+        """Answer with 400 or 403, or pass the request on; the answer has no CORS headers in any case."""
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
             return
         if scope["type"] != "http":  # the studio has no WebSockets
             await send({"type": "websocket.close", "code": 1008})
             return
+        # A route's pattern also matches before a line's end, where a comparison with its path does not.
+        if _CONTROL.search(scope["path"]) or not _HOST.fullmatch(Headers(scope=scope).get("host", "")):
+            await refusal("The address or the Host of this request has characters that none has.", 400)(
+                scope, receive, send
+            )
+            return
+        if not self.trust_forwarded:
+            scope = {**scope, "headers": self._own_headers(scope)}
         if sentence := self._fault(scope["method"], path_of(scope), Headers(scope=scope)):
             await refusal(sentence)(scope, receive, send)
             return
@@ -94,6 +112,16 @@ class HostCheck:
 
         await self.app(scope, receive, send_without_cors)
 
+    def _own_headers(self, scope: Scope) -> list[tuple[bytes, bytes]]:
+        """The headers without those in which a client names another address of the studio."""
+        names = {Headers(scope=scope).get("host", "").lower(), *(self.hosts or ())}
+        return [
+            (name, value)
+            for name, value in scope["headers"]
+            if name.lower() != b"x-gradio-server"
+            and not (name.lower() == b"x-forwarded-host" and not _names(value.decode("latin-1")) <= names)
+        ]
+
     def _fault(self, method: str, path: str, headers: Headers) -> str:
         host = headers.get("host", "")
         if self.hosts is not None and not (is_loopback(host_name(host)) or host_name(host) in self.hosts):
@@ -101,31 +129,50 @@ class HostCheck:
         if method in SAFE_METHODS and path != "/logout":
             return ""
         origin = headers.get("origin")
-        own = {host, *headers.get("x-forwarded-host", "").replace(" ", "").split(",")} - {""}
-        if origin is not None and urlsplit(origin).netloc.lower() not in {name.lower() for name in own}:
+        own = ({host.lower()} | _names(headers.get("x-forwarded-host", ""))) - {""}
+        if origin is not None and urlsplit(origin).netloc.lower() not in own:
             return "This request comes from a page of another site."
         if headers.get("sec-fetch-site", "same-origin") not in ("same-origin", "none"):
             return "This request comes from a page of another site."
         return ""
 
 
+def _names(forwarded: str) -> set[str]:
+    return set(forwarded.lower().replace(" ", "").split(","))
+
+
+SAFE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_FILE = "/gradio_api/file="
+_RANGE_HEADERS = ("content-type", "content-disposition", "content-length", "content-range")
+
+
 @dataclass(frozen=True)
 class ResponseHeaders:
-    """Adds the headers that make browsers careful; of what is no page even the address opens no script."""
+    """Sets the headers that make browsers careful; of what is no page even the address opens no script.
+
+    Gradio answers with a part of a file by the headers of the request, its cookies too: of these none is sent.
+    """
 
     app: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and add headers to its answer where they are missing."""
+        """Pass the request on, and set the headers of its answer."""
+        path = path_of(scope) if scope["type"] == "http" else ""
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                if path.startswith(_FILE) and message["status"] == 206:
+                    sent = {name.lower().decode("latin-1"): value for name, value in message.get("headers", ())}
+                    message["headers"] = [(name.encode(), sent[name]) for name in _RANGE_HEADERS if name in sent]
                 headers = MutableHeaders(raw=message.setdefault("headers", []))
-                headers.setdefault("X-Content-Type-Options", "nosniff")
-                headers.setdefault("Referrer-Policy", "same-origin")
-                headers.setdefault("Cross-Origin-Resource-Policy", "same-origin")
-                headers.setdefault("Content-Security-Policy", FILE_POLICY)
-                headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+                headers.update(SAFE_HEADERS)
+                if path != "/" or "Content-Security-Policy" not in headers:  # the page has its own
+                    headers["Content-Security-Policy"] = FILE_POLICY
             await send(message)
 
         await self.app(scope, receive, send_with_headers)
@@ -157,7 +204,9 @@ class FailureLog:
         except Exception as error:
             if scope["type"] != "http":
                 raise
-            log.error("%s %.200r: %s", scope["method"], scope["path"], place_of(error))
+            # What follows "file=" is a path of the server.
+            path = re.sub("(?s)(file=).*", r"\1…", scope["path"])
+            log.error("%s %.200r: %s", scope["method"], path, place_of(error))
             if not started:
                 await refusal("The studio could not answer this request.", 500)(scope, receive, send)
 
@@ -277,12 +326,13 @@ class PublicEvents:
     known: frozenset[int]
 
 
-_EVENT = re.compile(r"/gradio_api/(queue/join|run/.*|api/.*|call/.*|cancel|reset)")
+_EVENT = re.compile(r"/gradio_api/(queue/join|run/.*|api/.*|call/.*|cancel|reset)", re.DOTALL)
 _HEARTBEAT = "/gradio_api/heartbeat/"
 _UNUSED = re.compile(
     r"/gradio_api/(stream|proxy=|process_recording|component_server|vibe-|undo-vibe|dev/|deep_link|custom_component|runs)"
-    r".*|/monitoring.*|/svelte/.*|/gradio_api/file=[a-z][a-z0-9+.-]+:.*",  # the last would be fetched from there
-    re.IGNORECASE,
+    # The last two would be fetched from there.
+    r".*|/monitoring.*|/svelte/.*|/gradio_api/file=\s*[a-z][a-z0-9+.-]+:.*|/gradio_api/file/.*",
+    re.IGNORECASE | re.DOTALL,
 )
 _ICONS = tuple(f"/pwa_icon/{size}" for size in ICON_SIZES)
 MAX_HASH = 100  # characters of a session's name
@@ -393,6 +443,38 @@ class PageCheck:
             await send(message)
 
         return send_cookie
+
+
+@dataclass(frozen=True)
+class UploadLimit:
+    """Refuses uploads of more bytes in all than the limit `upload_bytes`, by what they state and by what they send."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with 413, or pass the request on; of an upload that ends early gradio keeps no file."""
+        if scope["type"] != "http" or path_of(scope) != UPLOAD_PATH:
+            await self.app(scope, receive, send)
+            return
+        limit, received = input_limits().upload_bytes, 0
+        # Gradio answers with 413 where it finds "maximum allowed size".
+        text = f"The upload exceeds the maximum allowed size of {limit:,} bytes (upload_bytes)."
+        stated = Headers(scope=scope).get("content-length", "")
+        if stated.isdecimal() and int(stated) > limit + FORM_BYTES:
+            await refusal(text, 413)(scope, receive, send)
+            return
+
+        async def receive_counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit + FORM_BYTES:
+                raise MultiPartException(text)
+            if message["type"] == "http.disconnect":
+                raise MultiPartException("The upload ended early.")
+            return message
+
+        await self.app(scope, receive_counted, send)
 
 
 def _sessions(scope: Scope, path: str) -> list[str]:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 import tevit
 from tevit.download import assets_folder
+from tevit.limits import input_limits
 
 from . import endpoints
 from .access import Access, Address, check_uploads
@@ -30,6 +31,7 @@ from .middleware import (
     PublicEvents,
     ResponseHeaders,
     SignInCheck,
+    UploadLimit,
     installed,
     place_of,
 )
@@ -158,11 +160,8 @@ def serve(
     limits: QueueLimits | None = None,
 ) -> None:
     """Serve until Ctrl-C. mcp: also as tools of the Model Context Protocol. Raises: OSError where the port is taken."""
-    routes = (
-        *errors_routes.routes(workspace),
-        *review_routes.routes(studio.views, segmentation),
-        *player_routes.routes(studio.views),
-    )
+    routes = [*errors_routes.routes(workspace), *review_routes.routes(studio.views, segmentation)]
+    routes += player_routes.routes(studio.views)
     _, url, public = page.queue(default_concurrency_limit=None).launch(
         server_name=address.host,
         server_port=address.port,
@@ -180,6 +179,7 @@ def serve(
         css_paths=STYLES,
         pwa=True,
         favicon_path=ICON,
+        max_file_size=input_limits().upload_bytes,
         app_kwargs={"routes": routes, **_middleware(page, address, workspace.access, limits or QueueLimits())},
     )
     page.server.config.timeout_graceful_shutdown = STREAM_SECONDS
@@ -204,10 +204,11 @@ def _middleware(page: gr.Blocks, address: Address, access: Access, limits: Queue
     wrappers: list[Callable[[ASGIApp], ASGIApp]] = [
         ResponseHeaders,
         FailureLog,
-        partial(HostCheck, hosts=address.host_names),
+        partial(HostCheck, hosts=address.host_names, trust_forwarded=limits.trust_forwarded),
         *([SignInCheck] if access.accounts else []),
         partial(PageCheck, events=events, embedded=embedded),
         partial(FairQueue, blocks=page, events=events, limits=limits),
+        UploadLimit,
     ]
     ancestors = FRAMES_OF_A_SPACE if embedded else ()
     return {"lifespan": installed(wrappers), "middleware": [Middleware(PagePolicy, ancestors=ancestors)]}

@@ -24,11 +24,10 @@ class LimitError(ValueError):
 class InputLimits:
     """Each the largest value that is accepted.
 
-    upload_bytes: of a file sent to the studio. pixels: of an image or a video frame. frames, seconds: of a video.
-    tracks: annotations of a data set. predictions: of a results file. json_bytes: of a JSON file, unpacked.
-    unpacked_bytes: of all files in an archive. unpacked_ratio: of those bytes to the archive's, where they are more
-    than 64 MB. archive_files: number of files in an archive. worker_bytes: address space of a process of the studio
-    that reads uploads. worker_seconds: how long it may take to open a file, or to decode a frame.
+    upload_bytes: of the files sent to the studio in one upload. pixels: of an image or a video frame. frames, seconds:
+    of a video. tracks: annotations of a data set. predictions: of a results file. json_bytes: of a JSON file, unpacked.
+    unpacked_bytes: of all files in an archive, or of all pictures of an animated one. unpacked_ratio: of those bytes to
+    the archive's, where they are more than 64 MB. archive_files: number of files in an archive.
     """
 
     upload_bytes: int = 2_000_000_000
@@ -41,8 +40,6 @@ class InputLimits:
     unpacked_bytes: int = 16_000_000_000
     unpacked_ratio: int = 200
     archive_files: int = 200_000
-    worker_bytes: int = 6_000_000_000
-    worker_seconds: int = 60
 
     @classmethod
     def public(cls) -> "InputLimits":
@@ -57,8 +54,6 @@ class InputLimits:
             unpacked_bytes=1_000_000_000,
             unpacked_ratio=100,
             archive_files=20_000,
-            worker_bytes=4_000_000_000,
-            worker_seconds=30,
         )
 
     def updated(self, entries: Iterable[str], source: str) -> "InputLimits":
@@ -117,13 +112,14 @@ def input_limits() -> InputLimits:
 def set_limits(entries: Iterable[str], public: bool = False) -> None:
     """Change the limits of this process, and of those that it starts from now on, by entries such as "pixels=100e6".
 
-    public: beginning with those of a public server. Raises: ValueError for an entry that cannot be read.
+    public: those of a public server for all that TEVIT_LIMITS does not change. Raises: ValueError for an entry that
+    cannot be read.
     """
-    entries = list(entries)
-    limits = InputLimits.public() if public else input_limits()
-    limits.updated(entries, "--limit")
-    before = [PUBLIC] if public else [os.environ.get(VARIABLE, "")]
-    os.environ[VARIABLE] = ",".join(filter(None, [*before, *entries]))
+    entries, before = list(entries), os.environ.get(VARIABLE, "")
+    input_limits().updated(entries, "--limit")
+    if public and before.split(",")[0].strip() != PUBLIC:
+        before = f"{PUBLIC},{before}"
+    os.environ[VARIABLE] = ",".join(filter(None, [*before.split(","), *entries]))
 
 
 @lru_cache(maxsize=8)

@@ -103,6 +103,18 @@ def test_wrong_arguments_are_one_sentence(tmp_path: Path, arguments: list[str], 
     assert errors.startswith(sentence) and errors.count("\n") == 1
 
 
+def test_a_public_studio_has_the_limits_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    from app import app
+    from tevit.limits import InputLimits, input_limits
+
+    monkeypatch.setenv("TEVIT_HOME", str(tmp_path))
+    monkeypatch.setenv("TEVIT_LIMITS", "frames=7")  # of whoever runs it
+    found = []
+    monkeypatch.setattr(app, "_serve", lambda *_: found.append(input_limits()))
+    assert app.main(["--public", "--limit", "tracks=9"]) == 0
+    assert found == [InputLimits.public().updated(["frames=7", "tracks=9"], "")]
+
+
 def test_unwritable_home_is_one_sentence(tmp_path: Path):
     (tmp_path / "home").write_text("a file, not a folder")
     errors = refused(tmp_path)

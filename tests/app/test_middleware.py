@@ -1,13 +1,16 @@
 import base64
 import hashlib
 import logging
+import math
 import re
 
 import pytest
+from gradio.route_utils import upload_fn
 from starlette.applications import Starlette
+from starlette.formparsers import MultiPartException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
@@ -20,6 +23,7 @@ from app.middleware import (
     PublicEvents,
     ResponseHeaders,
     SignInCheck,
+    UploadLimit,
     installed,
 )
 
@@ -98,7 +102,7 @@ def test_uploads_and_events_of_another_sites_page_are_refused(headers):
     ],
 )
 def test_the_studios_own_page_and_programs_may_post(headers):
-    with client() as studio:
+    with client(frozenset({"vis.example.org"})) as studio:
         assert studio.post("/gradio_api/upload", headers=headers).status_code == 200
 
 
@@ -131,6 +135,68 @@ def test_what_is_no_page_runs_nothing_and_keeps_its_type():
                 "sandbox" in headers["content-security-policy"] and "script" not in headers["content-security-policy"]
             )
             assert headers["x-content-type-options"] == "nosniff" and headers["referrer-policy"] == "same-origin"
+
+
+@pytest.mark.parametrize("mark", ["%0A", "%00", "%7F", "%C2%85"])
+def test_paths_with_control_characters_are_refused(mark):
+    with client(None) as studio:
+        assert studio.post(f"/gradio_api/run/predict{mark}").status_code == 400
+        assert studio.get(f"/x{mark}y").status_code == 400
+
+
+@pytest.mark.parametrize("host", ["evil.com@127.0.0.1", "127.0.0.1#evil.com", "127.0.0.1/evil.com", "a b"])
+@pytest.mark.parametrize("hosts", [frozenset(), None])
+def test_a_host_of_other_characters_is_refused(host, hosts):
+    with client(hosts) as studio:
+        assert studio.get("/x", headers={"Host": host}).status_code == 400
+
+
+def forwarded(trust: bool, **headers: str) -> dict[str, str]:
+    """What of these headers reaches the app behind HostCheck, for one name of a proxy."""
+
+    async def answer(request: Request) -> Response:
+        return JSONResponse({name: value for name, value in request.headers.items() if name.startswith("x-")})
+
+    wrap = [lambda app: HostCheck(app, frozenset({"vis.example.org"}), trust)]
+    app = Starlette(routes=[Route("/x", answer)], lifespan=installed(wrap))
+    with TestClient(app, "http://127.0.0.1:7860") as studio:
+        return studio.get("/x", headers={name.replace("_", "-"): value for name, value in headers.items()}).json()
+
+
+def test_other_addresses_of_the_studio_are_not_taken_from_clients():
+    evil = {"x-forwarded-host": "evil.example", "x-gradio-server": "http://evil.example"}
+    assert forwarded(False, **evil) == {}
+    assert forwarded(False, **{"x-forwarded-host": "vis.example.org, evil.example"}) == {}
+    assert forwarded(True, **evil) == evil
+    for name in ("vis.example.org", "127.0.0.1:7860"):
+        assert forwarded(False, **{"x-forwarded-host": name}) == {"x-forwarded-host": name}
+
+
+def test_a_part_of_a_file_has_no_header_of_its_request():
+    async def part(request: Request) -> Response:  # as gradio's
+        return Response("part", 206, {**request.headers, "Content-Range": "bytes 0-3/9"}, "text/plain")
+
+    path = "/gradio_api/file=/a"
+    app = Starlette(routes=[Route(path, part)], lifespan=installed([ResponseHeaders]))
+    sent = {"Cookie": "secret=1", "Authorization": "secret", "X-Content-Type-Options": "sniff", "X-Any": "1"}
+    with TestClient(app) as studio:
+        answer = studio.get(path, headers=sent | {"Content-Security-Policy": "none", "Referrer-Policy": "unsafe-url"})
+    assert answer.headers["content-range"] == "bytes 0-3/9" and answer.headers["x-content-type-options"] == "nosniff"
+    assert not {"cookie", "authorization", "host", "x-any"} & set(answer.headers) and "secret" not in str(
+        answer.headers
+    )
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert answer.headers["referrer-policy"] == "same-origin"
+
+
+def test_headers_of_the_app_do_not_replace_the_studios():
+    async def answer(request: Request) -> Response:
+        return PlainTextResponse("", headers={"X-Content-Type-Options": "x", "Content-Security-Policy": "x"})
+
+    app = Starlette(routes=[Route("/x", answer)], lifespan=installed([ResponseHeaders]))
+    with TestClient(app) as studio:
+        headers = studio.get("/x").headers
+    assert headers["x-content-type-options"] == "nosniff" and "sandbox" in headers["content-security-policy"]
 
 
 def test_names_are_read_from_addresses():
@@ -169,6 +235,12 @@ def test_private_events_refuse_callers_that_have_not_loaded_the_page(path):
         studio.get("/")
         answer = studio.post(path, json=body)
         assert answer.status_code == 200 and answer.json() == body
+
+
+def test_a_lines_end_in_the_path_does_not_open_private_events():
+    with paged() as studio:
+        answer = studio.post("/gradio_api/run/predict%0A", json={"fn_index": 3, "data": []})
+        assert answer.status_code == 403
 
 
 def test_a_forged_or_changed_cookie_is_none():
@@ -234,7 +306,16 @@ def test_addresses_of_gradio_that_the_studio_does_not_use_are_closed():
         assert studio.get("/pwa_icon/512").status_code == 200
         for path in (
             "pwa_icon/30000",
+            "pwa_icon/0512",
+            "pwa_icon/+192",
+            "pwa_icon/512%0A",
+            "pwa_icon//8000",
+            "pwa_icon/8000/",
             "gradio_api/file=http://a/b",
+            "gradio_api/file=%20http://a/b",
+            "gradio_api/file/http://1.1.1.1/",
+            "gradio_api/file//tmp/a",
+            "gradio_api/proxy=a%0Ab",
             "gradio_api/vibe-code",
             "gradio_api/deep_link",
             "gradio_api/proxy=http://a",
@@ -250,6 +331,44 @@ def test_the_cookie_is_for_this_site_unless_the_page_is_shown_in_a_frame():
         assert "set-cookie" not in studio.get("/").headers  # the browser has it
     with paged(embedded=True) as studio:
         assert studio.get("/").headers["set-cookie"].endswith("HttpOnly; SameSite=None; Secure; Partitioned")
+
+
+# --- uploads
+
+
+@pytest.fixture
+def uploads(monkeypatch, tmp_path):
+    """Gradio's own upload behind UploadLimit, of at most 2,000 bytes besides what forms add."""
+
+    async def upload(request: Request) -> Response:
+        try:
+            files, *_ = await upload_fn(request, tmp_path, math.inf, None)
+        except MultiPartException as error:
+            return PlainTextResponse(error.message, 413 if "maximum allowed size" in error.message else 400)
+        return JSONResponse([str(file) for file in files])
+
+    monkeypatch.setenv("TEVIT_LIMITS", "upload_bytes=2000")
+    monkeypatch.setattr("app.middleware.FORM_BYTES", 500)
+    routes = [Route("/gradio_api/upload", upload, methods=["POST"])]
+    with TestClient(Starlette(routes=routes, lifespan=installed([UploadLimit]))) as studio:
+        yield studio
+
+
+def test_uploads_beyond_the_limit_are_refused_by_what_they_state(uploads):
+    assert uploads.post("/gradio_api/upload", files={"files": b"a" * 1500}).status_code == 200
+    answer = uploads.post("/gradio_api/upload", files={"files": b"a" * 3000})
+    assert answer.status_code == 413
+    assert answer.text == "The upload exceeds the maximum allowed size of 2,000 bytes (upload_bytes)."
+
+
+def test_uploads_that_send_more_than_the_limit_leave_no_file(uploads, tmp_path):
+    part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="%d"\r\n\r\n' + b"a" * 900 + b"\r\n"
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    answer = uploads.post(
+        "/gradio_api/upload", content=(part % n for n in range(9)), headers=headers
+    )  # in parts, whose length is not stated
+    assert answer.status_code == 413 and "2,000 bytes" in answer.text
+    assert not list(tmp_path.iterdir())
 
 
 # --- sign-in, failures
@@ -279,9 +398,12 @@ def test_a_failure_is_one_line_in_the_log_and_a_sentence(caplog):
         raise KeyError("/home/somebody/secret")
 
     caplog.set_level(logging.INFO)
-    with TestClient(Starlette(routes=[Route("/x", fail)], lifespan=installed([FailureLog]))) as studio:
+    routes = [Route("/x", fail), Route("/gradio_api/file=/home/somebody/a.mp4", fail)]
+    with TestClient(Starlette(routes=routes, lifespan=installed([FailureLog]))) as studio:
         answer = studio.get("/x")
+        studio.get("/gradio_api/file=/home/somebody/a.mp4", headers={"Range": "bytes=1-2-3"})
     assert (answer.status_code, answer.text) == (500, "Internal Server Error")
     lines = [line.getMessage() for line in caplog.records if line.levelno >= logging.ERROR]
-    assert len(lines) == 1 and re.fullmatch(r"GET '/x': KeyError at .* > test_middleware\.py:\d+ fail", lines[0])
-    assert "somebody" not in caplog.text and "Traceback" not in caplog.text
+    assert len(lines) == 2 and lines[1].startswith("GET '/gradio_api/file=…': KeyError at")
+    assert re.fullmatch(r"GET '/x': KeyError at .* > test_middleware\.py:\d+ fail", lines[0])
+    assert "somebody" not in str(lines) and "Traceback" not in caplog.text

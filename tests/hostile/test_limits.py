@@ -122,6 +122,20 @@ def test_the_number_of_tracks_is_limited_before_they_are_read(key: str, tmp_path
         open_dataset(tmp_path / "d.json")
 
 
+@pytest.mark.parametrize("suffix", ["png", "webp"])
+def test_pictures_of_an_animation_are_limited_before_they_are_decoded(
+    suffix: str, tmp_path: Path, limit, monkeypatch: pytest.MonkeyPatch
+):
+    from PIL import Image
+
+    frames = [Image.new("RGB", (40, 30), (10 * n, 0, 0)) for n in range(5)]
+    frames[0].save(tmp_path / f"a.{suffix}", save_all=True, append_images=frames[1:], duration=40)
+    assert open_video(tmp_path / f"a.{suffix}").length == 5
+    limit("unpacked_bytes=17999")
+    monkeypatch.setattr("tevit.video.reader.accumulate", None)  # of their times, which are read while decoding
+    refused(tmp_path / f"a.{suffix}", r"5 pictures of 40 x 30 pixels are 18,000 bytes, more than the limit of 17,999")
+
+
 def test_memory_is_compared_with_what_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tevit.io.json._MANY", 10)
     monkeypatch.setattr("tevit.io.json._LARGE", 5000)
@@ -160,7 +174,10 @@ def test_settings(limit, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     set_limits(["pixels=100e6"])
     assert input_limits().pixels == 100_000_000
     set_limits(["frames = 7"], public=True)
-    assert input_limits() == InputLimits.public().updated(["frames=7"], "") and input_limits().frames == 7
+    assert input_limits() == InputLimits.public().updated(["pixels=100e6", "frames=7"], "")
+    assert input_limits().frames == 7 and input_limits().upload_bytes == 200_000_000
+    set_limits([], public=True)
+    assert input_limits().frames == 7
     for text in ("pixels", "pixels=0", "pixels=nan", "pixel=5", "pixels=1e999"):
         with pytest.raises(ValueError, match=r"^--limit: expected "):
             set_limits([text])

@@ -287,11 +287,15 @@ def _open_pages(file: Path, pages: int) -> Video:
     """A file of several images; times are those of the file, else 6 a second as for folders."""
     with reading_image(f"{file}: its pictures"), Image.open(file) as image:
         size_hw, fps = (image.height, image.width), Fraction(6)
-        durations = []
+        durations, animated = [], file.suffix.lower() not in (".tif", ".tiff")
+        if animated:  # all are decoded for their times
+            limits, size = input_limits(), pages * 3 * image.width * image.height
+            what = f"{pages:,} pictures of {image.width:,} x {image.height:,} pixels are {size:,} bytes"
+            limits.check("unpacked_bytes", size, str(file), what)
         for page in range(pages):
             image.seek(page)
             input_limits().check_size(*image.size, f"{file}, page {page + 1}")
-            if file.suffix.lower() not in (".tif", ".tiff"):
+            if animated:
                 image.load()  # a WebP's duration is known after decoding
                 durations.append(Fraction(image.info.get("duration", 0)) / 1000)
     bits, notes = _bits_of_pages(file, pages)

@@ -29,7 +29,7 @@ FLOW_PIXELS = 60_000
 MASK_PIXELS = 200_000
 """The same for warping the mask and refining its border, which cost less."""
 
-CUT_PIXELS = 30_000
+CUT_PIXELS = 12_000
 """GrabCut has a smaller picture of the crop."""
 PARTS = ("check", "direct", "colour", "grabcut")
 """What can be left out to measure its gain: the forward-backward check, the match with the key frame itself, and at the

@@ -18,9 +18,9 @@ _RunChunk = Callable[[int], "list[Any] | Exception"]
 """Number of a chunk -> its results, or the error."""
 
 
-# Not concurrent.futures.ProcessPoolExecutor: with it `tevit evaluate` took 1.06 s of a core against 0.94 s, 13 % more
-# (median of three runs of `python -m tevit benchmark evaluate --rounds 3`, 2026-11-29, commits 8c9e9fd and 4dc4440 in
-# turns). The machine, 2 cores of an AMD EPYC, was shared: the elapsed times, 1.91 s and 2.06 s, say nothing.
+# Not concurrent.futures.ProcessPoolExecutor: with it `tevit evaluate` took 0.587 s against 0.506 s, 16 % more (best of
+# three runs of `python -m tevit benchmark evaluate --rounds 3`, 2026-11-29, commits 8c9e9fd and 4dc4440 in turns, on 2
+# cores of an AMD EPYC without other programs).
 def parallel_map(work: Callable[[Item], Result], items: Sequence[Item], processes: int) -> Iterator[Result]:
     """The results in order; the first error of `work` is raised here. In this process for few items or without fork.
 

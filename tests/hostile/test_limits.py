@@ -112,7 +112,8 @@ def test_the_number_of_tracks_is_limited_before_they_are_read(key: str, tmp_path
     limit("predictions=29")
     with pytest.raises(LimitError, match=r"r\.json: about 30 predictions, more than the limit of 29 predictions"):
         read_results(tmp_path / "r.json")
-    content = {"videos": [], "categories": [], "annotations": [{"id": n, "video_id": 1} for n in range(30)]}
+    annotations = [{"id": n, "video_id": 1, "category_id": 1} for n in range(30)]
+    content = {"videos": [], "categories": [], "annotations": annotations}
     (tmp_path / "d.json").write_text(json.dumps(content))
     limit("tracks=29")
     with pytest.raises(LimitError, match="about 30 tracks, more than the limit of 29 tracks"):

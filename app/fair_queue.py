@@ -4,13 +4,11 @@ Events that nobody listens to any more are removed from gradio's queue, or cance
 """
 
 import asyncio
-import json
 import logging
 import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
@@ -18,9 +16,9 @@ from urllib.parse import parse_qs
 from cachetools import LRUCache
 from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from .middleware import PublicEvents, path_of, refusal
+from .middleware import UPLOAD_PATH, PublicEvents, path_of, refusal
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +72,10 @@ class RateLimit:
 
 @dataclass
 class FairQueue:
-    """Refuses with 429 and one sentence what exceeds the limits. blocks: gradio's page, whose queue is watched."""
+    """Refuses with 429 and one sentence what exceeds the limits, behind `PageCheck`, which has read the event's number.
+
+    blocks: gradio's page, whose queue is watched.
+    """
 
     app: ASGIApp
     blocks: Any
@@ -100,12 +101,12 @@ class FairQueue:
             await self._listen(key, scope, receive, send)
             return
         if scope["method"] == "POST" and path == _JOIN:
-            receive, index = await _peek_index(receive)
-            refused = self._refuse_call(scope) if index in self.events.indices else None
+            is_call = scope.get("state", {}).get("event") in self.events.indices
+            refused = self._refuse_call(scope) if is_call else None
         elif scope["method"] == "POST" and path.startswith(_CALLS):
             refused = self._refuse_call(scope)
         else:
-            refused = self._refuse_upload(scope) if path == "/gradio_api/upload" else None
+            refused = self._refuse_upload(scope) if path == UPLOAD_PATH else None
         await (refused or self.app)(scope, receive, send)
 
     def _refuse_upload(self, scope: Scope) -> Response | None:
@@ -178,20 +179,3 @@ def _listened_key(scope: Scope, path: str) -> str:
     if path == "/gradio_api/queue/data":
         return parse_qs(scope["query_string"].decode("latin-1")).get("session_hash", [""])[-1]
     return path.rpartition("/")[2] if path.startswith("/gradio_api/call/") else ""
-
-
-async def _peek_index(receive: Receive) -> tuple[Receive, int | None]:
-    """The event's number in a request's body, and the same messages again."""
-    messages: deque[Message] = deque()
-    more = True
-    while more:
-        messages.append(await receive())
-        more = messages[-1]["type"] == "http.request" and messages[-1].get("more_body", False)
-
-    async def receive_again() -> Message:
-        return messages.popleft() if messages else await receive()
-
-    index = None
-    with suppress(ValueError, AttributeError):
-        index = json.loads(b"".join(message.get("body", b"") for message in messages)).get("fn_index")
-    return receive_again, index if isinstance(index, int) else None

@@ -223,7 +223,7 @@ class PagePolicy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; a page is held back until it is complete."""
-        if scope["type"] != "http" or scope["path"].removeprefix(scope.get("root_path", "")) not in ("", "/"):
+        if scope["type"] != "http" or path_of(scope) != "/":
             await self.app(scope, receive, send)
             return
         start: list[Message] = []
@@ -343,6 +343,7 @@ class PageCheck:
     """Gives every browser that loads the page a cookie, and refuses private events without it.
 
     A page's session belongs to the browser that used it first: its events, and the answers to them, are nobody else's.
+    The request's state gets the `visitor`, "" for a browser without the cookie, and of an event its number, `event`.
     embedded: the page is shown in frames of another site, over HTTPS.
     """
 
@@ -381,9 +382,14 @@ class PageCheck:
 
     async def _event(self, visitor: str, path: str, scope: Scope, receive: Receive, send: Send) -> None:
         content = await _read(receive)
-        if answer := self._fault(visitor, path, content):
+        body = _event_body(content)
+        if isinstance(body, PlainTextResponse):
+            await body(scope, receive, send)
+            return
+        if answer := self._fault(visitor, path, body):
             await answer(scope, receive, send)
             return
+        scope["state"]["event"] = body.fn_index
         sent = False
 
         async def receive_again() -> Message:
@@ -395,13 +401,7 @@ class PageCheck:
 
         await self.app(scope, receive_again, send)
 
-    def _fault(self, visitor: str, path: str, content: bytes | None) -> PlainTextResponse | None:
-        if content is None:
-            return refusal(f"Expected an event of at most {MAX_EVENT} bytes.", 413)
-        try:
-            body = msgspec.json.decode(content, type=EventBody)
-        except (msgspec.MsgspecError, UnicodeDecodeError):
-            return refusal("Expected a JSON object with a session_hash and a fn_index.", 422)
+    def _fault(self, visitor: str, path: str, body: EventBody) -> PlainTextResponse | None:
         if body.fn_index is not None and body.fn_index not in self.events.known:
             return refusal(f"There is no event {body.fn_index}.", 404)
         if not visitor and not self._is_public(path, body):
@@ -484,6 +484,16 @@ def _sessions(scope: Scope, path: str) -> list[str]:
     except ValueError:
         return ["-" * (MAX_HASH + 1)]
     return [*named, path.removeprefix(_HEARTBEAT)] if path.startswith(_HEARTBEAT) else named
+
+
+def _event_body(content: bytes | None) -> EventBody | PlainTextResponse:
+    """What is checked of an event's content, or the answer to one that is malformed. content: None: too long."""
+    if content is None:
+        return refusal(f"Expected an event of at most {MAX_EVENT} bytes.", 413)
+    try:
+        return msgspec.json.decode(content, type=EventBody)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return refusal("Expected a JSON object with a session_hash and a fn_index.", 422)
 
 
 async def _read(receive: Receive) -> bytes | None:

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import httpx
 import pytest
 from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from app.fair_queue import FairQueue, QueueLimits, RateLimit, visitor_of
-from app.middleware import PublicEvents
+from app.middleware import PageCheck, PublicEvents
 from tests.app.fakes import make_video
 from tests.app.test_ending import call_segment, listen, studio, upload
 
@@ -33,8 +34,12 @@ def waiting(*visitors: str) -> SimpleNamespace:
 
 
 def send(queue: FairQueue, path: str, body: dict | None = None, **headers: str) -> httpx.Response:
+    async def with_event(scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"] = {"event": (body or {}).get("fn_index")}  # as PageCheck does
+        await queue(scope, receive, send)
+
     async def request() -> httpx.Response:
-        transport = httpx.ASGITransport(queue, client=("10.0.0.1", 1))
+        transport = httpx.ASGITransport(with_event, client=("10.0.0.1", 1))
         async with httpx.AsyncClient(transport=transport, base_url="http://studio") as client:
             return await client.post(path, json=body or {}, headers=headers)
 
@@ -60,6 +65,17 @@ def test_a_full_queue_names_the_place():
     answer = send(fair_queue("a", "b", "c", "d"), "/gradio_api/queue/join", {"fn_index": 7})
     assert answer.status_code == 429 and "yours would be at place 5; at most 4 may wait" in answer.text
     assert send(fair_queue("a", "b", "c", "d"), "/gradio_api/queue/join", {"fn_index": 8}).text == "passed on"
+
+
+def test_the_number_of_an_event_comes_from_the_check_of_the_page():
+    full = fair_queue("a", "b", "c", "d")
+
+    async def request() -> httpx.Response:
+        transport = httpx.ASGITransport(PageCheck(full, EVENTS))
+        async with httpx.AsyncClient(transport=transport, base_url="http://studio") as client:
+            return await client.post("/gradio_api/queue/join", json={"fn_index": 7})
+
+    assert asyncio.run(request()).status_code == 429
 
 
 def test_rates_by_visitor_with_the_seconds_to_wait():

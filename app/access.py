@@ -81,9 +81,13 @@ class Access:
             return _hub_name(getattr(request.request, "scope", {}))
         return str(getattr(request, "username", None) or "")
 
+    def is_host(self, request: Any) -> bool:
+        """Whether who sent gradio's request may do what only those who run a public studio do."""
+        return not self.public or self.name(request) in self.admins
+
     def check_host(self, what: str, request: Any) -> None:
         """what: what only those who run a public studio do."""
-        if self.public and self.name(request) not in self.admins:
+        if not self.is_host(request):
             raise PermissionError(f"This studio is public: {what} is left to those who run it.")
 
     def check_review(self, name: str) -> None:

@@ -1,11 +1,13 @@
 """Links into the studio: data set, video, frames, pair of tracks and layout as the query of an address."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs, urlencode
 
 LAYOUTS = ("side", "stacked", "swipe", "difference")
 _MAX_INT = 1 << 53
+_RANGE = re.compile(r"([0-9]{1,15})-([0-9]{1,15})")
 
 
 @dataclass(frozen=True)
@@ -73,16 +75,16 @@ def from_query(query: str | Mapping[str, str]) -> View:
         side=int(text.get("side") == "b"),
         layout=text.get("layout") or "side",
         error=text.get("error", ""),
-        range=_range(text.get("range", "")),
+        range=read_range(text["range"]) if text.get("range") else None,
     )
 
 
-def _range(text: str) -> tuple[int, int] | None:
-    ends = {name: [end] for name, end in zip(("first", "last"), text.split("-", 1), strict=False)}
-    first, last = _integer(ends, "first", minimum=0), _integer(ends, "last", minimum=0)
-    if text and (first is None or last is None):
+def read_range(text: str) -> tuple[int, int]:
+    """The first and the last frame of a range such as "3-12". Raises: ValueError."""
+    ends = _RANGE.fullmatch(text)
+    if ends is None or int(ends[1]) > int(ends[2]):
         raise ValueError(f"link: expected range as two frames, such as 3-12, got {text[:40]!r}")
-    return None if first is None or last is None else (first, last)
+    return int(ends[1]), int(ends[2])
 
 
 def _integer(fields: Mapping[str, list[str]], name: str, minimum: int = -_MAX_INT) -> int | None:

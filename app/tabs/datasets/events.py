@@ -75,7 +75,7 @@ class DatasetsPlace:
     async def list_files(self, model: str | None, request: gr.Request) -> Updates:
         """The files and models that can be chosen now."""
         c, workspace = self.components, self.workspace
-        allowed = workspace.allowed if self._may_open(request) else AllowedFolders()
+        allowed = workspace.allowed if workspace.access.is_host(request) else AllowedFolders()
         listing = await asyncio.to_thread(allowed.listing)
         models = [(option.label, option.value) for option in model_options(self.checkpoints)]
         values = [value for _, value in models]
@@ -89,10 +89,6 @@ class DatasetsPlace:
             c.model: gr.Dropdown(models, value=model if model in values else values[0]),
         }
 
-    def _may_open(self, request: gr.Request) -> bool:
-        access = self.workspace.access
-        return not access.public or access.name(request) in access.admins
-
     async def offer_frames(self, truth: str | None, request: gr.Request) -> Any:
         """The folder with the frames of the chosen ground truth, where one is found."""
 
@@ -102,7 +98,7 @@ class DatasetsPlace:
                 return guess_frames(open_dataset(allowed.file(truth or "")), allowed.listing().folders)
             return None
 
-        found = await asyncio.to_thread(guess) if self._may_open(request) else None
+        found = await asyncio.to_thread(guess) if self.workspace.access.is_host(request) else None
         return gr.skip() if found is None else gr.Dropdown(value=str(found))
 
     def _named(self, paths: Sequence[str]) -> list[tuple[str, str]]:

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, urlencode
 from tevit.download import is_bundled
 from tevit.results import VideoResult
 
+from ...deep_link import read_range
 from ...player.component import PlayerView
 from ...player.proxy import ProxyTask, VideoSource
 from ...tasks import Task
@@ -118,9 +119,4 @@ def from_query(query: str) -> tuple[TrackFilter, tuple[int, int] | None]:
         int(values.get("max", 10)),
         int(values.get("min_frames", 1)),
     )
-    if "range" not in values:
-        return tracks, None
-    first, last = map(int, values["range"].split("-"))
-    if first > last:
-        raise ValueError(f"expected a range of frames, got {first} to {last}")
-    return tracks, (first, last)
+    return tracks, read_range(values["range"]) if "range" in values else None

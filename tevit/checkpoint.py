@@ -509,17 +509,22 @@ def config_from_json(content: Mapping[str, Any]) -> ModelConfig:
 
     Raises: ValueError where a field is missing or unknown.
     """
-
     config = jsonfile.convert(content, ModelConfig, "not a model configuration of this version")
     for part, kind in ((content, ModelConfig), (content["backbone"], BackboneConfig)):
         if unknown := sorted(part.keys() - {field.name for field in fields(kind)}):
             raise ValueError(f"not a model configuration of this version: it has the unknown {unknown[0]!r}")
     backbone = config.backbone
     numbers = {
-        **{"queries": config.queries, "stages": config.stages, "channels": config.channels, "heads": config.heads},
-        **{"ffn_channels": config.ffn_channels, "dynamic_channels": config.dynamic_channels},
-        **{"the backbone's dims": max(backbone.dims), "the backbone's depths": max(backbone.depths)},
-        **{"the backbone's messengers": backbone.messengers, "the sides of scale": max(config.scale)},
+        "queries": config.queries,
+        "stages": config.stages,
+        "channels": config.channels,
+        "heads": config.heads,
+        "ffn_channels": config.ffn_channels,
+        "dynamic_channels": config.dynamic_channels,
+        "the backbone's dims": max(backbone.dims),
+        "the backbone's depths": max(backbone.depths),
+        "the backbone's messengers": backbone.messengers,
+        "the sides of scale": max(config.scale),
     }
     for name, number in numbers.items():
         largest = _MAX_BLOCKS if name in ("stages", "the backbone's depths") else _MAX_CHANNELS

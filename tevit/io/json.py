@@ -87,13 +87,13 @@ def _check_utf8(data: bytes, path: str | os.PathLike) -> None:
 def _gunzip(data: bytes, path: str | os.PathLike) -> bytes:
     _check_bytes(path, int.from_bytes(data[-4:], "little"))  # gzip's own count of bytes, modulo 4 GiB
     parts: list[bytes] = []
+    size = 0
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            while part := file.read(_PART):  # what it states may be wrong
+            while part := file.read(_PART):
                 parts.append(part)
-                input_limits().check_archive(
-                    len(data), sum(map(len, parts)), 1, str(path)
-                )  # what it states may be wrong
+                size += len(part)
+                input_limits().check_archive(len(data), size, 1, str(path))  # what it states may be wrong
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path} cannot be read as gzip: {error}") from None
     return b"".join(parts)

@@ -96,8 +96,8 @@ def check_stream(container: InputContainer, stream: VideoStream, path: Path) -> 
         raise ValueError(f"{path}: not a video (it holds {codec.codec.name}, text)")
     limits.check_size(codec.width, codec.height, str(path))
     limits.check("frames", stream.frames, str(path))
-    end = stated_span(container, stream)[1]
-    limits.check("seconds", (end or 0) - stated_span(container, stream)[0], str(path))
+    start, end = stated_span(container, stream)
+    limits.check("seconds", (end or 0) - start, str(path))
     codec.options = {**codec.options, "max_pixels": limits.decoder_pixels}  # the size may change later
 
 

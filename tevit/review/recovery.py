@@ -358,6 +358,7 @@ def _assemble(found: dict[str, _Found], chains: dict[int, str], faults: dict[int
     for entry in found.values():
         entry.number = entry.number if 0 < entry.number <= limit else 0  # a damaged number
     faults = {number: why for number, why in faults.items() if 0 < number <= limit}
+    _mend_checksums(found.values(), chains)
     whole = {entry.number: version for entry in found.values() if (version := _verified(entry, chains))}
     # A row whose id was changed has the number of the one that it was.
     ordered = _in_order([e for e in found.values() if not (e.chain and e.number in whole) or _verified(e, chains)])
@@ -369,6 +370,25 @@ def _assemble(found: dict[str, _Found], chains: dict[int, str], faults: dict[int
         n for n, (d, e) in enumerate(zip(decisions, ordered, strict=True), 1) if _doubtful(d, e, whole, chains)
     )
     return RecoveredLog(decisions, total, lost, changed)
+
+
+def _mend_checksums(found: Iterable[_Found], chains: dict[int, str]) -> None:
+    """Replace, in place, a checksum that no version of its row matches, by that of the version with which the next row
+    matches its own."""
+    at: dict[int, list[_Found]] = {}
+    for entry in found:
+        at.setdefault(entry.number, []).append(entry)
+    lines = {number: [line for entry in entries for line in entry.versions] for number, entries in at.items()}
+    for number in sorted(at.keys() - {0}):
+        before, after = chains.get(number - 1), chains.get(number + 1)
+        own = [] if before is None else [chained(before, line) for line in lines[number]]
+        if after is None or chains.get(number) in own:
+            continue
+        confirmed = (c for c in own if any(chained(c, line) == after for line in lines.get(number + 1, ())))
+        if (chain := next(confirmed, None)) is not None:
+            chains[number] = chain
+            for entry in at[number]:
+                entry.chain = entry.chain and chain
 
 
 def _in_order(found: Sequence[_Found]) -> list[_Found]:

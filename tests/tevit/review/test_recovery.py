@@ -70,6 +70,17 @@ def test_the_version_that_matches_the_checksum_is_kept():
     assert both.decisions == tuple(from_line(line, "") for line in LINES[:2]) and not both.changed
 
 
+@pytest.mark.parametrize("stored", ["0" * 64, ""])
+def test_the_next_row_confirms_the_version_whose_own_checksum_is_damaged(stored: str):
+    chains = [""]
+    for line in LINES[:3]:
+        chains.append(chained(chains[-1], line))
+    changed = to_line(decision(2, note="changed")).encode()
+    rows = [StoredRow(1, LINES[0], chains[1]), StoredRow(2, changed, stored), StoredRow(3, LINES[2], chains[3])]
+    log = combine([*rows, StoredRow(2, LINES[1])])
+    assert log.decisions == tuple(from_line(line, "") for line in LINES[:3]) and not log.changed
+
+
 def test_a_row_without_number_goes_where_its_time_belongs():
     rows = [StoredRow(number, LINES[number - 1]) for number in (1, 2, 5)]
     assert ids(combine([*rows, StoredRow(0, LINES[3]), StoredRow(0, LINES[2])])) == ["d1", "d2", "d3", "d4", "d5"]

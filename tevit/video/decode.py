@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import numpy as np
@@ -35,15 +36,9 @@ def open_container(path: Path) -> InputContainer:
     """Open a file for reading; no other file is opened, so that a playlist is refused.
     Raises: PermissionError; ValueError if the file is no video.
     """
-    pixels = {"max_pixels": input_limits().decoder_pixels}  # for the decoders with which the streams are examined
     try:
         _refuse_playlist(path)
-        container = av.open(
-            f"file:{path.resolve()}",
-            options=pixels,
-            container_options={"protocol_whitelist": "file", "format_whitelist": single_file_formats()},
-            metadata_errors="replace",  # titles and the like in any encoding
-        )
+        container = open_input(f"file:{path.resolve()}")
     except PermissionError:
         raise PermissionError(f"{path}: no permission to read it") from None
     except FFmpegError as error:
@@ -55,8 +50,22 @@ def open_container(path: Path) -> InputContainer:
     return container
 
 
+def open_input(source: str | BinaryIO) -> InputContainer:
+    """FFmpeg's container of a file's address or a stream, within the limits, so that no other file is opened.
+
+    Raises: FFmpegError, OSError.
+    """
+    return av.open(
+        source,
+        "r",
+        options={"max_pixels": input_limits().decoder_pixels},  # of the decoders with which the streams are examined
+        container_options={"protocol_whitelist": "file", "format_whitelist": _single_file_formats()},
+        metadata_errors="replace",  # titles and the like in any encoding
+    )
+
+
 @cache
-def single_file_formats() -> str:
+def _single_file_formats() -> str:
     """FFmpeg's option `format_whitelist`: all formats but those whose demuxers open other files."""
     return ",".join(sorted(set(av.formats_available) - {*_OPENS_OTHERS}))
 

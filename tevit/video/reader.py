@@ -15,7 +15,6 @@ from itertools import accumulate, chain
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar
 
-import av
 import cv2
 import numpy as np
 from av import VideoFrame
@@ -31,7 +30,7 @@ from tevit.video.decode import (
     ToRgb,
     decode_frames,
     open_container,
-    single_file_formats,
+    open_input,
     stated_span,
     video_stream,
 )
@@ -436,7 +435,7 @@ def open_pipe(file: BinaryIO, name: str = "stdin") -> Video:
     """
     path = Path(name)
     try:
-        container = av.open(file, "r", container_options={"format_whitelist": single_file_formats()})
+        container = open_input(file)
     except (FFmpegError, OSError) as error:
         raise ValueError(
             f"{name}: expected a video that can be read from a pipe (MPEG-TS, Matroska, MP4 with its index in front), "

@@ -399,6 +399,11 @@ def _match_class_rows(config: ModelConfig, state: State, own_config: ModelConfig
     return state, f"{len(rows)} of {len(ours)} classes matched by name"
 
 
+def _first_line(error: Exception) -> str:
+    """Of its text, at most 200 characters; its class where it has none, as a plain assertion."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
 def _read_safetensors(path: Path) -> tuple[ModelConfig, State]:
     try:
         with safe_open(path, framework="pt") as file:
@@ -414,7 +419,7 @@ def _read_safetensors(path: Path) -> tuple[ModelConfig, State]:
         shapes = empty_model(config, all_masks=True).state_dict()
     except (ValueError, TypeError, LookupError, ArithmeticError, AssertionError, RuntimeError) as error:
         # What modules raise whose numbers do not fit together, on one line.
-        raise ValueError(f"{path}: its configuration is of no model: {str(error).splitlines()[0][:200]}") from error
+        raise ValueError(f"{path}: its configuration is of no model: {_first_line(error)}") from error
     required = inference_state(shapes, config.stages)
     for key in sorted(required.keys() - state.keys()) + sorted(state.keys() - shapes.keys()):
         raise ValueError(f"{path}: {'lacks' if key in required else 'has the unknown'} tensor {key!r} ({config.name})")

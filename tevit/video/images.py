@@ -41,23 +41,20 @@ def reading_image(subject: str) -> Iterator[None]:
         raise ValueError(f"{subject} cannot be read ({str(error) or type(error).__name__})") from None
 
 
-def stated_size(file: IO[bytes], name: str) -> tuple[int, int] | None:
-    """Height and width in an image's header; None where no header is recognised.
-
-    name: of the file, for messages. Raises: LimitError for more pixels than are read.
-    """
+def _has_header(file: IO[bytes], name: str) -> bool:
+    """Whether an image's header is recognised. Raises: LimitError where it states more pixels than are read."""
     limits = input_limits()
     try:
         with Image.open(file) as image:
             width, height = image.size
-    except Image.DecompressionBombError as error:  # from twice PIL's own limit on
+    except Image.DecompressionBombError as error:  # from twice PIL's own limit on, which ours may exceed
         found = re.search(r"\d+", str(error))
         limits.check("pixels", int(found[0]) if found else limits.pixels + 1, name)
-        return None
+        return True
     except IMAGE_FAULTS:
-        return None
+        return False
     limits.check_size(width, height, name)
-    return height, width
+    return True
 
 
 def decode_image(data: bytes, name: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
@@ -65,7 +62,7 @@ def decode_image(data: bytes, name: str, flags: int = cv2.IMREAD_COLOR) -> np.nd
 
     name: of the file, for messages. flags: OpenCV's. Raises: LimitError for more pixels than are read.
     """
-    if not data or stated_size(io.BytesIO(data), name) is None:
+    if not data or not _has_header(io.BytesIO(data), name):
         return None
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 
+import hypothesis
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
@@ -14,6 +15,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # two tests at a time on two cores: a t
 # tensor is memory that the system has to empty first, a quarter of the time of a full-size model.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 30))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 30))
+# The same cases in each run, so that a change fails for its own faults; `--hypothesis-profile default` draws others.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",

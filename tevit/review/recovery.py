@@ -9,7 +9,8 @@ import json
 import os
 import re
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -125,14 +126,11 @@ def line_rows(data: bytes) -> Iterator[StoredRow]:
 
 def _parts(line: bytes) -> list[bytes]:
     """What of a line may be one decision each."""
-    if line.startswith(_BEGINNING) and line.count(_BEGINNING) == 1 and line.rstrip().endswith(b"}"):
-        return [line]
     starts = [match.start() for match in re.finditer(re.escape(_BEGINNING), line)]
     if not starts:
         return [line]
     before = [line[: starts[0]]] if starts[0] > 2 * len(_BEGINNING) else []  # long enough for a damaged decision
-    parts = [line[start:end] for start, end in pairwise([*starts, len(line)])]
-    return before + [next((row.line for row in raw_rows(part)), part) for part in parts]
+    return before + [line[start:end] for start, end in pairwise([*starts, len(line)])]
 
 
 def raw_rows(data: bytes) -> Iterator[StoredRow]:
@@ -167,12 +165,13 @@ def database_rows(data: bytes, wal: bytes = b"") -> tuple[list[StoredRow], int]:
 
 def ignored_rows(data: bytes, wal: bytes) -> Iterator[StoredRow]:
     """Rows in a -wal file that SQLite may ignore without an error: those behind its first damage, and all where the
-    database's header is damaged; not those of an unfinished transaction.
+    database's header is damaged; not those of an unfinished transaction, which nothing follows.
 
     Also rows that the database has had for long. data: the database's content.
     """
     committed, valid = _valid_length(wal)
-    rest = wal[32:committed] + wal[valid:]
+    # Where the file is damaged, or ends within a page, the end of a finished transaction may be missing.
+    rest = wal[32:committed] if valid == len(wal) else wal[32:]
     pages, written = _pages(data) | _wal_pages(wal), _wal_pages(wal[:32] + rest)
     for where, number, values in _table_rows(written, pages | written, _reserved(data)):
         if row := _as_row(where, number, values):
@@ -323,11 +322,13 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 @dataclass
 class _Found:
-    """One decision: its number and checksum, and its versions, the first the preferred one."""
+    """One decision: its number and checksum, its versions, the first the preferred one, and all numbers that its rows
+    have, with their checksums."""
 
     number: int
     chain: str
     versions: dict[bytes, Decision]
+    places: dict[int, str]
 
 
 def combine(rows: Iterable[StoredRow], count: int = 0) -> RecoveredLog:
@@ -342,15 +343,28 @@ def combine(rows: Iterable[StoredRow], count: int = 0) -> RecoveredLog:
         if row.number and row.chain:
             chains.setdefault(row.number, row.chain)
         try:
-            decision = from_line(row.line, row.where)
+            line, decision = _decode(row)
         except (ValueError, OverflowError, MemoryError, RecursionError) as error:
             if row.number:
                 faults.setdefault(row.number, str(error) or f"{row.where}: too large")
             continue
-        entry = found.setdefault(decision.id, _Found(row.number, row.chain, {}))
+        entry = found.setdefault(decision.id, _Found(row.number, row.chain, {}, {}))
         entry.number, entry.chain = entry.number or row.number, entry.chain or row.chain
-        entry.versions.setdefault(row.line.strip(), decision)
+        entry.versions.setdefault(line, decision)
+        if row.number and not entry.places.get(row.number):
+            entry.places[row.number] = row.chain
     return _assemble(found, chains, faults, count)
+
+
+def _decode(row: StoredRow) -> tuple[bytes, Decision]:
+    """A row's decision and its line, without damage that stands behind it."""
+    try:
+        return row.line.strip(), from_line(row.line, row.where)
+    except (ValueError, OverflowError, MemoryError, RecursionError):
+        line = next((part.line for part in raw_rows(row.line)), None)
+        if line is None:
+            raise
+        return line, from_line(line, row.where)
 
 
 def _assemble(found: dict[str, _Found], chains: dict[int, str], faults: dict[int, str], count: int) -> RecoveredLog:
@@ -358,6 +372,7 @@ def _assemble(found: dict[str, _Found], chains: dict[int, str], faults: dict[int
     for entry in found.values():
         entry.number = entry.number if 0 < entry.number <= limit else 0  # a damaged number
     faults = {number: why for number, why in faults.items() if 0 < number <= limit}
+    _mend_numbers(found.values(), chains, count)
     _mend_checksums(found.values(), chains)
     whole = {entry.number: version for entry in found.values() if (version := _verified(entry, chains))}
     # A row whose id was changed has the number of the one that it was.
@@ -370,6 +385,27 @@ def _assemble(found: dict[str, _Found], chains: dict[int, str], faults: dict[int
         n for n, (d, e) in enumerate(zip(decisions, ordered, strict=True), 1) if _doubtful(d, e, whole, chains)
     )
     return RecoveredLog(decisions, total, lost, changed)
+
+
+def _mend_numbers(found: Collection[_Found], chains: dict[int, str], count: int) -> None:
+    """Give rows whose number is damaged, in place, the number that their checksum confirms."""
+    shared = Counter(entry.number for entry in found)
+    doubtful: list[_Found] = []
+    whole: set[int] = set()
+    for entry in found:
+        if _verified(entry, chains):
+            whole.add(entry.number)
+        else:
+            doubtful.append(entry)
+    for entry in doubtful:
+        places = list(entry.places.items())
+        if entry.chain and (shared[entry.number] > 1 or entry.number > count > 0):
+            places += [(number + 1, entry.chain) for number in chains if number + 1 not in whole]
+        for number, chain in places:
+            if _matching(entry, number, chain, chains):
+                entry.number, entry.chain = number, chain
+                chains[number] = chain or chains[number]
+                break
 
 
 def _mend_checksums(found: Iterable[_Found], chains: dict[int, str]) -> None:
@@ -409,8 +445,13 @@ def _in_order(found: Sequence[_Found]) -> list[_Found]:
 
 def _verified(entry: _Found, chains: Mapping[int, str]) -> Decision | None:
     """The version that matches the checksum. chains: checksums by number."""
-    before, own = chains.get(entry.number - 1), entry.chain or chains.get(entry.number)
-    if not entry.number or not own or before is None:
+    return _matching(entry, entry.number, entry.chain, chains) if entry.number else None
+
+
+def _matching(entry: _Found, number: int, chain: str, chains: Mapping[int, str]) -> Decision | None:
+    """The version that matches a checksum as the row of a number. chain: "": that of the number."""
+    before, own = chains.get(number - 1), chain or chains.get(number)
+    if not own or before is None:
         return None
     return next((decision for line, decision in entry.versions.items() if chained(before, line) == own), None)
 

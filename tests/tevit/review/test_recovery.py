@@ -35,6 +35,7 @@ def ids(log) -> list[str]:
         (b'"d3"', b'"d\xff"', [1, 2, 4, 5], ["line 3: not JSON: expected UTF-8 text"]),
         (b'{"id":"d3"', b'{"iX":"d3"', [1, 2, 4, 5], ["line 3: "]),
         (LINES[2] + b"\n", LINES[2] + b"x", [1, 2, 3, 4, 5], []),
+        (LINES[2] + b"\n", LINES[2] + b"x}\n", [1, 2, 3, 4, 5], []),
         (LINES[2] + b"\n" + LINES[3], LINES[2] + b"x" + LINES[3][:-9], [1, 2, 3, 5], ["line 3: malformed JSON"]),
         (LINES[2] + b"\n" + LINES[3], LINES[2][:-9] + b"x" + LINES[3], [1, 2, 4, 5], ["line 3: malformed JSON"]),
     ],
@@ -79,6 +80,17 @@ def test_the_next_row_confirms_the_version_whose_own_checksum_is_damaged(stored:
     rows = [StoredRow(1, LINES[0], chains[1]), StoredRow(2, changed, stored), StoredRow(3, LINES[2], chains[3])]
     log = combine([*rows, StoredRow(2, LINES[1])])
     assert log.decisions == tuple(from_line(line, "") for line in LINES[:3]) and not log.changed
+
+
+@pytest.mark.parametrize("number", [3, 900])
+def test_the_checksum_confirms_the_place_of_a_row_whose_number_is_damaged(number: int):
+    chains = [""]
+    for line in LINES:
+        chains.append(chained(chains[-1], line))
+    rows = [StoredRow(n, line, chains[n]) for n, line in enumerate(LINES, 1)]
+    rows[1] = rows[1]._replace(number=number)
+    log = combine(rows, len(LINES))
+    assert log.decisions == tuple(from_line(line, "") for line in LINES) and not log.lost and not log.changed
 
 
 def test_a_row_without_number_goes_where_its_time_belongs():

@@ -141,11 +141,13 @@ def _serve(args: argparse.Namespace, access: "Access", folder: Path, load: "Load
     from . import ui
     from .analysis.service import EvaluationService
     from .analysis.thumbnails import ThumbnailCache
+    from .isolation import start_worker
     from .tabs.review.segmentation import Segmentation
     from .tabs.segment.run import dataset_videos, open_studio
     from .workspace import Workspace
 
     signal.signal(signal.SIGTERM, _end)
+    start_worker()
     project, allowed = _open_project(args)
     workspace = Workspace(project, EvaluationService(), ThumbnailCache(), allowed, team=_team(args), access=access)
     videos = dataset_videos(project) if args.dataset or args.project else []

@@ -3,19 +3,16 @@
 import asyncio
 from functools import partial
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated, Any
 
 import gradio as gr
 import msgspec
 
-from tevit.cli.evaluate import as_object
 from tevit.configs import TEVIT_DEMO
-from tevit.evaluation import evaluate
-from tevit.evaluation.inputs import named_warnings
 from tevit.io import json as jsonfile
-from tevit.io.categories import MapClasses, with_known_classes
-from tevit.io.ytvis import open_dataset, read_results
 
+from .analysis.service import evaluate_files
+from .isolation import isolated
 from .player.proxy import VideoSource
 from .storage.results import Settings
 from .tabs.segment.events import MAX_TRACKS
@@ -88,7 +85,7 @@ class _Endpoints:
                 raise ValueError(now.message if now else "The run was not kept.")
             if now.message:
                 gr.Warning(_without_folders(now.message, video))
-            write = partial(export, result=now.result, folder=run.folder, open_video=run.open_video)
+            write = partial(export, result=now.result, folder=run.folder, footage=run.footage)
             results = await asyncio.to_thread(write, "results.json")
             return str(results), str(await asyncio.to_thread(write, "overlay.mp4"))
         except (ValueError, OSError) as error:
@@ -111,16 +108,19 @@ class _Endpoints:
 
 def _evaluate(gt: str, results: str, map_classes: str) -> dict:
     """Raises: ValueError, OSError."""
-    options = get_args(MapClasses)
-    if map_classes and map_classes not in options:
-        raise ValueError(f"map_classes: expected one of {', '.join(options)}, got {map_classes[:40]!r}")
-    chosen = cast(MapClasses, map_classes) if map_classes else None
-    dataset = open_dataset(gt)
-    predictions, notes = with_known_classes(read_results(results), dataset, chosen)
-    evaluation = evaluate(dataset, predictions)
-    lines = named_warnings(gt, {results: [*notes, *evaluation.warnings]})
-    warnings = [_without_folders(line, gt, results) for line in lines]
-    return as_object(evaluation) | ({"warnings": warnings} if warnings else {})
+    found = isolated(
+        evaluate_files,
+        gt,
+        results,
+        map_classes,
+        returns=dict[str, Any],
+        subject=Path(results).name,
+        work="evaluation",
+        progress=lambda stage, done, total: None,
+    )
+    if "warnings" in found:
+        found["warnings"] = [_without_folders(line, gt, results) for line in found["warnings"]]
+    return found
 
 
 def _without_folders(text: str, *paths: str) -> str:

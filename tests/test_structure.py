@@ -170,6 +170,7 @@ STUDIO = (
     "accounts",
     "access",
     "tasks",
+    "isolation",
     "deep_link",
     "rendering",
     "projects",

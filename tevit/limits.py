@@ -27,7 +27,9 @@ class InputLimits:
     upload_bytes: of the files sent to the studio in one upload. pixels: of an image or a video frame. frames, seconds:
     of a video. tracks: annotations of a data set. predictions: of a results file. json_bytes: of a JSON file, unpacked.
     unpacked_bytes: of all files in an archive, or of all pictures of an animated one. unpacked_ratio: of those bytes to
-    the archive's, where they are more than 64 MB. archive_files: number of files in an archive.
+    the archive's, where they are more than 64 MB. archive_files: number of files in an archive. worker_bytes: memory of
+    a process in which the studio decodes a file, worker_seconds: its time for a file, worker_stall_seconds: without any
+    progress.
     """
 
     upload_bytes: int = 2_000_000_000
@@ -40,6 +42,9 @@ class InputLimits:
     unpacked_bytes: int = 16_000_000_000
     unpacked_ratio: int = 200
     archive_files: int = 200_000
+    worker_bytes: int = 8_000_000_000
+    worker_seconds: int = 6 * 3600
+    worker_stall_seconds: int = 300
 
     @classmethod
     def public(cls) -> "InputLimits":
@@ -54,6 +59,9 @@ class InputLimits:
             unpacked_bytes=1_000_000_000,
             unpacked_ratio=100,
             archive_files=20_000,
+            worker_bytes=4_000_000_000,
+            worker_seconds=1800,
+            worker_stall_seconds=60,
         )
 
     def updated(self, entries: Iterable[str], source: str) -> "InputLimits":

@@ -7,9 +7,6 @@ import hashlib
 import json
 import logging
 import os
-import queue
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,27 +14,30 @@ from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import IO
+from tempfile import TemporaryDirectory
+from typing import Any, cast, get_args
 
 import msgspec
 import numpy as np
 from cachetools import Cache, LRUCache
 
+from tevit.cli.evaluate import as_object
 from tevit.download import home
-from tevit.evaluation.api import accumulate
+from tevit.evaluation.api import accumulate, evaluate
 from tevit.evaluation.bootstrap import draw_weights, resample
 from tevit.evaluation.error_table import STORED_COLUMNS, build_table, table_of, track_geometry
 from tevit.evaluation.errors import Limits, find_costs
 from tevit.evaluation.identity import measure_identity
-from tevit.evaluation.inputs import read_inputs
+from tevit.evaluation.inputs import named_warnings, read_inputs
 from tevit.evaluation.oracle import find_gaps
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps, pack, unpack
 from tevit.evaluation.parallel import usable_cores
-from tevit.io.categories import map_categories
+from tevit.io.categories import MapClasses, map_categories, with_known_classes
 from tevit.io.files import atomic
-from tevit.io.ytvis import NO_ANNOTATIONS, read_results
+from tevit.io.ytvis import NO_ANNOTATIONS, open_dataset, read_results
 from tevit.progress import Cancelled, Progress
 
+from ..isolation import isolated
 from ..projects.project import Model, Project
 from ..tasks import Runner, Task
 from .comparison import (
@@ -318,9 +318,7 @@ class EvaluationService:
 
 # --- the process of an evaluation
 
-_ROOT = Path(__file__).resolve().parents[2]
-
-_WEIGHTS = {"reading": (0.0, 0.05), "measuring masks": (0.05, 0.5)}
+_WEIGHTS = {"starting": (0.0, 0.0), "reading": (0.0, 0.05), "measuring masks": (0.05, 0.5)}
 
 
 def _share(stage: str, done: int, total: int) -> float:
@@ -339,58 +337,33 @@ def evaluate_in_subprocess(request: EvaluationRequest, report: ProgressCallback)
 
     Raises: ValueError with the process's own sentence; and what `report` raises.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_ROOT), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-m", f"{__package__}.service"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
-        assert process.stdin is not None and process.stdout is not None
-        try:
-            process.stdin.write(msgspec.json.encode(request))
-            process.stdin.close()
-            error = _forward(process.stdout, report)
-        except BaseException:
-            process.kill()
-            raise
-    if error or process.returncode:
-        raise ValueError(error or f"the evaluation ended with code {process.returncode}")
+
+    def forward(stage: str, done: int, total: int | None) -> None:
+        report(stage, _share(stage, done, total or 1))
+
+    target = Path(request.target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=target.parent) as folder:  # of a killed process nothing stays
+        made = Path(folder, target.name)
+        replaced = msgspec.structs.replace(request, target=str(made))
+        arguments = {"returns": None, "subject": Path(request.results).name, "work": "evaluation"}
+        isolated(evaluate_into, replaced, **arguments, progress=forward, limited=False)
+        made.replace(target)
 
 
-def _forward(stream: IO[bytes], report: ProgressCallback) -> str:
-    """Forward the process's progress; returns its error message or ""."""
-    lines: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+def evaluate_files(gt: str, results: str, map_classes: str, progress: StageCallback) -> dict[str, Any]:
+    """The official figures of a results file on ground truth, as `tevit evaluate --json`.
 
-    def read() -> None:
-        for line in stream:
-            lines.put(line)
-        lines.put(b"")
-
-    threading.Thread(target=read, daemon=True).start()
-    stage, share = "starting", 0.0
-    while True:
-        with suppress(queue.Empty):
-            line = lines.get(timeout=0.05)
-            if not line:
-                return ""
-            event = json.loads(line)
-            if "error" in event:
-                return str(event["error"])
-            stage, share = event["stage"], _share(event["stage"], event["done"], event["total"])
-        report(stage, share)  # often, also without a new line, so that it can stop
-
-
-def main() -> int:
-    """Evaluate the request that standard input holds as JSON; progress goes out as a JSON object per line."""
-
-    def emit(event: dict) -> None:
-        print(json.dumps(event), flush=True)
-
-    request = msgspec.json.decode(sys.stdin.buffer.read(), type=EvaluationRequest)
-    try:
-        evaluate_into(request, lambda stage, done, total: emit({"stage": stage, "done": done, "total": total}))
-    except (OSError, ValueError, MemoryError) as error:
-        emit({"error": str(error) or "not enough memory"})
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    map_classes: as the command's --map-classes, "" for none. Raises: ValueError, OSError.
+    """
+    options = get_args(MapClasses)
+    if map_classes and map_classes not in options:
+        raise ValueError(f"map_classes: expected one of {', '.join(options)}, got {map_classes[:40]!r}")
+    chosen = cast(MapClasses, map_classes) if map_classes else None
+    progress("reading", 0, 2)
+    dataset = open_dataset(gt)
+    progress("reading", 1, 2)
+    predictions, notes = with_known_classes(read_results(results), dataset, chosen)
+    evaluation = evaluate(dataset, predictions, progress=lambda stage, done, total: progress(stage, done, total or 1))
+    lines = named_warnings(gt, {results: [*notes, *evaluation.warnings]})
+    return as_object(evaluation) | ({"warnings": lines} if lines else {})

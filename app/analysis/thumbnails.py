@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from cachetools import LRUCache
 
 from tevit.evaluation.filmstrip import MAX_FRAMES, Thumbnail, choose_frames, draw_thumbnail
-from tevit.results import Track, VideoResult
+from tevit.results import RLE, Track, VideoResult
 
-from ..player.proxy import FrameSource, dataset_frames
+from ..isolation import isolated
+from ..player.proxy import dataset_frames
 from ..projects.project import Project
 from .comparison import Comparison
 from .matches import difference, row_curve, tracks_above
@@ -59,7 +60,10 @@ class ThumbnailCache:
         for id, (name, load) in zip(sides, sources, strict=True):
             video = None if id is None else self._video(name, load)
             tracks.append(None if video is None else next((track for track in video.tracks if track.id == id), None))
-        jpeg = _draw(dataset_frames(project, video_id), frame, tracks)
+        frames = dataset_frames(project, video_id)
+        rles = [track.rles[frame] if track is not None and frame < len(track.rles) else None for track in tracks]
+        subject = f"{frames.name}: frame {frame}"
+        jpeg = isolated(_draw, frames.picture(frame), frames.size_hw, rles, returns=bytes, subject=subject)
         with self._lock:
             self._thumbnails[key] = jpeg
         return jpeg
@@ -85,16 +89,15 @@ def filmstrip_frames(comparison: Comparison, index: int, count: int = MAX_FRAMES
 # --- drawing
 
 
-def _draw(frames: FrameSource, frame: int, tracks: Sequence[Track | None]) -> bytes:
-    """tracks: of the ground truth and the prediction."""
+def _draw(jpeg: bytes, size_hw: tuple[int, int], rles: Sequence[RLE | None]) -> bytes:
+    """jpeg: the frame. rles: of the ground truth and the prediction."""
     import cv2
     import numpy as np
 
-    picture = cv2.imdecode(np.frombuffer(frames.picture(frame), np.uint8), cv2.IMREAD_COLOR)
+    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     if picture is None:
-        raise ValueError(f"{frames.name}: frame {frame} cannot be read")
-    rles = [track.rles[frame] if track is not None and frame < len(track.rles) else None for track in tracks]
-    return draw_thumbnail(picture, frames.size_hw, *rles)
+        raise ValueError("the frame cannot be read")
+    return draw_thumbnail(picture, size_hw, *rles)
 
 
 def differences(project: Project, model: int, video_id: int, cutoff: float = 0.0) -> VideoResult | None:

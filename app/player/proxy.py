@@ -15,12 +15,14 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tevit.io.files import without_suffix
 from tevit.io.frames import find_frames
 from tevit.io.ytvis import FPS, VideoInfo
 
+from ..isolation import isolated
 from ..projects.project import Project
 from ..tasks import Runner, Task
 
@@ -51,7 +53,13 @@ class VideoSource:
     fps: Fraction = Fraction(6)
 
     def open(self) -> "Video":
-        """Raises: ValueError, OSError, as `tevit.video.reader.open_video` does."""
+        """Open and decode it in worker processes. Raises: ValueError, OSError, as `read`, and as `isolated`."""
+        from .decoding import open_isolated
+
+        return open_isolated(self)
+
+    def read(self) -> "Video":
+        """Open it in this process. Raises: ValueError, OSError, as `tevit.video.reader.open_video` does."""
         from tevit.video.reader import open_images, open_video
 
         if self.path is not None:
@@ -122,11 +130,17 @@ class BrowserVideo(FrameSource):
 
     def _jpeg(self, index: int) -> bytes:
         if self.video is None:
-            return _read_image(self.files[index])
-        height, width = self.shown_hw
-        return _encode_jpeg(_decode_proxy_frame(self.video, self.times[index])[:height, :width])
+            return _isolated_image(self.files[index])
+        function, time = _proxy_picture, self.times[index]
+        return isolated(function, self.video, time, self.shown_hw, returns=bytes, subject=self.name)
 
     def open(self) -> "Video":
+        """`read` in worker processes. Raises: ValueError, OSError where they cannot be read any more."""
+        from .decoding import open_isolated
+
+        return open_isolated(self)
+
+    def read(self) -> "Video":
         """The frames as a video in the source's size; those of a source larger than MAX_SIDE are scaled up.
 
         Raises: ValueError, OSError where they cannot be read any more.
@@ -169,7 +183,7 @@ class PlaceholderFrames(FrameSource):
 
     def _jpeg(self, index: int) -> bytes:
         if index < len(self.files) and self.files[index].is_file():
-            return _read_image(self.files[index])
+            return _isolated_image(self.files[index])
         return _grey_jpeg(self.shown_hw)
 
 
@@ -211,6 +225,12 @@ def _find_images(info: VideoInfo, root: Path | None, hint: str) -> tuple[tuple[P
 # --- pictures
 
 
+def _proxy_picture(path: Path, seconds: float, shown_hw: tuple[int, int]) -> bytes:
+    """The frame of a proxy at a presentation time as JPEG. shown_hw: the part of it that is shown."""
+    height, width = shown_hw
+    return _encode_jpeg(_decode_proxy_frame(path, seconds)[:height, :width])
+
+
 def _decode_proxy_frame(path: Path, seconds: float) -> "np.ndarray":
     """RGB of the frame at a presentation time, decoded from the keyframe before it."""
     from tevit.video.decode import ToRgb, open_container, video_stream
@@ -224,6 +244,10 @@ def _decode_proxy_frame(path: Path, seconds: float) -> "np.ndarray":
             if frame.pts == pts:
                 return ToRgb()(frame)
     raise ValueError(f"{path.name}: its frame at {seconds:.3f} s cannot be read any more")
+
+
+def _isolated_image(file: Path) -> bytes:
+    return isolated(_read_image, file, returns=bytes, subject=file.name)
 
 
 def _read_image(file: Path) -> bytes:
@@ -274,6 +298,18 @@ def _scale(picture: "np.ndarray") -> "np.ndarray":
 # --- making proxies
 
 
+def prepare(source: VideoSource, proxy: Path, progress: "Progress") -> BrowserVideo:
+    """`make_proxy` in a worker process. Raises: as `make_proxy` and `isolated`."""
+    proxy.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=proxy.parent) as folder:  # of a killed worker nothing stays
+        made = Path(folder, proxy.name)
+        frames = isolated(make_proxy, source, made, returns=BrowserVideo, subject=source.name, progress=progress)
+        if frames.video is None:
+            return frames
+        made.replace(proxy)
+        return replace(frames, video=proxy)
+
+
 def make_proxy(source: VideoSource, proxy: Path, progress: "Progress | None" = None) -> BrowserVideo:
     """Make the frames of a source displayable; for images on disk nothing is written.
 
@@ -284,7 +320,7 @@ def make_proxy(source: VideoSource, proxy: Path, progress: "Progress | None" = N
 
     report = progress or (lambda stage, done, total: None)
     report(PREPARING, 0, None)
-    video = source.open()
+    video = source.read()
     frames = BrowserVideo(source.name, video.size_hw, (), pixel_aspect=float(video.pixel_aspect))
     folder = video.path if video.path.is_dir() else video.path.parent
     files = source.files or tuple(folder / name for name in video.file_names)
@@ -326,7 +362,7 @@ class ProxyBuilder:
                     frames.video.touch()  # used now
                 return task
             proxy = self.folder / f"{secrets.token_hex(16)}.mp4"
-            task = Task(source.name, lambda progress: make_proxy(source, proxy, progress), hide=source.redact)
+            task = Task(source.name, lambda progress: prepare(source, proxy, progress), hide=source.redact)
             self._tasks[key] = task
             return self._runner.submit(task)
 

@@ -19,7 +19,7 @@ from unittest.mock import patch
 import gradio as gr
 
 from app.app import _load, main
-from app.player.proxy import BrowserVideo, VideoSource, make_proxy
+from app.player.proxy import BrowserVideo, VideoSource, prepare
 from app.tabs.segment.models import VideoPredictor
 from tests.app.fakes import FakePredictor
 from tevit.progress import Progress
@@ -66,17 +66,16 @@ async def postprocess_late(page: gr.Blocks, block_fn: Any, predictions: Any, sta
     return answer
 
 
-def make_held_proxy(source: VideoSource, proxy: Path, progress: Progress | None = None) -> BrowserVideo:
-    """As `make_proxy`, but that of HELD_CLIP waits at its tenth frame while HELD_PROXY exists."""
+def prepare_held(source: VideoSource, proxy: Path, progress: Progress) -> BrowserVideo:
+    """As `prepare`, but that of HELD_CLIP waits at its tenth frame while HELD_PROXY exists."""
     held = Path(os.environ["TEVIT_HOME"]) / HELD_PROXY
 
     def report(stage: str, done: int, total: int | None) -> None:
-        if progress is not None:
-            progress(stage, done, total)
+        progress(stage, done, total)
         while source.name == HELD_CLIP and done == 10 and held.exists():
             time.sleep(0.05)
 
-    return make_proxy(source, proxy, report)
+    return prepare(source, proxy, report)
 
 
 def serve(arguments: list[str]) -> int:
@@ -85,7 +84,7 @@ def serve(arguments: list[str]) -> int:
     # These models need no torch, which takes seconds to import.
     warm = patch("app.tabs.segment.run.Studio.warm")
     release = patch("tevit.configs.RELEASE", os.environ.get("FAKE_RELEASE", "http://127.0.0.1:9/"))
-    held = patch("app.player.proxy.make_proxy", make_held_proxy)
+    held = patch("app.player.proxy.prepare", prepare_held)
     with warm, release, held, patch.object(gr.Blocks, "postprocess_data", postprocess_late):
         return main(arguments, load=load, grace=8.0)
 

@@ -3,6 +3,7 @@
 `tevit.video.reader` is the interface that the rest of the project uses.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -143,7 +144,7 @@ class DecodeReport:
 
 
 def decode_frames(container: InputContainer, stream: VideoStream, report: DecodeReport) -> Iterator[av.VideoFrame]:
-    """All frames that can be decoded; the others are counted in `report`."""
+    """All frames that can be decoded; the others are counted in `report`. Raises: MemoryError."""
 
     def packets() -> Iterator[av.Packet | None]:
         with suppress(FFmpegError):
@@ -161,7 +162,9 @@ def decode_frames(container: InputContainer, stream: VideoStream, report: Decode
             frames = stream.decode(packet)
         except EOFError:  # the decoder has no more
             continue
-        except FFmpegError:
+        except FFmpegError as error:
+            if error.errno == errno.ENOMEM:
+                raise MemoryError("not enough memory to decode a frame") from None
             report.damaged += 1
             continue
         report.decoded += len(frames)

@@ -32,11 +32,13 @@ IMAGE_FAULTS = (
 
 @contextmanager
 def reading_image(subject: str) -> Iterator[None]:
-    """Raise every fault of PIL as one sentence that begins with `subject`. Raises: ValueError."""
+    """Raise every fault of PIL as one sentence that begins with `subject`. Raises: ValueError, MemoryError."""
     try:
         yield
     except LimitError:
         raise
+    except MemoryError:
+        raise MemoryError(f"{subject} cannot be read (not enough memory)") from None
     except IMAGE_FAULTS as error:
         raise ValueError(f"{subject} cannot be read ({str(error) or type(error).__name__})") from None
 
@@ -60,21 +62,28 @@ def _has_header(file: IO[bytes], name: str) -> bool:
 def decode_image(data: bytes, name: str, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
     """The picture of an image file's bytes as OpenCV decodes it, BGR; None where it cannot be read.
 
-    name: of the file, for messages. flags: OpenCV's. Raises: LimitError for more pixels than are read.
+    name: of the file, for messages. flags: OpenCV's. Raises: LimitError for more pixels than are read; MemoryError.
     """
     if not data or not _has_header(io.BytesIO(data), name):
         return None
     try:
         return cv2.imdecode(np.frombuffer(data, np.uint8), flags)
-    except (cv2.error, MemoryError):
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(f"{name}: not enough memory to decode it") from None
         return None
 
 
 def decode_page(file: Path, page: int, flags: int) -> np.ndarray | None:
-    """A page of a TIFF file as OpenCV decodes it; None where it cannot be read. Its size is checked by the caller."""
+    """A page of a TIFF file as OpenCV decodes it; None where it cannot be read. Its size is checked by the caller.
+
+    Raises: MemoryError.
+    """
     try:
         found, pages = cv2.imreadmulti(str(file), start=page, count=1, flags=flags)
-    except (cv2.error, MemoryError):
+    except cv2.error as error:
+        if error.code == cv2.Error.StsNoMem:
+            raise MemoryError(f"{file}: not enough memory to decode it") from None
         return None
     return np.asarray(pages[0]) if found else None
 

@@ -20,7 +20,7 @@ from tevit.masks import ops
 from tevit.results import RLE
 
 from ...player.component import PlayerView
-from ...player.proxy import BrowserVideo
+from ...player.proxy import BrowserVideo, VideoSource
 from ...player.routes import ViewRegistry
 from ...tasks import Runner, Task
 from .page_state import integer, read_masks
@@ -240,8 +240,6 @@ def _numbers(data: object, count: int) -> list[float]:
 
 def _read_frames(view: PlayerView, wanted: range, progress: "Progress") -> "list[np.ndarray]":
     """RGB of these frames of the view. Raises: ValueError, OSError where one is missing or they are too many."""
-    from tevit.video.reader import open_images
-
     frames, height, width = view.frames, *view.frames.size_hw
     if not isinstance(frames, BrowserVideo) or not frames.files:
         raise ValueError("The frames of this video are not there: masks can only be drawn.")
@@ -250,7 +248,7 @@ def _read_frames(view: PlayerView, wanted: range, progress: "Progress") -> "list
         raise ValueError(f"{len(wanted)} frames are too many at this size: choose a range of {longest} at most.")
     files = frames.files[view.first + wanted.start : view.first + wanted.stop]
     pictures = []
-    for frame in open_images(files, frames.name).frames():
+    for frame in VideoSource(frames.name, files=files).open().frames():
         if frame.rgb.shape[:2] != (height, width):
             raise ValueError(f"{frames.name}: expected frames of {width} x {height} pixels, the size of its labels")
         pictures.append(frame.rgb)

@@ -46,11 +46,12 @@ from tevit.review.queue import Answer, ItemBuilder, ReviewItem, all_labels, buil
 from tevit.review.recovery import recover_lines
 from tevit.review.report import ModelComparison, write_corrected, write_report
 from tevit.review.reviewers import Agreement, Team, agreements, disagreement_item, resolving_answers
-from tevit.video.reader import IMAGE_SUFFIXES, open_video
+from tevit.video.reader import IMAGE_SUFFIXES
 
 from ...analysis.error_list import from_query, selected_models, sorted_selection
 from ...analysis.filter import chips
 from ...analysis.service import EvaluationService
+from ...player.proxy import VideoSource
 from ...projects.project import File, Project
 from ...storage.review_log import ReviewStore
 
@@ -463,7 +464,7 @@ def _video_folders(videos: Sequence[VideoInfo], root: Path) -> list[Path]:
 
 def _image_names(info: VideoInfo, folder: Path, root: Path) -> list[str]:
     """Relative to the root. Raises: ValueError where the images are not this video's."""
-    video = open_video(folder)
+    video = VideoSource(folder.name, folder).open()
     if (video.length, video.size_hw) != (info.length, info.size_hw):
         raise ValueError(
             f"{folder}: expected the {info.length} frames of {info.size_hw} pixels (height, width) of video {info.id}, "

@@ -194,11 +194,9 @@ class _SegmentEvents:
     # --- selecting a video
 
     async def select_file(self, path: str | None, model: str | None, request: gr.Request) -> AsyncIterator[Updates]:
-        """A dropped video; after an unreadable file, or when it is removed, no video is selected."""
+        """A dropped video; after an unreadable file no video is selected, and nothing can be run."""
         if path is None:
-            session = self._session(request)
-            instead = session.source in self.studio.clips  # a clip was chosen, which empties the upload box
-            yield {self.components.panel: gr.skip()} if instead else self._without_video(session)
+            yield {self.components.panel: gr.skip()}
             return
         async for updates in self._open(VideoSource(Path(path).name, Path(path)), self._session(request), model):
             yield updates | {self.components.clip: gr.Dropdown(value=None)}
@@ -222,7 +220,9 @@ class _SegmentEvents:
             video = await asyncio.to_thread(source.open)
         except (ValueError, OSError) as error:
             message = source.redact(str(error))
-            yield self._without_video(session) | {c.panel: problem(message)}
+            session.proxy = None
+            without = {c.panel: problem(message), c.facts: hint(views.NO_FACTS), c.estimate: ""}
+            yield self._clear(session, None) | without | {c.first: gr.Number(value=0), c.last: gr.Number(value=None)}
             raise toast(message) from error
         proxy = session.proxy = self.studio.proxies.start(source)
         yield {
@@ -240,14 +240,6 @@ class _SegmentEvents:
                 yield {c.player: poster}
         async for updates in self._follow_proxy(proxy, session):
             yield updates
-
-    def _without_video(self, session: Session) -> Updates:
-        """No video is selected, and nothing can be run."""
-        c = self.components
-        session.proxy = None
-        frames = {c.first: gr.Number(value=0), c.last: gr.Number(value=None)}
-        texts = {c.panel: "", c.facts: hint(views.NO_FACTS), c.estimate: ""}
-        return self._clear(session, None) | frames | texts | {c.run: gr.Button(interactive=False)}
 
     def _clear(self, session: Session, source: VideoSource | None) -> Updates:
         """Select a video, or none, and remove the result of the previous one."""
@@ -268,26 +260,20 @@ class _SegmentEvents:
         """Progress, then the video in the player; nothing once another video is selected or a run begins."""
         c = self.components
 
-        tasks = session.tasks
-
         def current() -> bool:
             return session.proxy is proxy and not session.token
 
-        def in_panel(content: str) -> Updates:
-            # A download of weights that was begun meanwhile writes there.
-            return {c.panel: content if session.tasks is tasks else gr.skip()}
-
         while not (end := proxy.status()).over and current():
-            yield in_panel(progress(end))
+            yield {c.panel: progress(end)}
             await asyncio.sleep(TICK)
         if not current():
             return
         if end.result is None:
-            yield in_panel(problem(end.message))
+            yield {c.panel: problem(end.message)}
             return
         session.view = self.studio.video_view(end.result)
-        panel = in_panel(note(" ".join(end.result.warnings)) if end.result.warnings else "")
-        yield {c.player: payload(session.view), c.last: gr.Number(value=end.result.length - 1)} | panel
+        panel = note(" ".join(end.result.warnings)) if end.result.warnings else ""
+        yield {c.player: payload(session.view), c.panel: panel, c.last: gr.Number(value=end.result.length - 1)}
 
     # --- selecting a model
 
@@ -543,8 +529,8 @@ class _SegmentEvents:
             token, folder = session.token, self.studio.views.folder(session.token)
             if session.result is None or folder is None:
                 raise toast("This result is not kept any more: run it again.")
-            result, open_video = session.file_filter.apply(session.result), self.studio.video_opener(token)
-            work = partial(export, name, result, folder, open_video=open_video, style=session.style)
+            result, footage = session.file_filter.apply(session.result), self.studio.footage(token)
+            work = partial(export, name, result, folder, footage=footage, style=session.style)
             task = Task(name, lambda progress: work(progress=progress), cancel_message=NOTHING_WRITTEN)
             async for updates in run_task(session.start(task), c.panel, c.cancel):
                 yield updates

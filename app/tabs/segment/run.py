@@ -28,6 +28,7 @@ from tevit.masks import ops as masks
 from tevit.progress import Cancelled, Progress, ResumeState
 from tevit.results import VideoResult, write_csv
 
+from ...isolation import isolated
 from ...player.component import Layer, PlayerView
 from ...player.proxy import BrowserVideo, PosterFrame, ProxyBuilder, VideoSource, dataset_frames
 from ...player.routes import ViewRegistry
@@ -89,6 +90,24 @@ class ModelTask(Task[VideoResult], ABC):
         """
 
 
+@dataclass(frozen=True)
+class Footage:
+    """The frames first..stop-1 of a video; stop None: all from `first` on."""
+
+    source: VideoSource | BrowserVideo
+    first: int = 0
+    stop: int | None = None
+
+    def open(self) -> "Video":
+        """Raises: ValueError, OSError where the source cannot be read."""
+        from tevit.video.reader import video_slice
+
+        video = self.source.open()
+        if self.first == 0 and self.stop is None:
+            return video
+        return video_slice(video, self.first, sys.maxsize if self.stop is None else self.stop)
+
+
 class Run(ModelTask):
     """Segments one video. token: identifies it. folder: the run's own, for exported files."""
 
@@ -98,14 +117,10 @@ class Run(ModelTask):
         self._window: int | None = None
         self._resume = ResumeState()
 
-    def open_video(self) -> "Video":
-        """The selected range of frames as a video. Raises: ValueError, OSError where the source cannot be read."""
-        from tevit.video.reader import video_slice
-
-        video, settings = self.source.open(), self.settings
-        if settings.first == 0 and settings.stop is None:
-            return video
-        return video_slice(video, settings.first, sys.maxsize if settings.stop is None else settings.stop)
+    @property
+    def footage(self) -> "Footage":
+        """The selected range of frames."""
+        return Footage(self.source, self.settings.first, self.settings.stop)
 
     def resume(self) -> bool:
         """After a cancel: back to the queued state, to continue after the finished frames. False where there are
@@ -127,7 +142,7 @@ class Run(ModelTask):
 
         Raises: Cancelled before the first frames are done; ValueError, OSError, MemoryError with a sentence.
         """
-        video = self.open_video()
+        video = self.footage.open()
         windows = WINDOWS if getattr(predictor, "windowed", True) else WINDOWS[:1]
         for self._window in windows[:-1]:
             # Not within `except`: there the exception would hold the memory that is to be freed.
@@ -359,16 +374,14 @@ class Studio:
         view = PlayerView(token, stored.frames, stored.settings.first, stored.result.length, layers)
         return stored, self.views.put(view, folder, stored.name)
 
-    def video_opener(self, token: str) -> "Callable[[], Video]":
-        """Opens the frames of a result. Raises: ValueError where it is no longer kept."""
+    def footage(self, token: str) -> Footage:
+        """The frames of a result. Raises: ValueError where it is no longer kept."""
         run = self.worker.find(token)
         if run is not None:
-            return run.open_video
-        from tevit.video.reader import video_slice
-
+            return run.footage
         stored = self.results.open(token)
         first = stored.settings.first
-        return lambda: video_slice(stored.frames.open(), first, first + stored.result.length)
+        return Footage(stored.frames, first, first + stored.result.length)
 
     def close(self) -> None:
         """Stop all background work."""
@@ -481,21 +494,24 @@ def export(
     result: VideoResult,
     folder: Path,
     *,
-    open_video: "Callable[[], Video]",
+    footage: Footage,
     style: OverlayStyle | None = None,
     progress: Progress | None = None,
 ) -> Path:
     """Write the file of that name, one of `NAMES`, into `folder`, replacing an earlier one; returns its path.
 
-    result: the tracks to write. open_video: opens the frames of the result, for an overlay. progress: may raise to
-    cancel; then no file appears.
+    result: the tracks to write. footage: the frames of the result, for an overlay. progress: may raise to cancel; then
+    no file appears.
     Raises: ValueError for another name; ValueError, OSError where the frames cannot be read or the file not be written.
     """
     path = folder / name
     if name == "overlay.mp4":
-        from tevit.video.overlay import write_overlay
-
-        write_overlay(open_video(), result, path, progress=progress, **asdict(style or OverlayStyle()))
+        report = progress or (lambda stage, done, total: None)
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:  # of a killed worker nothing stays
+            made = Path(temporary, name)
+            arguments = footage, replace(result, source=None), made, style or OverlayStyle()
+            isolated(_write_overlay, *arguments, returns=None, subject=footage.source.name, progress=report)
+            made.replace(path)
     elif name == "results.json":
         write_results(path, [result])
     elif name == "tracks.csv":
@@ -509,6 +525,12 @@ def export(
     else:
         raise ValueError(f"expected one of {', '.join(NAMES)}, got {name!r}")
     return path
+
+
+def _write_overlay(footage: Footage, result: VideoResult, path: Path, style: OverlayStyle, progress: Progress) -> None:
+    from tevit.video.overlay import write_overlay
+
+    write_overlay(footage.open(), result, path, progress=progress, **asdict(style))
 
 
 def _write_masks(result: VideoResult, path: Path, progress: Progress | None) -> None:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from app.player import proxy as proxy
-from app.player.proxy import BrowserVideo, ProxyBuilder, ProxyTask, VideoSource, make_proxy, shown_size
+from app.player.proxy import MAX_SIDE, BrowserVideo, ProxyBuilder, ProxyTask, VideoSource, make_proxy, shown_size
 from app.tasks import Task
 from tests.app.fakes import make_video
 from tests.pictures import SIZE, bar, onsets, pictures, quadrants, write_images, write_video
@@ -140,10 +140,9 @@ def test_images_are_displayed_unchanged(tmp_path: Path):
     assert [frame.time for frame in again.frames()] == pytest.approx(frames.times)
 
 
-def test_a_large_image_is_scaled_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    folder = write_images(tmp_path / "frames", {"0.jpg": quadrants(SIZE)})
-    monkeypatch.setattr(proxy, "MAX_SIDE", 40)
-    assert picture(build(folder, tmp_path), 0).shape == (30, 40, 3)
+def test_a_large_image_is_scaled_down(tmp_path: Path):
+    folder = write_images(tmp_path / "frames", {"0.jpg": np.zeros((40, 2 * MAX_SIDE, 3), np.uint8)})
+    assert picture(build(folder, tmp_path), 0).shape == (20, MAX_SIDE, 3)
 
 
 def test_the_frames_of_a_data_set_keep_their_order_and_rate(tmp_path: Path):
@@ -196,7 +195,7 @@ def test_a_task_reports_its_progress(builder: ProxyBuilder, clip: Path, monkeypa
     monkeypatch.setattr(Task, "progress", lambda self, *step: (report(self, *step), reports.append(step[1:])))
     now = builder.start(VideoSource("clip", clip)).wait(20)
     assert now.state == "done" and now.result is not None and now.result.length == 18
-    assert reports == [(0, None), *((done, 18) for done in range(1, 19))]
+    assert [*dict.fromkeys(reports)] == [(0, None), *((done, 18) for done in range(1, 19))]
 
 
 def test_the_proxy_of_a_file_is_reused_until_the_file_changes(builder: ProxyBuilder, tmp_path: Path):

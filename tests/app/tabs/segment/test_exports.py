@@ -11,13 +11,13 @@ import pytest
 
 from app.player import routes as shows
 from app.player.proxy import VideoSource, make_proxy
-from app.tabs.segment.run import NAMES, OverlayStyle, TrackFilter, export
+from app.tabs.segment.run import NAMES, Footage, OverlayStyle, TrackFilter, export
 from tests.app.fakes import make_video, walking_squares
 from tests.pictures import pictures, write_video
 from tevit.masks import ops as masks
 from tevit.progress import Cancelled
 from tevit.results import VideoResult
-from tevit.video.reader import Video, open_video, resized_video, video_slice
+from tevit.video.reader import open_video, resized_video
 
 LENGTH = 18
 
@@ -28,8 +28,7 @@ def result() -> VideoResult:
     return walking_squares("clip", (96, 160), [frame / 10 for frame in range(LENGTH)], 10, 0.0)
 
 
-def no_video() -> Video:
-    raise AssertionError("only an overlay needs the frames")
+NO_VIDEO = Footage(VideoSource("gone", Path("gone")))  # only an overlay needs the frames
 
 
 def ids(result: VideoResult, **choices) -> list[int]:
@@ -70,15 +69,15 @@ def test_invalid_options_are_one_sentence(construct, sentence: str):
 
 def test_results_and_submission_are_equal(result: VideoResult, tmp_path: Path):
     some = TrackFilter(min_score=0.5).apply(result)
-    objects = json.loads(export("results.json", some, tmp_path, open_video=no_video).read_text())
+    objects = json.loads(export("results.json", some, tmp_path, footage=NO_VIDEO).read_text())
     assert [(item["category_id"], len(item["segmentations"])) for item in objects] == [(2, LENGTH)]
-    with zipfile.ZipFile(export("submission.zip", some, tmp_path, open_video=no_video)) as archive:
+    with zipfile.ZipFile(export("submission.zip", some, tmp_path, footage=NO_VIDEO)) as archive:
         assert archive.namelist() == ["results.json"] and json.loads(archive.read("results.json")) == objects
     assert sorted(path.name for path in tmp_path.iterdir()) == ["results.json", "submission.zip"]
 
 
 def test_csv_has_a_row_for_each_frame_of_the_filtered_tracks(result: VideoResult, tmp_path: Path):
-    path = export("tracks.csv", TrackFilter(classes=frozenset({1})).apply(result), tmp_path, open_video=no_video)
+    path = export("tracks.csv", TrackFilter(classes=frozenset({1})).apply(result), tmp_path, footage=NO_VIDEO)
     rows = list(csv.DictReader(path.open()))
     assert [int(row["frame"]) for row in rows] == [*range(5), *range(10, 15)]
     assert {(row["track"], row["category"]) for row in rows} == {("2", "person")}
@@ -86,7 +85,7 @@ def test_csv_has_a_row_for_each_frame_of_the_filtered_tracks(result: VideoResult
 
 def test_masks_are_one_png_for_each_frame_of_a_track(result: VideoResult, tmp_path: Path):
     named = replace(result, categories={1: "../giant panda/", 2: "dog"})
-    with zipfile.ZipFile(export("masks.zip", named, tmp_path, open_video=no_video)) as archive:
+    with zipfile.ZipFile(export("masks.zip", named, tmp_path, footage=NO_VIDEO)) as archive:
         names = archive.namelist()
         assert names[:LENGTH] == [f"001-dog/{frame:05d}.png" for frame in range(LENGTH)]
         seen = [*range(5), *range(10, 15)]
@@ -106,7 +105,7 @@ def test_overlay_shows_the_filtered_tracks_only(result: VideoResult, clip: Path,
         "overlay.mp4",
         some,
         tmp_path,
-        open_video=lambda: open_video(clip),
+        footage=Footage(VideoSource("clip", clip)),
         style=style,
         progress=lambda *step: steps.append(step),
     )
@@ -126,7 +125,7 @@ def test_overlay_of_a_range_with_and_without_sound(tmp_path: Path):
             "overlay.mp4",
             result,
             tmp_path,
-            open_video=lambda: video_slice(open_video(clip), 4, 10),
+            footage=Footage(VideoSource("clip", clip), 4, 10),
             style=OverlayStyle(sound=sound),
         )
         overlay = open_video(path)
@@ -141,7 +140,7 @@ def test_overlay_can_be_drawn_on_the_proxy_of_a_deleted_source(tmp_path: Path):
     footage = replace(make_proxy(source, tmp_path / "proxy.mp4"), size_hw=(95, 159))
     clip.unlink()
     result = walking_squares("clip", smaller.size_hw, list(footage.times), 10, 0.0)
-    path = export("overlay.mp4", result, tmp_path, open_video=footage.open)
+    path = export("overlay.mp4", result, tmp_path, footage=Footage(footage))
     assert open_video(path).length == LENGTH
 
 
@@ -154,19 +153,19 @@ def test_cancelled_export_keeps_the_earlier_file(name: str, result: VideoResult,
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        export(name, result, tmp_path, open_video=lambda: open_video(clip), progress=stop)
+        export(name, result, tmp_path, footage=Footage(VideoSource("clip", clip)), progress=stop)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "an earlier one")]
 
 
 def test_all_files_can_be_downloaded_and_other_names_are_rejected(result: VideoResult, tmp_path: Path):
     assert set(NAMES) <= set(shows.DOWNLOADS)
     with pytest.raises(ValueError, match=r"expected one of overlay\.mp4, results\.json, .*, got '\.\./x'"):
-        export("../x", result, tmp_path, open_video=no_video)
+        export("../x", result, tmp_path, footage=NO_VIDEO)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_result_without_tracks_makes_empty_files(result: VideoResult, tmp_path: Path):
     none = TrackFilter(classes=frozenset()).apply(result)
-    assert json.loads(export("results.json", none, tmp_path, open_video=no_video).read_text()) == []
-    with zipfile.ZipFile(io.BytesIO(export("masks.zip", none, tmp_path, open_video=no_video).read_bytes())) as archive:
+    assert json.loads(export("results.json", none, tmp_path, footage=NO_VIDEO).read_text()) == []
+    with zipfile.ZipFile(io.BytesIO(export("masks.zip", none, tmp_path, footage=NO_VIDEO).read_bytes())) as archive:
         assert archive.namelist() == []

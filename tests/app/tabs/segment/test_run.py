@@ -66,7 +66,7 @@ def test_range_of_frames(open_worker: Open, source: VideoSource, first: int, sto
     assert end.result is not None and (end.state, end.total, end.result.length) == ("done", length, length)
     assert end.result.times[0] == 0
     run = worker.find(token)
-    assert run is not None and len(list(run.open_video().frames())) == length
+    assert run is not None and len(list(run.footage.open().frames())) == length
 
 
 def test_range_beyond_the_end_reports_the_length(open_worker: Open, source: VideoSource):

@@ -1,0 +1,188 @@
+"""What decoding strangers' files does to a worker process costs that worker, one sentence, and nothing else."""
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from app.endpoints import _evaluate
+from app.isolation import isolated, isolated_items
+from app.player.proxy import BrowserVideo, PosterFrame, ProxyBuilder, VideoSource
+from app.storage.results import Settings
+from app.tabs.segment.models import Speeds
+from app.tabs.segment.run import Footage, ModelWorker, export
+from tests.app.fakes import FakePredictor, walking_squares
+from tests.hostile import files
+from tests.hostile.decoders import FaultySource, GrowingSource, compute, crash, fail, hang, leave, take_memory
+from tevit.limits import LimitError
+from tevit.progress import Cancelled
+
+FAULTS = {
+    take_memory: r"decoding took more than 400,000,000 bytes of memory \(worker_bytes in TEVIT_LIMITS\)",
+    hang: r"decoding took more than 1 seconds without progress \(worker_stall_seconds in TEVIT_LIMITS\)",
+    compute: r"decoding took more than 1 seconds without progress \(worker_stall_seconds in TEVIT_LIMITS\)",
+    crash: r"decoding crashed \(SIGSEGV\): the file is damaged or needs more than 400,000,000 bytes of memory",
+    leave: r"decoding crashed \(code 3\): the file is damaged or needs more than 400,000,000 bytes of memory",
+    fail: r"unexpected KeyError in decoding; the server's log says where",
+}
+
+
+def each(*faults: Callable[[], None]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("fault", faults or [*FAULTS], ids=lambda fault: fault.__name__)
+
+
+@pytest.fixture(autouse=True)
+def limits(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    stalls = getattr(request.node, "callspec", None) and request.node.callspec.params.get("fault") in (hang, compute)
+    monkeypatch.setenv("TEVIT_LIMITS", f"worker_bytes=400e6,worker_stall_seconds={1 if stalls else 60}")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return files.video(tmp_path_factory.mktemp("clips") / "clip.mp4", (64, 96), frames=12)
+
+
+def check(sentence: str, fault: Callable[[], None]) -> None:
+    assert re.fullmatch(rf"hostile\.mp4: {FAULTS[fault]}", sentence)
+
+
+@each()
+def test_opening_ends_in_one_sentence(fault: Callable[[], None], clip: Path):
+    with pytest.raises(ValueError) as error:
+        FaultySource("hostile.mp4", clip, fault=fault).open()
+    check(str(error.value), fault)
+    assert VideoSource("clip.mp4", clip).open().size_hw == (64, 96), "the next file has another worker"
+
+
+@each(take_memory, crash)
+def test_frames_before_the_fault_are_there(fault: Callable[[], None], clip: Path):
+    video, seen = FaultySource("hostile.mp4", clip, fault=fault, frame=5).open(), []
+    with pytest.raises(ValueError) as error:
+        seen.extend(frame.index for frame in video.frames())
+    check(str(error.value), fault)
+    assert seen == list(range(len(seen))) and len(seen) >= 4
+    assert len(list(VideoSource("clip.mp4", clip).open().frames())) == 12
+
+
+@each(hang, crash)
+def test_preparing_for_the_player_leaves_no_file(fault: Callable[[], None], clip: Path, tmp_path: Path):
+    proxies = ProxyBuilder(tmp_path / "proxies")
+    failed = proxies.start(FaultySource("hostile.mp4", clip, fault=fault, frame=5))
+    good = proxies.start(VideoSource("clip.mp4", clip))
+    assert failed.wait(20).state == "failed"
+    check(failed.status().message, fault)
+    result = good.wait(20).result
+    assert result is not None and [*proxies.folder.iterdir()] == [result.video]
+
+
+def test_a_run_fails_and_the_next_one_does_not(clip: Path, tmp_path: Path):
+    worker = ModelWorker(tmp_path / "runs", lambda model: FakePredictor(), Speeds(tmp_path / "speeds.json"))
+    try:
+        sources = FaultySource("hostile.mp4", clip, fault=crash, frame=5), VideoSource("clip.mp4", clip)
+        runs = [worker.find(worker.submit(source, Settings("fast"))) for source in sources]
+        failed, good = (run.wait(20) for run in runs if run is not None)
+    finally:
+        worker.close()
+    check(failed.message, crash)
+    assert failed.state == "failed" and good.result is not None and good.result.length == 12
+
+
+def test_an_overlay_and_a_poster_end_in_one_sentence(clip: Path, tmp_path: Path):
+    source = FaultySource("hostile.mp4", clip, fault=crash, frame=0)
+    result = walking_squares("clip", (64, 96), [frame / 10 for frame in range(12)], 10, 0.0)
+    for work in (
+        lambda: export("overlay.mp4", result, tmp_path, footage=Footage(source)),
+        lambda: PosterFrame.from_video(source.open()),
+    ):
+        with pytest.raises(ValueError) as error:
+            work()
+        check(str(error.value), crash)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_memory_that_a_real_file_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    Image.new("RGB", (6000, 6000)).save(tmp_path / "large.png")
+    source = VideoSource("large.png", tmp_path / "large.png")
+    frames = BrowserVideo("large.png", (6000, 6000), (0.0,), files=(tmp_path / "large.png",))
+    assert source.open().size_hw == (6000, 6000) and frames.picture(0)[:3] == b"\xff\xd8\xff"
+    monkeypatch.setenv("TEVIT_LIMITS", "worker_bytes=60e6")
+    for work in (source.open, lambda: frames.picture(0)):
+        with pytest.raises(LimitError, match=r"^large\.png: decoding took more than 60,000,000 bytes of memory"):
+            work()
+
+
+def test_time_in_all_is_limited(clip: Path, monkeypatch: pytest.MonkeyPatch):
+    """Though there is progress all the time; a pause of the reader does not count."""
+    monkeypatch.setenv("TEVIT_LIMITS", "worker_seconds=1")
+    frames = VideoSource("clip.mp4", clip).open().frames()
+    next(frames)
+    time.sleep(1.2)
+    assert len(list(frames)) == 11
+    items = isolated_items(trickle, info=int, returns=None, buffer=lambda info: bytearray(4), subject="hostile.mp4")
+    with pytest.raises(LimitError, match=r"took more than 1 seconds \(worker_seconds in TEVIT_LIMITS\)"):
+        for _ in items:
+            pass
+
+
+def five_bytes(info: int) -> bytearray:
+    return bytearray(5)
+
+
+def trickle():
+    while True:
+        time.sleep(0.02)
+        yield 1, b"1234"
+
+
+def test_a_worker_ends_without_its_studio(clip: Path, monkeypatch: pytest.MonkeyPatch):
+    """One that is in the middle of a call when nobody waits for it any more, by its processor time."""
+    monkeypatch.setenv("TEVIT_LIMITS", "worker_seconds=5")
+    soft, hard = isolated(processor_seconds, returns=tuple[int, int], subject="")
+    assert 5 <= soft <= 5 * (os.cpu_count() or 1) + 30 and hard == -1
+
+
+def processor_seconds() -> tuple[int, int]:
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_CPU)
+
+
+def test_cancelling_kills_the_worker(clip: Path):
+    def cancel(*_: object) -> None:
+        raise Cancelled
+
+    began = time.monotonic()
+    with pytest.raises(Cancelled):
+        isolated(hang_with_progress, returns=None, subject="", progress=cancel)
+    assert time.monotonic() - began < 0.9
+
+
+def hang_with_progress(progress: object) -> None:
+    hang()
+
+
+@pytest.mark.parametrize("answer", ["shape", "size", "type"])
+def test_a_worker_that_was_taken_over_is_not_believed(answer: str, clip: Path):
+    video = GrowingSource("hostile.mp4", clip).open() if answer == "shape" else None
+    with pytest.raises(ValueError, match=r"^hostile\.mp4: "):
+        if video is not None:
+            list(video.frames())
+        elif answer == "size":
+            list(
+                isolated_items(trickle, info=int, returns=None, buffer=lambda info: bytearray(5), subject="hostile.mp4")
+            )
+        else:
+            isolated(processor_seconds, returns=list[str], subject="hostile.mp4")
+
+
+def test_evaluations_of_what_was_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    predictions, labels = files.tiny_predictions(tmp_path / "r.zip", 20_000), tmp_path / "gt.json"
+    labels.write_text(json.dumps({"videos": [], "categories": [], "annotations": []}))
+    monkeypatch.setenv("TEVIT_LIMITS", "worker_bytes=1e6")
+    with pytest.raises(ValueError, match=r"^r\.zip: evaluation (took more than 1,000,000 bytes|crashed)"):
+        _evaluate(str(labels), str(predictions), "")

@@ -28,13 +28,13 @@ class EncodedMasks(NamedTuple):
     """One track's masks, not checked yet.
 
     length: frames of the track, T. frames: int64 (M,), those that have a mask. sizes_hw: int64 (M, 2), pixels.
-    counts: M, as COCO's text or as plain run lengths; digits: the latter as JSON text, for `rle.parse_numbers`.
+    counts: M, as COCO's text or as plain run lengths; or all joined as in `masks.json.EncodedTrack`, with its `digits`.
     """
 
     length: int
     frames: np.ndarray
     sizes_hw: np.ndarray
-    counts: Sequence[bytes | list[int]]
+    counts: Sequence[bytes | list[int]] | bytes
     digits: bool = False
 
     @classmethod
@@ -270,8 +270,7 @@ def _masks(row: _Row, size_hw: tuple[int, int], label: str) -> EncodedMasks:
     if isinstance(rles, msgspec.Raw):
         track = segmentations.read_encoded(bytes(rles))
         if track is not None:
-            frames = np.array(track.frames, np.int64)
-            return EncodedMasks(track.length, frames, track.sizes_hw, track.counts, track.digits)
+            return EncodedMasks(track.length, track.frames, track.sizes_hw, track.joined, track.digits)
         # Polygons, and whatever is damaged.
         tracks, faults = segmentations.read([rles], size_hw)
         for fault in faults:

@@ -7,8 +7,6 @@ of one size and one of the first two forms; a general path reads everything else
 import re
 from collections.abc import Sequence
 from functools import lru_cache
-from itertools import accumulate
-from operator import add
 from typing import Annotated, Any, NamedTuple
 
 import msgspec
@@ -47,15 +45,21 @@ class MaskFault(NamedTuple):
 class EncodedTrack(NamedTuple):
     """One track's masks, not checked yet.
 
-    length: frames of the track, T. frames: the M frames with a mask. sizes_hw: int64 (M, 2), pixels.
-    counts: M compressed texts or, if `digits`, plain runs as JSON lists without brackets, for `rle.parse_numbers`.
+    length: frames of the track, T. frames: int64 (M,), those with a mask. sizes_hw: int64 (M, 2), pixels. joined: M
+    compressed texts with `rle.TEXT_END` between them or, if `digits`, plain runs as JSON lists without brackets with
+    `rle.LIST_END` between them.
     """
 
     length: int
-    frames: list[int]
+    frames: np.ndarray
     sizes_hw: np.ndarray
-    counts: list[bytes]
+    joined: bytes
     digits: bool
+
+    @property
+    def counts(self) -> list[bytes]:
+        """M compressed texts or, if `digits`, lists for `rle.parse_numbers`."""
+        return self.joined.split(rle.LIST_END if self.digits else rle.TEXT_END) if len(self.frames) else []
 
 
 _Side = Annotated[int, msgspec.Meta(ge=1, le=rle.MAX_PIXELS)]
@@ -107,7 +111,7 @@ def _check(
     tracks: list[TrackMasks], faults: list[MaskFault], encoded: list[tuple[int, EncodedTrack]], digits: bool
 ) -> None:
     """Check tracks of one form, all at once, and store their masks in `tracks`, their faults in `faults`."""
-    texts = [counts for _, track in encoded for counts in track.counts]
+    texts = [text for _, track in encoded for text in track.counts]
     sizes = np.concatenate([np.zeros((0, 2), np.int64), *(track.sizes_hw for _, track in encoded)])
     if digits:
         values, lengths = rle.parse_numbers(texts)
@@ -117,8 +121,8 @@ def _check(
         checked = rle.check_texts(texts, sizes)
     shared: dict[tuple[int, int], list[int]] = {}  # one list per size: a data set has a hundred thousand masks
     start = 0
-    for index, (_, frames, sizes_hw, _, _) in encoded:
-        rles, areas = tracks[index]
+    for index, (_, own_frames, sizes_hw, _, _) in encoded:
+        (rles, areas), frames = tracks[index], own_frames.tolist()
         end = start + len(frames)
         areas[frames] = checked.areas[start:end]
         for frame, (height, width), text in zip(frames, sizes_hw.tolist(), texts[start:end], strict=True):
@@ -145,54 +149,81 @@ def read_encoded(json: bytes) -> EncodedTrack | None:
             return None
         text = segment.counts if isinstance(segment.counts, str) else repr(segment.counts)[1:-1]  # as JSON writes it
         counts.append(text.encode("utf-8", "replace"))
+    if any((b"-" if digits else rle.TEXT_END) in text for text in counts):
+        return None
+    frames = np.array([frame for frame, _ in present], np.int64)
     sizes = np.array([segment.size for _, segment in present], np.int64).reshape(-1, 2)
-    return EncodedTrack(len(segments), [frame for frame, _ in present], sizes, counts, digits)
+    return EncodedTrack(len(segments), frames, sizes, (rle.LIST_END if digits else rle.TEXT_END).join(counts), digits)
 
 
 def read_texts(json: bytes) -> EncodedTrack | None:
     """The usual case of results, by far the fastest: objects of one size with compressed text, and nulls. Else None.
 
-    Such JSON repeats itself between its texts, so it is split there instead of being parsed.
+    Such JSON repeats itself between its texts, so it is cut there instead of being parsed.
     """
     head = _HEAD.search(json)
     if head is None:
         return None
-    pieces = json.split(b"\\")  # searching for a single character is by far the quickest
+    pieces = json.split(b"\\")
     if any(pieces[1::2]) or not len(pieces) & 1:  # an escape other than the backslash's own
         return None
-    pieces = b"\\".join(pieces[::2]).split(head[0])
-    parts = b'"'.join(pieces).split(b'"')
-    counts, nulls = parts[1::2], _nulls(parts[0::2])
-    if nulls is None or len(parts) != 2 * len(pieces) - 1:  # anything else has quotation marks of its own
-        return None
-    return _encoded(head, nulls, counts, digits=False)
+    return _encoded(head, _cut(b"\\".join(pieces[::2]), head[0], b'"', rle.TEXT_END), digits=False)
 
 
 def read_runs(json: bytes) -> EncodedTrack | None:
     """The usual case of ground truth: objects of one size and plain runs, in either order, and nulls. Else None."""
     head = _RUNS_HEAD.search(json)
     size = _RUNS_TAIL.search(json) if head and head[1] is None else head
-    if head is None or size is None:
+    if head is None or size is None or 0 in (int(size[1]), int(size[2])):
         return None
-    tails = [] if size is head else json.split(size[0])
-    pieces = (b"]}".join(tails) or json).split(head[0])
-    if tails and len(tails) != len(pieces):  # one object without its size
+    stretches = _cut(json, head[0], b"]" if size is head else size[0][:-1], rle.LIST_END)
+    track = _encoded(size, stretches, digits=True)
+    if track is None or len(track.joined.translate(None, _PLAIN)) != len(track.frames) - 1:  # not whole numbers alone
         return None
-    *parts, end = b"]".join(pieces).split(b"]")
-    counts, gaps = parts[1::2], parts[0::2]
-    if len(parts) != 2 * len(pieces) - 1 or end.strip():  # anything else has brackets of its own
-        return None
-    nulls = _nulls([*gaps[:-1], gaps[-1] + b"]"])
-    whole_numbers = not b"".join(counts).translate(None, _PLAIN) and all(map(bytes.strip, counts))
-    if nulls is None or 0 in (int(size[1]), int(size[2])) or not whole_numbers:
-        return None
-    return _encoded(size, nulls, counts, digits=True)
+    ends = [end for content in stretches.contents for end in (content.lstrip()[:1], content.rstrip()[-1:])]
+    return None if b"," in ends or b"" in ends else track
 
 
-def _encoded(size: re.Match[bytes], nulls: list[int], counts: list[bytes], digits: bool) -> EncodedTrack:
-    frames = list(map(add, accumulate(nulls[:-1]), range(len(counts))))
-    sizes_hw = np.full((len(counts), 2), (int(size[1]), int(size[2])), np.int64)
-    return EncodedTrack(len(counts) + sum(nulls), frames, sizes_hw, counts, digits)
+class _Stretches(NamedTuple):
+    """contents: of the objects, those of one stretch joined. gaps: what is before, between and after the stretches.
+    size: objects in all."""
+
+    contents: list[bytes]
+    gaps: list[bytes]
+    size: int
+
+
+def _cut(json: bytes, head: bytes, tail: bytes, end: bytes) -> _Stretches:
+    """Cut JSON at objects' equal heads and tails; where only a comma is between two of them, to `end`."""
+    contents, gaps, place, size, separator = [], [], 0, 0, b""
+    while (at := json.find(head, place)) >= 0:
+        start = at + len(head)
+        stop = json.find(tail, start)
+        following = -1 if separator else json.find(head, stop)
+        if following >= 0 and _count_nulls(_BETWEEN, json[stop + len(tail) : following]) == 0:
+            separator = json[stop : following + len(head)]
+            parts = json.split(separator)
+            json, size = end.join(parts), len(parts) - 1
+            stop = json.find(tail, start) if all(map(bytes.strip, parts[1:-1])) else -1
+        if stop < 0:  # an object without contents, or without an end
+            break
+        contents.append(json[start:stop])
+        gaps.append(json[place:at])
+        place = stop + len(tail)
+    return _Stretches(contents, [*gaps, json[place:]], size + len(contents))
+
+
+def _encoded(size: re.Match[bytes], stretches: _Stretches, digits: bool) -> EncodedTrack | None:
+    """size: the match with the height and width. None if there is anything but objects and nulls."""
+    contents, gaps, count = stretches
+    nulls, end = _nulls(gaps), rle.LIST_END if digits else rle.TEXT_END
+    if nulls is None:
+        return None
+    sizes = [content.count(end) + 1 for content in contents] if len(contents) > 1 else [count]
+    frames = np.arange(count)
+    frames += np.repeat(np.cumsum(nulls[:-1]), sizes) if any(nulls) else 0
+    sizes_hw = np.full((count, 2), (int(size[1]), int(size[2])), np.int64)
+    return EncodedTrack(count + sum(nulls), frames, sizes_hw, end.join(contents), digits)
 
 
 def _nulls(gaps: list[bytes]) -> list[int] | None:
@@ -240,7 +271,7 @@ def extent(raw: bytes | msgspec.Raw) -> tuple[tuple[int, int] | None, int]:
 def uncompressed(raw: bytes | msgspec.Raw) -> dict[int, str]:
     """The frames of a track that have plain runs ("runs") or polygons ("polygons")."""
     if track := read_encoded(bytes(raw)):
-        return dict.fromkeys(track.frames, "runs") if track.digits else {}
+        return dict.fromkeys(track.frames.tolist(), "runs") if track.digits else {}
     forms: dict[int, str] = {}
     for frame, segment in enumerate(msgspec.json.decode(raw, type=list)):
         if isinstance(segment, list):

@@ -19,7 +19,9 @@ coco: Any = typed_coco  # its type stubs only allow calls with a single mask
 MAX_PIXELS = 1 << 28
 _CHUNK = 1 << 17  # characters decoded at once: every array of a chunk fits into the processor's cache
 _MAX_CHARACTERS = 7  # of one number: 35 bits hold a run of any mask that fits in memory
-_TOO_LONG = -1 << 40  # replaces a longer number: negative, so no sum of valid numbers makes it a run
+_TOO_LONG = -1 << 40  # replaces a longer number, -2^30 in 32 bits: negative, so no sum of valid numbers makes it a run
+TEXT_END, LIST_END = b"\n", b",-1,"
+"""What joins COCO's texts, and JSON lists without their brackets, into one: neither occurs in them."""
 _OVERLONG = re.compile(rb"[P-o]{%d}" % _MAX_CHARACTERS)
 
 
@@ -41,8 +43,8 @@ class RleError(ValueError):
 class Runs(NamedTuple):
     """N checked masks, each as rows of two runs; the last row is padded with a run of 0 if needed.
 
-    lengths: int64 (R, 2), pixels: a background run and the foreground run after it. first: int64 (N + 1,): mask i has
-    the rows first[i] to first[i + 1]. areas: int64 (N,), pixels.
+    lengths: int32 or int64 (R, 2), pixels: a background run and the foreground run after it. first: int64 (N + 1,):
+    mask i has the rows first[i] to first[i + 1]. areas: int64 (N,), pixels.
     """
 
     lengths: np.ndarray
@@ -57,24 +59,44 @@ class Checked(NamedTuple):
     faults: dict[int, str]
 
 
-def decode_texts(texts: Sequence[bytes], pixels: np.ndarray) -> Runs:
+def decode_texts(texts: bytes | Sequence[bytes], pixels: np.ndarray) -> Runs:
     """Decode COCO's compressed text.
 
-    texts: N of them, N > 0. pixels: int64 (N,), height * width of each.
+    texts: N of them, N > 0, or with TEXT_END between them in one. pixels: int64 (N,), height * width of each.
     Raises: RleError where a text is malformed or its runs do not sum to that many pixels.
     Source: pycocotools, maskApi.c, rleFrString.
     """
-    sizes = np.fromiter(map(len, texts), np.int64, len(texts))
-    _refuse_empty(sizes)
-    # A zero follows each text; it is kept, as padding, where the text has an odd number of runs.
-    stops = np.cumsum(sizes + 1) - 1
-    characters = _characters(texts, stops)
+    if not isinstance(texts, bytes):
+        if TEXT_END in b"".join(texts):
+            index = next(i for i, text in enumerate(texts) if TEXT_END in text)
+            raise _outside(index, texts[index])
+        texts = TEXT_END.join(texts)
+    if pixels.max() <= MAX_PIXELS:
+        try:
+            # Exact: before a first wrong run, sums are at most MAX_PIXELS, and numbers less than 2^30 + 1.
+            return _decode_texts(texts, pixels, np.dtype(np.int32))
+        except RleError:
+            pass  # raised again with the exact numbers
+    try:
+        return _decode_texts(texts, pixels, np.dtype(np.int64))
+    except RleError as error:
+        if overlong := _OVERLONG.search(texts.split(TEXT_END)[error.index]):
+            place = overlong.start() + _MAX_CHARACTERS
+            error.total = None
+            error.detail = f"the run at character {place} goes on for more than {_MAX_CHARACTERS} characters"
+        raise
+
+
+def _decode_texts(joined: bytes, pixels: np.ndarray, dtype: np.dtype) -> Runs:
+    """dtype: of the run lengths."""
+    characters, stops = _characters(joined, len(pixels))
+    # The zero that follows each text is kept, as padding, where the text has an odd number of runs.
     more = np.flatnonzero(characters > 31)
     continued = np.diff(np.searchsorted(more, stops), prepend=0)
-    counts = sizes - continued
+    counts = np.diff(stops, prepend=-1) - 1 - continued
     keep = characters < 32
     keep[stops] = counts & 1
-    values = ((characters.view(np.int8) ^ 16) - 16)[keep].astype(np.int64)
+    values = ((characters[keep].view(np.int8) ^ 16) - 16).astype(dtype)
     even = 1 - (counts & 1)
     zeros_dropped = np.repeat(np.cumsum(even) - even, continued)
     _add_lower_groups(values, characters, more, more - np.arange(len(more)) - zeros_dropped)
@@ -82,32 +104,36 @@ def decode_texts(texts: Sequence[bytes], pixels: np.ndarray) -> Runs:
     # From differences to run lengths, in place: both columns are summed up, restarting at each mask.
     second = first[:-1][counts > 2]
     lengths[second + 1, 0] -= lengths[second, 0]  # the third number is absolute
-    lengths[first[1:-1]] -= np.add.reduceat(lengths, first[:-1], axis=0)[:-1]
-    np.cumsum(lengths, axis=0, out=lengths)
+    np.cumsum(lengths, axis=0, dtype=dtype, out=lengths)
+    before = lengths[first[1:-1] - 1]
+    lengths[first[1] :] -= np.repeat(before, np.diff(first[1:]), axis=0)
     lengths[first[1:][counts & 1 == 1] - 1, 1] = 0
-    try:
-        return _checked(lengths, first, pixels)
-    except RleError as error:
-        if overlong := _OVERLONG.search(texts[error.index]):
-            place = overlong.start() + _MAX_CHARACTERS
-            error.total = None
-            error.detail = f"the run at character {place} goes on for more than {_MAX_CHARACTERS} characters"
-        raise
+    return _checked(lengths, first, pixels)
 
 
-def _characters(texts: Sequence[bytes], stops: np.ndarray) -> np.ndarray:
-    """The texts as uint8 0..63, each followed by a 0, whose positions are `stops`."""
-    characters = np.frombuffer(b"0".join([*texts, b""]), np.uint8) - np.uint8(48)
+def _characters(joined: bytes, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The texts as uint8 0..63, each followed by a 0, and the positions of these zeros. count: of the texts."""
+    characters = np.frombuffer(joined + TEXT_END, np.uint8) - np.uint8(48)
+    stops = np.flatnonzero(characters == (TEXT_END[0] - 48) % 256)
+    if len(stops) != count:
+        raise ValueError(f"expected {count} run-length texts, got {len(stops)}")
+    _refuse_empty(np.diff(stops, prepend=-1) - 1)
+    characters[stops] = 0
     if characters.max() > 63:
         index = int(np.searchsorted(stops, np.argmax(characters > 63)))
-        place, code = next((i, code) for i, code in enumerate(texts[index]) if not 48 <= code < 112)
-        detail = f"character {place} ({chr(code)!r}) cannot stand in run-length text"
-        raise RleError(index, "a character is outside '0' to 'o'", detail)
+        raise _outside(index, joined.split(TEXT_END)[index])
     unterminated = characters[stops - 1] > 31
     if unterminated.any():
         index = int(np.argmax(unterminated))
         raise RleError(index, "the text ends inside a number", "the text breaks off within a run")
-    return characters
+    return characters, stops
+
+
+def _outside(index: int, text: bytes) -> RleError:
+    """A text with a character that is none of COCO's."""
+    place, code = next((i, code) for i, code in enumerate(text) if not 48 <= code < 112)
+    detail = f"character {place} ({chr(code)!r}) cannot stand in run-length text"
+    return RleError(index, "a character is outside '0' to 'o'", detail)
 
 
 def _add_lower_groups(values: np.ndarray, characters: np.ndarray, more: np.ndarray, owner: np.ndarray) -> None:
@@ -123,7 +149,7 @@ def _add_lower_groups(values: np.ndarray, characters: np.ndarray, more: np.ndarr
             longer = size >= back
             last, owner, size = last[longer], owner[longer], size[longer]
         if back >= _MAX_CHARACTERS:
-            values[owner] = _TOO_LONG
+            values[owner] = max(_TOO_LONG, -1 << (values.itemsize * 8 - 2))
         else:
             values[owner] = values[owner] * 32 + (characters[last - back] & 31)
 
@@ -156,6 +182,21 @@ def decode_runs(values: np.ndarray, counts: np.ndarray, pixels: np.ndarray) -> R
     return _checked(values.reshape(-1, 2), _first_rows(counts), pixels)
 
 
+def decode_joined(lists: bytes, pixels: np.ndarray) -> Runs:
+    """Take plain run lengths as of `parse_numbers`, N > 0 lists with LIST_END between them. pixels: int64 (N,).
+
+    Raises: RleError as `decode_texts`.
+    """
+    values = np.fromstring(lists + LIST_END[:-1], np.int64, sep=",")
+    stops = np.flatnonzero(values == -1)
+    counts = np.diff(stops, prepend=-1) - 1
+    _refuse_empty(counts)
+    keep = np.ones(len(values), bool)
+    keep[stops] = counts & 1  # as padding where the number of runs is odd
+    values[stops] = 0
+    return _checked(values[keep].reshape(-1, 2), _first_rows(counts), pixels)
+
+
 def parse_numbers(texts: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
     """All numbers of JSON lists without their brackets, int64, and how many each text has, int64 (N,).
 
@@ -186,7 +227,10 @@ def _checked(lengths: np.ndarray, first: np.ndarray, pixels: np.ndarray) -> Runs
             raise RleError(index, "a run length is negative", f"a run is negative ({runs[runs < 0][0]})")
         total = None if runs.max() > MAX_PIXELS else int(runs.sum())
         raise RleError(index, "a run length exceeds the picture", "a run is longer than any picture", total)
-    totals = np.add.reduceat(lengths, first[:-1], axis=0)
+    # numpy converts 32 bits while it adds only slowly; all of a mask's runs may need more.
+    fits = 2 * int(np.diff(first).max()) * int(lengths.max()) < 1 << 31
+    lengths_64 = lengths if fits else lengths.astype(np.int64)
+    totals = np.add.reduceat(lengths_64, first[:-1], axis=0, dtype=lengths_64.dtype).astype(np.int64)
     sums = totals.sum(axis=1)
     if (sums != pixels).any():
         index = int(np.argmax(sums != pixels))

@@ -50,7 +50,7 @@ def as_digits(track: EncodedMasks) -> EncodedMasks:
     """Run lengths as JSON has them; a track of texts as it is."""
     if not all(isinstance(counts, list) for counts in track.counts):
         return track
-    return track._replace(counts=[str(counts)[1:-1].encode() for counts in track.counts], digits=True)
+    return track._replace(counts=rle.LIST_END.join(str(c)[1:-1].encode() for c in track.counts), digits=True)
 
 
 def pixels(track: list) -> int:

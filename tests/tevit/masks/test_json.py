@@ -81,7 +81,7 @@ def test_plain_runs_are_those_of_the_json(track, indent, separators, size_first)
     encoded = read_runs(json.dumps(masks, indent=indent, separators=separators).encode())
     assert encoded is not None
     assert (encoded.sizes_hw.tolist(), encoded.length) == ([[36, 64]] * len(encoded.frames), len(track))
-    assert encoded.frames == [frame for frame, mask in enumerate(track) if mask is not None]
+    assert encoded.frames.tolist() == [frame for frame, mask in enumerate(track) if mask is not None]
     values, counts = parse_numbers(encoded.counts)
     present = [mask for mask in track if mask is not None]
     assert counts.tolist() == list(map(len, present)) and values.tolist() == [run for mask in present for run in mask]

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from tevit.evaluation.inputs import GroundTruth, Inputs, Predictions, Tracks, read_inputs
-from tevit.evaluation.overlaps import Spans, read_video
+from tevit.evaluation.overlaps import read_spans
+from tevit.evaluation.spans import Spans
 from tevit.io.files import atomic
 from tevit.masks.rle import check_runs, encode_runs
 
@@ -23,7 +24,7 @@ def write_coco(gt: GroundTruth, results: Predictions, folder: Path) -> tuple[Pat
     images, annotations, detections = [], [], []
     for place, video in enumerate(inputs.videos):
         rows = [np.flatnonzero(table.videos == place) for table in (inputs.ground_truth, inputs.predictions)]
-        sides = read_video(inputs, place, *rows)
+        sides = read_spans(inputs, *rows)
         height, width = video.size_hw
         size = (height, width * max(video.length, *(side.areas.shape[1] for side in sides)))
         images.append({"id": video.id, "height": size[0], "width": size[1], "file_name": video.name})

@@ -1,198 +1,25 @@
 """Overlaps of predictions and ground truth: IoUs within each class of each video, areas and lengths of the tracks.
 
-Masks are compared as run lengths on one axis per video (frame after frame, pixel after pixel), never as pixels. `pack`
-and `unpack` convert overlaps to plain arrays and back, to be stored in a file and loaded without reading a mask.
+`pack` and `unpack` convert overlaps to plain arrays and back, to be stored in a file and loaded without reading a mask.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import msgspec
 import numpy as np
 
-from tevit.evaluation.inputs import LABELS, EncodedMasks, EvaluatedVideo, Inputs, LeftOutTrack, Tracks
+from tevit.evaluation.inputs import LABELS, EvaluatedVideo, Inputs, LeftOutTrack, Tracks
 from tevit.evaluation.parallel import parallel_map
-from tevit.masks.rle import (
-    LIST_END,
-    TEXT_END,
-    RleError,
-    Runs,
-    decode_joined,
-    decode_lists,
-    decode_texts,
-    parse_numbers,
-)
+from tevit.evaluation.spans import MAX_PIXELS, BadMaskError, Spans, decode_spans, frame_overlaps, max_extent, track_ious
 
 if TYPE_CHECKING:
     from tevit.progress import Progress
 
 MAX_PREDICTIONS = 100  # of one video and one class
-_MAX_PIXELS = 1 << 31
-
-
-# --- masks as spans
-
-
-class BadMaskError(ValueError):
-    """A mask that is none. track, frame: positions from 0; reason: what is wrong, in words."""
-
-    def __init__(self, track: int, frame: int, reason: str):
-        super().__init__(f"track {track}, frame {frame}: {reason}")
-        self.track, self.frame, self.reason = track, frame, reason
-
-
-@dataclass(frozen=True, eq=False)
-class Spans:
-    """The foreground of N tracks of one video, as spans on the video's axis.
-
-    edges: float64 (R, 2), begin and end of each span. masks: int64 (N + 1,), track i has the masks masks[i] to
-    masks[i + 1]. rows: int64 (M + 1,), mask m has the spans rows[m] to rows[m + 1]. frames: int64 (M,). areas: float64
-    (N, T), pixels, 0 without mask. sizes: int64 (N, T), a number for the mask's height and width, 0 without mask.
-    lengths: int64 (N,), frames of each track.
-    """
-
-    edges: np.ndarray
-    masks: np.ndarray
-    rows: np.ndarray
-    frames: np.ndarray
-    areas: np.ndarray
-    sizes: np.ndarray
-    lengths: np.ndarray
-
-    def of_track(self, track: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Its edges in one row, the frame of each of its masks, and the position of each mask's first span."""
-        masks = slice(self.masks[track], self.masks[track + 1])
-        rows = slice(self.rows[masks.start], self.rows[masks.stop])
-        return self.edges[rows].ravel(), self.frames[masks], self.rows[masks] - rows.start
-
-
-def decode_spans(tracks: Sequence[EncodedMasks], length: int, stride: int) -> Spans:
-    """Decode and check the masks of N tracks of one video.
-
-    length: T, the largest number of frames of a track of the video. stride: the largest number of pixels of a mask.
-    Raises: BadMaskError.
-    """
-    owner = np.repeat(np.arange(len(tracks)), [len(track.frames) for track in tracks])
-    frames = np.concatenate([np.zeros(0, np.int64), *(track.frames for track in tracks)])
-    sizes_hw = np.concatenate([np.zeros((0, 2), np.int64), *(track.sizes_hw for track in tracks)])
-    pixels = sizes_hw.prod(axis=1)
-    try:
-        runs = _decode(tracks, sizes_hw, pixels)
-    except RleError as error:
-        raise BadMaskError(int(owner[error.index]), int(frames[error.index]), error.reason) from None
-    areas, sizes = np.zeros((len(tracks), length)), np.zeros((len(tracks), length), np.int64)
-    areas[owner, frames], sizes[owner, frames] = runs.areas, sizes_hw[:, 0] * _MAX_PIXELS + sizes_hw[:, 1]
-    # The first run of a mask reaches from the end of the mask before it. numpy sums up 32 bits twice as fast.
-    steps = runs.lengths.astype(np.int32 if length * stride < 1 << 31 else np.int64, copy=False)
-    begins = frames * stride
-    steps[runs.first[:-1], 0] += (begins - np.concatenate([[0], (begins + pixels)[:-1]])).astype(steps.dtype)
-    return Spans(
-        edges=np.cumsum(steps.ravel(), dtype=steps.dtype).reshape(-1, 2).astype(np.float64),
-        masks=np.searchsorted(owner, np.arange(len(tracks) + 1)),
-        rows=runs.first,
-        frames=frames,
-        areas=areas,
-        sizes=sizes,
-        lengths=np.array([track.length for track in tracks], np.int64),
-    )
-
-
-def _decode(tracks: Sequence[EncodedMasks], sizes_hw: np.ndarray, pixels: np.ndarray) -> Runs:
-    """sizes_hw, pixels: of all masks."""
-    if not len(pixels):
-        none = np.zeros(0, np.int64)
-        return Runs(none.reshape(0, 2), np.zeros(1, np.int64), none)
-    wrong = (sizes_hw < 1).any(axis=1) | (sizes_hw >= _MAX_PIXELS).any(axis=1) | (pixels >= _MAX_PIXELS)
-    if wrong.any():
-        index = int(np.argmax(wrong))
-        raise RleError(index, f"a mask of {sizes_hw[index, 0]} x {sizes_hw[index, 1]} (height x width) cannot be", "")
-    present = [track for track in tracks if len(track.frames)]
-    joined, digits = [track.counts for track in present], {track.digits for track in present}
-    texts = [item for item in joined if isinstance(item, bytes)]
-    if len(texts) == len(joined) and len(digits) == 1:
-        return (
-            decode_joined(LIST_END.join(texts), pixels)
-            if digits == {True}
-            else decode_texts(TEXT_END.join(texts), pixels)
-        )
-    # Several forms side by side are rare: all are decoded as plain run lengths.
-    counts = [item for track in present for item in _separate(track)]
-    texts = [item for item in counts if isinstance(item, bytes)]
-    if len(texts) == len(counts):
-        return decode_texts(texts, pixels)
-    return decode_lists([_plain(i, item, pixels) for i, item in enumerate(counts)], pixels)
-
-
-def _separate(track: EncodedMasks) -> Sequence[bytes | list[int] | np.ndarray]:
-    """The counts mask by mask, those that are digits as run lengths."""
-    if not isinstance(track.counts, bytes):
-        return track.counts
-    return (
-        [parse_numbers([item])[0] for item in track.counts.split(LIST_END)]
-        if track.digits
-        else track.counts.split(TEXT_END)
-    )
-
-
-def _plain(index: int, counts: bytes | list[int] | np.ndarray, pixels: np.ndarray) -> list[int] | np.ndarray:
-    if not isinstance(counts, bytes):
-        return counts
-    try:
-        return decode_texts([counts], pixels[index : index + 1]).lengths.ravel()
-    except RleError as error:
-        raise RleError(index, error.reason, error.detail) from None
-
-
-def max_extent(tracks: Sequence[EncodedMasks]) -> tuple[int, int]:
-    """The largest number of frames of a track, and of pixels of a mask."""
-    length = max((track.length for track in tracks), default=0)
-    sizes_hw = np.concatenate([np.zeros((0, 2), np.int64), *(track.sizes_hw for track in tracks)])
-    return length, int(sizes_hw.prod(axis=1).max(initial=0))
-
-
-def frame_overlaps(a: Spans, b: Spans, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Intersection and union of pairs of tracks of one video in each frame.
-
-    pairs: int64 (n, 2), tracks of a and of b. Returns two float64 (n, T), whole numbers of pixels; both are 0 in frames
-    that only one of the two tracks has, and in frames in which their masks differ in size.
-    """
-    first, second = pairs.T
-    intersection = np.zeros((len(pairs), a.areas.shape[1]))
-    of_track: dict[int, list[int]] = {}
-    for row, track in enumerate(second.tolist()):
-        of_track.setdefault(track, []).append(row)
-    for track, rows in of_track.items():
-        _fill_intersection(intersection, a, b.of_track(track)[0], first[rows].tolist(), rows)
-    shorter = np.minimum(a.lengths[first], b.lengths[second])
-    counts = np.arange(intersection.shape[1]) < shorter[:, None]
-    size_a, size_b = a.sizes[first], b.sizes[second]
-    counts &= (size_a == size_b) | (size_a == 0) | (size_b == 0)
-    intersection *= counts
-    return intersection, (a.areas[first] + b.areas[second]) * counts - intersection
-
-
-def _fill_intersection(result: np.ndarray, a: Spans, knots: np.ndarray, tracks: list[int], rows: list[int]) -> None:
-    """Fill in rows of `result`: of tracks of `a` with the track whose edges are `knots`."""
-    if not len(knots):
-        return
-    # The number of covered pixels before a point grows by one a pixel or not at all between two knots, so that linear
-    # interpolation of it is exact.
-    covered = np.zeros(len(knots))
-    covered[1::2] = np.cumsum(knots[1::2] - knots[0::2])
-    covered[2::2] = covered[1:-1:2]
-    for row, track in zip(rows, tracks, strict=True):
-        edges, frames, begins = a.of_track(track)
-        if len(frames):
-            inside = np.interp(edges, knots, covered)
-            result[row, frames] = np.add.reduceat(inside[1::2] - inside[0::2], begins)
-
-
-def track_ious(intersection: np.ndarray, union: np.ndarray) -> np.ndarray:
-    """float64 (n,): the sums over frames divided, 0 where the union is empty. intersection, union: (n, T)."""
-    total = union.sum(axis=-1, dtype=np.float64)
-    area = intersection.sum(axis=-1, dtype=np.float64)
-    return np.divide(area, total, out=np.zeros(total.shape), where=total > 0)
+_TRACKS = 48  # measured at once, but for a video with more: numpy's calls cost more than the work for a small video
 
 
 # --- a data set
@@ -284,27 +111,36 @@ def compute_overlaps(
     # A large block that is freed makes the C library (glibc) keep as much freed memory, instead of returning the few
     # megabytes of each video and requesting them again, zeroed, for the next.
     np.empty(31 << 20, np.uint8)
-    tables = inputs.ground_truth, inputs.predictions
-    areas = [table.areas.copy() for table in tables]
-    frames = [np.zeros(len(table.ids), np.int64) for table in tables]
-    groups: list[VideoClassPairs] = []
-    pairs: list[VideoPairs] = []
-    counts = np.zeros(4, np.int64)
-    videos = _rows_by_video(inputs, agnostic)
-    for result in parallel_map(lambda rows: _measure_video(inputs, rows, agnostic, all_pairs), videos, processes):
-        for side, rows in enumerate((result.rows.ground_truth, result.rows.predictions)):
-            areas[side][rows] = np.where(np.isnan(areas[side][rows]), result.areas[side], areas[side][rows])
-            frames[side][rows] = result.frames[side]
-        groups.extend(result.groups)
-        pairs.extend(result.pairs)
-        counts += result.mismatches
+    orders = _orders(inputs, agnostic)
+    classes = _class_groups(inputs, orders, agnostic)
+    parts = []
+    work = partial(_measure_videos, inputs, orders, classes, all_pairs)
+    for part in parallel_map(work, _chunks(orders), processes):
+        parts.append(part)
         if progress:
-            progress("measuring masks", result.rows.video + 1, len(inputs.videos))
-    groups.sort(key=lambda group: (group.category, group.video))
-    ground_truth, predictions = (replace(table, areas=own) for table, own in zip(tables, areas, strict=True))
-    known = replace(inputs, ground_truth=ground_truth, predictions=predictions)
-    warnings = _mismatch_warnings(counts.tolist())
-    return Overlaps(known, groups, frames[0], frames[1], agnostic, pairs, (*inputs.warnings, *warnings))
+            progress("measuring masks", part.stop, len(inputs.videos))
+    sides = zip((inputs.ground_truth, inputs.predictions), orders, strict=True)
+    tables = [_with_areas(*both, [(part.areas[i], part.frames[i]) for part in parts]) for i, both in enumerate(sides)]
+    counts = sum((part.mismatches for part in parts), np.zeros(4, np.int64))
+    return Overlaps(
+        inputs=replace(inputs, ground_truth=tables[0][0], predictions=tables[1][0]),
+        groups=classes.with_ious(np.concatenate([np.zeros(0), *(part.ious for part in parts)])),
+        ground_truth_frames=tables[0][1],
+        prediction_frames=tables[1][1],
+        agnostic=agnostic,
+        pairs=[pairs for part in parts for pairs in part.pairs],
+        warnings=(*inputs.warnings, *_mismatch_warnings(counts.tolist())),
+    )
+
+
+def _with_areas(
+    table: Tracks, order: "_Order", parts: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> tuple[Tracks, np.ndarray]:
+    """One side with all areas, and the frames of each track. parts: areas and frames of consecutive videos."""
+    areas, frames = np.zeros(len(table.ids)), np.zeros(len(table.ids), np.int64)
+    areas[order.rows] = np.concatenate([np.zeros(0), *(own for own, _ in parts)])
+    frames[order.rows] = np.concatenate([np.zeros(0, np.int64), *(own for _, own in parts)])
+    return replace(table, areas=np.where(np.isnan(table.areas), areas, table.areas)), frames
 
 
 def _mismatch_warnings(counts: list[int]) -> list[str]:
@@ -322,82 +158,178 @@ def _mismatch_warnings(counts: list[int]) -> list[str]:
     return warnings
 
 
-class _VideoRows(NamedTuple):
-    """One video: rows of its ground truth, in file order, and of its predictions, best first."""
+class _Order(NamedTuple):
+    """One side's tracks by video. rows: int64 (N,), of the table. first: int64 (V + 1,), video v has the rows first[v]
+    to first[v + 1]. places: int64 (N,), the inverse of rows."""
 
-    video: int
-    ground_truth: np.ndarray
-    predictions: np.ndarray
+    rows: np.ndarray
+    first: np.ndarray
+    places: np.ndarray
+
+    def of_videos(self, videos: range) -> np.ndarray:
+        """The rows of consecutive videos."""
+        return self.rows[self.first[videos.start] : self.first[videos.stop]]
 
 
-def _rows_by_video(inputs: Inputs, agnostic: bool) -> list[_VideoRows]:
+def _orders(inputs: Inputs, agnostic: bool) -> tuple[_Order, _Order]:
+    """Of ground truth, in file order, and of predictions, best first, equal ones in file order."""
     ground_truth, predictions = inputs.ground_truth, inputs.predictions
     # Pooled classes come in the order of their ids, which settles ties.
-    first = predictions.categories if agnostic else np.zeros(len(predictions.ids))
+    of_class = predictions.categories if agnostic else np.zeros(len(predictions.ids))
     rows_t = np.lexsort((ground_truth.categories if agnostic else ground_truth.videos, ground_truth.videos))
-    rows_p = np.lexsort((first, -predictions.scores, predictions.videos))
-    places = np.arange(1, len(inputs.videos))
-    of_t = np.split(rows_t, np.searchsorted(ground_truth.videos[rows_t], places))
-    of_p = np.split(rows_p, np.searchsorted(predictions.videos[rows_p], places))
-    return [_VideoRows(v, *rows) for v, rows in enumerate(zip(of_t, of_p, strict=True)) if v < len(inputs.videos)]
+    rows_p = np.lexsort((of_class, -predictions.scores, predictions.videos))
+    orders = []
+    for table, rows in ((ground_truth, rows_t), (predictions, rows_p)):
+        first = np.searchsorted(table.videos[rows], np.arange(len(inputs.videos) + 1))
+        orders.append(_Order(rows, first, np.argsort(rows)))
+    return orders[0], orders[1]
 
 
-class _VideoOverlaps(NamedTuple):
-    """One video's part of Overlaps. areas, frames: of ground truth and predictions; areas: mean over the frames in
-    which a track is present. mismatches: annotations of another length than the video, those with masks of another
-    size, and the same of predictions.
+def _chunks(orders: tuple[_Order, _Order]) -> list[range]:
+    """Consecutive videos that are measured at once."""
+    sizes = sum(np.diff(order.first) for order in orders)
+    chunks, start, size = [], 0, 0
+    for video, count in enumerate(np.asarray(sizes).tolist()):
+        if video > start and size + count > _TRACKS:
+            chunks.append(range(start, video))
+            start, size = video, 0
+        size += count
+    return [*chunks, range(start, len(orders[0].first) - 1)] if len(orders[0].first) > 1 else []
+
+
+class _ClassGroups(NamedTuple):
+    """The tracks of all N groups of one video and one class, by video, then by class.
+
+    videos, categories: int64 (N,). rows_t, rows_p: rows of the tables, group after group, of predictions the first
+    MAX_PREDICTIONS. first_t, first_p: int64 (N + 1,), group n has rows_t[first_t[n]] to rows_t[first_t[n + 1]].
     """
 
-    rows: _VideoRows
-    areas: tuple[np.ndarray, np.ndarray]
-    frames: tuple[np.ndarray, np.ndarray]
-    groups: list[VideoClassPairs]
+    videos: np.ndarray
+    categories: np.ndarray
+    rows_t: np.ndarray
+    rows_p: np.ndarray
+    first_t: np.ndarray
+    first_p: np.ndarray
+
+    def pairs(self, videos: range) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of predictions and of ground truth, int64 (n,): all pairs within the groups of these videos."""
+        start, stop = np.searchsorted(self.videos, (videos.start, videos.stop))
+        sizes_p, sizes_t = (np.diff(first[start : stop + 1]) for first in (self.first_p, self.first_t))
+        repeats = np.repeat(sizes_t, sizes_p)  # of each prediction: with how much ground truth
+        rows_p = np.repeat(self.rows_p[self.first_p[start] : self.first_p[stop]], repeats)
+        begins = np.repeat(self.first_t[start:stop], sizes_p) - (np.cumsum(repeats) - repeats)
+        return rows_p, self.rows_t[np.repeat(begins, repeats) + np.arange(len(rows_p))]
+
+    def with_ious(self, ious: np.ndarray) -> list[VideoClassPairs]:
+        """By category, then by video. ious: of all pairs, in the order of `pairs`."""
+        groups, stop = [], 0
+        first_t, first_p = self.first_t.tolist(), self.first_p.tolist()
+        for n, (video, category) in enumerate(zip(self.videos.tolist(), self.categories.tolist(), strict=True)):
+            of_t, of_p = self.rows_t[first_t[n] : first_t[n + 1]], self.rows_p[first_p[n] : first_p[n + 1]]
+            start, stop = stop, stop + len(of_t) * len(of_p)
+            groups.append(VideoClassPairs(video, category, of_t, of_p, ious[start:stop].reshape(len(of_p), len(of_t))))
+        return sorted(groups, key=lambda group: (group.category, group.video))
+
+
+def _class_groups(inputs: Inputs, orders: tuple[_Order, _Order], agnostic: bool) -> _ClassGroups:
+    classes = 1 if agnostic else max(len(inputs.categories), 1)
+    rows, keys = [], []
+    for table, order in zip((inputs.ground_truth, inputs.predictions), orders, strict=True):
+        own = (table.videos * classes + table.categories * (not agnostic))[order.rows]
+        by_key = np.argsort(own, kind="stable")
+        rows.append(order.rows[by_key])
+        keys.append(own[by_key])
+    best = np.arange(len(keys[1])) - np.searchsorted(keys[1], keys[1]) < MAX_PREDICTIONS
+    rows[1], keys[1] = rows[1][best], keys[1][best]
+    every = np.union1d(*keys)
+    firsts = (np.append(np.searchsorted(own, every), len(own)) for own in keys)
+    return _ClassGroups(every // classes, every % classes, *rows, *firsts)
+
+
+class _MeasuredVideos(NamedTuple):
+    """Consecutive videos' part of Overlaps. stop: the first video after them. areas, frames: of ground truth and
+    predictions in _Order's order; areas: mean over the frames in which a track is present. ious: of
+    `_ClassGroups.pairs`. mismatches: annotations of another length than the video, those with masks of another size,
+    and the same of predictions.
+    """
+
+    stop: int
+    areas: list[np.ndarray]
+    frames: list[np.ndarray]
+    ious: np.ndarray
     pairs: list[VideoPairs]
     mismatches: np.ndarray
 
 
-def _measure_video(inputs: Inputs, rows: _VideoRows, agnostic: bool, all_pairs: bool) -> _VideoOverlaps:
-    video, rows_t, rows_p = rows
-    ground_truth, predictions = read_video(inputs, video, rows_t, rows_p)
-    classes, within = _classes(inputs, rows, agnostic)
-    pairs = []
+def _measure_videos(
+    inputs: Inputs, orders: tuple[_Order, _Order], classes: _ClassGroups, all_pairs: bool, videos: range
+) -> _MeasuredVideos:
+    rows = [order.of_videos(videos) for order in orders]
+    sides = read_spans(inputs, *rows)
+    rows_p, rows_t = classes.pairs(videos)
+    places = [
+        order.places[own] - order.first[videos.start] for order, own in zip(orders, (rows_t, rows_p), strict=True)
+    ]
+    pairs = _measure_pairs(orders, rows, sides, videos) if all_pairs else []
     if all_pairs:
-        shape = (len(rows_p), len(rows_t), predictions.areas.shape[1])
-        intersection, union = frame_overlaps(predictions, ground_truth, np.indices(shape[:2]).reshape(2, -1).T)
-        pairs.append(
+        sizes = [own.intersection.shape[0] * own.intersection.shape[1] for own in pairs]
+        first_t, first_p = ([order.first[video] - order.first[videos.start] for video in videos] for order in orders)
+        video = inputs.predictions.videos[rows_p] - videos.start
+        index = (places[1] - np.array(first_p, np.int64)[video]) * np.diff(orders[0].first)[videos.start + video]
+        index += places[0] - np.array(first_t, np.int64)[video] + (np.cumsum(sizes) - sizes)[video]
+        ious = np.concatenate([own.ious().ravel() for own in pairs])[index]
+    else:
+        ious = track_ious(*frame_overlaps(sides[1], sides[0], np.stack(places[::-1], axis=1)))
+    frames = [(side.areas > 0).sum(axis=1) for side in sides]
+    areas = [side.areas.sum(axis=1) / np.maximum(own, 1) for side, own in zip(sides, frames, strict=True)]
+    return _MeasuredVideos(videos.stop, areas, frames, ious, pairs, _count_mismatches(inputs, rows, sides))
+
+
+def _count_mismatches(inputs: Inputs, rows: Sequence[np.ndarray], sides: Sequence[Spans]) -> np.ndarray:
+    """As `_MeasuredVideos.mismatches`. rows: of the tables, for the tracks of each side."""
+    counts = []
+    for table, own, side in zip((inputs.ground_truth, inputs.predictions), rows, sides, strict=True):
+        infos = [inputs.videos[video] for video in table.videos[own].tolist()]
+        lengths = np.array([info.length for info in infos], np.int64)
+        sizes = np.array([info.size_hw[0] * MAX_PIXELS + info.size_hw[1] for info in infos], np.int64)
+        other_size = ((side.sizes != sizes[:, None]) & (side.sizes > 0)).any(axis=1)
+        counts += [np.count_nonzero(side.lengths != lengths), np.count_nonzero(other_size)]
+    return np.array(counts)
+
+
+def _measure_pairs(
+    orders: tuple[_Order, _Order], rows: Sequence[np.ndarray], sides: tuple[Spans, Spans], videos: range
+) -> list[VideoPairs]:
+    """All pairs of each video. rows: of the tables, for the tracks of each side."""
+    own = [
+        [slice(*(order.first[[video, video + 1]] - order.first[videos.start])) for video in videos] for order in orders
+    ]
+    every = [
+        np.indices((d.stop - d.start, g.stop - g.start)).reshape(2, -1).T + np.array([d.start, g.start])
+        for g, d in zip(*own, strict=True)
+    ]
+    intersections, unions = frame_overlaps(sides[1], sides[0], np.concatenate(every))
+    results, stop = [], 0
+    for video, g, d, of_video in zip(videos, *own, every, strict=True):
+        length = max(side.lengths[part].max(initial=0) for side, part in zip(sides, (g, d), strict=True))
+        start, stop = stop, stop + len(of_video)
+        shape = (d.stop - d.start, g.stop - g.start, length)
+        results.append(
             VideoPairs(
                 video=video,
-                ground_truth=rows_t,
-                predictions=rows_p,
-                intersection=intersection.astype(np.int32).reshape(shape),
-                union=union.astype(np.int32).reshape(shape),
-                ground_truth_areas=ground_truth.areas.astype(np.int32),
-                prediction_areas=predictions.areas.astype(np.int32),
+                ground_truth=rows[0][g],
+                predictions=rows[1][d],
+                intersection=intersections[start:stop, :length].astype(np.int32).reshape(shape),
+                union=unions[start:stop, :length].astype(np.int32).reshape(shape),
+                ground_truth_areas=sides[0].areas[g, :length].astype(np.int32),
+                prediction_areas=sides[1].areas[d, :length].astype(np.int32),
             )
         )
-        ious = pairs[0].ious()[within[:, 0], within[:, 1]]
-    else:
-        ious = track_ious(*frame_overlaps(predictions, ground_truth, within))
-    groups, stop = [], 0
-    for category, of_t, of_p in classes:
-        start, stop = stop, stop + len(of_t) * len(of_p)
-        groups.append(VideoClassPairs(video, category, of_t, of_p, ious[start:stop].reshape(len(of_p), len(of_t))))
-    frames = (ground_truth.areas > 0).sum(axis=1), (predictions.areas > 0).sum(axis=1)
-    areas = (
-        ground_truth.areas.sum(axis=1) / np.maximum(frames[0], 1),
-        predictions.areas.sum(axis=1) / np.maximum(frames[1], 1),
-    )
-    info = inputs.videos[video]
-    size = info.size_hw[0] * _MAX_PIXELS + info.size_hw[1]
-    mismatches = []
-    for side in (ground_truth, predictions):
-        other_size = ((side.sizes != size) & (side.sizes > 0)).any(axis=1)
-        mismatches += [np.count_nonzero(side.lengths != info.length), np.count_nonzero(other_size)]
-    return _VideoOverlaps(rows, areas, frames, groups, pairs, np.array(mismatches))
+    return results
 
 
-def read_video(inputs: Inputs, video: int, rows_t: np.ndarray, rows_p: np.ndarray) -> tuple[Spans, Spans]:
-    """The masks of some ground truth and predictions of one video, checked.
+def read_spans(inputs: Inputs, rows_t: np.ndarray, rows_p: np.ndarray) -> tuple[Spans, Spans]:
+    """The masks of some ground truth and predictions of one or several videos, checked.
 
     Raises: ValueError that names the track and the frame of a damaged mask.
     """
@@ -409,30 +341,10 @@ def read_video(inputs: Inputs, video: int, rows_t: np.ndarray, rows_p: np.ndarra
         try:
             result.append(decode_spans(tracks, length, stride))
         except BadMaskError as error:
-            name = f"{table.label} {table.ids[own[error.track]]} (video {inputs.videos[video].id})"
+            row = own[error.track]
+            name = f"{table.label} {table.ids[row]} (video {inputs.videos[table.videos[row]].id})"
             raise ValueError(f"{name}, frame {error.frame}: {error.reason}") from None
     return result[0], result[1]
-
-
-def _classes(
-    inputs: Inputs, rows: _VideoRows, agnostic: bool
-) -> tuple[list[tuple[int, np.ndarray, np.ndarray]], np.ndarray]:
-    """The classes of a video with rows of ground truth and of predictions, and all pairs within the classes.
-
-    The pairs: int64 (n, 2), positions in rows.predictions and in rows.ground_truth.
-    """
-    of_class: dict[int, tuple[list[int], list[int]]] = {}
-    tables = inputs.ground_truth, inputs.predictions
-    for side, own in enumerate((rows.ground_truth, rows.predictions)):
-        categories = tables[side].categories[own] * (not agnostic)
-        for place, category in enumerate(categories.tolist()):
-            of_class.setdefault(category, ([], []))[side].append(place)
-    classes, pairs = [], []
-    for category, (of_t, of_p) in sorted(of_class.items()):
-        of_p = of_p[:MAX_PREDICTIONS]
-        classes.append((category, rows.ground_truth[of_t], rows.predictions[of_p]))
-        pairs += [(p, t) for p in of_p for t in of_t]
-    return classes, np.array(pairs, np.int64).reshape(-1, 2)
 
 
 def frame_ious(inputs: Inputs, prediction_id: int, truth_id: int) -> np.ndarray:
@@ -452,7 +364,7 @@ def frame_ious(inputs: Inputs, prediction_id: int, truth_id: int) -> np.ndarray:
     video = int(inputs.ground_truth.videos[row_t])
     if inputs.predictions.videos[row_p] != video:
         raise ValueError(f"prediction {prediction_id} and annotation {truth_id} are of different videos")
-    ground_truth, predictions = read_video(inputs, video, np.array([row_t]), np.array([row_p]))
+    ground_truth, predictions = read_spans(inputs, np.array([row_t]), np.array([row_p]))
     intersection, union = frame_overlaps(predictions, ground_truth, np.zeros((1, 2), np.int64))
     common = min(ground_truth.lengths[0], predictions.lengths[0])
     return np.divide(intersection[0], union[0], out=np.full(len(union[0]), np.nan), where=union[0] > 0)[:common]

@@ -16,16 +16,8 @@ from tevit.evaluation.error_table import ErrorRecord, Errors, analyse_errors
 from tevit.evaluation.errors import TYPES
 from tevit.evaluation.inputs import read_inputs
 from tevit.evaluation.oracle import UNMATCHABLE
-from tevit.evaluation.overlaps import (
-    Overlaps,
-    Spans,
-    VideoPairs,
-    compute_overlaps,
-    decode_spans,
-    frame_overlaps,
-    max_extent,
-    track_ious,
-)
+from tevit.evaluation.overlaps import Overlaps, VideoPairs, compute_overlaps
+from tevit.evaluation.spans import Spans, decode_spans, frame_overlaps, max_extent, track_ious
 from tevit.io.ytvis import Dataset, Results, open_dataset, read_results
 from tevit.results import Track
 from tevit.review.decisions import (

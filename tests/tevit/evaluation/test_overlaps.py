@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.tevit.evaluation import literal, sets
 from tevit.evaluation.inputs import EncodedMasks
-from tevit.evaluation.overlaps import BadMaskError, decode_spans, frame_overlaps, track_ious
+from tevit.evaluation.spans import BadMaskError, decode_spans, frame_overlaps, track_ious
 from tevit.masks import rle
 
 SIZES = ((7, 9), (5, 4), (1, 1))

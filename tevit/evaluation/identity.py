@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tevit.evaluation.matching import assign
 from tevit.evaluation.overlaps import Overlaps, VideoPairs
 from tevit.evaluation.parallel import parallel_map
 
@@ -265,14 +266,12 @@ def _groups(overlaps: Overlaps, pairs: VideoPairs) -> Iterator[tuple[int, np.nda
 
 def _count_group(group: _Group, matched: np.ndarray) -> np.ndarray:
     """float64 (_WIDTH,): matches, association and location of ALPHAS, then the other fields of IdentityCounts."""
-    from scipy.optimize import linear_sum_assignment  # importing it takes a while
-
     values = np.zeros(_WIDTH)
     values[-5:-3] = group.truths.sum(), group.predictions.sum()
     if values[-5] and values[-4]:
         values[:-5] = _hota_sums(group).ravel()
         pairs = (group.similarity >= _MATCH_IOU).sum(axis=0)
-        values[-3] = pairs[linear_sum_assignment(pairs, maximize=True)].sum()
+        values[-3] = pairs.max() if 1 in pairs.shape else pairs[assign(pairs)].sum()
         values[-2:] = len(_switches(matched)[0]), len(_fragments(group, matched)[0])
     return values
 
@@ -307,14 +306,17 @@ def _assign(scores: np.ndarray, group: _Group) -> tuple[np.ndarray, np.ndarray, 
 
     scores: float64 (T, G, D), 0 where a track is absent.
     """
-    best = scores.argmax(axis=2)
-    highest = np.take_along_axis(scores, best[..., None], axis=2)
+    highest = scores.max(axis=2, keepdims=True)
     # Where no prediction is the best of two tracks and none is equally good, every track has its best one.
     wanted = scores == np.maximum(highest, np.finfo(float).tiny)
     clear = (wanted.sum(axis=1) <= 1).all(axis=1) & (wanted.sum(axis=2) <= 1).all(axis=1)
     frames, g, d = np.nonzero(wanted & clear[:, None, None])
     found = [(frames, g, d)]
-    for frame in np.flatnonzero(~clear).tolist():
+    unclear = np.flatnonzero(~clear)
+    if scores.shape[1] == 1:  # the first of equally good predictions, as `assign` has it
+        found.append((unclear, np.zeros(len(unclear), np.int64), scores[unclear, 0].argmax(axis=1)))
+        unclear = unclear[:0]
+    for frame in unclear.tolist():
         g, d = _solve(scores[frame], group, frame)
         found.append((np.full(len(g), frame), g, d))
     frames, g, d = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -337,9 +339,16 @@ def _match_frames(group: _Group) -> np.ndarray:
     near = group.similarity >= _MATCH_IOU - _EPS
     matched = np.where(near.any(axis=2), near.argmax(axis=2), -1) if near.size else np.full(near.shape[:2], -1)
     ambiguous = (near.sum(axis=1) > 1).any(axis=1) | (near.sum(axis=2) > 1).any(axis=1)
+    if not ambiguous.any():
+        return matched
+    counted = np.flatnonzero(_counted_frames(group)).tolist()
+    if near.shape[1] == 1:
+        matched[ambiguous, 0] = np.where(near, group.similarity, 0)[ambiguous, 0].argmax(axis=1)
+        _keep_matches(matched[:, 0], near[:, 0], ambiguous, counted)
+        return matched
     scores = np.where(near, group.similarity, 0)
     before = None
-    for frame in np.flatnonzero(_counted_frames(group)).tolist() if ambiguous.any() else ():
+    for frame in counted:
         if ambiguous[frame]:
             own = scores[frame]
             if before is not None:
@@ -352,15 +361,26 @@ def _match_frames(group: _Group) -> np.ndarray:
     return matched
 
 
+def _keep_matches(matched: np.ndarray, near: np.ndarray, ambiguous: np.ndarray, counted: Sequence[int]) -> None:
+    """Of a single track: where several predictions are near, match that of the frame before, if it is one of them.
+
+    matched: int64 (T,), changed in place. near: bool (T, D). ambiguous: bool (T,). counted: frames.
+    """
+    before = -1
+    for frame, several, prediction in zip(counted, ambiguous[counted].tolist(), matched[counted].tolist(), strict=True):
+        if several and before >= 0 and near[frame, before]:
+            matched[frame] = before
+        else:
+            before = prediction
+
+
 def _solve(scores: np.ndarray, group: _Group, frame: int) -> tuple[np.ndarray, np.ndarray]:
     """The best one-to-one assignment of a frame's tracks: positions of both sides, of pairs with scores above 0.
 
     scores: float64 (G, D). Absent tracks are taken out, because they affect which of equally good ones is found.
     """
-    from scipy.optimize import linear_sum_assignment
-
     rows, columns = np.flatnonzero(group.truths[frame]), np.flatnonzero(group.predictions[frame])
-    g, d = linear_sum_assignment(scores[rows[:, None], columns], maximize=True)
+    g, d = assign(scores[rows[:, None], columns])
     g, d = rows[g], columns[d]
     positive = scores[g, d] > 0
     return g[positive], d[positive]
@@ -386,7 +406,7 @@ def _switch_rows(matched: np.ndarray, rows_t: np.ndarray, rows_p: np.ndarray) ->
 def _fragments(group: _Group, matched: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where a track is matched again after counted frames in which it was not: frames, tracks."""
     counted = np.flatnonzero(_counted_frames(group))
-    present = np.pad(matched[counted] >= 0, ((1, 0), (0, 0)))
-    begins = present[1:] & ~present[:-1]
+    begins = matched[counted] >= 0
+    begins[1:] &= ~begins[:-1]
     places, g = np.nonzero(begins & (begins.cumsum(axis=0) > 1))
     return counted[places], g

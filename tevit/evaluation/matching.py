@@ -4,8 +4,13 @@ Source: the YouTube-VIS evaluation API, itself after COCO's. Its oddities are ke
 equal its, to rounding.
 """
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, ModuleSpec
+from importlib.util import find_spec, module_from_spec
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -137,6 +142,34 @@ def _judge(
     of_ignored = np.stack([row[indices] for row, indices in zip(ignored, matched, strict=True)]) & (matched >= 0)
     prediction_ignored = of_ignored | (~hit & unmatched_ignored[:, None])
     return hit & ~prediction_ignored, prediction_ignored
+
+
+# --- one-to-one assignment
+
+
+@lru_cache(maxsize=1)
+def _linear_sum_assignment() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
+    """scipy's, of its extension module alone: all of scipy.optimize takes longer to import than `tevit evaluate` does
+    to read its files."""
+    spec = find_spec("scipy")  # which does not import it
+    folders = [Path(folder, "optimize") for folder in (spec and spec.submodule_search_locations) or ()]
+    for file in (Path(folder, f"_lsap{suffix}") for folder in folders for suffix in EXTENSION_SUFFIXES):
+        if "scipy.optimize" not in sys.modules and file.is_file():
+            loader = ExtensionFileLoader("_lsap", str(file))
+            try:
+                module = module_from_spec(ModuleSpec("_lsap", loader, origin=str(file)))
+                loader.exec_module(module)
+                return module.linear_sum_assignment
+            except (ImportError, AttributeError):  # another version of scipy may have it elsewhere
+                break
+    from scipy.optimize import linear_sum_assignment
+
+    return linear_sum_assignment
+
+
+def assign(scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns, int64 (n,), of the one-to-one assignment with the highest sum. scores: float64 (R, C)."""
+    return _linear_sum_assignment()(scores, maximize=True)
 
 
 # --- precision-recall curves

@@ -15,6 +15,7 @@ from tevit.evaluation.matching import (
     LENGTHS,
     IgnoreMasks,
     Matches,
+    assign,
     by_range,
     count_positives,
     curves,
@@ -257,8 +258,6 @@ def _majority(sources: np.ndarray, kinds: np.ndarray) -> int:
 
 def assign_masks(pairs: VideoPairs, crowd: np.ndarray) -> np.ndarray:
     """int64 (G, T): the prediction whose mask each track of the ground truth gets in each frame, -1 for none."""
-    from scipy.optimize import linear_sum_assignment
-
     ious = pairs.frame_ious().astype(np.float64)
     ious[:, crowd] = 0
     ious[ious < MIN_IOU] = 0
@@ -267,7 +266,7 @@ def assign_masks(pairs: VideoPairs, crowd: np.ndarray) -> np.ndarray:
     # Where no two tracks have the same best prediction, the best of each is the best of all together.
     ordered = np.sort(source, axis=0)
     for t in np.flatnonzero(((ordered[1:] == ordered[:-1]) & (ordered[1:] >= 0)).any(axis=0)):
-        predictions, truths = linear_sum_assignment(ious[..., t], maximize=True)
+        predictions, truths = assign(ious[..., t])
         good = ious[predictions, truths, t] > 0
         source[:, t] = -1
         source[truths[good], t] = predictions[good]

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tevit.cli.evaluate import DelayedProgress, add_class_options, layout, open_predictions, print_warnings, processes
-from tevit.cli.predict import check_folder
 
 if TYPE_CHECKING:
     from tevit.evaluation import Evaluation
@@ -71,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
     if args.frames and not args.out:
         raise ValueError("--frames goes with --out: its pictures are part of report.html")
     if args.frames:
+        from tevit.cli.predict import check_folder  # which imports the progress bar
+
         check_folder("--frames", args.frames)
     limits = Limits(positive=args.positive, background=args.background)
     dataset = open_dataset(args.gt)

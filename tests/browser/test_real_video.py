@@ -132,5 +132,6 @@ def test_from_a_real_video_to_a_published_model(
     button(page, "Get tevit_swin_l_mst, 1376 MB").click()
     file = f"put tevit_swin-l_mstrain.pth into {checkpoints}, or name another file with --checkpoint"
     expect(page.locator("#panel").get_by_role("alert")).to_contain_text(f"{file}; the model motion needs no weights")
+    expect(button(page, "Get tevit_swin_l_mst, 1376 MB")).to_be_enabled()
     page.close()
     assert problems == []

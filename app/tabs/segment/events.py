@@ -61,7 +61,8 @@ class _SegmentEvents:
         c.model.change(self.show_parameters, c.model, c.parameters, **QUIET)
         c.parameters.select(self.check_parameters, [c.model, c.parameters], c.parameters, **QUIET)
         downloaded = c.get.click(self.get_weights, c.model, [c.panel, c.cancel, c.get], **QUIET)
-        downloaded.then(self.offer_again, c.model, about, **QUIET)
+        for after in (downloaded.success, downloaded.failure):  # `then` does not follow an event that has failed
+            after(self.offer_again, c.model, about, **QUIET)
         settings = [c.model, c.count, c.first, c.last, c.parameters]
         started = c.run.click(self.submit, settings, [c.token, c.panel, c.parameters], **QUIET)
         followed = started.success(self.follow, c.token, everything, **QUIET)

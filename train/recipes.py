@@ -247,7 +247,8 @@ def check(recipe: Recipe) -> Recipe:
 
     def require(name: str, condition: bool, expected: str) -> None:
         if not condition:
-            raise ValueError(f"--{name.replace('_', '-')}: expected {expected}, got {getattr(recipe, name)}")
+            actual = flag_value(getattr(recipe, name))
+            raise ValueError(f"--{name.replace('_', '-')}: expected {expected}, got {actual}")
 
     if recipe.model not in ARCHITECTURES:
         raise ValueError(f"--model: expected one of {', '.join(ARCHITECTURES)}, got {recipe.model!r}")
@@ -260,7 +261,7 @@ def check(recipe: Recipe) -> Recipe:
         require(name, 0 <= getattr(recipe, name) <= 1, "0 to 1")
     require("messengers", recipe.messengers % 4 == 0 and recipe.messengers >= 0, "a multiple of 4")
     require("frames", recipe.task == "video" or recipe.frames == 1, "1 for pictures")
-    require("scales", recipe.scale_mode == "value" or len(recipe.scales) == 2, "two for the mode range")
+    require("scales", recipe.scale_mode == "value" or len(recipe.scales) == 2, "two sizes in the scale mode range")
     backbone = ARCHITECTURES[recipe.model].backbone
     require("messengers", backbone.kind == "pvt_v2" or not recipe.messengers, f"0 for {backbone.kind}")
     return recipe
@@ -349,7 +350,12 @@ def as_flags(recipe: Recipe) -> list[str]:
         if isinstance(value, bool):
             lines.append(f"--{flag}" if value else f"--no-{flag}")
         elif item.name != "name":
-            if isinstance(value, tuple):
-                value = ",".join("x".join(map(str, part)) if isinstance(part, tuple) else str(part) for part in value)
-            lines.append(f"--{flag} {shlex.quote(str(value))}")
+            lines.append(f"--{flag} {shlex.quote(flag_value(value))}")
     return lines
+
+
+def flag_value(value: Any) -> str:
+    """A recipe's value as its flag takes it: "640x360,960x480" of a tuple of sizes."""
+    if not isinstance(value, tuple):
+        return str(value)
+    return ",".join("x".join(map(str, part)) if isinstance(part, tuple) else str(part) for part in value)

@@ -248,8 +248,14 @@ def test_errors_are_framed_one_after_another_and_the_list_is_found_again(
     listed = [comparison.table.record(int(row)) for row in chosen.rows]
     expect_count(page, re.compile(f"^{len(listed)} of"))
     assert len(listed) > 12 and listed[10].video_id != listed[11].video_id != listed[12].video_id
+    page.set_viewport_size({"width": 390, "height": 844})
     rows(page).nth(10).get_by_role("button", name="Compare").click()
     expect_framed(page, listed, 10)
+    bar_box = page.locator(".error-steps").bounding_box()
+    assert bar_box is not None and -1 < bar_box["y"] < 340, "bar and picture are on the screen"
+    tops = page.locator(".error-steps button").evaluate_all("all => all.map((it) => it.getBoundingClientRect().top)")
+    assert len(set(tops)) == 1, "in one line"
+    page.set_viewport_size({"width": 1440, "height": 900})
     page.keyboard.press("e")
     expect_framed(page, listed, 11)
     page.get_by_role("button", name="Next error").click()

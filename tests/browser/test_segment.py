@@ -205,6 +205,22 @@ def test_dropped_video_to_tracks_and_files(shared_page: OpenPage, clips: dict[st
     assert zipfile.ZipFile(download(page, "submission.zip", tmp_path)).namelist() == ["results.json"]
 
 
+def test_a_removed_video_leaves_the_page(shared_page: OpenPage, clips: dict[str, Path]):
+    page = shared_page()
+    run(page, clips["dog"], "fast.pth")
+    expect_done(page)
+    page.locator("#video").get_by_role("button", name="Clear", exact=True).click()
+    expect(player(page)).to_have_attribute("data-state", "empty")
+    expect(page.locator("#facts")).not_to_contain_text("14 frames")
+    expect(page.locator(".tracks li")).to_have_count(0)
+    for name in ("Run", *FILES):
+        expect(button(page, name)).to_be_disabled()
+    page.get_by_label("Sample clips").click()
+    page.get_by_role("option", name="crossing").click()
+    expect(player(page)).to_have_attribute("data-state", "ready")
+    expect(button(page, "Run")).to_be_enabled()
+
+
 def test_table_plots_and_player_share_the_selection(shared_page: OpenPage, clips: dict[str, Path]):
     page = shared_page()
     run(page, clips["street"], "fast.pth")

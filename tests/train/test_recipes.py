@@ -161,7 +161,7 @@ def test_recipes_that_fine_tune_name_their_start():
         (("--model", "tevit_r50", "--messengers", "8"), "--messengers: expected 0 for resnet50, got 8"),
         (("--model", "tevit_r51"), "--model: expected one of"),
         (("--lr", "0"), "--lr: expected more than 0, got 0.0"),
-        (("--scale-mode", "range"), "--scales: expected two for the mode range"),
+        (("--scale-mode", "range"), "--scales: expected two sizes in the scale mode range, got [0-9x,]+$"),
         (("--task", "image"), "--frames: expected 1 for pictures, got 3"),
     ],
 )

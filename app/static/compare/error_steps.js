@@ -5,6 +5,8 @@ import { createButton, createElement, findPlayerIn, setPressed } from "../player
 /** @import { Emit, ErrorSteps } from "../player/types.js" */
 /** @import { Player } from "../player/player.js" */
 
+const MAX_TOP = 0.4; // of the window's height: below that too little of the pictures is seen
+
 const findPlayer = () => findPlayerIn("#compare-player");
 
 /**
@@ -27,11 +29,14 @@ class ErrorBar {
     this.next = createButton("›", () => emit({ do: "next" }), { class: "step", "aria-label": "Next error", title: "Next error (e)" });
     this.place = createElement("strong", { role: "status" });
     this.what = createElement("span", { class: "what" });
+    this.arrived = true; // since the tab was opened, no error was shown yet
     this.whole = createButton("Whole picture", () => this.toggleFocus(), { title: "The whole picture, or the error framed again (z)" });
     const back = createButton("Back to the list", () => emit({ do: "back" }));
     this.bar = createElement("div", { class: "error-steps", role: "group", "aria-label": "List of errors" },
       this.previous, this.place, this.next, this.what, this.whole, back);
     element.replaceChildren(this.bar);
+    const tab = element.closest("#compare");
+    if (tab instanceof HTMLElement) new ResizeObserver(() => (this.arrived ||= !tab.offsetHeight)).observe(tab);
   }
 
   /** @param {ErrorSteps | null} steps null: there is no list */
@@ -44,6 +49,15 @@ class ErrorBar {
     this.next.disabled = !steps.next;
     this.what.replaceChildren(...(type ? [createDot(colour), type, createElement("span", {}, classes)] : []));
     this.followPlayer();
+    if (place !== null && this.arrived) this.reveal();
+  }
+
+  /** The list, from which the tab was opened, may have been scrolled far down: bar and pictures come into view. */
+  reveal() {
+    const { top, height } = this.bar.getBoundingClientRect();
+    if (!height) return;
+    this.arrived = false;
+    if (top < 0 || top > innerHeight * MAX_TOP) this.bar.scrollIntoView({ block: "start" });
   }
 
   followPlayer() {

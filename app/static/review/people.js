@@ -72,7 +72,7 @@ export class Reviewer {
     this.input.disabled = Boolean(signed);
     if (signed) this.input.value = signed;
     this.field.classList.toggle("unknown", !this.name);
-    this.hint.textContent = signed ? "as you are signed in" : this.name ? "" : "Every decision carries your name. This browser keeps it.";
+    this.hint.textContent = signed ? "as you are signed in" : this.name ? "" : "Stored with every decision, and in this browser.";
     this.hint.hidden = !this.hint.textContent;
     this.part.textContent = part;
     this.part.hidden = !part;

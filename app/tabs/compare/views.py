@@ -107,7 +107,7 @@ def pair(curve: IouCurve, pictures: Sequence[tuple[str, int, float | None, bytes
     pictures: role, frame, IoU and JPEG.
     """
     shown = [
-        (f"{role}, frame {frame}" + ("" if iou is None else f", IoU {iou:.2f}"), frame, jpeg_uri(jpeg))
+        (f"{role}, frame {frame}", "" if iou is None else f"IoU {iou:.2f}", frame, jpeg_uri(jpeg))
         for role, frame, iou, jpeg in pictures
     ]
     return render("compare/pair.html", ious=curve.ious, worst=curve.worst, pictures=shown)

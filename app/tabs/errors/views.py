@@ -392,8 +392,8 @@ def hota_by_score(comparison: Comparison) -> Chart:
         points = tuple(None if model.ap < 0 else round(100 * value, 2) for value in values)
         series.append((model.name, i, Line(tuple(thresholds), points), "markers"))
         place = int(np.argmax(values))
-        best.append(f"{'AB'[i]} {100 * values[place]:.1f} from {thresholds[place]:.2f}")
-    hint = f"highest: {', '.join(best)}" if any(model.ap >= 0 for model in comparison.models) else ""
+        best.append(f"{'AB'[i]} {thresholds[place]:.2f}")
+    hint = f"highest at {', '.join(best)}" if any(model.ap >= 0 for model in comparison.models) else ""
     titles, ranges = ("score threshold", "HOTA"), (None, (0, None))
     return lines("identity", "HOTA by score", series, titles, digits=1, hint=hint, ranges=ranges)
 

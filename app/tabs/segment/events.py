@@ -195,9 +195,11 @@ class _SegmentEvents:
     # --- selecting a video
 
     async def select_file(self, path: str | None, model: str | None, request: gr.Request) -> AsyncIterator[Updates]:
-        """A dropped video; after an unreadable file no video is selected, and nothing can be run."""
+        """A dropped video; after an unreadable file, or when it is removed, no video is selected."""
         if path is None:
-            yield {self.components.panel: gr.skip()}
+            session = self._session(request)
+            instead = session.source in self.studio.clips  # a clip was chosen, which empties the upload box
+            yield {self.components.panel: gr.skip()} if instead else self._without_video(session)
             return
         async for updates in self._open(VideoSource(Path(path).name, Path(path)), self._session(request), model):
             yield updates | {self.components.clip: gr.Dropdown(value=None)}
@@ -221,9 +223,7 @@ class _SegmentEvents:
             video = await asyncio.to_thread(source.open)
         except (ValueError, OSError) as error:
             message = source.redact(str(error))
-            session.proxy = None
-            without = {c.panel: problem(message), c.facts: hint(views.NO_FACTS), c.estimate: ""}
-            yield self._clear(session, None) | without | {c.first: gr.Number(value=0), c.last: gr.Number(value=None)}
+            yield self._without_video(session) | {c.panel: problem(message)}
             raise toast(message) from error
         proxy = session.proxy = self.studio.proxies.start(source)
         yield {
@@ -241,6 +241,14 @@ class _SegmentEvents:
                 yield {c.player: poster}
         async for updates in self._follow_proxy(proxy, session):
             yield updates
+
+    def _without_video(self, session: Session) -> Updates:
+        """No video is selected, and nothing can be run."""
+        c = self.components
+        session.proxy = None
+        frames = {c.first: gr.Number(value=0), c.last: gr.Number(value=None)}
+        texts = {c.panel: "", c.facts: hint(views.NO_FACTS), c.estimate: ""}
+        return self._clear(session, None) | frames | texts | {c.run: gr.Button(interactive=False)}
 
     def _clear(self, session: Session, source: VideoSource | None) -> Updates:
         """Select a video, or none, and remove the result of the previous one."""
@@ -261,20 +269,26 @@ class _SegmentEvents:
         """Progress, then the video in the player; nothing once another video is selected or a run begins."""
         c = self.components
 
+        tasks = session.tasks
+
         def current() -> bool:
             return session.proxy is proxy and not session.token
 
+        def in_panel(content: str) -> Updates:
+            # A download of weights that was begun meanwhile writes there.
+            return {c.panel: content if session.tasks is tasks else gr.skip()}
+
         while not (end := proxy.status()).over and current():
-            yield {c.panel: progress(end)}
+            yield in_panel(progress(end))
             await asyncio.sleep(TICK)
         if not current():
             return
         if end.result is None:
-            yield {c.panel: problem(end.message)}
+            yield in_panel(problem(end.message))
             return
         session.view = self.studio.video_view(end.result)
-        panel = note(" ".join(end.result.warnings)) if end.result.warnings else ""
-        yield {c.player: payload(session.view), c.panel: panel, c.last: gr.Number(value=end.result.length - 1)}
+        panel = in_panel(note(" ".join(end.result.warnings)) if end.result.warnings else "")
+        yield {c.player: payload(session.view), c.last: gr.Number(value=end.result.length - 1)} | panel
 
     # --- selecting a model
 

@@ -112,7 +112,7 @@ def _build_source(clips: Sequence[str]) -> dict[str, Any]:
     components["count"] = gr.Number(20, label="Tracks to compute", precision=0)
     components["estimate"] = gr.HTML(elem_id="estimate")
     with gr.Row(elem_id="buttons"):
-        components["get"] = gr.Button("Get weights", variant="primary", visible=False, min_width=80)
+        components["get"] = gr.Button("Get weights", variant="primary", visible=False, elem_id="get")
         components["run"] = gr.Button("Run", variant="primary", interactive=False, min_width=80)
         components["cancel"] = gr.Button("Cancel", interactive=False, min_width=80)
     components["panel"] = gr.HTML(elem_id="panel")

@@ -1,5 +1,3 @@
-import sys
+from tevit.cli.main import console
 
-from tevit.cli.main import main
-
-sys.exit(main())
+console()

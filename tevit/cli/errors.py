@@ -8,7 +8,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tevit.cli.evaluate import DelayedProgress, add_class_options, layout, open_predictions, print_warnings, processes
+from tevit.cli.evaluate import (
+    DelayedProgress,
+    add_class_options,
+    keep_blas_single,
+    layout,
+    open_predictions,
+    print_warnings,
+    processes,
+)
 
 if TYPE_CHECKING:
     from tevit.evaluation import Evaluation
@@ -58,6 +66,7 @@ def register(commands) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Returns 0; errors are raised."""
+    keep_blas_single()
     from tevit.evaluation.api import accumulate, add_identity
     from tevit.evaluation.error_table import analyse_errors
     from tevit.evaluation.errors import Limits

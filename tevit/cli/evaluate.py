@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -119,6 +120,8 @@ def _samples(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Returns 0; errors are raised."""
+    if not args.bootstrap:
+        keep_blas_single()
     from tevit.evaluation import evaluate
     from tevit.io.ytvis import open_dataset
 
@@ -155,6 +158,12 @@ def print_warnings(gt: Path, warnings: "Mapping[Path, Sequence[str]]") -> None:
 
     for line in named_warnings(str(gt), {str(path): own for path, own in warnings.items()}):
         print(f"tevit: {line}", file=sys.stderr)
+
+
+def keep_blas_single() -> None:
+    """Before numpy is imported: OpenBLAS's threads would wait busily, a tenth of the processor time, and multiply
+    nothing; and a fork should have no threads beside it."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def processes() -> int:

@@ -161,7 +161,7 @@ def read_texts(json: bytes) -> EncodedTrack | None:
 
     Such JSON repeats itself between its texts, so it is cut there instead of being parsed.
     """
-    head = _HEAD.search(json)
+    head = _HEAD.match(json, json.find(b"{"))
     if head is None:
         return None
     pieces = json.split(b"\\")
@@ -172,7 +172,7 @@ def read_texts(json: bytes) -> EncodedTrack | None:
 
 def read_runs(json: bytes) -> EncodedTrack | None:
     """The usual case of ground truth: objects of one size and plain runs, in either order, and nulls. Else None."""
-    head = _RUNS_HEAD.search(json)
+    head = _RUNS_HEAD.match(json, json.find(b"{"))
     size = _RUNS_TAIL.search(json) if head and head[1] is None else head
     if head is None or size is None or 0 in (int(size[1]), int(size[2])):
         return None

@@ -297,3 +297,21 @@ def test_the_benchmark_measures_all_programs(tmp_path):
         assert name in out
         assert 0 < best[name]["seconds"] < 60
         assert 5 < best[name]["megabytes"] < 300
+
+
+def in_process(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    code = f"import sys; sys.argv[1:] = {list(arguments)!r}; from tevit.cli.main import console, main; {code}"
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_the_console_script_ends_with_the_whole_output_and_the_code(small, capsys):
+    ended = in_process("console()", "evaluate", *small, "--json", "--per-video")
+    assert (ended.stdout, ended.returncode) == (run(capsys, "evaluate", *small, "--json", "--per-video")[0], 0)
+    ended = in_process("console()", "evaluate", small[0], "missing.json")
+    assert (ended.stdout, ended.stderr, ended.returncode) == ("", "tevit: missing.json: no such file or folder\n", 2)
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
+def test_evaluate_has_one_thread(small):
+    ended = in_process("main(); import os; print(*os.listdir('/proc/self/task'))", "evaluate", *small, "--json")
+    assert len(ended.stdout.splitlines()[-1].split()) == 1

@@ -64,7 +64,9 @@ def run_model(page: Page) -> None:
 
 def take_segment(page: Page, out: Path) -> None:
     """The result of the first clip, as a picture."""
-    page.screenshot(path=out / "segment.png")
+    expect(page.locator("#estimate")).to_contain_text("about")
+    page.mouse.move(0, 0)
+    page.screenshot(path=out / "segment.png", animations="disabled")
 
 
 def take_animation(page: Page, out: Path) -> None:

@@ -232,25 +232,25 @@ def _unpredicted(e: VideoEvidence) -> Iterator[Suspicion]:
 _MODEL_ERROR = 0.05  # lower priorities are for errors that are likely the model's own
 
 _SUSPICION_QUESTIONS = {
-    "class": "Is label {a} {label}? The model sees {model} there ({score:.2f}).",
-    "missing": "Is a label missing? The model sees {model} ({score:.2f}) where no label is.",
-    "misplaced": "Does label {a} ({bare}) lie beside its object? The model's masks lie elsewhere.",
+    "class": "Is label {a} {label}? The model predicts {model} there ({score:.2f}).",
+    "missing": "Is a label missing? The model predicts {model} ({score:.2f}) where no label is.",
+    "misplaced": "Does label {a} ({bare}) lie beside its object? The predicted masks lie elsewhere.",
     "duplicate": "Are labels {a} ({bare}) and {b} ({other}) one object twice?",
-    "identity": "Do labels {a} ({bare}) and {b} ({other}) change places at frame {at}?",
-    "unpredicted": "Is there {label} where label {a} is? The model sees none.",
+    "identity": "Do labels {a} ({bare}) and {b} ({other}) swap identities at frame {at}?",
+    "unpredicted": "Is there {label} where label {a} is? The model predicts none.",
 }
 _ERROR_QUESTIONS = {
-    "classification": "Is label {a} {label}? The model sees {model} there ({score:.2f}).",
-    "spatial": "Are the masks of label {a} ({bare}) right? The model's {sees} ({score:.2f}) differs.",
-    "temporal": "Is label {a} ({bare}) right in all frames? The model's {sees} ({score:.2f}) meets it in some.",
-    "both": "Are class and masks of label {a} ({bare}) right? The model sees {model} ({score:.2f}) nearby.",
-    "duplicate": "Is label {a} ({bare}) one object? The model sees two, the other {model} ({score:.2f}).",
-    "background": "Is a label missing? The model sees {model} ({score:.2f}) where no label is.",
-    "missed": "Is there {label} where label {a} is? No prediction comes near.",
-    "correct": "Is label {a} ({bare}) right? The model's {sees} ({score:.2f}) agrees with it.",
+    "classification": "Is label {a} {label}? The model predicts {model} there ({score:.2f}).",
+    "spatial": "Are the masks of label {a} ({bare}) right? The predicted {name} ({score:.2f}) differs.",
+    "temporal": "Is label {a} ({bare}) right in all frames? The predicted {name} ({score:.2f}) overlaps it in some.",
+    "both": "Are class and masks of label {a} ({bare}) right? The model predicts {model} ({score:.2f}) nearby.",
+    "duplicate": "Is label {a} ({bare}) one object? The model predicts two, the other {model} ({score:.2f}).",
+    "background": "Is a label missing? The model predicts {model} ({score:.2f}) where no label is.",
+    "missed": "Is there {label} where label {a} is? No prediction overlaps it.",
+    "correct": "Is label {a} ({bare}) right? The predicted {name} ({score:.2f}) agrees with it.",
 }
-_BESIDE = "Does label {a} ({bare}) lie beside its object? The model sees {model} ({score:.2f}) there, without a label."
-_LEFT_OUT_PREDICTION = "Is a label missing? The model sees {model} ({score:.2f}), which the metric leaves out."
+_BESIDE = "Does label {a} ({bare}) lie beside its object? The model predicts {model} ({score:.2f}) there, without a label."
+_LEFT_OUT_PREDICTION = "Is a label missing? The model predicts {model} ({score:.2f}), which the metric leaves out."
 _LEFT_OUT_LABEL = "Is label {a} ({bare}) right?"
 
 
@@ -418,7 +418,7 @@ class ItemBuilder:
             row = self._rows[prediction]
             category = list(self._inputs.categories)[self._inputs.predictions.categories[row]]
             name = class_name(self._names, category)
-            values |= {"model": _with_article(name), "sees": name}
+            values |= {"model": _with_article(name), "name": name}
             values |= {"score": float(self._inputs.predictions.scores[row])}
         return values
 

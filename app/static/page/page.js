@@ -10,11 +10,12 @@ export function mountTitle(element) {
     updateAddress((parameters) => parameters.set("__theme", dark ? "dark" : "light"));
   });
   watchStudio();
-  let current = "";
+  let current = "", pressed = false;
+  document.addEventListener("click", (event) => (pressed ||= event.target instanceof Element && event.target.closest("[role=tab]") !== null));
   new MutationObserver(() => {
     const tab = document.querySelector("[role=tab][aria-selected=true]")?.textContent?.trim().toLowerCase();
     if (!tab || tab === current) return;
-    if (current) updateAddress((parameters) => parameters.set("tab", tab));
+    if (current || pressed) updateAddress((parameters) => parameters.set("tab", tab));
     current = tab;
   }).observe(document.body, { subtree: true, childList: true, attributeFilter: ["aria-selected"] });
 }

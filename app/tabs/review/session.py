@@ -332,7 +332,7 @@ def items_of_predictions(dataset: Dataset, results: Results) -> list[ReviewItem]
         for place, track in zip(results.by_video.get(video, ()), results.masks(video), strict=True):
             prediction = results.predictions[place]
             name = dataset.categories.get(prediction.category_id, f"class {prediction.category_id}").replace("_", " ")
-            question = f"Is there a {name}? The model sees it ({prediction.score:.2f})."
+            question = f"Is there a {name}? The model predicts it ({prediction.score:.2f})."
             if track.areas.any():
                 frame = int(track.areas.argmax())
                 items.append(ReviewItem(video, "missing", prediction.score, frame, (), place + 1, question))

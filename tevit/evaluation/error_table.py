@@ -222,8 +222,8 @@ class ErrorTable:
         overlaps = self.overlaps[int(self.model[i])]
         pairs, video = overlaps.pairs[int(self.video[i])], overlaps.inputs.videos[int(self.video[i])]
         t, p, truth = int(self.truth_row[i]), int(self.prediction_row[i]), bool(self.truth[i])
-        g = int(np.flatnonzero(pairs.ground_truth == t)[0]) if t >= 0 else None
-        d = int(np.flatnonzero(pairs.predictions == p)[0]) if p >= 0 else None
+        g = int((pairs.ground_truth == t).argmax()) if t >= 0 else None
+        d = int((pairs.predictions == p).argmax()) if p >= 0 else None
         present, ious = pairs.track_ious(d, g)
         ids, worst = list(overlaps.inputs.categories), int(self.worst[i])
         truth_class, predicted_class = int(self.truth_class[i]), int(self.predicted_class[i])

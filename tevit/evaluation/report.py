@@ -152,7 +152,7 @@ def _gap(gap: Gap) -> dict[str, Any]:
 
 def _recall(precision: np.ndarray, category: int | None) -> dict[str, Any]:
     lines = {f"at{at}": charts.precision_by_recall(precision, k, category) for at, k in ((50, 0), (75, 5))}
-    return {name: line and asdict(line) for name, line in lines.items()}
+    return {name: line and {"x": line.x, "y": line.y} for name, line in lines.items()}  # asdict copies each number
 
 
 def _confusion(names: Sequence[str], table: ErrorTable) -> dict[str, Any] | None:

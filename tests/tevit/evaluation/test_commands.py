@@ -290,7 +290,7 @@ def test_the_benchmark_measures_all_programs(tmp_path):
     command += ["--out", str(tmp_path / "b.json")]
     out = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT).stdout
     best = json.loads((tmp_path / "b.json").read_text())["best"]
-    names = ["tevit evaluate", "… --metrics hota,id", "json.load of both files"]
+    names = ["tevit evaluate", "… --metrics hota,id", "tevit errors --out", "json.load of both files"]
     names += ["joining masks and hotcoco", "hotcoco, masks joined"] if find_spec("hotcoco") else []
     assert list(best) == names
     for name in names:

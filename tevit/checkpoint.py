@@ -272,11 +272,11 @@ def _grouped(keys: Iterable[str]) -> dict[str, list[str]]:
 
 def _stages(keys: Iterable[str]) -> str:
     """ " of stage 3", " of stages 0-5" or " of stages 0, 2"; empty for keys outside the stages."""
-    found = sorted({int(match[1]) for match in map(re.compile(r"stages\.(\d+)\.").match, keys) if match})
-    if len(found) < 2:
-        return f" of stage {found[0]}" if found else ""
-    whole = found[-1] - found[0] == len(found) - 1
-    return f" of stages {found[0]}-{found[-1]}" if whole else f" of stages {', '.join(map(str, found))}"
+    stages = sorted({int(match[1]) for match in map(re.compile(r"stages\.(\d+)\.").match, keys) if match})
+    if len(stages) < 2:
+        return f" of stage {stages[0]}" if stages else ""
+    whole = stages[-1] - stages[0] == len(stages) - 1
+    return f" of stages {stages[0]}-{stages[-1]}" if whole else f" of stages {', '.join(map(str, stages))}"
 
 
 def load_model(path: str | os.PathLike, *, expected: ModelConfig | None = None, all_masks: bool = False) -> TeViT:

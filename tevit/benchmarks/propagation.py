@@ -88,9 +88,9 @@ def _measure_between(
         if not between:
             continue
         wall, cores = time.perf_counter(), time.process_time()
-        found = run({key: masks[key] for key in keys}, last=keys[-1])
+        propagated = run({key: masks[key] for key in keys}, last=keys[-1])
         total += (time.perf_counter() - wall, time.process_time() - cores, len(between))
-        candidates = dict.fromkeys(METHODS, found.masks) | {
+        candidates = dict.fromkeys(METHODS, propagated.masks) | {
             "interpolated": {t: _interpolate(masks, t, t // distance * distance, distance) for t in between},
             "copied": {t: masks[min(keys, key=lambda key: abs(key - t))] for t in between},
         }
@@ -106,9 +106,11 @@ def _measure_after(
     """Copying is what there is to compare with: from one frame nothing can be interpolated."""
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
     for key in range(0, len(masks) - AFTER[-1], 5):
-        found = run({key: masks[key]}, first=key, last=key + AFTER[-1], min_confidence=0)
+        propagated = run({key: masks[key]}, first=key, last=key + AFTER[-1], min_confidence=0)
         for after in AFTER:
-            values["propagated", f"after, {after}"].append(ops.pixel_iou(found.masks[key + after], masks[key + after]))
+            values["propagated", f"after, {after}"].append(
+                ops.pixel_iou(propagated.masks[key + after], masks[key + after])
+            )
             values["copied", f"after, {after}"].append(ops.pixel_iou(masks[key], masks[key + after]))
     for case, ious in values.items():
         scores[case].append(float(np.mean(ious)))

@@ -172,15 +172,15 @@ def _agreement(args: argparse.Namespace) -> int:
 
     log, lost = _read_log(args.log)
     state = LogState(log)
-    found = agreements(state)
+    pairs = agreements(state)
     if args.json:
-        numbers = [{**asdict(item), **_without_nan({"kappa": item.kappa, "iou": item.iou})} for item in found]
+        numbers = [{**asdict(item), **_without_nan({"kappa": item.kappa, "iou": item.iou})} for item in pairs]
         disagreements = [[d.id for d in item.decisions] for item in state.disagreements]
         print(json.dumps({"pairs": numbers, "disagreements": disagreements}))
         return int(bool(lost))
-    if not found:
+    if not pairs:
         print(f"{args.log}: no question was decided by two reviewers.")
-    for item in found:
+    for item in pairs:
         print(item)
     for item in state.disagreements:
         print(f"not resolved: {item}")
@@ -191,11 +191,11 @@ def _read_log(path: Path) -> "tuple[list[Decision], list[str]]":
     """All decisions that can be read, and a sentence for each one that cannot, printed on standard error, too."""
     from tevit.review.recovery import recover_log
 
-    found = recover_log(path)
-    sentences = found.sentences(str(path))
+    recovered = recover_log(path)
+    sentences = recovered.sentences(str(path))
     for sentence in sentences:
-        print(f"tevit: left out: {sentence}" if found.missing else f"tevit: {sentence}", file=sys.stderr)
-    return list(found.decisions), sentences
+        print(f"tevit: left out: {sentence}" if recovered.missing else f"tevit: {sentence}", file=sys.stderr)
+    return list(recovered.decisions), sentences
 
 
 def _without_nan(values: dict[str, float]) -> dict[str, float | None]:

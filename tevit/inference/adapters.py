@@ -114,17 +114,17 @@ class VideomtModel:
 
         with torch.inference_mode():
             scores, labels = classes[0].float().softmax(-1)[:, :-1].max(-1)
-            kept = (scores >= self.threshold).nonzero()[:, 0]  # the mask's score only lowers it
-            if not len(kept):
+            selected = (scores >= self.threshold).nonzero()[:, 0]  # the mask's score only lowers it
+            if not len(selected):
                 return {}
-            logits = torch.nn.functional.interpolate(masks[:, kept].float(), size_hw, mode="bilinear")[0]
+            logits = torch.nn.functional.interpolate(masks[:, selected].float(), size_hw, mode="bilinear")[0]
             inside = logits > 0
             within = (logits.sigmoid() * inside).sum((1, 2)) / (inside.sum((1, 2)) + 1e-6)
-            combined = (scores[kept] * within).tolist()
-        pixels, names = inside.cpu().numpy(), labels[kept].tolist()
+            combined = (scores[selected] * within).tolist()
+        pixels, names = inside.cpu().numpy(), labels[selected].tolist()
         return {
             query + 1: Instance(names[i], combined[i], pixels[i])
-            for i, query in enumerate(kept.tolist())
+            for i, query in enumerate(selected.tolist())
             if combined[i] >= self.threshold and pixels[i].any()
         }
 
@@ -167,17 +167,17 @@ class TrackedDetector:
         with torch.inference_mode():
             inputs = self._processor(images=frame, return_tensors="pt").to(self.model.device)
             output = self.model(**inputs)
-            found = self._processor.post_process_instance_segmentation(
+            segmented = self._processor.post_process_instance_segmentation(
                 output, threshold=self.threshold, target_sizes=[frame.shape[:2]], return_binary_maps=True
             )[0]
-        info = found["segments_info"]
+        info = segmented["segments_info"]
         if not info:
             return supervision.Detections.empty()
-        masks = found["segmentation"].cpu().numpy().astype(bool).reshape(len(info), *frame.shape[:2])
-        kept = [i for i, mask in enumerate(masks) if mask.any()]
+        masks = segmented["segmentation"].cpu().numpy().astype(bool).reshape(len(info), *frame.shape[:2])
+        present = [i for i, mask in enumerate(masks) if mask.any()]
         return supervision.Detections(
-            xyxy=supervision.mask_to_xyxy(masks[kept]).astype(np.float32),
-            mask=masks[kept],
-            confidence=np.array([info[i]["score"] for i in kept], np.float32),
-            class_id=np.array([info[i]["label_id"] for i in kept], int),
+            xyxy=supervision.mask_to_xyxy(masks[present]).astype(np.float32),
+            mask=masks[present],
+            confidence=np.array([info[i]["score"] for i in present], np.float32),
+            class_id=np.array([info[i]["label_id"] for i in present], int),
         )

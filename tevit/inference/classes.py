@@ -68,8 +68,8 @@ def _ids_of_names(model: Mapping[int, str], dataset: Mapping[int, str]) -> dict[
     underscores alone the one that is written the same, else the first."""
     exact = {name: id for id, name in reversed(list(dataset.items()))}
     folded = {fold_name(name): id for id, name in reversed(list(dataset.items()))}
-    found = {id: exact.get(name, folded.get(fold_name(name))) for id, name in model.items()}
-    return {id: other for id, other in found.items() if other is not None}
+    matches = {id: exact.get(name, folded.get(fold_name(name))) for id, name in model.items()}
+    return {id: other for id, other in matches.items() if other is not None}
 
 
 def _alike(categories: Mapping[int, str]) -> list[str]:

@@ -172,26 +172,26 @@ def load_external(
     device: passed to `create` where it has a parameter of that name, as PyTorch's name with "auto" resolved.
     Raises: ValueError, OSError: one sentence on what is wrong with the file, the name or a parameter.
     """
-    found = find_source(source) if isinstance(source, str) else source
-    if found is None:
+    resolved = find_source(source) if isinstance(source, str) else source
+    if resolved is None:
         raise ValueError(f"unknown model {source!r}: expected a file.py:create, or one of {', '.join(named_models())}")
-    target = _target(found)
-    values = _checked(found.name, model_parameters(found, target), parameters or {})
+    target = _target(resolved)
+    values = _checked(resolved.name, model_parameters(resolved, target), parameters or {})
     plain = {name: value.name if isinstance(value, Enum) else value for name, value in values.items()}
-    about = {"weights": _identity(found)} | ({"parameters": plain} if plain else {})
+    about = {"weights": _identity(resolved)} | ({"parameters": plain} if plain else {})
     if _is_model(target):
         if device != "auto":
-            raise ValueError(f"{found.name}: it takes no device; leave out --device {device}")
-        return ExternalPredictor(target, _short(found), about)
+            raise ValueError(f"{resolved.name}: it takes no device; leave out --device {device}")
+        return ExternalPredictor(target, _short(resolved), about)
     if _takes(target, "device"):
         values["device"] = _device_name(device)
     elif device != "auto":
-        raise ValueError(f"{found.name}: its create takes no device; leave out --device {device}")
+        raise ValueError(f"{resolved.name}: its create takes no device; leave out --device {device}")
     try:
         model = target(**values)
     except Exception as error:
-        raise failure(found.name, error) from error
-    return ExternalPredictor(model, _short(found), about)
+        raise failure(resolved.name, error) from error
+    return ExternalPredictor(model, _short(resolved), about)
 
 
 def _short(source: ModelSource) -> str:

@@ -137,7 +137,7 @@ def resolve_device(name: str) -> torch.device:
     if device.type not in available:
         raise ValueError(f"device: expected auto, cpu, cuda or mps, got {name!r}")
     if not available[device.type]:
-        raise ValueError(f"device {name!r} was asked for, but this machine has none that PyTorch can use")
+        raise ValueError(f"device {name!r}: this machine has none that PyTorch can use")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA devices, counted from 0")
     return device

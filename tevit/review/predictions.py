@@ -39,12 +39,12 @@ def overlapping_predictions(
     common, union = masks.overlaps([track.rles for track in tracks], [label.rles])
     ious = common.sum(axis=(1, 2)) / np.maximum(union.sum(axis=(1, 2)), 1)
     frames = (common > 0).sum(axis=(1, 2))
-    found = [
+    overlapping = [
         OverlappingPrediction(track.id, track.category_id, track.score, float(iou), int(count))
         for track, iou, count in zip(tracks, ious, frames, strict=True)
         if count or track.id == place
     ]
-    return sorted(found, key=lambda prediction: -prediction.iou)
+    return sorted(overlapping, key=lambda prediction: -prediction.iou)
 
 
 def predicted_masks(dataset: Dataset, results: Results, video: int, place: int) -> tuple[Mask | None, ...]:

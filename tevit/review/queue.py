@@ -249,7 +249,9 @@ _ERROR_QUESTIONS = {
     "missed": "Is there {label} where label {a} is? No prediction overlaps it.",
     "correct": "Is label {a} ({bare}) right? The predicted {name} ({score:.2f}) agrees with it.",
 }
-_BESIDE = "Does label {a} ({bare}) lie beside its object? The model predicts {model} ({score:.2f}) there, unlabelled."
+_BESIDE = (
+    "Does label {a} ({bare}) lie beside its object? The model predicts {model} ({score:.2f}) there, without a label."
+)
 _LEFT_OUT_PREDICTION = "Is a label missing? The model predicts {model} ({score:.2f}), which the metric leaves out."
 _LEFT_OUT_LABEL = "Is label {a} ({bare}) right?"
 

@@ -158,21 +158,21 @@ def agreements(state: LogState) -> list[Agreement]:
             verdicts[d.reviewer][subject_of(d)] = d.verdict
     counts = Counter(subject for own in verdicts.values() for subject in own)
     tracks = _tracks_set(d for d in decisions if counts[subject_of(d)] > 1)
-    found = []
+    rows = []
     for one, two in combinations(sorted(verdicts), 2):
         pairs = [(verdict, verdicts[two][key]) for key, verdict in verdicts[one].items() if key in verdicts[two]]
         if pairs:
             both = [(own, tracks[two][key]) for key, own in tracks[one].items() if key in tracks[two]]
             ious = [iou for own, other in both if (iou := _common_iou(own, other)) >= 0]
             same, iou = sum(a == b for a, b in pairs), float(np.mean(ious)) if ious else math.nan
-            found.append(Agreement((one, two), len(pairs), same, cohen_kappa(pairs), len(ious), iou))
-    return found
+            rows.append(Agreement((one, two), len(pairs), same, cohen_kappa(pairs), len(ious), iou))
+    return rows
 
 
-def mask_agreement(found: Disagreement) -> tuple[float, list[int]] | None:
+def mask_agreement(disagreement: Disagreement) -> tuple[float, list[int]] | None:
     """Mean IoU of two reviewers' masks of one track over the frames that both have set, and these frames; None where
     no two have set masks in a common frame."""
-    tracks = _tracks_set(found.decisions)
+    tracks = _tracks_set(disagreement.decisions)
     ious: dict[int, list[float]] = defaultdict(list)
     for one, two in combinations(tracks.values(), 2):
         for key in one.keys() & two.keys():
@@ -224,21 +224,21 @@ def _iou(one: tuple[Mask | None, ...], two: tuple[Mask | None, ...]) -> float:
 # --- disagreements as questions
 
 
-def disagreement_item(found: Disagreement, dataset: Dataset, place: int | None = None) -> ReviewItem:
+def disagreement_item(disagreement: Disagreement, dataset: Dataset, place: int | None = None) -> ReviewItem:
     """The question which of the decisions counts. place: of the prediction that they are about, where no label is."""
-    labels = tuple(dict.fromkeys(ref for d in found.decisions for ref in d.tracks if isinstance(ref, int)))
-    names = ", ".join(dict.fromkeys(d.reviewer for d in found.decisions))
+    labels = tuple(dict.fromkeys(ref for d in disagreement.decisions for ref in d.tracks if isinstance(ref, int)))
+    names = ", ".join(dict.fromkeys(d.reviewer for d in disagreement.decisions))
     what = f"label {' and '.join(map(str, labels))}" if labels else "a prediction"
-    frame = next((frames[0] for d in found.decisions if (frames := _frames(d))), None)
+    frame = next((frames[0] for d in disagreement.decisions if (frames := _frames(d))), None)
     if frame is None:
-        track = next((t for t in dataset.video(found.video_id).tracks if t.id in labels), None)
+        track = next((t for t in dataset.video(disagreement.video_id).tracks if t.id in labels), None)
         frame = int(track.areas.argmax()) if track is not None else 0
     question = f"{names} disagree about {what}: which decision counts?"
-    if (agreement := mask_agreement(found)) is not None:
+    if (agreement := mask_agreement(disagreement)) is not None:
         iou, both = agreement
         frames = f"the {len(both)} frames" if len(both) > 1 else "the one frame"
         question += f" In {frames} that both have set, their masks have a mean IoU of {iou:.2f}."
-    return ReviewItem(found.video_id, "disagreement", 1.0, frame, labels, None if labels else place, question)
+    return ReviewItem(disagreement.video_id, "disagreement", 1.0, frame, labels, None if labels else place, question)
 
 
 def _frames(d: Decision) -> list[int]:
@@ -249,22 +249,24 @@ def _frames(d: Decision) -> list[int]:
     return [at] if at is not None else visible or [frame for _, frame, _ in new_masks]
 
 
-def resolving_answers(found: Disagreement, item: ReviewItem, names: Mapping[int, str]) -> tuple[Answer, ...]:
+def resolving_answers(disagreement: Disagreement, item: ReviewItem, names: Mapping[int, str]) -> tuple[Answer, ...]:
     """One answer for each reviewer's decisions, and one for none of them. names: of the categories."""
     sides: dict[str, list[Decision]] = defaultdict(list)
-    for d in found.decisions:
+    for d in disagreement.decisions:
         sides[d.reviewer].append(d)
     answers = [
-        Answer(f"{name}: {'; '.join(summary(d, names) for d in own)}", item, None, resolve(found, own[-1].id), None)
+        Answer(
+            f"{name}: {'; '.join(summary(d, names) for d in own)}", item, None, resolve(disagreement, own[-1].id), None
+        )
         for name, own in sides.items()
     ]
-    return (*answers, Answer("None of them: the label stays as it was", item, None, resolve(found, None), None))
+    return (*answers, Answer("None of them: the label stays as it was", item, None, resolve(disagreement, None), None))
 
 
-def resolve(found: Disagreement, keep: str | None) -> Resolve:
+def resolve(disagreement: Disagreement, keep: str | None) -> Resolve:
     """Ends a disagreement: the decision `keep` and others of its reviewer count, all others do not; None: none does."""
-    kept = next((d.reviewer for d in found.decisions if d.id == keep), None)
-    return Resolve(keep, tuple(d.id for d in found.decisions if d.reviewer != kept))
+    kept = next((d.reviewer for d in disagreement.decisions if d.id == keep), None)
+    return Resolve(keep, tuple(d.id for d in disagreement.decisions if d.reviewer != kept))
 
 
 def find_foreign(log: Iterable[Decision], new: Iterable[Decision], reviewer: str) -> str:
@@ -296,4 +298,4 @@ def find_foreign(log: Iterable[Decision], new: Iterable[Decision], reviewer: str
 def _ends_disagreement(state: LogState, action: Resolve, reviewers: Mapping[str, str], reviewer: str) -> bool:
     """Whether all that is dropped is in one disagreement, and what is kept is, too, or a decision of this reviewer."""
     kept = set() if action.keep is None or reviewers.get(action.keep) == reviewer else {action.keep}
-    return any({*action.drop} | kept <= {d.id for d in found.decisions} for found in state.disagreements)
+    return any({*action.drop} | kept <= {d.id for d in disagreement.decisions} for disagreement in state.disagreements)

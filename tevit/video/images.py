@@ -50,8 +50,8 @@ def _has_header(file: IO[bytes], name: str) -> bool:
         with Image.open(file) as image:
             width, height = image.size
     except Image.DecompressionBombError as error:  # from twice PIL's own limit on, which ours may exceed
-        found = re.search(r"\d+", str(error))
-        limits.check("pixels", int(found[0]) if found else limits.pixels + 1, name)
+        match = re.search(r"\d+", str(error))
+        limits.check("pixels", int(match[0]) if match else limits.pixels + 1, name)
         return True
     except IMAGE_FAULTS:
         return False
@@ -80,12 +80,12 @@ def decode_page(file: Path, page: int, flags: int) -> np.ndarray | None:
     Raises: MemoryError.
     """
     try:
-        found, pages = cv2.imreadmulti(str(file), start=page, count=1, flags=flags)
+        read, pages = cv2.imreadmulti(str(file), start=page, count=1, flags=flags)
     except cv2.error as error:
         if error.code == cv2.Error.StsNoMem:
             raise MemoryError(f"{file}: not enough memory to decode it") from None
         return None
-    return np.asarray(pages[0]) if found else None
+    return np.asarray(pages[0]) if read else None
 
 
 def bits_of(largest: int) -> tuple[int | None, list[str]]:

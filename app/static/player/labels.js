@@ -20,9 +20,9 @@ const STEP = 2; // pixels between two that are looked at
  * @returns {(Box | null)[]}
  */
 export function placeLabels(labels, width, height, covered = []) {
-  const asked = labels.filter(({ left }) => !left), area = asked.reduce((sum, { w, h }) => sum + w * h, 0);
+  const requested = labels.filter(({ left }) => !left), area = requested.reduce((sum, { w, h }) => sum + w * h, 0);
   const crowded = area > CROWDED * width * height;
-  const order = asked.filter(({ wanted }) => wanted || !crowded).sort((a, b) => Number(b.wanted) - Number(a.wanted));
+  const order = requested.filter(({ wanted }) => wanted || !crowded).sort((a, b) => Number(b.wanted) - Number(a.wanted));
   const sizes = order.length ? labels.map(({ shape }) => Math.max(1, countPixels(shape, shape))) : [];
   const taken = [...covered];
   /** @type {Map<Label, Box>} */

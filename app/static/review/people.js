@@ -14,7 +14,7 @@ export class Reviewer {
     this.onChange = onChange;
     /** @type {People} */
     this.people = { reviewer: "", signed: "", names: [], part: "" };
-    this.told = ""; // the name that Python was sent last
+    this.sent = ""; // the name that Python was sent last
     this.input = createElement("input", { type: "text", "aria-label": "Reviewer", maxlength: MAX_NAME, autocomplete: "name", value: readValue(KEY) ?? "" });
     this.list = createElement("select", { "aria-label": "Reviewer" });
     this.hint = createElement("span", { class: "who-hint" });
@@ -45,8 +45,8 @@ export class Reviewer {
   }
 
   tell() {
-    if (!this.name || this.name === this.told) return;
-    this.told = this.name;
+    if (!this.name || this.name === this.sent) return;
+    this.sent = this.name;
     this.onChange(this.name);
   }
 

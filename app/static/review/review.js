@@ -431,7 +431,7 @@ class ReviewPrompt {
     this.send({ kind: "save", item: this.question.item, note: this.note.value, ...this.chosen });
   }
 
-  /** Whether the reviewer is known; else they are asked. */
+  /** Whether the reviewer is known; else the field for the name is shown first. */
   knowsReviewer() {
     if (this.reviewer.name) return true;
     this.setStatus("Enter your name first: every decision carries it.", "error");

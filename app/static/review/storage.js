@@ -1,4 +1,4 @@
-// Values that this browser remembers, below the prefix "tevit:".
+// Values stored in this browser, below the prefix "tevit:".
 
 /** @param {string} key */
 export function readValue(key) {

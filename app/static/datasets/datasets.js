@@ -48,7 +48,7 @@ function withTab(href) {
 
 /** The tab to see a data set in: the one that is open now, but for Segment, which shows none. */
 function tabOfDataset() {
-  const tab = new URL(location.href).searchParams.get("tab");
+  const tab = document.querySelector("[role=tab][aria-selected=true]")?.textContent?.trim().toLowerCase();
   return !tab || tab === "segment" ? "compare" : tab;
 }
 

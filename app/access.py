@@ -3,10 +3,11 @@
 import ipaddress
 import re
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from .accounts import Accounts
@@ -139,6 +140,55 @@ def _is_upload(path: str, root: Path) -> bool:
         return folder.parent == root.resolve() and bool(_SHA256.fullmatch(folder.name)) and file.is_file()
     except (OSError, ValueError):  # a name that is too long, or with a null character
         return False
+
+
+def visitor_of_event(request: Any) -> str:
+    """Who sent gradio's request, as quotas count visitors: by the signed-in name, else by what `FairQueue` has counted
+    the request as; "" outside of a server."""
+    scope = getattr(getattr(request, "request", None), "scope", {})
+    name = str(getattr(request, "username", None) or "") or _hub_name(scope)
+    return f"name {name}" if name else scope.get("state", {}).get("counted_as", "")
+
+
+Value = TypeVar("Value")
+
+
+class VisitorCache(Generic[Value]):
+    """Values by key, for all visitors. Where there are too many, the visitor who has most of them loses one, the least
+    recently used: nobody drops those of others by having many. Not thread-safe."""
+
+    def __init__(self, size: int):
+        self._size = size
+        self._values: dict[str, tuple[str, Value]] = {}  # the least recently used first
+
+    def get(self, key: str) -> Value | None:
+        """The value of a key, which is used now; None where there is none (any more)."""
+        found = self._values.pop(key, None)
+        if found is None:
+            return None
+        self._values[key] = found
+        return found[1]
+
+    def put(self, key: str, value: Value, visitor: str = "") -> list[str]:
+        """Add a value, or replace that of the key, which stays its first visitor's; returns the removed keys."""
+        owner, _ = self._values.pop(key, (visitor, value))
+        removed = []
+        while len(self._values) >= self._size:
+            removed.append(self._surplus(owner))
+            del self._values[removed[-1]]
+        self._values[key] = owner, value
+        return removed
+
+    def drop(self, key: str) -> None:
+        """Remove a value."""
+        self._values.pop(key, None)
+
+    def _surplus(self, adding: str) -> str:
+        """The key to remove before a visitor adds a value: of those who have most, counting it, its own first."""
+        counts = Counter([adding, *(owner for owner, _ in self._values.values())])
+        most = max(counts.values())
+        losers = {adding} if counts[adding] == most > 1 else {owner for owner, n in counts.items() if n == most}
+        return next(key for key, (owner, _) in self._values.items() if owner in losers)
 
 
 def _hub_name(scope: Mapping[str, Any]) -> str:

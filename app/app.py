@@ -35,6 +35,23 @@ END_SECONDS = 7.0  # after SIGTERM
 STALE_SECONDS = 7 * 24 * 3600  # after which the folder of a killed server is removed
 
 
+class LogFormatter(logging.Formatter):
+    """Lines without control characters, which are escaped: a name that a visitor has chosen begins no line of its own,
+    and moves no cursor. The lines of a traceback are indented."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The message as one line."""
+        return _escaped(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:
+        """The traceback, a line each."""
+        return "\n".join(f"  {_escaped(line)}" for line in super().formatException(ei).split("\n"))
+
+
+def _escaped(text: str) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def parser(prog: str = "app") -> argparse.ArgumentParser:
     """The studio's command line."""
     top = argparse.ArgumentParser(prog=prog, description="TeViT Studio: segment and track objects in a video.")
@@ -84,25 +101,30 @@ def _add_trust(top: argparse.ArgumentParser, space: bool) -> None:
 
 
 def _add_queue_options(top: argparse.ArgumentParser) -> None:
-    queue = top.add_argument_group("queue of /segment and /evaluate").add_argument
-    queue("--queue", metavar="N", type=int, default=32, help="calls that may be in it (default: %(default)s)")
+    queue = top.add_argument_group("queues of the page's runs, and of the calls of /segment and /evaluate").add_argument
+    queue("--queue", metavar="N", type=int, default=32, help="that may be in each (default: %(default)s)")
     queue("--queue-per-visitor", metavar="N", type=int, default=2, help="of one visitor (default: %(default)s)")
     rate = {"metavar": "N", "type": int, "default": 120}
     queue("--uploads-per-minute", help="of one visitor; 0: any number (default: %(default)s)", **rate)
     queue("--calls-per-minute", help="of one visitor; 0: any number (default: %(default)s)", **rate)
+    grace = "how long a run goes on without an open page that shows it (default: %(default)s)"
+    queue("--run-grace", metavar="SECONDS", type=float, default=30.0, help=grace)
     proxy = "take a visitor's address from X-Forwarded-For, which only a proxy in front of the studio may set"
     queue("--trust-forwarded", action="store_true", help=proxy)
 
 
-def main(argv: Sequence[str] | None = None, load: "Load | None" = None, grace: float = 30.0, prog: str = "app") -> int:
+def main(argv: Sequence[str] | None = None, load: "Load | None" = None, prog: str = "app") -> int:
     """Serve the page until Ctrl-C; returns the exit code: 0, or 2 after one sentence on standard error.
 
-    load: makes a predictor of a model's name or file; tevit.load by default. grace: seconds that a run continues after
-    its page was closed. prog: how the program was started, for its messages.
+    load: makes a predictor of a model's name or file; tevit.load by default. prog: how the program was started, for its
+    messages.
     """
     from tevit.limits import set_limits
 
     args = parser(prog).parse_args(argv)
+    handler = logging.StreamHandler()
+    handler.setFormatter(LogFormatter())
+    logging.basicConfig(handlers=[handler])
     try:
         if args.limit or args.public:
             set_limits(args.limit, args.public)
@@ -121,14 +143,14 @@ def main(argv: Sequence[str] | None = None, load: "Load | None" = None, grace: f
             raise ValueError("--mcp needs the package mcp: pip install 'tevit-studio[app,mcp]'")
         _check_address(args.host, args.port)
         with server_folder() as folder:
-            _serve(args, access, folder, load or _load, grace)
+            _serve(args, access, _limits(args), folder, load or _load)
     except (ValueError, OSError) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _serve(args: argparse.Namespace, access: "Access", folder: Path, load: "Load", grace: float) -> None:
+def _serve(args: argparse.Namespace, access: "Access", limits: "QueueLimits", folder: Path, load: "Load") -> None:
     # Both are read while gradio is imported: its files go into our folder, and nothing leaves the machine.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
@@ -153,9 +175,9 @@ def _serve(args: argparse.Namespace, access: "Access", folder: Path, load: "Load
     videos = dataset_videos(project) if args.dataset or args.project else []
     checkpoints = [*(path.resolve() for path in args.checkpoint), *map(Path, args.model)]
     segmentation = Segmentation(create_segmenter("sam2", str(args.sam)) if args.sam else create_segmenter())
-    studio = open_studio(folder, home() / "studio", load, checkpoints, grace, videos)
+    studio = open_studio(folder, home() / "studio", load, checkpoints, args.run_grace, videos, limits)
     try:
-        ui.serve(ui.build(studio, workspace), studio, workspace, segmentation, _address(args), args.mcp, _limits(args))
+        ui.serve(ui.build(studio, workspace), studio, workspace, segmentation, _address(args), args.mcp, limits)
     finally:
         _close(segmentation, studio, workspace.evaluations)
 
@@ -206,6 +228,8 @@ def _limits(args: argparse.Namespace) -> "QueueLimits":
         least = 1 if name.startswith("--queue") else 0
         if value < least:
             raise ValueError(f"{name}: expected a number from {least} on, got {value}")
+    if not 0 <= args.run_grace <= 1e6:
+        raise ValueError(f"--run-grace: expected 0 to 1000000 seconds, got {args.run_grace}")
     return QueueLimits(
         args.queue, args.queue_per_visitor, args.uploads_per_minute, args.calls_per_minute, args.trust_forwarded
     )

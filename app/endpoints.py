@@ -11,6 +11,7 @@ import msgspec
 from tevit.configs import TEVIT_DEMO
 from tevit.io import json as jsonfile
 
+from .access import visitor_of_event
 from .analysis.service import evaluate_files
 from .isolation import isolated
 from .player.proxy import VideoSource
@@ -59,7 +60,7 @@ class _Endpoints:
         self._studio = studio
 
     async def segment(
-        self, video: str, model: str, score_threshold: float = 0.0, max_tracks: int = 10
+        self, request: gr.Request, video: str, model: str, score_threshold: float = 0.0, max_tracks: int = 10
     ) -> tuple[str, str]:
         """Segment a video file, in the same queue as the pages.
 
@@ -74,12 +75,10 @@ class _Endpoints:
             settings = Settings(option.value, args.score_threshold, int(args.max_tracks))
             source = VideoSource(Path(video).name, Path(video))
             await asyncio.to_thread(source.open)
-            token = worker.submit(source, settings)
-            try:
+            token = worker.submit(source, settings, visitor_of_event(request))
+            with worker.followed(token):  # a client that has disconnected needs no result
                 while (now := worker.status(token)) is not None and not now.over:
                     await asyncio.sleep(TICK)
-            finally:
-                worker.leave(token)  # a client that has disconnected needs no result
             run = worker.find(token)
             if now is None or now.result is None or now.state != "done" or run is None:
                 raise ValueError(now.message if now else "The run was not kept.")

@@ -19,24 +19,27 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .middleware import UPLOAD_PATH, PublicEvents, path_of, refusal
+from .tasks import QueueFullError, Quota
 
 log = logging.getLogger(__name__)
 
 ABANDONED_SECONDS = 10.0  # without a listener, after which an event is dropped
+MAX_SIGN_INS = 4  # of one address that are being checked; sixteen of all (app.accounts)
 MAX_VISITORS = 10_000  # whose requests are counted
 _MINUTE = 60.0
+SIGN_IN_PATH = "/login"
 _JOIN = "/gradio_api/queue/join"
 _CALLS = ("/gradio_api/call/", "/gradio_api/run/", "/gradio_api/api/")
 
 
 @dataclass(frozen=True)
-class QueueLimits:
-    """waiting: calls of the endpoints at a time, of all visitors; per_visitor: of one. uploads, calls: requests of one
-    visitor in a minute, 0: any number. trust_forwarded: a proxy in front of the studio names the visitor in the last
-    entry of X-Forwarded-For."""
+class QueueLimits(Quota):
+    """The quota of the endpoints' calls, and that of the runs.
 
-    waiting: int = 32
-    per_visitor: int = 2
+    uploads, calls: requests of one visitor in a minute, 0: any number. trust_forwarded: a proxy in front of the studio
+    names the visitor in the last entry of X-Forwarded-For.
+    """
+
     uploads: int = 120
     calls: int = 120
     trust_forwarded: bool = False
@@ -74,14 +77,18 @@ class RateLimit:
 class FairQueue:
     """Refuses with 429 and one sentence what exceeds the limits, behind `PageCheck`, which has read the event's number.
 
-    blocks: gradio's page, whose queue is watched.
+    The request's state gets `counted_as`, by which the visitor's runs and views are counted: the address; with
+    by_browser the browser, where it has the page's cookie, which strangers could drop at will. Calls, uploads and
+    sign-ins are counted by address. blocks: gradio's page, whose queue is watched.
     """
 
     app: ASGIApp
     blocks: Any
     events: PublicEvents
     limits: QueueLimits = field(default_factory=QueueLimits)
+    by_browser: bool = False
     abandoned_seconds: float = ABANDONED_SECONDS
+    _signing_in: Counter[str] = field(default_factory=Counter, repr=False)  # by address
     _listening: Counter[str] = field(default_factory=Counter, repr=False)  # by session or event
     _left: LRUCache[str, float] = field(default_factory=lambda: LRUCache(100_000), repr=False)
     _watch: asyncio.Task | None = None
@@ -96,12 +103,17 @@ class FairQueue:
             return
         if self._watch is None:
             self._watch = asyncio.create_task(self._drop_abandoned())
-        path = path_of(scope)
+        path, state = path_of(scope), scope.setdefault("state", {})
+        browser = state.get("visitor", "") if self.by_browser else ""
+        state["counted_as"] = browser or visitor_of(scope, self.limits.trust_forwarded)
+        if scope["method"] == "POST" and path == SIGN_IN_PATH:
+            await self._sign_in(scope, receive, send)
+            return
         if scope["method"] == "GET" and (key := _listened_key(scope, path)):
             await self._listen(key, scope, receive, send)
             return
         if scope["method"] == "POST" and path == _JOIN:
-            is_call = scope.get("state", {}).get("event") in self.events.indices
+            is_call = state.get("event") in self.events.indices
             refused = self._refuse_call(scope) if is_call else None
         elif scope["method"] == "POST" and path.startswith(_CALLS):
             refused = self._refuse_call(scope)
@@ -116,19 +128,27 @@ class FairQueue:
     def _refuse_call(self, scope: Scope) -> Response | None:
         visitor, limits = visitor_of(scope, self.limits.trust_forwarded), self.limits
         waiting = [e for e in self.blocks._queue.event_ids_to_events.values() if e.fn._id in self.events.indices]
-        places = [
-            place
-            for place, event in enumerate(waiting, 1)
-            if visitor_of(event.request.scope, limits.trust_forwarded) == visitor
-        ]
-        if len(places) >= limits.per_visitor:
-            own = f"{len(places)} calls of yours are in the queue, the first at place {places[0]} of {len(waiting)}"
-            return refusal(f"{own}; at most {limits.per_visitor} of one visitor: try again when one has ended.", 429)
-        if len(waiting) >= limits.waiting:
-            text = f"{len(waiting)} calls are in the queue already, yours would be at place {len(waiting) + 1}"
-            return refusal(f"{text}; at most {limits.waiting} may wait: try again in a minute.", 429)
+        try:
+            visitors = [visitor_of(event.request.scope, limits.trust_forwarded) for event in waiting]
+            limits.check(visitors, visitor, "calls")
+        except QueueFullError as error:
+            return refusal(str(error), 429)
         seconds = self._calls.seconds_to_wait(visitor)
         return _wait(f"At most {limits.calls} calls a minute", seconds) if seconds else None
+
+    async def _sign_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        address = visitor_of(scope, self.limits.trust_forwarded)
+        if self._signing_in[address] >= MAX_SIGN_INS:
+            text = f"{MAX_SIGN_INS} sign-ins from your address are being checked: try again in some seconds."
+            await refusal(text, 429)(scope, receive, send)
+            return
+        self._signing_in[address] += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._signing_in[address] -= 1
+            if not self._signing_in[address]:
+                del self._signing_in[address]
 
     # --- events that nobody listens to
 

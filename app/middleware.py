@@ -10,6 +10,7 @@ import hmac
 import logging
 import re
 import secrets
+import shutil
 import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -38,6 +39,8 @@ SAFE_METHODS = ("GET", "HEAD")
 MAX_SESSIONS = 100_000  # of pages, whose browsers are remembered
 MAX_EVENT = 64_000_000  # bytes of an event; masks of many corrected frames are the largest
 FORM_BYTES = 1_000_000  # of an upload, beside its files: names of up to 1000 of them
+MAX_DIGITS = 18  # of a number of bytes
+FREE_BYTES = 500_000_000  # that uploads leave on the disk: for decisions and results
 UPLOAD_PATH = "/gradio_api/upload"
 MAX_PAGE = 16_000_000  # bytes of a page whose scripts are hashed; gradio's has some 300 KB
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -335,6 +338,7 @@ _UNUSED = re.compile(
     re.IGNORECASE | re.DOTALL,
 )
 _ICONS = tuple(f"/pwa_icon/{size}" for size in ICON_SIZES)
+MAX_PART = 255  # bytes between two slashes of an address; no file has a longer name
 MAX_HASH = 100  # characters of a session's name
 
 
@@ -369,7 +373,8 @@ class PageCheck:
         if path == "/":
             await self.app(scope, receive, send if visitor else self._with_cookie(send))
             return
-        if _UNUSED.fullmatch(path) or (path.startswith("/pwa_icon/") and path not in _ICONS):
+        unused = _UNUSED.fullmatch(path) or (path.startswith("/pwa_icon/") and path not in _ICONS)
+        if unused or any(len(part.encode(errors="replace")) > MAX_PART for part in path.split("/")):
             await refusal("The studio has no such address.", 404)(scope, receive, send)
             return
         if not all(self._owns(visitor, session) for session in _sessions(scope, path)):
@@ -447,9 +452,11 @@ class PageCheck:
 
 @dataclass(frozen=True)
 class UploadLimit:
-    """Refuses uploads of more bytes in all than the limit `upload_bytes`, by what they state and by what they send."""
+    """Refuses uploads of more bytes in all than the limit `upload_bytes`, by what they state and by what they send, and
+    those that would leave less than FREE_BYTES on the disk of `folder`, where gradio writes them."""
 
     app: ASGIApp
+    folder: Path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with 413, or pass the request on; of an upload that ends early gradio keeps no file."""
@@ -459,8 +466,12 @@ class UploadLimit:
         limit, received = input_limits().upload_bytes, 0
         # Gradio answers with 413 where it finds "maximum allowed size".
         text = f"The upload exceeds the maximum allowed size of {limit:,} bytes (upload_bytes)."
+        if (room := self._room()) < limit:
+            limit = room
+            text = f"The disk has room for uploads of a maximum allowed size of {max(0, room):,} bytes at the moment."
         stated = Headers(scope=scope).get("content-length", "")
-        if stated.isdecimal() and int(stated) > limit + FORM_BYTES:
+        # int() refuses more than 4300 digits.
+        if stated.isdecimal() and (len(stated) > MAX_DIGITS or int(stated) > limit + FORM_BYTES):
             await refusal(text, 413)(scope, receive, send)
             return
 
@@ -475,6 +486,46 @@ class UploadLimit:
             return message
 
         await self.app(scope, receive_counted, send)
+
+    def _room(self) -> int:
+        """Bytes that an upload may have before the disk is too full for what others write."""
+        folder = self.folder if self.folder.is_dir() else self.folder.parent
+        return shutil.disk_usage(folder).free - FREE_BYTES
+
+
+@dataclass(frozen=True)
+class MalformedEvents:
+    """Answers 422 and one sentence where gradio would answer 500 to what a request has: arguments that are none of the
+    endpoint's, or that the endpoint refuses. Inside of all others; `StudioBlocks` marks failures that are ours."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass an event on, and hold an answer of status 500 back."""
+        if scope["type"] != "http" or scope["method"] != "POST" or not _EVENT.fullmatch(path_of(scope)):
+            await self.app(scope, receive, send)
+            return
+        held: list[Message] = []
+
+        async def send_unless_failed(message: Message) -> None:
+            if held or (message["type"] == "http.response.start" and message["status"] == 500):
+                held.append(message)
+            else:
+                await send(message)
+
+        try:
+            await self.app(scope, receive, send_unless_failed)
+        except (LookupError, TypeError, ValueError, RecursionError) as error:
+            if not held:
+                raise
+            log.warning("%.200r: %s", scope["path"], place_of(error))
+            text = "Expected the arguments of this endpoint, as /gradio_api/info lists them."
+            await refusal(text, 422)(scope, receive, send)
+            return
+        for message in held:
+            if message["type"] == "http.response.start" and not scope["state"].get("failed"):
+                message["status"] = 422
+            await send(message)
 
 
 def _sessions(scope: Scope, path: str) -> list[str]:
@@ -492,7 +543,7 @@ def _event_body(content: bytes | None) -> EventBody | PlainTextResponse:
         return refusal(f"Expected an event of at most {MAX_EVENT} bytes.", 413)
     try:
         return msgspec.json.decode(content, type=EventBody)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return refusal("Expected a JSON object with a session_hash and a fn_index.", 422)
 
 

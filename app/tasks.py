@@ -20,8 +20,9 @@ overrides `work`: it calls `publish(result)` and, in its last turn, `finish(stat
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
@@ -73,6 +74,31 @@ class TaskStatus(Generic[Result]):
         return min(1.0, self.done / self.total) if self.total else 0.0
 
 
+class QueueFullError(ValueError):
+    """A task that was not queued, for the number of those that are; the message says which number."""
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How many tasks may be in a queue, running ones included. waiting: of all visitors. per_visitor: of one."""
+
+    waiting: int = 32
+    per_visitor: int = 2
+
+    def check(self, visitors: Sequence[str], visitor: str, kind: str) -> None:
+        """visitors: of the tasks in the queue, in its order. visitor: of one more. kind: what the tasks are called.
+
+        Raises: QueueFullError.
+        """
+        places = [place for place, other in enumerate(visitors, 1) if other == visitor]
+        if len(places) >= self.per_visitor:
+            own = f"{len(places)} {kind} of yours are in the queue, the first at place {places[0]} of {len(visitors)}"
+            raise QueueFullError(f"{own}; at most {self.per_visitor} of one visitor: try again when one has ended.")
+        if len(visitors) >= self.waiting:
+            place = f"{len(visitors)} {kind} are in the queue already, yours would be at place {len(visitors) + 1}"
+            raise QueueFullError(f"{place}; at most {self.waiting} may wait: try again in a minute.")
+
+
 class Meter:
     """Rate and time left of the current stage. clock: seconds."""
 
@@ -110,7 +136,7 @@ class Task(Generic[Result]):
 
     name: of what is worked on, for messages. function: the work, called with `progress`. unit: of the progress.
     hide: removes from a sentence what users must not see, such as the server's folders. cancel_message: the message
-    after a cancel; may be set anew while the task runs.
+    after a cancel; may be set anew while the task runs. visitor: who started it, as a `Quota` counts it; "" for none.
     """
 
     def __init__(
@@ -121,8 +147,9 @@ class Task(Generic[Result]):
         unit: Unit = "frames",
         hide: Callable[[str], str] = str,
         cancel_message: str = "",
+        visitor: str = "",
     ):
-        self.name, self.cancel_message = name, cancel_message
+        self.name, self.cancel_message, self.visitor = name, cancel_message, visitor
         self._function, self._hide = function, hide
         self._unit: Unit = unit
         self._context = copy_context()  # of the page's request: ZeroGPU charges its user
@@ -196,6 +223,15 @@ class Task(Generic[Result]):
             self._leaving = threading.Timer(grace, self._abandon)
             self._leaving.daemon = True
             self._leaving.start()
+
+    @contextmanager
+    def watched(self, grace: float = 0.0) -> Iterator[None]:
+        """Between `join()` and `leave(grace)`."""
+        self.join()
+        try:
+            yield
+        finally:
+            self.leave(grace)
 
     def _abandon(self) -> None:
         with self._lock:
@@ -296,6 +332,12 @@ class Runner:
         with self._lock:
             before = self._queue[: self._queue.index(task)] if task in self._queue else []
         return sum(not other.over for other in before)
+
+    def visitors(self) -> list[str]:
+        """Who started the tasks that are not over, in the queue's order; those of no visitor are left out."""
+        with self._lock:
+            tasks = list(self._queue)
+        return [task.visitor for task in tasks if task.visitor and not task.over]
 
     def close(self) -> None:
         """Cancel everything and wait until it has stopped, CLOSE_SECONDS at most."""

@@ -26,6 +26,7 @@ from .fair_queue import FairQueue, QueueLimits
 from .middleware import (
     FailureLog,
     HostCheck,
+    MalformedEvents,
     PageCheck,
     PagePolicy,
     PublicEvents,
@@ -69,7 +70,8 @@ STYLES = [
     ),
 ]
 ICON = assets_folder() / "icon.png"
-_TITLE = f"""<h1>{TITLE}</h1><button type="button" aria-label="Light or dark" title="Light or dark">◐</button>"""
+_THEME = """<button type="button" aria-label="Light or dark" title="Light or dark">◐</button>"""
+_SIGN_OUT = """<a class="sign-out" href="logout" title="On all your devices">Sign out</a>"""
 
 
 class StudioBlocks(gr.Blocks):
@@ -92,9 +94,22 @@ class StudioBlocks(gr.Blocks):
             message, line = str(error.message), "a value of the wrong kind"  # gradio's own, of its components
         except Exception as error:
             message, line = "The studio could not do this.", place_of(error)
+            _mark_failed(options.get("request"))
         log.error("event %s: %s", name, line)
         # The page takes the text for HTML, and it may quote a value.
         raise gr.Error(escape(message), duration=TOAST_SECONDS, print_exception=False)
+
+    async def preprocess_data(
+        self, block_fn: BlockFunction, inputs: list[Any], *args: Any, **options: Any
+    ) -> list[Any]:
+        """The values that a handler gets. Raises: gr.Error where they are not of the components' kinds."""
+        try:
+            return await super().preprocess_data(block_fn, inputs, *args, **options)
+        except gr.Error:
+            raise
+        except Exception as error:
+            log.error("event %s: a value of the wrong kind, %s", block_fn.api_name, place_of(error))
+            raise gr.Error("Expected other values for this event.", TOAST_SECONDS, print_exception=False) from error
 
     async def postprocess_data(
         self, block_fn: BlockFunction, predictions: list | dict, state: SessionState | None
@@ -123,11 +138,17 @@ class StudioBlocks(gr.Blocks):
         return whole if first or final or simple_format else [[["replace", [], value]] for value in whole]
 
 
+def _mark_failed(request: Any) -> None:
+    """Of an event: it has failed for a fault of ours, not of its values."""
+    scope = getattr(getattr(request, "request", None), "scope", {})
+    scope.setdefault("state", {})["failed"] = True
+
+
 def build(studio: Studio, workspace: Workspace) -> gr.Blocks:
     """The page of one studio and its open data sets."""
     with StudioBlocks(title=TITLE, fill_width=True, delete_cache=(3600, KEEP_SECONDS)) as page:
         gr.HTML(
-            _TITLE,
+            f"<h1>{TITLE}</h1>{_SIGN_OUT if workspace.access.accounts else ''}{_THEME}",
             js_on_load=on_load("page/page.js", "module.mountTitle(element);"),
             elem_id="title",
             apply_default_css=False,
@@ -207,8 +228,9 @@ def _middleware(page: gr.Blocks, address: Address, access: Access, limits: Queue
         partial(HostCheck, hosts=address.host_names, trust_forwarded=limits.trust_forwarded),
         *([SignInCheck] if access.accounts else []),
         partial(PageCheck, events=events, embedded=embedded),
-        partial(FairQueue, blocks=page, events=events, limits=limits),
-        UploadLimit,
+        partial(FairQueue, blocks=page, events=events, limits=limits, by_browser=not access.public or embedded),
+        partial(UploadLimit, folder=Path(get_upload_folder())),
+        MalformedEvents,
     ]
     ancestors = FRAMES_OF_A_SPACE if embedded else ()
     return {"lifespan": installed(wrappers), "middleware": [Middleware(PagePolicy, ancestors=ancestors)]}

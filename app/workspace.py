@@ -17,7 +17,7 @@ from cachetools import LRUCache
 from tevit.evaluation.inputs import LABELS, UNLISTED, named_warnings
 from tevit.review.reviewers import Team
 
-from .access import EVERYBODY, Access
+from .access import EVERYBODY, Access, VisitorCache, visitor_of_event
 from .analysis.comparison import Comparison
 from .analysis.service import EvaluationService
 from .analysis.thumbnails import ThumbnailCache
@@ -42,7 +42,7 @@ PageState = TypeVar("PageState")
 
 
 class Pages(Generic[PageState]):
-    """State of each open page; the least recently used is dropped first.
+    """State of each open page; of too many the visitor who has most loses one.
 
     Held here, since gradio's own State keeps a connection open for every page. make: a page's initial state, from its
     first request.
@@ -50,16 +50,17 @@ class Pages(Generic[PageState]):
 
     def __init__(self, make: Callable[[gr.Request], PageState]):
         self._make = make
-        self._pages: LRUCache[str, PageState] = LRUCache(MAX_PAGES)
+        self._pages: VisitorCache[tuple[PageState]] = VisitorCache(MAX_PAGES)
         self._lock = threading.Lock()
 
     def of(self, request: gr.Request) -> PageState:
         """The state of the page that sent the request."""
         name = str(request.session_hash)
         with self._lock:
-            if name not in self._pages:
-                self._pages[name] = self._make(request)
-            return self._pages[name]
+            if (found := self._pages.get(name)) is None:
+                found = (self._make(request),)
+                self._pages.put(name, found, visitor_of_event(request))
+            return found[0]
 
 
 @dataclass(frozen=True)

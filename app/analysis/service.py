@@ -343,7 +343,7 @@ def evaluate_in_subprocess(request: EvaluationRequest, report: ProgressCallback)
 
     target = Path(request.target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=target.parent) as folder:  # of a killed process nothing stays
+    with TemporaryDirectory(prefix=".", dir=target.parent) as folder:  # of a killed process nothing stays
         made = Path(folder, target.name)
         replaced = msgspec.structs.replace(request, target=str(made))
         arguments = {"returns": None, "subject": Path(request.results).name, "work": "evaluation"}

@@ -24,7 +24,7 @@ from tevit.io.ytvis import FPS, VideoInfo
 
 from ..isolation import isolated
 from ..projects.project import Project
-from ..tasks import Runner, Task
+from ..tasks import Quota, Runner, Task
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +38,8 @@ GREY = 96  # of 255: coloured masks are visible on it in the light and the dark 
 MILLISECOND = Fraction(1, 1000)
 PREPARING = "preparing the video"
 KEEP_SECONDS = 24 * 3600  # how long a proxy stays after its last use
+LEFT_SECONDS = 30.0  # how long one is made without a page that waits for it
+QUOTA = Quota(waiting=32, per_visitor=4)
 
 
 @dataclass(frozen=True)
@@ -301,7 +303,7 @@ def _scale(picture: "np.ndarray") -> "np.ndarray":
 def prepare(source: VideoSource, proxy: Path, progress: "Progress") -> BrowserVideo:
     """`make_proxy` in a worker process. Raises: as `make_proxy` and `isolated`."""
     proxy.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=proxy.parent) as folder:  # of a killed worker nothing stays
+    with TemporaryDirectory(prefix=".", dir=proxy.parent) as folder:  # of a killed worker nothing stays
         made = Path(folder, proxy.name)
         frames = isolated(make_proxy, source, made, returns=BrowserVideo, subject=source.name, progress=progress)
         if frames.video is None:
@@ -350,8 +352,11 @@ class ProxyBuilder:
         self._tasks: dict[tuple, ProxyTask] = {}
         self._lock = threading.Lock()
 
-    def start(self, source: VideoSource) -> ProxyTask:
-        """The task of a source, which is started unless it is under way or its proxy is there already."""
+    def start(self, source: VideoSource, visitor: str = "") -> ProxyTask:
+        """The task of a source, which is started unless it is under way or its proxy is there already.
+
+        visitor: for whom, as a `Quota` counts it; "" for nobody. Raises: QueueFullError.
+        """
         key = _key(source)
         with self._lock:
             self._sweep()
@@ -361,8 +366,16 @@ class ProxyBuilder:
                 if frames is not None and frames.video is not None:
                     frames.video.touch()  # used now
                 return task
+            if visitor:
+                QUOTA.check(self._runner.visitors(), visitor, "videos")
             proxy = self.folder / f"{secrets.token_hex(16)}.mp4"
-            task = Task(source.name, lambda progress: prepare(source, proxy, progress), hide=source.redact)
+            task = Task(
+                source.name,
+                lambda progress: prepare(source, proxy, progress),
+                hide=source.redact,
+                cancel_message="No page waits for this video any more: choose it again.",
+                visitor=visitor,
+            )
             self._tasks[key] = task
             return self._runner.submit(task)
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from cachetools import LRUCache
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
+
+from ..access import VisitorCache
 
 if TYPE_CHECKING:
     from .component import PlayerView
@@ -50,38 +51,39 @@ _CACHE = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "n
 
 
 class ViewRegistry:
-    """The views that pages display, by token; the least recently used is dropped first. Thread-safe."""
+    """The views that pages display, by token; of too many the visitor who has most loses one. Thread-safe."""
 
     def __init__(self, max_views: int = MAX_VIEWS):
-        self._views: LRUCache[str, tuple[PlayerView, Path | None, str]] = LRUCache(max_views)
+        self._views: VisitorCache[tuple[PlayerView, Path | None, str]] = VisitorCache(max_views)
         self._lock = threading.Lock()
 
-    def put(self, view: "PlayerView", folder: Path | None = None, title: str = "") -> "PlayerView":
+    def put(self, view: "PlayerView", folder: Path | None = None, title: str = "", visitor: str = "") -> "PlayerView":
         """Add a view, or replace the one under its token; returns it. folder: of its downloads, title: what they are
-        of."""
+        of. visitor: who opened it."""
         with self._lock:
-            self._views[view.token] = view, folder, title
+            self._views.put(view.token, (view, folder, title), visitor)
         return view
 
     def get(self, token: str) -> "PlayerView | None":
         """The view of a token; None where there is none (any more)."""
-        with self._lock:
-            return self._views.get(token, (None, None, ""))[0]
+        return self._entry(token)[0]
 
     def folder(self, token: str) -> Path | None:
         """The folder of a view's downloads."""
-        with self._lock:
-            return self._views.get(token, (None, None, ""))[1]
+        return self._entry(token)[1]
 
     def title(self, token: str) -> str:
         """What a view's downloads are of."""
-        with self._lock:
-            return self._views.get(token, (None, None, ""))[2]
+        return self._entry(token)[2]
 
     def drop(self, token: str) -> None:
         """Remove a view."""
         with self._lock:
-            self._views.pop(token, None)
+            self._views.drop(token)
+
+    def _entry(self, token: str) -> "tuple[PlayerView | None, Path | None, str]":
+        with self._lock:
+            return self._views.get(token) or (None, None, "")
 
 
 class _NotFoundError(Exception):

@@ -3,7 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.access import Access, Address, check_reach, check_uploads
+from app.access import Access, Address, VisitorCache, check_reach, check_uploads, visitor_of_event
 from app.accounts import Account, Accounts
 
 ANN = Account("ann", "admin", 2, b"", b"")
@@ -101,3 +101,48 @@ def test_only_regular_files_of_uploads_are_files(tmp_path):
             check_uploads([[{"value": {"path": str(path)}}]], tmp_path)
     with pytest.raises(ValueError, match="got an address"):
         check_uploads({"path": "https://example.org/a.mp4"}, tmp_path)
+
+
+def test_a_visitor_is_counted_by_the_name_else_as_the_request_is():
+    counted = SimpleNamespace(username=None, request=SimpleNamespace(scope={"state": {"counted_as": "10.0.0.1"}}))
+    assert visitor_of_event(counted) == "10.0.0.1"
+    counted.username = "ann"
+    assert visitor_of_event(counted) == "name ann"
+    assert visitor_of_event(hub("carl")) == "name carl"
+    assert visitor_of_event(SimpleNamespace()) == ""
+
+
+def test_somebody_with_many_values_drops_none_of_others():
+    cache: VisitorCache[int] = VisitorCache(4)
+    cache.put("his", 0, "bob")
+    for number in range(20):
+        cache.put(f"hers {number}", number, "ann")
+    assert cache.get("his") == 0
+    assert [cache.get(f"hers {number}") for number in (16, 17, 18, 19)] == [None, 17, 18, 19]
+
+
+def test_who_has_most_makes_room_for_others():
+    cache: VisitorCache[int] = VisitorCache(4)
+    for number in range(4):
+        cache.put(f"hers {number}", number, "ann")
+    assert cache.get("hers 0") == 0  # used: the least recently used one is dropped
+    assert cache.put("his", 5, "bob") == ["hers 1"]
+    assert cache.put("carl's", 6, "carl") == ["hers 2"]
+
+
+def test_a_value_that_is_replaced_stays_its_first_visitors_and_drops_nothing():
+    cache: VisitorCache[int] = VisitorCache(2)
+    cache.put("his", 1, "bob")
+    cache.put("hers", 2, "ann")
+    assert cache.put("his", 3, "ann") == [] and cache.get("his") == 3
+    assert cache.put("hers too", 4, "ann") == ["hers"]
+    cache.drop("his")
+    cache.drop("his")
+    assert cache.get("his") is None
+
+
+def test_of_as_many_visitors_as_values_the_least_recently_used_is_dropped():
+    cache: VisitorCache[int] = VisitorCache(2)
+    for name in ("ann", "bob", "carl"):
+        cache.put(name, 0, name)
+    assert cache.get("ann") is None and cache.get("bob") == 0

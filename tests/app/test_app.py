@@ -1,6 +1,9 @@
 """Starting the studio in a process of its own, as a module and as a script from another folder."""
 
+import io
+import logging
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -9,6 +12,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
+from app.app import LogFormatter
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULE = ["-m", "app"]
@@ -150,3 +155,27 @@ def test_mcp_without_its_package_is_one_sentence(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(app, "find_spec", lambda name: None)
     assert app.main(["--mcp"]) == 2
     assert capsys.readouterr().err == "app: --mcp needs the package mcp: pip install 'tevit-studio[app,mcp]'\n"
+
+
+def test_a_name_begins_no_line_of_the_log_and_moves_no_cursor():
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(LogFormatter())
+    log = logging.Logger("test")
+    log.addHandler(handler)
+    name = "clip\n2026 ERROR made up\r\x1b[2J\u2028\u202e%s.mp4"
+    log.warning("%s: %s", name, "ölig")
+    try:
+        raise ValueError(f"{name} cannot be read")
+    except ValueError:
+        log.exception(name)
+    first, second, *traceback = written.getvalue().splitlines()
+    assert first == r"clip\n2026 ERROR made up\r\x1b[2J\u2028\u202e%s.mp4: ölig"
+    assert second == r"clip\n2026 ERROR made up\r\x1b[2J\u2028\u202e%s.mp4"
+    assert traceback and all(line.startswith("  ") for line in traceback) and not re.search(r"[\x1b\u202e]", second)
+
+
+def test_the_studio_writes_its_log_so(tmp_path: Path):
+    code = "import logging, app.app; app.app.main(['--port', '0']); logging.warning('a%s', chr(10))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] == r"a\n"

@@ -4,6 +4,7 @@ import asyncio
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -85,6 +86,53 @@ def test_rates_by_visitor_with_the_seconds_to_wait():
     answer = send(queue, "/gradio_api/call/segment")
     assert answer.status_code == 429 and 0 < int(answer.headers["Retry-After"]) <= 60
     assert answer.text == f"At most 1 calls a minute of one visitor: wait {answer.headers['Retry-After']} seconds."
+
+
+def test_sign_ins_that_are_checked_are_counted_by_address():
+    """Somebody who makes names up would have every place of those that are checked at a time."""
+
+    async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(0.2)
+        await PlainTextResponse("checked")(scope, receive, send)
+
+    queue = FairQueue(slow, waiting(), EVENTS)
+
+    async def post(address: str) -> int:
+        transport = httpx.ASGITransport(queue, client=(address, 1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://studio") as client:
+            return (await client.post("/login", data={"username": "made up"})).status_code
+
+    async def many() -> list[int]:
+        return await asyncio.gather(*(post("10.0.0.1") for _ in range(6)), post("10.0.0.2"))
+
+    assert sorted(asyncio.run(many())) == [200] * 5 + [429] * 2
+    queue._watch = None
+    assert asyncio.run(post("10.0.0.1")) == 200
+
+
+@pytest.mark.parametrize(("by_browser", "counted"), [(False, "10.0.0.1"), (True, "browser")])
+def test_a_browser_is_counted_as_itself_only_where_it_could_not_begin_anew(by_browser: bool, counted: str):
+    seen = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        seen.append(scope["state"]["counted_as"])
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "headers": [],
+        "client": ("10.0.0.1", 1),
+        "query_string": b"",
+    }
+    for visitor in ("browser", ""):
+        queue: Any = FairQueue(app, waiting(), EVENTS, by_browser=by_browser)
+
+        async def request(visitor: str = visitor, queue: Any = queue) -> None:
+            await queue(scope | {"state": {"visitor": visitor}}, None, None)
+
+        asyncio.run(request())
+    assert seen == [counted, "10.0.0.1"]
 
 
 def test_a_minute_later_requests_are_answered_again():

@@ -3,6 +3,8 @@ import hashlib
 import logging
 import math
 import re
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from gradio.route_utils import upload_fn
@@ -16,6 +18,7 @@ from starlette.testclient import TestClient
 
 from app.access import host_name, is_loopback
 from app.middleware import (
+    FREE_BYTES,
     FailureLog,
     HostCheck,
     PageCheck,
@@ -350,7 +353,7 @@ def uploads(monkeypatch, tmp_path):
     monkeypatch.setenv("TEVIT_LIMITS", "upload_bytes=2000")
     monkeypatch.setattr("app.middleware.FORM_BYTES", 500)
     routes = [Route("/gradio_api/upload", upload, methods=["POST"])]
-    with TestClient(Starlette(routes=routes, lifespan=installed([UploadLimit]))) as studio:
+    with TestClient(Starlette(routes=routes, lifespan=installed([partial(UploadLimit, folder=tmp_path)]))) as studio:
         yield studio
 
 
@@ -359,6 +362,17 @@ def test_uploads_beyond_the_limit_are_refused_by_what_they_state(uploads):
     answer = uploads.post("/gradio_api/upload", files={"files": b"a" * 3000})
     assert answer.status_code == 413
     assert answer.text == "The upload exceeds the maximum allowed size of 2,000 bytes (upload_bytes)."
+    assert uploads.post("/gradio_api/upload", headers={"Content-Length": "9" * 5000}).status_code == 413
+
+
+def test_uploads_leave_room_on_the_disk_for_what_others_write(uploads, tmp_path, monkeypatch):
+    free = [FREE_BYTES + 1000]
+    monkeypatch.setattr("app.middleware.shutil.disk_usage", lambda folder: SimpleNamespace(free=free[0]))
+    assert uploads.post("/gradio_api/upload", files={"files": b"a" * 900}).status_code == 200
+    free[0] = FREE_BYTES - 5
+    answer = uploads.post("/gradio_api/upload", files={"files": b"a" * 900})
+    assert answer.status_code == 413
+    assert answer.text == "The disk has room for uploads of a maximum allowed size of 0 bytes at the moment."
 
 
 def test_uploads_that_send_more_than_the_limit_leave_no_file(uploads, tmp_path):

@@ -86,7 +86,7 @@ def serve(arguments: list[str]) -> int:
     release = patch("tevit.configs.RELEASE", os.environ.get("FAKE_RELEASE", "http://127.0.0.1:9/"))
     held = patch("app.player.proxy.prepare", prepare_held)
     with warm, release, held, patch.object(gr.Blocks, "postprocess_data", postprocess_late):
-        return main(arguments, load=load, grace=8.0)
+        return main(["--run-grace", "8", *arguments], load=load)
 
 
 def serve_forks() -> None:

@@ -25,6 +25,8 @@ FrameNumber = Annotated[int, msgspec.Meta(ge=-(1 << 20), le=1 << 20)]
 """A frame, or a number of frames: lists of that length are made. 2^20 are two days at 6 frames a second."""
 Side = Annotated[int, msgspec.Meta(ge=-(1 << 28), le=1 << 28)]
 """A height or width in pixels."""
+Coordinate = Annotated[float, msgspec.Meta(ge=-(1 << 28), le=1 << 28)]
+"""Of a box, in pixels; beyond, float32 has no fractions, and from 3.4e38 on it is infinite."""
 _LARGE = 1 << 30
 _MEMORY_PER_BYTE = 1.3
 _MEMORY_PER_TRACK = 450  # bytes of an object and what is computed of it, beside its JSON

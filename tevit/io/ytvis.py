@@ -30,7 +30,7 @@ RESULTS_NAME = "results.json"
 _CONVERT = "{path} is {kind}, expected YouTube-VIS JSON: `tevit formats {path} --to ytvis --out FILE` converts it"
 NO_ANNOTATIONS = "there are no annotations (null or missing)"
 """What is said of a data set without `has_annotations`."""
-_XYWH = tuple[float, float, float, float]
+_XYWH = tuple[jsonfile.Coordinate, jsonfile.Coordinate, jsonfile.Coordinate, jsonfile.Coordinate]
 
 
 class VideoInfo(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from tevit.evaluation.charts import TYPE_COLOURS
 from tevit.evaluation.error_table import ErrorRecord
 from tevit.evaluation.filmstrip import COLOURS
 
+from ...access import visitor_of_event
 from ...analysis.comparison import Comparison
 from ...analysis.error_list import ErrorsPage, all_models, error_view, in_words
 from ...analysis.matches import (
@@ -54,15 +55,16 @@ class ComparePage:
     """The state of one page.
 
     project: the data set as of when the view was opened. missing: id of the data set that the page's link names and
-    that is not open. selected: key of the selected match. player_view: what the player shows. token: of it; token_key:
-    what the token stands for. linked: opened by a link to this tab. errors: the page's list of errors. comparison: all
-    models at its limits. listed: key of the list's row that is shown, "" for none. framed: whether errors of the list
-    are framed when they are shown.
+    that is not open. visitor: as quotas count it. selected: key of the selected match. player_view: what the player
+    shows. token: of it; token_key: what the token stands for. linked: opened by a link to this tab. errors: the page's
+    list of errors. comparison: all models at its limits. listed: key of the list's row that is shown, "" for none.
+    framed: whether errors of the list are framed when they are shown.
     """
 
     project: Project
     errors: ErrorsPage
     missing: str = ""
+    visitor: str = ""
     view: View = field(default_factory=View)
     cutoff: float = 0.0
     sort: str = "file"
@@ -164,7 +166,8 @@ class _CompareTab:
         self._counter = itertools.count(1)  # makes a key that is the same again a new value
 
         def new_page(request: gr.Request) -> ComparePage:
-            return ComparePage(workspace.of(request), pages(request), workspace.missing(request))
+            missing, visitor = workspace.missing(request), visitor_of_event(request)
+            return ComparePage(workspace.of(request), pages(request), missing, visitor)
 
         self._page = Pages(new_page).of
         # A callback that yields nothing at all would empty every component.
@@ -298,7 +301,7 @@ class _CompareTab:
     def _set_player(self, page: ComparePage, player_view: PlayerView) -> None:
         # The registry drops the one before later: its last frames may still be requested.
         page.player_view = player_view
-        self.registry.put(player_view)
+        self.registry.put(player_view, visitor=page.visitor)
 
     def _video_list(self, page: ComparePage) -> Any:
         index = page.project.model_index if page.comparison is None else page.model_index

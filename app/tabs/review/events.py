@@ -18,7 +18,7 @@ from tevit.review.decisions import AddTrack, Decision, Redo, Resolve, Undo, deci
 from tevit.review.queue import Answer
 from tevit.review.reviewers import Team, find_foreign, resolve
 
-from ...access import EVERYBODY, Access
+from ...access import EVERYBODY, Access, visitor_of_event
 from ...analysis.service import EvaluationService
 from ...player.component import payload
 from ...player.routes import ViewRegistry
@@ -71,7 +71,7 @@ class ReviewTab:
 
     def _new_page(self, request: gr.Request, session: ReviewSession, team: Team) -> ReviewPage:
         signed = self.access.name(request)
-        return ReviewPage(session, self.registry, team, signed, signed)
+        return ReviewPage(session, self.registry, team, signed, signed, visitor_of_event(request))
 
     def connect(self, page: gr.Blocks, tab: gr.Tab, errors_query: gr.Textbox) -> None:
         """Connect every event; none is a public endpoint."""
@@ -364,7 +364,7 @@ class ReviewTab:
                 raise toast("Open a question first.")
             view = page.view
             folder = self.registry.folder(view.token) or Path(tempfile.mkdtemp(prefix="review-"))
-            self.registry.put(view, folder, page.session.project.name)
+            self.registry.put(view, folder, page.session.project.name, page.visitor)
             yield {c.message: hint(f"Writing {name} …")}
             try:
                 left_out = await asyncio.to_thread(reviews.write_file, name, page.session, folder)

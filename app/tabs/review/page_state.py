@@ -248,7 +248,8 @@ class ReviewPage:
     model; results: its original labels and predictions; corrected: its labels by the first `corrected_by` decisions on
     the video; drawn: whether the view shows these, and by how many decisions. old_tokens: of earlier views.
     importable: decisions of an uploaded log that can be taken over. comparison: computes AP. team: who reviews here.
-    signed: the name of the sign-in, "" without one. reviewer: who the page says it is. questions: of all reviewers.
+    signed: the name of the sign-in, "" without one. reviewer: who the page says it is. visitor: as quotas count it.
+    questions: of all reviewers.
     """
 
     session: ReviewSession
@@ -256,6 +257,7 @@ class ReviewPage:
     team: Team = field(default_factory=Team)
     signed: str = ""
     reviewer: str = ""
+    visitor: str = ""
     questions: tuple[Question, ...] = ()
     source: str | None = None
     errors_filter: str = ""
@@ -399,7 +401,7 @@ class ReviewPage:
                 self.registry.drop(self.old_tokens.pop(0))
             frames, length = dataset_frames(project, video), project.info(video).length
             self.view = PlayerView(secrets.token_hex(16), frames, 0, length, self._layers())
-        self.registry.put(self.view, self.registry.folder(self.view.token))
+        self.registry.put(self.view, self.registry.folder(self.view.token), visitor=self.visitor)
         return True
 
     def update_corrected(self, log: IndexedLog) -> int:

@@ -7,16 +7,16 @@ from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from tevit.configs import MODELS
 from tevit.results import VideoResult
 
-from ...access import EVERYBODY, Access
+from ...access import EVERYBODY, Access, visitor_of_event
 from ...player.component import PlayerView, payload, read_event
-from ...player.proxy import PosterFrame, ProxyTask, VideoSource
+from ...player.proxy import LEFT_SECONDS, PosterFrame, ProxyTask, VideoSource
 from ...rendering import hint, note, problem, progress
 from ...storage.results import Settings, StoredResult
 from ...tasks import Task, TaskStatus
@@ -27,6 +27,9 @@ from .page_state import Session
 from .parameters import errors_of, form, read_form
 from .run import NAMES, OverlayStyle, Studio, TrackFilter, export
 from .views import ADDRESS, FILTER, SegmentComponents, build_layout, with_errors
+
+if TYPE_CHECKING:
+    from tevit.video.reader import Video
 
 MAX_TRACKS = 100
 PATIENCE = 0.4  # seconds: a video that is prepared by then needs no poster frame in between
@@ -43,7 +46,7 @@ class _SegmentEvents:
 
     def __init__(self, components: SegmentComponents, studio: Studio, access: Access = EVERYBODY):
         self.components, self.studio, self.access = components, studio, access
-        self._session = Pages(lambda request: Session()).of
+        self._session = Pages(lambda request: Session(visitor=visitor_of_event(request))).of
 
     def bind(self, page: gr.Blocks) -> None:
         """Every event and the components it may change; none is a public endpoint."""
@@ -124,7 +127,7 @@ class _SegmentEvents:
         token = str(dict(request.query_params).get("run", ""))
         if token:
             yield self._restore(str(dict(request.query_params).get("shown", "")), session)
-        if token and self.studio.worker.join(token):
+        if token and self.studio.worker.find(token):
             yield {c.token: token} | await asyncio.to_thread(self._of_run, token, session)
             async for updates in self.follow(token, request):
                 yield updates
@@ -134,7 +137,7 @@ class _SegmentEvents:
         message = ""
         if token:
             try:
-                stored, view = self.studio.stored_view(token)
+                stored, view = self.studio.stored_view(token, session.visitor)
                 session.token = token
                 of = f"{stored.name}, {stored.settings.model}."
                 panel = note(" ".join(filter(None, [of, stored.sentence, views.TO_RUN_AGAIN])))
@@ -221,11 +224,11 @@ class _SegmentEvents:
         yield {c.run: gr.Button(interactive=False)}
         try:
             video = await asyncio.to_thread(source.open)
+            proxy = session.proxy = self.studio.proxies.start(source, session.visitor)
         except (ValueError, OSError) as error:
             message = source.redact(str(error))
             yield self._without_video(session) | {c.panel: problem(message)}
             raise toast(message) from error
-        proxy = session.proxy = self.studio.proxies.start(source)
         yield {
             **self._clear(session, source),
             c.panel: "",
@@ -234,13 +237,18 @@ class _SegmentEvents:
             c.last: gr.Number(value=video.length - 1 if video.length else None),
             **self._model_for_video(session, model),
         }
-        await asyncio.sleep(PATIENCE)
-        if not proxy.over and not session.token:
-            poster = payload(await asyncio.to_thread(lambda: self.studio.video_view(PosterFrame.from_video(video))))
-            if session.proxy is proxy and not session.token:
-                yield {c.player: poster}
-        async for updates in self._follow_proxy(proxy, session):
-            yield updates
+        with proxy.watched(LEFT_SECONDS):
+            await asyncio.sleep(PATIENCE)
+            if not proxy.over and not session.token:
+                poster = await asyncio.to_thread(self._poster, video, session)
+                if session.proxy is proxy and not session.token:
+                    yield {c.player: poster}
+            async for updates in self._follow_proxy(proxy, session):
+                yield updates
+
+    def _poster(self, video: "Video", session: Session) -> dict[str, Any]:
+        """What the player shows while the proxy is being made."""
+        return payload(self.studio.video_view(PosterFrame.from_video(video), session.visitor))
 
     def _without_video(self, session: Session) -> Updates:
         """No video is selected, and nothing can be run."""
@@ -286,7 +294,7 @@ class _SegmentEvents:
         if end.result is None:
             yield in_panel(problem(end.message))
             return
-        session.view = self.studio.video_view(end.result)
+        session.view = self.studio.video_view(end.result, session.visitor)
         panel = in_panel(note(" ".join(end.result.warnings)) if end.result.warnings else "")
         yield {c.player: payload(session.view), c.last: gr.Number(value=end.result.length - 1)} | panel
 
@@ -378,8 +386,8 @@ class _SegmentEvents:
                 yield {self.components.parameters: with_errors(errors)}
                 raise ValueError(" ".join(f"{field}: {error}." for field, error in errors.items()))
             settings = Settings(name, 0.0, int(count), start, None if end is None else end + 1, parameters)
-            if not worker.resume(session.token, session.source, settings):
-                session.token = worker.submit(session.source, settings)
+            if not worker.resume(session.token, session.source, settings, session.visitor):
+                session.token = worker.submit(session.source, settings, session.visitor)
                 session.own = session.token
         except (ValueError, OSError) as error:
             yield {self.components.panel: problem(str(error))}
@@ -393,14 +401,15 @@ class _SegmentEvents:
         session.token = token
         before: TaskStatus[VideoResult] | None = None
         shown = None  # number of frames whose tracks are on the page
-        try:
+        with self.studio.followed(token):
             yield self._running(True)
             while before is None or not before.over:
                 now = self.studio.worker.status(token)
                 if now is None or session.token != token:
                     return
                 updates: Updates = {} if before == now else {c.panel: progress(now)}
-                if now.result is not None and now.result.length != shown and (view := self.studio.run_view(token)):
+                new = now.result is not None and now.result.length != shown
+                if new and (view := self.studio.run_view(token, session.visitor)):
                     shown = view.version
                     updates |= self._show(view, session)
                 if updates:
@@ -411,31 +420,32 @@ class _SegmentEvents:
                 if (run := self.studio.worker.find(token)) and (errors := errors_of(run.model, before.message)):
                     yield {c.parameters: with_errors(errors)}
                 raise toast(before.message)
-        finally:
-            self.studio.worker.leave(token)
 
     async def show_final(self, request: gr.Request) -> AsyncIterator[Updates]:
         """The final tracks once more: events of the video's selection may have arrived later, and the proxy of a long
         video may be ready only now."""
         session, c, waited = self._session(request), self.components, False
         token = session.token
-        while True:
-            now, proxy = self.studio.worker.status(token), self.studio.proxy_status(token)
-            finished = now is not None and now.over and now.result is not None and session.token == token
-            # One update with the buttons in it: a later one would overtake what is selected once they can be pressed.
-            if now and finished and (view := self.studio.run_view(token)):
-                panel = {c.panel: progress(now)} if waited else {}
-                yield self._show(view, session) | self._running(False) | panel
-                return
-            if not waited:
-                yield self._running(False)
-                waited = True
-            if not finished or proxy is None:
-                return
-            yield {c.panel: progress(proxy)}
-            if proxy.state == "failed":
-                return
-            await asyncio.sleep(TICK)
+        with self.studio.followed(token):
+            while True:
+                now, proxy = self.studio.worker.status(token), self.studio.proxy_status(token)
+                finished = now is not None and now.over and now.result is not None and session.token == token
+                view = self.studio.run_view(token, session.visitor) if finished else None
+                # One update with the buttons in it: a later one would overtake what is selected once they can be
+                # pressed.
+                if now and view:
+                    panel = {c.panel: progress(now)} if waited else {}
+                    yield self._show(view, session) | self._running(False) | panel
+                    return
+                if not waited:
+                    yield self._running(False)
+                    waited = True
+                if not finished or proxy is None:
+                    return
+                yield {c.panel: progress(proxy)}
+                if proxy.state == "failed":
+                    return
+                await asyncio.sleep(TICK)
 
     def _running(self, running: bool) -> Updates:
         """During a run the video cannot be changed, and only Cancel can be pressed."""

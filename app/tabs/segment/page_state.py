@@ -23,16 +23,17 @@ class Session:
     """State of one page.
 
     source: the selected video, and proxy: the task that prepares it. token: of the run or stored result that is shown.
-    own: the token of the last run that was started here. view: shown in the player. selected: a track's id.
-    model_chosen: whether a user has selected the model. options: of the list of models on the page. parameters: values
-    of the form, by model. score_chosen: whether the lowest score was changed there; until then the files have all
-    tracks. range: of frames, selected in the player. choices: of the list of classes on the page. tasks: exports and
-    downloads of weights.
+    own: the token of the last run that was started here. visitor: as quotas count it. view: shown in the player.
+    selected: a track's id. model_chosen: whether a user has selected the model. options: of the list of models on the
+    page. parameters: values of the form, by model. score_chosen: whether the lowest score was changed there; until then
+    the files have all tracks. range: of frames, selected in the player. choices: of the list of classes on the page.
+    tasks: exports and downloads of weights.
     """
 
     source: VideoSource | None = None
     token: str = ""
     own: str = ""
+    visitor: str = ""
     proxy: ProxyTask | None = None
     view: PlayerView | None = None
     filter: TrackFilter = field(default_factory=lambda: TrackFilter(MIN_SCORE))

@@ -15,8 +15,8 @@ import threading
 import time
 import zipfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,13 +28,14 @@ from tevit.masks import ops as masks
 from tevit.progress import Cancelled, Progress, ResumeState
 from tevit.results import VideoResult, write_csv
 
+from ...access import VisitorCache
 from ...isolation import isolated
 from ...player.component import Layer, PlayerView
-from ...player.proxy import BrowserVideo, PosterFrame, ProxyBuilder, VideoSource, dataset_frames
+from ...player.proxy import LEFT_SECONDS, BrowserVideo, PosterFrame, ProxyBuilder, VideoSource, dataset_frames
 from ...player.routes import ViewRegistry
 from ...projects.project import Project
 from ...storage.results import ResultStore, Settings, StoredResult
-from ...tasks import Runner, Task, TaskStatus
+from ...tasks import Quota, Runner, Task, TaskStatus
 from .models import MAX_MODELS, MEASURED_FRAMES, Load, ModelCache, Parameters, Speeds, VideoPredictor, WeightDownloads
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ LOADING = "loading the model"
 WINDOWS = (None, 24, 12, 6, 3)
 SAVE_SECONDS = 2.5  # how long the results of cancelled runs may take to be stored when the studio ends
 GRACE = 30.0  # seconds that a run continues without a page: enough for a reload or a short loss of connection
+FOLLOW_SECONDS = 10.0  # until the page that has started a run follows it
+MAX_ENDED = 200  # runs that stay in memory after their end; the results of all are stored
 KEEP_SECONDS = 24 * 3600  # how long a finished run and its files stay
+RESUMES = ": Run resumes there"  # as long as the studio runs
 NOT_BEGUN = "It was cancelled before the first frame."
 CLIPS = assets_folder() / "clips"
 PREDICTION = "Prediction"
@@ -65,8 +69,9 @@ class ModelTask(Task[VideoResult], ABC):
         hide: Callable[[str], str] = str,
         cancel_message: str = "",
         parameters: Parameters = (),
+        visitor: str = "",
     ):
-        super().__init__(name, hide=hide, cancel_message=cancel_message)
+        super().__init__(name, hide=hide, cancel_message=cancel_message, visitor=visitor)
         self.model, self.models, self.parameters = model, models, parameters
 
     def cancel(self) -> None:
@@ -109,10 +114,18 @@ class Footage:
 
 
 class Run(ModelTask):
-    """Segments one video. token: identifies it. folder: the run's own, for exported files."""
+    """Segments one video. token: identifies it. folder: the run's own, for exported files. visitor: who started it."""
 
-    def __init__(self, token: str, source: VideoSource, settings: Settings, folder: Path, models: ModelCache):
-        super().__init__(source.name, settings.model, models, source.redact, NOT_BEGUN, settings.parameters)
+    def __init__(
+        self,
+        token: str,
+        source: VideoSource,
+        settings: Settings,
+        folder: Path,
+        models: ModelCache,
+        visitor: str = "",
+    ):
+        super().__init__(source.name, settings.model, models, source.redact, NOT_BEGUN, settings.parameters, visitor)
         self.token, self.source, self.settings, self.folder = token, source, settings, folder
         self._window: int | None = None
         self._resume = ResumeState()
@@ -185,7 +198,7 @@ class Run(ModelTask):
     def _kept(self, total: int | None) -> str:
         """What is there after a cancel. total: frames of the video."""
         assert self._result is not None
-        resume = ": Run resumes there" if self._resume.length else ""
+        resume = RESUMES if self._resume.length else ""
         return f"The first {self._result.length}{f' of {total}' if total else ''} frames are kept{resume}."
 
     def abandon(self) -> bool:
@@ -211,7 +224,7 @@ class ModelWorker:
 
     Tasks that belong to no page are submitted to its `runner`. finished: called in the worker's thread with every run
     that has ended with a result; may start a thread, which `close` waits for. grace: seconds that a run continues after
-    its last page was closed.
+    its last page was closed. quota: of runs.
     """
 
     def __init__(
@@ -222,38 +235,53 @@ class ModelWorker:
         *,
         finished: Callable[[Run], threading.Thread | None] = lambda run: None,
         grace: float = GRACE,
+        quota: Quota | None = None,
         max_models: int = MAX_MODELS,
     ):
         self.folder, self.speeds = folder, speeds
         self.models = ModelCache(load, max_models)
-        self._finished, self._grace = finished, grace
+        self._finished, self.grace, self._quota = finished, grace, quota or Quota()
         self._runs: dict[str, Run] = {}
+        self._ended: VisitorCache[Run] = VisitorCache(MAX_ENDED)
         self._saving: list[threading.Thread] = []
         self.runner = Runner(1, "model worker", self._after_turn)
 
-    def submit(self, source: VideoSource, settings: Settings) -> str:
-        """Append a run to the queue; returns its token. The calling page counts as its first.
+    def submit(self, source: VideoSource, settings: Settings, visitor: str = "") -> str:
+        """Append a run to the queue; returns its token. It is cancelled unless it is soon `followed`.
 
-        Raises: OSError where the run's folder cannot be made.
+        visitor: who starts it, as a quota counts it; "": it is not counted. Raises: QueueFullError; OSError where the
+        run's folder cannot be made.
         """
+        self._check_quota(visitor)
         self._sweep()
         token = secrets.token_hex(16)
         folder = self.folder / token
         folder.mkdir(parents=True)
-        run = self._runs[token] = Run(token, source, settings, folder, self.models)
-        run.join()
-        self.runner.submit(run)
+        run = self._runs[token] = Run(token, source, settings, folder, self.models, visitor)
+        self._start(run)
         return token
 
-    def resume(self, token: str, source: VideoSource, settings: Settings) -> bool:
-        """Continue a cancelled run, provided that video and settings are the same; the calling page joins it. False
-        where there is nothing to continue."""
+    def resume(self, token: str, source: VideoSource, settings: Settings, visitor: str = "") -> bool:
+        """Continue a cancelled run, provided that video and settings are the same, as one of the visitor's. False where
+        there is nothing to continue. Raises: QueueFullError."""
         run = self._runs.get(token)
-        if run is None or (run.source, run.settings) != (source, settings) or not run.resume():
+        if run is None or (run.source, run.settings) != (source, settings) or not run.over:
             return False
-        run.join()
-        self.runner.submit(run)
+        self._check_quota(visitor)
+        if not run.resume():
+            return False
+        run.visitor = visitor
+        self._ended.drop(token)
+        self._start(run)
         return True
+
+    def _check_quota(self, visitor: str) -> None:
+        if visitor:
+            self._quota.check(self.runner.visitors(), visitor, "runs")
+
+    def _start(self, run: Run) -> None:
+        run.leave(max(self.grace, FOLLOW_SECONDS))
+        self.runner.submit(run)
 
     def find(self, token: str) -> Run | None:
         """The run of a token; None where it is unknown, or no longer kept."""
@@ -279,7 +307,16 @@ class ModelWorker:
     def leave(self, token: str) -> None:
         """A page was closed. After the last one the run is cancelled when the time of grace has passed."""
         if run := self._runs.get(token):
-            run.leave(self._grace)
+            run.leave(self.grace)
+
+    @contextmanager
+    def followed(self, token: str) -> Iterator[None]:
+        """Between `join` and `leave`; of an unknown run too."""
+        self.join(token)
+        try:
+            yield
+        finally:
+            self.leave(token)
 
     def close(self) -> None:
         """Cancel everything, wait until finished frames are stored, and remove the files."""
@@ -294,7 +331,11 @@ class ModelWorker:
 
     def _after_turn(self, run: Task) -> None:
         end = run.status()
-        if not isinstance(run, Run) or end.result is None:
+        if not isinstance(run, Run):
+            return
+        for token in self._ended.put(run.token, run, run.visitor):
+            self._remove(token)
+        if end.result is None:
             return
         if end.state == "done" and end.rate and end.result.length >= MEASURED_FRAMES:
             self.speeds.record(run.settings.model, end.rate)
@@ -311,8 +352,13 @@ class ModelWorker:
         for folder in self.folder.glob("*/"):
             run = self._runs.get(folder.name)
             if folder.stat().st_mtime < oldest and (run is None or run.over):
-                self._runs.pop(folder.name, None)
-                shutil.rmtree(folder, ignore_errors=True)
+                self._ended.drop(folder.name)
+                self._remove(folder.name)
+
+    def _remove(self, token: str) -> None:
+        """Forget a run, and remove the files that were written of it."""
+        self._runs.pop(token, None)
+        shutil.rmtree(self.folder / token, ignore_errors=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,16 +390,25 @@ class Studio:
         if "torch" not in sys.modules:
             threading.Thread(target=importlib.import_module, args=["tevit.inference.predictor"], daemon=True).start()
 
-    def video_view(self, frames: BrowserVideo | PosterFrame) -> PlayerView:
+    def video_view(self, frames: BrowserVideo | PosterFrame, visitor: str = "") -> PlayerView:
         """A view without tracks."""
-        return self.views.put(PlayerView(secrets.token_hex(16), frames, 0, len(frames.times), ()))
+        return self.views.put(PlayerView(secrets.token_hex(16), frames, 0, len(frames.times), ()), visitor=visitor)
+
+    @contextmanager
+    def followed(self, token: str) -> Iterator[None]:
+        """While a page shows a run, neither it nor the proxy of its video is cancelled."""
+        with ExitStack() as stack:
+            stack.enter_context(self.worker.followed(token))
+            if run := self.worker.find(token):
+                stack.enter_context(self.proxies.last(run.source).watched(LEFT_SECONDS))
+            yield
 
     def proxy_status(self, token: str) -> TaskStatus[BrowserVideo] | None:
         """Progress of the proxy of a run's video; None where there is no such run."""
         run = self.worker.find(token)
         return None if run is None else self.proxies.last(run.source).status()
 
-    def run_view(self, token: str) -> PlayerView | None:
+    def run_view(self, token: str, visitor: str = "") -> PlayerView | None:
         """A view of a run with the tracks so far; None until the proxy is there."""
         run, proxy = self.worker.find(token), self.proxy_status(token)
         if run is None or proxy is None or proxy.result is None:
@@ -363,16 +418,16 @@ class Studio:
         layers = () if result is None else (Layer(PREDICTION, False, result),)
         version = 0 if result is None else result.length
         view = PlayerView(token, frames, first, max(1, stop - first), layers, version)
-        return self.views.put(view, run.folder, frames.name)
+        return self.views.put(view, run.folder, frames.name, visitor)
 
-    def stored_view(self, token: str) -> tuple[StoredResult, PlayerView]:
+    def stored_view(self, token: str, visitor: str = "") -> tuple[StoredResult, PlayerView]:
         """A stored result and its view. Raises: ValueError, one sentence, where there is none."""
         stored = self.results.open(token)
         folder = self.folder / "stored" / token
         folder.mkdir(parents=True, exist_ok=True)
         layers = (Layer(PREDICTION, False, stored.result),)
         view = PlayerView(token, stored.frames, stored.settings.first, stored.result.length, layers)
-        return stored, self.views.put(view, folder, stored.name)
+        return stored, self.views.put(view, folder, stored.name, visitor)
 
     def footage(self, token: str) -> Footage:
         """The frames of a result. Raises: ValueError where it is no longer kept."""
@@ -391,20 +446,27 @@ class Studio:
 
 
 def open_studio(
-    folder: Path, home: Path, load: Load, checkpoints: Sequence[Path], grace: float, videos: Sequence[VideoSource] = ()
+    folder: Path,
+    home: Path,
+    load: Load,
+    checkpoints: Sequence[Path],
+    grace: float,
+    videos: Sequence[VideoSource] = (),
+    quota: Quota | None = None,
 ) -> Studio:
-    """folder: the server's own. home: of results and speeds, which stay. grace: seconds, see `ModelWorker`. videos: of
+    """folder: the server's own. home: of results and speeds, which stay. grace, quota: see `ModelWorker`. videos: of
     the data set that was named at the start."""
     proxies, results = ProxyBuilder(folder / "footage"), ResultStore(home / "results")
     proxies.folder.mkdir(parents=True, exist_ok=True)
 
     def save(run: Run) -> None:
         """Store a result once its proxy is there."""
-        frames, end = proxies.start(run.source).wait().result, run.status()
+        frames, end = _wait_for_proxy(proxies, run.source), run.status()
         if frames is None or end.result is None:
             return
         try:
-            results.save(run.token, run.source.name, run.settings, frames, end.result, end.message)
+            sentence = end.message.replace(RESUMES, "")
+            results.save(run.token, run.source.name, run.settings, frames, end.result, sentence)
         except OSError as error:
             log.warning("the result of %s is not stored: %s", run.source.name, error)
 
@@ -414,15 +476,19 @@ def open_studio(
         return thread
 
     speeds = Speeds(home / "speeds.json")
-    worker = ModelWorker(
-        folder / "runs",
-        load,
-        speeds,
-        finished=start_saving,
-        grace=grace,
-    )
+    worker = ModelWorker(folder / "runs", load, speeds, finished=start_saving, grace=grace, quota=quota)
     clips = [VideoSource(path.stem, path) for path in sorted(CLIPS.glob("*.mp4"))]
     return Studio(folder, worker, ViewRegistry(), proxies, results, checkpoints, (*clips, *videos))
+
+
+def _wait_for_proxy(proxies: ProxyBuilder, source: VideoSource) -> BrowserVideo | None:
+    """None where it cannot be made."""
+    for _ in range(2):  # the last page that waits may leave, which cancels it, before this does
+        proxy = proxies.start(source)
+        with proxy.watched():
+            if frames := proxy.wait().result:
+                return frames
+    return None
 
 
 def dataset_videos(project: Project) -> list[VideoSource]:
@@ -507,7 +573,7 @@ def export(
     path = folder / name
     if name == "overlay.mp4":
         report = progress or (lambda stage, done, total: None)
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:  # of a killed worker nothing stays
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder) as temporary:  # of a killed worker nothing stays
             made = Path(temporary, name)
             arguments = footage, replace(result, source=None), made, style or OverlayStyle()
             isolated(_write_overlay, *arguments, returns=None, subject=footage.source.name, progress=report)
@@ -517,7 +583,7 @@ def export(
     elif name == "tracks.csv":
         write_csv(result, path)
     elif name == "submission.zip":
-        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        with tempfile.TemporaryDirectory(prefix=".", dir=folder) as temporary:
             write_results(Path(temporary, RESULTS_NAME), [result])
             write_zip(path, Path(temporary, RESULTS_NAME))
     elif name == "masks.zip":

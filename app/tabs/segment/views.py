@@ -136,7 +136,7 @@ def _build_results() -> dict[str, Any]:
 
 LOOK_SECONDS = 2.0  # between two looks at the folder of weights, while they are missing
 NO_FACTS = "Any mp4, mov, mkv, webm, avi or gif, or a zip of images."
-TO_RUN_AGAIN = "To run a model, choose the video again."
+TO_RUN_AGAIN = "To run a model, choose the video again: it begins at the first frame."
 NO_TRACKS = "The tracks of a run appear here, best score first."
 
 

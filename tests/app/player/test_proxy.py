@@ -14,10 +14,10 @@ from PIL import Image
 
 from app.player import proxy as proxy
 from app.player.proxy import MAX_SIDE, BrowserVideo, ProxyBuilder, ProxyTask, VideoSource, make_proxy, shown_size
-from app.tasks import Task
+from app.tasks import QueueFullError, Task
 from tests.app.fakes import make_video
 from tests.pictures import SIZE, bar, onsets, pictures, quadrants, write_images, write_video
-from tevit.progress import Cancelled
+from tevit.progress import Cancelled, Progress
 from tevit.video.reader import open_video
 
 UNEVEN = [Fraction(ms, 1000) for ms in (0, 40, 73, 74, 140, 173, 700, 733)]
@@ -233,6 +233,30 @@ def test_cancel_stops_one_task_and_the_next_one_runs(builder: ProxyBuilder, tmp_
     first.cancel()
     assert finished(first).status().state == "cancelled" and finished(last).status().state == "done"
     assert len(list(builder.folder.iterdir())) == 1
+
+
+def test_a_visitor_has_four_videos_in_preparation_and_one_that_nobody_waits_for_ends(
+    builder: ProxyBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    released = threading.Event()
+
+    def wait(source: VideoSource, proxy: Path, progress: Progress) -> None:
+        while not released.wait(0.01):
+            progress("preparing", 0, None)
+
+    monkeypatch.setattr("app.player.proxy.prepare", wait)
+    sources = [VideoSource(str(n), tmp_path / str(n)) for n in range(5)]
+    tasks = [builder.start(source, "ann") for source in sources[:4]]
+    assert builder.start(sources[0], "ann") is tasks[0]
+    with pytest.raises(QueueFullError, match=r"^4 videos of yours are in the queue"):
+        builder.start(sources[4], "ann")
+    assert builder.start(sources[4]) and builder.start(VideoSource("his", tmp_path / "his"), "bob")
+    with tasks[0].watched(), tasks[1].watched():
+        with tasks[0].watched():
+            pass
+        assert not tasks[0].stopping
+    assert tasks[0].wait(10).state == tasks[1].wait(10).state == "cancelled"
+    released.set()
 
 
 def test_a_failure_is_one_sentence_without_the_servers_folders(builder: ProxyBuilder, tmp_path: Path):

@@ -178,3 +178,11 @@ def test_the_least_recently_used_view_is_dropped_first(frames: BrowserVideo):
     assert registry.get("a") is replacement and registry.get("c") is not None
     registry.drop("a")
     assert registry.get("a") is None
+
+
+def test_views_of_one_visitor_drop_none_of_others(frames: BrowserVideo):
+    registry = ViewRegistry(max_views=3)
+    registry.put(view_of(frames, "his"), visitor="bob")
+    for number in range(5):
+        registry.put(view_of(frames, f"hers {number}"), visitor="ann")
+    assert registry.get("his") is not None and registry.get("hers 4") is not None and registry.get("hers 2") is None

@@ -130,6 +130,7 @@ def test_coco_without_our_keys(tmp_path):
             r"images of one size in a video, got 6 x 9 \(film8/00000.jpg\) and 6 x 8",
         ),
         (lambda c: c["annotations"][1].update(category_id=2), "track 3 of video 8: expected one category, got 4 and 2"),
+        (lambda c: c["annotations"][0].update(bbox=[0, 0, 1e308, 1]), "expected float <= 268435456"),
         (lambda c: c["annotations"][0]["segmentation"].update(counts="f1f1"), "annotation 1: the runs sum to 108"),
     ],
 )

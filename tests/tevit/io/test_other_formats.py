@@ -223,6 +223,15 @@ def test_burst_as_the_benchmark_writes_it(tmp_path):
         list(convert.read(make.save(tmp_path, "burst.json", content))[0])
 
 
+@pytest.mark.parametrize("fps", [0, -1, 1e-300, 1e300])
+def test_a_rate_that_gives_no_times_is_refused(tmp_path, fps):
+    sequence = {"width": 9, "height": 6, "seq_name": "b1", "fps": fps, "track_category_ids": {}}
+    sequence |= {"annotated_image_paths": ["0.jpg", "1.jpg"], "segmentations": [{}, {}]}
+    file = make.save(tmp_path, "burst.json", {"sequences": [sequence], "categories": []})
+    with pytest.raises(ValueError, match=r"burst\.json: sequence 'b1': expected 0\.001 to 1000000 frames per second"):
+        list(convert.read(file)[0])
+
+
 @quick
 @given(make.results())
 def test_tao_and_back(tmp_path_factory, results):

@@ -103,6 +103,13 @@ def test_a_track_of_another_length_than_its_video_is_refused(tmp_path, key):
         opened(tmp_path, content).video(5)
 
 
+def test_a_box_that_float32_cannot_hold_is_refused(tmp_path):
+    content = make.sample()
+    content["annotations"][0]["bboxes"][0] = [0, 0, 1e308, 1]
+    with pytest.raises(ValueError, match=r"annotation 11: expected float <= 268435456"):
+        opened(tmp_path, content).video(5)
+
+
 def test_a_mask_of_another_size_is_refused_by_name(tmp_path):
     content = make.sample()
     content["annotations"][0]["segmentations"][1] = make.uncompressed(make.rectangle(0, 0, 1, 1, (5, 9)))

@@ -11,7 +11,7 @@ import msgspec
 
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
-from tevit.io.formats.tracks import FrameMask, frame_rate, make_track, make_video
+from tevit.io.formats.tracks import FrameMask, check_rate, frame_rate, make_track, make_video
 from tevit.io.json import Side, WholeNumber
 from tevit.io.ytvis import FPS, Category, frame_names, merge_categories
 from tevit.masks import json as mask_json
@@ -54,6 +54,7 @@ def read(path: str | os.PathLike) -> tuple[Iterator[VideoResult], list[str]]:
 def _video(path: str | os.PathLike, number: int, sequence: _BurstSequence, categories: dict[int, str]) -> VideoResult:
     where, size_hw = f"{path}: sequence {sequence.seq_name!r}", (sequence.height, sequence.width)
     names = sequence.annotated_image_paths
+    check_rate(sequence.fps, where)
     if len(names) != len(sequence.segmentations):
         raise ValueError(
             f"{where}: expected {len(names)} segmentations, one an annotated image, got {len(sequence.segmentations)}"

@@ -14,7 +14,7 @@ from tevit.boxes import xywh_to_xyxy, xyxy_to_xywh
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic, files_inside, forward_slashes, natural_key, order_note
 from tevit.io.formats.tracks import FrameMask, find_image, image_index, make_track, make_video
-from tevit.io.json import FrameNumber, Side, WholeNumber
+from tevit.io.json import Coordinate, FrameNumber, Side, WholeNumber
 from tevit.io.ytvis import Category, VideoInfo, frame_names, merge_categories
 from tevit.masks import json as mask_json
 from tevit.masks import ops
@@ -133,7 +133,7 @@ class _CocoAnnotation(msgspec.Struct):
     image_id: WholeNumber
     category_id: WholeNumber
     segmentation: msgspec.Raw = msgspec.Raw(b"null")
-    bbox: tuple[float, float, float, float] | None = None
+    bbox: tuple[Coordinate, Coordinate, Coordinate, Coordinate] | None = None
     area: float | None = None
     iscrowd: WholeNumber | bool = 0
     track_id: WholeNumber | float | str | None = None

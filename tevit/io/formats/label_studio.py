@@ -16,7 +16,7 @@ import numpy as np
 
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic
-from tevit.io.formats.tracks import FrameMask, frame_rate, make_track, make_video, rectangle
+from tevit.io.formats.tracks import FrameMask, check_rate, frame_rate, make_track, make_video, rectangle
 from tevit.io.json import FrameNumber, Side, WholeNumber
 from tevit.io.ytvis import FPS, frame_names
 from tevit.masks import json as mask_json
@@ -121,6 +121,7 @@ def _video(
     name = PurePosixPath(str(next(iter(task.data.values()), f"video {number}"))).stem
     duration = next((value.duration for value in values if value.duration), 0.0)
     fps = length / duration if duration else FPS
+    check_rate(fps, where)
     names = [f"{name}/{frame:05d}.jpg" for frame in range(length)]
     return make_video(number if task.id is None else task.id, name, size_hw, names, {}, tracks, fps)
 

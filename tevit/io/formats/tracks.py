@@ -70,6 +70,12 @@ def unique_name(result: VideoResult, names: set[str]) -> str:
     return name
 
 
+def check_rate(fps: float, where: str) -> None:
+    """where: what has the rate, for messages. Raises: ValueError where times by it are infinite or all the same."""
+    if not 1e-3 <= fps <= 1e6:
+        raise ValueError(f"{where}: expected 0.001 to 1000000 frames per second, got {fps:g}")
+
+
 def frame_rate(result: VideoResult) -> float:
     """Mean frames per second by a video's times; YouTube-VIS' rate where there is only one frame."""
     return float((result.length - 1) / result.times[-1]) if result.length > 1 else FPS

@@ -10,7 +10,7 @@ import pytest
 from app.player.proxy import VideoSource
 from app.storage.results import Settings
 from app.tabs.segment.run import KEEP_SECONDS, LOADING, ModelWorker, Run
-from app.tasks import TaskStatus
+from app.tasks import QueueFullError, Quota, TaskStatus
 from tests.app.fakes import WINDOW, FakePredictor, make_video
 from tevit.results import VideoResult
 
@@ -216,13 +216,70 @@ def test_page_that_returns_in_time_keeps_its_run(open_worker: Open, source: Vide
 def test_run_continues_while_one_of_its_pages_is_open(open_worker: Open, source: VideoSource):
     worker = open_worker(lambda model: FakePredictor(0.1), grace=0.1)
     token = worker.submit(source, FAST)
-    worker.join(token)
-    worker.leave(token)
-    time.sleep(0.3)
-    assert not at(worker, token).over
-    worker.leave(token)
+    with worker.followed(token):
+        with worker.followed(token):
+            pass
+        time.sleep(0.3)
+        assert not at(worker, token).over
     worker.leave(token)
     assert wait_until_over(worker, token).state == "cancelled"
+
+
+def test_run_that_no_page_ever_follows_is_cancelled(
+    open_worker: Open, source: VideoSource, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("app.tabs.segment.run.FOLLOW_SECONDS", 0.2)
+    worker = open_worker(lambda model: FakePredictor(0.1), grace=0.1)
+    assert wait_until_over(worker, worker.submit(source, FAST)).state == "cancelled"
+
+
+# --- limits of one visitor
+
+
+def test_two_runs_of_one_visitor_wait_or_run_and_32_of_all(open_worker: Open, source: VideoSource):
+    worker = open_worker(lambda model: FakePredictor(0.1), quota=Quota(waiting=3))
+    first = worker.submit(source, FAST, "ann")
+    worker.submit(source, FAST, "ann")
+    with pytest.raises(
+        QueueFullError, match=r"^2 runs of yours are in the queue, the first at place 1 of 2; at most 2"
+    ):
+        worker.submit(source, FAST, "ann")
+    worker.submit(source, FAST, "bob")
+    with pytest.raises(QueueFullError, match="yours would be at place 4; at most 3 may wait"):
+        worker.submit(source, FAST, "carl")
+    assert len(list(worker.folder.iterdir())) == 3
+    worker.cancel(first)
+    wait_until_over(worker, first)
+    worker.submit(source, FAST, "ann")
+
+
+def test_a_continued_run_counts_as_one_of_the_visitor(open_worker: Open, source: VideoSource):
+    worker = open_worker(lambda model: FakePredictor(0.05))
+    stopped = worker.submit(source, FAST, "ann")
+    wait_until(lambda: at(worker, stopped).result)
+    worker.cancel(stopped)
+    wait_until_over(worker, stopped)
+    others = [worker.submit(source, Settings("other"), "ann") for _ in "ab"]
+    with pytest.raises(QueueFullError):
+        worker.resume(stopped, source, FAST, "ann")
+    worker.cancel(others[1])
+    assert worker.resume(stopped, source, FAST, "ann") and wait_until_over(worker, stopped).state == "done"
+
+
+def test_ended_runs_of_the_visitor_who_has_most_are_forgotten_first(
+    open_worker: Open, source: VideoSource, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("app.tabs.segment.run.MAX_ENDED", 3)
+    worker = open_worker(lambda model: FakePredictor())
+    bobs = worker.submit(source, FAST, "bob")
+    wait_until_over(worker, bobs)
+    anns = []
+    for _ in range(4):
+        anns.append(worker.submit(source, FAST, "ann"))
+        wait_until_over(worker, anns[-1])
+    wait_until(lambda: worker.find(anns[1]) is None)
+    assert worker.find(bobs) and [worker.find(token) is not None for token in anns] == [False, False, True, True]
+    assert not (worker.folder / anns[0]).exists()
 
 
 # --- memory

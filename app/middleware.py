@@ -502,7 +502,8 @@ class MalformedEvents:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an event on, and hold an answer of status 500 back."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not _EVENT.fullmatch(path_of(scope)):
+        path = path_of(scope) if scope["type"] == "http" and scope["method"] == "POST" else ""
+        if path != UPLOAD_PATH and not _EVENT.fullmatch(path):
             await self.app(scope, receive, send)
             return
         held: list[Message] = []
@@ -520,6 +521,7 @@ class MalformedEvents:
                 raise
             log.warning("%.200r: %s", scope["path"], place_of(error))
             text = "Expected the arguments of this endpoint, as /gradio_api/info lists them."
+            text = "Expected a form with files in its fields `files`." if path == UPLOAD_PATH else text
             await refusal(text, 422)(scope, receive, send)
             return
         for message in held:

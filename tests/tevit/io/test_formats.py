@@ -139,9 +139,9 @@ def test_coco_that_contradicts_itself(tmp_path, change, message):
     convert.write(tmp_path / "coco.json", "coco", ytvis.open_dataset(tmp_path / "gt.json").results())
     content = json.loads((tmp_path / "coco.json").read_text())
     change(content)
-    results, _ = convert.read(make.save(tmp_path, "coco.json", content))
+    file = make.save(tmp_path, "coco.json", content)
     with pytest.raises(ValueError, match=message):
-        list(results)
+        list(convert.read(file)[0])
 
 
 # --- CVAT

@@ -11,6 +11,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
@@ -125,8 +126,7 @@ class ResultStore:
         try:
             _write(part, name, settings, frames, result, sentence)
             with self._lock:
-                shutil.rmtree(target, ignore_errors=True)  # an earlier version of the same result
-                part.rename(target)
+                self._replace(target, part)
         finally:
             shutil.rmtree(part, ignore_errors=True)
         self._make_room(token)
@@ -137,6 +137,8 @@ class ResultStore:
         Raises: ValueError, one sentence, where there is none or its files were changed.
         """
         folder = self._path(token)
+        with self._lock:
+            _restore(folder)
         if not folder.is_dir():
             raise ValueError(_NOT_THERE)
         try:
@@ -155,9 +157,20 @@ class ResultStore:
             raise ValueError(_NOT_THERE)
         return self.folder / token
 
+    def _replace(self, target: Path, part: Path) -> None:
+        """Folders are not replaced in one step: the former version is beside its place meanwhile, see `_restore`."""
+        former = _former(target)
+        shutil.rmtree(former, ignore_errors=True)
+        if target.exists():
+            target.rename(former)
+        part.rename(target)
+        shutil.rmtree(former, ignore_errors=True)
+
     def _make_room(self, newest: str) -> None:
         with self._lock:
             for folder in self.folder.glob(".*/"):
+                if _TOKEN.fullmatch(folder.name[1:]):
+                    _restore(folder.with_name(folder.name[1:]))
                 if _modified(folder) < time.time() - _ABANDONED_SECONDS:
                     shutil.rmtree(folder, ignore_errors=True)
             folders = [folder for folder in self.folder.iterdir() if _TOKEN.fullmatch(folder.name) and folder.is_dir()]
@@ -169,6 +182,18 @@ class ResultStore:
                 if folder.name != newest and folder.name not in self._used:
                     shutil.rmtree(folder, ignore_errors=True)
                     excess -= size
+
+
+def _former(target: Path) -> Path:
+    """Where the former version of a result is while it is replaced."""
+    return target.with_name(f".{target.name}")
+
+
+def _restore(target: Path) -> None:
+    """Put back the former version of a result where the process was killed between the two steps of replacing it."""
+    if not target.exists():
+        with suppress(FileNotFoundError):
+            _former(target).rename(target)
 
 
 def _modified(folder: Path) -> float:

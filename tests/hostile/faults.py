@@ -335,8 +335,7 @@ def corrupted_project(draw: random.Random, folder: Path) -> None:
 
 
 FAULTS: dict[str, Callable[[random.Random, Path], None]] = {
-    # A stored result is a folder, which cannot be replaced in one step: SECURITY.md.
-    **{f"killed while writing {w.name}": partial(killed_while_writing, w) for w in WRITERS if w.name != TOKEN},
+    **{f"killed while writing {w.name}": partial(killed_while_writing, w) for w in WRITERS},
     **{f"full disk while writing {w.name}": partial(full_disk_while_writing, w) for w in WRITERS},
     "killed while deciding": killed_while_deciding,
     "full disk while deciding": full_disk_while_deciding,

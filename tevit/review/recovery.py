@@ -374,6 +374,7 @@ def _assemble(found: dict[str, _Found], chains: dict[int, str], faults: dict[int
     faults = {number: why for number, why in faults.items() if 0 < number <= limit}
     _mend_numbers(found.values(), chains, count)
     _mend_checksums(found.values(), chains)
+    _mend_numbers(found.values(), chains, count)  # by the checksums that are right now
     whole = {entry.number: version for entry in found.values() if (version := _verified(entry, chains))}
     # A row whose id was changed has the number of the one that it was.
     ordered = _in_order([e for e in found.values() if not (e.chain and e.number in whole) or _verified(e, chains)])
@@ -388,7 +389,8 @@ def _assemble(found: dict[str, _Found], chains: dict[int, str], faults: dict[int
 
 
 def _mend_numbers(found: Collection[_Found], chains: dict[int, str], count: int) -> None:
-    """Give rows whose number is damaged, in place, the number that their checksum confirms."""
+    """Give rows whose number is damaged, in place, the number that their checksum confirms, or another of theirs that no
+    other row has."""
     shared = Counter(entry.number for entry in found)
     doubtful: list[_Found] = []
     whole: set[int] = set()
@@ -406,6 +408,10 @@ def _mend_numbers(found: Collection[_Found], chains: dict[int, str], count: int)
                 entry.number, entry.chain = number, chain
                 chains[number] = chain or chains[number]
                 break
+        else:
+            free = next((number for number in entry.places if number not in whole), 0)
+            if free and entry.number in whole:  # another row has its number for sure
+                entry.number, entry.chain = free, entry.places[free]
 
 
 def _mend_checksums(found: Iterable[_Found], chains: dict[int, str]) -> None:

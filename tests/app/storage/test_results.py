@@ -152,6 +152,27 @@ def test_a_result_stored_again_replaces_the_earlier_one(
     assert len(results.open(TOKENS[1]).result.tracks) == 2 and stored(results) == [TOKENS[1]]
 
 
+def test_a_result_is_kept_where_the_server_is_killed_while_it_is_replaced(
+    results: ResultStore, frames: BrowserVideo, result: VideoResult, monkeypatch: pytest.MonkeyPatch
+):
+    rename = Path.rename
+
+    def killed(path: Path, target: Path) -> Path:
+        if target.name == TOKENS[1]:
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    results.save(TOKENS[1], "clip", SETTINGS, frames, result)
+    os.utime(results.folder / TOKENS[1], (0, 0))
+    for again in (lambda: results.open(TOKENS[1]), lambda: results.save(TOKENS[0], "clip", SETTINGS, frames, result)):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Path, "rename", killed)
+            results.save(TOKENS[1], "clip", SETTINGS, frames, replace(result, tracks=result.tracks[:1]))
+        again()
+        assert len(results.open(TOKENS[1]).result.tracks) == 2
+    assert sorted(path.name for path in results.folder.iterdir()) == sorted(TOKENS[:2])
+
+
 def test_a_failed_save_leaves_nothing(
     results: ResultStore, frames: BrowserVideo, result: VideoResult, monkeypatch: pytest.MonkeyPatch
 ):

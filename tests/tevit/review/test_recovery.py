@@ -93,6 +93,12 @@ def test_the_checksum_confirms_the_place_of_a_row_whose_number_is_damaged(number
     assert log.decisions == tuple(from_line(line, "") for line in LINES) and not log.lost and not log.changed
 
 
+def test_a_row_with_the_number_of_another_goes_where_a_copy_of_it_stands():
+    first = [StoredRow(1, LINES[0], chained("", LINES[0])), StoredRow(1, LINES[3], "damaged")]
+    log = combine([*first, *(StoredRow(number, line) for number, line in enumerate(LINES, 1))], len(LINES))
+    assert log.decisions == tuple(from_line(line, "") for line in LINES) and not log.lost
+
+
 def test_a_row_without_number_goes_where_its_time_belongs():
     rows = [StoredRow(number, LINES[number - 1]) for number in (1, 2, 5)]
     assert ids(combine([*rows, StoredRow(0, LINES[3]), StoredRow(0, LINES[2])])) == ["d1", "d2", "d3", "d4", "d5"]

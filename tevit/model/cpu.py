@@ -1,4 +1,4 @@
-"""Layers for a CPU: packed ones for inference, linear layers for training, and the allocator's settings.
+"""Layers for inference on a CPU (weights in oneDNN's layout, Winograd convolutions), and the allocator's settings.
 
 `pack` replaces layers of a loaded model. PyTorch's linear layer passes unpacked weights to the matrix product; the wide
 and flat ones of a refinement stage (256 -> 32768 for 500 rows) then reach a third of the speed, and in mixed precision
@@ -18,7 +18,7 @@ import sys
 from collections.abc import Collection
 from contextlib import suppress
 from functools import cache
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -288,62 +288,3 @@ def pack_conv(conv: nn.Conv2d, dtype: torch.dtype, gelu: bool = False) -> Packed
         expected = exact(x)
         error = (packed(x).float() - expected).square().mean().sqrt()
     return packed if error <= _MAX_ERROR * expected.square().mean().sqrt() else exact
-
-
-# --- training
-
-
-class OneDnnProduct(torch.autograd.Function):
-    """`F.linear` in float32 by oneDNN, forward and backward; PyTorch's own, by MKL, takes twice as long on AMD."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _product(x, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        (gradient,) = grad_outputs
-        x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias = ctx.needs_input_grad
-        rows, x = gradient.flatten(0, -2), x.flatten(0, -2)
-        return (
-            _product(gradient, weight.t()) if of_x else None,
-            _weight_gradient(rows, x) if of_weight else None,
-            rows.sum(0) if of_bias else None,
-        )
-
-
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """(..., in) and (out, in) -> (..., out)."""
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-
-
-def _weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
-    """(rows, out) and (rows, in) -> (out, in)."""
-    # The operator copies a transposed first factor: the narrower of both.
-    if gradient.shape[1] > x.shape[1]:
-        return _product(x.t(), gradient.t()).t()
-    return _product(gradient.t(), x.t())
-
-
-class TrainedLinear(nn.Linear):
-    """A linear layer, with the same parameters, whose products are `OneDnnProduct` in float32."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        plain = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()  # oneDNN multiplies bfloat16 anyway
-        if plain or not torch.backends.mkldnn.enabled or input.dtype != torch.float32 or not input.numel():
-            return super().forward(input)
-        return OneDnnProduct.apply(input, self.weight, self.bias)
-
-
-def prepare_training(model: nn.Module) -> None:
-    """Make a float32 model on the CPU train faster, in place: freed memory is kept, linear layers use oneDNN.
-
-    Parameters and their names stay; so do results, to rounding.
-    """
-    keep_freed_memory()
-    if can_pack():
-        for module in model.modules():
-            if type(module) is nn.Linear:
-                module.__class__ = TrainedLinear

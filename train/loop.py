@@ -14,6 +14,7 @@ import torch
 from tevit.checkpoint import save_state
 from tevit.io.files import atomic
 from tevit.memory import peak_memory
+from tevit.model.cpu import keep_freed_memory
 from tevit.model.tevit import TeViT
 from tevit.progress import Cancelled
 
@@ -90,6 +91,8 @@ class Loop:
 
     def run(self, stream: Iterator[Slots]) -> int:
         """Train. stream: this process's slots of each iteration from `start` on. Returns the steps done."""
+        if self.world.device.type == "cpu":
+            keep_freed_memory()
         try:
             self._iterate(stream)
         except (StepInterrupted, RuntimeError) as error:

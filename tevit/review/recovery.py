@@ -389,8 +389,8 @@ def _assemble(found: dict[str, _Found], chains: dict[int, str], faults: dict[int
 
 
 def _mend_numbers(found: Collection[_Found], chains: dict[int, str], count: int) -> None:
-    """Give rows whose number is damaged, in place, the number that their checksum confirms, or another of theirs that no
-    other row has."""
+    """Give rows whose number is damaged, in place, the number that their checksum confirms; or, where another row has
+    theirs for sure, one of a copy."""
     shared = Counter(entry.number for entry in found)
     doubtful: list[_Found] = []
     whole: set[int] = set()

@@ -26,11 +26,12 @@ ROOT = Path(__file__).resolve().parents[2]
 NAME = "Dan's TeViT: a try"
 # Imported by every Python that starts with it on the path: at the end it says where our modules came from.
 WITNESS = """
-import atexit, json, sys
+import atexit, json, os, sys
 def report():
     ours = {name: module.__file__ for name, module in sys.modules.items() if name.split(".")[0] in ("app", "tevit")}
-    with open("WHERE", "w") as file:
-        json.dump({"modules": ours, "lent": len(sys.modules["spaces"].decorated)}, file)
+    lent = len(sys.modules["spaces"].decorated) if "spaces" in sys.modules else 0
+    with open(f"BESIDE/{os.getpid()}.json", "w") as file:  # also of the server's worker processes
+        json.dump({"modules": ours, "lent": lent}, file)
 atexit.register(report)
 """
 
@@ -132,7 +133,7 @@ def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     """The address, and a function that ends the server and returns the report of its imports."""
     beside, port = tmp_path_factory.mktemp("beside"), free_port()
     shutil.copy(Path(__file__).with_name("fake_spaces.py"), beside / "spaces.py")
-    (beside / "sitecustomize.py").write_text(WITNESS.replace("WHERE", str(beside / "where.json")))
+    (beside / "sitecustomize.py").write_text(WITNESS.replace("BESIDE", str(beside)))
     environment = os.environ | {"SPACE_ID": "somebody/studio", "TEVIT_HOME": str(beside / "home")}
     environment |= {"PYTHONPATH": str(beside), "PYTHONDONTWRITEBYTECODE": "1", "NO_PROXY": "127.0.0.1"}
     command = [sys.executable, "app/app.py", "--port", str(port)]
@@ -142,7 +143,7 @@ def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
     def ended() -> dict:
         process.terminate()
         process.wait(timeout=30)
-        return json.loads((beside / "where.json").read_text())
+        return json.loads((beside / f"{process.pid}.json").read_text())
 
     try:
         wait_until_serving(f"http://127.0.0.1:{port}/", process, beside / "output")

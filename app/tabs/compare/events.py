@@ -464,7 +464,8 @@ class _CompareTab:
     def on_player_event(self, request: gr.Request, event: gr.EventData) -> Updates:
         """The player rests at another frame, or a track was selected in it."""
         page = self._page(request)
-        if page.player_view is None:
+        # While another video is prepared the page has the former one's player, whose late events are void.
+        if page.player_view is None or page.player_view.token != page.current_token():
             return self._unchanged
         action = read_event(event._data, page.player_view)
         if action is None:

@@ -8,7 +8,8 @@ import logging
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
@@ -142,24 +143,17 @@ class FairQueue:
             text = f"{MAX_SIGN_INS} sign-ins from your address are being checked: try again in some seconds."
             await refusal(text, 429)(scope, receive, send)
             return
-        self._signing_in[address] += 1
-        try:
+        with _counted(self._signing_in, address):
             await self.app(scope, receive, send)
-        finally:
-            self._signing_in[address] -= 1
-            if not self._signing_in[address]:
-                del self._signing_in[address]
 
     # --- events that nobody listens to
 
     async def _listen(self, key: str, scope: Scope, receive: Receive, send: Send) -> None:
-        self._listening[key] += 1
         try:
-            await self.app(scope, receive, send)
+            with _counted(self._listening, key):
+                await self.app(scope, receive, send)
         finally:
-            self._listening[key] -= 1
-            if not self._listening[key]:
-                del self._listening[key]
+            if key not in self._listening:
                 self._left[key] = time.monotonic()
 
     def _is_abandoned(self, event: Any) -> bool:
@@ -192,6 +186,18 @@ def _wait(limit: str, seconds: int) -> Response:
     response = refusal(f"{limit} of one visitor: wait {seconds} seconds.", 429)
     response.headers["Retry-After"] = str(seconds)
     return response
+
+
+@contextmanager
+def _counted(requests: Counter[str], key: str) -> Iterator[None]:
+    """Count a request under its key as long as it lasts."""
+    requests[key] += 1
+    try:
+        yield
+    finally:
+        requests[key] -= 1
+        if not requests[key]:
+            del requests[key]
 
 
 def _listened_key(scope: Scope, path: str) -> str:

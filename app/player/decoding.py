@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from fractions import Fraction
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_type_hints
 
 import msgspec
 import numpy as np
@@ -28,25 +26,14 @@ class Readable(Protocol):
 
 def open_isolated(source: Readable) -> Video:
     """`source.read()` in a worker process; frames are decoded in one, too. Raises: as `isolated`."""
-    facts = isolated(_read_facts, source, returns=_Facts, subject=source.name)
-    input_limits().check_size(facts.size_hw[1], facts.size_hw[0], source.name)
-    return _IsolatedVideo(**{name: getattr(facts, name) for name in facts.__struct_fields__}, source=source)
+    facts = msgspec.structs.asdict(isolated(_read_facts, source, returns=_Facts, subject=source.name))
+    height, width = facts["size_hw"]
+    input_limits().check_size(width, height, source.name)
+    return _IsolatedVideo(**facts, source=source)
 
 
-class _Facts(msgspec.Struct):
-    """Of a `Video`."""
-
-    name: str
-    path: Path
-    size_hw: tuple[int, int]
-    length: int | None
-    fps: Fraction | None
-    duration: float | None
-    file_names: tuple[str, ...]
-    has_audio: bool
-    pixel_aspect: Fraction
-    warnings: list[str]
-    notes: list[str]
+# The fields of `Video`, as a worker answers with them.
+_Facts = msgspec.defstruct("_Facts", list(get_type_hints(Video).items()))
 
 
 class _FrameInfo(msgspec.Struct):
@@ -57,7 +44,7 @@ class _FrameInfo(msgspec.Struct):
     shape: tuple[int, ...]
 
 
-def _read_facts(source: Readable) -> _Facts:
+def _read_facts(source: Readable) -> msgspec.Struct:
     video = source.read()
     return _Facts(**{name: getattr(video, name) for name in _Facts.__struct_fields__})
 

@@ -8,6 +8,7 @@ the next call gets another process. One is always started ahead. Workers get the
 is parsed as typed messages, never as pickle.
 """
 
+import errno
 import importlib
 import logging
 import os
@@ -458,11 +459,30 @@ def _execute(function: Callable[..., Any], args: tuple[Any, ...], reports: bool,
         if isinstance(value, Generator):
             value = answers.send_items(value)
         answers.send(_Returned(msgspec.Raw(_encode(value))))
-    except (ValueError, OSError, MemoryError) as error:
-        kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in _KINDS)
-        answers.send(_Raised(kind, str(error)))
     except Exception as error:
-        answers.send(_Raised("", type(error).__name__, traceback.format_exc()))
+        answers.send(_raised(error))
+
+
+def _raised(error: Exception) -> _Raised:
+    """The message of what a function has raised."""
+    if _is_out_of_memory(error):
+        return _Raised("MemoryError", str(error))
+    if isinstance(error, ValueError | OSError):
+        kind = next(cls.__name__ for cls in type(error).__mro__ if cls.__name__ in _KINDS)
+        return _Raised(kind, str(error))
+    return _Raised("", type(error).__name__, traceback.format_exc())
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether memory is what was missing: for this error, or one that it was raised in place of."""
+    while error is not None:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+            return True
+        # zlib, OpenCV and the dynamic linker have no exception of their own for it.
+        if any(text in str(error) for text in ("Error -4 while", "Insufficient memory", "failed to map segment")):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _prepare() -> None:

@@ -1,12 +1,15 @@
 """What decoding strangers' files does to a worker process costs that worker, one sentence, and nothing else."""
 
+import errno
 import json
 import os
 import re
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import pytest
 from PIL import Image
 
@@ -19,6 +22,7 @@ from app.tabs.segment.run import Footage, ModelWorker, export
 from tests.app.fakes import FakePredictor, walking_squares
 from tests.hostile import files
 from tests.hostile.decoders import FaultySource, GrowingSource, compute, crash, fail, hang, leave, take_memory
+from tevit.io.files import reading_archive
 from tevit.limits import LimitError
 from tevit.progress import Cancelled
 
@@ -114,6 +118,26 @@ def test_memory_that_a_real_file_takes(tmp_path: Path, monkeypatch: pytest.Monke
     for work in (source.open, lambda: frames.picture(0)):
         with pytest.raises(LimitError, match=r"^large\.png: decoding took more than 60,000,000 bytes of memory"):
             work()
+
+
+@pytest.mark.parametrize(
+    "shortage", [zlib.error, cv2.error, OSError, ImportError, MemoryError], ids=lambda kind: kind.__name__
+)
+def test_libraries_say_in_many_ways_that_memory_is_short(shortage: type[Exception]):
+    with pytest.raises(LimitError, match=r"^r\.zip: decoding took more than 400,000,000 bytes of memory"):
+        isolated(raise_shortage, shortage, returns=None, subject="r.zip")
+
+
+def raise_shortage(shortage: type[Exception]) -> None:
+    message = {
+        zlib.error: "Error -4 while decompressing data",
+        cv2.error: "OpenCV(5.0.0) error: (-4:Insufficient memory) Failed to allocate 9437184 bytes",
+        ImportError: "libx.so.5: failed to map segment from shared object",
+    }
+    with reading_archive("results.json"):
+        if shortage is OSError:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        raise shortage(message.get(shortage, ""))
 
 
 def test_time_in_all_is_limited(clip: Path, monkeypatch: pytest.MonkeyPatch):

@@ -70,7 +70,7 @@ def main() -> int:
     figures = {"users": args.users, "minutes": args.minutes, "failures": len(failures), "peak_kb": int(memory)}
     for name, values in sorted(seconds.items()):
         median, most = np.percentile(values, [50, 95])
-        figures[name] = {"count": len(values), "median": median, "p95": most, "max": max(values)}
+        figures[name] = {"count": len(values), "median": round(median, 2), "p95": round(most, 2), "max": round(max(values), 2)}
     text = json.dumps(figures, indent=2)
     print(text, *failures[:5], sep="\n")
     if args.out:

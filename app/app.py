@@ -1,6 +1,7 @@
 """Start the studio: `python -m app` or `python app/app.py`, from any folder."""
 
 import argparse
+import importlib
 import logging
 import os
 import shutil
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from .tabs.segment.models import Load, VideoPredictor
 
 END_SECONDS = 7.0  # after SIGTERM
-STALE_SECONDS = 7 * 24 * 3600  # after which the folder of a killed server is removed
+STALE_SECONDS = 7 * 24 * 3600  # after which a folder of which nobody says that it is in use is removed
+LOCK = ".in-use"  # of a server's folder: the file that it holds locked while it runs
 
 
 class LogFormatter(logging.Formatter):
@@ -326,16 +328,50 @@ def _check_address(host: str, port: int | None) -> None:
 
 @contextmanager
 def server_folder() -> Iterator[Path]:
-    """A folder for this server's uploads and runs, removed at the end; `results` beside it stays."""
+    """A folder for this server's uploads and runs, removed at the end; those of killed servers are removed now.
+
+    `results` beside it stays, and so does what other servers use.
+    """
     from tevit.download import home
 
     parent = home() / "studio"
     parent.mkdir(parents=True, exist_ok=True)
     for path in parent.iterdir():
-        if path.name != "results" and path.stat().st_mtime < time.time() - STALE_SECONDS:
+        if path.is_dir() and path.name != "results" and _is_left(path):
             shutil.rmtree(path, ignore_errors=True)
     with tempfile.TemporaryDirectory(dir=parent, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+        with _locked(Path(folder) / LOCK):
+            yield Path(folder)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a new file locked, which appears only once it is; where the system has no such locks it does not appear."""
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+        if _try_lock(file.fileno()):
+            os.replace(file.name, path)
+        yield
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether the server that has made it is not there any more: its lock is free; without a lock by the age."""
+    try:
+        with (folder / LOCK).open("rb") as file:
+            return _try_lock(file.fileno())
+    except OSError:
+        with suppress(OSError):  # removed meanwhile by another server
+            return folder.stat().st_mtime < time.time() - STALE_SECONDS
+        return False
+
+
+def _try_lock(file: int) -> bool:
+    """False where another process holds it, and where the system has no such locks."""
+    try:
+        fcntl = importlib.import_module("fcntl")
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except (ImportError, OSError):
+        return False
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
     for info, rgb in isolated_items(read_frames, source, info=FrameInfo, ...):    # of a generator function
 
 A worker that exceeds a limit, crashes or is left in the middle of a call is killed, and the call ends in one sentence;
-the next call gets another process. One is always started ahead. Workers get their requests as pickle; what they answer
-is parsed as typed messages, never as pickle.
+the next call gets another process. One is always started ahead; at most `workers` and AT_ONCE short calls are at work.
+Workers get their requests as pickle; what they answer is parsed as typed messages, never as pickle.
 """
 
 import errno
@@ -22,7 +22,7 @@ import time
 import traceback
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
@@ -36,21 +36,25 @@ from tevit.progress import Progress
 log = logging.getLogger(__name__)
 
 PRELOADED = "tevit.video.reader"  # what most calls need
-AT_ONCE = 2  # short calls, such as those of a page's many pictures
+AT_ONCE = 2  # short calls, such as those of a page's many pictures, beside `workers` others
 LONG_SECONDS = 5.0  # after which a call does not count as short any more, so that files that hang hold up no others
+WAIT_SECONDS = 60.0  # for a place among those at work
 MAX_IDLE = 2  # workers that wait for a call
 MAX_CALLS = 200  # of one worker
 START_SECONDS = 60.0  # until a new process has begun with its first call, on a machine that is busy
 TICK = 0.05  # seconds between two reports while a worker has nothing to say
+ORPHAN_SECONDS = 1.0  # between two looks of a worker whether its studio is still there
 PIPE_BYTES = 1 << 20  # the most that Linux grants everybody
 MAX_ANSWER = 256_000_000  # bytes of a message; pictures of a video are no part of it
 _ROOT = Path(__file__).resolve().parents[1]
-_COMMAND = f"from {__name__} import serve; serve()"
+_COMMAND = f"from {__name__} import serve; serve({{studio}})"
 
 Result = TypeVar("Result")
 Info = TypeVar("Info")
 Limits = InputLimits | None
 """Of a worker: `worker_bytes`, `worker_seconds`, `worker_stall_seconds`; None for a call that has none."""
+Check = Callable[[], None]
+"""Called while a worker is waited for; an exception that it raises stops the call."""
 
 
 # --- messages of a worker
@@ -111,20 +115,23 @@ def isolated(
     subject: str,
     work: str = "decoding",
     progress: Progress | None = None,
+    check: Check | None = None,
     limited: bool = True,
 ) -> Result:
     """`function(*args)` in a worker process; a plain call where this process is one.
 
     function: of a module, by its name; its last argument is a progress callback where `progress` is given, which is
-    called often, also without anything new, so that it can stop the call. returns: the type of the value: what msgspec
-    encodes, paths and fractions. subject: the file's name, which messages begin with. work: what is done with it, for
-    messages. limited: False for work that the studio's owner has chosen, with a worker of its own.
+    called often, also without anything new, so that it can stop the call. check: may stop it as well. returns: the type
+    of the value: what msgspec encodes, paths and fractions. subject: the file's name, which messages begin with. work:
+    what is done with it, for messages. limited: False for work that the studio's owner has chosen, with a worker of its
+    own.
     Raises: ValueError, OSError, MemoryError of the function; LimitError, ValueError where the worker was killed or has
-    crashed; and what `progress` raises.
+    crashed, or where all are at work; and what `progress` and `check` raise.
     """
     if _in_worker:
         return function(*args, *([progress] if progress else []))
-    with _call(function, args, subject, work, progress, limited, short=progress is None) as call:
+    reports, watch = progress is not None, progress or _as_progress(check)
+    with _call(function, args, subject, work, watch, limited, short=not reports, reports=reports) as call:
         message = call.receive()
         if not isinstance(message, _Returned):
             raise call.malformed()
@@ -138,15 +145,16 @@ def isolated_items(
     returns: Any,
     buffer: Callable[[Info], Any],
     subject: str,
+    check: Check | None = None,
 ) -> Generator[tuple[Info, Any], None, Any]:
     """The items of a generator function, which yields (info, bytes), from a worker process; returns what it returns.
 
-    info: its type. buffer: makes the array that the bytes of an item are read into; it may raise. Others as `isolated`,
-    which has the errors too. An iteration that ends early kills the worker.
+    info: its type. buffer: makes the array that the bytes of an item are read into; it may raise. check: called while
+    there is no item. Others as `isolated`, which has the errors too. An iteration that ends early kills the worker.
     """
     if _in_worker:
         return (yield from function(*args))
-    with _call(function, args, subject, "decoding") as call:
+    with _call(function, args, subject, "decoding", _as_progress(check)) as call:
         while isinstance(message := call.receive(), _Item):
             header = call.parse(message.info, info)
             array = buffer(header)
@@ -164,6 +172,10 @@ def start_worker() -> None:
     _pool(os.getpid()).start_spare()
 
 
+def _as_progress(check: Check | None) -> Progress | None:
+    return None if check is None else lambda stage, done, total: check()
+
+
 @contextmanager
 def _call(
     function: Callable[..., Any],
@@ -173,25 +185,55 @@ def _call(
     progress: Progress | None = None,
     limited: bool = True,
     short: bool = False,
+    reports: bool = False,
 ) -> Iterator["_Call"]:
     pool, limits = _pool(os.getpid()), input_limits() if limited else None
-    with ExitStack() as turn:
-        if short:
-            turn.enter_context(pool.short_calls)
+    place = _Place(pool, short, limits.workers if limits else None)
+    place.take(f"{subject}: {work}", progress)
+    try:
         worker = pool.take(limits)
-        call = _Call(worker, subject, work, limits, progress, turn)
+        call = _Call(worker, subject, work, limits, progress, place)
         try:
-            worker.send((os.environ.get(VARIABLE, ""), limits, function, args, progress is not None))
+            worker.send((os.environ.get(VARIABLE, ""), limits, function, args, reports))
             yield call
         finally:
             if call.over and limited:
                 pool.give_back(worker)
             else:
                 worker.kill()
+    finally:
+        place.leave()
+
+
+class _Place:
+    """A call's place among those at work: of AT_ONCE short ones, or of `most` others. most: None: any number."""
+
+    def __init__(self, pool: "_WorkerPool", short: bool, most: int | None):
+        self._pool, self._short, self._most = pool, short, most
+
+    def take(self, what: str, progress: Progress | None) -> None:
+        """Wait for it. what: begins the message. Raises: LimitError; what `progress` raises."""
+        end = time.monotonic() + WAIT_SECONDS
+        while not self._pool.enter(self._short, AT_ONCE if self._short else self._most, TICK if progress else 0.5):
+            if progress is not None:  # whose caller may stop it
+                progress("waiting", 0, None)
+            elif time.monotonic() > end:
+                most = f"{AT_ONCE if self._short else self._most} at a time (workers in {VARIABLE})"
+                raise LimitError(f"{what} has to wait for others, at most {most}: try again in a minute")
+
+    def lengthen(self) -> None:
+        """Of a call that takes long: make room for a short one, where the others have room for this one."""
+        if self._short and self._pool.enter(False, self._most, 0):
+            self._pool.leave(True)
+            self._short = False
+
+    def leave(self) -> None:
+        """After the call."""
+        self._pool.leave(self._short)
 
 
 class _Call:
-    """One call of a worker. turn: closed where it takes long. over: all is sent, and the worker waits for the next."""
+    """One call of a worker. over: all is sent, and the worker waits for the next."""
 
     def __init__(
         self,
@@ -200,10 +242,10 @@ class _Call:
         work: str,
         limits: Limits,
         progress: Progress | None,
-        turn: ExitStack,
+        place: _Place,
     ):
         self._worker, self._subject, self._work = worker, subject, work
-        self._limits, self._progress, self._turn = limits, progress, turn
+        self._limits, self._progress, self._place = limits, progress, place
         self._last: tuple[str, int, int | None] = ("starting", 0, None)
         self._waited = 0.0  # seconds for the worker; not those in which nobody reads what it has sent
         self._begun = False
@@ -266,7 +308,7 @@ class _Call:
             if ready:
                 return
             if waited > LONG_SECONDS:
-                self._turn.close()
+                self._place.lengthen()
             if limits is not None and waited > most:
                 raise self._exceeded("worker_stall_seconds", "seconds without progress")
             if self._progress is not None:
@@ -304,7 +346,7 @@ class _Worker:
     def __init__(self) -> None:
         path = os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH", "")]))
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", _COMMAND],
+            [sys.executable, "-P", "-c", _COMMAND.format(studio=os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
@@ -351,12 +393,26 @@ class _Worker:
 
 
 class _WorkerPool:
-    """The workers of this process that wait for a call. Thread-safe."""
+    """The workers of this process that wait for a call, and the number of those at work. Thread-safe."""
 
     def __init__(self) -> None:
         self._idle: list[_Worker] = []
-        self.short_calls = threading.BoundedSemaphore(AT_ONCE)
+        self._at_work = {True: 0, False: 0}  # short calls and others
         self._lock = threading.Lock()
+        self._left = threading.Condition()
+
+    def enter(self, short: bool, most: int | None, seconds: float) -> bool:
+        """Count a call as soon as fewer than `most` of its kind are at work; False where it is not within so long."""
+        with self._left:
+            free = most is None or self._left.wait_for(lambda: self._at_work[short] < most, seconds)
+            self._at_work[short] += free
+        return free
+
+    def leave(self, short: bool) -> None:
+        """A call has ended."""
+        with self._left:
+            self._at_work[short] -= 1
+            self._left.notify_all()
 
     def take(self, limits: Limits) -> _Worker:
         """A worker that had these limits, or no call; another one is started ahead."""
@@ -397,10 +453,11 @@ def _pool(process: int) -> _WorkerPool:
 _in_worker = False
 
 
-def serve() -> None:
-    """Execute the calls that arrive at standard input until it ends."""
+def serve(studio: int) -> None:
+    """Execute the calls that arrive at standard input until it ends, or the process with the id `studio` does."""
     global _in_worker
     _in_worker = True
+    threading.Thread(target=_end_with, args=[studio], daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the studio, which ends the others
     answers = os.dup(1)
     os.dup2(2, 1)  # what a library prints is no answer
@@ -414,6 +471,13 @@ def serve() -> None:
             _limit(limits, None if limited else base)
             limited = True
         _execute(function, args, reports, _Answers(answers))
+
+
+def _end_with(studio: int) -> None:
+    """End this process when the studio is not its parent any more, whatever a decoder is in the middle of."""
+    while os.getppid() == studio:
+        time.sleep(ORPHAN_SECONDS)
+    os._exit(1)
 
 
 class _Answers:
@@ -502,7 +566,8 @@ def _limit(limits: InputLimits, base: int | None) -> None:
             most = base + limits.worker_bytes
             with suppress(ValueError, OSError):  # macOS
                 resource.setrlimit(resource.RLIMIT_AS, (most, most))
-        # Whoever waits for the call measures time; this ends a worker whose studio is not there any more.
+        # Whoever waits for the call measures time; this ends a worker whose studio has died, and whose decoder lets no
+        # other thread find that out.
         most = int(time.process_time() + limits.worker_seconds * (os.cpu_count() or 1)) + 2
         resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
 

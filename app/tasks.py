@@ -246,10 +246,14 @@ class Task(Generic[Result]):
             if self._state == "queued":
                 self.finish("cancelled", self.cancel_message)
 
-    def progress(self, stage: str, done: int, total: int | None) -> None:
-        """The progress callback of the work. Raises: Cancelled after `cancel()`."""
+    def check(self) -> None:
+        """To be called where the work waits. Raises: Cancelled after `cancel()`."""
         if self.stopping:
             raise Cancelled
+
+    def progress(self, stage: str, done: int, total: int | None) -> None:
+        """The progress callback of the work. Raises: Cancelled after `cancel()`."""
+        self.check()
         with self._lock:
             if not self.over:
                 self._state = "running"

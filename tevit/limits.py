@@ -29,7 +29,7 @@ class InputLimits:
     unpacked_bytes: of all files in an archive, or of all pictures of an animated one. unpacked_ratio: of those bytes to
     the archive's, where they are more than 64 MB. archive_files: number of files in an archive. worker_bytes: memory of
     a process in which the studio decodes a file, worker_seconds: its time for a file, worker_stall_seconds: without any
-    progress.
+    progress. workers: number of these processes at work, beside two that are soon done.
     """
 
     upload_bytes: int = 2_000_000_000
@@ -45,6 +45,7 @@ class InputLimits:
     worker_bytes: int = 8_000_000_000
     worker_seconds: int = 6 * 3600
     worker_stall_seconds: int = 300
+    workers: int = 8
 
     @classmethod
     def public(cls) -> "InputLimits":
@@ -62,6 +63,7 @@ class InputLimits:
             worker_bytes=4_000_000_000,
             worker_seconds=1800,
             worker_stall_seconds=60,
+            workers=4,
         )
 
     def updated(self, entries: Iterable[str], source: str) -> "InputLimits":

@@ -7,7 +7,9 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -54,6 +56,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 6  # of the stored file and of what its numbers mean: files of another format are computed again
 LIMIT = 2_000_000_000  # bytes of cache files
+LEFT_SECONDS = 24 * 3600  # age from which an unfinished file is no longer being written
 MAX_OPEN = 6  # evaluations in memory: about 10 MB each for 300 videos
 MAX_COMPARISONS = 8  # sets of limits
 
@@ -303,7 +306,11 @@ class EvaluationService:
             return None
 
     def _evict(self, newest: Path) -> None:
-        """Delete the least recently used files until the rest is within the limit."""
+        """Delete the least recently used files until the rest is within the limit, and what killed processes left."""
+        for left in self.folder.glob(".*"):
+            with suppress(OSError):
+                if left.stat().st_mtime < time.time() - LEFT_SECONDS:
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
         files: list[tuple[Path, os.stat_result]] = []
         for file in self.folder.glob("[!.]*.npz"):  # names of unfinished files begin with a dot
             with suppress(FileNotFoundError):  # another process may have deleted it meanwhile

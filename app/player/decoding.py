@@ -10,7 +10,7 @@ import numpy as np
 from tevit.limits import input_limits
 from tevit.video.reader import Frame, Video
 
-from ..isolation import isolated, isolated_items
+from ..isolation import Check, isolated, isolated_items
 
 
 class Readable(Protocol):
@@ -24,12 +24,13 @@ class Readable(Protocol):
         ...
 
 
-def open_isolated(source: Readable) -> Video:
-    """`source.read()` in a worker process; frames are decoded in one, too. Raises: as `isolated`."""
-    facts = msgspec.structs.asdict(isolated(_read_facts, source, returns=_Facts, subject=source.name))
+def open_isolated(source: Readable, check: Check | None = None) -> Video:
+    """`source.read()` in a worker process; frames are decoded in one, too, and `check` is called while they are waited
+    for. Raises: as `isolated`."""
+    facts = msgspec.structs.asdict(isolated(_read_facts, source, returns=_Facts, subject=source.name, check=check))
     height, width = facts["size_hw"]
     input_limits().check_size(width, height, source.name)
-    return _IsolatedVideo(**facts, source=source)
+    return _IsolatedVideo(**facts, source=source, check=check)
 
 
 # The fields of `Video`, as a worker answers with them.
@@ -60,6 +61,7 @@ def _read_frames(source: Readable) -> Any:
 @dataclass(eq=False)
 class _IsolatedVideo(Video):
     source: Readable = field(kw_only=True)
+    check: Check | None = field(kw_only=True)
 
     def frames(self) -> Iterator[Frame]:
         self.warnings[:] = self.notes
@@ -73,6 +75,7 @@ class _IsolatedVideo(Video):
             returns=list[str],
             buffer=self._picture,
             subject=self.source.name,
+            check=self.check,
         )
         while True:
             try:

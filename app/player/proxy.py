@@ -22,7 +22,7 @@ from tevit.io.files import without_suffix
 from tevit.io.frames import find_frames
 from tevit.io.ytvis import FPS, VideoInfo
 
-from ..isolation import isolated
+from ..isolation import Check, isolated
 from ..projects.project import Project
 from ..tasks import Quota, Runner, Task
 
@@ -54,11 +54,14 @@ class VideoSource:
     files: tuple[Path, ...] = ()
     fps: Fraction = Fraction(6)
 
-    def open(self) -> "Video":
-        """Open and decode it in worker processes. Raises: ValueError, OSError, as `read`, and as `isolated`."""
+    def open(self, check: Check | None = None) -> "Video":
+        """Open and decode it in worker processes. check: called while frames are waited for; may raise to stop.
+
+        Raises: ValueError, OSError, as `read`, and as `isolated`.
+        """
         from .decoding import open_isolated
 
-        return open_isolated(self)
+        return open_isolated(self, check)
 
     def read(self) -> "Video":
         """Open it in this process. Raises: ValueError, OSError, as `tevit.video.reader.open_video` does."""
@@ -136,11 +139,12 @@ class BrowserVideo(FrameSource):
         function, time = _proxy_picture, self.times[index]
         return isolated(function, self.video, time, self.shown_hw, returns=bytes, subject=self.name)
 
-    def open(self) -> "Video":
-        """`read` in worker processes. Raises: ValueError, OSError where they cannot be read any more."""
+    def open(self, check: Check | None = None) -> "Video":
+        """`read` in worker processes, with `check` as for a source. Raises: ValueError, OSError where they cannot be
+        read any more."""
         from .decoding import open_isolated
 
-        return open_isolated(self)
+        return open_isolated(self, check)
 
     def read(self) -> "Video":
         """The frames as a video in the source's size; those of a source larger than MAX_SIDE are scaled up.

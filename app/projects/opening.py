@@ -20,7 +20,7 @@ import msgspec
 from tevit.download import assets_folder, home
 from tevit.io import json as jsonfile
 from tevit.io.categories import format_ids
-from tevit.io.files import atomic, without_suffix
+from tevit.io.files import atomic, remove_left, without_suffix
 from tevit.io.frames import find_frames
 from tevit.io.ytvis import Dataset
 
@@ -101,6 +101,7 @@ def project_id(path: AnyPath) -> str:
 def save(project: Project) -> None:
     """Write project.json. Raises: OSError."""
     (project.folder / BACKUPS).mkdir(parents=True, exist_ok=True)
+    remove_left(project.folder / META)
     frames = str(project.frames) if project.frames else None
     meta = _Meta(VERSION, project.truth, frames, list(project.models))
     with atomic(project.folder / META) as part:

@@ -19,7 +19,7 @@ from pathlib import Path
 from threading import RLock
 from typing import TypeVar
 
-from tevit.io.files import atomic
+from tevit.io.files import atomic, remove_left
 from tevit.review.decisions import Decision, from_line, to_line, write_log
 from tevit.review.recovery import (
     RecoveredLog,
@@ -80,6 +80,7 @@ class ReviewStore:
         """
         self.folder = Path(folder)
         self.path, self.lines = self.folder / NAME, self.folder / LINES
+        remove_left(self.lines)
         self.in_memory = False
         self.notices: list[str] = []
         self.generation = 0

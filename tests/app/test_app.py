@@ -133,7 +133,26 @@ def test_help_does_not_import_gradio(tmp_path: Path):
     assert not modules & (HEAVY | {"gradio", "numpy"})
 
 
-def test_folders_of_killed_servers_are_removed_after_a_week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_another_running_server_uses_stays_and_what_a_killed_one_left_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    from app import app
+
+    monkeypatch.setenv("TEVIT_HOME", str(tmp_path))
+    killed = tmp_path / "studio" / "killed"
+    killed.mkdir(parents=True)
+    (killed / app.LOCK).touch()
+    speeds = tmp_path / "studio" / "speeds.json"
+    speeds.touch()
+    with app.server_folder() as other:
+        for path in (other, speeds):
+            os.utime(path, (0, 0))
+        with app.server_folder() as own:
+            assert other.is_dir() and own != other and not killed.exists() and speeds.exists()
+    assert not own.exists() and not other.exists()
+
+
+def test_folders_without_a_lock_are_removed_after_a_week(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from app import app
 
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path))

@@ -4,9 +4,13 @@ import errno
 import json
 import os
 import re
+import subprocess
+import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import cv2
@@ -14,11 +18,12 @@ import pytest
 from PIL import Image
 
 from app.endpoints import _evaluate
-from app.isolation import isolated, isolated_items
+from app.isolation import AT_ONCE, isolated, isolated_items
 from app.player.proxy import BrowserVideo, PosterFrame, ProxyBuilder, VideoSource
 from app.storage.results import Settings
 from app.tabs.segment.models import Speeds
 from app.tabs.segment.run import Footage, ModelWorker, export
+from app.tasks import Task
 from tests.app.fakes import FakePredictor, walking_squares
 from tests.hostile import files
 from tests.hostile.decoders import FaultySource, GrowingSource, compute, crash, fail, hang, leave, take_memory
@@ -163,11 +168,87 @@ def trickle():
         yield 1, b"1234"
 
 
-def test_a_worker_ends_without_its_studio(clip: Path, monkeypatch: pytest.MonkeyPatch):
-    """One that is in the middle of a call when nobody waits for it any more, by its processor time."""
+def test_a_worker_that_computes_has_a_limit_of_processor_time(clip: Path, monkeypatch: pytest.MonkeyPatch):
+    """By which it ends where its studio was killed, and no other thread of it gets a turn."""
     monkeypatch.setenv("TEVIT_LIMITS", "worker_seconds=5")
     soft, hard = isolated(processor_seconds, returns=tuple[int, int], subject="")
     assert 5 <= soft <= 5 * (os.cpu_count() or 1) + 30 and hard == -1
+
+
+STUDIO = """
+import os
+from app.isolation import isolated
+from tests.hostile.test_decoders import say_and_hang
+isolated(say_and_hang, os.sys.argv[1], returns=None, subject="")
+"""
+
+
+def test_a_worker_that_hangs_ends_after_its_studio_was_killed(tmp_path: Path):
+    file = tmp_path / "worker"
+    studio = subprocess.Popen([sys.executable, "-c", STUDIO, str(file)], cwd=Path(__file__).parents[2])
+    wait_for(lambda: file.exists() and file.read_text())
+    studio.kill()
+    studio.wait()
+    wait_for(lambda: not Path("/proc", file.read_text()).exists())
+
+
+def say_and_hang(file: str) -> None:
+    Path(file).write_text(str(os.getpid()))
+    hang()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_beyond_the_number_of_workers_calls_wait(monkeypatch: pytest.MonkeyPatch, clip: Path):
+    monkeypatch.setenv("TEVIT_LIMITS", "workers=1")
+    monkeypatch.setattr("app.isolation.WAIT_SECONDS", 0.1)
+    frames = isolated_items(trickle, info=int, returns=None, buffer=lambda info: bytearray(4), subject="first.mp4")
+    next(frames)
+    assert VideoSource("clip.mp4", clip).open().size_hw == (64, 96), "a short call has another place"
+    other = VideoSource("second.mp4", clip).open().frames()
+    sentence = r"^second\.mp4: decoding has to wait for others, at most 1 at a time \(workers in TEVIT_LIMITS\)"
+    with pytest.raises(LimitError, match=sentence):
+        next(other)
+    task = Task("third.mp4", lambda progress: isolated(hang_with_progress, returns=None, subject="", progress=progress))
+    thread = threading.Thread(target=task.run)
+    thread.start()
+    wait_for(lambda: task.status().stage == "waiting")
+    task.cancel()
+    thread.join()
+    assert task.status().state == "cancelled"
+    frames.close()
+    assert len(list(VideoSource("second.mp4", clip).open().frames())) == 12
+
+
+def test_short_calls_that_hang_do_not_have_more_places_than_there_are(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TEVIT_LIMITS", "workers=1,worker_stall_seconds=60")
+    for name, seconds in (("WAIT_SECONDS", 1.0), ("LONG_SECONDS", 0.1)):
+        monkeypatch.setattr(f"app.isolation.{name}", seconds)
+    stop, started = threading.Event(), AT_ONCE + 1
+
+    def check() -> None:
+        if stop.is_set():
+            raise Cancelled
+
+    def call() -> None:
+        with suppress(Cancelled):
+            isolated(hang, returns=None, subject="", check=check)
+
+    threads = [threading.Thread(target=call) for _ in range(started)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1.5)
+    with pytest.raises(LimitError, match=r"^last\.mp4: decoding has to wait"):
+        isolated(processor_seconds, returns=tuple[int, int], subject="last.mp4")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert isolated(processor_seconds, returns=tuple[int, int], subject="")[1] == -1
 
 
 def processor_seconds() -> tuple[int, int]:
@@ -188,6 +269,24 @@ def test_cancelling_kills_the_worker(clip: Path):
 
 def hang_with_progress(progress: object) -> None:
     hang()
+
+
+@pytest.mark.parametrize("frame", [None, 5])
+def test_a_run_is_cancelled_though_its_decoder_hangs(frame: int | None, clip: Path, tmp_path: Path):
+    worker = ModelWorker(tmp_path / "runs", lambda model: FakePredictor(), Speeds(tmp_path / "speeds.json"))
+    try:
+        source = FaultySource("hostile.mp4", clip, fault=hang, frame=frame)
+        run = worker.find(worker.submit(source, Settings("fast")))
+        assert run is not None
+        wait_for(lambda: run.status().state == "running")
+        time.sleep(0.5)
+        began = time.monotonic()
+        run.cancel()
+        good = worker.find(worker.submit(VideoSource("clip.mp4", clip), Settings("fast")))
+        assert good is not None and good.wait(20).state == "done", "the next run need not wait for the limit"
+        assert run.status().state == "cancelled" and time.monotonic() - began < 5
+    finally:
+        worker.close()
 
 
 @pytest.mark.parametrize("answer", ["shape", "size", "type"])

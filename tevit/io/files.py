@@ -12,6 +12,7 @@ import re
 import shutil
 import struct
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,6 +22,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TypeVar
 
 from tevit.limits import input_limits
+
+_LEFT_SECONDS = 24 * 3600  # age from which a temporary file is no longer being written
 
 
 class FileKindError(ValueError):
@@ -88,6 +91,16 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def remove_left(path: str | os.PathLike) -> None:
+    """Remove what killed processes have left of `atomic` for this path, where it is a day old."""
+    target, oldest = Path(path), time.time() - _LEFT_SECONDS
+    temporary = re.compile(rf"\.{re.escape(target.stem)}-[a-z0-9_]{{8}}{re.escape(target.suffix)}")
+    for file in target.parent.glob(".*"):
+        with suppress(OSError):
+            if temporary.fullmatch(file.name) and file.stat().st_mtime < oldest:
+                file.unlink()
 
 
 def forward_slashes(file_name: str) -> str:

@@ -247,10 +247,14 @@ def _read_frames(view: PlayerView, wanted: range, progress: "Progress") -> "list
     if len(wanted) > longest:
         raise ValueError(f"{len(wanted)} frames are too many at this size: choose a range of {longest} at most.")
     files = frames.files[view.first + wanted.start : view.first + wanted.stop]
-    pictures = []
-    for frame in VideoSource(frames.name, files=files).open().frames():
+    pictures: list[np.ndarray] = []
+
+    def report() -> None:
+        progress("reading frames", len(pictures), len(wanted))
+
+    for frame in VideoSource(frames.name, files=files).open(report).frames():
         if frame.rgb.shape[:2] != (height, width):
             raise ValueError(f"{frames.name}: expected frames of {width} x {height} pixels, the size of its labels")
         pictures.append(frame.rgb)
-        progress("reading frames", len(pictures), len(wanted))
+        report()
     return pictures

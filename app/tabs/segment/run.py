@@ -29,7 +29,7 @@ from tevit.progress import Cancelled, Progress, ResumeState
 from tevit.results import VideoResult, write_csv
 
 from ...access import VisitorCache
-from ...isolation import isolated
+from ...isolation import Check, isolated
 from ...player.component import Layer, PlayerView
 from ...player.proxy import LEFT_SECONDS, BrowserVideo, PosterFrame, ProxyBuilder, VideoSource, dataset_frames
 from ...player.routes import ViewRegistry
@@ -103,11 +103,12 @@ class Footage:
     first: int = 0
     stop: int | None = None
 
-    def open(self) -> "Video":
-        """Raises: ValueError, OSError where the source cannot be read."""
+    def open(self, check: Check | None = None) -> "Video":
+        """check: called while frames are waited for; may raise to stop. Raises: ValueError, OSError where the source
+        cannot be read."""
         from tevit.video.reader import video_slice
 
-        video = self.source.open()
+        video = self.source.open(check)
         if self.first == 0 and self.stop is None:
             return video
         return video_slice(video, self.first, sys.maxsize if self.stop is None else self.stop)
@@ -155,7 +156,7 @@ class Run(ModelTask):
 
         Raises: Cancelled before the first frames are done; ValueError, OSError, MemoryError with a sentence.
         """
-        video = self.footage.open()
+        video = self.footage.open(self.check)
         windows = WINDOWS if getattr(predictor, "windowed", True) else WINDOWS[:1]
         for self._window in windows[:-1]:
             # Not within `except`: there the exception would hold the memory that is to be freed.

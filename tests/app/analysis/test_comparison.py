@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -422,6 +423,11 @@ def test_eviction_skips_unfinished_and_deleted_files(tmp_path):
     cache.mkdir()
     writing, dangling = cache / ".writing.npz", cache / "gone.npz"
     writing.write_bytes(b"half")
+    left = [cache / ".abcdefgh", cache / ".left.npz"]  # of a killed studio
+    left[0].mkdir()
+    left[1].touch()
+    for path in left:
+        os.utime(path, (0, 0))
     dangling.symlink_to(tmp_path / "nowhere")  # listed, but deleted before its size is read
     project = open_project(
         datasets.write_ground_truth(tmp_path),
@@ -429,7 +435,7 @@ def test_eviction_skips_unfinished_and_deleted_files(tmp_path):
         [datasets.write_predictions(tmp_path, "a.json", [(1, 1, 0.9, LEFT)])],
     )
     assert EvaluationService(cache, limit=1, in_process=True).open(project).wait(30).state == "done"
-    assert writing.exists() and dangling.is_symlink()
+    assert writing.exists() and dangling.is_symlink() and not any(path.exists() for path in left)
 
 
 def test_a_failure_is_one_sentence_and_can_be_retried(tmp_path):

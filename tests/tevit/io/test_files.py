@@ -1,6 +1,8 @@
 """Tables as CSV: what pandas reads is what was written; formulas of a spreadsheet stay text."""
 
 import io
+import os
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -12,7 +14,7 @@ from tests import annotations as make
 from tevit import evaluate
 from tevit.evaluation.error_table import find_errors
 from tevit.io import ytvis
-from tevit.io.files import atomic, read_rows, write_rows
+from tevit.io.files import atomic, read_rows, remove_left, write_rows
 from tevit.results import write_csv
 
 
@@ -86,3 +88,17 @@ def test_every_table_of_a_data_set_with_hostile_names(tmp_path):
     assert len(table) == sum(int(track.present.sum()) for track in one.tracks)
     assert table["category"].tolist() == ["'=cmd", "'=cmd", 'a,"b"\nc', 'a,"b"\nc']
     assert all(pd.api.types.is_numeric_dtype(table[name]) for name in ("score", "frame", "time", "x1", "area"))
+
+
+def test_what_a_killed_process_left_of_a_file_is_removed_after_a_day(tmp_path):
+    with pytest.raises(KeyboardInterrupt), atomic(tmp_path / "r.json") as part:
+        shutil.copy(part, tmp_path / "kept")  # as after a kill: the copy gets the name of the temporary file
+        raise KeyboardInterrupt
+    left, fresh = part, part.with_name(f"{part.name[:-6]}z.json")
+    others = [tmp_path / name for name in ("r.json", ".r-abcdefgh.txt", ".settings", ".s-abcdefgh.json", ".r-abc.json")]
+    for file in (left, fresh, *others):
+        file.touch()
+        os.utime(file, (0, 0))
+    fresh.touch()
+    remove_left(tmp_path / "r.json")
+    assert {*tmp_path.iterdir()} == {fresh, *others, tmp_path / "kept"}

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ from tevit.cli.evaluate import (
 if TYPE_CHECKING:
     from tevit.evaluation import Evaluation
     from tevit.evaluation.error_table import Errors
+    from tevit.evaluation.identity import Identity
     from tevit.evaluation.oracle import Gaps
 
 DESCRIPTION = """\
@@ -67,13 +69,14 @@ def register(commands) -> None:
 def run(args: argparse.Namespace) -> int:
     """Returns 0; errors are raised."""
     keep_blas_single()
-    from tevit.evaluation.api import accumulate, add_identity
+    from tevit.evaluation.api import accumulate
     from tevit.evaluation.error_table import analyse_errors
     from tevit.evaluation.errors import Limits
-    from tevit.evaluation.identity import IDENTITY_FIGURES
+    from tevit.evaluation.identity import measure_identity
     from tevit.evaluation.inputs import read_inputs
     from tevit.evaluation.oracle import find_gaps
     from tevit.evaluation.overlaps import compute_overlaps
+    from tevit.evaluation.parallel import in_background
     from tevit.io.ytvis import open_dataset
 
     if args.frames and not args.out:
@@ -87,12 +90,13 @@ def run(args: argparse.Namespace) -> int:
     with DelayedProgress() as progress:
         inputs = read_inputs(dataset, open_predictions(args.results, dataset, args))
         overlaps = compute_overlaps(inputs, progress=progress, all_pairs=True, processes=processes())
-    evaluation, errors, gaps = accumulate(overlaps), analyse_errors(overlaps, limits), find_gaps(overlaps)
-    print_warnings(args.gt, {args.results: evaluation.warnings})
-    summary = _summary(evaluation, errors, gaps)
-    if args.out:
-        figures = [name for group in IDENTITY_FIGURES.values() for name in group]
-        _write(args, add_identity(evaluation, figures, processes()), errors, gaps, summary)
+    cores = processes() if args.out else 1
+    with in_background(lambda: measure_identity(overlaps, cores - 1), cores) as identity:
+        evaluation, errors, gaps = accumulate(overlaps), analyse_errors(overlaps, limits), find_gaps(overlaps)
+        print_warnings(args.gt, {args.results: evaluation.warnings})
+        summary = _summary(evaluation, errors, gaps)
+        if args.out:
+            _write(args, evaluation, errors, gaps, summary, identity)
     print(json.dumps(summary, ensure_ascii=False) if args.json else _text(args, evaluation, errors, gaps))
     return 0
 
@@ -117,8 +121,17 @@ def _summary(evaluation: "Evaluation", errors: "Errors", gaps: "Gaps") -> dict:
     }
 
 
-def _write(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors", gaps: "Gaps", summary: dict) -> None:
+def _write(
+    args: argparse.Namespace,
+    evaluation: "Evaluation",
+    errors: "Errors",
+    gaps: "Gaps",
+    summary: dict,
+    identity: "Callable[[], Identity]",
+) -> None:
+    from tevit.evaluation.api import add_identity
     from tevit.evaluation.filmstrip import ErrorFilmstrips
+    from tevit.evaluation.identity import IDENTITY_FIGURES
     from tevit.evaluation.report import write_report
     from tevit.io.files import atomic
     from tevit.io.ytvis import open_dataset, read_results
@@ -132,7 +145,9 @@ def _write(args: argparse.Namespace, evaluation: "Evaluation", errors: "Errors",
     filmstrips = None
     if args.frames:
         filmstrips = ErrorFilmstrips(open_dataset(args.gt), read_results(args.results), args.frames)
-    write_report(args.out / "report.html", f"Errors of {args.results.name}", evaluation, errors, gaps, filmstrips)
+    figures = [name for group in IDENTITY_FIGURES.values() for name in group]
+    complete = add_identity(evaluation, figures, identity())
+    write_report(args.out / "report.html", f"Errors of {args.results.name}", complete, errors, gaps, filmstrips)
     for sentence in filmstrips.missing if filmstrips else ():
         print(f"tevit: {sentence}", file=sys.stderr)
 

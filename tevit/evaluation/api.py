@@ -122,7 +122,11 @@ def evaluate(
     if score_threshold is not None:
         overlaps = filter_scores(overlaps, score_threshold)
     evaluation = accumulate(overlaps)
-    return add_identity(evaluation, names, processes) if names else evaluation
+    if not names:
+        return evaluation
+    from tevit.evaluation.identity import measure_identity
+
+    return add_identity(evaluation, names, measure_identity(overlaps, processes))
 
 
 def _identity_names(metrics: str | Sequence[str]) -> tuple[str, ...]:
@@ -134,14 +138,8 @@ def _identity_names(metrics: str | Sequence[str]) -> tuple[str, ...]:
     return figure_names(metrics)
 
 
-def add_identity(evaluation: Evaluation, names: Sequence[str], processes: int = 1) -> Evaluation:
-    """The evaluation with identity figures, too. names: of them, as in `identity.IDENTITY_FIGURES`.
-
-    Raises: ValueError where the overlaps of all pairs were not kept.
-    """
-    from tevit.evaluation.identity import measure_identity
-
-    identity = measure_identity(evaluation.overlaps, processes)
+def add_identity(evaluation: Evaluation, names: Sequence[str], identity: "Identity") -> Evaluation:
+    """The evaluation with identity figures, too. names: of them, as in `identity.IDENTITY_FIGURES`."""
     per_class = {
         id: {**evaluation.per_class[id], **{name: identity.per_class[k][name] for name in names}}
         for k, id in enumerate(evaluation.names)

@@ -1,10 +1,11 @@
-"""A map over several processes that share what this one has read: they are forked, so nothing is read or sent twice."""
+"""A map over processes, and a call in another one; they are forked from this one and share what it has read."""
 
 import os
 import pickle
 import select
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NoReturn, TypeVar
 
 Item = TypeVar("Item")
@@ -47,22 +48,59 @@ def parallel_map(work: Callable[[Item], Result], items: Sequence[Item], processe
 
 def _run_chunks(run_chunk: _RunChunk, count: int, workers: int) -> Iterator[Any]:
     """The results of all chunks, in order."""
-    # All processes take the numbers of the next chunks from one pipe.
-    numbers, other = os.pipe()
-    os.write(other, bytes(range(count)))
-    os.close(other)
-    children: dict[int, int] = {}  # pipe of its results -> process
     results: dict[int, Any] = {}
-    try:
-        for _ in range(workers):
-            pipe, process = _fork(run_chunk, numbers)
-            children[pipe] = process
+    with _workers(run_chunk, count, workers) as (numbers, children):
         for number in range(count):
             while number not in results:
                 own = os.read(numbers, 1)
                 results.update((mine, run_chunk(mine)) for mine in own)
                 results.update(_receive(children, wait=not own))
             yield results.pop(number)
+
+
+@contextmanager
+def in_background(function: Callable[[], Result], processes: int) -> Iterator[Callable[[], Result]]:
+    """Call `function` in a forked process meanwhile; yields a function that waits for its result or raises its error.
+
+    In this process, when the result is asked for, with less than two processes or without fork. As for `parallel_map`,
+    only for a process without other threads.
+    Raises: ChildProcessError where the other process ends before it has the result.
+    """
+    if processes < 2 or not hasattr(os, "fork"):
+        yield function
+        return
+
+    def run(number: int) -> list[Result] | Exception:
+        try:
+            return [function()]
+        except Exception as error:
+            return error
+
+    with _workers(run, 1, 1) as (_, children):
+
+        def result() -> Result:
+            for _, value in _receive(children, wait=True):
+                if isinstance(value, Exception):
+                    raise value
+                return value[0]
+            raise ChildProcessError(_NO_ANSWER)
+
+        yield result
+
+
+@contextmanager
+def _workers(run_chunk: _RunChunk, count: int, workers: int) -> Iterator[tuple[int, dict[int, int]]]:
+    """Processes that run the chunks 0 to `count` - 1: the pipe of the next chunks' numbers, from which all processes
+    take them, and pipe of its results -> process."""
+    numbers, other = os.pipe()
+    os.write(other, bytes(range(count)))
+    os.close(other)
+    children: dict[int, int] = {}
+    try:
+        for _ in range(workers):
+            pipe, process = _fork(run_chunk, numbers)
+            children[pipe] = process
+        yield numbers, children
     finally:
         os.close(numbers)
         for pipe, process in children.items():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tevit.evaluation import evaluate
-from tevit.evaluation.parallel import parallel_map
+from tevit.evaluation.parallel import in_background, parallel_map
 from tevit.synthetic.dataset import write_sets
 
 HERE = os.getpid()
@@ -111,6 +111,25 @@ def test_the_results_need_not_all_be_taken():
     for number in parallel_map(in_workers(lambda: time.sleep(0.2)), range(100), 3):
         assert number == 0
         break
+
+
+def test_a_call_in_the_background():
+    with in_background(lambda: (os.getpid(), b"x" * 300_000), 2) as result:
+        process, data = result()
+    assert process != HERE and data == b"x" * 300_000
+    with in_background(os.getpid, 1) as result:
+        assert result() == HERE
+    with in_background(lambda: time.sleep(60), 2):
+        pass  # without the result
+
+
+@pytest.mark.parametrize("end", [lambda: os._exit(0), lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: 1 / 0])
+def test_a_call_in_the_background_that_fails(end: Callable[[], object]):
+    with (
+        in_background(end, 2) as result,
+        pytest.raises((ChildProcessError, ZeroDivisionError), match=r"ended without an answer|division by zero"),
+    ):
+        result()
 
 
 def test_an_evaluation_is_the_same_with_several_processes(tmp_path):

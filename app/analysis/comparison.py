@@ -304,16 +304,16 @@ class Comparison:
         return concatenate([model.table for model in self.models])
 
     def with_limits(
-        self, limits: Limits, cutoff: float, computed: Mapping[int, ModelAnalysis] | None = None
+        self, limits: Limits, cutoff: float, computed: Mapping[tuple[str, int], ModelAnalysis] | None = None
     ) -> "Comparison":
-        """The same models at other limits. computed: analyses at these limits, by the `id` of their `stored`.
+        """The same models at other limits. computed: analyses at these limits, by name and the `id` of their `stored`.
 
         Raises: ValueError where `cutoff` is not finite.
         """
         if not np.isfinite(cutoff):
             raise ValueError(f"expected a score to cut off at, got {cutoff}")
         ready = computed or {}
-        models = (ready.get(id(m.stored)) or m.with_limits(limits, float(cutoff)) for m in self.models)
+        models = (ready.get((m.name, id(m.stored))) or m.with_limits(limits, float(cutoff)) for m in self.models)
         return replace(self, models=tuple(models))
 
     def select_models(self, names: Sequence[str]) -> "Comparison":

@@ -184,7 +184,7 @@ class EvaluationService:
 
         Without ground truth or models the task is done, without a result, and its message says what is missing.
         """
-        key = (str(project.folder), *(self.path(project, model).name for model in project.models))
+        key = (str(project.folder), *((model.name, self.path(project, model).name) for model in project.models))
         with self._lock:
             task = self._tasks.get(key)
             fresh = task is None or task.stopping or task.status().state == "failed"
@@ -240,14 +240,16 @@ class EvaluationService:
     def with_limits(self, comparison: Comparison, limits: Limits, cutoff: float) -> Comparison:
         """At other limits; the same object for every caller with the same arguments. Raises: ValueError."""
         at = limits, cutoff
-        key = (str(comparison.project.folder), *(id(m.stored) for m in comparison.models), *at)
+        # Files of the same content have one evaluation and a name each.
+        key = (str(comparison.project.folder), *((m.name, id(m.stored)) for m in comparison.models), *at)
         with self._lock:
             if key in self._comparisons:
                 return self._comparisons[key]
             # What another choice of models has computed already. Cache's own lookup, since LRUCache's would count every
             # comparison that is looked through as used.
             comparisons = [Cache.__getitem__(self._comparisons, other) for other in self._comparisons]
-            computed = {id(m.stored): m for other in comparisons for m in other.models if at == (m.limits, m.cutoff)}
+            analyses = [m for other in comparisons for m in other.models if at == (m.limits, m.cutoff)]
+            computed = {(m.name, id(m.stored)): m for m in analyses}
         result = comparison.with_limits(limits, cutoff, computed)
         with self._lock:
             self._comparisons[key] = result

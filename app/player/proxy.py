@@ -168,10 +168,13 @@ class PosterFrame(FrameSource):
     jpeg: bytes = b""
 
     @classmethod
-    def from_video(cls, video: "Video") -> "PosterFrame":
-        """Raises: ValueError, OSError where no frame can be read."""
+    def from_video(cls, video: "Video", name: str) -> "PosterFrame":
+        """name: the proxy's, by which the player keeps this picture until that is drawn.
+
+        Raises: ValueError, OSError where no frame can be read.
+        """
         jpeg = _encode_jpeg(next(iter(video.frames())).rgb)
-        return cls(video.name, video.size_hw, (0.0,), pixel_aspect=float(video.pixel_aspect), jpeg=jpeg)
+        return cls(name, video.size_hw, (0.0,), pixel_aspect=float(video.pixel_aspect), jpeg=jpeg)
 
     def _jpeg(self, index: int) -> bytes:
         return self.jpeg

@@ -28,6 +28,10 @@ TEXT_BOX = """(element) => {
   range.selectNodeContents(element);
   return range.getBoundingClientRect().toJSON();
 }"""
+GREY = """() => {
+  const canvas = document.querySelector('.player canvas');
+  return canvas.getContext('2d').getImageData(canvas.width * 0.75, canvas.height / 2, 1, 1).data[1];
+}"""
 FILES = ("overlay.mp4", "results.json", "masks.zip", "tracks.csv", "submission.zip")
 
 
@@ -310,6 +314,31 @@ def test_run_that_starts_before_the_proxy_is_ready_is_shown(shared_page: OpenPag
     held.unlink()
     expect_tracks(page, 2)
     expect_done(page)
+
+
+def test_the_first_frame_stays_until_the_prepared_video_is_drawn(new_page: OpenPage, studio: Studio, tmp_path: Path):
+    """The browser receives the prepared video late: until then the picture is that of before, not black."""
+    clip = make_video(tmp_path / HELD_CLIP, frames=20, grey=140)
+    held, requests = studio.home / HELD_PROXY, []
+    page = new_page()
+    held.touch()
+    upload(page, clip)
+    expect(player(page)).to_have_attribute("data-state", "ready")
+    expect(page.locator("#panel")).to_contain_text("of 20 frames")
+    page.wait_for_function(f"Math.abs(({GREY})() - 140) <= 3")
+    poster = page.evaluate(TOKEN)
+    page.route("**/video.mp4", lambda route: requests.append(route))
+    held.unlink()
+    page.wait_for_function(f"poster => ({TOKEN})() !== poster", arg=poster)
+    page.wait_for_function("document.querySelector('.player').dataset.state === 'loading'")
+    assert abs(page.evaluate(GREY) - 140) <= 3
+    while not requests:
+        page.wait_for_timeout(10)
+    for route in requests:
+        route.continue_()
+    page.unroute("**/video.mp4")
+    expect(player(page)).to_have_attribute("data-state", "ready")
+    assert abs(page.evaluate(GREY) - 140) <= 3
 
 
 def test_error_is_shown_and_keeps_the_result(shared_page: OpenPage, clips: dict[str, Path], tmp_path: Path):

@@ -106,7 +106,7 @@ def test_an_overlay_and_a_poster_end_in_one_sentence(clip: Path, tmp_path: Path)
     result = walking_squares("clip", (64, 96), [frame / 10 for frame in range(12)], 10, 0.0)
     for work in (
         lambda: export("overlay.mp4", result, tmp_path, footage=Footage(source)),
-        lambda: PosterFrame.from_video(source.open()),
+        lambda: PosterFrame.from_video(source.open(), source.name),
     ):
         with pytest.raises(ValueError) as error:
             work()

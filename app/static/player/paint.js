@@ -108,6 +108,12 @@ export class PaneCanvas {
     context?.drawImage(picture, 0, 0, width, height, 0, 0, this.picture.width, this.picture.height);
   }
 
+  /** The whole of a picture without masks. @param {OffscreenCanvas} picture */
+  showPicture(picture) {
+    this.setPicture(picture, [picture.height, picture.width], false);
+    this.context.drawImage(this.picture, 0, 0);
+  }
+
   /**
    * @param {Item[]} items from the back to the front
    * @param {MaskStyle} style

@@ -48,8 +48,10 @@ export class Panes {
   /**
    * @param {View} view
    * @param {HTMLElement} message
+   * @param {boolean} sameVideo whether the picture shown stays until the first one of the view is drawn
    */
-  layOut(view, message) {
+  layOut(view, message, sameVideo) {
+    const earlier = sameVideo ? this.list[0]?.painter.picture : undefined;
     this.list = view.panes.map((data) => this.createPane(view, data));
     const divider = view.layout === "swipe" && this.list.length > 1 ? [createDivider(this.element)] : [];
     this.element.replaceChildren(...this.list.map((pane) => pane.figure), ...divider, message);
@@ -57,6 +59,7 @@ export class Panes {
     this.element.style.setProperty("--panes", String(view.layout === "side" ? this.list.length : 1));
     this.setZoom(WHOLE);
     this.fit();
+    if (earlier) for (const { painter } of this.list) painter.showPicture(earlier);
   }
 
   /**

@@ -147,7 +147,7 @@ export class Player {
       this.showMessage("");
     }
     if (!same) this.panes.reset();
-    if (!sameLayout) this.panes.layOut(view, this.message);
+    if (!sameLayout) this.panes.layOut(view, this.message, before?.name === view.name);
     this.assignColours();
     this.timeline.load(view, (track) => this.colourOf(track), same);
     if (!same && view.range) this.showRange(view.range);

@@ -240,15 +240,15 @@ class _SegmentEvents:
         with proxy.watched(LEFT_SECONDS):
             await asyncio.sleep(PATIENCE)
             if not proxy.over and not session.token:
-                poster = await asyncio.to_thread(self._poster, video, session)
+                poster = await asyncio.to_thread(self._poster, video, source.name, session)
                 if session.proxy is proxy and not session.token:
                     yield {c.player: poster}
             async for updates in self._follow_proxy(proxy, session):
                 yield updates
 
-    def _poster(self, video: "Video", session: Session) -> dict[str, Any]:
+    def _poster(self, video: "Video", name: str, session: Session) -> dict[str, Any]:
         """What the player shows while the proxy is being made."""
-        return payload(self.studio.video_view(PosterFrame.from_video(video), session.visitor))
+        return payload(self.studio.video_view(PosterFrame.from_video(video, name), session.visitor))
 
     def _without_video(self, session: Session) -> Updates:
         """No video is selected, and nothing can be run."""

@@ -398,6 +398,27 @@ def test_the_limits_used_last_stay_in_memory(tmp_path, monkeypatch):
     assert service.with_limits(comparison, Limits(positive=0.3), 0.0) is not second
 
 
+def test_files_of_the_same_content_keep_their_names(tmp_path):
+    """The evaluation is one; at other limits and in another order each of the two still has its own name."""
+    folders = [tmp_path / name for name in ("first", "second", "third")]
+    rows = [(1, 1, 0.9, LEFT)], [(1, 2, 0.8, RIGHT)], [(1, 2, 0.8, RIGHT)]
+    files = []
+    for folder, predictions in zip(folders, rows, strict=True):
+        folder.mkdir()
+        files.append(datasets.write_predictions(folder, "results.json", predictions))
+    gt = datasets.write_ground_truth(tmp_path)
+    service = EvaluationService(tmp_path / "cache", in_process=True)
+    comparison = service.open(open_project(gt, None, files, tmp_path / "project")).wait(30).result
+    assert comparison is not None
+    first, second, third = names = [f"{folder.name}/results" for folder in folders]
+    assert comparison.models[1].stored is comparison.models[2].stored
+    for chosen in ([first, second], [first, third], [first, second, third], [third, second]):
+        moved = service.with_limits(comparison.select_models(chosen), Limits(positive=0.3), 0.1)
+        assert [model.name for model in moved.models] == chosen == list(moved.table.models)
+    renamed = service.open(open_project(gt, None, [files[0], files[2]], tmp_path / "project")).wait(30).result
+    assert renamed is not None and [model.name for model in renamed.models] == [first, third] != names[:2]
+
+
 def test_a_damaged_cache_file_is_computed_again(tmp_path):
     project = open_project(
         datasets.write_ground_truth(tmp_path),

@@ -63,6 +63,10 @@ class _IsolatedVideo(Video):
     source: Readable = field(kw_only=True)
     check: Check | None = field(kw_only=True)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without `check`, for another process, as where GPUs are lent: it cannot be stopped there."""
+        return vars(self) | {"check": None}
+
     def frames(self) -> Iterator[Frame]:
         self.warnings[:] = self.notes
         self.warnings[:] = yield from self._frames()

@@ -326,6 +326,23 @@ def test_dots_and_pictures_open_compare_and_more_is_shown(page: Page, comparison
     expect(page.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
 
 
+def test_a_new_list_shows_no_picture_of_the_old_one(page: Page):
+    """The rows' <img> elements stay: each is hidden until its new picture has been loaded."""
+    pictures, requests = page.locator("#errors-rows img"), []
+    rows(page).first.scroll_into_view_if_needed()
+    expect(pictures.first).to_have_js_property("complete", True)
+    before = pictures.first.get_attribute("src") or ""
+    page.route("**/picture/**", lambda route: requests.append(route))
+    page.get_by_label("Search").fill("star missed")
+    expect(pictures.first).not_to_have_attribute("src", before)
+    expect(pictures.first).to_be_hidden()
+    expect(page.locator("[data-chart=scores]")).to_contain_text("No prediction is left by this filter.")
+    for route in requests:
+        route.continue_()
+    page.unroute("**/picture/**")
+    expect(pictures.first).to_be_visible()
+
+
 def test_thresholds_search_and_order(page: Page, comparison: Comparison):
     from tevit.evaluation.errors import Limits
 

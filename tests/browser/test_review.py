@@ -415,6 +415,8 @@ def test_nothing_overflows_at_any_width(anna: Page):
         assert anna.evaluate("document.documentElement.scrollWidth") <= width
         box = player(anna).bounding_box()
         assert box is not None and (width > 390 or box["height"] <= 844 / 2)
+        groups = player(anna).locator(".control-group")
+        assert len(set(groups.evaluate_all("all => all.map((it) => it.getBoundingClientRect().top)"))) == 1, "one line"
         expect(anna.get_by_role("button", name="Save decision")).to_be_visible()
     anna.get_by_role("button", name="Correct the mask").click()
     expect(anna.get_by_role("toolbar", name="Mask correction")).to_be_visible()

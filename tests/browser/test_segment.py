@@ -378,7 +378,7 @@ def test_invalid_settings_are_refused(shared_page: OpenPage, clips: dict[str, Pa
     button(page, "Run").click()
     expect_error(page, re.compile("Frames: expected the first one before the last, got 12 to 5"))
     choose(page, "tevit_r50 (no weights)")
-    advice = f"get them with `tevit models --get tevit_r50`, put tevit_r50.pth into {studio.home / 'checkpoints'}, or"
+    advice = f"get them with “tevit models --get tevit_r50”, put tevit_r50.pth into {studio.home / 'checkpoints'}, or"
     expect(page.locator("#advice")).to_contain_text(advice)
     expect(page.get_by_text("are not on this machine")).to_have_count(1)
     expect(button(page, "Get tevit_r50, 691 MB")).to_be_visible()

@@ -10,6 +10,7 @@ export function mountTitle(element) {
     updateAddress((parameters) => parameters.set("__theme", dark ? "dark" : "light"));
   });
   watchStudio();
+  hideOldPictures();
   let current = "", pressed = false;
   document.addEventListener("click", (event) => (pressed ||= event.target instanceof Element && event.target.closest("[role=tab]") !== null));
   new MutationObserver(() => {
@@ -41,6 +42,20 @@ function watchStudio() {
     if (id && known && id !== known) location.reload();
     known = id || known;
   }, WATCH_MS);
+}
+
+/**
+ * A list whose rows change keeps its <img> elements, which would show the picture of another row until the new one has
+ * been loaded.
+ */
+function hideOldPictures() {
+  new MutationObserver((records) => {
+    for (const { target } of records) {
+      if (!(target instanceof HTMLImageElement) || target.complete) continue;
+      target.style.visibility = "hidden";
+      for (const type of ["load", "error"]) target.addEventListener(type, () => (target.style.visibility = ""), { once: true });
+    }
+  }).observe(document.body, { subtree: true, attributeFilter: ["src"] });
 }
 
 /**

@@ -244,7 +244,8 @@ export class Timeline {
     for (let frame = Math.ceil(this.visible[0] / step) * step; frame < this.visible[1]; frame += step) {
       const x = Math.round(this.x(frame, width));
       context.fillRect(x, 15, 1, 7);
-      context.fillText(String(frame + offset), x + 3, 12);
+      const text = String(frame + offset);
+      context.fillText(text, Math.min(x + 3, width - context.measureText(text).width), 12);
     }
   }
 

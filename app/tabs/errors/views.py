@@ -201,6 +201,9 @@ def histogram(
 
     band: the chosen range. more: what every filter contains beside its range.
     """
+    if not any((*data.right, *data.wrong)):
+        message = "No prediction is left by this filter."
+        return {"kind": "message", "name": name, "title": title, "hint": hint, "message": message}
     bins = [{"scores": list(ends)} for ends in zip(data.edges, data.edges[1:], strict=False)]
     traces = [
         {

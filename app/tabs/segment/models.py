@@ -85,7 +85,7 @@ def model_options(checkpoints: Sequence[Path]) -> list[ModelOption]:
 
 def _without_weights(name: str, model: PublishedModel) -> ModelOption:
     path, done = checkpoint_path(model), partial_bytes(model) // 1_000_000
-    how = f"get them with `tevit models --get {name}`, put {path.name} into {path.parent}"
+    how = f"get them with “tevit models --get {name}”, put {path.name} into {path.parent}"
     advice = f"The weights of {name} are not on this machine: {how}, or start the studio with --checkpoint FILE."
     size = f"{done} of {model.megabytes} MB" if done else f"{model.megabytes} MB"
     return ModelOption(name, f"{name} (no weights)", advice, f"{'Resume' if done else 'Get'} {name}, {size}")

@@ -138,7 +138,7 @@ def test_published_models_without_weights_have_advice(checkpoints: Path):
     assert [choice.value for choice in options] == ["tevit_demo", "motion", *MODELS]
     assert options[0] == ModelOption("tevit_demo", "tevit_demo (shapes)")
     assert all(choice.label.endswith("(no weights)") for choice in options[2:])
-    assert "`tevit models --get tevit_r50`" in options[4].advice and str(checkpoints) in options[4].advice
+    assert "“tevit models --get tevit_r50”" in options[4].advice and str(checkpoints) in options[4].advice
     assert [choice.get for choice in options[:3]] == ["", "", "Get tevit_msgshift, 648 MB"]
     with pytest.raises(ValueError, match="weights of tevit_r50 are not on this machine"):
         find_model("tevit_r50", [])

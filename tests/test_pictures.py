@@ -1,11 +1,11 @@
 """The pictures of the documents are made from the running studio, and those committed are small enough."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from PIL import Image
+
+from tests.processes import run_python
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
@@ -13,10 +13,10 @@ PICTURES = ROOT / "docs" / "pictures"
 
 @pytest.mark.browser
 def test_the_script_makes_a_picture_of_the_running_studio(tmp_path):
-    command = [sys.executable, "docs/make_pictures.py", str(tmp_path), "--only", "compare"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=240)
+    script = ROOT / "docs" / "make_pictures.py"
+    done = run_python(script, tmp_path / "pictures", "--only", "compare", folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    with Image.open(tmp_path / "compare.png") as picture:
+    with Image.open(tmp_path / "pictures" / "compare.png") as picture:
         colours = picture.convert("RGB").getcolors(1 << 24)
         assert picture.size == (1280, 800) and colours is not None and len(colours) > 1000
 

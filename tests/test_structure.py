@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import run_python
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("tevit", "app", "train")
 PLAIN = {"numpy", "pycocotools"}
@@ -195,8 +197,9 @@ def test_folders_of_the_studio_import_only_those_before_them():
         assert all(layer(name) <= own for name in imported), file
 
 
-def test_help_and_completion_list_the_public_names():
-    shown = python("import tevit, pydoc; print(*dir(tevit)); print(pydoc.plaintext.document(tevit))").splitlines()
+def test_help_and_completion_list_the_public_names(tmp_path):
+    code = "import tevit, pydoc; print(*dir(tevit)); print(pydoc.plaintext.document(tevit))"
+    shown = run_python("-c", code, folder=tmp_path).stdout.splitlines()
     tevit = importlib.import_module("tevit")
     assert shown[0].split() == sorted(tevit.__all__)
     text = "\n".join(shown[1:])

@@ -1,6 +1,5 @@
 """The wheel contains every module and data file, with the studio and training under names of their own."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -9,6 +8,8 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.processes import run_python
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = {"tevit": "tevit", "app": "tevit_studio", "train": "tevit_train"}  # folder -> name in the wheel
@@ -75,12 +76,10 @@ def test_the_studio_and_training_run_under_their_names(wheel, tmp_path):
         studio(), training()
         assert not {"app", "train"} & sys.modules.keys()
         print(tevit_studio.ui.__file__, sys.modules["tevit"].__file__)"""
-    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
-    command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    options = {"folder": tmp_path, "cwd": tmp_path, "PYTHONPATH": str(tmp_path / "site")}
+    done = run_python("-c", program, **options)
     assert done.returncode == 0, done.stderr
     assert all(str(tmp_path / "site") in file for file in done.stdout.split())
     for name in ("studio", "train"):
-        command = [sys.executable, "-m", "tevit", name, "--help"]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        done = run_python("-m", "tevit", name, "--help", **options)
         assert done.returncode == 0 and done.stdout.startswith(f"usage: tevit {name} "), done.stderr

@@ -1,8 +1,5 @@
 """SIGTERM ends a real server in under eight seconds, whatever it is doing, and finished frames are kept."""
 
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -16,30 +13,25 @@ from app.player.proxy import VideoSource
 from app.storage.results import ResultStore, Settings
 from app.tabs.segment.run import open_studio
 from tests.app.fakes import WINDOW, FakePredictor, make_video
-from tests.browser.servers import ROOT
+from tests.browser.servers import start_studio
+from tests.processes import ForkedProgram
 
 LIMIT = 8.0  # seconds
 
 
 @contextmanager
-def studio(folder: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen, str]]:
+def studio(folder: Path, *arguments: str) -> Iterator[tuple[ForkedProgram, str]]:
     """A server's process and address; killed at the end."""
-    own = {"TEVIT_HOME": str(folder / "home"), "NO_PROXY": "127.0.0.1", "PATH": "/usr/bin:/bin"}
     model = folder / "slow.pth"
     model.touch()
-    command = [sys.executable, "-m", "tests.browser.fake_studio", "--checkpoint", str(model), *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, env=own, text=True, stdout=subprocess.PIPE)
-    try:
-        assert process.stdout is not None
-        yield process, next(word for word in process.stdout.readline().split() if word.startswith("http://"))
-    finally:
+    with start_studio("--checkpoint", model, *arguments, home=folder / "home") as (url, process):
+        yield process, url
         process.kill()
-        process.wait()
 
 
-def seconds_to_end(process: subprocess.Popen) -> float:
+def seconds_to_end(process: ForkedProgram) -> float:
     began = time.monotonic()
-    process.send_signal(signal.SIGTERM)
+    process.terminate()
     process.wait(timeout=30)
     return time.monotonic() - began
 

@@ -1,15 +1,10 @@
 """The studio with a model that needs no weights: `python -m tests.browser.fake_studio ARGUMENTS`, from the checkout.
 
-With `--fork` instead of arguments it reads requests from standard input, one JSON object a line, and serves each in a
-fork of itself: a fork has all modules imported, which takes seconds of a processor. See `servers.start_studio`.
-
 FAKE_RELEASE: the address below which the published weights are.
 """
 
 import asyncio
-import json
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -89,29 +84,5 @@ def serve(arguments: list[str]) -> int:
         return main(["--run-grace", "8", *arguments], load=load)
 
 
-def serve_forks() -> None:
-    """Start a fork for every request and print its process id.
-
-    A request has `arguments`, `variables` of the environment, and the files `stdout` and `stderr`.
-    """
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel removes forks that have ended
-    for line in sys.stdin:
-        request = json.loads(line)
-        if pid := os.fork():
-            print(pid, flush=True)
-            continue
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for name, descriptor in (("stdout", 1), ("stderr", 2)):
-            os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT | os.O_APPEND), descriptor)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.environ.update(request["variables"])
-        sys.exit(serve(request["arguments"]))
-
-
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--fork"]:
-        import app.ui  # noqa: F401  # what `main` imports when it is called
-
-        serve_forks()
-    else:
-        sys.exit(serve(sys.argv[1:]))
+    sys.exit(serve(sys.argv[1:]))

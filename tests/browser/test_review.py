@@ -1,9 +1,7 @@
 """The tab Review on the bundled set with label errors: questions by keyboard alone, reload, two people, files."""
 
 import csv
-import ctypes
 import json
-import os
 import re
 import shutil
 import socket
@@ -17,7 +15,8 @@ import pytest
 from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 
 from tests.app.storage.test_review_log import edit, filled
-from tests.browser.servers import ROOT, Fork, record_problems, start_server, start_studio
+from tests.browser.servers import ROOT, record_problems, start_server, start_studio
+from tests.processes import ForkedProgram, drop_root_override
 from tevit.io.ytvis import parse_dataset, read_results
 from tevit.masks.ops import decode
 from tevit.review import Decision, apply, read_log, to_line
@@ -34,7 +33,7 @@ class Server:
 
     url: str
     folder: Path
-    process: Fork | None = None
+    process: ForkedProgram | None = None
 
 
 @contextmanager
@@ -68,15 +67,10 @@ def unwritable_server(tmp_path: Path) -> Iterator[Server]:
     command = ("tests.browser.fake_studio", *data, "--project", tmp_path / "project")
     (tmp_path / "project").mkdir()
     (tmp_path / "project").chmod(0o555)
-    preexec = drop_root_override if os.getuid() == 0 else None
-    with start_server(*command, home=tmp_path / "home", errors=tmp_path / "errors", preexec_fn=preexec) as url:
+    options = {"home": tmp_path / "home", "errors": tmp_path / "errors", "before": drop_root_override}
+    with start_server(*command, **options) as url:
         yield Server(url, tmp_path)
     assert not list((tmp_path / "project").iterdir())
-
-
-def drop_root_override() -> None:
-    """Remove root's capability to write everywhere (CAP_DAC_OVERRIDE) from this process."""
-    assert ctypes.CDLL(None).prctl(24, 1, 0, 0, 0) == 0
 
 
 @contextmanager

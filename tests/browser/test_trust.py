@@ -1,8 +1,6 @@
 """A studio for others: signing in, whose decision it is, what a public one leaves to those who run it; its end."""
 
 import json
-import subprocess
-import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -15,8 +13,9 @@ from urllib.parse import urlencode, urlsplit
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.servers import ROOT, start_server, start_studio
+from tests.browser.servers import ROOT, start_studio
 from tests.browser.test_review import free_port
+from tests.processes import run_python
 
 pytestmark = pytest.mark.browser
 PASSWORD = "correct horse"
@@ -27,8 +26,8 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A studio for ann, an admin, and bob."""
     folder = tmp_path_factory.mktemp("private")
     for name, *options in (("ann", "--admin"), ("bob",)):
-        command = [sys.executable, "-m", "app", "--auth", str(folder / "accounts"), "--add-user", name, *options]
-        done = subprocess.run(command, cwd=ROOT, input=f"{PASSWORD}\n", text=True, capture_output=True, check=False)
+        command = ("-m", "app", "--auth", folder / "accounts", "--add-user", name, *options)
+        done = run_python(*command, folder=folder, stdin=f"{PASSWORD}\n".encode())
         assert (done.returncode, done.stderr) == (0, "") and PASSWORD not in done.stdout
     with start_studio("--auth", folder / "accounts", home=folder / "home") as (url, _):
         yield url
@@ -191,9 +190,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     variables |= {"OAUTH_CLIENT_ID": "a", "OAUTH_CLIENT_SECRET": "b", "OAUTH_SCOPES": "openid"}
     variables |= {"OPENID_PROVIDER_URL": "http://127.0.0.1:9"}
     options = ("--host", "127.0.0.1", "--port", str(free_port()))
-    with start_server(
-        "tests.browser.fake_studio", *options, home=folder / "home", errors=None, preexec_fn=None, **variables
-    ) as url:
+    with start_studio(*options, home=folder / "home", **variables) as (url, _):
         yield url
 
 

@@ -4,8 +4,6 @@ import json
 import os
 import pickle
 import re
-import subprocess
-import sys
 import zipfile
 from dataclasses import asdict, replace
 
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.processes import run_python
 from tevit import checkpoint
 from tevit.checkpoint import to_original
 from tevit.configs import QUERYINST_PVT, TEVIT_MSGSHIFT, published
@@ -267,7 +266,7 @@ def test_a_file_that_is_written_over_takes_nothing_from_who_has_read_it(tmp_path
         _, state = read_checkpoint(sys.argv[1])
         open(sys.argv[1], "wb").close()
         print(sum(float(value.double().sum()) for value in state.values()))"""
-    process = subprocess.run([sys.executable, "-c", program, file], capture_output=True, text=True)
+    process = run_python("-c", program, file, folder=tmp_path)
     expected = sum(float(value.double().sum()) for value in tiny_model.state_dict().values())
     assert process.returncode == 0 and float(process.stdout) == pytest.approx(expected)
 

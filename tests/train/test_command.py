@@ -1,13 +1,10 @@
 """`tevit train` as a user runs it: from the shapes on disk to checkpoints, killed and started again."""
 
 import json
-import os
 import re
 import shlex
 import shutil
 import signal
-import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -15,6 +12,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
+from tests.processes import ForkedProgram, start_python
 from tests.train.test_resume import figures, same
 from tevit.checkpoint import load_model, read_checkpoint
 from tevit.cli.models import convert
@@ -49,22 +47,17 @@ def whole(data, tmp_path_factory) -> Path:
     return folder
 
 
-def start(argv: list[str]) -> subprocess.Popen:
-    """The command in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.Popen([sys.executable, "-m", "train", *argv], env=environment, stderr=subprocess.PIPE, text=True)
-
-
-def wait_for(path: Path, process: subprocess.Popen) -> None:
+def wait_for(path: Path, process: ForkedProgram) -> None:
     """Until a file is there."""
     end = time.monotonic() + 120
     while not path.exists():
-        assert process.poll() is None and time.monotonic() < end, process.stderr and process.stderr.read()
+        assert process.poll() is None and time.monotonic() < end, process.stderr.read_text()
         time.sleep(0.01)
 
 
-def test_a_killed_run_ends_as_if_it_had_not_been_killed(data, whole, tmp_path):
-    process = start(command(data, tmp_path))
+def test_a_killed_run_ends_as_if_it_had_not_been_killed(data, whole, tmp_path, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("output")
+    process = start_python("-m", "train", *command(data, tmp_path), folder=folder)
     wait_for(tmp_path / "checkpoints/2", process)
     process.kill()
     process.wait()

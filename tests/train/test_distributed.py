@@ -1,16 +1,18 @@
 """The same step on any hardware: two processes that share the slots do what one does that takes them in turn."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import ProcessContext, start_processes
 
+from tests.processes import fork_server
 from tests.train import tiny
 from tests.train.test_resume import CountedStop, count_checks
 from train.checkpoints import newest
@@ -68,9 +70,16 @@ def child(_: int, folder: str) -> None:
     torch.save(together(1, folder), f"{folder}/1.pt")
 
 
-def test_two_processes_are_one_that_accumulates(tmp_path):
-    other = spawn(child, (str(tmp_path),), nprocs=1, join=False)
+def start(function: Callable[..., None], *arguments: Any) -> ProcessContext:
+    """The second process."""
+    fork_server()  # with PyTorch imported
+    other = start_processes(function, arguments, nprocs=1, join=False, start_method="forkserver")
     assert other is not None
+    return other
+
+
+def test_two_processes_are_one_that_accumulates(tmp_path):
+    other = start(child, str(tmp_path))
     one = steps(tiny.ALONE)
     first = together(0, str(tmp_path))
     while not other.join():
@@ -103,8 +112,7 @@ def stopped_child(_: int, folder: str, checks: int) -> None:
 def test_a_process_that_leaves_within_a_step_does_not_keep_the_others_waiting(tmp_path):
     """Rank 1 gets a signal in the middle of its second step; rank 0, which gets none, waits in an exchange."""
     checks = 3 * count_checks(tmp_path / "one") // 2  # as many slots a process as there
-    other = spawn(stopped_child, (str(tmp_path), checks), nprocs=1, join=False)
-    assert other is not None
+    other = start(stopped_child, str(tmp_path), checks)
     with pytest.raises(
         ConnectionError, match="another process ended after iteration 1; the same command resumes there"
     ):
@@ -117,8 +125,7 @@ def test_a_process_that_leaves_within_a_step_does_not_keep_the_others_waiting(tm
 
 
 def test_an_error_of_one_process_ends_all_and_rank_0_reports_it(tmp_path):
-    other = spawn(faulty_child, (str(tmp_path),), nprocs=1, join=False)
-    assert other is not None
+    other = start(faulty_child, str(tmp_path))
     with pair(0, str(tmp_path)) as processes, pytest.raises(ValueError, match=r"^process 1: no such frame$"):
         with processes.agreed():
             pass

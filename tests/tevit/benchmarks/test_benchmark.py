@@ -2,7 +2,6 @@
 
 import json
 import mmap
-import subprocess
 import sys
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 import torch
 
 from tests.fakes import FakeModel
+from tests.processes import run_python
 from tevit import checkpoint
 from tevit.benchmarks import video
 from tevit.benchmarks.model import PARTS, count_gflop, measure, random_clip, time_parts, variant_name
@@ -22,8 +22,6 @@ from tevit.cli.main import main
 from tevit.configs import TEVIT_MSGSHIFT
 from tevit.inference.predictor import Predictor
 from tevit.video.reader import open_video
-
-ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +33,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def measured(tiny_model, folder: Path) -> tuple[str, dict]:
     """What `tevit benchmark model` prints and writes about a tiny model, in a process of its own."""
     checkpoint.save_model(folder / "tiny.safetensors", tiny_model)
-    command = [sys.executable, "-m", "tevit", "benchmark", "model", "--checkpoint", str(folder / "tiny.safetensors")]
+    command = ["-m", "tevit", "benchmark", "model", "--checkpoint", str(folder / "tiny.safetensors")]
     command += ["--frames", "2", "--size", "64x96", "--rounds", "2", "--device", "cpu", "--out", str(folder / "a.json")]
     command += ["--without", "packed", "--without", "winograd"]
-    out = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    return out, json.loads((folder / "a.json").read_text())
+    run = run_python(*command, folder=folder)
+    assert run.returncode == 0, run.stderr
+    return run.stdout, json.loads((folder / "a.json").read_text())
 
 
 def test_the_model_is_measured_beside_the_yardstick(measured):

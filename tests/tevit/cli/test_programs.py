@@ -1,13 +1,11 @@
 """`tevit studio` and `tevit train` start the packages beside `tevit`, with all their arguments."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import tevit
+from tests.processes import run_python
 from tevit.cli import programs
 from tevit.cli.main import main
 
@@ -21,9 +19,8 @@ def test_both_start_from_any_folder_even_one_with_packages_of_the_same_names(nam
         (tmp_path / folder).mkdir()
         for file in ("__init__.py", "__main__.py", "app.py"):
             (tmp_path / folder / file).write_text("raise SystemExit('another package')")
-    command = [sys.executable, "-m", "tevit", name, "--help"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    options = {"folder": tmp_path, "cwd": tmp_path, "PYTHONPATH": str(ROOT)}
+    run = run_python("-m", "tevit", name, "--help", **options)
     assert run.returncode == 0 and run.stdout.startswith(f"usage: tevit {name} "), run.stdout + run.stderr
 
 

@@ -3,7 +3,6 @@
 import gc
 import io
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 import tevit
 from tests.fakes import SURE, UNSURE, FakeModel, squares, write_frames
 from tests.long import again_and_again, clips
+from tests.processes import run_python
 from tevit.benchmarks import video as benchmark
 from tevit.configs import PredictOptions
 from tevit.inference.predictor import Predictor
@@ -29,7 +29,6 @@ from tevit.progress import Cancelled
 from tevit.results import WindowResult, write_csv
 from tevit.video.reader import Frame, Video, open_pipe, open_video
 
-ROOT = Path(__file__).parents[3]
 OPTIONS = PredictOptions(max_tracks=3)
 
 
@@ -239,15 +238,11 @@ def test_a_pipe_is_read_once_and_other_content_is_an_error():
 
 
 def test_the_command_reads_standard_input(tmp_path):
-    command = [sys.executable, "-m", "tevit", "predict", "-", "--out", str(tmp_path), "--stream"]
-    process = subprocess.run(
-        [*command, "--model", "tevit_demo", "--max-tracks", "2", "--window", "8"],
-        input=transport_stream(20),
-        capture_output=True,
-        check=False,
-    )
-    assert process.returncode == 0, process.stderr.decode()
-    assert b"-: 2 tracks in 20 frames" in process.stdout
+    command = ["-m", "tevit", "predict", "-", "--out", tmp_path, "--stream"]
+    command += ["--model", "tevit_demo", "--max-tracks", "2", "--window", "8"]
+    process = run_python(*command, folder=tmp_path, stdin=transport_stream(20))
+    assert process.returncode == 0, process.stderr
+    assert "-: 2 tracks in 20 frames" in process.stdout
     results = json.loads((tmp_path / "stdin" / "results.json").read_bytes())
     assert [len(track["segmentations"]) for track in results] == [20, 20]
     assert len((tmp_path / "stdin" / LINES).read_text().splitlines()) == 1 + 4

@@ -12,8 +12,9 @@ import runpy
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from multiprocessing import context, forkserver, get_context
+from collections.abc import Callable, Mapping
+from multiprocessing import forkserver, get_context
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -22,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PRELOADED = ("torch", "torchvision.ops", "timm", "safetensors.torch", "gradio", "cv2", "av", "scipy.optimize", "plotly")
 
 
-def fork_server() -> context.ForkServerContext:
+def fork_server() -> ForkServerContext:
     """Python's fork server, with the packages imported; it ends with this process. Its forks have one thread for
     PyTorch: a team of OpenMP threads does not survive a fork."""
     processes = get_context("forkserver")
@@ -75,7 +76,7 @@ def start_python(
     stdin: Path | None = None,
     stderr: Path | None = None,
     before: Callable[[], object] | None = None,
-    **variables: str,
+    variables: Mapping[str, str] | None = None,
 ) -> ForkedProgram:
     """Start `python ARGUMENTS`: `-m MODULE ...`, `-c CODE ...` or `FILE ...`.
 
@@ -84,12 +85,16 @@ def start_python(
     """
     place = Path(tempfile.mkdtemp(dir=folder, prefix="program"))
     words = list(map(str, arguments))
-    environment = os.environ | variables
+    environment = os.environ | dict(variables or {})
     return ForkedProgram(place / "stdout", stderr or place / "stderr", words, cwd, stdin, environment, before)
 
 
 def run_python(
-    *arguments: object, folder: Path, cwd: Path = ROOT, stdin: bytes | None = None, **variables: str
+    *arguments: object,
+    folder: Path,
+    cwd: Path = ROOT,
+    stdin: bytes | None = None,
+    variables: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """As `subprocess.run` of `python ARGUMENTS`, its output as text; see `start_python`.
 
@@ -99,7 +104,7 @@ def run_python(
     if stdin is not None:
         pipe = Path(tempfile.mkdtemp(dir=folder, prefix="pipe")) / "stdin"
         os.mkfifo(pipe)
-    process = start_python(*arguments, folder=folder, cwd=cwd, stdin=pipe, **variables)
+    process = start_python(*arguments, folder=folder, cwd=cwd, stdin=pipe, variables=variables)
     if pipe is not None and stdin is not None:
         pipe.write_bytes(stdin)
     code = process.wait(timeout=300)

@@ -76,10 +76,10 @@ def test_the_studio_and_training_run_under_their_names(wheel, tmp_path):
         studio(), training()
         assert not {"app", "train"} & sys.modules.keys()
         print(tevit_studio.ui.__file__, sys.modules["tevit"].__file__)"""
-    options = {"folder": tmp_path, "cwd": tmp_path, "PYTHONPATH": str(tmp_path / "site")}
-    done = run_python("-c", program, **options)
+    path = {"PYTHONPATH": str(tmp_path / "site")}
+    done = run_python("-c", program, folder=tmp_path, cwd=tmp_path, variables=path)
     assert done.returncode == 0, done.stderr
     assert all(str(tmp_path / "site") in file for file in done.stdout.split())
     for name in ("studio", "train"):
-        done = run_python("-m", "tevit", name, "--help", **options)
+        done = run_python("-m", "tevit", name, "--help", folder=tmp_path, cwd=tmp_path, variables=path)
         assert done.returncode == 0 and done.stdout.startswith(f"usage: tevit {name} "), done.stderr

@@ -3,10 +3,9 @@
 import re
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from playwright.sync_api import BrowserContext, Page
@@ -19,29 +18,48 @@ VARIABLES = {"NO_PROXY": "127.0.0.1", "GRADIO_ANALYTICS_ENABLED": "False"}
 
 @contextmanager
 def start_studio(
-    *arguments: object, home: Path, errors: Path | None = None, **options: Any
+    *arguments: object,
+    home: Path,
+    errors: Path | None = None,
+    variables: Mapping[str, str] | None = None,
+    before: Callable[[], object] | None = None,
 ) -> Iterator[tuple[str, ForkedProgram]]:
     """Address and process of the studio with fake models, see `fake_studio`; otherwise as `start_server`."""
-    with _start("tests.browser.fake_studio", *arguments, home=home, errors=errors, **options) as (url, process):
-        yield url, process
+    program = "tests.browser.fake_studio"
+    with _start(program, *arguments, home=home, errors=errors, variables=variables, before=before) as started:
+        yield started
 
 
 @contextmanager
-def start_server(*arguments: object, home: Path, errors: Path | None = None, **options: Any) -> Iterator[str]:
+def start_server(
+    *arguments: object,
+    home: Path,
+    errors: Path | None = None,
+    variables: Mapping[str, str] | None = None,
+    before: Callable[[], object] | None = None,
+) -> Iterator[str]:
     """The address of `python -m ARGUMENTS`, the first one that it prints.
 
     home: its $TEVIT_HOME. errors: a file for its standard error; it must not contain a connection to another machine.
-    options: of `start_python`.
+    variables, before: as for `start_python`.
     """
-    with _start(*arguments, home=home, errors=errors, **options) as (url, _):
+    with _start(*arguments, home=home, errors=errors, variables=variables, before=before) as (url, _):
         yield url
 
 
 @contextmanager
-def _start(*arguments: object, home: Path, errors: Path | None, **options: Any) -> Iterator[tuple[str, ForkedProgram]]:
+def _start(
+    *arguments: object,
+    home: Path,
+    errors: Path | None,
+    variables: Mapping[str, str] | None,
+    before: Callable[[], object] | None,
+) -> Iterator[tuple[str, ForkedProgram]]:
+    environment = VARIABLES | {"TEVIT_HOME": str(home)} | dict(variables or {})
     with tempfile.TemporaryDirectory() as folder:
-        variables = VARIABLES | {"TEVIT_HOME": str(home)} | options
-        process = start_python("-m", *arguments, folder=Path(folder), stderr=errors, **variables)
+        process = start_python(
+            "-m", *arguments, folder=Path(folder), stderr=errors, variables=environment, before=before
+        )
         try:
             while not (address := re.search(r"(http://\S+)\s", process.stdout.read_text())):
                 assert process.poll() is None, process.stderr.read_text()

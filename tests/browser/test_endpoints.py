@@ -185,7 +185,7 @@ def test_first_launch_is_quick(browser: Browser, tmp_path: Path):
 def first_launch(browser: Browser, tmp_path: Path) -> float:
     """Seconds from the start of the server to visible tracks."""
     began = time.monotonic()
-    with start_server("app", home=tmp_path / "home", HF_HUB_OFFLINE="1") as address:
+    with start_server("app", home=tmp_path / "home", variables={"HF_HUB_OFFLINE": "1"}) as address:
         page = browser.new_page()
         page.goto(address)
         shown = page.get_by_role("region", name="Video player").first

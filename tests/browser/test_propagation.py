@@ -102,12 +102,18 @@ def correct(page: Page) -> Locator:
     return page.get_by_role("toolbar", name="Mask correction")
 
 
-@pytest.fixture
-def page(browser: Browser, server: Server) -> Iterator[Page]:
-    """At the shifted label's question."""
+@pytest.fixture(scope="module")
+def review_page(browser: Browser, server: Server) -> Iterator[Page]:
+    """Stays open from test to test: each ends without an unsaved correction."""
     with open_review_tab(browser, server, "anna") as page:
-        go_to_label(page)
         yield page
+
+
+@pytest.fixture
+def page(review_page: Page) -> Page:
+    """At the shifted label's question."""
+    go_to_label(review_page)
+    return review_page
 
 
 def expect_frame(page: Page, frame: int) -> None:

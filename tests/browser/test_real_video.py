@@ -57,7 +57,7 @@ def release() -> Iterator[Weights]:
 def studio(release: Weights, tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """Address and checkpoints folder of a studio without weights."""
     home, address = tmp_path / "home", f"http://127.0.0.1:{release.server_address[1]}/"
-    with start_studio(home=home, errors=tmp_path / "errors", FAKE_RELEASE=address) as (url, _):
+    with start_studio(home=home, errors=tmp_path / "errors", variables={"FAKE_RELEASE": address}) as (url, _):
         yield url, home / "checkpoints"
 
 

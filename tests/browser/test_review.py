@@ -67,8 +67,8 @@ def unwritable_server(tmp_path: Path) -> Iterator[Server]:
     command = ("tests.browser.fake_studio", *data, "--project", tmp_path / "project")
     (tmp_path / "project").mkdir()
     (tmp_path / "project").chmod(0o555)
-    options = {"home": tmp_path / "home", "errors": tmp_path / "errors", "before": drop_root_override}
-    with start_server(*command, **options) as url:
+    home, errors = tmp_path / "home", tmp_path / "errors"
+    with start_server(*command, home=home, errors=errors, before=drop_root_override) as url:
         yield Server(url, tmp_path)
     assert not list((tmp_path / "project").iterdir())
 
@@ -403,7 +403,7 @@ def test_ap_before_and_after(anna: Page):
     expect(anna.locator("#review-after table")).to_contain_text("tevit_demo", timeout=60_000)
 
 
-def test_nothing_overflows_at_any_width(anna: Page):
+def test_nothing_overflows_at_any_width_and_the_queue_leads_to_the_player(anna: Page):
     for width in (1440, 1024, 390):
         anna.set_viewport_size({"width": width, "height": 844})
         assert anna.evaluate("document.documentElement.scrollWidth") <= width
@@ -412,6 +412,10 @@ def test_nothing_overflows_at_any_width(anna: Page):
         groups = player(anna).locator(".control-group")
         assert len(set(groups.evaluate_all("all => all.map((it) => it.getBoundingClientRect().top)"))) == 1, "one line"
         expect(anna.get_by_role("button", name="Save decision")).to_be_visible()
+    anna.locator(".queue").evaluate("list => list.scrollIntoView()")
+    expect(player(anna)).not_to_be_in_viewport()
+    anna.locator(".queue [aria-pressed=true]").click()
+    expect(player(anna)).to_be_in_viewport()
     anna.get_by_role("button", name="Correct the mask").click()
     expect(anna.get_by_role("toolbar", name="Mask correction")).to_be_visible()
     box, lane = player(anna).bounding_box(), player(anna).locator(".lane.selected").first

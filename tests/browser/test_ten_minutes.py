@@ -17,7 +17,9 @@ MINUTE = 60_000
 @pytest.mark.slow
 def test_ten_minutes_are_cancelled_and_resumed(browser: Browser, tmp_path: Path):
     length = write_ten_minutes(tmp_path / "long.mp4")
-    with start_server("app", home=tmp_path / "home", errors=tmp_path / "errors", HF_HUB_OFFLINE="1") as address:
+    with start_server(
+        "app", home=tmp_path / "home", errors=tmp_path / "errors", variables={"HF_HUB_OFFLINE": "1"}
+    ) as address:
         page = browser.new_page()
         page.goto(address)
         expect(player(page)).to_have_attribute("data-state", "ready")

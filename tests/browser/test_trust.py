@@ -1,5 +1,6 @@
 """A studio for others: signing in, whose decision it is, what a public one leaves to those who run it; its end."""
 
+import importlib
 import json
 import threading
 import urllib.request
@@ -10,6 +11,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import urlencode, urlsplit
 
+import gradio.oauth
 import pytest
 from playwright.sync_api import Browser, expect
 
@@ -173,6 +175,11 @@ class TimestampSigner:
 '''
 
 
+def read_variables() -> None:
+    """Gradio's sign-in takes them when it is imported, which it is before the fork."""
+    importlib.reload(gradio.oauth)
+
+
 @pytest.fixture(scope="module")
 def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A studio that is started as a Space with sign-in; provider and signatures are fakes, for want of the packages."""
@@ -190,7 +197,7 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     variables |= {"OAUTH_CLIENT_ID": "a", "OAUTH_CLIENT_SECRET": "b", "OAUTH_SCOPES": "openid"}
     variables |= {"OPENID_PROVIDER_URL": "http://127.0.0.1:9"}
     options = ("--host", "127.0.0.1", "--port", str(free_port()))
-    with start_studio(*options, home=folder / "home", **variables) as (url, _):
+    with start_studio(*options, home=folder / "home", variables=variables, before=read_variables) as (url, _):
         yield url
 
 

@@ -19,8 +19,8 @@ def test_both_start_from_any_folder_even_one_with_packages_of_the_same_names(nam
         (tmp_path / folder).mkdir()
         for file in ("__init__.py", "__main__.py", "app.py"):
             (tmp_path / folder / file).write_text("raise SystemExit('another package')")
-    options = {"folder": tmp_path, "cwd": tmp_path, "PYTHONPATH": str(ROOT)}
-    run = run_python("-m", "tevit", name, "--help", **options)
+    path = {"PYTHONPATH": str(ROOT)}
+    run = run_python("-m", "tevit", name, "--help", folder=tmp_path, cwd=tmp_path, variables=path)
     assert run.returncode == 0 and run.stdout.startswith(f"usage: tevit {name} "), run.stdout + run.stderr
 
 

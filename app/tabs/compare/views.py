@@ -12,7 +12,7 @@ from tevit.rendering import jpeg_uri
 from ...analysis.matches import VIDEO_ORDERS, IouCurve, VideoRow
 from ...deep_link import LAYOUTS
 from ...player.component import build_player
-from ...rendering import hint, on_change, on_load, render
+from ...rendering import counted, hint, on_change, on_load, render
 
 NO_MODEL = "(none)"  # chosen as B
 NO_PAIR = "Choose a match to see its IoU over the frames."
@@ -87,11 +87,11 @@ def build_layout() -> CompareComponents:
 
 def label(row: VideoRow, model: int = 0) -> str:
     """A video in the list: name, frames, and one model's AP and errors where they are known."""
-    words = [row.name, f"{row.length} frames"]
+    words = [row.name, counted(row.length, "frame")]
     if model < len(row.ap) and row.ap[model] is not None:
         words.append(f"AP {100 * (row.ap[model] or 0):.0f}")
     if model < len(row.errors):
-        words.append(f"{row.errors[model]} errors")
+        words.append(counted(row.errors[model], "error"))
     return ", ".join(words)
 
 

@@ -26,7 +26,7 @@ from app.analysis.filter import Filter, select
 from app.analysis.service import EvaluationService
 from app.analysis.thumbnails import ThumbnailCache
 from app.projects.opening import open_project
-from app.tabs.errors import views
+from app.tabs.errors import charts, views
 from app.tabs.errors.routes import routes
 from app.workspace import Workspace
 from tests.app import datasets
@@ -112,7 +112,7 @@ def test_every_button_filters_as_many_rows_as_it_shows(comparison: Comparison):
         data = json.loads(unescape(text))
         assert data["model"] == "a"
         assert len(select(comparison, Filter(model="a", classes=tuple(data["classes"]))).rows) == int(count)
-    outcomes = views.draw(views.outcomes(comparison))
+    outcomes = charts.draw(views.outcomes(comparison))
     for data in filters(outcomes):
         assert data["outcome"] in ("fixed", "broken", "both wrong", "both right")
     data = re.findall(r'aria-label="([^"]*), B after A: (\d+)"', outcomes)
@@ -141,7 +141,10 @@ def test_rows_are_paged_and_an_empty_list_has_a_message(comparison: Comparison):
     left_out = views.rows(comparison, chosen, skipping, comparison.table.record(int(chosen.rows[0])).key, reveal=True)
     assert "data-reveal" not in left_out and "aria-current" not in left_out
     none = ViewSettings(NAMES, filter=Filter(text="nowhere"))
-    assert "No error is left" in views.rows(comparison, sorted_selection(comparison, none), none)
+    empty = sorted_selection(comparison, none)
+    assert "No error is left" in views.rows(comparison, empty, none)
+    unfiltered = views.rows(comparison, empty, ViewSettings(NAMES).with_limits(0.6, 0.1, 0.0))
+    assert "There is no error at a match IoU of 0.60: raise “Match IoU ≥”" in unfiltered
 
 
 def test_empty_plots_have_a_message(comparison: Comparison):
@@ -154,7 +157,7 @@ def figures_of(html: str) -> list[dict]:
 
 
 def test_points_are_a_stop_of_the_keyboard_from_left_to_right(comparison: Comparison):
-    html = views.draw(views.iou_by_length(comparison, select(comparison), 0))
+    html = charts.draw(views.iou_by_length(comparison, select(comparison), 0))
     (figure,) = figures_of(html)
     assert " data-rove" in html
     places = [json.loads(text) for text in re.findall(r'data-point="([^"]*)"', html)]
@@ -201,7 +204,7 @@ def test_every_model_has_its_figures_and_its_difference_to_a(workspace: Workspac
 
 def test_a_brushed_range_with_an_open_end_reaches_the_edge(comparison: Comparison):
     brushed = replace(select(comparison), filter=Filter(lengths=(5, float("inf"))))
-    (figure,) = figures_of(views.draw(views.iou_by_length(comparison, brushed, 0)))
+    (figure,) = figures_of(charts.draw(views.iou_by_length(comparison, brushed, 0)))
     (shape,) = figure["layout"]["shapes"]
     assert shape["x0"] == 5 and shape["x1"] == figure["layout"]["xaxis"]["range"][1]
     assert (shape["y0"], shape["y1"], shape["yref"]) == (0, 1, "paper")

@@ -1,6 +1,6 @@
 """Python programs in forks of one process that has imported the large packages, which takes seconds of a processor.
 
-Only other projects' packages are imported before the fork: ours are imported by the program, from its own path. A test
+This checkout's packages are imported before the fork, too; a program with a path of its own imports them anew. A test
 of what a program imports needs a process of its own.
 """
 
@@ -20,14 +20,16 @@ from typing import Any
 from unittest.mock import patch
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("tevit", "app", "train", "tests")
 PRELOADED = ("torch", "torchvision.ops", "timm", "safetensors.torch", "gradio", "cv2", "av", "scipy.optimize", "plotly")
+OWN = ("tevit.cli.main", "app.app", "app.ui", "tests.app.fakes")
 
 
 def fork_server() -> ForkServerContext:
     """Python's fork server, with the packages imported; it ends with this process. Its forks have one thread for
     PyTorch: a team of OpenMP threads does not survive a fork."""
     processes = get_context("forkserver")
-    processes.set_forkserver_preload(list(PRELOADED))
+    processes.set_forkserver_preload([*PRELOADED, *OWN])
     with patch.dict(os.environ, OMP_NUM_THREADS="1"):
         forkserver.ensure_running()
     return processes
@@ -145,6 +147,9 @@ def _run(
     kind, *rest = arguments
     start = cwd if kind in ("-m", "-c") else Path(kind).resolve().parent
     folders = [path for path in environment.get("PYTHONPATH", "").split(os.pathsep) if path]
+    if start != ROOT or folders:
+        for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
+            del sys.modules[name]
     sys.path[:] = [str(start), *folders, *(path for path in sys.path if path and Path(path) != ROOT)]
     sys.argv = rest if kind == "-m" else arguments
     if kind == "-m":

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 ABANDONED_SECONDS = 10.0  # without a listener, after which an event is dropped
 MAX_SIGN_INS = 4  # of one address that are being checked; sixteen of all (app.accounts)
 MAX_VISITORS = 10_000  # whose requests are counted
+MAX_PAGES = 120  # new pages of one visitor in a minute: gradio keeps some 200 KB for each
+SESSIONS = 2000  # pages that gradio keeps something for
 _MINUTE = 60.0
 SIGN_IN_PATH = "/login"
 _JOIN = "/gradio_api/queue/join"
@@ -92,10 +94,12 @@ class FairQueue:
     _signing_in: Counter[str] = field(default_factory=Counter, repr=False)  # by address
     _listening: Counter[str] = field(default_factory=Counter, repr=False)  # by session or event
     _left: LRUCache[str, float] = field(default_factory=lambda: LRUCache(100_000), repr=False)
+    _pages: LRUCache[str, None] = field(default_factory=lambda: LRUCache(SESSIONS), repr=False)  # sessions of events
     _watch: asyncio.Task | None = None
 
     def __post_init__(self) -> None:
         self._uploads, self._calls = RateLimit(self.limits.uploads), RateLimit(self.limits.calls)
+        self._new_pages = RateLimit(MAX_PAGES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer with 429, or pass the request on."""
@@ -115,7 +119,7 @@ class FairQueue:
             return
         if scope["method"] == "POST" and path == _JOIN:
             is_call = state.get("event") in self.events.indices
-            refused = self._refuse_call(scope) if is_call else None
+            refused = self._refuse_call(scope) if is_call else self._refuse_page(scope, state.get("session") or "")
         elif scope["method"] == "POST" and path.startswith(_CALLS):
             refused = self._refuse_call(scope)
         else:
@@ -125,6 +129,15 @@ class FairQueue:
     def _refuse_upload(self, scope: Scope) -> Response | None:
         seconds = self._uploads.seconds_to_wait(visitor_of(scope, self.limits.trust_forwarded))
         return _wait(f"At most {self.limits.uploads} uploads a minute", seconds) if seconds else None
+
+    def _refuse_page(self, scope: Scope, session: str) -> Response | None:
+        if session in self._pages:
+            self._pages[session] = None  # used now
+            return None
+        if seconds := self._new_pages.seconds_to_wait(visitor_of(scope, self.limits.trust_forwarded)):
+            return _wait(f"At most {MAX_PAGES} new pages a minute", seconds)
+        self._pages[session] = None
+        return None
 
     def _refuse_call(self, scope: Scope) -> Response | None:
         visitor, limits = visitor_of(scope, self.limits.trust_forwarded), self.limits

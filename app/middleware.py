@@ -4,6 +4,7 @@
 even its CORS headers. What has to read a page before it is compressed is passed to gradio as `middleware` instead.
 """
 
+import asyncio
 import base64
 import hashlib
 import hmac
@@ -14,6 +15,7 @@ import shutil
 import threading
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import reduce
@@ -32,15 +34,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from tevit.limits import input_limits
 
 from .access import host_name, is_loopback
+from .connections import BodyError, EventReader, has_too_many_values
 
 log = logging.getLogger(__name__)
 
 SAFE_METHODS = ("GET", "HEAD")
 MAX_SESSIONS = 100_000  # of pages, whose browsers are remembered
-MAX_EVENT = 64_000_000  # bytes of an event; masks of many corrected frames are the largest
 FORM_BYTES = 1_000_000  # of an upload, beside its files: names of up to 1000 of them
 MAX_DIGITS = 18  # of a number of bytes
+MAX_BODY = 1_000_000  # bytes of other requests than those whose content is counted as it is read:
+COUNTED = ("/gradio_api/", "/studio/review/")  # events and uploads, corrections
 FREE_BYTES = 500_000_000  # that uploads leave on the disk: for decisions and results
+THREADS = 64
 UPLOAD_PATH = "/gradio_api/upload"
 MAX_PAGE = 16_000_000  # bytes of a page whose scripts are hashed; gradio's has some 300 KB
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -55,6 +60,8 @@ def installed(wrappers: Sequence[Callable[[ASGIApp], ASGIApp]]) -> Callable[[Sta
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        # Python's own has some six threads, and many of the studio's wait: for decoders, for the ends of tasks.
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS, "waiting"))
         # The start itself has built the stack, and gradio leaves no way to add to its outside before that.
         assert app.middleware_stack is not None
         app.middleware_stack = reduce(lambda inner, wrap: wrap(inner), reversed(wrappers), app.middleware_stack)
@@ -151,6 +158,7 @@ SAFE_HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 _FILE = "/gradio_api/file="
+_RANGE = re.compile(r"bytes=(\d{1,18}-\d{0,18}|-\d{1,18})")  # several parts would be an error of gradio's
 _RANGE_HEADERS = ("content-type", "content-disposition", "content-length", "content-range")
 
 
@@ -333,8 +341,9 @@ _EVENT = re.compile(r"/gradio_api/(queue/join|run/.*|api/.*|call/.*|cancel|reset
 _HEARTBEAT = "/gradio_api/heartbeat/"
 _UNUSED = re.compile(
     r"/gradio_api/(stream|proxy=|process_recording|component_server|vibe-|undo-vibe|dev/|deep_link|custom_component|runs)"
-    # The last two would be fetched from there.
-    r".*|/monitoring.*|/svelte/.*|/gradio_api/file=\s*[a-z][a-z0-9+.-]+:.*|/gradio_api/file/.*",
+    # The last two would be fetched from there. Of files only uploads and results of the endpoints have an address.
+    r".*|/monitoring.*|/svelte/.*|/gradio_api/file=(?!.*/([0-9a-f]{64}|runs/[0-9a-f]{32})/[^/]+$).*"
+    r"|/gradio_api/file=\s*[a-z][a-z0-9+.-]+:.*|/gradio_api/file/.*",
     re.IGNORECASE | re.DOTALL,
 )
 _ICONS = tuple(f"/pwa_icon/{size}" for size in ICON_SIZES)
@@ -347,13 +356,14 @@ class PageCheck:
     """Gives every browser that loads the page a cookie, and refuses private events without it.
 
     A page's session belongs to the browser that used it first: its events, and the answers to them, are nobody else's.
-    The request's state gets the `visitor`, "" for a browser without the cookie, and of an event its number, `event`.
-    embedded: the page is shown in frames of another site, over HTTPS.
+    The request's state gets the `visitor`, "" for a browser without the cookie, and of an event its number, `event`,
+    and its `session`. embedded: the page is shown in frames of another site, over HTTPS.
     """
 
     app: ASGIApp
     events: PublicEvents
     embedded: bool = False
+    reader: EventReader = field(default_factory=EventReader)
     _secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
     _owners: LRUCache[str, str] = field(default_factory=lambda: LRUCache(MAX_SESSIONS), repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -370,6 +380,8 @@ class PageCheck:
             return
         visitor, path = self._visitor(scope), path_of(scope)
         scope.setdefault("state", {})["visitor"] = visitor
+        if not _RANGE.fullmatch(Headers(scope=scope).get("range", "bytes=0-")):
+            scope = {**scope, "headers": [header for header in scope["headers"] if header[0].lower() != b"range"]}
         if path == "/":
             await self.app(scope, receive, send if visitor else self._with_cookie(send))
             return
@@ -386,7 +398,11 @@ class PageCheck:
         await self.app(scope, receive, send)
 
     async def _event(self, visitor: str, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        content = await _read(receive)
+        try:
+            content = await self.reader.read(scope, receive)
+        except BodyError as error:
+            await refusal(str(error), error.status)(scope, receive, send)
+            return
         body = _event_body(content)
         if isinstance(body, PlainTextResponse):
             await body(scope, receive, send)
@@ -394,7 +410,7 @@ class PageCheck:
         if answer := self._fault(visitor, path, body):
             await answer(scope, receive, send)
             return
-        scope["state"]["event"] = body.fn_index
+        scope["state"] |= {"event": body.fn_index, "session": body.session_hash}
         sent = False
 
         async def receive_again() -> Message:
@@ -494,6 +510,25 @@ class UploadLimit:
 
 
 @dataclass(frozen=True)
+class BodyLimit:
+    """Refuses content of more than MAX_BODY, and such of an unknown length, outside of COUNTED."""
+
+    app: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer with 411 or 413, or pass the request on."""
+        refused = None
+        if scope["type"] == "http" and not path_of(scope).startswith(COUNTED):
+            headers = Headers(scope=scope)
+            stated = headers.get("content-length", "0")
+            if "transfer-encoding" in headers:
+                refused = refusal("Expected a request that states the length of its content.", 411)
+            elif not stated.isdecimal() or len(stated) > MAX_DIGITS or int(stated) > MAX_BODY:
+                refused = refusal(f"Expected content of at most {MAX_BODY:,} bytes.", 413)
+        await (refused or self.app)(scope, receive, send)
+
+
+@dataclass(frozen=True)
 class MalformedEvents:
     """Answers 422 and one sentence where gradio would answer 500 to what a request has: arguments that are none of the
     endpoint's, or that the endpoint refuses. Inside of all others; `StudioBlocks` marks failures that are ours."""
@@ -539,23 +574,11 @@ def _sessions(scope: Scope, path: str) -> list[str]:
     return [*named, path.removeprefix(_HEARTBEAT)] if path.startswith(_HEARTBEAT) else named
 
 
-def _event_body(content: bytes | None) -> EventBody | PlainTextResponse:
-    """What is checked of an event's content, or the answer to one that is malformed. content: None: too long."""
-    if content is None:
-        return refusal(f"Expected an event of at most {MAX_EVENT} bytes.", 413)
+def _event_body(content: bytes) -> EventBody | PlainTextResponse:
+    """What is checked of an event's content, or the answer to one that is malformed."""
+    if has_too_many_values(content):
+        return refusal("Expected an event with fewer values.", 413)
     try:
         return msgspec.json.decode(content, type=EventBody)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return refusal("Expected a JSON object with a session_hash and a fn_index.", 422)
-
-
-async def _read(receive: Receive) -> bytes | None:
-    """The body of a request; None where it is too long."""
-    content = bytearray()
-    while True:
-        message = await receive()
-        content += message.get("body", b"")
-        if len(content) > MAX_EVENT:
-            return None
-        if message["type"] != "http.request" or not message.get("more_body"):
-            return bytes(content)

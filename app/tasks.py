@@ -99,6 +99,30 @@ class Quota:
             raise QueueFullError(f"{place}; at most {self.waiting} may wait: try again in a minute.")
 
 
+class Places:
+    """What visitors have at work at the same time, within a quota. kind: what it is called. Thread-safe."""
+
+    def __init__(self, quota: Quota, kind: str):
+        self._quota, self._kind = quota, kind
+        self._visitors: list[str] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def taken(self, visitor: str) -> Iterator[None]:
+        """While a visitor's work goes on; "" is not counted. Raises: QueueFullError, also of the page's own events."""
+        if not visitor:
+            yield
+            return
+        with self._lock:
+            self._quota.check(self._visitors, visitor, self._kind)
+            self._visitors.append(visitor)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._visitors.remove(visitor)
+
+
 class Meter:
     """Rate and time left of the current stage. clock: seconds."""
 

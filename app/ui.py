@@ -22,8 +22,10 @@ from tevit.limits import input_limits
 
 from . import endpoints
 from .access import Access, Address, check_uploads
-from .fair_queue import FairQueue, QueueLimits
+from .connections import MAX_EVENT, PUBLIC_EVENT, EventReader, limited_protocol
+from .fair_queue import SESSIONS, FairQueue, QueueLimits
 from .middleware import (
+    BodyLimit,
     FailureLog,
     HostCheck,
     MalformedEvents,
@@ -53,6 +55,7 @@ from .workspace import TOAST_SECONDS, TabLinks, Workspace
 log = logging.getLogger(__name__)
 
 TITLE = "TeViT Studio"
+MAX_QUOTED = 200  # characters of a message about a value
 STREAM_SECONDS = 1  # how long open streams, which look every ten seconds, may go on when the studio ends
 FRAMES_OF_A_SPACE = ("https://huggingface.co", "https://*.huggingface.co")
 HERE = Path(__file__).resolve().parent
@@ -86,12 +89,13 @@ class StudioBlocks(gr.Blocks):
         traceback, with paths of the server, for every value that a visitor has made up."""
         name = block_fn if isinstance(block_fn, int) else block_fn.api_name
         try:
-            check_uploads(inputs, Path(get_upload_folder()))
+            self._check_uploads(inputs)
             return await super().process_api(block_fn, inputs, *args, **options)
         except gr.Error as error:
             if not error.print_exception:
                 raise
-            message, line = str(error.message), "a value of the wrong kind"  # gradio's own, of its components
+            # Gradio's own, of its components: it may quote the value.
+            message, line = str(error.message)[:MAX_QUOTED], "a value of the wrong kind"
         except Exception as error:
             message, line = "The studio could not do this.", place_of(error)
             _mark_failed(options.get("request"))
@@ -99,17 +103,29 @@ class StudioBlocks(gr.Blocks):
         # The page takes the text for HTML, and it may quote a value.
         raise gr.Error(escape(message), duration=TOAST_SECONDS, print_exception=False)
 
+    def _check_uploads(self, inputs: list[Any]) -> None:
+        """Raises: gr.Error where a file is none that was uploaded."""
+        try:
+            check_uploads(inputs, Path(get_upload_folder()))
+        except ValueError as error:
+            raise gr.Error(str(error)) from error
+
     async def preprocess_data(
-        self, block_fn: BlockFunction, inputs: list[Any], *args: Any, **options: Any
+        self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None, *args: Any, **options: Any
     ) -> list[Any]:
         """The values that a handler gets. Raises: gr.Error where they are not of the components' kinds."""
         try:
-            return await super().preprocess_data(block_fn, inputs, *args, **options)
+            return await super().preprocess_data(block_fn, inputs, state, *args, **options)
         except gr.Error:
             raise
         except Exception as error:
             log.error("event %s: a value of the wrong kind, %s", block_fn.api_name, place_of(error))
             raise gr.Error("Expected other values for this event.", TOAST_SECONDS, print_exception=False) from error
+        finally:
+            # Gradio keeps every value that a page has sent, for deep links, which the studio has none of.
+            kept = {} if state is None else state.config_values
+            for block in block_fn.inputs:
+                kept.get(block._id, {}).get("props", {}).pop("value", None)
 
     async def postprocess_data(
         self, block_fn: BlockFunction, predictions: list | dict, state: SessionState | None
@@ -196,6 +212,7 @@ def serve(
         enable_monitoring=False,
         mcp_server=mcp,
         ssr_mode=False,
+        state_session_capacity=SESSIONS,
         theme=_theme(),
         css_paths=STYLES,
         pwa=True,
@@ -204,6 +221,7 @@ def serve(
         app_kwargs={"routes": routes, **_middleware(page, address, workspace.access, limits or QueueLimits())},
     )
     page.server.config.timeout_graceful_shutdown = STREAM_SECONDS
+    page.server.config.http_protocol_class = limited_protocol(page.server.config.http_protocol_class)
     print(f"{TITLE}: {public or url} (Ctrl-C ends it)", flush=True)
     try:
         page.block_thread()
@@ -222,12 +240,14 @@ def _middleware(page: gr.Blocks, address: Address, access: Access, limits: Queue
     public = {id: str(fn.api_name) for id, fn in page.fns.items() if fn.api_visibility == "public"}
     answered = {id for id, fn in page.fns.items() if fn.fn is not None}  # the others are JavaScript alone
     events = PublicEvents(frozenset(public), frozenset(public.values()), frozenset(answered))
+    largest = PUBLIC_EVENT if access.public else MAX_EVENT
     wrappers: list[Callable[[ASGIApp], ASGIApp]] = [
         ResponseHeaders,
         FailureLog,
         partial(HostCheck, hosts=address.host_names, trust_forwarded=limits.trust_forwarded),
         *([SignInCheck] if access.accounts else []),
-        partial(PageCheck, events=events, embedded=embedded),
+        BodyLimit,
+        partial(PageCheck, events=events, embedded=embedded, reader=EventReader(largest)),
         partial(FairQueue, blocks=page, events=events, limits=limits, by_browser=not access.public or embedded),
         partial(UploadLimit, folder=Path(get_upload_folder())),
         MalformedEvents,

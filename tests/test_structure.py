@@ -171,6 +171,7 @@ def test_folders_of_the_library_import_only_those_before_them():
 STUDIO = (
     "accounts",
     "access",
+    "connections",
     "tasks",
     "isolation",
     "deep_link",

@@ -36,7 +36,8 @@ def waiting(*visitors: str) -> SimpleNamespace:
 
 def send(queue: FairQueue, path: str, body: dict | None = None, **headers: str) -> httpx.Response:
     async def with_event(scope: Scope, receive: Receive, send: Send) -> None:
-        scope["state"] = {"event": (body or {}).get("fn_index")}  # as PageCheck does
+        sent = body or {}
+        scope["state"] = {"event": sent.get("fn_index"), "session": sent.get("session_hash")}  # as PageCheck does
         await queue(scope, receive, send)
 
     async def request() -> httpx.Response:
@@ -86,6 +87,18 @@ def test_rates_by_visitor_with_the_seconds_to_wait():
     answer = send(queue, "/gradio_api/call/segment")
     assert answer.status_code == 429 and 0 < int(answer.headers["Retry-After"]) <= 60
     assert answer.text == f"At most 1 calls a minute of one visitor: wait {answer.headers['Retry-After']} seconds."
+
+
+def test_new_pages_of_one_visitor_are_limited(monkeypatch: pytest.MonkeyPatch):
+    """Gradio keeps something for each, and drops that of others beyond a number."""
+    monkeypatch.setattr("app.fair_queue.MAX_PAGES", 2)
+    queue = fair_queue()
+
+    def status(session: str, **body: int) -> int:
+        return send(queue, "/gradio_api/queue/join", {"fn_index": 8, "session_hash": session} | body).status_code
+
+    assert [status(name) for name in ("a", "b", "c", "c", "a", "b")] == [200, 200, 429, 429, 200, 200]
+    assert status("d", fn_index=7) == 200, "a call of an endpoint has limits of its own"
 
 
 def test_sign_ins_that_are_checked_are_counted_by_address():

@@ -17,8 +17,10 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from app.access import host_name, is_loopback
+from app.connections import MAX_EVENT, EventReader
 from app.middleware import (
     FREE_BYTES,
+    BodyLimit,
     FailureLog,
     HostCheck,
     PageCheck,
@@ -213,7 +215,7 @@ EVENTS = PublicEvents(frozenset({7}), frozenset({"segment"}), frozenset({3, 7}))
 JOIN = "/gradio_api/queue/join"
 
 
-def paged(embedded: bool = False) -> TestClient:
+def paged(embedded: bool = False, largest: int = MAX_EVENT) -> TestClient:
     """An app behind PageCheck that returns what it was sent."""
 
     async def echo(request: Request) -> Response:
@@ -222,9 +224,12 @@ def paged(embedded: bool = False) -> TestClient:
     async def page(request: Request) -> Response:
         return HTMLResponse(PAGE)
 
-    routes = [Route("/", page), Route("/{rest:path}", echo, methods=["GET", "POST"])]
+    async def range_(request: Request) -> Response:
+        return PlainTextResponse(request.headers.get("range", "none"))
+
+    routes = [Route("/", page), Route("/range", range_), Route("/{rest:path}", echo, methods=["GET", "POST"])]
     scheme = "https" if embedded else "http"
-    wrap = [lambda app: PageCheck(app, EVENTS, embedded)]
+    wrap = [lambda app: PageCheck(app, EVENTS, embedded, EventReader(largest))]
     return TestClient(Starlette(routes=routes, lifespan=installed(wrap)), f"{scheme}://127.0.0.1")
 
 
@@ -294,6 +299,8 @@ def test_a_session_is_the_browsers_that_used_it_first():
         (b'{"fn_index": "3"}', 422),
         (b'{"fn_index": 99999}', 404),
         (b'{"fn_index": 3, "session_hash": 5}', 422),
+        (b"[" * 50_000, 422),
+        (b'{"fn_index": 3, "data": [' + b"0," * 200_001 + b"0]}", 413),
     ],
 )
 def test_malformed_events_are_refused_with_a_sentence(content, status):
@@ -318,6 +325,9 @@ def test_addresses_of_gradio_that_the_studio_does_not_use_are_closed():
             "gradio_api/file=%20http://a/b",
             "gradio_api/file/http://1.1.1.1/",
             "gradio_api/file//tmp/a",
+            "gradio_api/file=/tmp/a.mp4",
+            f"gradio_api/file=/tmp/{'a' * 64}",
+            f"gradio_api/file=/tmp/{'a' * 64}/b/c.mp4",
             "gradio_api/proxy=a%0Ab",
             "gradio_api/vibe-code",
             "gradio_api/deep_link",
@@ -325,6 +335,8 @@ def test_addresses_of_gradio_that_the_studio_does_not_use_are_closed():
             "monitoring/summary",
         ):
             assert studio.get(f"/{path}").status_code == 404
+        for folder in ("a" * 64, f"runs/{'a' * 32}"):
+            assert studio.get(f"/gradio_api/file=/tmp/{folder}/a.mp4").status_code == 200
         assert studio.get("/gradio_api/queue/data?" + "&".join("a=1" for _ in range(60))).status_code == 403
 
 
@@ -334,6 +346,37 @@ def test_the_cookie_is_for_this_site_unless_the_page_is_shown_in_a_frame():
         assert "set-cookie" not in studio.get("/").headers  # the browser has it
     with paged(embedded=True) as studio:
         assert studio.get("/").headers["set-cookie"].endswith("HttpOnly; SameSite=None; Secure; Partitioned")
+
+
+def test_an_event_that_is_too_long_is_refused():
+    with paged(largest=100) as studio:
+        studio.get("/")
+        answer = studio.post(JOIN, json={"fn_index": 3, "data": ["a" * 100]})
+        assert (answer.status_code, answer.text) == (413, "Expected an event of at most 100 bytes.")
+
+
+def test_only_simple_ranges_reach_the_app():
+    """Several would be an error of gradio's."""
+    with paged() as studio:
+        for range_ in ("bytes=0-5", "bytes=7-", "bytes=-3"):
+            assert studio.get("/range", headers={"Range": range_}).text == range_
+        for range_ in ("bytes=0-1,3-4", "bytes=1-2-3", "bytes=x", "items=0-1", "bytes=-", f"bytes={'9' * 5000}-"):
+            assert studio.get("/range", headers={"Range": range_}).text == "none"
+
+
+def test_content_that_nothing_else_limits_states_its_length_and_is_short():
+    async def answer(request: Request) -> Response:
+        return PlainTextResponse(str(len(await request.body())))
+
+    routes = [Route("/{rest:path}", answer, methods=["POST"])]
+    with TestClient(Starlette(routes=routes, lifespan=installed([BodyLimit]))) as studio:
+        assert studio.post("/login", content=b"a" * 1_000_000).text == "1000000"
+        long = studio.post("/login", content=b"a" * 1_000_001)
+        assert (long.status_code, long.text) == (413, "Expected content of at most 1,000,000 bytes.")
+        assert studio.post("/login", content=b"", headers={"Content-Length": "9" * 5000}).status_code == 413
+        assert studio.post("/login", content=iter([b"a"])).status_code == 411
+        for path in ("/gradio_api/upload", "/studio/review/x/propose"):
+            assert studio.post(path, content=iter([b"a" * 2_000_000])).text == "2000000"
 
 
 # --- uploads

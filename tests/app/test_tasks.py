@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from app.tasks import Meter, Runner, Task
+from app.tasks import Meter, Places, QueueFullError, Quota, Runner, Task
 from tevit.progress import Progress
 
 
@@ -160,3 +160,16 @@ def test_meter_counts_down_between_reports():
     now[0] = 203.0
     meter("stage", 9, None)
     assert meter.rate == 4.0 and meter.seconds_left is None
+
+
+def test_what_visitors_have_at_work_at_the_same_time_is_limited():
+    places = Places(Quota(waiting=3, per_visitor=2), "videos")
+    with places.taken("ann"), places.taken("ann"), places.taken("bob"), places.taken(""), places.taken(""):
+        with pytest.raises(QueueFullError, match="2 videos of yours are in the queue"), places.taken("ann"):
+            pass
+        with pytest.raises(QueueFullError, match="3 videos are in the queue already"), places.taken("carl"):
+            pass
+    with pytest.raises(ZeroDivisionError), places.taken("ann"):
+        raise ZeroDivisionError
+    with places.taken("ann"), places.taken("ann"):
+        pass

@@ -68,6 +68,32 @@ def test_nothing_is_served_without_signing_in(private: str):
     assert asked(opener, f"{private}studio/page/page.js")[0] == 200
 
 
+def test_who_signs_out_has_signed_out_everywhere(private: str, browser: Browser):
+    """By the link in the page's head, on the device where it is pressed and on the others."""
+    contexts = [browser.new_context() for _ in range(2)]
+    page, other = (context.new_page() for context in contexts)
+    for each in (page, other):
+        each.goto(private)
+        each.get_by_label("username").fill("bob")
+        each.get_by_label("password").fill(PASSWORD)
+        each.get_by_role("button", name="Login").click()
+        expect(each.get_by_role("tab", name="Segment")).to_be_visible()
+    page.get_by_role("tab", name="Review").click()
+    expect(page.get_by_label("Reviewer")).to_have_value("bob", timeout=60_000)
+    event = next(fn["id"] for fn in other.request.get(f"{private}config").json()["dependencies"] if fn["backend_fn"])
+    join, body = f"{private}gradio_api/queue/join", {"fn_index": event, "data": [], "session_hash": "of the test"}
+    assert other.request.post(join, data=body).status == 200
+    page.get_by_role("link", name="Sign out").click()
+    expect(page.get_by_role("button", name="Login")).to_be_visible()
+    for each in (page, other):
+        refused = each.request.post(join, data=body)
+        assert (refused.status, refused.text()) == (401, "Sign in first.")
+    other.reload()
+    expect(other.get_by_role("button", name="Login")).to_be_visible()
+    for context in contexts:
+        context.close()
+
+
 def test_the_page_of_a_public_studio_leaves_things_to_those_who_run_it(public: tuple[str, Path], browser: Browser):
     page = browser.new_context().new_page()
     page.goto(public[0])

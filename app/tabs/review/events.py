@@ -1,6 +1,7 @@
 """The event handlers of the tab Review: queues, questions and answers, downloads, comparison and import."""
 
 import asyncio
+import os
 import tempfile
 import threading
 import time
@@ -25,7 +26,7 @@ from ...player.routes import ViewRegistry
 from ...projects.project import Project
 from ...rendering import hint, problem
 from ...rendering import progress as task_progress
-from ...tasks import Task
+from ...tasks import Places, QueueFullError, Quota, Task
 from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, Workspace, toast
 from . import session as reviews
 from . import track_changes, views
@@ -66,6 +67,7 @@ class ReviewTab:
         session = cached(LRUCache(MAX_SESSIONS), key, threading.Lock())(ReviewSession)
         self.components, self.project = components, project
         self.registry, self.evaluations, self.access = registry, evaluations, access
+        self._comparisons = Places(Quota(2, 1), "comparisons")
         # Of the data set as it is when the page first opens the tab: a changed one would have another queue.
         self.page = Pages(lambda request: self._new_page(request, session(project(request)), team or Team())).of
 
@@ -363,7 +365,9 @@ class ReviewTab:
             if page.view is None or self.registry.get(page.view.token) is None:
                 raise toast("Open a question first.")
             view = page.view
-            folder = self.registry.folder(view.token) or Path(tempfile.mkdtemp(prefix="review-"))
+            folder = self.registry.folder(view.token)
+            if folder is None:  # among the server's own, which are removed at its end
+                folder = Path(tempfile.mkdtemp(prefix="review-", dir=os.environ.get("GRADIO_TEMP_DIR")))
             self.registry.put(view, folder, page.session.project.name, page.visitor)
             yield {c.message: hint(f"Writing {name} …")}
             try:
@@ -384,6 +388,15 @@ class ReviewTab:
         if page.session.missing_input or not page.session.models:
             yield {c.comparison: problem("AP needs a data set and at least one model's predictions.")}
             return
+        try:
+            with self._comparisons.taken(page.visitor):
+                async for updates in self._compare(page):
+                    yield updates
+        except QueueFullError as error:
+            yield {c.comparison: problem(str(error))}
+
+    async def _compare(self, page: ReviewPage) -> AsyncIterator[Updates]:
+        c = self.components
         with tempfile.TemporaryDirectory(prefix="review-") as folder:
             work = partial(reviews.compare_labels, page.session, Path(folder))
             task = page.comparison = Task("AP before and after", work, unit="share")
@@ -420,8 +433,8 @@ class ReviewTab:
         def read() -> reviews.ImportedLog:
             if page.session.missing_input:
                 raise ValueError(page.session.missing_input)
-            log = reviews.read_import(page.session, Path(path).read_bytes(), Path(path).name)
             self._check_reviewer(page, request)
+            log = reviews.read_import(page.session, Path(path).read_bytes(), Path(path).name)
             self._check_import(page, log)
             if log.conflicts:
                 ids = ", ".join(log.conflicts[:5])

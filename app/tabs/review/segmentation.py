@@ -19,10 +19,11 @@ from starlette.routing import BaseRoute, Route
 from tevit.masks import ops
 from tevit.results import RLE
 
+from ...connections import has_too_many_values
 from ...player.component import PlayerView
 from ...player.proxy import BrowserVideo, VideoSource
 from ...player.routes import ViewRegistry
-from ...tasks import Runner, Task
+from ...tasks import Quota, Runner, Task, TaskType
 from .page_state import integer, read_masks
 
 if TYPE_CHECKING:
@@ -44,6 +45,13 @@ class Segmentation:
     def __init__(self, segmenter: "Segmenter"):
         self.segmenter = segmenter
         self.runner = Runner(1, "segmenter")
+        self.quota = Quota(waiting=32, per_visitor=4)
+
+    def submit(self, task: TaskType) -> TaskType:
+        """Append a task to the queue. Raises: QueueFullError."""
+        if task.visitor:
+            self.quota.check(self.runner.visitors(), task.visitor, "masks")
+        return self.runner.submit(task)
 
     def close(self) -> None:
         """Cancel everything and wait until it has stopped."""
@@ -81,6 +89,11 @@ def routes(views: ViewRegistry, segmentation: Segmentation) -> Sequence[BaseRout
     ]
 
 
+def _visitor(request: Request) -> str:
+    """As quotas count it: see `FairQueue`."""
+    return request.scope.get("state", {}).get("counted_as", "")
+
+
 async def _read_json(request: Request) -> Mapping[str, Any]:
     """Raises: ValueError where it is too long, or no JSON object."""
     content = bytearray()
@@ -91,7 +104,12 @@ async def _read_json(request: Request) -> Mapping[str, Any]:
                 raise ValueError(f"expected at most {MAX_REQUEST} bytes of masks")
     except ClientDisconnect as error:
         raise ValueError("the connection was closed") from error
-    data = json.loads(content)
+    if has_too_many_values(content):
+        raise ValueError("expected fewer values")
+    try:
+        data = json.loads(content)
+    except RecursionError:
+        raise ValueError("expected values that are not nested so deep") from None
     if not isinstance(data, Mapping):
         raise ValueError(f"expected an object, got {str(data)[:40]}")
     return data
@@ -142,7 +160,7 @@ async def _propagate(
     def work(progress: "Progress") -> list[ProposedMask]:
         return propagate(wanted, view, segmentation.segmenter, progress)
 
-    task = segmentation.runner.submit(Task("propagation", work))
+    task = segmentation.submit(Task("propagation", work, visitor=_visitor(request)))
     lines = _progress_lines(task, segmentation.runner, request)
     return StreamingResponse(lines, media_type="application/x-ndjson", headers=_NO_CACHE)
 
@@ -200,8 +218,12 @@ async def _propose(data: Mapping[str, Any], view: PlayerView, segmentation: Segm
         mask = segmentation.segmenter.propose(rgb, points, boxes)[0]
         return ProposedMask(frame, ops.encode(mask)["counts"].decode(), 1.0)
 
-    task = segmentation.runner.submit(Task("proposal", work))
-    status = await asyncio.to_thread(task.wait)
+    task = segmentation.submit(Task("proposal", work, visitor=_visitor(request)))
+    try:
+        while not (status := task.status()).over and not await request.is_disconnected():
+            await asyncio.sleep(_TICK / 2)
+    finally:
+        task.cancel()
     if status.result is None:
         raise ValueError(status.message or "Cancelled.")
     return JSONResponse(vars(status.result), headers=_NO_CACHE)

@@ -19,12 +19,12 @@ from ...player.component import PlayerView, payload, read_event
 from ...player.proxy import LEFT_SECONDS, PosterFrame, ProxyTask, VideoSource
 from ...rendering import hint, note, problem, progress
 from ...storage.results import Settings, StoredResult
-from ...tasks import Task, TaskStatus
+from ...tasks import Places, QueueFullError, Quota, Task, TaskStatus
 from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, follow_task, run_task, toast
 from . import views
 from .models import ModelOption, find_model, model_options, preferred_option
 from .page_state import Session
-from .parameters import errors_of, form, read_form
+from .parameters import errors_of, form, given, read_form
 from .run import NAMES, OverlayStyle, Studio, TrackFilter, export
 from .views import ADDRESS, FILTER, SegmentComponents, build_layout, with_errors
 
@@ -47,6 +47,7 @@ class _SegmentEvents:
     def __init__(self, components: SegmentComponents, studio: Studio, access: Access = EVERYBODY):
         self.components, self.studio, self.access = components, studio, access
         self._session = Pages(lambda request: Session(visitor=visitor_of_event(request))).of
+        self._opening, self._writing = Places(Quota(16, 4), "videos"), Places(Quota(16, 2), "files")
 
     def bind(self, page: gr.Blocks) -> None:
         """Every event and the components it may change; none is a public endpoint."""
@@ -175,6 +176,7 @@ class _SegmentEvents:
             video = run.source.open()
         except (ValueError, OSError):
             return {}  # a file that is no longer there; its result is
+        session.remember_size(run.source, video.size_hw)
         facts = views.facts(video.length, video.size_hw, video.fps, video.duration)
         known = run.source.name in [source.name for source in self.studio.clips]
         clip = {self.components.clip: gr.Dropdown(value=run.source.name)} if known else {}
@@ -223,7 +225,9 @@ class _SegmentEvents:
         c = self.components
         yield {c.run: gr.Button(interactive=False)}
         try:
-            video = await asyncio.to_thread(source.open)
+            with self._opening.taken(session.visitor):
+                video = await asyncio.to_thread(source.open)
+            session.remember_size(source, video.size_hw)
             proxy = session.proxy = self.studio.proxies.start(source, session.visitor)
         except (ValueError, OSError) as error:
             message = source.redact(str(error))
@@ -343,7 +347,7 @@ class _SegmentEvents:
         """What is wrong with the values, beside their fields."""
         if model is None or not isinstance(values, dict) or values.get("model") != model:
             return gr.skip()
-        self._session(request).parameters[model] = values.get("values") or {}
+        self._session(request).parameters[model] = given(model, values)
         return with_errors(read_form(model, values)[1])
 
     async def get_weights(self, model: str | None, request: gr.Request) -> AsyncIterator[Updates]:
@@ -557,8 +561,12 @@ class _SegmentEvents:
             result, footage = session.file_filter.apply(session.result), self.studio.footage(token)
             work = partial(export, name, result, folder, footage=footage, style=session.style)
             task = Task(name, lambda progress: work(progress=progress), cancel_message=NOTHING_WRITTEN)
-            async for updates in run_task(session.start(task), c.panel, c.cancel):
-                yield updates
+            try:
+                with self._writing.taken(session.visitor):
+                    async for updates in run_task(session.start(task), c.panel, c.cancel):
+                        yield updates
+            except QueueFullError as error:
+                raise toast(str(error)) from error
             yield {c.fetch: f"/studio/shows/{token}/files/{name}?{time.monotonic()}"}
 
         return write

@@ -48,6 +48,10 @@ class Session:
     tasks: list[Task] = field(default_factory=list)
     _size: tuple[VideoSource, tuple[int, int]] | None = None
 
+    def remember_size(self, source: VideoSource, size_hw: tuple[int, int]) -> None:
+        """Of a video that was opened."""
+        self._size = source, size_hw
+
     def size_hw(self) -> tuple[int, int] | None:
         """Of the selected video, which is opened once for it. Raises: ValueError, OSError."""
         if self.source is not None and (self._size is None or self._size[0] is not self.source):

@@ -14,6 +14,8 @@ from tevit.inference.model_source import ModelParameter, find_source, model_para
 
 from .models import Parameters, model_file
 
+MAX_TEXT = 10_000  # characters of a value that a page remembers
+
 
 def known_parameters(model: str) -> tuple[ModelParameter, ...]:
     """Those of a model, which may import its file. Raises: ValueError, OSError, one sentence, where it cannot."""
@@ -66,6 +68,21 @@ def _shown(parameter: ModelParameter) -> Any:
     if parameter.kind is bool and not parameter.optional:
         return parameter.default
     return "" if parameter.default is None else _text(parameter.default)
+
+
+def given(model: str, value: Mapping[str, Any]) -> dict[str, str | bool]:
+    """Of the component's value those of the model's fields, as the browser wrote them, each at most MAX_TEXT long.
+
+    Raises: as `known_parameters`.
+    """
+    written = value.get("values")
+    written = written if isinstance(written, Mapping) else {}
+    kept: dict[str, str | bool] = {}
+    for parameter in known_parameters(model):
+        raw = written.get(parameter.name)
+        if isinstance(raw, str | bool):
+            kept[parameter.name] = raw[:MAX_TEXT] if isinstance(raw, str) else raw
+    return kept
 
 
 def read_form(model: str, value: Any) -> tuple[Parameters, dict[str, str]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from app.player.proxy import BrowserVideo, FrameSource, PlaceholderFrames
 from app.player.routes import ViewRegistry
 from app.tabs.review import segmentation
 from app.tabs.review.segmentation import Segmentation, routes
-from app.tasks import Task
+from app.tasks import QueueFullError, Task
 from tevit.masks import ops
 from tevit.progress import Cancelled
 from tevit.results import Track, VideoResult
@@ -195,6 +196,56 @@ def test_requests_that_are_not_a_correction_are_refused(site: Site, monkeypatch:
     assert site.client.post(f"/studio/review/{TOKEN}/propose", content="{").status_code == 422
     monkeypatch.setattr(segmentation, "MAX_REQUEST", 10)
     assert "at most 10 bytes" in site.post("propagate", correction(0, first=0, last=7)).text
+
+
+@pytest.mark.parametrize("name", ["propagate", "propose"])
+def test_values_that_are_nested_deep_or_too_many_are_refused(site: Site, name: str):
+    for content, sentence in (
+        (b"[" * 50_000, "expected values that are not nested so deep"),
+        (b"[" + b"1," * 200_001 + b"1]", "expected fewer values"),
+    ):
+        answer = site.client.post(f"/studio/review/{TOKEN}/{name}", content=content)
+        assert (answer.status_code, answer.text) == (422, sentence)
+
+
+def test_corrections_of_one_visitor_in_the_queue_are_limited():
+    queue, end = Segmentation(RecordingSegmenter()), threading.Event()
+    try:
+        tasks = [queue.submit(Task("t", lambda progress: end.wait(20), visitor="ann")) for _ in range(4)]
+        with pytest.raises(QueueFullError, match="4 masks of yours are in the queue"):
+            queue.submit(Task("t", lambda progress: None, visitor="ann"))
+        tasks.append(queue.submit(Task("t", lambda progress: True, visitor="bob")))
+        end.set()
+        assert all(task.wait(20).state == "done" for task in tasks)
+    finally:
+        end.set()
+        queue.close()
+
+
+@pytest.mark.parametrize("name", ["propagate", "propose"])
+def test_a_correction_is_counted_as_its_visitors(site: Site, name: str, monkeypatch: pytest.MonkeyPatch):
+    seen = []
+
+    def submit(queue: Segmentation, task: Task) -> Task:
+        seen.append(task.visitor)
+        raise QueueFullError("full")
+
+    monkeypatch.setattr(Segmentation, "submit", submit)
+    site.client.app = counted_as("ann", site.client.app)
+    answer = site.post(
+        name, correction(0, 7, first=0, last=7) if name == "propagate" else {"frame": 2, "box": [8, 8, 40, 40]}
+    )
+    assert (answer.status_code, answer.text, seen) == (422, "full", ["ann"])
+
+
+def counted_as(visitor: str, app: Any) -> Any:
+    """As `FairQueue` marks a request."""
+
+    async def marked(scope: Any, receive: Any, send: Any) -> None:
+        scope.setdefault("state", {})["counted_as"] = visitor
+        await app(scope, receive, send)
+
+    return marked
 
 
 def test_a_video_without_frames_or_of_too_many_is_refused(site: Site, monkeypatch: pytest.MonkeyPatch):

@@ -2,13 +2,14 @@
 
 import asyncio
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import gradio as gr
+import pytest
 
 from app.tabs.segment.events import _SegmentEvents
 from app.tabs.segment.page_state import Session
-from app.tasks import Task, TaskStatus
+from app.tasks import Places, Quota, Task, TaskStatus
 
 
 class FailingProxy:
@@ -45,3 +46,32 @@ def test_a_download_keeps_the_panel_while_the_video_is_prepared():
     assert "Preparing" in first and "no frames" in last
     first, last = panel_while_prepared(download=True)
     assert "Preparing" in first and last == gr.skip()
+
+
+def visitor_events(session: Session) -> Any:
+    """The handlers of a page whose visitor has as many videos and files at work as one may."""
+    events: Any = object.__new__(_SegmentEvents)
+    events.components = SimpleNamespace(run="run", panel="panel", cancel="cancel", fetch="fetch")
+    events._without_video = lambda session: {}
+    events._opening, events._writing = (Places(Quota(8, 1), kind) for kind in ("videos", "files"))
+    events._session = lambda request: session
+    view = SimpleNamespace(layers=[SimpleNamespace(result=SimpleNamespace(tracks=()))])
+    session.view, session.token = cast(Any, view), "token"
+    views = SimpleNamespace(folder=lambda token: "folder")
+    events.studio = SimpleNamespace(views=views, footage=lambda token: None)
+    return events
+
+
+def test_videos_and_files_of_one_visitor_at_the_same_time_are_limited():
+    session = Session(visitor="ann")
+    events = visitor_events(session)
+    source: Any = SimpleNamespace(open=lambda: None, redact=str)
+
+    async def all_of(updates: Any) -> None:
+        async for _ in updates:
+            pass
+
+    with events._opening.taken("ann"), pytest.raises(gr.Error, match="1 videos of yours are in the queue"):
+        asyncio.run(all_of(events._open(source, session)))
+    with events._writing.taken("ann"), pytest.raises(gr.Error, match="1 files of yours are in the queue"):
+        asyncio.run(all_of(events._exporter("results.json")(None)))

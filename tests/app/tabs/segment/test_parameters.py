@@ -6,7 +6,7 @@ import pytest
 
 from app.storage.results import Settings
 from app.tabs.segment.models import ModelCache
-from app.tabs.segment.parameters import errors_of, form, read_form
+from app.tabs.segment.parameters import errors_of, form, given, read_form
 from tests.app.fakes import FakePredictor
 
 MODEL = """
@@ -111,3 +111,9 @@ def test_models_with_other_parameters_are_loaded_apart(model: str):
     assert models.get(model, (("side", 3),)) is not first and models.get(model) is first
     assert loads == [{}, {"side": 3}]
     assert Settings(model) != Settings(model, parameters=(("side", 3),))
+
+
+def test_a_page_remembers_only_values_of_the_fields(model: str):
+    sent = {"side": "3", "invert": True, "label": "x" * 20_000, "share": ["1"] * 9, "other": "x" * 20_000}
+    assert given(model, {"values": sent}) == {"side": "3", "invert": True, "label": "x" * 10_000}
+    assert given(model, {"values": ["side"]}) == given(model, {}) == {}

@@ -1,0 +1,56 @@
+"""What the page's Blocks make of values that nobody sends by mistake."""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import gradio as gr
+import pytest
+from gradio.state_holder import SessionState
+
+from app.ui import StudioBlocks
+
+
+def in_thread(work: Any) -> Any:
+    """In this thread playwright's event loop runs once a browser test has begun."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, work).result()
+
+
+@pytest.fixture(scope="module")
+def blocks() -> StudioBlocks:
+    """A page with an event of a text and a choice."""
+    with StudioBlocks() as made:
+        text, choice, button = gr.Textbox(), gr.Dropdown(["a"]), gr.Button()
+        button.click(lambda *values: values[0], [text, choice], text, api_name="event")
+    return made
+
+
+def test_gradio_keeps_no_values_that_a_page_has_sent(blocks: StudioBlocks):
+    state = SessionState(blocks)
+    for choice in ("a", "b" * 5000):  # also of an event that is refused
+        try:
+            in_thread(blocks.process_api(0, ["x" * 5000, choice], state=state))
+        except gr.Error:
+            assert choice != "a"
+    assert "x" * 5000 not in str(state.config_values) and "b" * 5000 not in str(state.config_values)
+
+
+def test_a_message_quotes_little_of_a_value(blocks: StudioBlocks):
+    with pytest.raises(gr.Error) as error:
+        in_thread(blocks.process_api(0, ["", "<b>" * 5000]))
+    assert str(error.value.message).startswith("Value: &lt;b&gt;") and len(str(error.value.message)) < 1500
+
+
+def test_a_file_that_was_not_uploaded_is_a_value_of_the_wrong_kind(
+    blocks: StudioBlocks, caplog: pytest.LogCaptureFixture
+):
+    """Not a failure of ours, whose answer would have status 500."""
+    request: Any = type("Request", (), {"request": type("Inner", (), {"scope": {}})()})()
+    file = {"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}
+    caplog.set_level(logging.ERROR)
+    with pytest.raises(gr.Error, match="expected an uploaded file, got another file or a folder"):
+        in_thread(blocks.process_api(0, [file, "a"], request=request))
+    assert request.request.scope == {}
+    assert [line.getMessage() for line in caplog.records] == ["event 0: a value of the wrong kind"]

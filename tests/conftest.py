@@ -56,6 +56,11 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_unconfigure() -> None:
+    """Otherwise extension modules report the objects as leaks when the process ends."""
+    gc.unfreeze()
+
+
 @pytest.fixture(scope="session")
 def tiny_model():
     """A whole TeViT of a few thousand parameters, its values made by seed."""

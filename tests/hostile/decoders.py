@@ -1,14 +1,20 @@
 """Sources whose decoder takes too much, hangs or crashes, as a damaged file may make FFmpeg do; read in a worker."""
 
+import errno
 import os
+import resource
 import signal
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+import cv2
 import numpy as np
 
 from app.player.proxy import VideoSource
+from tevit.io.files import reading_archive
 from tevit.video.reader import Frame, Video
 
 
@@ -84,3 +90,39 @@ class _GrowingVideo(_FaultyVideo):
     def frames(self) -> Iterator[Frame]:
         for frame in self._video.frames():
             yield Frame(frame.index, frame.time, np.zeros((4000, 4000, 3), np.uint8))
+
+
+def raise_shortage(shortage: type[Exception]) -> None:
+    """As this library says that memory is short."""
+    message = {
+        zlib.error: "Error -4 while decompressing data",
+        cv2.error: "OpenCV(5.0.0) error: (-4:Insufficient memory) Failed to allocate 9437184 bytes",
+        ImportError: "libx.so.5: failed to map segment from shared object",
+    }
+    with reading_archive("results.json"):
+        if shortage is OSError:
+            raise OSError(errno.ENOMEM, "Cannot allocate memory")
+        raise shortage(message.get(shortage, ""))
+
+
+def trickle() -> Iterator[tuple[int, bytes]]:
+    """Items without end."""
+    while True:
+        time.sleep(0.02)
+        yield 1, b"1234"
+
+
+def say_and_hang(file: str) -> None:
+    """file: where the number of the process is written."""
+    Path(file).write_text(str(os.getpid()))
+    hang()
+
+
+def processor_seconds() -> tuple[int, int]:
+    """Of a worker: its limits."""
+    return resource.getrlimit(resource.RLIMIT_CPU)
+
+
+def hang_with_progress(progress: object) -> None:
+    """As `hang`, called with where to report progress."""
+    hang()

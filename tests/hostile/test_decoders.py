@@ -1,6 +1,5 @@
 """What decoding strangers' files does to a worker process costs that worker, one sentence, and nothing else."""
 
-import errno
 import json
 import os
 import re
@@ -26,8 +25,20 @@ from app.tabs.segment.run import Footage, ModelWorker, export
 from app.tasks import Task
 from tests.app.fakes import FakePredictor, walking_squares
 from tests.hostile import files
-from tests.hostile.decoders import FaultySource, GrowingSource, compute, crash, fail, hang, leave, take_memory
-from tevit.io.files import reading_archive
+from tests.hostile.decoders import (
+    FaultySource,
+    GrowingSource,
+    compute,
+    crash,
+    fail,
+    hang,
+    hang_with_progress,
+    leave,
+    processor_seconds,
+    raise_shortage,
+    take_memory,
+    trickle,
+)
 from tevit.limits import LimitError
 from tevit.progress import Cancelled
 
@@ -133,18 +144,6 @@ def test_libraries_say_in_many_ways_that_memory_is_short(shortage: type[Exceptio
         isolated(raise_shortage, shortage, returns=None, subject="r.zip")
 
 
-def raise_shortage(shortage: type[Exception]) -> None:
-    message = {
-        zlib.error: "Error -4 while decompressing data",
-        cv2.error: "OpenCV(5.0.0) error: (-4:Insufficient memory) Failed to allocate 9437184 bytes",
-        ImportError: "libx.so.5: failed to map segment from shared object",
-    }
-    with reading_archive("results.json"):
-        if shortage is OSError:
-            raise OSError(errno.ENOMEM, "Cannot allocate memory")
-        raise shortage(message.get(shortage, ""))
-
-
 def test_time_in_all_is_limited(clip: Path, monkeypatch: pytest.MonkeyPatch):
     """Though there is progress all the time; a pause of the reader does not count."""
     monkeypatch.setenv("TEVIT_LIMITS", "worker_seconds=1")
@@ -158,16 +157,6 @@ def test_time_in_all_is_limited(clip: Path, monkeypatch: pytest.MonkeyPatch):
             pass
 
 
-def five_bytes(info: int) -> bytearray:
-    return bytearray(5)
-
-
-def trickle():
-    while True:
-        time.sleep(0.02)
-        yield 1, b"1234"
-
-
 def test_a_worker_that_computes_has_a_limit_of_processor_time(clip: Path, monkeypatch: pytest.MonkeyPatch):
     """By which it ends where its studio was killed, and no other thread of it gets a turn."""
     monkeypatch.setenv("TEVIT_LIMITS", "worker_seconds=5")
@@ -178,7 +167,7 @@ def test_a_worker_that_computes_has_a_limit_of_processor_time(clip: Path, monkey
 STUDIO = """
 import os
 from app.isolation import isolated
-from tests.hostile.test_decoders import say_and_hang
+from tests.hostile.decoders import say_and_hang
 isolated(say_and_hang, os.sys.argv[1], returns=None, subject="")
 """
 
@@ -190,11 +179,6 @@ def test_a_worker_that_hangs_ends_after_its_studio_was_killed(tmp_path: Path):
     studio.kill()
     studio.wait()
     wait_for(lambda: not Path("/proc", file.read_text()).exists())
-
-
-def say_and_hang(file: str) -> None:
-    Path(file).write_text(str(os.getpid()))
-    hang()
 
 
 def wait_for(condition: Callable[[], object]) -> None:
@@ -251,12 +235,6 @@ def test_short_calls_that_hang_do_not_have_more_places_than_there_are(monkeypatc
     assert isolated(processor_seconds, returns=tuple[int, int], subject="")[1] == -1
 
 
-def processor_seconds() -> tuple[int, int]:
-    import resource
-
-    return resource.getrlimit(resource.RLIMIT_CPU)
-
-
 def test_cancelling_kills_the_worker(clip: Path):
     def cancel(*_: object) -> None:
         raise Cancelled
@@ -265,10 +243,6 @@ def test_cancelling_kills_the_worker(clip: Path):
     with pytest.raises(Cancelled):
         isolated(hang_with_progress, returns=None, subject="", progress=cancel)
     assert time.monotonic() - began < 0.9
-
-
-def hang_with_progress(progress: object) -> None:
-    hang()
 
 
 @pytest.mark.parametrize("frame", [None, 5])

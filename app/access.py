@@ -86,10 +86,10 @@ class Access:
         """Whether who sent gradio's request may do what only those who run a public studio do."""
         return not self.public or self.name(request) in self.admins
 
-    def check_host(self, what: str, request: Any) -> None:
-        """what: what only those who run a public studio do."""
+    def check_host(self, action: str, request: Any) -> None:
+        """action: what only those who run a public studio do."""
         if not self.is_host(request):
-            raise PermissionError(f"This studio is public: {what} is left to those who run it.")
+            raise PermissionError(f"This studio is public: {action} is left to those who run it.")
 
     def check_review(self, name: str) -> None:
         """name: the signed-in one. Whether they may add decisions."""
@@ -163,11 +163,11 @@ class VisitorCache(Generic[Value]):
 
     def get(self, key: str) -> Value | None:
         """The value of a key, which is used now; None where there is none (any more)."""
-        found = self._values.pop(key, None)
-        if found is None:
+        entry = self._values.pop(key, None)
+        if entry is None:
             return None
-        self._values[key] = found
-        return found[1]
+        self._values[key] = entry
+        return entry[1]
 
     def put(self, key: str, value: Value, visitor: str = "") -> list[str]:
         """Add a value, or replace that of the key, which stays its first visitor's; returns the removed keys."""

@@ -52,7 +52,7 @@ _ROOT = Path(__file__).resolve().parents[1]
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="app.benchmark", description=__doc__)
-    top.add_argument("what", choices=["findings", "review", "open"], help="open: used by findings")
+    top.add_argument("measurement", choices=["findings", "review", "open"], help="open: used by findings")
     top.add_argument("--videos", type=int, default=300, help="of the synthetic data set (default 300)")
     top.add_argument("--dataset", type=Path, metavar="JSON", help="your own ground truth instead")
     top.add_argument("--predictions", type=Path, metavar="JSON", action="append", default=[], help="repeatable")
@@ -65,11 +65,11 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0, or 1 where a goal was missed."""
     args = parser().parse_args(argv)
-    if args.what == "open":
+    if args.measurement == "open":
         print(json.dumps(_open(args.dataset, args.predictions)))
         return 0
     with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder:
-        if args.what == "review":
+        if args.measurement == "review":
             measured = _measure_review(Path(folder), args.videos, args.decisions)
             print(json.dumps(measured, indent=2))
             return int(any(measured[name] > goal for name, goal in REVIEW_GOALS.items()))

@@ -107,7 +107,7 @@ class _Endpoints:
 
 def _evaluate(gt: str, results: str, map_classes: str) -> dict:
     """Raises: ValueError, OSError."""
-    found = isolated(
+    figures = isolated(
         evaluate_files,
         gt,
         results,
@@ -117,9 +117,9 @@ def _evaluate(gt: str, results: str, map_classes: str) -> dict:
         work="evaluation",
         progress=lambda stage, done, total: None,
     )
-    if "warnings" in found:
-        found["warnings"] = [_without_folders(line, gt, results) for line in found["warnings"]]
-    return found
+    if "warnings" in figures:
+        figures["warnings"] = [_without_folders(line, gt, results) for line in figures["warnings"]]
+    return figures
 
 
 def _without_folders(text: str, *paths: str) -> str:

@@ -315,8 +315,8 @@ class SignInCheck:
 
 def gradio_user(scope: Scope) -> str | None:
     """The name of who signed in, from gradio's cookies; None for nobody."""
-    app, found = scope["app"], Request(scope).cookies
-    token = found.get(f"access-token-{app.cookie_id}") or found.get(f"access-token-unsecure-{app.cookie_id}")
+    app, cookies = scope["app"], Request(scope).cookies
+    token = cookies.get(f"access-token-{app.cookie_id}") or cookies.get(f"access-token-unsecure-{app.cookie_id}")
     return app.tokens.get(token) if token else None
 
 

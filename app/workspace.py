@@ -57,10 +57,10 @@ class Pages(Generic[PageState]):
         """The state of the page that sent the request."""
         name = str(request.session_hash)
         with self._lock:
-            if (found := self._pages.get(name)) is None:
-                found = (self._make(request),)
-                self._pages.put(name, found, visitor_of_event(request))
-            return found[0]
+            if (entry := self._pages.get(name)) is None:
+                entry = (self._make(request),)
+                self._pages.put(name, entry, visitor_of_event(request))
+            return entry[0]
 
 
 @dataclass(frozen=True)

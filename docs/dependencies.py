@@ -104,9 +104,9 @@ def audit() -> str:
         return (
             f"pip-audit: NOT RUN, {done.stderr.strip().splitlines()[-1][:200] if done.stderr.strip() else 'no answer'}"
         )
-    found = [line for line in done.stdout.splitlines() if re.search(r"\b(PYSEC|CVE|GHSA)-", line)]
-    head = f"pip-audit: {len(found)} known vulnerabilities; {unknown} packages could not be audited"
-    return "\n".join([head, *found])
+    vulnerabilities = [line for line in done.stdout.splitlines() if re.search(r"\b(PYSEC|CVE|GHSA)-", line)]
+    head = f"pip-audit: {len(vulnerabilities)} known vulnerabilities; {unknown} packages could not be audited"
+    return "\n".join([head, *vulnerabilities])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

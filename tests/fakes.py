@@ -33,9 +33,9 @@ class FakeModel:
         boxes = torch.zeros(1, frames.shape[1], 3, 4)
         for t, frame in enumerate(frames[0]):
             for query in range(3):
-                found = self._found(frame, query).nonzero()
-                if len(found):
-                    (top, left), (bottom, right) = found.min(0).values, found.max(0).values + 1
+                pixels = self._object_mask(frame, query).nonzero()
+                if len(pixels):
+                    (top, left), (bottom, right) = pixels.min(0).values, pixels.max(0).values + 1
                     boxes[0, t, query] = torch.tensor([left, top, right, bottom])
                     logits[0, t, query, query] = SURE
         features = torch.zeros(1, frames.shape[1], 3, 1)
@@ -47,7 +47,7 @@ class FakeModel:
         seen = (boxes[:, 2:] > boxes[:, :2]).all(1)
         return torch.where(seen, 9.0, -9.0)[:, None, None].expand(-1, 28, 28)
 
-    def _found(self, frame: Tensor, query: int) -> Tensor:
+    def _object_mask(self, frame: Tensor, query: int) -> Tensor:
         others = [channel for channel in range(3) if channel != query]
         return (frame[query] > 0.5) & (frame[others] < 0.5).all(0)
 

@@ -71,8 +71,8 @@ def test_everything_that_is_installed_is_copied():
     folders |= set(project["tool"]["setuptools"]["package-dir"].values())
     assert folders <= set(copied) and {"README.md", "LICENSE", "pyproject.toml"} <= set(copied)
     assert all((ROOT / path).exists() for path in copied)
-    kept = re.findall(r"(?m)^!(.+)$", (ROOT / ".dockerignore").read_text())
-    assert set(copied) <= set(kept), "the build does not see what .dockerignore leaves out"
+    included = re.findall(r"(?m)^!(.+)$", (ROOT / ".dockerignore").read_text())
+    assert set(copied) <= set(included), "the build does not see what .dockerignore leaves out"
 
 
 def test_compose_takes_away_what_the_studio_does_not_need():

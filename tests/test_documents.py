@@ -79,10 +79,10 @@ def check(module: str, arguments: list[str]) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_command_exists_and_parses(page, capsys):
     for words in commands(page):
-        found = ours(words)
+        command = ours(words)
         try:
-            if found is not None:
-                check(*found)
+            if command is not None:
+                check(*command)
         except SystemExit as stop:
             if stop.code:
                 pytest.fail(f"{shlex.join(words)}: {capsys.readouterr().err}")
@@ -92,8 +92,8 @@ def test_every_command_exists_and_parses(page, capsys):
 
 def test_the_commands_of_the_pages_are_found():
     """The test above would pass if the pattern found none."""
-    found = [ours(words) for page in PAGES for words in commands(page)]
-    assert {item[1][0] for item in found if item and item[0] == "tevit"} - {"--help"} == set(COMMANDS)
+    parsed = [ours(words) for page in PAGES for words in commands(page)]
+    assert {item[1][0] for item in parsed if item and item[0] == "tevit"} - {"--help"} == set(COMMANDS)
     with pytest.raises(SystemExit):
         check("tevit", ["evaluate", "gt.json", "results.json", "--nothing"])
 

@@ -83,17 +83,17 @@ class InputLimits:
             changes[name] = value
         return replace(self, **changes)
 
-    def check(self, name: str, value: float, subject: str, what: str = "") -> None:
+    def check(self, name: str, value: float, subject: str, stated_value: str = "") -> None:
         """Compare a value with the limit of this name.
 
-        subject: the file, as the message begins. what: a description of the value where it is more than the number.
+        subject: the file, as the message begins. stated_value: a description of the value, by default the number.
         Raises: LimitError.
         """
         limit = getattr(self, name)
         if value <= limit:
             return
         unit = _UNITS.get(name, name.replace("_", " "))
-        stated = what or f"{value:,.0f} {unit}"
+        stated = stated_value or f"{value:,.0f} {unit}"
         raise LimitError(f"{subject}: {stated}, more than the limit of {limit:,} {unit} ({name} in {VARIABLE})")
 
     @property

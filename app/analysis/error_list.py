@@ -227,11 +227,11 @@ class ErrorsPage:
             return None
         if self._listed is None or self._listed[:2] != (evaluated, self.settings):
             try:
-                found = _error_list(service, evaluated, self.settings)
+                listed = _error_list(service, evaluated, self.settings)
             except (IndexError, KeyError, TypeError, ValueError):
                 self.settings = from_address("", [model.name for model in self.project.models])
-                found = _error_list(service, evaluated, self.settings)
-            self._listed = evaluated, self.settings, found
+                listed = _error_list(service, evaluated, self.settings)
+            self._listed = evaluated, self.settings, listed
         return self._listed[2]
 
 

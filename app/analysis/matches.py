@@ -221,7 +221,7 @@ def video_rows(project: Project, comparison: Comparison | None = None) -> list[V
     if comparison is not None:
         results = [project.results[project.model_index(model.name)] for model in comparison.models]
     rows = [
-        VideoRow(info.id, info.name, info.length, None, tuple(len(found.of_video(info.id)) for found in results))
+        VideoRow(info.id, info.name, info.length, None, tuple(len(own.of_video(info.id)) for own in results))
         for info in project.dataset.videos.values()
     ]
     if comparison is None:

@@ -353,11 +353,11 @@ def evaluate_in_subprocess(request: EvaluationRequest, report: ProgressCallback)
     target = Path(request.target)
     target.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".", dir=target.parent) as folder:  # of a killed process nothing stays
-        made = Path(folder, target.name)
-        replaced = msgspec.structs.replace(request, target=str(made))
+        temporary = Path(folder, target.name)
+        replaced = msgspec.structs.replace(request, target=str(temporary))
         arguments = {"returns": None, "subject": Path(request.results).name, "work": "evaluation"}
         isolated(evaluate_into, replaced, **arguments, progress=forward, limited=False)
-        made.replace(target)
+        temporary.replace(target)
 
 
 def evaluate_files(gt: str, results: str, map_classes: str, progress: StageCallback) -> dict[str, Any]:

@@ -311,11 +311,11 @@ def prepare(source: VideoSource, proxy: Path, progress: "Progress") -> BrowserVi
     """`make_proxy` in a worker process. Raises: as `make_proxy` and `isolated`."""
     proxy.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".", dir=proxy.parent) as folder:  # of a killed worker nothing stays
-        made = Path(folder, proxy.name)
-        frames = isolated(make_proxy, source, made, returns=BrowserVideo, subject=source.name, progress=progress)
+        temporary = Path(folder, proxy.name)
+        frames = isolated(make_proxy, source, temporary, returns=BrowserVideo, subject=source.name, progress=progress)
         if frames.video is None:
             return frames
-        made.replace(proxy)
+        temporary.replace(proxy)
         return replace(frames, video=proxy)
 
 

@@ -191,27 +191,27 @@ class ReviewStore:
 
     def _restore(self, fault: str) -> None:
         """Write a new database with all that can be read, then rename the damaged one."""
-        found = self._recover()
+        recovered = self._recover()
         stamp = _timestamp()
         part, aside = self.folder / f".review-{stamp}.sqlite", self.folder / f"review.damaged-{stamp}.sqlite"
         try:
             with closing(_connect(part)) as db:
                 _migrate(db, part)
-                _extend(db, found.decisions)
-            kept = _rename(self.path, aside)
+                _extend(db, recovered.decisions)
+            renamed = _rename(self.path, aside)
             os.replace(part, self.path)
         finally:
             part.unlink(missing_ok=True)
-        where = f": it is kept as {aside.name}" if kept else ""
-        self._notify(f"{NAME} {fault}{where}; {_restored(found)}.")
-        for sentence in found.sentences(NAME):
+        where = f": it is kept as {aside.name}" if renamed else ""
+        self._notify(f"{NAME} {fault}{where}; {_restored(recovered)}.")
+        for sentence in recovered.sentences(NAME):
             log.warning(sentence)
 
     def _recover(self) -> RecoveredLog:
         """What can be read of the database and of `lines`; where that is not all, of the daily copies as well."""
         data, wal = (_bytes(path) for path in (self.path, Path(f"{self.path}-wal")))
-        found, count = database_rows(data, wal)
-        rows = [*_queried_rows(self.path), *found, *line_rows(_bytes(self.lines))]
+        from_database, count = database_rows(data, wal)
+        rows = [*_queried_rows(self.path), *from_database, *line_rows(_bytes(self.lines))]
         recovered = combine(rows, count)
         if recovered.missing:
             copies = sorted((self.folder / BACKUPS).glob("daily-*.sqlite"), reverse=True)
@@ -272,12 +272,12 @@ class ReviewStore:
 
     def _compare_lines(self) -> None:
         """Bring `lines` and an intact database to the same decisions."""
-        found = _bytes(self.lines)
-        if not b"".join(_encoded_lines(self._db, 0)).startswith(found):
-            rows = list(line_rows(found))
+        content = _bytes(self.lines)
+        if not b"".join(_encoded_lines(self._db, 0)).startswith(content):
+            rows = list(line_rows(content))
             recovered = combine(rows)
             new = _extend(self._db, self._only_in_lines(rows))
-            if b"".join(_encoded_lines(self._db, 0)) != found:
+            if b"".join(_encoded_lines(self._db, 0)) != content:
                 self._notify_lines(self._set_lines_aside(), new, recovered)
         self._append_lines()
 
@@ -500,15 +500,15 @@ def _connect_to_read(path: Path, immutable: bool = False) -> sqlite3.Connection:
     return db
 
 
-def _restored(found: RecoveredLog) -> str:
+def _restored(log: RecoveredLog) -> str:
     """How many decisions were restored, to be followed by a full stop."""
-    if not found.missing:
-        text = f"all {found.total} decisions were restored"
+    if not log.missing:
+        text = f"all {log.total} decisions were restored"
     else:
-        text = f"{len(found.decisions)} of {found.total} decisions were restored, {found.missing} could not be read"
-        among = "" if len(found.lost) == found.missing else "among "
-        text += f" ({among}{'number' if len(found.lost) == 1 else 'numbers'} {ranges(found.lost)})"
-    return f"{text}; {found.unverified}" if found.changed else text
+        text = f"{len(log.decisions)} of {log.total} decisions were restored, {log.missing} could not be read"
+        among = "" if len(log.lost) == log.missing else "among "
+        text += f" ({among}{'number' if len(log.lost) == 1 else 'numbers'} {ranges(log.lost)})"
+    return f"{text}; {log.unverified}" if log.changed else text
 
 
 def _bytes(path: Path) -> bytes:
@@ -530,11 +530,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 def _rename(path: Path, aside: Path) -> bool:
     """Rename a database with the files that SQLite keeps beside it; False where there is none."""
-    found = path.exists()
+    existed = path.exists()
     for tail in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             os.rename(f"{path}{tail}", f"{aside}{tail}")
-    return found
+    return existed
 
 
 @contextmanager

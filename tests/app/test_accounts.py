@@ -23,11 +23,15 @@ def test_an_added_account_signs_in_with_its_password_alone(tmp_path):
     file = tmp_path / "accounts"
     assert add_account(file, Account.of("ann", "correct horse")) is False
     assert add_account(file, Account.of("bob", "battery staple", "admin")) is False
-    found = read_accounts(file)
-    assert found.verify("ann", "correct horse") and found.verify("bob", "battery staple")
-    assert not found.verify("ann", "battery staple") and not found.verify("ann", "") and not found.verify("eve", "x")
-    assert found.admins == {"bob"}
-    assert asyncio.run(found.sign_in("ann", "correct horse")) and not asyncio.run(found.sign_in("ann", "wrong"))
+    accounts = read_accounts(file)
+    assert accounts.verify("ann", "correct horse") and accounts.verify("bob", "battery staple")
+    assert (
+        not accounts.verify("ann", "battery staple")
+        and not accounts.verify("ann", "")
+        and not accounts.verify("eve", "x")
+    )
+    assert accounts.admins == {"bob"}
+    assert asyncio.run(accounts.sign_in("ann", "correct horse")) and not asyncio.run(accounts.sign_in("ann", "wrong"))
 
 
 def test_the_file_has_no_password_and_is_its_owners_alone(tmp_path):
@@ -41,8 +45,8 @@ def test_a_new_password_replaces_the_old_one(tmp_path):
     file = tmp_path / "accounts"
     add_account(file, Account.of("ann", "correct horse"))
     assert add_account(file, Account.of("ann", "another one")) is True
-    found = read_accounts(file)
-    assert found.verify("ann", "another one") and not found.verify("ann", "correct horse")
+    accounts = read_accounts(file)
+    assert accounts.verify("ann", "another one") and not accounts.verify("ann", "correct horse")
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o606])
@@ -93,20 +97,20 @@ def test_a_program_gives_the_password_on_standard_input():
 
 def test_an_unknown_name_takes_as_long_as_a_wrong_password():
     """Both hash once, so that the time does not say which names there are."""
-    found = Accounts({"ann": Account.of("ann", "correct horse")})
+    accounts = Accounts({"ann": Account.of("ann", "correct horse")})
     with patch.object(module, "_hash", wraps=module._hash) as hashed:
-        found.verify("nobody", "x")
-        found.verify("ann", "x")
+        accounts.verify("nobody", "x")
+        accounts.verify("ann", "x")
     assert hashed.call_count == 2
 
 
 def test_the_wait_for_wrong_passwords_holds_up_nobody_else():
-    found = Accounts({"ann": Account.of("ann", "correct horse")})
+    accounts = Accounts({"ann": Account.of("ann", "correct horse")})
 
     async def sign_in_among_wrong_ones() -> bool:
-        wrong = [asyncio.create_task(found.sign_in(f"eve{i}", "wrong")) for i in range(6)]
+        wrong = [asyncio.create_task(accounts.sign_in(f"eve{i}", "wrong")) for i in range(6)]
         await asyncio.sleep(0)  # they are first
-        correct = await asyncio.wait_for(found.sign_in("ann", "correct horse"), 20)
+        correct = await asyncio.wait_for(accounts.sign_in("ann", "correct horse"), 20)
         for task in wrong:
             task.cancel()
         return correct
@@ -118,10 +122,10 @@ def test_the_wait_for_wrong_passwords_holds_up_nobody_else():
 
 @pytest.mark.parametrize(("names", "let_in"), [(["eve"] * 9, 4), ([f"eve{i}" for i in range(40)], 16)])
 def test_few_sign_ins_wait_at_a_time(names: list[str], let_in: int):
-    found = Accounts({"ann": Account.of("ann", "correct horse")})
+    accounts = Accounts({"ann": Account.of("ann", "correct horse")})
 
     async def all_at_once() -> list[object]:
-        return await asyncio.gather(*(found.sign_in(name, "wrong") for name in names), return_exceptions=True)
+        return await asyncio.gather(*(accounts.sign_in(name, "wrong") for name in names), return_exceptions=True)
 
     with (
         patch.object(Accounts, "verify", lambda self, name, password: False),

@@ -114,10 +114,10 @@ def test_a_public_studio_has_the_limits_of_one(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setenv("TEVIT_HOME", str(tmp_path))
     monkeypatch.setenv("TEVIT_LIMITS", "frames=7")  # of whoever runs it
-    found = []
-    monkeypatch.setattr(app, "_serve", lambda *_: found.append(input_limits()))
+    limits = []
+    monkeypatch.setattr(app, "_serve", lambda *_: limits.append(input_limits()))
     assert app.main(["--public", "--limit", "tracks=9"]) == 0
-    assert found == [InputLimits.public().updated(["frames=7", "tracks=9"], "")]
+    assert limits == [InputLimits.public().updated(["frames=7", "tracks=9"], "")]
 
 
 def test_unwritable_home_is_one_sentence(tmp_path: Path):

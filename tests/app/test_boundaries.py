@@ -88,25 +88,25 @@ def test_all_routes_are_listed():
 
 
 def test_no_route_fails_for_a_part_of_its_path_or_its_query(client: httpx.Client):
-    found = []
+    faults = []
     for (method, path), part in product(routes(), PARTS):
         if "{" in path or part == PARTS[0]:
             address = filled(path, part)
-            found += [f"{method} {address[:80]}: {text}" for text in [fault(client, method, address)] if text]
+            faults += [f"{method} {address[:80]}: {text}" for text in [fault(client, method, address)] if text]
     for (method, path), query in product(routes(), QUERIES[1:]):
         address = filled(path, "x") + query
-        found += [f"{method} {address[:80]}: {text}" for text in [fault(client, method, address)] if text]
-    assert found == []
+        faults += [f"{method} {address[:80]}: {text}" for text in [fault(client, method, address)] if text]
+    assert faults == []
 
 
 def test_no_route_fails_for_a_body(client: httpx.Client):
-    found = []
+    faults = []
     for (method, path), (body, kind) in product(routes(), BODIES):
         if method in ("POST", "PUT", "DELETE", "PATCH"):
             address = filled(path, "segment")
             text = fault(client, method, address, content=body, headers={b"Content-Type": kind.encode("latin-1")})
-            found += [f"{method} {address} {body[:30]!r} {kind}: {text}"] if text else []
-    assert found == []
+            faults += [f"{method} {address} {body[:30]!r} {kind}: {text}"] if text else []
+    assert faults == []
 
 
 ENDPOINTS = {
@@ -132,8 +132,8 @@ def bodies(name: str) -> Iterator[tuple[str, Any]]:
 
 @pytest.mark.parametrize("name", ENDPOINTS)
 def test_no_endpoint_fails_for_its_arguments(client: httpx.Client, name: str):
-    found = []
+    faults = []
     for path, body in bodies(name):
         text = fault(client, "POST", path, content=encoded(body), headers={"Content-Type": JSON})
-        found += [f"{path} {json.dumps(body)[:150]}: {text}"] if text else []
-    assert found == []
+        faults += [f"{path} {json.dumps(body)[:150]}: {text}"] if text else []
+    assert faults == []

@@ -18,9 +18,9 @@ def model(folder: Path, name: str) -> str:
 
 
 def token_of(answer: str) -> str:
-    found = re.search(r'"data": \["([0-9a-f]{32})"', answer)
-    assert found, answer
-    return found[1]
+    match = re.search(r'"data": \["([0-9a-f]{32})"', answer)
+    assert match, answer
+    return match[1]
 
 
 def test_two_runs_of_one_address_in_a_public_studio_and_two_of_a_browser_elsewhere(tmp_path: Path):
@@ -47,13 +47,13 @@ def test_the_link_of_a_run_that_sigterm_stopped_shows_the_finished_windows(tmp_p
     with start_studio("--checkpoint", slow, home=tmp_path / "home") as (url, _):
         page = PageClient(url, f"run={token}")
         shown = page.call("begin")
-        kept = re.search(
+        match = re.search(
             rf"crossing, slow\.pth\. The first (6|12) of {FRAMES} frames are kept\. To run a model,", shown
         )
-        assert kept and "choose the video again: it begins at the first frame." in shown
-        assert f'"label": "dog", "score": 0.93, "seen": [[0, {kept[1]}]]' in shown
+        assert match and "choose the video again: it begins at the first frame." in shown
+        assert f'"label": "dog", "score": 0.93, "seen": [[0, {match[1]}]]' in shown
         page.call("offer")
         assert "Drop a video first." in page.call("submit", slow, 10, 0, FRAMES - 1, None)
         page.call("write_1")
         results = httpx.get(f"{url}studio/shows/{token}/files/results.json").json()
-        assert [len(track["segmentations"]) for track in results] == [int(kept[1])] * 2
+        assert [len(track["segmentations"]) for track in results] == [int(match[1])] * 2

@@ -139,10 +139,10 @@ def opened_alone(context: BrowserContext, file: Path) -> list[str]:
     page = context.new_page()
     page.goto(file.as_uri())
     page.wait_for_load_state()
-    found = page.evaluate("[...document.querySelectorAll('.pwned')].map((e) => e.outerHTML)")
+    elements = page.evaluate("[...document.querySelectorAll('.pwned')].map((e) => e.outerHTML)")
     assert page.evaluate("typeof window.pwned") == "undefined"
     page.close()
-    return found
+    return elements
 
 
 def test_reports_and_notebooks_show_names_as_text(browser: Browser, folder: Path, tmp_path: Path):

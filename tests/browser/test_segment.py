@@ -144,9 +144,9 @@ def test_first_page_has_a_sample_clip_and_fits_every_width(new_page: OpenPage):
 
 def box_of(page: Page, selector: str) -> FloatRect:
     """Position and size of the first element of a CSS selector."""
-    found = page.locator(selector).first.bounding_box()
-    assert found is not None, selector
-    return found
+    box = page.locator(selector).first.bounding_box()
+    assert box is not None, selector
+    return box
 
 
 def check_layout(page: Page, rows: int) -> None:

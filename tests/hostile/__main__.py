@@ -31,15 +31,16 @@ def main() -> int:
     kinds, first = args.only or sorted(CASES), args.first if args.first is not None else time.time_ns() // 1_000_000
     if args.cases:
         return _batch(kinds, first, args.cases)
-    end, counts, found = time.monotonic() + 60 * args.minutes, Counter[str](), 0
+    end, counts, findings = time.monotonic() + 60 * args.minutes, Counter[str](), 0
     while time.monotonic() < end:
         done, failures = _batch_in_process(kinds, first, counts)
         first += done
-        found += failures
+        findings += failures
     print(
-        f"{sum(counts.values())} cases, {found} findings: " + ", ".join(f"{n} {k}" for k, n in sorted(counts.items()))
+        f"{sum(counts.values())} cases, {findings} findings: "
+        + ", ".join(f"{n} {k}" for k, n in sorted(counts.items()))
     )
-    return 1 if found else 0
+    return 1 if findings else 0
 
 
 def _batch(kinds: list[str], first: int, count: int) -> int:
@@ -69,7 +70,7 @@ def _batch_in_process(kinds: list[str], first: int, counts: "Counter[str]") -> t
     command = [sys.executable, "-m", "tests.hostile", "--first", str(first), "--cases", str(BATCH), *only]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert process.stdout is not None
-    last, found, done = "", 0, 0
+    last, findings, done = "", 0, 0
     watch = _Watch(process)
     for line in process.stdout:
         watch.alive()
@@ -77,14 +78,14 @@ def _batch_in_process(kinds: list[str], first: int, counts: "Counter[str]") -> t
             last, done = line.strip(), done + 1
             counts[line.split()[2]] += 1
         else:
-            found += 1
+            findings += 1
             print(line.rstrip(), flush=True)
     code = process.wait()
     watch.stop()
     if code not in (0, 1):
-        found += 1
+        findings += 1
         print(f"FOUND {last}: the process ended with {code}", flush=True)
-    return max(1, done), found
+    return max(1, done), findings
 
 
 class _Watch:

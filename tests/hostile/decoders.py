@@ -20,9 +20,9 @@ from tevit.video.reader import Frame, Video
 
 def take_memory() -> None:
     """More than `worker_bytes`, without end."""
-    kept = []
+    arrays = []
     while True:
-        kept.append(np.ones(50_000_000, np.uint8))
+        arrays.append(np.ones(50_000_000, np.uint8))
 
 
 def hang() -> None:

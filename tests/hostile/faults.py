@@ -49,10 +49,10 @@ class FaultError(Exception):
     """Something was lost, half-written, or reported in more than a sentence."""
 
 
-def check(condition: object, what: str) -> None:
+def check(condition: object, sentence: str) -> None:
     """Raises: FaultError."""
     if not condition:
-        raise FaultError(what)
+        raise FaultError(sentence)
 
 
 @cache
@@ -224,9 +224,12 @@ def killed_while_deciding(draw: random.Random, folder: Path) -> None:
     with os.fdopen(reader) as pipe:
         acknowledged = pipe.read().split()
     store = ReviewStore(folder)
-    kept = [one.id for one in store.decisions()]
+    remaining = [one.id for one in store.decisions()]
     store.close()
-    check(kept[: len(acknowledged)] == acknowledged, f"{len(acknowledged)} were acknowledged, {len(kept)} are there")
+    check(
+        remaining[: len(acknowledged)] == acknowledged,
+        f"{len(acknowledged)} were acknowledged, {len(remaining)} are there",
+    )
     check(not store.notices, f"notices after a kill: {store.notices}")
 
 
@@ -247,9 +250,9 @@ def full_disk_while_deciding(draw: random.Random, folder: Path) -> None:
         count = len(pipe.read())
     check("nothing was saved" in sentence and "\n" not in sentence, f"expected one sentence, got {sentence!r}")
     store = ReviewStore(folder)
-    kept = len(store.decisions())
+    remaining = len(store.decisions())
     store.close()
-    check(kept == count > 0, f"{count} decisions were acknowledged, {kept} are there")
+    check(remaining == count > 0, f"{count} decisions were acknowledged, {remaining} are there")
 
 
 def killed_worker(draw: random.Random, folder: Path) -> None:
@@ -279,8 +282,8 @@ def killed_worker(draw: random.Random, folder: Path) -> None:
 
 def figures(opened: Project, cache: Path) -> dict[str, float]:
     """Of a project's first model, by a new studio."""
-    found = EvaluationService(cache, in_process=True)
-    return dict(found.load_or_evaluate(opened, opened.models[0], 1, lambda *_: None).summary.figures)
+    service = EvaluationService(cache, in_process=True)
+    return dict(service.load_or_evaluate(opened, opened.models[0], 1, lambda *_: None).summary.figures)
 
 
 def corrupted_evaluation(draw: random.Random, folder: Path) -> None:

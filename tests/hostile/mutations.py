@@ -44,8 +44,8 @@ def without(value: Any, place: Place) -> Any:
     """A copy of a JSON value that lacks a field or an item."""
     if len(place) == 1:
         items = value.items() if isinstance(value, dict) else enumerate(value)
-        kept = [(key, item) for key, item in items if key != place[0]]
-        return dict(kept) if isinstance(value, dict) else [item for _, item in kept]
+        remaining = [(key, item) for key, item in items if key != place[0]]
+        return dict(remaining) if isinstance(value, dict) else [item for _, item in remaining]
     return replaced(value, place[:1], without(value[place[0]], place[1:]))
 
 

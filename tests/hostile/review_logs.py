@@ -127,14 +127,14 @@ def without_id(decision: Decision) -> str:
 
 def raw_scan(data: bytes) -> dict[str, str]:
     """Ids of the decisions whose whole JSON stands in the bytes -> the rest of their JSON."""
-    found = {}
+    decisions = {}
     for match in _SCAN.finditer(data):
         try:
             decision = from_line(match[0], "")
         except ValueError:
             continue
-        found[decision.id] = without_id(decision)
-    return found
+        decisions[decision.id] = without_id(decision)
+    return decisions
 
 
 def check(seed: int) -> tuple[int, int]:
@@ -155,11 +155,11 @@ def check(seed: int) -> tuple[int, int]:
         if LINES not in names or not names & {NAME, WAL}:  # one of the two is whole
             assert [to_line(d) for d in store.decisions()] == [to_line(decision(n)) for n in range(1, COUNT + 1)], seed
         assert len(ids & originals) == COUNT or store.notices or WAL in names or LINES in names, seed
-        kept = [path.read_bytes() for path in Path(folder).iterdir() if path.is_file()]
+        contents = [path.read_bytes() for path in Path(folder).iterdir() if path.is_file()]
         if any("kept as review" in text for text in store.notices):
-            assert content[NAME] in kept, seed
+            assert content[NAME] in contents, seed
         if any(f"{LINES} differed" in text for text in store.notices):
-            assert content[LINES] in kept, seed
+            assert content[LINES] in contents, seed
         assert store.append(decision(COUNT + 1)) == len(ids - {f"d{COUNT + 1}"}) + 1, seed
         store.close()
         again = ReviewStore(folder)

@@ -80,8 +80,12 @@ def test_damaged_zips_are_one_sentence(fault: str, tmp_path: Path, capsys: pytes
     path = damaged_zip(tmp_path / "r.zip", *FAULTS[fault])
     gt = make.save(tmp_path, "gt.json", make.sample())
     assert main(["evaluate", str(gt), str(path)]) == 2
-    said = capsys.readouterr().err
-    assert said.startswith(f"tevit: {path}") and said.count("\n") == 1 and "cannot be read from the archive: " in said
+    message = capsys.readouterr().err
+    assert (
+        message.startswith(f"tevit: {path}")
+        and message.count("\n") == 1
+        and "cannot be read from the archive: " in message
+    )
 
 
 def test_a_name_of_nothing_in_a_zip_is_one_sentence(tmp_path: Path):

@@ -131,11 +131,11 @@ def test_transforms_of_boxes_and_masks_are_the_recorded_ones(case, tmp_path):
         usable=np.ones(boxes.shape[:2], bool),
         segments=tuple(json.dumps([rle]).encode() for rle in rles),
     )
-    clip_made = make_clip(source, [0], Augmentation(tuple(case["scale"]), case["flip"]))
-    assert list(clip_made.size_hw) == case["img_shape"][:2]
-    assert clip_made.target.boxes_xyxy[0].tolist() == np.array(case["boxes_out"], np.float32).tolist()
+    clip = make_clip(source, [0], Augmentation(tuple(case["scale"]), case["flip"]))
+    assert list(clip.size_hw) == case["img_shape"][:2]
+    assert clip.target.boxes_xyxy[0].tolist() == np.array(case["boxes_out"], np.float32).tolist()
     expected = [masks.decode({"size": rle["size"], "counts": rle["counts"].encode()}) for rle in case["masks_out"]]
-    np.testing.assert_array_equal(clip_made.target.masks[0], np.stack(expected)[np.arange(len(rles)) % len(expected)])
+    np.testing.assert_array_equal(clip.target.masks[0], np.stack(expected)[np.arange(len(rles)) % len(expected)])
 
 
 def test_the_chain_from_files_to_batch_is_the_recorded_one(tmp_path):

@@ -145,8 +145,8 @@ def test_six_optimiser_steps_are_the_originals(start):
     changes = json.loads(str(golden[f"from{start}/change_norms"]))
     for step, number in enumerate(meta["batch_of_step"]):
         set_learning_rate(optimiser, recipe, start + step)
-        found_rates = sorted(group["lr"] for group in optimiser.param_groups)
-        assert found_rates == pytest.approx(sorted(rates[step].values()), rel=1e-12, abs=0)
+        actual_rates = sorted(group["lr"] for group in optimiser.param_groups)
+        assert actual_rates == pytest.approx(sorted(rates[step].values()), rel=1e-12, abs=0)
         optimiser.zero_grad()
         actual = losses(model, batches[number])
         total = torch.stack(list(actual.values())).sum()

@@ -24,10 +24,10 @@ def gradients(compiled: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
 
 def test_compiled_parts_give_the_same_losses_and_gradients():
     torch.compiler.reset()
-    (losses, found), (expected, wanted) = gradients(True), gradients(False)
+    (losses, actual), (expected, wanted) = gradients(True), gradients(False)
     assert {name: float(value) for name, value in losses.items()} == pytest.approx(
         {name: float(value) for name, value in expected.items()}, rel=1e-5
     )
-    assert found.keys() == wanted.keys()
+    assert actual.keys() == wanted.keys()
     for name in wanted:
-        torch.testing.assert_close(found[name], wanted[name], rtol=1e-3, atol=1e-4, msg=lambda text, n=name: n + text)
+        torch.testing.assert_close(actual[name], wanted[name], rtol=1e-3, atol=1e-4, msg=lambda text, n=name: n + text)

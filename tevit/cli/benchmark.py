@@ -104,17 +104,17 @@ def run_propagate(args: argparse.Namespace) -> int:
     if args.predictions:
         from tevit.io.ytvis import open_dataset, read_results
 
-        dataset, found = open_dataset(args.gt), read_results(args.predictions)
-        predictions = {id: found.video(info, dataset.categories) for id, info in dataset.videos.items()}
+        dataset, tracks = open_dataset(args.gt), read_results(args.predictions)
+        predictions = {id: tracks.video(info, dataset.categories) for id, info in dataset.videos.items()}
     parts = [part for part in PROPAGATION_PARTS if part not in args.without]
-    found = measure_propagation(results, args.frames, args.length, predictions, parts)
-    speed = f"{found.frames_per_second:.1f} frames/s, {found.frames_per_core_second:.1f} per second of a core"
+    measured = measure_propagation(results, args.frames, args.length, predictions, parts)
+    speed = f"{measured.frames_per_second:.1f} frames/s, {measured.frames_per_core_second:.1f} per second of a core"
     load = f"; load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores{load}"
-    print(f"{date.today()}; {system}; {found.objects} objects; between key frames {speed}\n")
+    print(f"{date.today()}; {system}; {measured.objects} objects; between key frames {speed}\n")
     print(f"{'mean IoU':14s}" + "".join(f"{method:>14s}" for method in METHODS))
-    for case in dict.fromkeys(case for _, case in found.scores):
-        values = (found.scores.get((method, case)) for method in METHODS)
+    for case in dict.fromkeys(case for _, case in measured.scores):
+        values = (measured.scores.get((method, case)) for method in METHODS)
         print(f"{case:14s}" + "".join(f"{'':>14s}" if value is None else f"{value:14.3f}" for value in values))
     return 0
 

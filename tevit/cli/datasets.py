@@ -108,7 +108,7 @@ def _chosen_ids(
 
 
 def _print_report(report: "ValidationReport", written: Path | None) -> None:
-    contents = ", ".join(f"{what}: {count}" for what, count in report.counts.items())
+    contents = ", ".join(f"{item}: {count}" for item, count in report.counts.items())
     print(f"{report.path}: {report.kind}" + (f"; {contents}" if contents else ""))
     for fault in report.faults:
         print(f"  {fault}" + (f" -> {fault.repair}" if written and fault.repair else ""))

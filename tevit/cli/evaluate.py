@@ -291,7 +291,7 @@ def _as_text(args: argparse.Namespace, evaluations: "list[Evaluation]", samples:
                 "video", {f"{id:>4} {videos[id]}": part for id, part in e.by_video().items()}
             ),
         }
-        lines += [f"{title}\n{table()}" for what, table in tables.items() if getattr(args, f"per_{what}")]
+        lines += [f"{title}\n{table()}" for group, table in tables.items() if getattr(args, f"per_{group}")]
     return "\n".join(lines)
 
 

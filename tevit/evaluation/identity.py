@@ -155,11 +155,11 @@ def measure_identity(overlaps: Overlaps, processes: int = 1, thresholds: np.ndar
     of_video = np.zeros((len(videos), _WIDTH))
     switches = {}
     work = parallel_map(lambda pairs: _measure_video(overlaps, pairs, thresholds), overlaps.pairs, processes)
-    for pairs, (counts, found) in zip(overlaps.pairs, work, strict=True):
+    for pairs, (counts, video_switches) in zip(overlaps.pairs, work, strict=True):
         for category, values in counts.items():
             total[:, category] += values
             of_video[pairs.video] += values[0]
-        switches[pairs.video] = found
+        switches[pairs.video] = video_switches
     return _identity(total, of_video, thresholds, switches)
 
 
@@ -177,8 +177,8 @@ def video_events(overlaps: Overlaps, pairs: VideoPairs) -> tuple[list[Switch], l
 
 def score_thresholds(overlaps: Overlaps) -> np.ndarray:
     """float64 (S,), at least one: the lowest score and up to MAX_THRESHOLDS - 1 others at even ranks, ascending."""
-    kept = np.concatenate([np.zeros(0, np.int64), *(pairs.predictions for pairs in overlaps.pairs)])
-    scores = np.unique(overlaps.inputs.predictions.scores[kept])
+    rows = np.concatenate([np.zeros(0, np.int64), *(pairs.predictions for pairs in overlaps.pairs)])
+    scores = np.unique(overlaps.inputs.predictions.scores[rows])
     if not len(scores):
         return np.zeros(1)
     return scores[np.unique(np.linspace(0, len(scores) - 1, MAX_THRESHOLDS).round().astype(int))]
@@ -232,12 +232,12 @@ def _measure_video(
     counts: dict[int, np.ndarray] = {}
     switches: list[Switch] = []
     for category, rows_t, rows_p, group in _groups(overlaps, pairs):
-        kept = overlaps.inputs.predictions.scores[rows_p] >= thresholds[:, None]
-        _, first, places = np.unique(kept.sum(axis=1), return_index=True, return_inverse=True)
-        parts = [group.keep(kept[place]) for place in first]
+        counted = overlaps.inputs.predictions.scores[rows_p] >= thresholds[:, None]
+        _, first, places = np.unique(counted.sum(axis=1), return_index=True, return_inverse=True)
+        parts = [group.keep(counted[place]) for place in first]
         matched = [_match_frames(part) for part in parts]
         counts[category] = np.array([_count_group(*part) for part in zip(parts, matched, strict=True)])[places]
-        switches += _switch_rows(matched[-1], rows_t, rows_p[kept[0]])
+        switches += _switch_rows(matched[-1], rows_t, rows_p[counted[0]])
     return counts, sorted(switches)
 
 
@@ -311,15 +311,15 @@ def _assign(scores: np.ndarray, group: _Group) -> tuple[np.ndarray, np.ndarray, 
     wanted = scores == np.maximum(highest, np.finfo(float).tiny)
     clear = (wanted.sum(axis=1) <= 1).all(axis=1) & (wanted.sum(axis=2) <= 1).all(axis=1)
     frames, g, d = np.nonzero(wanted & clear[:, None, None])
-    found = [(frames, g, d)]
+    matched = [(frames, g, d)]
     unclear = np.flatnonzero(~clear)
     if scores.shape[1] == 1:  # the first of equally good predictions, as `assign` has it
-        found.append((unclear, np.zeros(len(unclear), np.int64), scores[unclear, 0].argmax(axis=1)))
+        matched.append((unclear, np.zeros(len(unclear), np.int64), scores[unclear, 0].argmax(axis=1)))
         unclear = unclear[:0]
     for frame in unclear.tolist():
         g, d = _solve(scores[frame], group, frame)
-        found.append((np.full(len(g), frame), g, d))
-    frames, g, d = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        matched.append((np.full(len(g), frame), g, d))
+    frames, g, d = (np.concatenate(parts) for parts in zip(*matched, strict=True))
     return frames, g, d
 
 

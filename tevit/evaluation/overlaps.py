@@ -379,15 +379,15 @@ def filter_scores(overlaps: Overlaps, min_score: float) -> Overlaps:
     if not len(scores) or min_score <= scores.min():
         return overlaps
 
-    def kept(item: VideoClassPairs | VideoPairs) -> int:
+    def count_kept(item: VideoClassPairs | VideoPairs) -> int:
         return int(np.count_nonzero(scores[item.predictions] >= min_score))
 
     groups = [
-        replace(group, predictions=group.predictions[: kept(group)], ious=group.ious[: kept(group)])
+        replace(group, predictions=group.predictions[: count_kept(group)], ious=group.ious[: count_kept(group)])
         for group in overlaps.groups
     ]
     names = ("predictions", "intersection", "union", "prediction_areas")
-    pairs = [replace(own, **{name: getattr(own, name)[: kept(own)] for name in names}) for own in overlaps.pairs]
+    pairs = [replace(own, **{name: getattr(own, name)[: count_kept(own)] for name in names}) for own in overlaps.pairs]
     left_out = tuple(x for x in overlaps.inputs.left_out if x.kind == "annotation" or x.score >= min_score)
     return replace(overlaps, inputs=replace(overlaps.inputs, left_out=left_out), groups=groups, pairs=pairs)
 

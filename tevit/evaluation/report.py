@@ -88,8 +88,8 @@ def _identity_cards(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 def _worst(errors: Errors, of_all_types: bool) -> list[ErrorRecord]:
     """The most expensive errors, of all types together or the first of each."""
-    found = [record for record in errors.records if record.type in TYPES]
-    ranked = sorted(found, key=lambda record: (-record.share, -(record.score or 1.0)))
+    errors_only = [record for record in errors.records if record.type in TYPES]
+    ranked = sorted(errors_only, key=lambda record: (-record.share, -(record.score or 1.0)))
     if of_all_types:
         return ranked[:MAX_FILMSTRIPS]
     costly = [record for record in ranked if record.share > 0]

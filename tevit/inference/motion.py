@@ -168,8 +168,8 @@ def _with_motion(pictures: Iterable[_Picture]) -> Iterator[_Moving]:
         near = flows(window, place, 1)
         distance = np.zeros(window[place].grey.shape, np.float32)
         for index in range(start, len(GAPS)):
-            found = near if GAPS[index] == 1 else flows(window, place, GAPS[index])
-            distance = _object_motion(found) if found else distance
+            flow_pair = near if GAPS[index] == 1 else flows(window, place, GAPS[index])
+            distance = _object_motion(flow_pair) if flow_pair else distance
             start = max(0, index - 1)  # the next frame begins near the gap that this one needed
             if np.percentile(distance, 98) >= CLEAR_MOTION:
                 break

@@ -111,10 +111,10 @@ class _MostRemoved(Exception):
 
 
 def _most_removed(report: ValidationReport) -> str | None:
-    for what, removed in report.removed.items():
-        total = report.counts[f"{what}s"] if what != "category" else report.counts["categories"]
+    for kind, removed in report.removed.items():
+        total = report.counts[f"{kind}s"] if kind != "category" else report.counts["categories"]
         if 2 * removed > total:
-            return f"{removed} of {total} {what}s would be removed"
+            return f"{removed} of {total} {kind}s would be removed"
     if 2 * report.lost_masks > report.stated_masks:
         return f"{report.lost_masks} of {report.stated_masks} masks would be set to null"
     return None
@@ -185,8 +185,8 @@ def _submission(
 def _ground_truth_notes(report: ValidationReport, gt: Dataset, covered: Set[int], mapped: bool) -> Iterator[str]:
     if missing := len(gt.videos.keys() - covered):
         yield f"videos without a prediction: {missing} of {len(gt.videos)}"
-    if not mapped and (found := index_mappings(report.predicted, gt.categories, annotated_classes(gt))):
-        yield describe_indices(found)
+    if not mapped and (indices := index_mappings(report.predicted, gt.categories, annotated_classes(gt))):
+        yield describe_indices(indices)
 
 
 def _compare_extent(entry: Entry, first: Extent) -> None:
@@ -387,7 +387,7 @@ def _dataset(
 
 
 def _unique(
-    what: str, raw: msgspec.Raw, check: Callable[[msgspec.Raw], Entry], report: ValidationReport
+    kind: str, raw: msgspec.Raw, check: Callable[[msgspec.Raw], Entry], report: ValidationReport
 ) -> Iterator[Entry]:
     """The checked entries of one list; further ones with the id of an earlier one are removed."""
     seen: set[int] = set()
@@ -395,10 +395,10 @@ def _unique(
         entry = check(item)
         id = entry.get("id")
         if not entry.removed and id in seen:
-            entry.remove(f"there is another {what} {id} before")
+            entry.remove(f"there is another {kind} {id} before")
         if not entry.removed:
             seen.add(id)
-        report.add_entry(what, entry, id)
+        report.add_entry(kind, entry, id)
         yield entry
 
 
@@ -547,7 +547,7 @@ def _check_annotation(raw: msgspec.Raw, videos: Mapping[int, Extent], categories
 
 
 def _check_per_frame(
-    entry: Entry, key: str, what: str, dropped: set[int], computed: list, is_valid: Callable[[Any], bool]
+    entry: Entry, key: str, name: str, dropped: set[int], computed: list, is_valid: Callable[[Any], bool]
 ) -> None:
     """Areas or boxes: one per frame, valid if there is a mask, null (or zero) if there is none.
 
@@ -564,12 +564,12 @@ def _check_per_frame(
     for frame, (value, of_mask) in enumerate(zip(repaired, computed, strict=True)):
         if of_mask and not is_valid(value):
             entry.add(
-                f"there is a mask, but {what} {excerpt(msgspec.json.encode(value))}", "computed from the mask", frame
+                f"there is a mask, but {name} {excerpt(msgspec.json.encode(value))}", "computed from the mask", frame
             )
             repaired[frame] = of_mask
         elif not of_mask and value not in (None, 0, [0, 0, 0, 0]):
             if frame not in dropped:
-                entry.add(f"there is no mask, but {what} {excerpt(msgspec.json.encode(value))}", "set to null", frame)
+                entry.add(f"there is no mask, but {name} {excerpt(msgspec.json.encode(value))}", "set to null", frame)
             repaired[frame] = None
     if repaired != values:
         entry.set(key, repaired)

@@ -394,12 +394,12 @@ def _annotation(number: int, result: VideoResult, track: Track) -> dict:
     }
 
 
-def _unique(items: Sequence, path: Path, what: str) -> dict:
+def _unique(items: Sequence, path: Path, kind: str) -> dict:
     result = {item.id: item for item in items}
     if len(result) < len(items):
         seen: set[int] = set()
         twice = next(item.id for item in items if item.id in seen or seen.add(item.id))
-        raise ValueError(f"{path}: expected every {what} id once, got {twice} twice")
+        raise ValueError(f"{path}: expected every {kind} id once, got {twice} twice")
     return result
 
 

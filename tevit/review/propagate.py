@@ -106,14 +106,14 @@ class _Pictures:
 
     def __init__(self, frames: Sequence[np.ndarray], scale: float):
         self.frames, self.scale = frames, scale
-        self._kept: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._converted: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def __call__(self, t: int) -> tuple[np.ndarray, np.ndarray]:
         """Lab, uint8 (h, w, 3), and grey, uint8 (h, w)."""
-        if t not in self._kept:
+        if t not in self._converted:
             picture = _resize(np.ascontiguousarray(self.frames[t]), self.scale)
-            self._kept[t] = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB), cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-        return self._kept[t]
+            self._converted[t] = cv2.cvtColor(picture, cv2.COLOR_RGB2LAB), cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        return self._converted[t]
 
     @cached_property
     def dis(self) -> cv2.DISOpticalFlow:

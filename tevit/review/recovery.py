@@ -75,14 +75,14 @@ class RecoveredLog:
 
 def ranges(numbers: Iterable[int], limit: int = 12) -> str:
     """Numbers as text, neighbours joined: "3, 17 to 28"; of many ranges the first `limit`."""
-    found: list[list[int]] = []
+    spans: list[list[int]] = []
     for number in sorted(numbers):
-        if found and number == found[-1][1] + 1:
-            found[-1][1] = number
+        if spans and number == spans[-1][1] + 1:
+            spans[-1][1] = number
         else:
-            found.append([number, number])
-    texts = [str(a) if a == b else f"{a} to {b}" for a, b in found[:limit]]
-    return ", ".join(texts) + (", …" if len(found) > limit else "")
+            spans.append([number, number])
+    texts = [str(a) if a == b else f"{a} to {b}" for a, b in spans[:limit]]
+    return ", ".join(texts) + (", …" if len(spans) > limit else "")
 
 
 def chained(before: str, line: bytes) -> str:
@@ -104,12 +104,12 @@ def recover_log(path: str | os.PathLike) -> RecoveredLog:
 
 def recover_lines(data: bytes, name: str) -> RecoveredLog:
     """The same from the bytes of JSON lines. name: of the file, for messages."""
-    found = combine(line_rows(data))
-    if not found.decisions and found.lost:
-        if len(found.lost) > 1 and jsonfile.fits(data, dict):
+    recovered = combine(line_rows(data))
+    if not recovered.decisions and recovered.lost:
+        if len(recovered.lost) > 1 and jsonfile.fits(data, dict):
             raise FileKindError(f"{name} is one JSON object, expected a log of decisions, one object a line")
-        raise ValueError("\n".join(found.sentences(name)))
-    return found
+        raise ValueError("\n".join(recovered.sentences(name)))
+    return recovered
 
 
 # --- rows of a file
@@ -266,10 +266,10 @@ def _decode_cell(pages: _Pages, page: bytes, at: int, reserved: int) -> tuple[in
     usable = len(page) - reserved
     local, least = usable - 35, (usable - 12) * 32 // 255 - 23  # as in SQLite's file format, 1.6
     if length > local:
-        kept = least + (length - least) % (usable - 4)
-        kept = kept if kept <= local else least
-        overflow = int.from_bytes(page[at + kept : at + kept + 4], "big")
-        payload = page[at : at + kept] + _overflow(pages, overflow, length - kept, usable)
+        local_size = least + (length - least) % (usable - 4)
+        local_size = local_size if local_size <= local else least
+        overflow = int.from_bytes(page[at + local_size : at + local_size + 4], "big")
+        payload = page[at : at + local_size] + _overflow(pages, overflow, length - local_size, usable)
     else:
         payload = page[at : at + length]
     return id, _decode_record(payload)
@@ -321,7 +321,7 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 
 
 @dataclass
-class _Found:
+class _Candidate:
     """One decision: its number and checksum, its versions, the first the preferred one, and all numbers that its rows
     have, with their checksums."""
 
@@ -336,7 +336,7 @@ def combine(rows: Iterable[StoredRow], count: int = 0) -> RecoveredLog:
 
     count: number of rows that there should be, 0: unknown. A row without number goes where its time belongs.
     """
-    found: dict[str, _Found] = {}
+    candidates: dict[str, _Candidate] = {}
     chains = {0: ""}
     faults: dict[int, str] = {}
     for row in rows:
@@ -348,12 +348,12 @@ def combine(rows: Iterable[StoredRow], count: int = 0) -> RecoveredLog:
             if row.number:
                 faults.setdefault(row.number, str(error) or f"{row.where}: too large")
             continue
-        entry = found.setdefault(decision.id, _Found(row.number, row.chain, {}, {}))
+        entry = candidates.setdefault(decision.id, _Candidate(row.number, row.chain, {}, {}))
         entry.number, entry.chain = entry.number or row.number, entry.chain or row.chain
         entry.versions.setdefault(line, decision)
         if row.number and not entry.places.get(row.number):
             entry.places[row.number] = row.chain
-    return _assemble(found, chains, faults, count)
+    return _assemble(candidates, chains, faults, count)
 
 
 def _decode(row: StoredRow) -> tuple[bytes, Decision]:
@@ -367,17 +367,19 @@ def _decode(row: StoredRow) -> tuple[bytes, Decision]:
         return line, from_line(line, row.where)
 
 
-def _assemble(found: dict[str, _Found], chains: dict[int, str], faults: dict[int, str], count: int) -> RecoveredLog:
-    limit = count + 2 * (len(found) + len(faults)) + 1000
-    for entry in found.values():
+def _assemble(
+    candidates: dict[str, _Candidate], chains: dict[int, str], faults: dict[int, str], count: int
+) -> RecoveredLog:
+    limit = count + 2 * (len(candidates) + len(faults)) + 1000
+    for entry in candidates.values():
         entry.number = entry.number if 0 < entry.number <= limit else 0  # a damaged number
     faults = {number: why for number, why in faults.items() if 0 < number <= limit}
-    _mend_numbers(found.values(), chains, count)
-    _mend_checksums(found.values(), chains)
-    _mend_numbers(found.values(), chains, count)  # by the checksums that are right now
-    whole = {entry.number: version for entry in found.values() if (version := _verified(entry, chains))}
+    _mend_numbers(candidates.values(), chains, count)
+    _mend_checksums(candidates.values(), chains)
+    _mend_numbers(candidates.values(), chains, count)  # by the checksums that are right now
+    whole = {entry.number: version for entry in candidates.values() if (version := _verified(entry, chains))}
     # A row whose id was changed has the number of the one that it was.
-    ordered = _in_order([e for e in found.values() if not (e.chain and e.number in whole) or _verified(e, chains)])
+    ordered = _in_order([e for e in candidates.values() if not (e.chain and e.number in whole) or _verified(e, chains)])
     taken = {entry.number for entry in ordered}
     total = max(count, *taken, len(ordered) + len(faults.keys() - taken), 0)
     lost = {n: faults.get(n, f"decision {n}: not there") for n in range(1, total + 1) if n not in taken}
@@ -388,13 +390,13 @@ def _assemble(found: dict[str, _Found], chains: dict[int, str], faults: dict[int
     return RecoveredLog(decisions, total, lost, changed)
 
 
-def _mend_numbers(found: Collection[_Found], chains: dict[int, str], count: int) -> None:
+def _mend_numbers(candidates: Collection[_Candidate], chains: dict[int, str], count: int) -> None:
     """Give rows whose number is damaged, in place, the number that their checksum confirms; or, where another row has
     theirs for sure, one of a copy."""
-    shared = Counter(entry.number for entry in found)
-    doubtful: list[_Found] = []
+    shared = Counter(entry.number for entry in candidates)
+    doubtful: list[_Candidate] = []
     whole: set[int] = set()
-    for entry in found:
+    for entry in candidates:
         if _verified(entry, chains):
             whole.add(entry.number)
         else:
@@ -414,11 +416,11 @@ def _mend_numbers(found: Collection[_Found], chains: dict[int, str], count: int)
                 entry.number, entry.chain = free, entry.places[free]
 
 
-def _mend_checksums(found: Iterable[_Found], chains: dict[int, str]) -> None:
+def _mend_checksums(candidates: Iterable[_Candidate], chains: dict[int, str]) -> None:
     """Replace, in place, a checksum that no version of its row matches, by that of the version with which the next row
     matches its own."""
-    at: dict[int, list[_Found]] = {}
-    for entry in found:
+    at: dict[int, list[_Candidate]] = {}
+    for entry in candidates:
         at.setdefault(entry.number, []).append(entry)
     lines = {number: [line for entry in entries for line in entry.versions] for number, entries in at.items()}
     for number in sorted(at.keys() - {0}):
@@ -433,15 +435,15 @@ def _mend_checksums(found: Iterable[_Found], chains: dict[int, str]) -> None:
                 entry.chain = entry.chain and chain
 
 
-def _in_order(found: Sequence[_Found]) -> list[_Found]:
+def _in_order(candidates: Sequence[_Candidate]) -> list[_Candidate]:
     """By number; those without one before the first that is later."""
 
-    def time(entry: _Found) -> str:
+    def time(entry: _Candidate) -> str:
         return next(iter(entry.versions.values())).time
 
-    numbered = sorted((entry for entry in found if entry.number), key=lambda entry: (entry.number, time(entry)))
-    others = sorted((entry for entry in found if not entry.number), key=time, reverse=True)
-    ordered: list[_Found] = []
+    numbered = sorted((entry for entry in candidates if entry.number), key=lambda entry: (entry.number, time(entry)))
+    others = sorted((entry for entry in candidates if not entry.number), key=time, reverse=True)
+    ordered: list[_Candidate] = []
     for entry in numbered:
         while others and time(others[-1]) < time(entry):
             ordered.append(others.pop())
@@ -449,12 +451,12 @@ def _in_order(found: Sequence[_Found]) -> list[_Found]:
     return ordered + others[::-1]
 
 
-def _verified(entry: _Found, chains: Mapping[int, str]) -> Decision | None:
+def _verified(entry: _Candidate, chains: Mapping[int, str]) -> Decision | None:
     """The version that matches the checksum. chains: checksums by number."""
     return _matching(entry, entry.number, entry.chain, chains) if entry.number else None
 
 
-def _matching(entry: _Found, number: int, chain: str, chains: Mapping[int, str]) -> Decision | None:
+def _matching(entry: _Candidate, number: int, chain: str, chains: Mapping[int, str]) -> Decision | None:
     """The version that matches a checksum as the row of a number. chain: "": that of the number."""
     before, own = chains.get(number - 1), chain or chains.get(number)
     if not own or before is None:
@@ -462,7 +464,7 @@ def _matching(entry: _Found, number: int, chain: str, chains: Mapping[int, str])
     return next((decision for line, decision in entry.versions.items() if chained(before, line) == own), None)
 
 
-def _doubtful(chosen: Decision, entry: _Found, whole: Mapping[int, Decision], chains: Mapping[int, str]) -> bool:
+def _doubtful(chosen: Decision, entry: _Candidate, whole: Mapping[int, Decision], chains: Mapping[int, str]) -> bool:
     """Whether something contradicts the version that was chosen: its checksum, another version, or its number."""
     if entry.number in whole:
         return whole[entry.number] is not chosen

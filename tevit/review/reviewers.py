@@ -228,12 +228,12 @@ def disagreement_item(disagreement: Disagreement, dataset: Dataset, place: int |
     """The question which of the decisions counts. place: of the prediction that they are about, where no label is."""
     labels = tuple(dict.fromkeys(ref for d in disagreement.decisions for ref in d.tracks if isinstance(ref, int)))
     names = ", ".join(dict.fromkeys(d.reviewer for d in disagreement.decisions))
-    what = f"label {' and '.join(map(str, labels))}" if labels else "a prediction"
+    subject = f"label {' and '.join(map(str, labels))}" if labels else "a prediction"
     frame = next((frames[0] for d in disagreement.decisions if (frames := _frames(d))), None)
     if frame is None:
         track = next((t for t in dataset.video(disagreement.video_id).tracks if t.id in labels), None)
         frame = int(track.areas.argmax()) if track is not None else 0
-    question = f"{names} disagree about {what}: which decision counts?"
+    question = f"{names} disagree about {subject}: which decision counts?"
     if (agreement := mask_agreement(disagreement)) is not None:
         iou, both = agreement
         frames = f"the {len(both)} frames" if len(both) > 1 else "the one frame"
@@ -265,8 +265,8 @@ def resolving_answers(disagreement: Disagreement, item: ReviewItem, names: Mappi
 
 def resolve(disagreement: Disagreement, keep: str | None) -> Resolve:
     """Ends a disagreement: the decision `keep` and others of its reviewer count, all others do not; None: none does."""
-    kept = next((d.reviewer for d in disagreement.decisions if d.id == keep), None)
-    return Resolve(keep, tuple(d.id for d in disagreement.decisions if d.reviewer != kept))
+    reviewer = next((d.reviewer for d in disagreement.decisions if d.id == keep), None)
+    return Resolve(keep, tuple(d.id for d in disagreement.decisions if d.reviewer != reviewer))
 
 
 def find_foreign(log: Iterable[Decision], new: Iterable[Decision], reviewer: str) -> str:
@@ -297,5 +297,7 @@ def find_foreign(log: Iterable[Decision], new: Iterable[Decision], reviewer: str
 
 def _ends_disagreement(state: LogState, action: Resolve, reviewers: Mapping[str, str], reviewer: str) -> bool:
     """Whether all that is dropped is in one disagreement, and what is kept is, too, or a decision of this reviewer."""
-    kept = set() if action.keep is None or reviewers.get(action.keep) == reviewer else {action.keep}
-    return any({*action.drop} | kept <= {d.id for d in disagreement.decisions} for disagreement in state.disagreements)
+    kept_id = set() if action.keep is None or reviewers.get(action.keep) == reviewer else {action.keep}
+    return any(
+        {*action.drop} | kept_id <= {d.id for d in disagreement.decisions} for disagreement in state.disagreements
+    )

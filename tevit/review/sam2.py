@@ -49,7 +49,7 @@ class Sam2Segmenter:
         self.model, self._images, self._processor = videos, images, processor
         images.vision_encoder = videos.vision_encoder  # by far the largest part: it is kept once
         images.to(videos.device)
-        self._kept = max(videos.config.num_maskmem, videos.config.max_object_pointers_in_encoder)
+        self._memory_frames = max(videos.config.num_maskmem, videos.config.max_object_pointers_in_encoder)
 
     # --- points and boxes
 
@@ -124,7 +124,7 @@ class Sam2Segmenter:
             visible = float(output.object_score_logits.float().sigmoid().max())
             union = mask.sum() + (probability * ~mask).sum()
             expected = float((probability * mask).sum() / union) if mask.any() else 0.0
-        _forget(session, t + self._kept if reverse else t - self._kept)
+        _forget(session, t + self._memory_frames if reverse else t - self._memory_frames)
         return mask.cpu().numpy(), visible * expected if expected else 1 - visible
 
     # --- several objects, one frame after the other
@@ -160,7 +160,7 @@ class Sam2Segmenter:
             output = self.model(inference_session=session, frame=self._pixels(frame))
             masks = (_enlarged(output.pred_masks, frame.shape[:2]) > 0).cpu().numpy()
         session.processed_frames[t] = session.processed_frames[t][:, :1, :1]  # its key numbers the next frame
-        _forget(session, t - self._kept)
+        _forget(session, t - self._memory_frames)
         state.frames += 1
         return {int(id): mask for id, mask in zip(output.object_ids, masks, strict=True)}
 

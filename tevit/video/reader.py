@@ -127,10 +127,10 @@ def _images_inside(path: Path) -> list[ImageFile]:
     """The images in a folder, or in the only folder of an archive that has some."""
     suffixes = f"expected files ending in {', '.join(IMAGE_SUFFIXES)}"
     if path.is_dir():
-        found = [item for item in path.iterdir() if item.suffix.lower() in IMAGE_SUFFIXES and item.name[0] != "."]
-        if not found:
+        images = [item for item in path.iterdir() if item.suffix.lower() in IMAGE_SUFFIXES and item.name[0] != "."]
+        if not images:
             raise ValueError(f"no image in the folder {path}: {suffixes}")
-        return [*found]
+        return [*images]
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: expected a zip archive of images, got a file that is none")
     names = [PurePosixPath(name) for name in files_inside(path)]
@@ -289,8 +289,8 @@ def _open_pages(file: Path, pages: int) -> Video:
         durations, animated = [], file.suffix.lower() not in (".tif", ".tiff")
         if animated:  # all are decoded for their times
             limits, size = input_limits(), pages * 3 * image.width * image.height
-            what = f"{pages:,} pictures of {image.width:,} x {image.height:,} pixels are {size:,} bytes"
-            limits.check("unpacked_bytes", size, str(file), what)
+            stated_value = f"{pages:,} pictures of {image.width:,} x {image.height:,} pixels are {size:,} bytes"
+            limits.check("unpacked_bytes", size, str(file), stated_value)
         for page in range(pages):
             image.seek(page)
             input_limits().check_size(*image.size, f"{file}, page {page + 1}")

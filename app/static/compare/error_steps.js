@@ -28,12 +28,12 @@ class ErrorBar {
     this.previous = createButton("‹", () => emit({ do: "previous" }), { class: "step", "aria-label": "Previous error", title: "Previous error (shift-e)" });
     this.next = createButton("›", () => emit({ do: "next" }), { class: "step", "aria-label": "Next error", title: "Next error (e)" });
     this.place = createElement("strong", { role: "status" });
-    this.what = createElement("span", { class: "what" });
+    this.words = createElement("span", { class: "words" });
     this.arrived = true; // since the tab was opened, no error was shown yet
     this.whole = createButton("Whole picture", () => this.toggleFocus(), { title: "The whole picture, or the error framed again (z)" });
     const back = createButton("Back to the list", () => emit({ do: "back" }));
     this.bar = createElement("div", { class: "error-steps", role: "group", "aria-label": "List of errors" },
-      this.previous, this.place, this.next, this.what, this.whole, back);
+      this.previous, this.place, this.next, this.words, this.whole, back);
     element.replaceChildren(this.bar);
     const tab = element.closest("#compare");
     if (tab instanceof HTMLElement) new ResizeObserver(() => (this.arrived ||= !tab.offsetHeight)).observe(tab);
@@ -47,7 +47,7 @@ class ErrorBar {
     this.place.textContent = place === null ? `${of} error${of === 1 ? "" : "s"}` : `${place + 1} of ${of}`;
     this.previous.disabled = !steps.previous;
     this.next.disabled = !steps.next;
-    this.what.replaceChildren(...(type ? [createDot(colour), type, createElement("span", {}, classes)] : []));
+    this.words.replaceChildren(...(type ? [createDot(colour), type, createElement("span", {}, classes)] : []));
     this.followPlayer();
     if (place !== null && this.arrived) this.reveal();
   }

@@ -98,8 +98,8 @@ class DatasetsPlace:
                 return guess_frames(open_dataset(allowed.file(truth or "")), allowed.listing().folders)
             return None
 
-        found = await asyncio.to_thread(guess) if self.workspace.access.is_host(request) else None
-        return gr.skip() if found is None else gr.Dropdown(value=str(found))
+        folder = await asyncio.to_thread(guess) if self.workspace.access.is_host(request) else None
+        return gr.skip() if folder is None else gr.Dropdown(value=str(folder))
 
     def _named(self, paths: Sequence[str]) -> list[tuple[str, str]]:
         """Each path after its label, which begins with the name of the allowed folder."""
@@ -191,9 +191,9 @@ class DatasetsPlace:
         if task is not None and not task.over:
             task.cancel()
 
-    def _check_host(self, what: str, request: gr.Request) -> None:
+    def _check_host(self, action: str, request: gr.Request) -> None:
         try:
-            self.workspace.access.check_host(what, request)
+            self.workspace.access.check_host(action, request)
         except PermissionError as error:
             raise toast(str(error)) from error
 

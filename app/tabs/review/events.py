@@ -274,10 +274,10 @@ class ReviewTab:
 
     def _resolving(self, page: ReviewPage, decision: Decision) -> list[Decision]:
         """A new decision on what others disagree about counts instead of theirs."""
-        found = page.question.found
-        if found is None or isinstance(decision.action, Resolve):
+        disagreement = page.question.disagreement
+        if disagreement is None or isinstance(decision.action, Resolve):
             return []
-        resolve = Resolve(decision.id, tuple(d.id for d in found.decisions))
+        resolve = Resolve(decision.id, tuple(d.id for d in disagreement.decisions))
         return [decide(page.session.hash, decision.video_id, None, resolve, page.reviewer)]
 
     def _answer(self, page: ReviewPage, event: ReviewEvent, log: IndexedLog) -> Answer:
@@ -295,11 +295,11 @@ class ReviewTab:
 
     def _resolve(self, page: ReviewPage, event: ReviewEvent) -> dict[str, str]:
         with page.log() as log:
-            found = next((f for f in log.disagreements if event.item in {d.id for d in f.decisions}), None)
-        if found is None:
+            disagreement = next((f for f in log.disagreements if event.item in {d.id for d in f.decisions}), None)
+        if disagreement is None:
             raise ValueError("There is no such disagreement any more.")
-        action = resolve(found, event.item)
-        page.session.store.append(decide(page.session.hash, found.video_id, None, action, page.reviewer))
+        action = resolve(disagreement, event.item)
+        page.session.store.append(decide(page.session.hash, disagreement.video_id, None, action, page.reviewer))
         return {"kind": "saved", "text": "saved: the disagreement is resolved"}
 
     def _undo_or_redo(self, page: ReviewPage, event: ReviewEvent) -> dict[str, str]:

@@ -331,7 +331,7 @@ class ReviewPage:
         self.queue, self.keys = tuple(question for question, _ in shared), tuple(key for _, key in shared)
 
     def _gets(self, question: Question, key: Subject) -> bool:
-        everybody = not self.team.per_question or question.found is not None
+        everybody = not self.team.per_question or question.disagreement is not None
         return everybody or self.reviewer in self.team.assigned(key)
 
     def people(self) -> dict[str, Any]:
@@ -345,10 +345,10 @@ class ReviewPage:
 
     def deciders(self, log: IndexedLog, place: int) -> tuple[str, ...]:
         """Who has decided a question, as far as the page may show it; of a disagreement: nobody, or who resolved it."""
-        found = self.queue[place].found
-        if found is None:
+        disagreement = self.queue[place].disagreement
+        if disagreement is None:
             return log.reviewers(self.keys[place])
-        ids = {d.id for d in found.decisions}
+        ids = {d.id for d in disagreement.decisions}
         if any(d.id in ids for other in log.disagreements for d in other.decisions):
             return ()
         ended = (d.reviewer for d in reversed(log.log) if isinstance(d.action, Resolve) and ids & {*d.action.drop})
@@ -357,7 +357,7 @@ class ReviewPage:
     def is_decided(self, log: IndexedLog, place: int) -> bool:
         """Of a queue that is shared out: by the page's reviewer; else by anybody."""
         names = self.deciders(log, place)
-        if self.team.per_question and self.queue[place].found is None:
+        if self.team.per_question and self.queue[place].disagreement is None:
             return self.reviewer in names
         return bool(names)
 
@@ -504,9 +504,9 @@ class ReviewPage:
             return []
         layer = self.view.layers[selected[0][0]]
         track, names = next(t for t in layer.result.tracks if t.id == selected[0][1]), self.results[1].categories
-        found = overlapping_predictions(track, self.results[1], self.item.prediction)
+        others = overlapping_predictions(track, self.results[1], self.item.prediction)
         if not layer.truth:
-            found = [p for p in found if p.place != track.id]
+            others = [p for p in others if p.place != track.id]
         return [
-            [p.place, f"{p.place} {class_name(names, p.category_id)} {p.score:.2f} · IoU {p.iou:.2f}"] for p in found
+            [p.place, f"{p.place} {class_name(names, p.category_id)} {p.score:.2f} · IoU {p.iou:.2f}"] for p in others
         ]

@@ -137,8 +137,8 @@ def read_propagation(data: Mapping[str, Any], view: PlayerView) -> PropagationRe
     masks = dict(sorted(read_masks(data, size_hw, view.length).items()))
     keys = {t: ops.empty(size_hw) if mask is None else mask.rle for t, mask in masks.items()}
     before, after = [t for t in keys if t < first][:-1], [t for t in keys if t > last][1:]
-    kept = {t: rle for t, rle in keys.items() if t not in {*before, *after}}
-    return PropagationRequest(kept, first, last, _read_predictions(data.get("prediction"), view, first, last))
+    outside = {t: rle for t, rle in keys.items() if t not in {*before, *after}}
+    return PropagationRequest(outside, first, last, _read_predictions(data.get("prediction"), view, first, last))
 
 
 def _read_predictions(reference: object, view: PlayerView, first: int, last: int) -> dict[int, RLE]:
@@ -175,7 +175,7 @@ def propagate(
     def masks(rles: Mapping[int, RLE]) -> dict[int, "np.ndarray"]:
         return {t - start: ops.decode(rle).astype(bool) for t, rle in rles.items()}
 
-    found = segmenter.propagate(
+    propagation = segmenter.propagate(
         frames,
         masks(wanted.keys),
         first=wanted.first - start,
@@ -184,8 +184,8 @@ def propagate(
         progress=progress,
     )
     return [
-        ProposedMask(t + start, ops.encode(mask)["counts"].decode(), round(found.confidence[t], 3))
-        for t, mask in found.masks.items()
+        ProposedMask(t + start, ops.encode(mask)["counts"].decode(), round(propagation.confidence[t], 3))
+        for t, mask in propagation.masks.items()
         if t + start not in wanted.keys
     ]
 

@@ -133,8 +133,8 @@ class IndexedLog(LogState):
     @property
     def disagreements(self) -> tuple[Disagreement, ...]:
         """As `LogState`, by video."""
-        shown = [found for found in super().disagreements if self.hidden.isdisjoint(d.id for d in found.decisions)]
-        return tuple(sorted(shown, key=lambda found: found.video_id))
+        shown = [item for item in super().disagreements if self.hidden.isdisjoint(d.id for d in item.decisions)]
+        return tuple(sorted(shown, key=lambda item: item.video_id))
 
     @property
     def agreements(self) -> list[Agreement]:
@@ -151,12 +151,12 @@ class IndexedLog(LogState):
 
 @dataclass(frozen=True)
 class Question:
-    """An entry of a queue. model: whose prediction it is about; ALL_LABELS for none. found: the disagreement of
+    """An entry of a queue. model: whose prediction it is about; ALL_LABELS for none. disagreement: that of
     reviewers that it is about, None for another question."""
 
     item: ReviewItem
     model: str
-    found: Disagreement | None = None
+    disagreement: Disagreement | None = None
 
 
 class ReviewSession:
@@ -294,11 +294,13 @@ class ReviewSession:
         models = {model.file.sha256: model.name for model in self.project.models}
         questions = []
         with self.log(team, reviewer) as log:
-            for found in log.disagreements:
-                prediction = next((d.prediction for d in found.decisions if d.prediction), None)
+            for disagreement in log.disagreements:
+                prediction = next((d.prediction for d in disagreement.decisions if d.prediction), None)
                 model = models.get(prediction.sha256, ALL_LABELS) if prediction else next(iter(self.models), ALL_LABELS)
                 place = prediction.place if prediction and model else None
-                questions.append(Question(disagreement_item(found, self.project.dataset, place), model, found))
+                questions.append(
+                    Question(disagreement_item(disagreement, self.project.dataset, place), model, disagreement)
+                )
         return tuple(questions)
 
     def key(self, question: Question) -> Subject:
@@ -311,8 +313,8 @@ class ReviewSession:
     def answers(self, question: Question) -> tuple[Answer, ...]:
         """The likely answers. Raises: ValueError where masks cannot be read."""
         project, reference = self.project, None
-        if question.found is not None:
-            return resolving_answers(question.found, question.item, project.dataset.categories)
+        if question.disagreement is not None:
+            return resolving_answers(question.disagreement, question.item, project.dataset.categories)
         if question.item.prediction is not None:
             reference = self.reference(question.model, question.item.prediction)
         # Without a prediction nothing is read from the results.

@@ -168,8 +168,8 @@ def progress(log: IndexedLog, decided: int, total: int, names: Mapping[int, str]
     """Questions decided, everybody's decisions by verdict, agreement, and disagreements with a button for each side."""
     reviewers = [(name, counts, log.seconds(name)) for name, counts in log.verdict_counts.items()]
     disagreements = [
-        (found.video_id, [(decision.id, describe(decision, names)) for decision in found.decisions])
-        for found in log.disagreements
+        (disagreement.video_id, [(decision.id, describe(decision, names)) for decision in disagreement.decisions])
+        for disagreement in log.disagreements
     ]
     return render(
         "review/progress.html",

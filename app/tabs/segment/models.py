@@ -76,11 +76,11 @@ def model_options(checkpoints: Sequence[Path]) -> list[ModelOption]:
     folder = home() / "checkpoints"
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     others = [path for path in files if path.suffix in SUFFIXES and path.is_file() and path.resolve() not in known]
-    given, found = ([ModelOption(str(path), path.name) for path in paths] for paths in (checkpoints, others))
+    given, in_folder = ([ModelOption(str(path), path.name) for path in paths] for paths in (checkpoints, others))
     ready = [option for option in options if not option.advice]
     missing = [option for option in (*bundled, *options) if option.advice]
     bundled = [option for option in bundled if not option.advice]
-    return [*given, *ready, *found, *bundled, *external, *missing]
+    return [*given, *ready, *in_folder, *bundled, *external, *missing]
 
 
 def _without_weights(name: str, model: PublishedModel) -> ModelOption:

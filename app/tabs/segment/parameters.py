@@ -111,5 +111,5 @@ def errors_of(model: str, message: str) -> dict[str, str]:
         names = [parameter.name for parameter in known_parameters(model)]
     except (ValueError, OSError):
         return {}
-    found = {name: re.search(rf"(?:^|: |parameter ){re.escape(name)}: (.*)", message) for name in names}
-    return {name: match[1] for name, match in found.items() if match}
+    matched = {name: re.search(rf"(?:^|: |parameter ){re.escape(name)}: (.*)", message) for name in names}
+    return {name: match[1] for name, match in matched.items() if match}

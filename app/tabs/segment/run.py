@@ -170,7 +170,7 @@ class Run(ModelTask):
         assert self._result is not None
         messages = list(video.warnings)
         if not complete:
-            messages = [self._kept(video.length)]
+            messages = [self._kept_sentence(video.length)]
         if self._window is not None:
             messages.append(f"Memory was short: {self._window} frames at once were segmented, fewer than usual.")
         if complete:
@@ -196,7 +196,7 @@ class Run(ModelTask):
             return False
         return True
 
-    def _kept(self, total: int | None) -> str:
+    def _kept_sentence(self, total: int | None) -> str:
         """What is there after a cancel. total: frames of the video."""
         assert self._result is not None
         resume = RESUMES if self._resume.length else ""
@@ -208,7 +208,7 @@ class Run(ModelTask):
         with self._lock:
             if self.over or self._result is None:
                 return False
-            self.finish("cancelled", self._kept(self._meter.total))
+            self.finish("cancelled", self._kept_sentence(self._meter.total))
             return True
 
     def _no_tracks(self) -> str:
@@ -575,10 +575,10 @@ def export(
     if name == "overlay.mp4":
         report = progress or (lambda stage, done, total: None)
         with tempfile.TemporaryDirectory(prefix=".", dir=folder) as temporary:  # of a killed worker nothing stays
-            made = Path(temporary, name)
-            arguments = footage, replace(result, source=None), made, style or OverlayStyle()
+            temporary_file = Path(temporary, name)
+            arguments = footage, replace(result, source=None), temporary_file, style or OverlayStyle()
             isolated(_write_overlay, *arguments, returns=None, subject=footage.source.name, progress=report)
-            made.replace(path)
+            temporary_file.replace(path)
     elif name == "results.json":
         write_results(path, [result])
     elif name == "tracks.csv":

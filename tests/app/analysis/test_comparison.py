@@ -84,8 +84,8 @@ def test_the_page_has_the_numbers_of_tevit_evaluate(shapes, capsys):
             assert {name: model.per_class[int(id)][name] for name in figures_of_class if name != "name"} == {
                 name: value for name, value in figures_of_class.items() if name != "name"
             }
-        for what, parts in (("length", model.by_length), ("size", model.by_size), ("video", model.by_video)):
-            assert {str(name): vars(part) for name, part in parts.items()} == expected[f"per_{what}"]
+        for group, parts in (("length", model.by_length), ("size", model.by_size), ("video", model.by_video)):
+            assert {str(name): vars(part) for name, part in parts.items()} == expected[f"per_{group}"]
     for figure in shapes.figures:
         for i, expected in enumerate(results):
             spread = figure.spreads[i]
@@ -500,14 +500,16 @@ def test_work_stops_when_the_last_page_leaves(tmp_path, monkeypatch):
     service.close()
 
 
-@pytest.mark.parametrize("what", ["ground truth", "predictions"])
-def test_a_message_names_what_is_missing(tmp_path, what):
+@pytest.mark.parametrize("missing", ["ground truth", "predictions"])
+def test_a_message_names_what_is_missing(tmp_path, missing):
     a = datasets.write_predictions(tmp_path, "a.json", [(1, 1, 0.9, LEFT)])
     project = (
-        open_project(predictions=[a]) if what == "ground truth" else open_project(datasets.write_ground_truth(tmp_path))
+        open_project(predictions=[a])
+        if missing == "ground truth"
+        else open_project(datasets.write_ground_truth(tmp_path))
     )
     now = EvaluationService(tmp_path / "cache", in_process=True).open(project).wait(10)
-    assert (now.state, now.result) == ("done", None) and now.message.startswith(f"Errors need {what}")
+    assert (now.state, now.result) == ("done", None) and now.message.startswith(f"Errors need {missing}")
 
 
 def test_a_mapping_of_classes_is_another_evaluation(tmp_path):

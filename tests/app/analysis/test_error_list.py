@@ -63,8 +63,8 @@ def test_neighbours_are_those_of_the_filter_and_the_order(opened: Opened):
     ious = [errors.comparison.table.iou[errors.comparison.table.find(key)] for key in keys(opened)]
     assert ious == sorted(ious) and keys(opened) != every
     page.settings = ViewSettings(NAMES, filter=Filter(model="a"))
-    kept, filtered = keys(opened), page.errors(service)
-    assert kept == [key for key in every if key.startswith("0")] and filtered is not None
+    unfiltered, filtered = keys(opened), page.errors(service)
+    assert unfiltered == [key for key in every if key.startswith("0")] and filtered is not None
     gone = next(key for key in every if key.startswith("1"))
     assert filtered.place(gone) is None
     assert (filtered.neighbour(gone, 1), filtered.neighbour(gone, -1), filtered.neighbour("", 1)) == (0, None, 0)

@@ -93,7 +93,7 @@ def test_frames_beside_the_file_are_found_and_kept(disk: Path, monkeypatch: pyte
     allowed = AllowedFolders.of([disk / "open"])
     project = open_project(disk / "open" / "gt.json", allowed=allowed)
     assert project.frames is None
-    found = with_frames(project, allowed)
-    assert found.frames == disk / "open" / "frames"
-    assert open_project(disk / "open" / "gt.json", allowed=allowed).frames == found.frames
-    assert with_frames(found, allowed, disk / "open") is found, "the folder that it has stays"
+    changed = with_frames(project, allowed)
+    assert changed.frames == disk / "open" / "frames"
+    assert open_project(disk / "open" / "gt.json", allowed=allowed).frames == changed.frames
+    assert with_frames(changed, allowed, disk / "open") is changed, "the folder that it has stays"

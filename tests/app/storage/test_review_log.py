@@ -206,8 +206,8 @@ def test_damaged_lines_are_set_aside_and_written_anew(tmp_path):
     ):
         (tmp_path / LINES).write_bytes(damaged)
         store = ReviewStore(tmp_path)
-        kept = sorted(tmp_path.glob("decisions.damaged-*.jsonl"))[-1]
-        assert kept.read_bytes() == damaged and kept.name in store.notices[0]
+        copy = sorted(tmp_path.glob("decisions.damaged-*.jsonl"))[-1]
+        assert copy.read_bytes() == damaged and copy.name in store.notices[0]
         assert (tmp_path / LINES).read_bytes() == whole and store.count() == 5
         store.close()
 

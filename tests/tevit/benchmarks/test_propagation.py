@@ -39,10 +39,13 @@ def test_propagation_is_compared_with_interpolation_and_copies(tmp_path: Path, c
 
 def test_parts_of_the_method_can_be_left_out_and_predictions_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     labels, truth = one_video(tmp_path), tmp_path / "truth.json"
-    kept = json.loads(labels.read_text())["annotations"]
+    annotations = json.loads(labels.read_text())["annotations"]
     truth.write_text(
         json.dumps(
-            [{key: a[key] for key in ("video_id", "category_id", "segmentations")} | {"score": 1.0} for a in kept]
+            [
+                {key: a[key] for key in ("video_id", "category_id", "segmentations")} | {"score": 1.0}
+                for a in annotations
+            ]
         )
     )
     command = ["benchmark", "propagate", str(labels), "--frames", str(SHAPES), "--length", "11"]

@@ -161,9 +161,9 @@ def test_a_submission_zip(small, tmp_path, capsys):
     assert plain == zipped
 
 
-def change(path: str, what) -> None:
+def change(path: str, edit) -> None:
     content = json.loads(Path(path).read_text())
-    what(content)
+    edit(content)
     Path(path).write_text(json.dumps(content))
 
 

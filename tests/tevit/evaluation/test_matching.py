@@ -45,8 +45,8 @@ def test_every_group_is_matched_as_if_it_were_alone(sizes, seed):
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.integers(1, 5))
 def test_assignments_are_those_of_scipy_also_among_equal_sums(seed, rows, columns):
     scores = np.random.default_rng(seed).integers(0, 3, (rows, columns)) / 2
-    for found, expected in zip(assign(scores), linear_sum_assignment(scores, maximize=True), strict=True):
-        assert found.tolist() == expected.tolist()
+    for assigned, expected in zip(assign(scores), linear_sum_assignment(scores, maximize=True), strict=True):
+        assert assigned.tolist() == expected.tolist()
     if rows == 1:  # what identity figures rely on
         assert assign(scores)[1][0] == scores.argmax()
 

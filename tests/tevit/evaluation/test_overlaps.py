@@ -79,9 +79,9 @@ def test_overlaps_equal_those_of_pixels(first, second, plain, mixed, digits):
                 assert common[row, t] == 0
             else:
                 assert common[row, t] == (one & other).sum()
-    for side, found in zip((first, second), sides, strict=True):
+    for side, tracks in zip((first, second), sides, strict=True):
         for i, track in enumerate(side):
-            assert found.areas[i, : len(track)].tolist() == [0 if m is None else m.sum() for m in track]
+            assert tracks.areas[i, : len(track)].tolist() == [0 if m is None else m.sum() for m in track]
 
 
 @pytest.mark.parametrize(

@@ -122,11 +122,11 @@ def test_unknown_video(tmp_path):
         opened(tmp_path, make.sample()).video(77)
 
 
-@pytest.mark.parametrize("what", ["videos", "categories"])
-def test_duplicate_ids_are_refused(tmp_path, what):
+@pytest.mark.parametrize("group", ["videos", "categories"])
+def test_duplicate_ids_are_refused(tmp_path, group):
     content = make.sample()
-    content[what].append(content[what][0])
-    with pytest.raises(ValueError, match=f"id once, got {content[what][0]['id']} twice"):
+    content[group].append(content[group][0])
+    with pytest.raises(ValueError, match=f"id once, got {content[group][0]['id']} twice"):
         opened(tmp_path, content)
 
 

@@ -41,14 +41,14 @@ def ids(log) -> list[str]:
     ],
 )
 def test_each_line_is_read_by_itself(old, new, left, lost):
-    found = recover_lines(b"\n".join(LINES).replace(old, new) if old else b"\n".join(LINES), "log")
-    assert ids(found) == [f"d{n}" for n in left] and found.missing == len(lost)
-    assert all(a.startswith(f"log, {b}") for a, b in zip(found.sentences("log"), lost, strict=True))
+    recovered = recover_lines(b"\n".join(LINES).replace(old, new) if old else b"\n".join(LINES), "log")
+    assert ids(recovered) == [f"d{n}" for n in left] and recovered.missing == len(lost)
+    assert all(a.startswith(f"log, {b}") for a, b in zip(recovered.sentences("log"), lost, strict=True))
 
 
 def test_more_than_ten_faults_are_summarised():
-    found = recover_lines(b"x\n" * 30 + LINES[0], "log")
-    texts = found.sentences("log")
+    recovered = recover_lines(b"x\n" * 30 + LINES[0], "log")
+    texts = recovered.sentences("log")
     assert len(texts) == 11 and texts[-1] == "log: 30 could not be read, of the numbers 1 to 30"
 
 
@@ -120,8 +120,8 @@ def test_a_database_is_read_without_sqlite(tmp_path):
             db.execute("INSERT INTO decisions VALUES (?, ?, ?, ?)", (number, one.id, to_line(one), chain))
         db.execute("INSERT INTO head VALUES (1, ?, ?)", (60, chain))
     db.close()
-    found = recover_log(path)
-    assert list(found.decisions) == log and found.total == 60 and set(found.lost) == {60}
+    recovered = recover_log(path)
+    assert list(recovered.decisions) == log and recovered.total == 60 and set(recovered.lost) == {60}
     data = bytearray(path.read_bytes())
     pages = [at for at in range(4096, len(data), 4096) if data[at] == 13 and b'{"id":"d3' in data[at : at + 4096]]
     for at in pages:

@@ -132,17 +132,21 @@ def test_agreement_of_verdicts_and_masks():
         decision(do.DeleteTrack(15), "ann", tracks=[15]),
         decision(do.Keep(), "eve", tracks=[3], video=8),
     ]
-    (found,) = agreements(LogState(log))
-    assert found.reviewers == ("ann", "ben") and (found.questions, found.same, found.tracks) == (3, 2, 2)
+    (agreement,) = agreements(LogState(log))
+    assert agreement.reviewers == ("ann", "ben") and (agreement.questions, agreement.same, agreement.tracks) == (
+        3,
+        2,
+        2,
+    )
     # ann: wrong, right, wrong; ben: wrong three times: observed 2/3, by chance 2/3.
-    assert found.kappa == pytest.approx(0)
+    assert agreement.kappa == pytest.approx(0)
     added = 8 / (8 + 4 * 16)  # frame 0 the same 8 pixels; in the others ann's 16 against none
-    assert found.iou == pytest.approx((0.5 + added) / 2)
-    assert "same verdict on 2 of 3 questions, Cohen's kappa 0.00, mean IoU of the masks of 2 tracks" in str(found)
+    assert agreement.iou == pytest.approx((0.5 + added) / 2)
+    assert "same verdict on 2 of 3 questions, Cohen's kappa 0.00, mean IoU of the masks of 2 tracks" in str(agreement)
     undone = [*log, decision(do.Undo(log[3].id), "ben")]
     assert agreements(LogState(undone))[0].questions == 2
     resolved = [*log, decision(do.Resolve(log[2].id, (log[3].id,)), "eve")]
-    assert agreements(LogState(resolved)) == [found]
+    assert agreements(LogState(resolved)) == [agreement]
 
 
 # --- disagreements
@@ -158,21 +162,21 @@ def disagreeing() -> list[do.Decision]:
 
 def test_a_disagreement_is_a_question_with_an_answer_for_each_side(tmp_path):
     log = disagreeing()
-    (found,) = LogState(log).disagreements
-    item = disagreement_item(found, open_dataset(make.save(tmp_path, "gt.json", labels())))
+    (disagreement,) = LogState(log).disagreements
+    item = disagreement_item(disagreement, open_dataset(make.save(tmp_path, "gt.json", labels())))
     assert item.annotation_ids == (15,) and item.frame == 1 and item.kind == "disagreement"
     assert item.question == "ann, ben disagree about label 15: which decision counts?"
-    answers = resolving_answers(found, item, {4: "dog"})
+    answers = resolving_answers(disagreement, item, {4: "dog"})
     assert [answer.label for answer in answers] == [
         "ann: label is wrong, change the class of track 15 to dog; label is wrong, delete frames 1 to 1 of track 15",
         "ben: label is right, track 15",
         "None of them: the label stays as it was",
     ]
     expected = ({log[0].id, log[1].id}, {log[2].id}, set())
-    for answer, kept in zip(answers, expected, strict=True):
+    for answer, remaining in zip(answers, expected, strict=True):
         state = LogState([*log, answer.decision(HASH, "eve")])
-        assert not state.disagreements and {d.id for d in state.effective} == kept
-    assert resolve(found, log[0].id) == do.Resolve(log[0].id, (log[2].id,))
+        assert not state.disagreements and {d.id for d in state.effective} == remaining
+    assert resolve(disagreement, log[0].id) == do.Resolve(log[0].id, (log[2].id,))
 
 
 def test_two_corrections_of_one_range_disagree_with_the_iou_of_their_common_frames(tmp_path):
@@ -180,9 +184,9 @@ def test_two_corrections_of_one_range_disagree_with_the_iou_of_their_common_fram
     label, wider, half = box(0, 0, 4, 4), box(0, 0, 4, 8), box(0, 0, 2, 4)
     one = decision(do.AcceptMasks(11, 0, (wider, label, label)), "ann", tracks=[11])  # frame 0 is edited
     two = decision(do.AcceptMasks(11, 1, (half, label, wider)), "ben", tracks=[11])  # frames 1 and 3
-    (found,) = LogState([one, two]).disagreements
-    assert mask_agreement(found) == (0.75, [1, 2])  # 1/2 and 1
-    item = disagreement_item(found, open_dataset(make.save(tmp_path, "gt.json", labels())))
+    (disagreement,) = LogState([one, two]).disagreements
+    assert mask_agreement(disagreement) == (0.75, [1, 2])  # 1/2 and 1
+    item = disagreement_item(disagreement, open_dataset(make.save(tmp_path, "gt.json", labels())))
     assert item.question.endswith("In the 2 frames that both have set, their masks have a mean IoU of 0.75.")
     apart = decision(do.ReplaceMask(11, 3, wider), "eve", tracks=[11])
     assert not LogState([one, apart]).disagreements

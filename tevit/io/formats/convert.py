@@ -143,22 +143,22 @@ def _read_dataset(dataset: ytvis.Dataset) -> tuple[Iterator[VideoResult], list[s
     return _with_listed_classes(dataset.results(), "annotations", notes), notes
 
 
-def _with_listed_classes(videos: Iterator[VideoResult], what: str, notes: list[str]) -> Iterator[VideoResult]:
+def _with_listed_classes(videos: Iterator[VideoResult], subject: str, notes: list[str]) -> Iterator[VideoResult]:
     """Videos without the tracks of categories that the file does not list, which are counted in a note at the end.
 
     Raises: ValueError after the last video where no track is left.
     """
-    count, kept, missing = 0, 0, set[int]()
+    count, listed, missing = 0, 0, set[int]()
     for video in videos:
         tracks = tuple(track for track in video.tracks if track.category_id in video.categories)
-        count, kept = count + len(video.tracks) - len(tracks), kept + len(tracks)
+        count, listed = count + len(video.tracks) - len(tracks), listed + len(tracks)
         missing |= {track.category_id for track in video.tracks} - video.categories.keys() - {NO_CLASS}
         yield replace(video, tracks=tracks) if len(tracks) < len(video.tracks) else video
     if count:
         shown = f" (ids {format_ids(sorted(missing))})" if missing else ""
-        if not kept:
-            raise ValueError(f"none of the {count} {what} has a category that is listed{shown}")
-        notes.append(f"{count} {what} left out: their category is not listed{shown}")
+        if not listed:
+            raise ValueError(f"none of the {count} {subject} has a category that is listed{shown}")
+        notes.append(f"{count} {subject} left out: their category is not listed{shown}")
 
 
 def write(path: str | os.PathLike, to: Format, results: Iterator[VideoResult]) -> tuple[list[Path], list[str]]:

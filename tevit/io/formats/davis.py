@@ -30,8 +30,8 @@ def _videos(root: Path) -> list[Path]:
     for start in (root, root / "Annotations" / "480p", root / "Annotations"):
         if start.is_dir():
             folders = [start, *natural_order(folder for folder in start.iterdir() if folder.is_dir())]
-            if found := [folder for folder in folders if _masks(folder)]:
-                return found
+            if with_masks := [folder for folder in folders if _masks(folder)]:
+                return with_masks
     return []
 
 

@@ -159,9 +159,9 @@ def test_of_an_imported_log_what_fits_is_applicable(session: ReviewSession):
 
 def test_of_an_imported_log_unreadable_lines_are_listed(session: ReviewSession):
     good = decide(HASH, 1, "label is wrong", DeleteTrack(session.project.dataset.annotations_of(1)[0].id), "ann")
-    found = reviews.read_import(session, b'{"id":"\\xff"}\n' + to_line(good).encode(), "log.jsonl")
-    assert found.applicable == (good,) and found.needs_confirmation
-    assert [text.partition(":")[0] for text in found.not_applicable] == ["log.jsonl, line 1"]
+    imported = reviews.read_import(session, b'{"id":"\\xff"}\n' + to_line(good).encode(), "log.jsonl")
+    assert imported.applicable == (good,) and imported.needs_confirmation
+    assert [text.partition(":")[0] for text in imported.not_applicable] == ["log.jsonl, line 1"]
 
 
 def test_the_list_of_errors_is_a_queue(session: ReviewSession, tmp_path: Path):

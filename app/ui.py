@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Callable
 from functools import partial
 from html import escape
@@ -83,6 +84,12 @@ class StudioBlocks(gr.Blocks):
     The page applies gradio's differences in place: where several arrive before it renders the first, all become the
     last, and what only the earlier ones changed is lost.
     """
+
+    def queue(self, *args: Any, **options: Any) -> "StudioBlocks":
+        """Gradio's queue, which does not summarise the last 10,000 events after each: the page for that is off."""
+        super().queue(*args, **options)
+        self._queue.ANAYLTICS_CACHE_FREQUENCY = sys.maxsize
+        return self
 
     async def process_api(self, block_fn: BlockFunction | int, inputs: list[Any], *args: Any, **options: Any) -> dict:
         """The answer to an event. What fails is a message on the page and a line in the log: gradio would print a

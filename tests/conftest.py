@@ -11,7 +11,8 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # two tests at a time on two cores: a thread for each, before torch is there
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+        os.environ.setdefault(variable, "1")
 # Read as a process starts, here the workers and all that they start: glibc keeps what was freed. Otherwise every large
 # tensor is memory that the system has to empty first, a quarter of the time of a full-size model.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(4 << 30))

@@ -54,3 +54,10 @@ def test_a_file_that_was_not_uploaded_is_a_value_of_the_wrong_kind(
         in_thread(blocks.process_api(0, [file, "a"], request=request))
     assert request.request.scope == {}
     assert [line.getMessage() for line in caplog.records] == ["event 0: a value of the wrong kind"]
+
+
+def test_events_are_not_summarised_after_each_of_them(monkeypatch: pytest.MonkeyPatch):
+    queue = StudioBlocks().queue()._queue
+    monkeypatch.setattr(queue, "_get_df", None)
+    queue.events_recorded = 1000
+    assert queue.compute_analytics_summary([{"function": "offer"}]) == {"functions": {}}

@@ -245,8 +245,7 @@ def _address(args: argparse.Namespace) -> "Address":
 
 def _access(args: argparse.Namespace) -> "Access":
     """Who may do what. Raises: OSError, ValueError; also where others would reach a studio that is not for them."""
-    from .access import Access, check_reach
-    from .accounts import read_accounts
+    from .access import Access, check_reach, read_accounts
 
     hub = bool(os.environ.get("SPACE_ID") and os.environ.get("OAUTH_CLIENT_ID"))
     if hub and not (find_spec("authlib") and find_spec("itsdangerous")):
@@ -267,7 +266,7 @@ def _access(args: argparse.Namespace) -> "Access":
 
 def _add_user(args: argparse.Namespace) -> int:
     """Raises: OSError, ValueError."""
-    from .accounts import Account, add_account, ask_password
+    from .access import Account, add_account, ask_password
 
     if args.auth is None:
         raise ValueError("--add-user needs --auth FILE, the file to add the name to")

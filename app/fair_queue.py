@@ -25,7 +25,7 @@ from .tasks import QueueFullError, Quota
 log = logging.getLogger(__name__)
 
 ABANDONED_SECONDS = 10.0  # without a listener, after which an event is dropped
-MAX_SIGN_INS = 4  # of one address that are being checked; sixteen of all (app.accounts)
+MAX_SIGN_INS = 4  # of one address that are being checked; sixteen of all (app.access)
 MAX_VISITORS = 10_000  # whose requests are counted
 MAX_PAGES = 120  # new pages of one visitor in a minute: gradio keeps some 200 KB for each
 SESSIONS = 2000  # pages that gradio keeps something for

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment
 
-from tevit.rendering import environment
+from tevit.display import environment
 
 from .tasks import TaskStatus
 

@@ -169,7 +169,6 @@ def test_folders_of_the_library_import_only_those_before_them():
 
 
 STUDIO = (
-    "accounts",
     "access",
     "connections",
     "tasks",

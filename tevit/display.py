@@ -1,22 +1,75 @@
-"""Results as pictures and as HTML for a notebook: frames with masks, a filmstrip, tables.
+"""HTML and pictures: Jinja2 templates of reports and pages, and results as frames with masks, filmstrips and tables.
 
-Frames are decoded again from the video that a result was predicted on; without it masks are drawn on grey.
+Templates lie in `tevit/templates` and extend `base.html`. Frames are decoded again from the video that a result was
+predicted on; without it masks are drawn on grey.
 """
 
+import base64
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import numpy as np
 from PIL import Image
 
-from tevit.rendering import encode_jpeg, jpeg_uri, render
 from tevit.results import VideoResult
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from tevit.evaluation.api import Evaluation
     from tevit.evaluation.error_table import Errors
     from tevit.inference.predictor import Predictor
+
+JPEG_QUALITY = 82
+
+
+@cache
+def environment(folder: Path) -> "Environment":
+    """Jinja2's environment for the templates below a folder.
+
+    Values are escaped unless a template marks them `safe`; a missing value is an error. The filter `json` gives JSON
+    that is escaped as any other text, which suits attributes in double quotes; inside <script> use `tojson`.
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    result = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    result.filters["json"] = lambda value: json.dumps(value, ensure_ascii=False)
+    return result
+
+
+def render(name: str, /, **values: object) -> str:
+    """The text of a template in `tevit/templates`, such as "errors.html". Raises: jinja2.UndefinedError."""
+    return environment(Path(__file__).with_name("templates")).get_template(name).render(values)
+
+
+def encode_jpeg(bgr: np.ndarray, height: int | None = None, width: int | None = None) -> bytes:
+    """A picture, uint8 (H, W, 3), BGR, as JPEG; one that is larger than height or width scaled down, in proportion."""
+    import cv2
+
+    ratio = min([1.0, *(most / own for most, own in zip((height, width), bgr.shape, strict=False) if most)])
+    if ratio < 1:
+        size = max(1, round(bgr.shape[1] * ratio)), max(1, round(bgr.shape[0] * ratio))
+        bgr = cv2.resize(bgr, size, interpolation=cv2.INTER_AREA)
+    return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+
+
+def jpeg_uri(jpeg: bytes) -> str:
+    """A JPEG as the address of an image in HTML."""
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+
+
+# --- frames, filmstrips and tables
+
 
 STRIP_PICTURES = 6
 STRIP_FRAMES = 200  # a filmstrip decodes no frame behind these

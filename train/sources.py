@@ -12,8 +12,7 @@ import numpy as np
 from tevit.boxes import xywh_to_xyxy
 from tevit.io import json as jsonfile
 from tevit.io.files import forward_slashes
-from tevit.io.frames import FOLDERS, find_frames
-from tevit.io.ytvis import Annotation, Category, Dataset, VideoInfo, open_dataset
+from tevit.io.ytvis import FOLDERS, Annotation, Category, Dataset, VideoInfo, find_frames, open_dataset
 from tevit.masks import json as mask_json
 from tevit.results import RLE
 

@@ -19,8 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from tevit.io.files import without_suffix
-from tevit.io.frames import find_frames
-from tevit.io.ytvis import FPS, VideoInfo
+from tevit.io.ytvis import FPS, VideoInfo, find_frames
 
 from ..isolation import Check, isolated
 from ..projects.project import Project

@@ -21,8 +21,7 @@ from tevit.download import assets_folder, home
 from tevit.io import json as jsonfile
 from tevit.io.categories import format_ids
 from tevit.io.files import atomic, remove_left, without_suffix
-from tevit.io.frames import find_frames
-from tevit.io.ytvis import Dataset
+from tevit.io.ytvis import Dataset, find_frames
 
 from .project import File, Model, Notice, Project
 

@@ -15,8 +15,16 @@ import msgspec
 
 from tevit.io.categories import CategoryMapping, category_mappings, format_ids, map_categories
 from tevit.io.files import without_suffix
-from tevit.io.frames import find_frames
-from tevit.io.ytvis import NO_ANNOTATIONS, Category, Dataset, Results, VideoInfo, open_dataset, read_results
+from tevit.io.ytvis import (
+    NO_ANNOTATIONS,
+    Category,
+    Dataset,
+    Results,
+    VideoInfo,
+    find_frames,
+    open_dataset,
+    read_results,
+)
 from tevit.masks import json as segmentations
 from tevit.results import VideoResult
 

@@ -3,8 +3,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from app.access import Access, Address, VisitorCache, check_reach, check_uploads, visitor_of_event
-from app.accounts import Account, Accounts
+from app.access import Access, Account, Accounts, Address, VisitorCache, check_reach, check_uploads, visitor_of_event
 
 ANN = Account("ann", "admin", 2, b"", b"")
 

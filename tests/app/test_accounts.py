@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app import accounts as module
-from app.accounts import Account, Accounts, add_account, ask_password, read_accounts
+from app import access as module
+from app.access import Account, Accounts, add_account, ask_password, read_accounts
 
 
 @pytest.fixture(autouse=True)

@@ -1,16 +1,27 @@
-"""`tevit benchmark masks`: how well a model's best track covers each annotated object of a data set, and how fast."""
+"""How well masks cover annotated objects: those of a model (`tevit benchmark masks`), and those that are
+propagated between and after key frames, beside interpolating and copying the shape (`tevit benchmark propagation`).
+"""
 
+import os
 import time
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 
 from tevit.benchmarks.record import Figures, spread
 from tevit.inference.dataset import open_frames
 from tevit.inference.external import ExternalPredictor
-from tevit.io.ytvis import Dataset
+from tevit.io.ytvis import Dataset, find_frames
+from tevit.masks import ops
 from tevit.masks.ops import overlaps
 from tevit.progress import Progress
-from tevit.results import VideoResult
+from tevit.results import Track, VideoResult
+from tevit.review.propagate import PARTS, Propagation, propagate
+from tevit.video.reader import open_images
 
 
 def measure(predictor: ExternalPredictor, dataset: Dataset, root: str, progress: Progress | None = None) -> Figures:
@@ -48,3 +59,127 @@ def best_overlap(truth: VideoResult, result: VideoResult) -> np.ndarray:
         return np.zeros(len(truth.tracks))
     intersection, union = overlaps([track.rles for track in truth.tracks], [track.rles for track in result.tracks])
     return np.where(union > 0, intersection / np.maximum(union, 1), 1.0).mean(2).max(1)
+
+
+# --- propagation
+
+
+DISTANCES = (5, 10, 20)
+"""Frames between two key frames."""
+AFTER = (1, 5, 10)
+"""Frames after a single key frame; every fifth frame is one."""
+METHODS = ("propagated", "interpolated", "copied")
+
+
+class PropagationScores(NamedTuple):
+    """Mean IoU over objects, by (method, case), a case being such as "between, 5"; speed of propagation between key
+    frames, by wall clock and by the time of all cores."""
+
+    scores: Mapping[tuple[str, str], float]
+    objects: int
+    frames_per_second: float
+    frames_per_core_second: float
+
+
+def measure_propagation(
+    results: Iterable[VideoResult],
+    root: str | os.PathLike,
+    max_frames: int,
+    predictions: Mapping[int, VideoResult] | None = None,
+    parts: Collection[str] = PARTS,
+) -> PropagationScores:
+    """Measure every object that is visible in each of its video's first frames.
+
+    root: of the videos' images. predictions: by video id; the track that overlaps an object most is given to
+    propagation. parts: as `propagate`.
+
+    Raises: OSError; ValueError where there is no such object or a frame cannot be read.
+    """
+    scores: dict[tuple[str, str], list[float]] = defaultdict(list)
+    seconds, objects = np.zeros(3), 0  # wall, cores, frames
+    for result in results:
+        length = min(result.length, max_frames)
+        visible = [track for track in result.tracks if (track.areas[:length] > 0).all()]
+        if visible and length > DISTANCES[0]:
+            frames = [frame.rgb for frame in open_images(find_frames(result, root)[:length], result.name).frames()]
+            for track in visible:
+                masks = [ops.decode(rle).astype(bool) for rle in track.rles[:length] if rle is not None]
+                predicted = _predicted_masks(track, (predictions or {}).get(result.video_id), length)
+                run = partial(propagate, frames, predictions=predicted, parts=parts)
+                seconds += _measure_between(run, masks, scores)
+                _measure_after(run, masks, scores)
+                objects += 1
+    if not objects:
+        text = f"expected an object that is visible in each of the first {max_frames} frames of its video, and a video"
+        raise ValueError(f"{text} of more than {DISTANCES[0]} frames, found none")
+    means = {key: float(np.mean(values)) for key, values in scores.items()}
+    return PropagationScores(means, objects, float(seconds[2] / seconds[0]), float(seconds[2] / seconds[1]))
+
+
+def _predicted_masks(track: Track, predictions: VideoResult | None, length: int) -> dict[int, np.ndarray]:
+    """Frame -> mask, bool (H, W), of the prediction that overlaps a track most; none without one that does."""
+    best = max(predictions.tracks if predictions else (), key=lambda p: ops.track_iou(track.rles, p.rles), default=None)
+    if best is None or not ops.track_iou(track.rles, best.rles):
+        return {}
+    return {t: ops.decode(rle).astype(bool) for t, rle in enumerate(best.rles[:length]) if rle is not None}
+
+
+def _measure_between(
+    run: Callable[..., Propagation], masks: Sequence[np.ndarray], scores: dict[tuple[str, str], list[float]]
+) -> np.ndarray:
+    """Adds an object's scores; returns seconds by wall clock, seconds of all cores, frames propagated to. run:
+    `propagate` on the object's frames."""
+    total = np.zeros(3)
+    for distance in DISTANCES:
+        keys = range(0, len(masks), distance)
+        between = [t for t in range(keys[-1]) if t % distance]
+        if not between:
+            continue
+        wall, cores = time.perf_counter(), time.process_time()
+        propagated = run({key: masks[key] for key in keys}, last=keys[-1])
+        total += (time.perf_counter() - wall, time.process_time() - cores, len(between))
+        candidates = dict.fromkeys(METHODS, propagated.masks) | {
+            "interpolated": {t: _interpolate(masks, t, t // distance * distance, distance) for t in between},
+            "copied": {t: masks[min(keys, key=lambda key: abs(key - t))] for t in between},
+        }
+        for method, by_frame in candidates.items():
+            iou = np.mean([ops.pixel_iou(by_frame[t], masks[t]) for t in between])
+            scores[method, f"between, {distance}"].append(float(iou))
+    return total
+
+
+def _measure_after(
+    run: Callable[..., Propagation], masks: Sequence[np.ndarray], scores: dict[tuple[str, str], list[float]]
+) -> None:
+    """Copying is what there is to compare with: from one frame nothing can be interpolated."""
+    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for key in range(0, len(masks) - AFTER[-1], 5):
+        propagated = run({key: masks[key]}, first=key, last=key + AFTER[-1], min_confidence=0)
+        for after in AFTER:
+            values["propagated", f"after, {after}"].append(
+                ops.pixel_iou(propagated.masks[key + after], masks[key + after])
+            )
+            values["copied", f"after, {after}"].append(ops.pixel_iou(masks[key], masks[key + after]))
+    for case, ious in values.items():
+        scores[case].append(float(np.mean(ious)))
+
+
+def _interpolate(masks: Sequence[np.ndarray], t: int, left: int, distance: int) -> np.ndarray:
+    """The signed distances to the border of both key frames' shapes, centred, blended, and moved with the centre."""
+    share = (t - left) / distance
+    pair = [masks[left], masks[left + distance]]
+    centres = [np.argwhere(mask).mean(0)[::-1] for mask in pair]
+    centre = (1 - share) * centres[0] + share * centres[1]
+    moved = [_moved(_signed_distance(mask), centre - own) for mask, own in zip(pair, centres, strict=True)]
+    return (1 - share) * moved[0] + share * moved[1] > 0
+
+
+def _signed_distance(mask: np.ndarray) -> np.ndarray:
+    """Positive inside, float32 (H, W), pixels."""
+    inside, outside = (cv2.distanceTransform(m.astype(np.uint8), cv2.DIST_L2, 5) for m in (mask, ~mask))
+    return inside - outside
+
+
+def _moved(values: np.ndarray, shift_xy: np.ndarray) -> np.ndarray:
+    matrix = np.array([[1, 0, shift_xy[0]], [0, 1, shift_xy[1]]])
+    return cv2.warpAffine(values, matrix, values.shape[::-1], borderMode=cv2.BORDER_REPLICATE)

@@ -33,8 +33,7 @@ from tevit.checkpoint import load_model, save_model
 from tevit.configs import BUNDLED_MODELS, ModelConfig, published
 from tevit.download import bundled_path
 from tevit.inference.postprocess import Detections, to_tracks
-from tevit.inference.predictor import CompiledModel, Predictor
-from tevit.inference.windows import WINDOW
+from tevit.inference.predictor import WINDOW, CompiledModel, Predictor
 from tevit.memory import peak_memory
 from tevit.model.cpu import can_pack, default_exclusions, pack
 from tevit.model.tevit import TeViT

@@ -92,7 +92,7 @@ def register(commands) -> None:
 
 def run_propagate(args: argparse.Namespace) -> int:
     """`tevit benchmark propagate`."""
-    from tevit.benchmarks.propagation import METHODS, measure_propagation
+    from tevit.benchmarks.masks import METHODS, measure_propagation
     from tevit.io.formats import convert
 
     if args.length < 6:

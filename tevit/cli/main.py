@@ -5,14 +5,17 @@ import os
 import sys
 from collections.abc import Iterable
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from typing import NoReturn
 
+import tevit
 from tevit.io.files import FileKindError, fault_sentence
 
 # Command -> module of this package, in the order of `tevit --help`. A module's `register(commands)` adds its commands;
 # heavy packages are imported when one runs.
 COMMANDS = {
-    "studio": "programs",
+    "studio": "main",
     "predict": "predict",
     "models": "models",
     "convert": "models",
@@ -22,7 +25,7 @@ COMMANDS = {
     "split": "datasets",
     "formats": "datasets",
     "shapes": "datasets",
-    "train": "programs",
+    "train": "main",
     "benchmark": "benchmark",
     "report": "report",
     "review": "review",
@@ -94,3 +97,44 @@ def _order(args: argparse.Namespace) -> str:
     if hasattr(args, "log"):
         return "; the log comes first, the labels after it"
     return "; the ground truth comes first, predictions after it" if hasattr(args, "gt") else ""
+
+
+# --- the studio and training, which are packages of their own, started from anywhere
+
+
+def register(commands) -> None:
+    """Add both subcommands; all their arguments are parsed by the program that is started."""
+    for name, run, help in (
+        ("studio", run_studio, "open the studio in the browser"),
+        ("train", run_training, "train a model by a recipe"),
+    ):
+        # Without a usable prefix character nothing is an option here, not even --help.
+        part = commands.add_parser(name, help=help, add_help=False, prefix_chars="\0")
+        part.add_argument("arguments", nargs="*")
+        part.set_defaults(run=run)
+
+
+def run_studio(args: argparse.Namespace) -> int:
+    """Serve the page until Ctrl-C; returns the exit code. Raises: ValueError where gradio is not installed."""
+    if find_spec("gradio") is None:
+        raise ValueError("the studio needs gradio: pip install 'tevit-studio[app]'")
+    return import_module(f"{package('tevit_studio', 'app')}.app").main(args.arguments, prog="tevit studio")
+
+
+def run_training(args: argparse.Namespace) -> int:
+    """Train; returns the exit code."""
+    return import_module(f"{package('tevit_train', 'train')}.__main__").main(args.arguments, prog="tevit train")
+
+
+def package(installed: str, in_checkout: str) -> str:
+    """The name by which a package beside `tevit` is imported: in the wheel, or in a checkout, which is put on sys.path.
+
+    Raises: ValueError where it is not part of this installation.
+    """
+    root = Path(tevit.__file__).resolve().parents[1]
+    if (root / installed).is_dir():
+        return installed
+    if not (root / in_checkout / "__main__.py").is_file():
+        raise ValueError(f"expected the package {installed} in {root}, beside tevit: install the whole wheel")
+    sys.path.insert(0, str(root))  # first: the current folder may have packages of these names
+    return in_checkout

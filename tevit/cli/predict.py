@@ -14,8 +14,7 @@ from tevit.progress import TerminalProgress
 
 if TYPE_CHECKING:
     from tevit.configs import PredictOptions, PredictOverrides
-    from tevit.inference.classes import ClassMap
-    from tevit.inference.dataset import PartialResults
+    from tevit.inference.dataset import ClassMap, PartialResults
     from tevit.inference.external import ExternalPredictor
     from tevit.inference.model_source import ModelSource
     from tevit.inference.predictor import Predictor
@@ -341,7 +340,7 @@ def _match_classes(
     predictor: "AnyPredictor", categories: Mapping[int, str], overrides: Mapping[str, str | int] | None
 ) -> "ClassMap | Callable[[VideoResult], ClassMap]":
     """The model's classes as the data set's; a function of each result for a model without a list of them."""
-    from tevit.inference.classes import match_classes
+    from tevit.inference.dataset import match_classes
 
     if predictor.categories:
         return match_classes(predictor.categories, categories, overrides)

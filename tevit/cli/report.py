@@ -61,8 +61,8 @@ def write_report(path: Path, name: str, lines: list[Line]) -> None:
     """Write the page of a run's curves; it contains plotly's script and loads nothing from the network."""
     from plotly.offline import get_plotlyjs
 
+    from tevit.display import render
     from tevit.io.files import atomic
-    from tevit.rendering import render
 
     train, evaluations = ([line for line in lines if line["kind"] == kind] for kind in ("train", "eval"))
     hours = sum(line.get("seconds", 0.0) for line in train) / len(train) * train[-1]["iteration"] / 3600

@@ -7,10 +7,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tevit.display import encode_jpeg, jpeg_uri
 from tevit.evaluation.error_table import ErrorRecord
 from tevit.io.ytvis import Dataset, Results
 from tevit.masks import ops as masks
-from tevit.rendering import encode_jpeg, jpeg_uri
 from tevit.results import RLE, VideoResult
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tevit.display import render
 from tevit.evaluation import charts
 from tevit.evaluation.api import Evaluation
 from tevit.evaluation.error_table import ErrorRecord, Errors, ErrorTable
@@ -16,7 +17,6 @@ from tevit.evaluation.filmstrip import COLOURS, ErrorFilmstrips
 from tevit.evaluation.matching import percent
 from tevit.evaluation.oracle import UNMATCHABLE, Gap, Gaps
 from tevit.io.files import atomic
-from tevit.rendering import render
 
 MAX_ERRORS = 10  # of each type, in the table of the most expensive ones
 MAX_FILMSTRIPS = 100

@@ -20,7 +20,6 @@ from tevit import boxes
 from tevit.io import json as jsonfile
 from tevit.io.categories import annotated_classes, describe_indices, index_mappings
 from tevit.io.files import atomic, forward_slashes
-from tevit.io.frames import find_frames, inside
 from tevit.io.validation_report import (
     NULL,
     Entry,
@@ -31,7 +30,7 @@ from tevit.io.validation_report import (
     as_number,
     excerpt,
 )
-from tevit.io.ytvis import NO_ANNOTATIONS, RESULTS_NAME, Dataset, VideoInfo
+from tevit.io.ytvis import NO_ANNOTATIONS, RESULTS_NAME, Dataset, VideoInfo, find_frames, inside
 from tevit.masks import json as mask_json
 from tevit.masks import ops
 from tevit.progress import Progress

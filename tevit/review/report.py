@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
+from tevit.display import encode_jpeg, jpeg_uri, render
 from tevit.evaluation import Evaluation, evaluate
 from tevit.evaluation.filmstrip import FramePictures
 from tevit.io.files import atomic, write_rows
 from tevit.io.ytvis import FPS, Dataset, Results, open_dataset, read_results
-from tevit.rendering import encode_jpeg, jpeg_uri, render
 from tevit.results import VideoResult
 from tevit.review.apply import COLUMNS, Change, Corrected, find_changes, table_rows
 from tevit.review.decisions import VERDICTS, Decision

@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
+from tevit.display import jpeg_uri
 from tevit.evaluation.error_table import ErrorRecord
-from tevit.rendering import jpeg_uri
 
 from ...analysis.matches import VIDEO_ORDERS, IouCurve, VideoRow
 from ...deep_link import LAYOUTS

@@ -16,8 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from tevit.inference.classes import match_classes
-from tevit.inference.dataset import PartialResults, in_file_order, open_frames
+from tevit.inference.dataset import PartialResults, in_file_order, match_classes, open_frames
 from tevit.io.categories import format_ids
 from tevit.io.files import atomic
 from tevit.results import VideoResult

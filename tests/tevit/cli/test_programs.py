@@ -6,7 +6,7 @@ import pytest
 
 import tevit
 from tests.processes import run_python
-from tevit.cli import programs
+from tevit.cli import main as programs
 from tevit.cli.main import main
 
 ROOT = Path(tevit.__file__).resolve().parents[1]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from tevit.inference.classes import match_classes
+from tevit.inference.dataset import match_classes
 from tevit.io.categories import read_class_map
 from tevit.masks import ops
 from tevit.results import Track, VideoResult

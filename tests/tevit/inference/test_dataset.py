@@ -12,8 +12,7 @@ import torch
 from tests.fakes import FakeModel, squares, write_frames
 from tevit import checkpoint
 from tevit.cli.main import main
-from tevit.inference.classes import match_classes
-from tevit.inference.dataset import PartialResults, Share, in_file_order, open_frames, predict_dataset
+from tevit.inference.dataset import PartialResults, Share, in_file_order, match_classes, open_frames, predict_dataset
 from tevit.inference.predictor import Predictor
 from tevit.io.validate import validate
 from tevit.io.ytvis import VideoInfo, open_dataset

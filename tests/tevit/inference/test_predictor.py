@@ -10,7 +10,7 @@ import torch
 
 import tevit
 from tests.fakes import FakeModel, squares, write_frames
-from tevit.inference import windows
+from tevit.inference import predictor as module
 from tevit.inference.predictor import Predictor
 from tevit.io.ytvis import write_results
 from tevit.masks import ops as masks
@@ -204,7 +204,7 @@ def test_skipping_known_frames_reports_progress_and_can_be_cancelled(tmp_path):
 
     def run(stop_in: str, at: int) -> None:
         def on_progress(stage, done, total):
-            skipped.extend([(done, total)] if stage == windows.SKIPPING else [])
+            skipped.extend([(done, total)] if stage == module.SKIPPING else [])
             if stage == stop_in and done >= at:
                 raise Cancelled
 
@@ -213,7 +213,7 @@ def test_skipping_known_frames_reports_progress_and_can_be_cancelled(tmp_path):
 
     run("segmenting", 100)
     assert resume.length == 84 and skipped == []
-    run(windows.SKIPPING, 30)
+    run(module.SKIPPING, 30)
     assert resume.length == 84 and skipped[-1] == (30, 60)
     run("segmenting", 110)
     assert resume.length == 104 and skipped[-1] == (60, 60)
@@ -284,7 +284,7 @@ def test_progress_advances_within_a_pass_of_a_real_model(tiny_model, tmp_path):
 def test_memory_holds_one_window_of_frames(predictor, tmp_path, monkeypatch):
     """At most one window and the prefetched frames of a long video are in memory."""
     folder = write_frames(tmp_path / "clip", squares(150, (96, 160), (right, down, never)))
-    plain, alive, max_alive = windows.preprocess, 0, 0
+    plain, alive, max_alive = module.preprocess, 0, 0
 
     def counted(frame, sizes):
         nonlocal alive, max_alive
@@ -298,7 +298,7 @@ def test_memory_holds_one_window_of_frames(predictor, tmp_path, monkeypatch):
         nonlocal alive
         alive -= 1
 
-    monkeypatch.setattr(windows, "preprocess", counted)
+    monkeypatch.setattr(module, "preprocess", counted)
     assert predictor(folder).length == 150
     assert 24 <= max_alive <= 49 + 1
 
@@ -311,16 +311,16 @@ def test_prefetched_frames_are_the_same_and_end_with_their_consumer():
             if number == fails_at:
                 raise ValueError("a broken frame")
             indices.append(number)
-            yield windows.InputFrame(number, 0.0, np.zeros(1))
+            yield module.InputFrame(number, 0.0, np.zeros(1))
 
-    assert [frame.index for frame in windows.prefetch(inputs())] == list(range(100))
+    assert [frame.index for frame in module.prefetch(inputs())] == list(range(100))
     with pytest.raises(ValueError, match="a broken frame"):
-        list(windows.prefetch(inputs(fails_at=40)))
+        list(module.prefetch(inputs(fails_at=40)))
     indices.clear()
-    some = windows.prefetch(inputs())
+    some = module.prefetch(inputs())
     assert next(some).index == 0
     some.close()
-    assert len(indices) <= windows.PREFETCH + 1
+    assert len(indices) <= module.PREFETCH + 1
     assert not any(thread.name.startswith("decoder") for thread in threading.enumerate())
 
 

@@ -10,8 +10,7 @@ import gradio as gr
 import pytest
 from msgspec import structs
 
-from app.access import Access
-from app.accounts import Account, Accounts
+from app.access import Access, Account, Accounts
 from app.analysis.service import EvaluationService
 from app.player.routes import ViewRegistry
 from app.projects.opening import BUNDLED, open_project

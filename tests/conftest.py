@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+gc.disable()  # until all tests are collected: a third of that time
 if "PYTEST_XDIST_WORKER" in os.environ:  # two tests at a time on two cores: a thread for each, before torch is there
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
         os.environ.setdefault(variable, "1")
@@ -53,8 +54,8 @@ ARGUMENTS = (
 
 def pytest_collection_finish() -> None:
     """Leave what is there by now, a million objects, out of all garbage collections."""
-    gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def pytest_unconfigure() -> None:

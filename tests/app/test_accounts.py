@@ -2,6 +2,7 @@ import asyncio
 import io
 import os
 import sys
+import time
 from unittest.mock import patch
 
 import pytest
@@ -118,6 +119,25 @@ def test_the_wait_for_wrong_passwords_holds_up_nobody_else():
     verify = patch.object(Accounts, "verify", lambda self, name, password: password == "correct horse")
     with verify, patch.object(module, "FAILURE_SECONDS", 60):
         assert asyncio.run(sign_in_among_wrong_ones())
+
+
+def test_two_passwords_are_checked_at_a_time_and_a_wrong_one_takes_longer():
+    found, at_once, most = Accounts({"ann": Account.of("ann", "correct horse")}), [0], [0]
+
+    def verify(self: Accounts, name: str, password: str) -> bool:
+        at_once[0] += 1
+        most[0] = max(most[0], at_once[0])
+        time.sleep(0.02)
+        at_once[0] -= 1
+        return False
+
+    async def all_at_once() -> float:
+        began = time.monotonic()
+        await asyncio.gather(*(found.sign_in(f"eve{i}", "wrong") for i in range(8)))
+        return time.monotonic() - began
+
+    with patch.object(Accounts, "verify", verify), patch.object(module, "FAILURE_SECONDS", 0.5):
+        assert asyncio.run(all_at_once()) >= 0.5 and most[0] == 2
 
 
 @pytest.mark.parametrize(("names", "let_in"), [(["eve"] * 9, 4), ([f"eve{i}" for i in range(40)], 16)])

@@ -137,3 +137,8 @@ def test_no_endpoint_fails_for_its_arguments(client: httpx.Client, name: str):
         text = fault(client, "POST", path, content=encoded(body), headers={"Content-Type": JSON})
         faults += [f"{path} {json.dumps(body)[:150]}: {text}"] if text else []
     assert faults == []
+
+
+def test_events_of_a_public_studio_are_small(client: httpx.Client):
+    answer = client.post("/gradio_api/queue/join", json={"fn_index": 0, "data": ["x" * 2_000_000]})
+    assert (answer.status_code, answer.text) == (413, "Expected an event of at most 2,000,000 bytes.")

@@ -299,7 +299,8 @@ def test_a_session_is_the_browsers_that_used_it_first():
         (b'{"fn_index": "3"}', 422),
         (b'{"fn_index": 99999}', 404),
         (b'{"fn_index": 3, "session_hash": 5}', 422),
-        (b"[" * 50_000, 422),
+        (b'{"data":' * 50_000, 422),
+        (b'{"session_hash": "\xff"}', 422),
         (b'{"fn_index": 3, "data": [' + b"0," * 200_001 + b"0]}", 413),
     ],
 )

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import httpx
 
+from tests.app.fakes import make_video
 from tests.app.page_client import PageClient
+from tests.app.test_ending import call_segment, listen, upload
 from tests.browser.servers import start_studio
 
 FRAMES = 18
@@ -30,6 +32,8 @@ def test_two_runs_of_one_address_in_a_public_studio_and_two_of_a_browser_elsewhe
         for _ in range(2):
             token_of(PageClient(url).run("crossing", slow, FRAMES))
         assert refused in PageClient(url).run("crossing", slow, FRAMES)
+        sent = upload(url, make_video(tmp_path / "street.mp4", frames=6))
+        assert refused in listen(url, call_segment(url, sent, Path(slow))).result(20)
     with start_studio("--checkpoint", slow, home=tmp_path / "home") as (url, _):
         page = PageClient(url)
         for _ in range(2):

@@ -3,13 +3,18 @@
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
 import pytest
 from gradio.state_holder import SessionState
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from app.ui import StudioBlocks
+from app.access import Access, Address
+from app.connections import LimitedConnection
+from app.fair_queue import SESSIONS
+from app.ui import StudioBlocks, serve
 
 
 def in_thread(work: Any) -> Any:
@@ -61,3 +66,19 @@ def test_events_are_not_summarised_after_each_of_them(monkeypatch: pytest.Monkey
     monkeypatch.setattr(queue, "_get_df", None)
     queue.events_recorded = 1000
     assert queue.compute_analytics_summary([{"function": "offer"}]) == {"functions": {}}
+
+
+def test_the_server_limits_connections_and_the_pages_that_gradio_keeps():
+    launched: dict[str, Any] = {}
+    config = SimpleNamespace(http_protocol_class=H11Protocol)
+    page: Any = SimpleNamespace(
+        queue=lambda **_: SimpleNamespace(launch=lambda **options: launched.update(options) or (None, "", "")),
+        server=SimpleNamespace(config=config),
+        block_thread=lambda: None,
+        close=lambda **_: None,
+        fns={},
+    )
+    anything: Any = SimpleNamespace(views=None, access=Access())
+    serve(page, anything, anything, anything, Address())
+    assert issubclass(config.http_protocol_class, LimitedConnection)
+    assert launched["state_session_capacity"] == SESSIONS

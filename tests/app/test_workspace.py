@@ -10,7 +10,7 @@ from app.analysis.service import EvaluationService
 from app.analysis.thumbnails import ThumbnailCache
 from app.projects.opening import AllowedFolders, open_project, with_categories
 from app.rendering import render
-from app.workspace import Workspace, project_notices
+from app.workspace import Pages, Workspace, project_notices
 from tests.app import datasets
 from tests.app.datasets import LEFT, RIGHT
 
@@ -142,3 +142,14 @@ def test_list_of_open_data_sets_marks_the_pages_own(workspace: Workspace):
     assert html.count("<li>") == 2 and html.split("aria-current")[1].startswith('="page"><strong>allowed/three.json')
     assert "--allow" in render("datasets/folders.html", complete=True, folders=[])
     assert "more than could" in render("datasets/folders.html", complete=False, folders=["/x"])
+
+
+def test_of_too_many_pages_the_visitor_with_most_loses_one(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("app.workspace.MAX_PAGES", 3)
+    pages = Pages(lambda request: [request.session_hash])
+    requests = {name: request_of(name) for name in ("b1", "a1", "a2", "a3")}
+    for name, request in requests.items():
+        request.username = {"a": "ann", "b": "bob"}[name[0]]
+    states = {name: pages.of(request) for name, request in requests.items()}
+    assert pages.of(requests["b1"]) is states["b1"] and pages.of(requests["a3"]) is states["a3"]
+    assert pages.of(requests["a1"]) is not states["a1"]

@@ -5,7 +5,7 @@ import json
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -231,7 +231,7 @@ def test_a_correction_is_counted_as_its_visitors(site: Site, name: str, monkeypa
         raise QueueFullError("full")
 
     monkeypatch.setattr(Segmentation, "submit", submit)
-    site.client.app = counted_as("ann", site.client.app)
+    site = replace(site, client=TestClient(counted_as("ann", site.client.app)))
     answer = site.post(
         name, correction(0, 7, first=0, last=7) if name == "propagate" else {"frame": 2, "box": [8, 8, 40, 40]}
     )

@@ -141,3 +141,18 @@ def test_a_public_studio_saves_nothing(tmp_path: Path):
     )
     assert send(tab, visitor, "undo").startswith("This studio is public")
     assert log(tab, visitor) == ()
+
+
+def test_of_who_may_not_decide_no_log_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("app.tabs.review.session.read_import", lambda *_: pytest.fail("it was read"))
+    tab = tab_with(Access(public=True), tmp_path)
+    (tmp_path / "log.jsonl").write_bytes(b"{}")
+    with pytest.raises(gr.Error, match="labels can be looked at, not changed"):
+        run(tab.import_log(str(tmp_path / "log.jsonl"), opened(tab, None)))
+
+
+def test_comparisons_of_one_visitor_at_the_same_time_are_limited(tab: ReviewTab):
+    bob = opened(tab, "bob")
+    with tab._comparisons.taken(tab.page(bob).visitor):
+        (update,) = run(tab.compare(bob))
+    assert "1 comparisons of yours are in the queue" in update[tab.components.comparison]

@@ -10,6 +10,7 @@ import pytest
 from app.tabs.segment.events import _SegmentEvents
 from app.tabs.segment.page_state import Session
 from app.tasks import Places, Quota, Task, TaskStatus
+from tests.app.fakes import walking_squares
 
 
 class FailingProxy:
@@ -55,7 +56,7 @@ def visitor_events(session: Session) -> Any:
     events._without_video = lambda session: {}
     events._opening, events._writing = (Places(Quota(8, 1), kind) for kind in ("videos", "files"))
     events._session = lambda request: session
-    view = SimpleNamespace(layers=[SimpleNamespace(result=SimpleNamespace(tracks=()))])
+    view = SimpleNamespace(layers=[SimpleNamespace(result=walking_squares("clip", (64, 96), [0.0], 10, 0.0))])
     session.view, session.token = cast(Any, view), "token"
     views = SimpleNamespace(folder=lambda token: "folder")
     events.studio = SimpleNamespace(views=views, footage=lambda token: None)
@@ -75,3 +76,11 @@ def test_videos_and_files_of_one_visitor_at_the_same_time_are_limited():
         asyncio.run(all_of(events._open(source, session)))
     with events._writing.taken("ann"), pytest.raises(gr.Error, match="1 files of yours are in the queue"):
         asyncio.run(all_of(events._exporter("results.json")(None)))
+
+
+def test_a_page_remembers_only_fields_of_the_model():
+    session = Session()
+    events: Any = object.__new__(_SegmentEvents)
+    events._session = lambda request: session
+    events.check_parameters("motion", {"model": "motion", "values": {"min_area": "5", "other": "x"}}, None)
+    assert session.parameters == {"motion": {"min_area": "5"}}

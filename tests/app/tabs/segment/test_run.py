@@ -115,7 +115,7 @@ def test_resume_continues_after_the_kept_frames(open_worker: Open, source: Video
     wait_until(lambda: at(worker, token).over)
     model.seen = 0
     assert not worker.resume(token, source, replace(FAST, max_tracks=3)) and not worker.resume("another", source, FAST)
-    assert worker.resume(token, source, FAST)
+    assert worker.resume(token, source, FAST, "ann") and worker.runner.visitors() == ["ann"]
     shown = at(worker, token).result
     assert shown is not None and shown.length == WINDOW  # it stays
     wait_until(lambda: at(worker, token).over)

@@ -31,27 +31,22 @@ def drawn(page: Page) -> list[str]:
     return [name for name in PLOTS if page.locator(f"#{name} .main-svg").count()]
 
 
-def test_all_figures_are_drawn_offline(browser, tmp_path):
-    page, messages = visit(browser, tmp_path, "small", "light")
-    assert drawn(page) == PLOTS
-    assert page.locator("#dap .bars path").count() == 7
-    assert page.get_by_role("heading", name="Errors of results.json").is_visible()
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert page.locator("#identity .scatterlayer .trace").count() == 4
-    page.get_by_label("Class").select_option(label="cat5")
-    assert messages == []
-
-
-def test_light_and_dark(browser, tmp_path):
+def test_all_figures_are_drawn_offline_in_dark_and_light(browser, tmp_path):
     page, messages = visit(browser, tmp_path, "small", "dark")
 
     def shade() -> int:
         return int(page.evaluate("getComputedStyle(document.body).backgroundColor").split("(")[1].split(",")[0])
 
     assert shade() < 60
+    assert drawn(page) == PLOTS
     page.get_by_role("button", name="Light").click()
     assert shade() > 200
     assert drawn(page) == PLOTS
+    assert page.locator("#dap .bars path").count() == 7
+    assert page.get_by_role("heading", name="Errors of results.json").is_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator("#identity .scatterlayer .trace").count() == 4
+    page.get_by_label("Class").select_option(label="cat5")
     assert messages == []
 
 

@@ -413,6 +413,7 @@ def test_uploads_leave_room_on_the_disk_for_what_others_write(uploads, tmp_path,
     free = [FREE_BYTES + 1000]
     monkeypatch.setattr("app.middleware.shutil.disk_usage", lambda folder: SimpleNamespace(free=free[0]))
     assert uploads.post("/gradio_api/upload", files={"files": b"a" * 900}).status_code == 200
+    assert uploads.post("/gradio_api/upload", files={"files": b"a" * 1600}).status_code == 413
     free[0] = FREE_BYTES - 5
     answer = uploads.post("/gradio_api/upload", files={"files": b"a" * 900})
     assert answer.status_code == 413
@@ -427,6 +428,24 @@ def test_uploads_that_send_more_than_the_limit_leave_no_file(uploads, tmp_path):
     )  # in parts, whose length is not stated
     assert answer.status_code == 413 and "2,000 bytes" in answer.text
     assert not list(tmp_path.iterdir())
+
+
+def test_uploads_that_end_early_leave_no_file(uploads, tmp_path):
+    part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a.mp4"\r\n\r\n' + b"a" * 900
+    messages = iter([{"type": "http.request", "body": part, "more_body": True}, {"type": "http.disconnect"}])
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"multipart/form-data; boundary=b")]
+    scope = {"type": "http", "method": "POST", "path": "/gradio_api/upload", "query_string": b"", "headers": headers}
+    scope |= {"root_path": "", "scheme": "http", "client": ("a", 1), "server": ("a", 1), "http_version": "1.1"}
+
+    async def receive() -> dict:
+        return next(messages)
+
+    async def send(message: dict) -> None:
+        sent.append(message)
+
+    sent: list[dict] = []
+    uploads.portal.call(uploads.app, scope, receive, send)
+    assert not list(tmp_path.iterdir()) and sent[0]["status"] == 400
 
 
 # --- sign-in, failures

@@ -413,9 +413,9 @@ def test_nothing_overflows_at_any_width_and_the_queue_leads_to_the_player(anna: 
         assert len(set(groups.evaluate_all("all => all.map((it) => it.getBoundingClientRect().top)"))) == 1, "one line"
         expect(anna.get_by_role("button", name="Save decision")).to_be_visible()
     anna.locator(".queue").evaluate("list => list.scrollIntoView()")
-    expect(player(anna)).not_to_be_in_viewport()
+    expect(player(anna)).not_to_be_in_viewport(ratio=0.9)
     anna.locator(".queue [aria-pressed=true]").click()
-    expect(player(anna)).to_be_in_viewport()
+    expect(player(anna)).to_be_in_viewport(ratio=0.9)
     anna.get_by_role("button", name="Correct the mask").click()
     expect(anna.get_by_role("toolbar", name="Mask correction")).to_be_visible()
     box, lane = player(anna).bounding_box(), player(anna).locator(".lane.selected").first

@@ -8,10 +8,12 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import date
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple, Self
 
 from .recipes import RECIPES, Recipe, add_flags, override, recipe_named
 
@@ -22,6 +24,7 @@ Run some optimiser steps of a recipe as `tevit train` does, in a folder that is 
 same batches without training. Printed are medians of the steps:
 
   clips a second      of the whole step
+  forward, backward, optimiser    seconds of a step and, in brackets, of its cores' time; backward with the clipping
   waiting for data    the share of a step in which the model had nothing to do
   clips a second, data alone    how many the loader could deliver
   peak memory         of the device, or of the process on a CPU
@@ -66,7 +69,8 @@ def measure(recipe: Recipe, args: argparse.Namespace) -> dict[str, object]:
     """Run the benchmark; returns its figures by name, with machine and date."""
     steps = WARM_UP + args.steps
     recipe = replace(recipe, iterations=steps, log_every=1, save_every=steps, eval_every=0)
-    lines = _train(recipe, args)[WARM_UP:]
+    with Phases(args.device) as phases:
+        lines = _train(recipe, args)[WARM_UP:]
     seconds = statistics.median(line["seconds"] for line in lines)
     clips = recipe.slots * recipe.clips_per_slot
     return {
@@ -77,10 +81,78 @@ def measure(recipe: Recipe, args: argparse.Namespace) -> dict[str, object]:
         "steps": len(lines),
         "seconds a step": round(seconds, 3),
         "clips a second": round(clips / seconds, 3),
+        **phases.medians(recipe.slots),
         "waiting for data": f"{100 * statistics.median(line['data_wait'] / line['seconds'] for line in lines):.1f} %",
         "clips a second, data alone": round(clips / _loading(recipe, args), 1),
         "peak memory, GB": round(max(line["memory_gb"] for line in lines), 2),
     }
+
+
+class Span(NamedTuple):
+    """seconds: by the clock. processor: seconds of all threads' processor time."""
+
+    seconds: float
+    processor: float
+
+
+class Phases(AbstractContextManager):
+    """While entered, times the phases of all training steps in this process by PyTorch's global hooks."""
+
+    def __init__(self, device: str):
+        self._device = device
+        self._spans: dict[str, list[Span]] = {"forward": [], "backward": [], "optimiser": []}
+        self._last = Span(0, 0)
+
+    def __enter__(self) -> Self:
+        from torch.nn.modules import module
+        from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+        from .losses import SlotLoss
+
+        def before_forward(called: object, *_: object) -> None:
+            if isinstance(called, SlotLoss):
+                self._end("backward")
+
+        def after_forward(called: object, *_: object) -> None:
+            if isinstance(called, SlotLoss):
+                self._end("forward")
+
+        self._handles = [
+            module.register_module_forward_pre_hook(before_forward),
+            module.register_module_forward_hook(after_forward),
+            register_optimizer_step_pre_hook(lambda *_: self._end("backward")),
+            register_optimizer_step_post_hook(lambda *_: self._end("optimiser")),
+        ]
+        return self
+
+    def _end(self, phase: str) -> None:
+        """A phase ends. What comes before a step's first forward pass, e.g. loading its data, is no backward pass."""
+        import torch
+
+        if self._device != "cpu" and torch.cuda.is_available():
+            torch.cuda.synchronize()
+        now = Span(time.perf_counter(), time.process_time())
+        idle = phase == "backward" and len(self._spans["forward"]) == len(self._spans["backward"])
+        if not idle:
+            self._spans[phase].append(Span(*(b - a for a, b in zip(self._last, now, strict=True))))
+        self._last = now
+
+    def medians(self, slots: int) -> dict[str, str]:
+        """Of the steps after the warm-up, each the sum of its slots."""
+        figures = {}
+        for phase, spans in self._spans.items():
+            size = 1 if phase == "optimiser" else slots
+            steps = [spans[first : first + size] for first in range(WARM_UP * size, len(spans), size)]
+            wall, cores = (
+                statistics.median(sum(getattr(span, name) for span in step) for step in steps)
+                for name in ("seconds", "processor")
+            )
+            figures[f"{phase}, seconds"] = f"{wall:.3f} ({cores:.3f})"
+        return figures
+
+    def __exit__(self, *exc: object) -> None:
+        for handle in self._handles:
+            handle.remove()
 
 
 def _train(recipe: Recipe, args: argparse.Namespace) -> list[dict]:

@@ -19,6 +19,8 @@ def test_it_measures_the_real_loop(tmp_path, capsys, monkeypatch):
     assert result["batch"] == "2 clips of 2 frames" and result["steps"] == 2
     assert 0 < result["clips a second"] < result["clips a second, data alone"]
     assert 0 < result["seconds a step"] < 60 and 0.05 < result["peak memory, GB"] < 20
+    phases = [float(result[f"{name}, seconds"].split()[0]) for name in ("forward", "backward", "optimiser")]
+    assert min(phases) > 0 and 0.5 < sum(phases) / result["seconds a step"] < 1.5
     assert 0 <= float(result["waiting for data"].removesuffix(" %")) <= 100
     assert "clips a second" in capsys.readouterr().out
     assert not list(tmp_path.glob("train-benchmark-*"))

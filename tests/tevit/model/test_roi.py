@@ -49,7 +49,7 @@ def test_gradients_of_several_readers_of_a_table_are_added():
     pyramid = Pyramid.from_maps(levels)
     parts = [pyramid_roi_align(pyramid, boxes_xyxy, frame, bins).square().sum() for bins in (7, 14)]
     parts.append(pyramid.table.square().sum())  # without RoIAlign
-    found = torch.autograd.grad(sum(parts), levels, retain_graph=True)
+    found = torch.autograd.grad(torch.stack(parts).sum(), levels, retain_graph=True)
     single = [torch.autograd.grad(part, levels, retain_graph=True) for part in parts]
     for total, *shares in zip(found, *single, strict=True):
         torch.testing.assert_close(total, sum(shares), rtol=1e-5, atol=1e-4)

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import roi_align, sigmoid_focal_loss
 
-from tevit.model.cpu import prepare_training
 from tevit.model.stage import Stage
 from tevit.model.tevit import StageOutput, TeViT
 
@@ -82,8 +81,6 @@ class SlotLoss(nn.Module):
         self.weights = weights
         self.mask_rows = mask_rows
         self.chunk = 1 if checkpointing else None
-        if all(parameter.device.type == "cpu" for parameter in model.parameters()):
-            prepare_training(model)
         # The mask heads are not checkpointed: their running statistics would be updated twice.
         for stage in model.stages if checkpointing else ():
             stage.forward = partial(checkpoint, stage.forward, use_reentrant=False)

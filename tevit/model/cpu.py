@@ -1,4 +1,4 @@
-"""Layers for a CPU: packed ones for inference, linear layers for training, and the allocator's settings.
+"""Layers for inference on a CPU (weights in oneDNN's layout, Winograd convolutions), and the allocator's settings.
 
 `pack` replaces layers of a loaded model. PyTorch's linear layer passes unpacked weights to the matrix product; the wide
 and flat ones of a refinement stage (256 -> 32768 for 500 rows) then reach a third of the speed, and in mixed precision
@@ -18,14 +18,14 @@ import sys
 from collections.abc import Collection
 from contextlib import suppress
 from functools import cache
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from tevit.model.pvt import RECOMPUTING, FeedForward
+from tevit.model.pvt import FeedForward
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of glibc's <malloc.h>
 _MAX_INT = (1 << 31) - 1
@@ -265,9 +265,8 @@ def _packed(layer: nn.Module, rows: int, dtype: torch.dtype) -> nn.Module:
         return PackedAttention(layer, rows, dtype)
     if isinstance(layer, FeedForward) and isinstance(layer.act, nn.GELU):
         return PackedFeedForward(layer, rows, dtype)
-    if type(layer) in (nn.Linear, TrainedLinear):
-        linear = cast(nn.Linear, layer)
-        return PackedLinear(linear.weight, linear.bias, rows, dtype)
+    if type(layer) is nn.Linear:
+        return PackedLinear(layer.weight, layer.bias, rows, dtype)
     if type(layer) is nn.Conv2d and not isinstance(layer.padding, str) and layer.padding_mode == "zeros":
         return pack_conv(layer, dtype)
     return layer
@@ -289,90 +288,3 @@ def pack_conv(conv: nn.Conv2d, dtype: torch.dtype, gelu: bool = False) -> Packed
         expected = exact(x)
         error = (packed(x).float() - expected).square().mean().sqrt()
     return packed if error <= _MAX_ERROR * expected.square().mean().sqrt() else exact
-
-
-# --- training
-
-_EXACT_WIDTH = 128  # up to so many summands oneDNN's forward product is MKL's to the last bit, beyond less exact
-_ROWS = 16384  # of a weight's gradient at once: sums of fewer rows, added, are more exact
-
-
-class OneDnnProduct(torch.autograd.Function):
-    """`F.linear` in float32 with its backward products, and short forward ones, by oneDNN.
-
-    On AMD's processors MKL reaches half of the speed. Results are equal to the last bit, gradients to rounding.
-    unread: return nothing but the right shape.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, unread: bool = False) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        if unread:
-            return x.new_empty(*x.shape[:-1], len(weight))
-        if x.shape[-1] > _EXACT_WIDTH:
-            return F.linear(x, weight, bias)
-        return _product(x, weight, bias)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        gradient = grad_outputs[0].contiguous()
-        x, weight = ctx.saved_tensors
-        of_x, of_weight, of_bias = ctx.needs_input_grad[:3]
-        rows, x = gradient.flatten(0, -2), x.flatten(0, -2)
-        return (
-            _product(gradient, weight.t()) if of_x else None,
-            _weight_gradient(rows, x.contiguous()) if of_weight else None,
-            rows.sum(0) if of_bias else None,
-            None,
-        )
-
-
-def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """(..., in) and (out, in), both contiguous or transposed -> (..., out)."""
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-
-
-def _weight_gradient(gradient: Tensor, x: Tensor) -> Tensor:
-    """(rows, out) and (rows, in) -> (out, in)."""
-    # The operator copies a transposed first factor: the narrower of both.
-    flip = gradient.shape[1] > x.shape[1]
-    a, b = (x, gradient) if flip else (gradient, x)
-    first, *others = (_product(p.t(), q.t()) for p, q in zip(a.split(_ROWS), b.split(_ROWS), strict=True))
-    for other in others:
-        first += other
-    return first.t() if flip else first
-
-
-class TrainedLinear(nn.Linear):
-    """A linear layer, with the same parameters, whose products are `OneDnnProduct` in float32.
-
-    ends_recomputation: it is the last layer of a function that is `recomputed`.
-    """
-
-    ends_recomputation = False
-
-    def forward(self, input: Tensor) -> Tensor:
-        plain = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling()  # oneDNN multiplies bfloat16 anyway
-        if plain or not torch.backends.mkldnn.enabled or input.dtype != torch.float32 or not input.numel():
-            return super().forward(input)
-        unread = self.ends_recomputation and RECOMPUTING.get()
-        return OneDnnProduct.apply(input, self.weight, self.bias, unread)
-
-
-@cache
-def is_training_faster() -> bool:
-    """Whether oneDNN's products are faster than MKL's: MKL has no AVX-512 kernels for processors of other vendors."""
-    return can_pack() and torch.backends.cpu.get_cpu_capability() == "AVX512" and not is_faster()
-
-
-def prepare_training(model: nn.Module) -> None:
-    """Make the linear layers of a model faster to train on this CPU, in place; parameters and their names stay."""
-    if not is_training_faster():
-        return
-    for module in model.modules():
-        if type(module) is nn.Linear:
-            module.__class__ = TrainedLinear
-    for module in model.modules():
-        last = module.fc2 if isinstance(module, FeedForward) else getattr(module, "dynamic_out", None)
-        if isinstance(last, TrainedLinear):
-            last.ends_recomputation = True

@@ -5,9 +5,7 @@ LayerNorm has eps 1e-6, as in the original.
 Source: TeViT paper, section 3.2 (messenger shift mechanism); hustvl/TeViT mmdet/models/backbones/pvt.py.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
-from contextvars import ContextVar
+from collections.abc import Callable
 from functools import partial
 from typing import Any, cast
 
@@ -25,8 +23,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tevit.configs import BackboneConfig
-
-_HIDDEN = 1 << 23  # values of a feed-forward's hidden layer at once where it is recomputed: 32 MB
 
 
 class FeedForward(nn.Module):
@@ -143,7 +139,7 @@ def _stage(
     for index, module in enumerate(stage.blocks):
         last = index == len(stage.blocks) - 1
         keep = bool(messengers.shape[1]) and (keep_messengers or not last)
-        run = partial(_block, cast(Block, module), keep_messengers=keep, recompute=chunk is None and saves_memory(x))
+        run = partial(_block, cast(Block, module), keep_messengers=keep)
         pairs = zip(chunks, messengers.split(size), strict=True)
         chunks, messengers_out = map(list, zip(*[_checkpointed(chunk, run, *pair) for pair in pairs], strict=True))
         messengers = _shift(torch.cat(messengers_out), clip_length, direction=-1 if index % 2 else 1)
@@ -174,66 +170,18 @@ def _conv_of_constant(conv: nn.Conv2d, messengers: Tensor) -> Tensor:
     return F.linear(messengers, conv.weight.sum((2, 3)), conv.bias)
 
 
-def saves_memory(x: Tensor) -> bool:
-    """Whether layers whose activations are large for what they cost are recomputed in the backward pass of `x`.
-
-    On a CPU, where writing large tensors costs as much as computing them; the results are the same to the last bit.
-    """
-    return x.device.type == "cpu" and torch.is_grad_enabled() and not torch.compiler.is_compiling()
-
-
-def recomputed(function: Callable[..., Any], *inputs: Any) -> Any:
-    """`function(*inputs)`, deterministic, whose activations are computed again in the backward pass."""
-    return checkpoint(
-        function,
-        *inputs,
-        use_reentrant=False,
-        preserve_rng_state=False,
-        context_fn=lambda: (nullcontext(), _recomputing()),
-    )
-
-
-RECOMPUTING = ContextVar("recomputing", default=False)
-"""Whether a `recomputed` function runs a second time, for its activations alone: nothing reads its result."""
-
-
-@contextmanager
-def _recomputing() -> Iterator[None]:
-    token = RECOMPUTING.set(True)
-    try:
-        yield
-    finally:
-        RECOMPUTING.reset(token)
-
-
-def _block(
-    block: Block, patches: Tensor, messengers: Tensor, keep_messengers: bool, recompute: bool
-) -> tuple[Tensor, Tensor]:
+def _block(block: Block, patches: Tensor, messengers: Tensor, keep_messengers: bool) -> tuple[Tensor, Tensor]:
     """One transformer block on patches (N, h, w, C) and messengers (N, M, C).
 
-    keep_messengers: False computes no messengers; they come out as (N, 0, C). recompute: the activations of the
-    feed-forward, eight times as wide as the patches in the first stages, in the backward pass.
+    keep_messengers: False computes no messengers; they come out as (N, 0, C).
     """
     normed = [block.norm1(patches), block.norm1(messengers)]
     keys, values = _keys_values(block.attn, *normed)
     branches = [_attend(block.attn, x, keys, values) for x in (normed if keep_messengers else normed[:1])]
     tokens = _add(block.drop_path1, [patches, messengers], branches)
-    branches = _recomputed_feed_forward(block, tokens) if recompute else _feed_forward(block, *tokens)
-    patches, *messengers_out = _add(block.drop_path2, tokens, branches)
+    branches = block.mlp(*[block.norm2(x) for x in tokens])
+    patches, *messengers_out = _add(block.drop_path2, tokens, cast(list[Tensor], branches))
     return patches, messengers_out[0] if messengers_out else messengers[:, :0]
-
-
-def _feed_forward(block: Block, *tokens: Tensor) -> list[Tensor]:
-    return cast(list[Tensor], block.mlp(*[block.norm2(x) for x in tokens]))
-
-
-def _recomputed_feed_forward(block: Block, tokens: list[Tensor]) -> list[Tensor]:
-    """The same, some frames at a time, with activations that are computed again in the backward pass."""
-    patches = tokens[0]
-    frames = max(1, _HIDDEN // (patches[0, ..., 0].numel() * cast(nn.Linear, block.mlp.fc1).out_features))
-    parts = zip(*(x.split(frames) for x in tokens), strict=True)
-    branches = zip(*(recomputed(_feed_forward, block, *part) for part in parts), strict=True)
-    return [torch.cat(branch) for branch in branches]
 
 
 def _add(path: nn.Module, tokens: list[Tensor], branches: list[Tensor]) -> list[Tensor]:

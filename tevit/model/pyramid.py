@@ -3,10 +3,10 @@
 A bin is the mean of 2 x 2 points, a point the bilinear mean of 4 cells: with the pyramid as one table of cells, a bin
 is a weighted sum of 16 of its rows. `F.embedding_bag` computes that on every device, forward and backward; on a CPU it
 is several times as fast as torchvision's RoIAlign (see `tevit benchmark`), and there is no synchronisation to count
-the boxes of each level. In training on a CPU the gradients of all RoIAligns of a table are summed at once.
+the boxes of each level.
 """
 
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -49,13 +49,11 @@ class Pyramid(NamedTuple):
     """Feature maps with strides 4, 8, 16, 32 as one table.
 
     table: float32 (S, C), the cells of all maps: map after map, frame after frame, row after row. levels: int32 (4, 3),
-    height and width of each map and the table's row where it begins. gradient: sums the gradients of all RoIAligns;
-    None: each gives the table a dense gradient of its own, as autograd does.
+    height and width of each map and the table's row where it begins.
     """
 
     table: Tensor
     levels: Tensor
-    gradient: "TableGradient | None" = None
 
     @classmethod
     def from_maps(cls, maps: list[Tensor]) -> "Pyramid":
@@ -68,72 +66,8 @@ class Pyramid(NamedTuple):
             row += count * height * width
         # Filled in on the device: a copy from the host would wait for all work queued there.
         numbers = [torch.full((), value, dtype=torch.int32, device=table.device) for value in values]
-        table = table.float()  # sums of bfloat16 features are computed in float32, as in torchvision
-        levels = torch.stack(numbers).unflatten(0, (-1, 3))
-        if table.device.type != "cpu" or not (torch.is_grad_enabled() and table.requires_grad):
-            return cls(table, levels)
-        gradient = TableGradient()
-        return cls(SharedTable.apply(table, gradient), levels, gradient)
-
-
-class TableGradient:
-    """The gradient of a table, to which each `TableLookup` adds the rows that it has read.
-
-    Autograd would allocate, clear and add a whole table (100 MB at 640x360) for each of a model's twelve RoIAligns.
-    """
-
-    total: Tensor | None = None
-
-    def add(self, shape: torch.Size, gradient: Tensor, cells: Tensor, weights: Tensor) -> None:
-        """Add the gradient of N weighted sums of rows.
-
-        shape: of the table, (S, C). gradient: (N, C). cells, weights: (N, 16), what was summed.
-        """
-        if self.total is None:
-            self.total = gradient.new_zeros(shape)
-        read = torch.zeros(shape[0], dtype=torch.bool)
-        read[cells.flatten()] = True
-        rows = read.nonzero().squeeze(1)
-        place = torch.empty(shape[0], dtype=cells.dtype)
-        place[rows] = torch.arange(len(rows), dtype=cells.dtype)
-        bags, count = cells.shape
-        bag = torch.arange(bags, dtype=cells.dtype).repeat_interleave(count)
-        sizes = cells.new_full((bags,), count)
-        places = place[cells.flatten()]
-        self.total[rows] += torch.ops.aten._embedding_bag_dense_backward(
-            gradient, places, bag, sizes, sizes[:0], len(rows), False, 0, weights.flatten()
-        )
-
-
-class SharedTable(torch.autograd.Function):
-    """The table itself; its gradient is that of all `TableLookup`s."""
-
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, gradient: TableGradient) -> Tensor:
-        ctx.gradient = gradient
-        ctx.set_materialize_grads(False)
-        return table.view_as(table)
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor | None) -> tuple[Tensor | None, None]:
-        (direct,) = grad_outputs  # of compiled stages, which have no TableLookup
-        total, ctx.gradient.total = ctx.gradient.total, None
-        return direct if total is None else total if direct is None else total + direct, None
-
-
-class TableLookup(torch.autograd.Function):
-    """Weighted sums of rows of a `SharedTable`'s result, whose gradient is added to a `TableGradient`."""
-
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, cells: Tensor, weights: Tensor, gradient: TableGradient) -> Tensor:
-        ctx.save_for_backward(cells, weights)
-        ctx.shape, ctx.gradient = table.shape, gradient
-        return F.embedding_bag(cells, table, per_sample_weights=weights, mode="sum")
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[None, None, None, None]:
-        ctx.gradient.add(ctx.shape, grad_outputs[0], *ctx.saved_tensors)
-        return None, None, None, None
+        # Sums of bfloat16 features are computed in float32, as in torchvision.
+        return cls(table.float(), torch.stack(numbers).unflatten(0, (-1, 3)))
 
 
 def pyramid_roi_align(pyramid: Pyramid, boxes_xyxy: Tensor, frame_index: Tensor, bins: int) -> Tensor:
@@ -154,11 +88,9 @@ def pyramid_roi_align(pyramid: Pyramid, boxes_xyxy: Tensor, frame_index: Tensor,
     rows = rows * width[:, None, None] + first[:, None, None]
     cells = rows[:, :, None, :, None] + columns[:, None, :, None, :]  # (R, P, P, 4, 4)
     weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
-    cells, weights = cells.flatten(3).flatten(0, 2), weights.flatten(3).flatten(0, 2)
-    if pyramid.gradient is None or torch.compiler.is_compiling():
-        sums = F.embedding_bag(cells, pyramid.table, per_sample_weights=weights, mode="sum")
-    else:
-        sums = TableLookup.apply(pyramid.table, cells, weights, pyramid.gradient)
+    sums = F.embedding_bag(
+        cells.flatten(3).flatten(0, 2), pyramid.table, per_sample_weights=weights.flatten(3).flatten(0, 2), mode="sum"
+    )
     return sums.unflatten(0, (len(boxes), bins * bins))
 
 

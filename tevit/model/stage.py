@@ -9,7 +9,6 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from tevit.model.pvt import recomputed, saves_memory
 from tevit.model.pyramid import Pyramid, pyramid_roi_align
 
 BOX_BINS, MASK_BINS = 7, 14
@@ -119,22 +118,14 @@ class Stage(nn.Module):
         (B, T, Q, C).
         """
         attended = self.attend(queries)
-        if saves_memory(attended):
-            x = recomputed(self._interact, pyramid, boxes_xyxy, attended)
-        else:
-            x = self._interact(pyramid, boxes_xyxy, attended)
-        x = self.dynamic_out_norm(x).relu()
+        features = pyramid_roi_align(pyramid, boxes_xyxy.flatten(0, 2), frame_of_row(boxes_xyxy), BOX_BINS)
+        x = self.dynamic(attended, features.unflatten(0, boxes_xyxy.shape[:3]))  # (B, T, Q, 7*7, C)
+        x = self.dynamic_out_norm(self.dynamic_out(x.flatten(-2))).relu()
         x = self.dynamic_norm(attended + x)
         objects = self.ffn_norm(x + self.ffn(x))
         logits = self.class_logits(self.class_tower(objects))
         refined = apply_deltas(boxes_xyxy, self.box_deltas(self.box_tower(objects)))
         return logits, refined, objects, attended.expand_as(objects)
-
-    def _interact(self, pyramid: Pyramid, boxes_xyxy: Tensor, attended: Tensor) -> Tensor:
-        """Dynamic convolution of each box's features by its query: (B, T, Q, C)."""
-        features = pyramid_roi_align(pyramid, boxes_xyxy.flatten(0, 2), frame_of_row(boxes_xyxy), BOX_BINS)
-        x = self.dynamic(attended, features.unflatten(0, boxes_xyxy.shape[:3]))  # (B, T, Q, 7*7, C)
-        return self.dynamic_out(x.flatten(-2))
 
     def attend(self, queries: Tensor) -> Tensor:
         """Attention over the queries of a frame, then, with the same weights, over the frames of a query."""

@@ -44,17 +44,6 @@ def test_features_and_gradients_equal_torchvisions(bins):
         torch.testing.assert_close(own, other, atol=2e-4, rtol=0)
 
 
-def test_gradients_of_several_readers_of_a_table_are_added():
-    levels, boxes_xyxy, frame = maps(), boxes(), torch.arange(200) % 3
-    pyramid = Pyramid.from_maps(levels)
-    parts = [pyramid_roi_align(pyramid, boxes_xyxy, frame, bins).square().sum() for bins in (7, 14)]
-    parts.append(pyramid.table.square().sum())  # without RoIAlign
-    found = torch.autograd.grad(torch.stack(parts).sum(), levels, retain_graph=True)
-    single = [torch.autograd.grad(part, levels, retain_graph=True) for part in parts]
-    for total, *shares in zip(found, *single, strict=True):
-        torch.testing.assert_close(total, sum(shares), rtol=1e-5, atol=1e-4)
-
-
 def test_no_boxes():
     none = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
     assert pyramid_roi_align(Pyramid.from_maps(maps()), *none, 7).shape == (0, 49, 5)

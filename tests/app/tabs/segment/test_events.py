@@ -1,6 +1,7 @@
 """The tab's handlers, without a page."""
 
 import asyncio
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,7 +10,7 @@ import pytest
 
 from app.tabs.segment.events import _SegmentEvents
 from app.tabs.segment.page_state import Session
-from app.tasks import Places, Quota, Task, TaskStatus
+from app.tasks import Places, QueueFullError, Quota, Task, TaskStatus
 from tests.app.fakes import walking_squares
 
 
@@ -84,3 +85,37 @@ def test_a_page_remembers_only_fields_of_the_model():
     events._session = lambda request: session
     events.check_parameters("motion", {"model": "motion", "values": {"min_area": "5", "other": "x"}}, None)
     assert session.parameters == {"motion": {"min_area": "5"}}
+
+
+def test_videos_and_views_of_a_page_are_counted_as_its_visitors(monkeypatch: pytest.MonkeyPatch):
+    session, seen = Session(visitor="ann"), []
+    events = visitor_events(session)
+    end = TaskStatus("done", result=cast(Any, SimpleNamespace(length=1, warnings=())))
+
+    def record(_: object, visitor: str = "") -> Any:
+        seen.append(visitor)
+        return SimpleNamespace(version=1)
+
+    def start(_: object, visitor: str = "") -> None:
+        seen.append(visitor)
+        raise QueueFullError("full")
+
+    events.components = SimpleNamespace(run="run", panel="panel", player="player", last="last")
+    events._show, events._running = (lambda view, session: {}), (lambda running: {})
+    worker = SimpleNamespace(status=lambda token: end)
+    events.studio = SimpleNamespace(worker=worker, followed=lambda token: nullcontext(), run_view=record)
+    events.studio.video_view, events.studio.proxies = record, SimpleNamespace(start=start)
+    monkeypatch.setattr("app.tabs.segment.events.payload", lambda view: {})
+    proxy: Any = SimpleNamespace(status=lambda: end)
+    session.proxy, session.token = proxy, ""
+
+    async def all_of(updates: Any) -> None:
+        async for _ in updates:
+            pass
+
+    asyncio.run(all_of(events._follow_proxy(proxy, session)))
+    asyncio.run(all_of(events.follow("token", cast(Any, None))))
+    source: Any = SimpleNamespace(open=lambda: SimpleNamespace(size_hw=(4, 4)), redact=str)
+    with pytest.raises(gr.Error, match="full"):
+        asyncio.run(all_of(events._open(source, session)))
+    assert seen == ["ann"] * 3

@@ -17,7 +17,8 @@ import stat
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -36,6 +37,18 @@ MAX_WAITING, MAX_WAITING_OF_NAME = 16, 4  # sign-ins that are not checked yet: o
 _COST, _BLOCK, _PARALLEL = 1 << 16, 8, 2
 _MAX_COST = 1 << 20
 HEADER = "# Accounts of TeViT Studio: name, role (user, admin) and hash of the password. Change it with --add-user.\n"
+
+
+@contextmanager
+def counted(requests: Counter[str], key: str) -> Iterator[None]:
+    """Count a request under its key as long as it lasts."""
+    requests[key] += 1
+    try:
+        yield
+    finally:
+        requests[key] -= 1
+        if not requests[key]:
+            del requests[key]
 
 
 @dataclass(frozen=True)
@@ -99,14 +112,9 @@ class Accounts:
         name = name[: MAX_NAME + 1]
         if self._waiting[name] >= MAX_WAITING_OF_NAME or self._waiting.total() >= MAX_WAITING:
             raise HTTPException(429, "Too many people sign in at the moment: try again in some seconds.")
-        self._waiting[name] += 1
-        try:
+        with counted(self._waiting, name):
             async with self._checking:
                 correct = await asyncio.to_thread(self.verify, name, password[:1000])
-        finally:
-            self._waiting[name] -= 1
-            if not self._waiting[name]:
-                del self._waiting[name]
         if not correct:  # others are checked meanwhile
             await asyncio.sleep(FAILURE_SECONDS)
         return correct

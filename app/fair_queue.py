@@ -8,8 +8,7 @@ import logging
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
@@ -19,6 +18,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .access import counted
 from .middleware import UPLOAD_PATH, PublicEvents, path_of, refusal
 from .tasks import QueueFullError, Quota
 
@@ -156,14 +156,14 @@ class FairQueue:
             text = f"{MAX_SIGN_INS} sign-ins from your address are being checked: try again in some seconds."
             await refusal(text, 429)(scope, receive, send)
             return
-        with _counted(self._signing_in, address):
+        with counted(self._signing_in, address):
             await self.app(scope, receive, send)
 
     # --- events that nobody listens to
 
     async def _listen(self, key: str, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            with _counted(self._listening, key):
+            with counted(self._listening, key):
                 await self.app(scope, receive, send)
         finally:
             if key not in self._listening:
@@ -199,18 +199,6 @@ def _wait(limit: str, seconds: int) -> Response:
     response = refusal(f"{limit} of one visitor: wait {seconds} seconds.", 429)
     response.headers["Retry-After"] = str(seconds)
     return response
-
-
-@contextmanager
-def _counted(requests: Counter[str], key: str) -> Iterator[None]:
-    """Count a request under its key as long as it lasts."""
-    requests[key] += 1
-    try:
-        yield
-    finally:
-        requests[key] -= 1
-        if not requests[key]:
-            del requests[key]
 
 
 def _listened_key(scope: Scope, path: str) -> str:

@@ -130,9 +130,9 @@ class StudioBlocks(gr.Blocks):
             raise gr.Error("Expected other values for this event.", TOAST_SECONDS, print_exception=False) from error
         finally:
             # Gradio keeps every value that a page has sent, for deep links, which the studio has none of.
-            kept = {} if state is None else state.config_values
+            values = {} if state is None else state.config_values
             for block in block_fn.inputs:
-                kept.get(block._id, {}).get("props", {}).pop("value", None)
+                values.get(block._id, {}).get("props", {}).pop("value", None)
 
     async def postprocess_data(
         self, block_fn: BlockFunction, predictions: list | dict, state: SessionState | None

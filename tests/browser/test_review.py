@@ -183,6 +183,25 @@ def test_undo_and_keys_pressed_while_saving(anna: Page, tmp_path: Path):
     assert [d.verdict for d in log[-3:]] == ["label is right", "label is wrong", "label is right"]
 
 
+def test_an_answer_pressed_before_its_question_has_come_again(anna: Page):
+    rows, answers = anna.locator(".queue button"), anna.locator(".prompt-answers button")
+    save = anna.get_by_role("button", name="Save decision")
+    go_and_answer = """rows => {
+        rows[%d].click();
+        document.querySelectorAll(".prompt-answers button")[1].click();
+    }"""
+    current = int(position(anna).inner_text().split()[0]) - 1
+    rows.evaluate_all(go_and_answer % current)
+    expect(save).to_be_enabled()
+    expect(answers.nth(1)).to_have_attribute("aria-checked", "true")
+    # The answer of the question that was shown is none of the next one.
+    rows.evaluate_all(go_and_answer % (current - 1))
+    expect(position(anna)).to_contain_text(f"{current} of ")
+    expect(answers.nth(1)).to_have_attribute("aria-checked", "false")
+    expect(save).to_be_disabled()
+    go_to(anna, current)
+
+
 def test_keys_of_the_player_steps_and_notes(anna: Page, tmp_path: Path):
     at, frame = int(position(anna).inner_text().split()[0]), int(position(anna).inner_text().split()[-1])
     expect(player(anna)).to_have_attribute("data-frame", str(frame))

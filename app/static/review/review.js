@@ -151,7 +151,7 @@ class ReviewPrompt {
     this.title.textContent = question.question ?? question.words ?? "";
     this.sides.replaceChildren(...(question.sides ?? []).flatMap(({ name, text }) => [createElement("dt", {}, name), createElement("dd", {}, text)]));
     this.answers.replaceChildren(...(question.answers ?? []).map(({ key, label }) => {
-      const button = createButton(createElement("kbd", {}, key), () => this.choose({ key }), { role: "radio", "aria-checked": "false", "data-key": key });
+      const button = createButton(createElement("kbd", {}, key), () => this.choosePressed({ key }), { role: "radio", "aria-checked": "false", "data-key": key });
       button.append(` ${label}`);
       return button;
     }));
@@ -190,7 +190,7 @@ class ReviewPrompt {
     const list = createElement("select", { "aria-label": isLabel ? "Change the class to" : "Add it as" }, createElement("option", { value: "" }, isLabel ? "change the class to …" : "add it as …"),
       ...classes.map(([id, name]) => createElement("option", { value: String(id) }, name)));
     list.addEventListener("change", () => {
-      if (list.value) this.choose({ extra: { do: "class", category: Number(list.value) }, label: list.selectedOptions[0].textContent ?? "" });
+      if (list.value) this.choosePressed({ extra: { do: "class", category: Number(list.value) }, label: list.selectedOptions[0].textContent ?? "" });
     });
     const mask = createButton("Correct the mask", () => this.correctMask(),
       { title: "Draw on any frames of this track: they are saved together", "data-extra": "Correct the mask" });
@@ -217,7 +217,7 @@ class ReviewPrompt {
       if (!list.value) return;
       const frames = range ? { first: range[0], last: range[1] } : {};
       const label = `take the masks of prediction ${list.value}, ${range ? rangeWords(range) : "all frames"}`;
-      this.choose({ extra: { do: "take", ...(track === null ? {} : { track }), prediction: Number(list.value), ...frames }, label });
+      this.choosePressed({ extra: { do: "take", ...(track === null ? {} : { track }), prediction: Number(list.value), ...frames }, label });
       list.value = "";
     });
     return list;
@@ -252,7 +252,7 @@ class ReviewPrompt {
   createChange(label, title, create) {
     return createButton(label, () => {
       const extra = create();
-      if (extra) this.choose({ extra, label });
+      if (extra) this.choosePressed({ extra, label });
     }, { title, "data-extra": label });
   }
 
@@ -416,6 +416,18 @@ class ReviewPrompt {
     for (const button of this.more.querySelectorAll("button")) setPressed(button, button.dataset.extra === choice?.label);
     this.setStatus(choice?.extra ? `chosen: ${describe(choice.extra, choice.label ?? "")}` : "");
     this.updateButtons();
+  }
+
+  /**
+   * A choice by pointer. While a response is pending it waits, as keys do, since showing a question removes its choice;
+   * it is dropped where the response brings another question.
+   * @param {Choice} choice
+   */
+  choosePressed(choice) {
+    const { item } = this.question;
+    const choose = () => this.question.item === item && this.choose(choice);
+    if (this.waiting) this.pending.push(choose);
+    else choose();
   }
 
   saveDecision() {

@@ -1,6 +1,7 @@
 """Start the studio: `python -m app` or `python app/app.py`, from any folder."""
 
 import argparse
+import faulthandler
 import importlib
 import logging
 import os
@@ -200,6 +201,8 @@ def _end(*_: object) -> None:
     watch = Timer(END_SECONDS, os._exit, (0,))
     watch.daemon = True
     watch.start()
+    # A thread of C, for where a call holds the interpreter's lock, or Python's own end stops its threads.
+    faulthandler.dump_traceback_later(END_SECONDS + 0.5, exit=True, file=os.open(os.devnull, os.O_WRONLY))
     raise KeyboardInterrupt
 
 

@@ -435,10 +435,10 @@ class _WorkerPool:
     def give_back(self, worker: _Worker) -> None:
         """After a call that has ended as it should."""
         with self._lock:
-            kept = worker.calls < MAX_CALLS and len(self._idle) < MAX_IDLE
-            if kept:
+            reusable = worker.calls < MAX_CALLS and len(self._idle) < MAX_IDLE
+            if reusable:
                 self._idle.append(worker)
-        if not kept:
+        if not reusable:
             worker.kill()
 
 

@@ -1,5 +1,7 @@
 """SIGTERM ends a real server in under eight seconds, whatever it is doing, and finished frames are kept."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from pathlib import Path
 
 import httpx
 
+from app.app import END_SECONDS
 from app.player.proxy import VideoSource
 from app.storage.results import ResultStore, Settings
 from app.tabs.segment.run import open_studio
@@ -62,6 +65,25 @@ def listen(url: str, event: str) -> Future[str]:
 
     threading.Thread(target=read, daemon=True).start()
     return text
+
+
+def test_a_call_that_holds_the_interpreter_lock_does_not_delay_the_end():
+    program = """if True:
+        import ctypes, signal, time
+        from app.app import _end
+        signal.signal(signal.SIGTERM, _end)
+        try:
+            print("ready", flush=True)
+            time.sleep(60)
+        except KeyboardInterrupt:
+            ctypes.PyDLL(None).sleep(60)
+    """
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        began = time.monotonic()
+        process.terminate()
+        process.wait(timeout=30)
+        assert END_SECONDS < time.monotonic() - began < LIMIT
 
 
 def test_with_a_run_and_an_open_stream(tmp_path: Path):

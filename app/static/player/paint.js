@@ -7,7 +7,7 @@ import { placeLabels } from "./labels.js";
 /** @import { Item, MaskStyle, Rgb, Shape, SizeHW, Track, View } from "./types.js" */
 /** @import { Box } from "./labels.js" */
 
-const MAX_KEPT = 2048; // pixels of a picture's width that are kept
+const MAX_PICTURE_WIDTH = 2048; // pixels of the stored picture's width
 const DASH = 7; // steps along an outline that a dash and a gap take
 const RAMP = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]]; // viridis, for scores
 const WHITE = [255, 255, 255];
@@ -66,7 +66,7 @@ export function paintOrder(items) {
   return [...items].sort((a, b) => rank(a) - rank(b));
 }
 
-/** Picture and masks are kept apart, so that either can change alone. */
+/** Picture and masks have a canvas each, so that either can change alone. */
 export class PaneCanvas {
   /** @param {HTMLCanvasElement} canvas */
   constructor(canvas) {
@@ -101,9 +101,9 @@ export class PaneCanvas {
    * @param {boolean} whole keep all of its pixels, so that a part can be enlarged
    */
   setPicture(picture, [height, width], whole) {
-    const kept = whole ? Math.min(1, MAX_KEPT / width) : 0, keptWidth = Math.round(width * kept) || this.canvas.width;
-    const keptHeight = Math.round(height * kept) || this.canvas.height;
-    if (this.picture.width !== keptWidth || this.picture.height !== keptHeight) Object.assign(this.picture, { width: keptWidth, height: keptHeight });
+    const scale = whole ? Math.min(1, MAX_PICTURE_WIDTH / width) : 0, bufferWidth = Math.round(width * scale) || this.canvas.width;
+    const bufferHeight = Math.round(height * scale) || this.canvas.height;
+    if (this.picture.width !== bufferWidth || this.picture.height !== bufferHeight) Object.assign(this.picture, { width: bufferWidth, height: bufferHeight });
     const context = this.picture.getContext("2d", { alpha: false });
     context?.drawImage(picture, 0, 0, width, height, 0, 0, this.picture.width, this.picture.height);
   }

@@ -23,7 +23,7 @@ from tevit.configs import ModelConfig
 
 WEIGHTS, TRAINING = "model.safetensors", "training.safetensors"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
-KEPT_STATES = 2  # training state is twice as large as the weights: older checkpoints keep their weights alone
+MAX_STATES = 2  # training state is twice as large as the weights: older checkpoints keep their weights alone
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def save(run: Path, iteration: int, model: nn.Module, config: ModelConfig, optim
             raise OSError(f"checkpoint {target} could not be written ({error}); earlier ones are whole") from error
         raise
     with_state = [path for _, path in checkpoints(run) if (path / TRAINING).exists()]
-    for path in with_state[:-KEPT_STATES]:
+    for path in with_state[:-MAX_STATES]:
         (path / TRAINING).unlink()
     return target
 

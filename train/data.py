@@ -333,6 +333,8 @@ class TrainingData:
             sample = int(others[rng.integer(0, len(others))]) if len(others) else sample
         source = self.sources[self.source_of[sample]]
         frames = sample_frames(int(self.frame_of[sample]), source.labelled, recipe.frames, rng)
+        if recipe.frame_order == "time":
+            frames.sort()
         return make_clip(source, frames, sample_augmentation(recipe, rng))
 
 

@@ -52,6 +52,7 @@ class Recipe:
 
     task: Literal["video", "image"] = option("video: clips of YouTube-VIS data; image: pictures of COCO data")
     frames: int = option("frames of a clip, T")
+    frame_order: Literal["random", "time"] = option("order of a clip's frames; random: as in the original")
     clips_per_slot: int = option("clips that run together (2 a GPU in the original)")
     slots: int = option("slots of a global batch; processes share them, a single one takes them in turn")
     scale_mode: Literal["range", "value"] = option(
@@ -100,6 +101,7 @@ TEVIT_MSGSHIFT_RECIPE = Recipe(
     drop_path=0.1,
     task="video",
     frames=5,
+    frame_order="random",
     clips_per_slot=2,
     slots=8,
     scale_mode="range",

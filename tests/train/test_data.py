@@ -25,6 +25,7 @@ from train.data import (
     collate,
     make_clip,
     open_training_data,
+    sample_frames,
     slot_batch,
 )
 from train.recipes import DEMO_RECIPE
@@ -216,6 +217,20 @@ def test_threads_and_worker_processes_see_the_same_stream(recorded):
         assert all(map(same, pool.map(_Places(shared, places).__getitem__, range(len(places))), expected))
     loader = torch.utils.data.DataLoader(_Places(recorded, places), batch_size=None, num_workers=2)
     assert all(same(batch, other) for batch, other in zip(loader, expected, strict=True))
+
+
+def test_a_clip_in_the_order_of_time_has_the_frames_of_the_random_one(recorded):
+    sample = int(np.flatnonzero(np.array([len(s.labelled) for s in recorded.sources])[recorded.source_of] >= 4)[0])
+    labelled = recorded.sources[recorded.source_of[sample]].labelled
+    drawn = [sample_frames(int(recorded.frame_of[sample]), labelled, 4, SeededRng(3, i, 0)) for i in range(8)]
+    assert any(frames != sorted(frames) for frames in drawn)
+    for i, frames in enumerate(drawn):
+        unordered = recorded.clip(sample, RECIPE, SeededRng(3, i, 0))
+        ordered = recorded.clip(sample, replace(RECIPE, frame_order="time"), SeededRng(3, i, 0))
+        order = np.argsort(frames, kind="stable")
+        np.testing.assert_array_equal(ordered.frames, unordered.frames[order])
+        np.testing.assert_array_equal(ordered.target.masks, unordered.target.masks[order])
+        np.testing.assert_array_equal(ordered.target.boxes_xyxy, unordered.target.boxes_xyxy[order])
 
 
 class _Places(torch.utils.data.Dataset):

@@ -194,7 +194,7 @@ def _from_layout(key: str, value: Tensor, like: Tensor) -> Tensor:
         value = value.flatten(1)
     if value.shape != like.shape:
         raise ValueError(f"{key}: expected shape {tuple(like.shape)}, got {tuple(value.shape)}")
-    return value.contiguous()
+    return value.to(like.dtype).contiguous()
 
 
 def _to_layout(key: str, value: Tensor) -> Tensor:
@@ -305,7 +305,8 @@ def load_model(path: str | os.PathLike, *, expected: ModelConfig | None = None, 
 
 
 def read_checkpoint(path: str | os.PathLike, *, whole: bool = True) -> tuple[ModelConfig, State]:
-    """Configuration and state dict (our keys) of either kind of file; every tensor's shape is checked.
+    """Configuration and state dict (our keys) of either kind of file; every tensor's shape is checked, and values in
+    half precision become float32.
 
     whole: False reads from an original file what has a name in our model, as the original's training does.
     Raises: as `load_model`.
@@ -426,7 +427,7 @@ def _read_safetensors(path: Path) -> tuple[ModelConfig, State]:
     for key, value in state.items():
         if value.shape != shapes[key].shape:
             raise ValueError(f"{path}: {key}: expected shape {tuple(shapes[key].shape)}, got {tuple(value.shape)}")
-    return config, state
+    return config, {key: value.to(shapes[key].dtype) for key, value in state.items()}
 
 
 def _read_original(path: Path, whole: bool) -> tuple[ModelConfig, State]:

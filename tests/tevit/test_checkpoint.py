@@ -77,6 +77,18 @@ def test_safetensors_explains_itself(shrunk, tmp_path):
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in loaded.state_dict().items())
 
 
+def test_values_in_half_precision_are_read_as_float32(shrunk, tmp_path):
+    torch.manual_seed(3)
+    model = TeViT(small(TEVIT_MSGSHIFT))
+    half = {key: value.half() if value.is_floating_point() else value for key, value in model.state_dict().items()}
+    shrunk.save_state(tmp_path / "half.safetensors", model.config, half)
+    torch.save({"state_dict": to_original(half, "pvt_v2")}, tmp_path / "half.pth")
+    for name in ("half.safetensors", "half.pth"):
+        state = shrunk.load_model(tmp_path / name, all_masks=True).state_dict()
+        assert all(state[key].dtype == value.dtype for key, value in model.state_dict().items())
+        assert all(torch.equal(state[key], value.to(state[key].dtype)) for key, value in half.items())
+
+
 def test_a_lean_file_predicts_but_does_not_train(shrunk, tmp_path):
     model = TeViT(small(TEVIT_MSGSHIFT))
     state = shrunk.inference_state(dict(model.state_dict()), model.config.stages)

@@ -8,15 +8,14 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.app.fakes import make_video
+from tests.browser.servers import PATIENCE, record_problems, start_studio
 from tests.browser.servers import ROOT as ROOT
-from tests.browser.servers import record_problems, start_studio
 
 MODELS = ("fast", "slow", "faint", "broken", "crashing")
 OpenPage = Callable[..., Page]
 OpenStudio = tuple[OpenPage, list[str]]
 
-# Far longer than any response takes on a quiet machine: on a busy one a test must not fail because of the load.
-expect.set_options(timeout=40_000)
+expect.set_options(timeout=1000 * PATIENCE)
 
 
 @dataclass(frozen=True)

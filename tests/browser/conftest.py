@@ -35,6 +35,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     for path in checkpoints:
         path.touch()
     options = [part for path in checkpoints for part in ("--checkpoint", path)]
+    options += ["--run-grace", "16"]  # a busy machine takes long to load a page anew
     home, errors = folder / "home", folder / "errors"
     with start_studio(*options, home=home, errors=errors) as (url, _):
         yield Studio(url, errors, home)

@@ -134,7 +134,9 @@ class HeldRequests:
 
     def wait_for_one(self) -> None:
         """Until there is one."""
+        end = time.monotonic() + PATIENCE
         while not self._routes:
+            assert time.monotonic() < end, f"no request of {self._pattern}"
             self._page.wait_for_timeout(10)
 
     def release(self) -> None:

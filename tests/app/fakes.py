@@ -13,12 +13,14 @@ from tevit.results import RLE, Track, VideoResult
 from tevit.video.reader import Video
 
 WINDOW = 6
+HELD_SECONDS = 0.01  # between two questions whether a frame is still held
 CATEGORIES = {1: "person", 2: "dog"}
 
 
 class FakePredictor:
     """seconds: slept for every frame. fails_at: the frame at which it raises `error`. fits: frames at once for which
-    the memory suffices. second_score: of its second track. windows: as requested. seen: number of frames processed."""
+    the memory suffices. second_score: of its second track. windows: as requested. seen: number of frames processed.
+    held: asked with that number after each frame; while it answers True no other frame is processed."""
 
     def __init__(
         self,
@@ -27,8 +29,9 @@ class FakePredictor:
         error: Exception | None = None,
         fits: int = 99,
         second_score: float = 0.41,
+        held: Callable[[int], object] = lambda seen: False,
     ):
-        self.second_score = second_score
+        self.second_score, self.held = second_score, held
         self.seconds, self.fails_at, self.error, self.fits = seconds, fails_at, error, fits
         self.windows: list[int | None] = []
         self.seen = 0
@@ -59,6 +62,10 @@ class FakePredictor:
             self.seen += 1
             if progress:
                 progress("segmenting", len(times), source.length)
+            while self.held(self.seen):
+                time.sleep(HELD_SECONDS)
+                if progress:
+                    progress("segmenting", len(times), source.length)
             if len(times) % WINDOW == 0:
                 state.length = len(times)
                 yield self._tracks(source, times, max_tracks, score_threshold)

@@ -2,6 +2,7 @@ import asyncio
 import io
 import os
 import sys
+import threading
 import time
 from unittest.mock import patch
 
@@ -123,12 +124,16 @@ def test_the_wait_for_wrong_passwords_holds_up_nobody_else():
 
 def test_two_passwords_are_checked_at_a_time_and_a_wrong_one_takes_longer():
     found, at_once, most = Accounts({"ann": Account.of("ann", "correct horse")}), [0], [0]
+    two, lock = threading.Barrier(2), threading.Lock()
 
     def verify(self: Accounts, name: str, password: str) -> bool:
-        at_once[0] += 1
-        most[0] = max(most[0], at_once[0])
+        with lock:
+            at_once[0] += 1
+            most[0] = max(most[0], at_once[0])
+        two.wait(60)
         time.sleep(0.02)
-        at_once[0] -= 1
+        with lock:
+            at_once[0] -= 1
         return False
 
     async def all_at_once() -> float:

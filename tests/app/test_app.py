@@ -37,7 +37,7 @@ def start(arguments: list[str], folder: Path, tmp_path: Path) -> subprocess.Pope
 
 def ended(process: subprocess.Popen, tmp_path: Path) -> tuple[str, str, set[str]]:
     """Standard output, standard error without the list, and the top-level modules in the list."""
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=120)
     lines = (tmp_path / "errors").read_text().splitlines(keepends=True)
     listed = [line for line in lines if line.startswith("import time:")]
     modules = {line.rpartition("|")[2].strip().split(".")[0] for line in listed}

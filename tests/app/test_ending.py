@@ -98,7 +98,7 @@ def test_finished_frames_of_a_run_are_stored_when_the_studio_closes(tmp_path: Pa
     video, settings = VideoSource("s.mp4", make_video(tmp_path / "s.mp4", frames=100)), Settings("slow")
     studio = open_studio(tmp_path / "server", tmp_path / "home", lambda *_: FakePredictor(0.1), [], 30.0)
     token = studio.worker.submit(video, settings)
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while (now := studio.worker.status(token)) is None or now.result is None:
         assert time.monotonic() < end
         time.sleep(0.05)

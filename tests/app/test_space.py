@@ -142,7 +142,7 @@ def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
 
     def ended() -> dict:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=120)
         return json.loads((beside / f"{process.pid}.json").read_text())
 
     try:
@@ -156,7 +156,7 @@ def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
 def wait_until_serving(address: str, process: subprocess.Popen, output: Path) -> None:
     """Wait until the page is there."""
     start = time.monotonic()
-    while time.monotonic() - start < 60:
+    while time.monotonic() - start < 180:
         assert process.poll() is None, output.read_text()
         try:
             urllib.request.urlopen(address, timeout=10).close()

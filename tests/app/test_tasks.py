@@ -104,9 +104,9 @@ def test_task_without_watchers_is_cancelled():
     task.join()
     task.leave()
     assert not task.stopping
-    task.leave(0.05)
+    task.leave(1.0)
     task.join()
-    assert not task.wait(0.1).over
+    assert not task.wait(1.2).over
     task.leave(0.02)
     assert task.wait(5).state == "cancelled"
     task.leave()

@@ -8,15 +8,14 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.app.fakes import make_video
+from tests.browser.servers import PATIENCE, record_problems, start_studio
 from tests.browser.servers import ROOT as ROOT
-from tests.browser.servers import record_problems, start_studio
 
 MODELS = ("fast", "slow", "faint", "broken", "crashing")
 OpenPage = Callable[..., Page]
 OpenStudio = tuple[OpenPage, list[str]]
 
-# Far longer than any response takes on a quiet machine: on a busy one a test must not fail because of the load.
-expect.set_options(timeout=40_000)
+expect.set_options(timeout=1000 * PATIENCE)
 
 
 @dataclass(frozen=True)
@@ -36,6 +35,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
     for path in checkpoints:
         path.touch()
     options = [part for path in checkpoints for part in ("--checkpoint", path)]
+    options += ["--run-grace", "16"]  # a busy machine takes long to load a page anew
     home, errors = folder / "home", folder / "errors"
     with start_studio(*options, home=home, errors=errors) as (url, _):
         yield Studio(url, errors, home)

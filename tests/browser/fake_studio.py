@@ -21,6 +21,8 @@ from tevit.progress import Progress
 
 LATE = 2.0
 HELD_CLIP, HELD_PROXY = "early.mp4", "hold-proxies"  # the proxy of this clip waits while $TEVIT_HOME has this file
+# While $TEVIT_HOME has this file, models wait after as many frames as it says, counted from when they first see it.
+HELD_RUN = "hold-runs"
 
 
 def report_connection(event: str, arguments: tuple) -> None:
@@ -45,8 +47,28 @@ def load(model: str, parameters: dict[str, Any] | None = None) -> VideoPredictor
     if behaviour == "crashing":
         return FakePredictor(fails_at=3, error=RuntimeError("a mistake of ours"))
     return FakePredictor(
-        {"slow": 0.15, "slower": 0.5}.get(behaviour, 0.01), second_score=0.12 if behaviour == "faint" else 0.41
+        {"slow": 0.15, "slower": 0.5}.get(behaviour, 0.01),
+        second_score=0.12 if behaviour == "faint" else 0.41,
+        held=HeldRun(Path(os.environ["TEVIT_HOME"]) / HELD_RUN),
     )
+
+
+class HeldRun:
+    """Whether a model waits after so many frames, by the file HELD_RUN."""
+
+    def __init__(self, file: Path):
+        self._file = file
+        self._before: int | None = None  # frames processed when the file was first seen
+
+    def __call__(self, seen: int) -> bool:
+        try:
+            frames = int(self._file.read_text())
+        except (OSError, ValueError):  # not there, or not written yet
+            self._before = None
+            return False
+        if self._before is None:
+            self._before = seen - 1
+        return seen - self._before >= frames
 
 
 postprocess = gr.Blocks.postprocess_data

@@ -8,10 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, Route
 
 from tests.processes import ROOT as ROOT
 from tests.processes import ForkedProgram, start_python
+
+PATIENCE = 40.0
+"""Seconds, far longer than any response takes on a quiet machine: on a busy one a test must not fail for the load."""
 
 VARIABLES = {"NO_PROXY": "127.0.0.1", "GRADIO_ANALYTICS_ENABLED": "False"}
 
@@ -94,3 +97,51 @@ def checked_page(context: BrowserContext, url: str) -> Iterator[Page]:
     yield page
     page.close()
     assert problems == []
+
+
+def eventually(page: Page, check: Callable[[], object]) -> None:
+    """Wait until all assertions of `check` hold, as `expect` does for what it can express."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        try:
+            check()
+            return
+        except AssertionError:
+            if time.monotonic() > end:
+                raise
+        page.wait_for_timeout(50)
+
+
+def address(page: Page) -> str:
+    """The page's address now: `page.url` follows what scripts set a moment later."""
+    return page.evaluate("location.href")
+
+
+class HeldRequests:
+    """Requests of a page below `pattern`, which are sent on only once they are released, as all later ones are."""
+
+    def __init__(self, page: Page, pattern: str):
+        self._page, self._pattern = page, pattern
+        self._routes: list[Route] = []
+        self._released = False
+        page.route(pattern, self._hold)
+
+    def _hold(self, route: Route) -> None:
+        if self._released:
+            route.continue_()
+        else:
+            self._routes.append(route)
+
+    def wait_for_one(self) -> None:
+        """Until there is one."""
+        end = time.monotonic() + PATIENCE
+        while not self._routes:
+            assert time.monotonic() < end, f"no request of {self._pattern}"
+            self._page.wait_for_timeout(10)
+
+    def release(self) -> None:
+        """Send them on."""
+        self._released = True
+        for route in self._routes:
+            route.continue_()
+        self._page.unroute(self._pattern)

@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.conftest import Studio
-from tests.browser.servers import checked_page
+from tests.browser.servers import checked_page, eventually
 
 pytestmark = pytest.mark.browser
 USERS = tuple[BrowserContext, BrowserContext]
@@ -84,16 +84,19 @@ def test_a_selection_in_the_player_finds_its_match(page: Page):
 
 @pytest.mark.parametrize("width", [1440, 1024])
 def test_the_choices_are_on_one_line(page: Page, width: int):
-    before = page.viewport_size
+    before, top = page.viewport_size, "it => Math.round(it.getBoundingClientRect().top)"
     page.set_viewport_size({"width": width, "height": 800})
-    tops = page.get_by_role("radio").evaluate_all("all => all.map((it) => Math.round(it.getBoundingClientRect().top))")
-    assert len(tops) == 4 and len(set(tops)) == 1
-    label = page.locator("#compare-bar").get_by_text("Lowest score")
-    assert label.evaluate("it => it.getClientRects().length") == 1
-    for name in ("A", "B"):
-        assert page.get_by_label(name, exact=True).first.evaluate("it => it.scrollWidth <= it.clientWidth"), (
-            "a whole name"
-        )
+
+    def check() -> None:
+        tops = page.get_by_role("radio").evaluate_all(f"all => all.map({top})")
+        assert len(tops) == 4 and len(set(tops)) == 1
+        label = page.locator("#compare-bar").get_by_text("Lowest score")
+        assert label.evaluate("it => it.getClientRects().length") == 1
+        for name in ("A", "B"):
+            choice = page.get_by_label(name, exact=True).first
+            assert choice.evaluate("it => it.scrollWidth <= it.clientWidth"), "a whole name"
+
+    eventually(page, check)
     if before:
         page.set_viewport_size(before)
 

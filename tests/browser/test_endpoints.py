@@ -189,9 +189,9 @@ def first_launch(browser: Browser, tmp_path: Path) -> float:
         page = browser.new_page()
         page.goto(address)
         shown = page.get_by_role("region", name="Video player").first
-        expect(shown).to_have_attribute("data-state", "ready", timeout=20_000)
+        expect(shown).to_have_attribute("data-state", "ready", timeout=120_000)
         page.get_by_role("button", name="Run", exact=True).click()
-        expect(shown).to_have_attribute("data-tracks", re.compile("[1-9]"), timeout=40_000)
+        expect(shown).to_have_attribute("data-tracks", re.compile("[1-9]"), timeout=120_000)
         seconds = time.monotonic() - began
         page.close()
     return seconds

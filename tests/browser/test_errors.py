@@ -17,7 +17,7 @@ from app.projects.opening import bundled
 from app.projects.project import Project
 from tests.browser.conftest import Studio
 from tests.browser.fake_studio import LATE
-from tests.browser.servers import checked_page
+from tests.browser.servers import HeldRequests, address, checked_page, eventually
 from tests.browser.test_compare import lane, match_buttons, player, selected_matches
 from tevit.cli.main import main
 from tevit.evaluation.error_table import ErrorRecord
@@ -80,8 +80,24 @@ def chip(page: Page, name: str) -> Locator:
     return page.get_by_role("button", name=f"Remove: {name}", exact=True)
 
 
+# Plotly draws a figure, and a tenth of a second after it has become visible once more; both count from the next frames.
+DRAWN = """chart => {
+    const place = document.querySelector(`[data-chart='${chart}'] [data-plot]`), plot = place?.querySelector(".drawn");
+    if (!plot) return false;
+    const drawn = plot._fullLayout && plot.offsetParent && plot.content?.endsWith(place.dataset.plot);
+    plot.calm = drawn && !plot._resolveResize ? (plot.calm ?? 0) + 1 : 0;
+    return plot.calm > 3;
+}"""
+
+
+def expect_drawn(page: Page, chart: str) -> None:
+    """The plot shows its newest figure, and stays as it is."""
+    page.evaluate("() => document.querySelectorAll('.drawn').forEach((plot) => (plot.calm = 0))")
+    page.wait_for_function(DRAWN, arg=chart)
+
+
 def query(page: Page) -> dict[str, list[str]]:
-    return parse_qs(urlsplit(page.url).query)
+    return parse_qs(urlsplit(address(page)).query)
 
 
 def test_the_figures_are_those_of_the_command_line(page: Page, project: Project, capsys: pytest.CaptureFixture[str]):
@@ -182,6 +198,7 @@ def test_outcomes_lenses_and_cells_filter(page: Page, comparison: Comparison):
 def test_brushing_filters(page: Page, comparison: Comparison):
     area = page.locator("[data-chart=lengths] .nsewdrag")
     area.scroll_into_view_if_needed()
+    expect_drawn(page, "lengths")
     box = area.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + box["height"] * 0.98)
@@ -202,7 +219,8 @@ def test_the_whole_walk_and_its_links_in_another_browser(page: Page, users: USER
     listed = select(comparison, Filter(model=B, types=("missed",)))
     expect_count(page, f"{len(listed.rows)} of {select(comparison).every} errors")
     page.wait_for_function("() => new URL(location).searchParams.has('errors')")
-    link = page.url
+    link = address(page)
+    expect(rows(page).first).to_have_attribute("data-row", comparison.table.record(int(listed.rows[0])).key)
     page.locator("body").press("j")
     expect(rows(page).nth(0)).to_be_focused()
     page.keyboard.press("j")
@@ -220,7 +238,7 @@ def test_the_whole_walk_and_its_links_in_another_browser(page: Page, users: USER
     output = query(page)
     assert output["data"] == [comparison.project.id] and output["video"] == [str(shown.video_id)]
     assert output["model"] == [A, B] and output["side"] == ["b"] and output["tab"] == ["compare"]
-    with checked_page(users[1], page.url) as other:
+    with checked_page(users[1], address(page)) as other:
         expect_in_compare(other, shown)
         expect(other.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
         other.goto(link)
@@ -249,12 +267,17 @@ def test_errors_are_framed_one_after_another_and_the_list_is_found_again(
     expect_count(page, re.compile(f"^{len(listed)} of"))
     assert len(listed) > 12 and listed[10].video_id != listed[11].video_id != listed[12].video_id
     page.set_viewport_size({"width": 390, "height": 844})
+    expect(rows(page).nth(10)).to_have_attribute("data-row", listed[10].key)
     rows(page).nth(10).get_by_role("button", name="Compare").click()
     expect_framed(page, listed, 10)
-    bar_box = page.locator(".error-steps").bounding_box()
-    assert bar_box is not None and -1 < bar_box["y"] < 340, "bar and picture are on the screen"
-    tops = page.locator(".error-steps button").evaluate_all("all => all.map((it) => it.getBoundingClientRect().top)")
-    assert len(set(tops)) == 1, "in one line"
+
+    def check() -> None:
+        box, buttons = page.locator(".error-steps").bounding_box(), page.locator(".error-steps button")
+        assert box is not None and -1 < box["y"] < 340, "bar and picture are on the screen"
+        tops = buttons.evaluate_all("all => all.map((it) => it.getBoundingClientRect().top)")
+        assert len(set(tops)) == 1, "in one line"
+
+    eventually(page, check)
     page.set_viewport_size({"width": 1440, "height": 900})
     page.keyboard.press("e")
     expect_framed(page, listed, 11)
@@ -267,7 +290,7 @@ def test_errors_are_framed_one_after_another_and_the_list_is_found_again(
     expect(page.get_by_role("dialog", name="Keys of the player")).to_contain_text("next, previous error of the list")
     page.keyboard.press("Escape")
     page.wait_for_function("key => new URL(location).searchParams.get('error') === key", arg=listed[12].key)
-    with checked_page(users[1], page.url) as other:
+    with checked_page(users[1], address(page)) as other:
         expect_framed(other, listed, 12)
         other.keyboard.press("Shift+E")
         expect_framed(other, listed, 11)
@@ -317,6 +340,7 @@ def test_dots_and_pictures_open_compare_and_more_is_shown(page: Page, comparison
     point = page.locator("[data-chart=lengths] path.point").first
     expect(point).to_be_visible()
     point.scroll_into_view_if_needed()
+    expect_drawn(page, "lengths")
     box = point.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=3)
@@ -328,18 +352,16 @@ def test_dots_and_pictures_open_compare_and_more_is_shown(page: Page, comparison
 
 def test_a_new_list_shows_no_picture_of_the_old_one(page: Page):
     """The rows' <img> elements stay: each is hidden until its new picture has been loaded."""
-    pictures, requests = page.locator("#errors-rows img"), []
+    pictures = page.locator("#errors-rows img")
     rows(page).first.scroll_into_view_if_needed()
     expect(pictures.first).to_have_js_property("complete", True)
     before = pictures.first.get_attribute("src") or ""
-    page.route("**/picture/**", lambda route: requests.append(route))
+    held = HeldRequests(page, "**/picture/**")
     page.get_by_label("Search").fill("star missed")
     expect(pictures.first).not_to_have_attribute("src", before)
     expect(pictures.first).to_be_hidden()
     expect(page.locator("[data-chart=scores]")).to_contain_text("No prediction is left by this filter.")
-    for route in requests:
-        route.continue_()
-    page.unroute("**/picture/**")
+    held.release()
     expect(pictures.first).to_be_visible()
 
 

@@ -16,6 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect
 from app.storage.review_log import ReviewStore
 from tests.app import datasets
 from tests.browser.servers import start_studio
+from tests.browser.test_datasets import open_panel
 from tevit import evaluate, find_errors
 from tevit.cli.main import main
 from tevit.io.ytvis import open_dataset, read_results
@@ -119,7 +120,7 @@ def test_review_shows_names_notes_and_reviewers_as_text(page: Page):
 
 
 def test_the_data_sets_place_and_its_messages_show_names_as_text(page: Page):
-    page.locator("#datasets-button").click()
+    open_panel(page)
     expect(page.locator("#datasets-open")).to_contain_text("set'", timeout=60_000)
     nothing_ran(page)
     page.locator("#datasets-button").click()

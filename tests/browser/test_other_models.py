@@ -11,7 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.app import datasets
-from tests.browser.servers import checked_page, start_studio
+from tests.browser.servers import address, checked_page, start_studio
+from tests.browser.test_datasets import open_panel
 from tests.browser.test_segment import button, choose, expect_done, expect_tracks
 
 pytestmark = pytest.mark.browser
@@ -113,12 +114,14 @@ def test_from_parameters_to_review(page: Page):
     choose(page, "other models: bright.py")
     expect(parameter(page, "level")).to_have_value("64")  # as it was on this page
     parameter(page, "invert").uncheck()
+    before = address(page)
     button(page, "Run").click()
+    page.wait_for_function("before => location.href !== before", arg=before)  # to the new run's
     expect_done(page)
     expect_tracks(page, 2)
 
     # All videos of the data set.
-    page.locator("#datasets-button").click()
+    open_panel(page)
     page.get_by_label("Predict with").click()
     page.get_by_role("option", name="other models: bright.py").click()
     form = "#datasets-parameters"
@@ -130,6 +133,7 @@ def test_from_parameters_to_review(page: Page):
     progress = page.locator("#datasets-progress")
     expect(progress).to_contain_text("bright level=100 has predicted all 2 videos")
     progress.get_by_role("link", name="Show them").click()
+    expect(page).to_have_url(re.compile("[?&]data="))
 
     # Compare and Review.
     page.get_by_role("tab", name="Compare").click()

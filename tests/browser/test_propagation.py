@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.browser.servers import HeldRequests
 from tests.browser.test_review import (
     PREDICTIONS,
     SHAPES,
@@ -83,7 +84,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def go_to_label(page: Page) -> None:
     review_all_tracks(page)
     go_to(page, [label["id"] for label in json.loads((SHAPES / "valid.json").read_text())["annotations"]].index(TRACK))
-    expect(player_of(page)).to_have_attribute("data-state", "ready")
 
 
 def reload(page: Page) -> None:
@@ -97,9 +97,11 @@ def reload(page: Page) -> None:
 def correct(page: Page) -> Locator:
     """Correct the label in frame 0; returns the tool bar."""
     page.get_by_role("button", name="Correct the mask").click()
+    bar = page.get_by_role("toolbar", name="Mask correction")
+    expect(bar).to_be_visible()
     page.keyboard.press("Home")
     expect_frame(page, 0)
-    return page.get_by_role("toolbar", name="Mask correction")
+    return bar
 
 
 @pytest.fixture(scope="module")
@@ -149,6 +151,7 @@ def test_a_label_shifted_for_thirty_frames_is_mended_in_one_decision(page: Page,
     page.get_by_role("button", name="Correct the mask").click()
     person = KeystrokeModel(page)
     bar = page.get_by_role("toolbar", name="Mask correction")
+    expect(bar).to_be_visible()
     person.seconds += THINK + POINT + PRESS  # the button
 
     y, x = np.argwhere(masks[0]).mean(0)
@@ -180,11 +183,7 @@ def test_a_label_shifted_for_thirty_frames_is_mended_in_one_decision(page: Page,
 
 
 def test_proposals_are_rejected_by_frame_or_accepted_by_range(page: Page):
-    page.get_by_role("button", name="Correct the mask").click()
-    person = KeystrokeModel(page)
-    bar = page.get_by_role("toolbar", name="Mask correction")
-    page.keyboard.press("Home")
-    expect_frame(page, 0)
+    bar, person = correct(page), KeystrokeModel(page)
     page.keyboard.press("Delete")
     page.keyboard.press("Control+z")
     expect(bar.get_by_role("button", name="Propagate to frames 0 to 29")).to_be_visible()
@@ -203,19 +202,29 @@ def test_proposals_are_rejected_by_frame_or_accepted_by_range(page: Page):
     page.keyboard.press("Control+z")
     expect(bar).to_contain_text("not accepted: 5 frames")
     page.keyboard.press("r")
+    expect(bar).not_to_contain_text("not accepted")
     expect(bar).to_contain_text(" · edited: frame 0")
     expect(bar.get_by_role("button", name="Accept")).to_have_count(0)
     bar.get_by_role("button", name="Discard correction").click()
 
 
+def test_a_key_edits_the_frame_that_is_sought(page: Page):
+    reload(page)  # no picture has been loaded before
+    bar = correct(page)
+    held = HeldRequests(page, "**/frames/*.jpg")
+    page.keyboard.press("End")
+    page.keyboard.press("Delete")
+    held.wait_for_one()
+    held.release()
+    expect_frame(page, 29)
+    expect(bar).to_contain_text("edited: frame 29")
+    bar.get_by_role("button", name="Discard correction").click()
+
+
 def test_a_click_or_a_box_proposes_the_mask_of_the_frame(page: Page):
     mask = true_masks()[0]
-    page.get_by_role("button", name="Correct the mask").click()
-    person = KeystrokeModel(page)
-    bar = page.get_by_role("toolbar", name="Mask correction")
+    bar, person = correct(page), KeystrokeModel(page)
     expect(bar).to_contain_text("Masks by GrabCut and optical flow")
-    page.keyboard.press("Home")
-    expect_frame(page, 0)
     page.keyboard.press("i")
     (top, left), (bottom, right) = np.argwhere(mask).min(0), np.argwhere(mask).max(0)
     person.draw((float(left) - 4, float(top) - 4), (float(right) + 4, float(bottom) + 4))

@@ -1,5 +1,6 @@
 """A video that is not one of the package, in a studio without weights: the published model is offered first."""
 
+import re
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -37,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(CONTENT) - start))
         self.end_headers()
         self.wfile.write(CONTENT[start:HALF])
-        server.whole.wait(20)
+        server.whole.wait(600)
         self.wfile.write(CONTENT[max(start, HALF) :])
 
     def log_message(self, format, *args):
@@ -105,7 +106,9 @@ def test_from_a_real_video_to_a_published_model(
 
     choose(page, "tevit_msgshift (no weights)")
     button(page, GET).click()
-    expect(page.get_by_role("progressbar", name="downloading")).to_have_attribute("aria-valuemax", str(len(CONTENT)))
+    downloading = page.get_by_role("progressbar", name="downloading")
+    expect(downloading).to_have_attribute("aria-valuemax", str(len(CONTENT)))
+    expect(downloading).to_have_attribute("aria-valuenow", re.compile(r"^1\d{6}$"))  # more than a megabyte
     expect(button(page, GET)).to_be_disabled()
     button(page, "Cancel").click()
     expect(page.locator("#panel")).to_contain_text("Cancelled: what was downloaded is kept")

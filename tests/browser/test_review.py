@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, FloatRect, Locator, Page, expect
 
 from tests.app.storage.test_review_log import edit, filled
-from tests.browser.servers import ROOT, record_problems, start_server, start_studio
+from tests.browser.servers import PATIENCE, ROOT, eventually, record_problems, start_server, start_studio
 from tests.processes import ForkedProgram, drop_root_override
 from tevit.io.ytvis import parse_dataset, read_results
 from tevit.masks.ops import decode
@@ -83,7 +84,7 @@ def open_review_tab(browser: Browser, server: Server, name: str) -> Iterator[Pag
     page.goto(server.url)
     page.get_by_role("tab", name="Review").click()
     expect(position(page)).to_contain_text(" of ", timeout=60_000)
-    expect(player(page)).to_have_attribute("data-state", "ready", timeout=60_000)
+    expect_settled(page)
     page.get_by_label("Reviewer").fill(name)
     page.keyboard.press("Escape")
     yield page
@@ -110,6 +111,33 @@ def message(page: Page) -> Locator:
     return page.locator("#review-prompt").get_by_role("status")
 
 
+# The answer to all that was sent has come, and the player rests on the question's frame with its masks.
+SETTLED = """() => {
+    const { prompt } = document.querySelector("#review-prompt .prompt-host"), { token, where } = prompt.question;
+    const host = [...document.querySelectorAll("#review-player, #review-player *")].find((element) => element.player);
+    const player = host?.player, frame = Number(/, frame (\\d+)( ·|$)/.exec(where ?? "")?.[1]);
+    return !prompt.waiting && player?.view?.token === token && player.region.dataset.state === "ready"
+        && player.region.dataset.frame === String(frame) && player.target === frame && player.masks.has(frame);
+}"""
+
+
+def expect_settled(page: Page) -> None:
+    """The question is shown that was gone to last, by prompt and player."""
+    page.wait_for_function(SETTLED, timeout=2000 * PATIENCE)
+
+
+def expect_position(page: Page, number: int) -> None:
+    """The question of this number is shown, counted from 1."""
+    expect(position(page)).to_have_text(re.compile(rf"^{number} of "))
+    expect_settled(page)
+
+
+def expect_saved(page: Page) -> None:
+    """The decision, and the next question is shown."""
+    expect(message(page)).to_have_text("saved")
+    expect_settled(page)
+
+
 def answer_keys(page: Page) -> list[str]:
     return [
         key or "" for key in page.locator(".prompt-answers button").evaluate_all("all => all.map(b => b.dataset.key)")
@@ -117,7 +145,7 @@ def answer_keys(page: Page) -> list[str]:
 
 
 def expect_decided(page: Page, count: int) -> None:
-    expect(page.locator("#review-progress .title strong")).to_contain_text(f"{count} of ")
+    expect(page.locator("#review-progress .title strong")).to_contain_text(re.compile(rf"\b{count} of "))
 
 
 def download(page: Page, name: str, folder: Path) -> Path:
@@ -133,13 +161,14 @@ def log_of(page: Page, folder: Path) -> list[Decision]:
 
 def go_to(page: Page, place: int) -> None:
     page.locator(f".queue button[data-place='{place}']").click()
-    expect(position(page)).to_contain_text(f"{place + 1} of ")
+    expect_position(page, place + 1)
 
 
 def review_all_tracks(page: Page) -> None:
     page.get_by_label("What to review").click()
     page.get_by_role("option", name="all tracks of all videos").click()
     expect(page.locator(".prompt-question")).to_contain_text("with the right masks in every frame?")
+    expect_settled(page)
 
 
 def test_twenty_questions_by_keyboard_alone(anna: Page, tmp_path: Path):
@@ -149,7 +178,7 @@ def test_twenty_questions_by_keyboard_alone(anna: Page, tmp_path: Path):
     )
     expect(anna.get_by_role("button", name="Save decision")).to_be_disabled()
     for number in range(1, 21):
-        expect(position(anna)).to_contain_text(f"{number} of ")
+        expect(position(anna)).to_have_text(re.compile(rf"^{number} of "))
         assert answer_keys(anna) == [str(key) for key in range(1, len(answer_keys(anna)) + 1)]
         anna.keyboard.press("2" if number % 2 else "1")
         anna.keyboard.press("Enter")
@@ -167,7 +196,7 @@ def test_twenty_questions_by_keyboard_alone(anna: Page, tmp_path: Path):
 def test_undo_and_keys_pressed_while_saving(anna: Page, tmp_path: Path):
     anna.keyboard.press("Control+z")
     expect(message(anna)).to_contain_text("undone")
-    expect(position(anna)).to_contain_text("20 of ")
+    expect_position(anna, 20)
     expect_decided(anna, 19)
     anna.keyboard.press("Control+Shift+z")
     expect(message(anna)).to_contain_text("done again")
@@ -196,32 +225,62 @@ def test_an_answer_pressed_before_its_question_has_come_again(anna: Page):
     expect(answers.nth(1)).to_have_attribute("aria-checked", "true")
     # The answer of the question that was shown is none of the next one.
     rows.evaluate_all(go_and_answer % (current - 1))
-    expect(position(anna)).to_contain_text(f"{current} of ")
+    expect_position(anna, current)
     expect(answers.nth(1)).to_have_attribute("aria-checked", "false")
     expect(save).to_be_disabled()
     go_to(anna, current)
 
 
+def test_a_correction_and_a_note_begun_before_the_question_has_come_again(anna: Page):
+    current, note = int(position(anna).inner_text().split()[0]) - 1, anna.get_by_label("Note", exact=True)
+    go_and_begin = """(rows, place) => {
+        rows[place].click();
+        document.querySelector("[data-extra='Correct the mask']").click();
+        document.querySelector(".prompt [aria-label=Note]").focus();
+    }"""
+    anna.locator(".queue button").evaluate_all(go_and_begin, current)
+    anna.keyboard.type("2 masks")
+    expect_settled(anna)
+    expect(anna.get_by_role("toolbar", name="Mask correction")).to_be_visible()
+    expect(note).to_have_value("2 masks")
+    expect(note).to_be_focused()
+    anna.keyboard.press("Escape")
+    expect(note).not_to_be_focused()
+    anna.keyboard.press("Escape")
+    expect(anna.get_by_role("toolbar", name="Mask correction")).to_be_hidden()
+    # Of the question that was shown neither is there at the next one.
+    go_to(anna, current - 1)
+    expect(note).to_have_value("")
+    # A note that is begun before the next question has come is for that one.
+    anna.keyboard.press("n")
+    anna.keyboard.press("/")
+    anna.keyboard.type("3 more")
+    expect_position(anna, current + 1)
+    expect(note).to_have_value("3 more")
+    note.fill("")
+    anna.keyboard.press("Escape")
+
+
 def test_keys_of_the_player_steps_and_notes(anna: Page, tmp_path: Path):
     at, frame = int(position(anna).inner_text().split()[0]), int(position(anna).inner_text().split()[-1])
-    expect(player(anna)).to_have_attribute("data-frame", str(frame))
+    expect_settled(anna)
     anna.keyboard.press("ArrowLeft" if frame else "ArrowRight")
     expect(player(anna)).to_have_attribute("data-frame", str(frame - 1 if frame else 1))
     anna.keyboard.press("n")
-    expect(position(anna)).to_contain_text(f"{at + 1} of ")
+    expect_position(anna, at + 1)
     anna.get_by_role("button", name="Previous", exact=True).click()
-    expect(position(anna)).to_contain_text(f"{at} of ")
+    expect_position(anna, at)
     anna.get_by_role("button", name="Next", exact=True).click()
-    expect(position(anna)).to_contain_text(f"{at + 1} of ")
+    expect_position(anna, at + 1)
     anna.keyboard.press("p")
-    expect(position(anna)).to_contain_text(f"{at} of ")
+    expect_position(anna, at)
     anna.keyboard.press("Enter")
     expect(message(anna)).to_contain_text("Choose an answer first")
     anna.keyboard.press(answer_keys(anna)[-1])
     anna.keyboard.press("/")
     anna.keyboard.type("1 or 2?")
     anna.keyboard.press("Enter")
-    expect(message(anna)).to_have_text("saved")
+    expect_saved(anna)
     last = log_of(anna, tmp_path)[-1]
     assert (last.verdict, last.note) == ("unclear", "1 or 2?")
 
@@ -250,16 +309,17 @@ def test_the_list_of_the_tab_errors_is_reviewed(anna: Page):
     types = anna.locator("[data-chart=types]")
     types.get_by_role("button", name=re.compile("^missed, ")).click(timeout=60_000)
     expect(anna.locator("#errors-bar .chip")).to_have_count(1)
+    expect(anna.locator("#errors-rows li[data-row]").first).to_contain_text("missed")
     first = anna.locator("#errors-rows li[data-row] small").first.inner_text()
     count = int(anna.locator("#errors-bar .count").inner_text().split()[0])
     anna.get_by_role("button", name="Review these").click()
-    expect(position(anna)).to_contain_text(f" of {count} ", timeout=30_000)
+    expect(position(anna)).to_contain_text(f" of {count} ", timeout=60_000)
     chip = anna.get_by_role("button", name="Errors: missed")
     expect(chip).to_be_visible()
     expect(anna.locator(".queue .where").first).to_contain_text(f"missed · {first.split(',')[0]}")
     anna.keyboard.press("1")
     anna.keyboard.press("Enter")
-    expect(message(anna)).to_have_text("saved")
+    expect_saved(anna)
     chip.click()
     expect(chip).to_be_hidden()
     expect(position(anna)).not_to_contain_text(f" of {count} ")
@@ -274,7 +334,7 @@ def disagree(anna: Page, ben: Page) -> None:
     go_to(anna, int(position(ben).inner_text().split()[0]) - 1)
     anna.keyboard.press("1")
     anna.keyboard.press("Enter")
-    expect(message(anna)).to_have_text("saved")
+    expect_saved(anna)
     expect(position(ben)).to_contain_text("anna: label is right")
     ben.keyboard.press("2")
     ben.keyboard.press("Enter")
@@ -292,7 +352,7 @@ def test_a_walk_through_all_labels_another_class_and_a_mask(anna: Page, tmp_path
     expect(message(anna)).to_contain_text("change the class to ring")
     anna.get_by_role("button", name="Save decision").click()
     expect(message(anna)).to_have_text("saved")
-    expect(position(anna)).to_contain_text("2 of")  # the next question has replaced the first one
+    expect_position(anna, 2)  # the next question has replaced the first one
     anna.get_by_role("button", name="Correct the mask").click()
     box = brush_box(anna)
     anna.keyboard.press("=")
@@ -300,7 +360,7 @@ def test_a_walk_through_all_labels_another_class_and_a_mask(anna: Page, tmp_path
     frame = int(player(anna).get_attribute("data-frame") or 0)
     expect(message(anna)).to_have_text(f"chosen: Correct the mask, frame {frame}")
     anna.keyboard.press("Enter")
-    expect(message(anna)).to_have_text("saved")
+    expect_saved(anna)
     reclassed, replaced = (d.action for d in log_of(anna, tmp_path)[-2:])
     assert isinstance(reclassed, ChangeClass) and isinstance(replaced, ReplaceMask)
     row = decode(replaced.mask.rle)[replaced.mask.size[0] // 2]
@@ -346,7 +406,7 @@ def test_strokes_in_three_frames_are_one_decision(anna: Page, tmp_path: Path):
     expect(lane).to_have_attribute("data-edited", "4 5 7")
     expect(message(anna)).to_have_text("chosen: Correct the mask, frames 4, 5 and 7")
     anna.keyboard.press("Enter")
-    expect(message(anna)).to_have_text("saved")
+    expect_saved(anna)
     log = log_of(anna, tmp_path)
     action = log[-1].action
     assert len(log) == before + 1 and isinstance(action, AcceptMasks)
@@ -366,6 +426,7 @@ def test_the_questions_object_is_framed_and_painted_where_the_pointer_is(anna: P
     expect(player(anna)).not_to_have_attribute("data-zoom", "1.00")
     before = float(player(anna).get_attribute("data-zoom") or 0)
     anna.get_by_role("button", name="Correct the mask").click()
+    expect(anna.get_by_role("toolbar", name="Mask correction")).to_be_visible()
     pane = player(anna).locator(".pane > canvas").first.bounding_box()
     assert pane is not None and before > 1.2
     middle = pane["x"] + pane["width"] / 2, pane["y"] + pane["height"] / 2
@@ -378,7 +439,7 @@ def test_the_questions_object_is_framed_and_painted_where_the_pointer_is(anna: P
     assert box is not None and box["width"] > 1.3 * pane["width"]
     anna.mouse.click(*middle)
     anna.keyboard.press("Enter")
-    expect(message(anna)).to_have_text("saved")
+    expect_saved(anna)
     action = log_of(anna, tmp_path)[-1].action
     assert isinstance(action, ReplaceMask)
     (top, left), count = np.argwhere(decode(action.mask.rle)).mean(0) + 0.5, decode(action.mask.rle).sum()
@@ -396,7 +457,7 @@ def test_a_range_is_chosen_by_keys_and_named_before_it_acts(anna: Page, tmp_path
     expect(player(anna)).to_have_attribute("data-range", "3 6")
     anna.get_by_role("button", name="Delete frames 3 to 6").click()
     anna.keyboard.press("Enter")
-    expect(message(anna)).to_have_text("saved")
+    expect_saved(anna)
     action = log_of(anna, tmp_path)[-1].action
     assert isinstance(action, DeleteFrames) and (action.first, action.last) == (3, 6)
 
@@ -419,17 +480,20 @@ def test_of_a_log_for_other_labels_only_applicable_decisions_are_taken(anna: Pag
 
 def test_ap_before_and_after(anna: Page):
     anna.get_by_role("button", name="AP before and after").click()
-    expect(anna.locator("#review-after table")).to_contain_text("tevit_demo", timeout=60_000)
+    expect(anna.locator("#review-after table")).to_contain_text("tevit_demo", timeout=120_000)
 
 
 def test_nothing_overflows_at_any_width_and_the_queue_leads_to_the_player(anna: Page):
-    for width in (1440, 1024, 390):
-        anna.set_viewport_size({"width": width, "height": 844})
+    def check(width: int) -> None:
         assert anna.evaluate("document.documentElement.scrollWidth") <= width
         box = player(anna).bounding_box()
         assert box is not None and (width > 390 or box["height"] <= 844 / 2)
         groups = player(anna).locator(".control-group")
         assert len(set(groups.evaluate_all("all => all.map((it) => it.getBoundingClientRect().top)"))) == 1, "one line"
+
+    for width in (1440, 1024, 390):
+        anna.set_viewport_size({"width": width, "height": 844})
+        eventually(anna, partial(check, width))
         expect(anna.get_by_role("button", name="Save decision")).to_be_visible()
     anna.locator(".queue").evaluate("list => list.scrollIntoView()")
     expect(player(anna)).not_to_be_in_viewport(ratio=0.9)
@@ -437,9 +501,14 @@ def test_nothing_overflows_at_any_width_and_the_queue_leads_to_the_player(anna: 
     expect(player(anna)).to_be_in_viewport(ratio=0.9)
     anna.get_by_role("button", name="Correct the mask").click()
     expect(anna.get_by_role("toolbar", name="Mask correction")).to_be_visible()
-    box, lane = player(anna).bounding_box(), player(anna).locator(".lane.selected").first
-    assert box is not None and box["height"] <= 844 / 2, "with the correction's tools"
-    expect(lane).to_be_in_viewport()
+    expect_settled(anna)
+
+    def check_tools() -> None:
+        box = player(anna).bounding_box()
+        assert box is not None and box["height"] <= 844 / 2, "with the correction's tools"
+
+    eventually(anna, check_tools)
+    expect(player(anna).locator(".lane.selected").first).to_be_in_viewport()
     anna.keyboard.press("Escape")
 
 
@@ -532,7 +601,7 @@ def correct_and_add(dora: Page, unwritable_server: Server, tmp_path: Path) -> No
     expect(message(dora)).to_contain_text("chosen: Correct the mask")
     dora.reload()
     dora.get_by_role("tab", name="Review").click()
-    expect(message(dora)).to_contain_text("chosen: Correct the mask", timeout=30_000)
+    expect(message(dora)).to_contain_text("chosen: Correct the mask", timeout=60_000)
     box = brush_box(dora)
     dora.keyboard.press("f")
     click_at(dora, box, 120, 95)

@@ -16,11 +16,14 @@ from tests.browser.test_review import (
     SHAPES,
     Server,
     expect_decided,
+    expect_saved,
+    expect_settled,
     go_to,
     log_of,
     message,
     player,
     position,
+    review_all_tracks,
     serve,
 )
 from tevit.review import LogState, apply
@@ -53,7 +56,7 @@ def open_review_as(browser: Browser, server: Server, name: str) -> Iterator[Page
     page.set_viewport_size({"width": 1280, "height": 800})
     page.get_by_role("combobox", name="Reviewer").select_option(name)
     expect(position(page)).to_contain_text(" of ")
-    expect(player(page)).to_have_attribute("data-state", "ready", timeout=60_000)
+    expect_settled(page)
     yield page
     context.close()
     assert failures == []
@@ -66,6 +69,7 @@ def reviewers(browser: Browser, server: Server) -> Iterator[dict[str, Page]]:
 
 
 def questions(page: Page) -> list[str]:
+    expect(page.locator(".queue .name").first).to_be_attached()
     return page.locator(".queue .name").evaluate_all(
         "all => all.map(e => e.textContent.trim().replace(/^\\\\d+\\\\. /, ''))"
     )
@@ -85,7 +89,7 @@ def reload(page: Page) -> None:
     page.reload()
     page.get_by_role("tab", name="Review").click()
     expect(position(page)).to_contain_text(" of ", timeout=60_000)
-    expect(player(page)).to_have_attribute("data-state", "ready", timeout=60_000)
+    expect_settled(page)
 
 
 def lane(page: Page, name: str) -> Locator:
@@ -114,7 +118,7 @@ def test_two_decide_without_seeing_each_other_and_the_disagreement_is_a_question
     for question in (first, second):
         go_to(anna, place_of(anna, question))
         save_answer(anna, "label is right|Nothing is missing")
-        expect(message(anna)).to_have_text("saved")
+        expect_saved(anna)
     expect_decided(anna, 2)
     reload(ben)
     expect_decided(ben, 0)
@@ -134,7 +138,7 @@ def test_two_decide_without_seeing_each_other_and_the_disagreement_is_a_question
     ben.get_by_label("What to review").click()
     ben.get_by_role("option", name="disagreements of the reviewers").click()
     expect(ben.locator(".prompt-question")).to_contain_text("anna, ben disagree about")
-    expect(position(ben)).to_contain_text("1 of 1")
+    expect(position(ben)).to_have_text(re.compile("^1 of 1 "))
     save_answer(ben, "^. anna: label is right")
     expect(message(ben)).to_contain_text("all 1 are decided")
     expect(ben.locator("#review-progress")).not_to_contain_text("Reviewers disagree")
@@ -152,9 +156,7 @@ def test_a_lane_dragged_onto_another_merges_after_confirmation_and_undo_takes_it
     reviewers: dict[str, Page], tmp_path: Path
 ):
     anna = reviewers["anna"]
-    anna.get_by_label("What to review").click()
-    anna.get_by_role("option", name="all tracks of all videos").click()
-    expect(anna.locator(".prompt-question")).to_contain_text("with the right masks in every frame?")
+    review_all_tracks(anna)
     rows = anna.locator("#review-player .lanes-group").first.locator(".lane")
     one, other = (rows.nth(i).get_attribute("aria-label") or "" for i in (0, 1))
     lane(anna, other).locator(".lane-name").drag_to(lane(anna, one).locator(".lane-name"))
@@ -164,6 +166,7 @@ def test_a_lane_dragged_onto_another_merges_after_confirmation_and_undo_takes_it
     dialog.get_by_role("button", name="Cancel").click()
     expect(dialog).to_have_count(0)
     lane(anna, other).locator(".lane-name").drag_to(lane(anna, one).locator(".lane-name"))
+    expect(dialog).to_be_visible()
     if dialog.get_by_role("radio").count():
         dialog.get_by_label(f"the mask of {one.split()[0]}").check()
     dialog.get_by_role("button", name="Merge tracks").click()
@@ -176,12 +179,13 @@ def test_a_lane_dragged_onto_another_merges_after_confirmation_and_undo_takes_it
     anna.keyboard.press("Control+z")
     expect(message(anna)).to_contain_text("undone")
     expect(lane(anna, other)).to_have_count(1)
+    expect_settled(anna)
 
 
 def test_a_cut_at_the_playhead(reviewers: dict[str, Page], tmp_path: Path):
     anna = reviewers["anna"]
     rows = anna.locator("#review-player .lanes-group").first.locator(".lane")
-    name = rows.nth(1).get_attribute("aria-label") or ""
+    name, before = rows.nth(1).get_attribute("aria-label") or "", rows.count()
     if "selected" not in (lane(anna, name).get_attribute("class") or ""):
         lane(anna, name).locator(".lane-name").click()
     player(anna).focus()
@@ -193,16 +197,19 @@ def test_a_cut_at_the_playhead(reviewers: dict[str, Page], tmp_path: Path):
     dialog.get_by_role("button", name="Cut track").click()
     decision = latest_change(anna, tmp_path, SplitTrack)
     assert isinstance(decision.action, SplitTrack) and decision.action.track == int(name.split()[0])
-    expect(rows).to_have_count(rows.count())
+    expect(rows).to_have_count(before + 1)
     anna.keyboard.press("Control+z")
     expect(message(anna)).to_contain_text("undone")
+    expect(rows).to_have_count(before)
+    expect_settled(anna)
 
 
 def test_the_masks_of_a_prediction_of_choice_in_a_range(reviewers: dict[str, Page], tmp_path: Path):
     ben = reviewers["ben"]
     ben.get_by_label("What to review").click()
     ben.get_by_role("option", name="disagreements of tevit_demo").click()
-    expect(position(ben)).to_contain_text(re.compile(r" of \d\d"))
+    expect(position(ben)).to_have_text(re.compile(r"^\d+ of \d\d"))
+    expect_settled(ben)
     for place in range(12):
         go_to(ben, place)
         if ben.get_by_label("Take the masks of").count():
@@ -215,7 +222,7 @@ def test_the_masks_of_a_prediction_of_choice_in_a_range(reviewers: dict[str, Pag
     choice.select_option(place)
     expect(message(ben)).to_contain_text(f"take the masks of prediction {place}, frames")
     ben.get_by_role("button", name="Save decision").click()
-    expect(message(ben)).to_have_text("saved")
+    expect_saved(ben)
     decision = [d for d in log_of(ben, tmp_path) if isinstance(d.action, AcceptMasks)][-1]
     assert decision.prediction is not None and decision.prediction.place == int(place)
     assert isinstance(decision.action, AcceptMasks) and decision.action.first > 0

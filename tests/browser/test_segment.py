@@ -5,6 +5,7 @@ import json
 import re
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,8 @@ from playwright.sync_api import FloatRect, Locator, Page, expect
 
 from tests.app.fakes import make_video
 from tests.browser.conftest import OpenPage, Studio, expect_ready
-from tests.browser.fake_studio import HELD_CLIP, HELD_PROXY
+from tests.browser.fake_studio import HELD_CLIP, HELD_PROXY, HELD_RUN
+from tests.browser.servers import HeldRequests, address, eventually
 from tevit.video.reader import open_video
 
 pytestmark = pytest.mark.browser
@@ -90,7 +92,9 @@ def run(page: Page, clip: Path, model: str) -> None:
 
 
 def expect_done(page: Page) -> None:
+    """The run is over, and the page has its last update, which Run is enabled with."""
     expect(page.locator("#panel")).to_contain_text("Done after")
+    expect(button(page, "Run")).to_be_enabled()
 
 
 def download(page: Page, name: str, folder: Path) -> Path:
@@ -134,12 +138,15 @@ def test_first_page_has_a_sample_clip_and_fits_every_width(new_page: OpenPage):
     assert background_level(page) < 60
     for width in (1440, 1024, 390):
         page.set_viewport_size({"width": width, "height": 844})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        eventually(page, partial(check_layout, page, width))
         expect(button(page, "Play")).to_be_in_viewport()
-        check_layout(page, rows=2 if width == 390 else 1)
     check_picture_stays(page)
     button(page, "Light or dark").click()
-    assert background_level(page) > 200
+
+    def check_light() -> None:
+        assert background_level(page) > 200
+
+    eventually(page, check_light)
 
 
 def box_of(page: Page, selector: str) -> FloatRect:
@@ -149,8 +156,11 @@ def box_of(page: Page, selector: str) -> FloatRect:
     return box
 
 
-def check_layout(page: Page, rows: int) -> None:
-    """The controls are in so many rows, the cursor is below the ruler's numbers, and no text is cut or ragged."""
+def check_layout(page: Page, width: int) -> None:
+    """Nothing is wider than the page, the controls are in one row, on a phone in two, the cursor is below the ruler's
+    numbers, and no text is cut or ragged."""
+    rows = 2 if width == 390 else 1
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert box_of(page, "#player .controls")["height"] < 42 * rows + 8
     assert box_of(page, "#player .cursor")["y"] >= box_of(page, "#player .ruler")["y"] + 13
     text, upload = page.get_by_test_id("upload-text").evaluate(TEXT_BOX), box_of(page, "#video")
@@ -169,7 +179,11 @@ def check_picture_stays(page: Page) -> None:
     """On a phone the picture alone stays on the screen when the page is scrolled."""
     button(page, "submission.zip").scroll_into_view_if_needed()
     expect(player(page)).to_have_attribute("data-docked", "")
-    assert box_of(page, "#player .screens")["y"] == 0 and box_of(page, "#player .screens")["height"] < 300
+
+    def check() -> None:
+        assert box_of(page, "#player .screens")["y"] == 0 and box_of(page, "#player .screens")["height"] < 300
+
+    eventually(page, check)
     expect(button(page, "Play")).not_to_be_in_viewport()
     page.evaluate("scrollTo(0, 0)")
     expect(player(page)).not_to_have_attribute("data-docked", "")
@@ -205,7 +219,11 @@ def test_low_scores_are_hidden_at_first_but_are_in_the_files(
     expect_tracks(page, 2)
 
 
-def test_dropped_video_to_tracks_and_files(shared_page: OpenPage, clips: dict[str, Path], tmp_path: Path):
+def test_dropped_video_to_tracks_and_files(
+    shared_page: OpenPage, clips: dict[str, Path], studio: Studio, tmp_path: Path
+):
+    """The run waits at the twelfth frame while its progress is read."""
+    held = studio.home / HELD_RUN
     page = shared_page()
     replace_video(page, clips["dog"])  # a shorter one first
     expect(page.get_by_label("Last frame")).to_have_value("13")
@@ -214,11 +232,13 @@ def test_dropped_video_to_tracks_and_files(shared_page: OpenPage, clips: dict[st
         expect(page.locator("#facts")).to_contain_text(fact)
     expect(page.get_by_label("Last frame")).to_have_value("17")
     choose(page, "slow.pth")
+    held.write_text("12")
     button(page, "Run").click()
     bar = page.get_by_role("progressbar", name="segmenting")
     expect(bar).to_have_attribute("aria-valuemax", "18")
     expect(page.locator("#panel")).to_contain_text(re.compile(r"\d+ s left.*\d+ of 18 frames, [\d.]+ frames/s"))
     expect(button(page, "Run")).to_be_disabled()
+    held.unlink()
     expect_done(page)
     expect_tracks(page, 2)
     expect(page.locator(".tracks li").first).to_contain_text("1 dog0.9318 frames, 0 to 17")
@@ -252,6 +272,7 @@ def test_a_removed_video_leaves_the_page(shared_page: OpenPage, clips: dict[str,
 def test_table_plots_and_player_share_the_selection(shared_page: OpenPage, clips: dict[str, Path]):
     page = shared_page()
     run(page, clips["street"], "fast.pth")
+    expect_done(page)
     expect_tracks(page, 2)
     row(page, "2 person").click()
     expect(lane(page, "2 person")).to_have_attribute("aria-pressed", "true")
@@ -331,9 +352,9 @@ def test_run_that_starts_before_the_proxy_is_ready_is_shown(shared_page: OpenPag
     choose(page, "fast.pth")
     upload(page, clip)
     expect(page.locator("#panel")).to_contain_text("of 60 frames")
-    before = page.url
+    page.wait_for_function("() => !new URL(location).searchParams.has('run')")  # the one before is left
     button(page, "Run").click()
-    page.wait_for_function("before => location.href !== before", arg=before)  # to the run's address
+    page.wait_for_function("() => new URL(location).searchParams.has('run')")
     expect(page.locator("#panel")).to_contain_text("of 60 frames")
     held.unlink()
     expect_tracks(page, 2)
@@ -343,7 +364,7 @@ def test_run_that_starts_before_the_proxy_is_ready_is_shown(shared_page: OpenPag
 def test_the_first_frame_stays_until_the_prepared_video_is_drawn(new_page: OpenPage, studio: Studio, tmp_path: Path):
     """The browser receives the prepared video late: until then the picture is that of before, not black."""
     clip = make_video(tmp_path / HELD_CLIP, frames=20, grey=140)
-    held, requests = studio.home / HELD_PROXY, []
+    held = studio.home / HELD_PROXY
     page = new_page()
     held.touch()
     upload(page, clip)
@@ -351,16 +372,13 @@ def test_the_first_frame_stays_until_the_prepared_video_is_drawn(new_page: OpenP
     expect(page.locator("#panel")).to_contain_text("of 20 frames")
     page.wait_for_function(f"Math.abs(({GREY})() - 140) <= 3")
     poster = page.evaluate(TOKEN)
-    page.route("**/video.mp4", lambda route: requests.append(route))
+    requests = HeldRequests(page, "**/video.mp4")
     held.unlink()
     page.wait_for_function(f"poster => ({TOKEN})() !== poster", arg=poster)
     page.wait_for_function("document.querySelector('.player').dataset.state === 'loading'")
     assert abs(page.evaluate(GREY) - 140) <= 3
-    while not requests:
-        page.wait_for_timeout(10)
-    for route in requests:
-        route.continue_()
-    page.unroute("**/video.mp4")
+    requests.wait_for_one()
+    requests.release()
     expect(player(page)).to_have_attribute("data-state", "ready")
     assert abs(page.evaluate(GREY) - 140) <= 3
 
@@ -480,9 +498,9 @@ def test_reloaded_page_finds_its_run_and_a_link_its_result(shared_page: OpenPage
     expect(page.locator("#panel")).to_contain_text("Cancelled after")
     expect(button(page, "Run")).to_be_enabled()
     other = shared_page(1)
-    other.goto(page.url)
+    other.goto(address(page))
     expect_tracks(other, 2)
-    other.goto(page.url[:-4] + "0000")
+    other.goto(address(page)[:-4] + "0000")
     expect(other.locator("#panel")).to_contain_text("There is no such stored result, or not any more.")
     expect_ready(other)
 

@@ -15,7 +15,8 @@ import gradio.oauth
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.browser.servers import ROOT, start_studio
+from tests.browser.servers import PATIENCE, ROOT, start_studio
+from tests.browser.test_datasets import open_panel
 from tests.browser.test_review import free_port
 from tests.processes import run_python
 
@@ -49,7 +50,7 @@ def asked(
     """Status and body of an answer."""
     request = urllib.request.Request(url, data, {name.replace("_", "-"): value for name, value in headers.items()})
     try:
-        with opener.open(request, timeout=20) as answer:
+        with opener.open(request, timeout=120) as answer:
             return answer.status, answer.read().decode()
     except HTTPError as error:
         return error.code, error.read().decode()
@@ -104,7 +105,7 @@ def test_the_page_of_a_public_studio_leaves_things_to_those_who_run_it(public: t
     page.locator(".prompt-answers button").first.click()
     page.get_by_role("button", name="Save decision").click()
     expect(page.locator("#review-prompt").get_by_role("status")).to_contain_text("can be looked at, not changed")
-    page.locator("#datasets-button").click()
+    open_panel(page)
     expect(page.locator("#datasets-open")).to_contain_text("shapes")
     expect(page.get_by_role("button", name="Open", exact=True)).to_be_hidden()
     page.get_by_role("button", name="Predict all videos").click()
@@ -263,7 +264,8 @@ def test_a_page_says_that_the_studio_has_stopped_and_is_loaded_anew_when_it_runs
         page.goto(url)
         expect(page.get_by_label("Model")).to_have_value("fast.pth")
         bar, title = page.locator("#stopped"), page.get_by_role("heading", name="TeViT Studio")
-        with page.expect_response("**/app_id"):
+        expect(bar).to_be_attached()  # the studio is watched from now on
+        with page.expect_event("requestfinished", lambda request: request.url.endswith("/app_id")):
             page.clock.fast_forward(5000)
         expect(bar).to_be_hidden()
         process.kill()
@@ -275,7 +277,7 @@ def test_a_page_says_that_the_studio_has_stopped_and_is_loaded_anew_when_it_runs
         assert above and below and above["y"] + above["height"] <= below["y"]  # nothing is covered
     port = urlsplit(url).port
     with start_studio("--checkpoint", model, "--port", port, home=tmp_path / "home"):
-        with page.expect_event("load"):
+        with page.expect_event("load", timeout=2000 * PATIENCE):
             page.clock.fast_forward(5000)
         expect(bar).to_be_hidden()
         expect(page.get_by_label("Model")).to_have_value("fast.pth")

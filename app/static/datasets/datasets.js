@@ -16,6 +16,7 @@ export function mount(element, emit) {
     document.querySelector("#datasets-button")?.setAttribute("aria-expanded", String(open));
   };
 
+  setOpen(false); // the button says from now on that it can be pressed
   document.addEventListener("click", (event) => {
     const target = targetOf(event);
     if (!element.isConnected) return;

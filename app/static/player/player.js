@@ -362,7 +362,8 @@ export class Player {
   seekChange(direction) {
     const tracks = this.selected ? [this.trackOf(this.selected)] : this.visibleTracks().map(({ track }) => track);
     const edges = tracks.flatMap((track) => track?.seen.flat() ?? []).filter((frame) => frame <= this.lastFrame);
-    const beyond = edges.filter((frame) => (frame - this.frame) * direction > 0);
+    const from = this.playing ? this.frame : this.target;
+    const beyond = edges.filter((frame) => (frame - from) * direction > 0);
     if (beyond.length) this.seek(direction > 0 ? Math.min(...beyond) : Math.max(...beyond));
   }
 

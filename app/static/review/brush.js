@@ -62,6 +62,8 @@ export class MaskEditor {
     this.closeListeners = new Set();
     /** @type {Set<(event: KeyboardEvent) => (() => void) | null>} */
     this.keyHandlers = new Set();
+    /** @type {{ frame: number, edit: () => void }[]} edits of frames that are sought */
+    this.delayed = [];
     /** @type {string | null} a mask that is shown instead of the frame's, until it is accepted or rejected */
     this.previewed = null;
     /** @type {Prompts} drawn over the mask */
@@ -223,6 +225,7 @@ export class MaskEditor {
     this.finishDrag();
     for (const listener of this.closeListeners) listener();
     this.opened = false;
+    this.delayed = [];
     this.resizes.disconnect();
     this.frameChanges.disconnect();
     this.pane?.figure.classList.remove("correcting");
@@ -273,13 +276,20 @@ export class MaskEditor {
   /** Another frame is shown: its mask, with the same tool. */
   onFrameShown() {
     const frame = Number(this.player.region.dataset.frame);
-    if (frame === this.frame && this.bits.length === this.size[0] * this.size[1]) return;
+    if (frame === this.frame && this.bits.length === this.size[0] * this.size[1]) return this.editDelayed();
     if (this.bits.length) this.finishDrag();
     if (this.corners.length) this.say("The polygon was not closed: it is dropped.");
     this.corners = [];
     this.frame = frame;
     this.preview(null);
     for (const listener of this.frameListeners) listener();
+    this.editDelayed();
+  }
+
+  /** Edits of the frame that was sought; of others there are none left once the player rests. */
+  editDelayed() {
+    if (this.player.target !== this.frame) return;
+    for (const { frame, edit } of this.delayed.splice(0)) if (frame === this.frame) edit();
   }
 
   showMask() {
@@ -342,6 +352,16 @@ export class MaskEditor {
     this.store();
   }
 
+  /**
+   * `edit` by a key or button, which is for the frame that is sought where one is.
+   * @param {(bits: Uint8Array) => Uint8Array | boolean | void} change
+   */
+  editSought(change) {
+    const { player } = this, edit = () => this.edit(change);
+    if (player.target !== player.frame && !player.playing) this.delayed.push({ frame: player.target, edit });
+    else edit();
+  }
+
   store() {
     this.previewed = null; // it was drawn into
     this.correction.setMask(this.frame, encodeMask(this.bits, this.size));
@@ -386,7 +406,7 @@ export class MaskEditor {
   takePrediction() {
     const { taken } = this;
     if (!taken) return this.say("This question has no prediction to take masks from.");
-    this.edit(() => decodeMask(this.player.masks?.text(...taken, this.frame) ?? "", this.size));
+    this.editSought(() => decodeMask(this.player.masks?.text(...taken, this.frame) ?? "", this.size));
   }
 
   async copyPrevious() {
@@ -397,12 +417,12 @@ export class MaskEditor {
   }
 
   clear() {
-    this.edit(() => new Uint8Array(this.bits.length));
+    this.editSought(() => new Uint8Array(this.bits.length));
   }
 
   /** @param {boolean} grow false shrinks */
   grow(grow) {
-    this.edit((bits) => growMask(bits, this.size, grow));
+    this.editSought((bits) => growMask(bits, this.size, grow));
   }
 
   /** Fill the gap at a point, or all holes of the mask there. @param {Point} point */

@@ -64,6 +64,8 @@ class ReviewPrompt {
     this.waiting = 0; // since when a response is pending, milliseconds; 0: none is
     /** @type {(() => void)[]} actions of keys pressed while waiting */
     this.pending = [];
+    /** @type {string | null} the note as it was when the event was sent whose response is pending */
+    this.sentNote = null;
     /** @type {string | null | undefined} the item that is being saved */
     this.saving = null;
     /** @type {MaskEditor | null} */
@@ -127,6 +129,7 @@ class ReviewPrompt {
     if (question.moved !== false || message?.kind) this.waiting = 0;
     if (same) this.drawDecided(question);
     else this.draw(question);
+    if (!this.waiting) this.sentNote = null;
     this.drawLabels(question);
     this.drawDrafts();
     this.updateButtons();
@@ -147,7 +150,7 @@ class ReviewPrompt {
     this.chosen = null;
     this.editor?.close();
     this.correction = null;
-    this.note.value = "";
+    this.keepTyped();
     this.title.textContent = question.question ?? question.words ?? "";
     this.sides.replaceChildren(...(question.sides ?? []).flatMap(({ name, text }) => [createElement("dt", {}, name), createElement("dd", {}, text)]));
     this.answers.replaceChildren(...(question.answers ?? []).map(({ key, label }) => {
@@ -160,7 +163,14 @@ class ReviewPrompt {
     if (this.readDraft()) this.correctMask();
     this.watchPlayer(question);
     const { activeElement } = document;
-    if (activeElement instanceof HTMLElement && (activeElement === this.note || activeElement.closest(".prompt-answers, .prompt-more"))) activeElement.blur();
+    if (activeElement instanceof HTMLElement && activeElement.closest(".prompt-answers, .prompt-more")) activeElement.blur();
+  }
+
+  /** Of a note only what was typed since an event was sent stays, with the focus: it is for the question that comes. */
+  keepTyped() {
+    const { sentNote, note } = this;
+    if (sentNote === null) note.value = "";
+    else if (note.value.startsWith(sentNote)) note.value = note.value.slice(sentNote.length);
   }
 
   /** @param {Question} question */
@@ -192,7 +202,7 @@ class ReviewPrompt {
     list.addEventListener("change", () => {
       if (list.value) this.choosePressed({ extra: { do: "class", category: Number(list.value) }, label: list.selectedOptions[0].textContent ?? "" });
     });
-    const mask = createButton("Correct the mask", () => this.correctMask(),
+    const mask = createButton("Correct the mask", () => this.onPressed(() => this.correctMask()),
       { title: "Draw on any frames of this track: they are saved together", "data-extra": "Correct the mask" });
     const label = [
       this.createChange("Crowd", "Mark as crowd: the metric ignores it", () => ({ do: "crowd" })),
@@ -418,16 +428,21 @@ class ReviewPrompt {
     this.updateButtons();
   }
 
-  /**
-   * A choice by pointer. While a response is pending it waits, as keys do, since showing a question removes its choice;
-   * it is dropped where the response brings another question.
-   * @param {Choice} choice
-   */
+  /** A choice by pointer. @param {Choice} choice */
   choosePressed(choice) {
+    this.onPressed(() => this.choose(choice));
+  }
+
+  /**
+   * What a pointer begins on the question. While a response is pending it waits, as keys do, since showing a question
+   * removes its choice and closes its correction; it is dropped where the response brings another question.
+   * @param {() => unknown} action
+   */
+  onPressed(action) {
     const { item } = this.question;
-    const choose = () => this.question.item === item && this.choose(choice);
-    if (this.waiting) this.pending.push(choose);
-    else choose();
+    const act = () => this.question.item === item && action();
+    if (this.waiting) this.pending.push(act);
+    else act();
   }
 
   saveDecision() {
@@ -471,6 +486,8 @@ class ReviewPrompt {
       return;
     }
     this.waiting = performance.now();
+    this.sentNote = this.note.value;
+    if (document.activeElement === this.note) this.note.blur();
     this.updateButtons();
     this.emit({ reviewer: this.reviewer.name, ...event });
   }
@@ -497,9 +514,11 @@ class ReviewPrompt {
     if (!action) return;
     event.preventDefault();
     event.stopImmediatePropagation();
-    if (this.waiting) this.pending.push(action);
+    if (this.waiting && action !== this.focusNote) this.pending.push(action);
     else action();
   }
+
+  focusNote = () => this.note.focus();
 
   /**
    * @param {KeyboardEvent} event
@@ -522,7 +541,7 @@ class ReviewPrompt {
       case "n": return () => this.send({ kind: "next" });
       case "p": return () => this.send({ kind: "previous" });
       case "x": return () => this.send({ kind: "labels" });
-      case "/": return () => this.note.focus();
+      case "/": return this.focusNote;
       case "z": return () => findPlayer()?.panes.toggleZoom();
       case "k": return () => this.lanes?.cut();
       case "[": return () => findPlayer()?.setRangeEnd(0);

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import secrets
+import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
@@ -58,7 +59,8 @@ class ComparePage:
     that is not open. visitor: as quotas count it. selected: key of the selected match. player_view: what the player
     shows. token: of it; token_key: what the token stands for. linked: opened by a link to this tab. errors: the page's
     list of errors. comparison: all models at its limits. listed: key of the list's row that is shown, "" for none.
-    framed: whether errors of the list are framed when they are shown.
+    framed: whether errors of the list are framed when they are shown. shows: number of views that were opened: what
+    remains to be shown of an earlier one is left out. lock: held while a view changes.
     """
 
     project: Project
@@ -76,6 +78,8 @@ class ComparePage:
     linked: bool = False
     listed: str = ""
     framed: bool = False
+    shows: int = 0
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def model(self) -> str:
@@ -181,7 +185,7 @@ class _CompareTab:
         tab.select(self.open_tab, None, everything, **QUIET)
         links.jump.change(self.jump, links.jump, everything, **QUIET)
         components.steps.select(self.step_error, None, [*everything, links.back], trigger_mode="multiple", **QUIET)
-        components.video.input(self.select_video, components.video, everything, **QUIET)
+        components.video.input(self.choose_video, components.video, everything, **QUIET)
         components.sort.input(self.sort_videos, components.sort, components.video, **QUIET)
         for button, step in ((components.previous, -1), (components.next, 1)):
             button.click(self.video_step(step), None, everything, trigger_mode="multiple", **QUIET)
@@ -228,9 +232,12 @@ class _CompareTab:
         current = page.player_view is not None and page.player_view.token == page.current_token()
         if current or not page.project.dataset.videos:
             return
-        if page.missing and page.player_view is None:
-            page.view = View()  # the link's ids are those of another data set
-        async for updates in self._show(replace(page.view, project=""), page):
+
+        def change(now: View) -> View:
+            of_another = page.missing and page.player_view is None  # then the link's ids are those of another data set
+            return View() if of_another else replace(now, project="")
+
+        async for updates in self._show(change, page):
             yield updates
 
     async def jump(self, query: str, request: gr.Request) -> AsyncIterator[Updates]:
@@ -240,28 +247,28 @@ class _CompareTab:
             view = from_query(query)
         except ValueError as error:
             raise toast(str(error)) from error
-        page.framed, page.cutoff = True, page.errors.settings.cutoff
-        async for updates in self._show(replace(view, layout=page.view.layout), page):
+
+        def change(now: View) -> View:
+            page.framed, page.cutoff = True, page.errors.settings.cutoff
+            return replace(view, layout=now.layout)
+
+        async for updates in self._show(change, page):
             yield updates
 
-    async def _show(self, view: View, page: ComparePage) -> AsyncIterator[Updates]:
-        """Show a view: the video first."""
+    async def _show(self, change: Callable[[View], View | None], page: ComparePage) -> AsyncIterator[Updates]:
+        """Show another view: the video first, then the matches, unless another one was opened meanwhile.
+
+        change: returns the view from the one before, None: it stays; called while the page's lock is held.
+        """
         components = self.components
         try:
-            page.project = self.workspace.find(page.project.id)
-            models = view.models or tuple(model.name for model in page.project.models[:2])
-            for name in models:
-                page.project.model_index(name)  # raises ValueError for an unknown one
-            video = next(iter(page.project.dataset.videos)) if view.video is None else view.video
-            length = page.project.info(video).length
-            frame = min(view.frame, max(0, length - 1))
-            frames = page.view.range if view.range is None and video == page.view.video else view.range
-            frames = frames if frames is not None and frames[1] < length else None
-            page.view, page.selected = replace(view, video=video, models=models, frame=frame, range=frames), None
-            yield await asyncio.to_thread(self._show_video, page)
+            number, updates = await asyncio.to_thread(self._begin, change, page)
         except (ValueError, OSError) as error:
             yield {components.notices: notices([str(error)])}
             raise toast(str(error)) from error
+        yield updates
+        if not number:
+            return
         task = self.workspace.evaluations.open(page.project)
         try:
             while not (now := task.status()).over:
@@ -273,9 +280,29 @@ class _CompareTab:
             yield {components.matches: notices([now.message])}
             return
         page.errors.evaluated = now.result
-        yield await asyncio.to_thread(self._show_matches, page)
+        yield await asyncio.to_thread(self._show_matches, page, number)
 
     # --- what is shown
+
+    def _begin(self, change: Callable[[View], View | None], page: ComparePage) -> tuple[int, Updates]:
+        """Change the page's view and show its video; the view's number among those that were opened, 0: it stays.
+        Raises: ValueError, OSError."""
+        with page.lock:
+            view = change(page.view)
+            if view is None:
+                return 0, self._unchanged
+            page.shows += 1
+            page.project = self.workspace.find(page.project.id)
+            models = view.models or tuple(model.name for model in page.project.models[:2])
+            for name in models:
+                page.project.model_index(name)  # raises ValueError for an unknown one
+            video = next(iter(page.project.dataset.videos)) if view.video is None else view.video
+            length = page.project.info(video).length
+            frame = min(view.frame, max(0, length - 1))
+            frames = page.view.range if view.range is None and video == page.view.video else view.range
+            frames = frames if frames is not None and frames[1] < length else None
+            page.view, page.selected = replace(view, video=video, models=models, frame=frame, range=frames), None
+            return page.shows, self._show_video(page)
 
     def _show_video(self, page: ComparePage) -> Updates:
         """The player and the controls, as far as they need no evaluation."""
@@ -308,7 +335,12 @@ class _CompareTab:
         model = index(page.view.models[0]) if page.view.models else 0
         return gr.Dropdown([(views.label(row, model), row.id) for row in page.videos()], value=page.view.video)
 
-    def _show_matches(self, page: ComparePage) -> Updates:
+    def _show_matches(self, page: ComparePage, number: int) -> Updates:
+        """What needs the evaluation. number: of the view among those that were opened; nothing of an earlier one."""
+        with page.lock:
+            return self._matches(page) if number == page.shows else self._unchanged
+
+    def _matches(self, page: ComparePage) -> Updates:
         """Matches, marks and the list of videos with figures; the pair of the view is selected."""
         components, view, shown, evaluations = self.components, page.view, page.player_view, self.workspace.evaluations
         errors, evaluated = page.errors.errors(evaluations), page.errors.evaluated
@@ -406,29 +438,49 @@ class _CompareTab:
             yield {self.links.back: f"{page.errors.opened or NO_ROW} {next(self._counter)}"}
             return
         step = {"next": 1, "previous": -1}.get(str(data.get("do")), 0)
-        place = errors.neighbour(page.errors.opened, step) if errors is not None and step else None
-        if errors is None or place is None:
+        if errors is None or not step:
             yield self._unchanged
             return
-        record = errors.record(place)
-        page.errors.opened, page.framed = record.key, True
-        view = replace(error_view(errors.comparison, record), layout=page.view.layout)
-        if page.comparison is not None and (view.video, view.models) == (page.view.video, page.view.models):
-            page.view = replace(view, range=page.view.range)
-            yield await asyncio.to_thread(self._select_match, page, record, seek=view.frame, focus=True)
-            return
-        async for updates in self._show(view, page):
-            yield updates
+        selected: list[Updates] = []  # where the error is in the video that is shown
+
+        def change(now: View) -> View | None:
+            place = errors.neighbour(page.errors.opened, step)
+            if place is None:
+                return None
+            record = errors.record(place)
+            page.errors.opened, page.framed = record.key, True
+            view = replace(error_view(errors.comparison, record), layout=now.layout)
+            if page.comparison is None or (view.video, view.models) != (now.video, now.models):
+                return view
+            page.view = replace(view, range=now.range)
+            selected.append(self._select_match(page, record, seek=view.frame, focus=True))
+            return None
+
+        async for updates in self._show(change, page):
+            yield updates | (selected[0] if selected else {})
 
     # --- controls
 
-    async def select_video(self, video: int | None, request: gr.Request) -> AsyncIterator[Updates]:
-        """Show another video."""
+    async def choose_video(self, video: int | None, request: gr.Request) -> AsyncIterator[Updates]:
+        """Another video was chosen. Gradio's page sends a choice twice, and once where the list was only left."""
         page = self._page(request)
-        page.framed = False
-        view = replace(page.view, video=video, frame=0, truth=None, prediction=None, error="")
-        async for updates in self._show(view, page):
+        async for updates in self._show(lambda now: None if now.video == video else _of_video(page, now, video), page):
             yield updates
+
+    def video_step(self, step: int) -> Callable[[gr.Request], AsyncIterator[Updates]]:
+        """The callback of the button for the next or the previous video. step: 1 or -1."""
+
+        async def callback(request: gr.Request) -> AsyncIterator[Updates]:
+            page = self._page(request)
+
+            def change(now: View) -> View | None:
+                video = neighbour_video(page.videos(), now.video or 0, step)
+                return None if video is None else _of_video(page, now, video)
+
+            async for updates in self._show(change, page):
+                yield updates
+
+        return callback
 
     def sort_videos(self, sort: str, request: gr.Request) -> Any:
         """Sort the list of videos."""
@@ -436,34 +488,31 @@ class _CompareTab:
         page.sort = sort
         return self._video_list(page)
 
-    def video_step(self, step: int) -> Callable[[gr.Request], AsyncIterator[Updates]]:
-        """The callback of the button for the next or the previous video. step: 1 or -1."""
-
-        async def callback(request: gr.Request) -> AsyncIterator[Updates]:
-            page = self._page(request)
-            video = neighbour_video(page.videos(), page.view.video or 0, step)
-            if video is None:
-                yield self._unchanged
-                return
-            async for updates in self.select_video(video, request):
-                yield updates
-
-        return callback
-
     async def set_layout(
         self, a: str | None, b: str | None, layout: str, cutoff: float, request: gr.Request
     ) -> AsyncIterator[Updates]:
-        """Change models, layout and score threshold; the frame stays."""
+        """Change models, layout and score threshold; the frame stays. What is shown already is sent, too, see
+        `choose_video`."""
         page = self._page(request)
         models = tuple(dict.fromkeys(name for name in (a, b) if name and name != NO_MODEL))
-        page.cutoff = cutoff
-        side = models.index(page.model) if page.view.models and page.model in models else 0
-        async for updates in self._show(replace(page.view, models=models, layout=layout, side=side), page):
+
+        def change(now: View) -> View | None:
+            if (models, layout, cutoff) == (now.models, now.layout, page.cutoff):
+                return None
+            page.cutoff = cutoff
+            side = models.index(page.model) if now.models and page.model in models else 0
+            return replace(now, models=models, layout=layout, side=side)
+
+        async for updates in self._show(change, page):
             yield updates
 
     def on_player_event(self, request: gr.Request, event: gr.EventData) -> Updates:
         """The player rests at another frame, or a track was selected in it."""
         page = self._page(request)
+        with page.lock:
+            return self._on_player_event(page, event)
+
+    def _on_player_event(self, page: ComparePage, event: gr.EventData) -> Updates:
         # While another video is prepared the page has the former one's player, whose late events are void.
         if page.player_view is None or page.player_view.token != page.current_token():
             return self._unchanged
@@ -493,9 +542,15 @@ class _CompareTab:
             return {self.components.player: gr.HTML(command={"seek": data["frame"], "at": time.monotonic()})}
         if isinstance(data.get("part"), int | float) and 0 <= data["part"] <= 1:
             return {self.components.player: gr.HTML(command={"part": float(data["part"]), "at": time.monotonic()})}
-        records = page.matches()
-        own = [record for record in records if record.key == data.get("key")]
-        return self._select_match(page, own[0], reframe=True) if own else self._unchanged
+        with page.lock:
+            own = [record for record in page.matches() if record.key == data.get("key")]
+            return self._select_match(page, own[0], reframe=True) if own else self._unchanged
+
+
+def _of_video(page: ComparePage, view: View, video: int | None) -> View:
+    """Another video, from its first frame; errors are not framed any more."""
+    page.framed = False
+    return replace(view, video=video, frame=0, truth=None, prediction=None, error="")
 
 
 def _layers(project: Project, view: View, video: int, cutoff: float) -> list[Layer]:

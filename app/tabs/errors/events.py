@@ -225,6 +225,8 @@ class _ErrorsTab:
     def order(self, order: str, request: gr.Request) -> Updates:
         """Sort the list."""
         order = order if order in ORDERS else "cost"
+        if order == self._page(request).settings.order:
+            return self._unchanged  # gradio's page sends a choice twice, and once where the list was only left
         updates = self._change_filter(request, lambda old: replace(old, order=order).from_the_top())
         sorted_ = {self.components.rows, self.components.address}
         return {component: update for component, update in updates.items() if component in sorted_}

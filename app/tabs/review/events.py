@@ -82,7 +82,7 @@ class ReviewTab:
         page.load(self.load, None, c.source, **QUIET)
         tab.select(self.open_tab, None, shown, **QUIET)
         errors_query.change(self.review_errors, errors_query, shown, **QUIET)
-        c.source.input(self.change_source, c.source, shown, trigger_mode="always_last", **QUIET)
+        c.source.input(self.choose_source, c.source, shown, trigger_mode="always_last", **QUIET)
         c.chip.click(self.change_source, c.source, shown, **QUIET)
         c.prompt.select(self.on_event, None, shown, trigger_mode="multiple", **QUIET)
         for name, button in zip(FILES, c.files, strict=True):
@@ -107,6 +107,16 @@ class ReviewTab:
             return
         models = page.session.models
         async for updates in self._start_queue_of(page, page.source or (models[0] if models else ALL_LABELS)):
+            yield updates
+
+    async def choose_source(self, source: str | None, request: gr.Request) -> AsyncIterator[Updates]:
+        """Another queue was chosen; nothing for the one that is open: its place and what is answered there stay."""
+        # Gradio's page sends a choice twice, and once where the list was only left.
+        page = self.page(request)
+        if page.queue and not page.errors_filter and page.source == (source or ALL_LABELS):
+            yield {self.components.prompt: gr.skip()}
+            return
+        async for updates in self.change_source(source, request):
             yield updates
 
     async def change_source(self, source: str | None, request: gr.Request) -> AsyncIterator[Updates]:
@@ -159,6 +169,7 @@ class ReviewTab:
             # Not part of the task: it changes the page's view, so that its updates must never be dropped.
             yield await asyncio.to_thread(self.first_question, page, *status.result)
             return
+        page.source = None  # so that the same one can be chosen again
         yield {c.prompt: gr.HTML(value=self._no_question(page, status.message)), c.queue: ""}
         raise toast(status.message)
 

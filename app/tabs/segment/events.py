@@ -102,7 +102,8 @@ class _SegmentEvents:
         options = session.options = model_options(self.studio.checkpoints)
         selected = next((option for option in options if option.value == model), options[0])
         values = [(option.label, option.value) for option in options]
-        model_list = gr.Dropdown(values, value=selected.value)
+        # Without a value where it stays: it would replace what is chosen before it arrives.
+        model_list = gr.Dropdown(values) if selected.value == model else gr.Dropdown(values, value=selected.value)
         return {self.components.model: model_list} | self._advice(selected, session)
 
     def look(self, model: str | None, request: gr.Request) -> Updates:
@@ -145,7 +146,7 @@ class _SegmentEvents:
                 yield self._show(view, session) | self._of_stored(stored, session) | {c.token: token, c.panel: panel}
             except ValueError as error:
                 message = str(error)
-        if self.studio.clips and (message or not token) and session.source is None:  # a fast user may have dropped one
+        if self.studio.clips and (message or not token) and session.wanted is None:  # a fast user may have dropped one
             yield {c.clip: self.studio.clips[0].name}
             async for updates in self._open(self.studio.clips[0], session):
                 yield updates
@@ -171,7 +172,7 @@ class _SegmentEvents:
         run = self.studio.worker.find(token)
         if run is None:
             return {}
-        session.source = run.source
+        session.source = session.wanted = run.source
         try:
             video = run.source.open()
         except (ValueError, OSError):
@@ -203,33 +204,41 @@ class _SegmentEvents:
         """A dropped video; after an unreadable file, or when it is removed, no video is selected."""
         if path is None:
             session = self._session(request)
-            instead = session.source in self.studio.clips  # a clip was chosen, which empties the upload box
+            instead = session.wanted in self.studio.clips  # a clip was chosen, which empties the upload box
             yield {self.components.panel: gr.skip()} if instead else self._without_video(session)
             return
         async for updates in self._open(VideoSource(Path(path).name, Path(path)), self._session(request), model):
             yield updates | {self.components.clip: gr.Dropdown(value=None)}
 
     async def select_clip(self, name: str | None, model: str | None, request: gr.Request) -> AsyncIterator[Updates]:
-        """A sample clip."""
-        if name is None:
+        """A sample clip; nothing for the one that is selected, which would lose its result."""
+        # Gradio's page sends a choice twice, and once where the list was only left.
+        session, clip = self._session(request), None if name is None else self.studio.clip(name)
+        if clip is None or clip == session.wanted:
             yield {self.components.panel: gr.skip()}
             return
-        async for updates in self._open(self.studio.clip(name), self._session(request), model):
+        async for updates in self._open(clip, session, model):
             yield updates | {self.components.video: None}
 
     async def _open(self, source: VideoSource, session: Session, model: str | None = None) -> AsyncIterator[Updates]:
-        """Facts at once, the player when the proxy is ready. Results of the previous video are removed.
+        """Facts at once, the player when the proxy is ready; nothing once another video is selected. Results of the
+        previous video are removed.
 
         model: the selected one, which may change with the video; None: it stays.
         """
         c = self.components
+        session.wanted = source
         yield {c.run: gr.Button(interactive=False)}
         try:
             with self._opening.taken(session.visitor):
                 video = await asyncio.to_thread(source.open)
+            if session.wanted is not source:
+                return
             session.remember_size(source, video.size_hw)
             proxy = session.proxy = self.studio.proxies.start(source, session.visitor)
         except (ValueError, OSError) as error:
+            if session.wanted is not source:
+                return
             message = source.redact(str(error))
             yield self._without_video(session) | {c.panel: problem(message)}
             raise toast(message) from error
@@ -247,7 +256,7 @@ class _SegmentEvents:
                 poster = await asyncio.to_thread(self._poster, video, source.name, session)
                 if session.proxy is proxy and not session.token:
                     yield {c.player: poster}
-            async for updates in self._follow_proxy(proxy, session):
+            async for updates in self._follow_proxy(proxy, session, video.length):
                 yield updates
 
     def _poster(self, video: "Video", name: str, session: Session) -> dict[str, Any]:
@@ -257,7 +266,7 @@ class _SegmentEvents:
     def _without_video(self, session: Session) -> Updates:
         """No video is selected, and nothing can be run."""
         c = self.components
-        session.proxy = None
+        session.proxy = session.wanted = None
         frames = {c.first: gr.Number(value=0), c.last: gr.Number(value=None)}
         texts = {c.panel: "", c.facts: hint(views.NO_FACTS), c.estimate: ""}
         return self._clear(session, None) | frames | texts | {c.run: gr.Button(interactive=False)}
@@ -277,8 +286,13 @@ class _SegmentEvents:
             **{button: gr.Button(interactive=False) for button in c.files},
         }
 
-    async def _follow_proxy(self, proxy: ProxyTask, session: Session) -> AsyncIterator[Updates]:
-        """Progress, then the video in the player; nothing once another video is selected or a run begins."""
+    async def _follow_proxy(
+        self, proxy: ProxyTask, session: Session, length: int | None = None
+    ) -> AsyncIterator[Updates]:
+        """Progress, then the video in the player; nothing once another video is selected or a run begins.
+
+        length: the number of frames that the page knows: the number of the last one may have been changed there.
+        """
         c = self.components
 
         tasks = session.tasks
@@ -300,7 +314,8 @@ class _SegmentEvents:
             return
         session.view = self.studio.video_view(end.result, session.visitor)
         panel = in_panel(note(" ".join(end.result.warnings)) if end.result.warnings else "")
-        yield {c.player: payload(session.view), c.last: gr.Number(value=end.result.length - 1)} | panel
+        other_length = {c.last: gr.Number(value=end.result.length - 1)} if end.result.length != length else {}
+        yield {c.player: payload(session.view)} | other_length | panel
 
     # --- selecting a model
 
@@ -319,8 +334,10 @@ class _SegmentEvents:
             option = preferred or (options[0] if option.advice and not session.real_video else option)
         # One update of Run: of two that arrive together the first may be lost.
         run = gr.Button(interactive=True, visible=not option.get)
-        updates = {self.components.model: gr.Dropdown(value=option.value), **self._advice(option, session)}
-        return updates | {self.components.run: run}
+        updates: Updates = {**self._advice(option, session), self.components.run: run}
+        if option.value != model:  # else it would replace what is chosen before it arrives
+            updates[self.components.model] = gr.Dropdown(value=option.value)
+        return updates
 
     def advise(self, model: str | None, first: float | None, last: float | None, request: gr.Request) -> Updates:
         """Advice on the model, and an estimate of the run where it can run."""

@@ -22,7 +22,8 @@ MIN_SCORE = 0.3  # of the tracks that a page shows at first; files and API have 
 class Session:
     """State of one page.
 
-    source: the selected video, and proxy: the task that prepares it. token: of the run or stored result that is shown.
+    wanted: the video that was selected last, which may not have been opened yet. source: the selected video, opened,
+    and proxy: the task that prepares it. token: of the run or stored result that is shown.
     own: the token of the last run that was started here. visitor: as quotas count it. view: shown in the player.
     selected: a track's id. model_chosen: whether a user has selected the model. options: of the list of models on the
     page. parameters: values of the form, by model. score_chosen: whether the lowest score was changed there; until then
@@ -30,6 +31,7 @@ class Session:
     tasks: exports and downloads of weights.
     """
 
+    wanted: VideoSource | None = None
     source: VideoSource | None = None
     token: str = ""
     own: str = ""

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from html import unescape
 from pathlib import Path
@@ -493,7 +494,11 @@ def test_work_stops_when_the_last_page_leaves(tmp_path, monkeypatch):
     task = service.open(project)
     assert service.open(project) is task
     task.leave()
-    assert task.wait(0.1).state == "running" and task.status().stage == "a: measuring masks"
+    end = time.monotonic() + 60
+    while task.status().stage != "a: measuring masks":
+        assert not task.over and time.monotonic() < end
+        time.sleep(0.01)
+    assert task.wait(0.1).state == "running"
     task.leave()
     assert task.wait(10).state == "cancelled" and turns
     assert service.open(project) is not task

@@ -184,7 +184,7 @@ def builder(tmp_path: Path) -> Iterator[ProxyBuilder]:
 def finished(task: ProxyTask) -> ProxyTask:
     start = time.monotonic()
     while not task.over:
-        assert time.monotonic() - start < 20
+        assert time.monotonic() - start < 60
         time.sleep(0.005)
     return task
 
@@ -193,7 +193,7 @@ def test_a_task_reports_its_progress(builder: ProxyBuilder, clip: Path, monkeypa
     reports = []
     report = Task.progress
     monkeypatch.setattr(Task, "progress", lambda self, *step: (report(self, *step), reports.append(step[1:])))
-    now = builder.start(VideoSource("clip", clip)).wait(20)
+    now = builder.start(VideoSource("clip", clip)).wait(60)
     assert now.state == "done" and now.result is not None and now.result.length == 18
     assert [*dict.fromkeys(reports)] == [(0, None), *((done, 18) for done in range(1, 19))]
 
@@ -224,10 +224,8 @@ def test_running_tasks_are_shared_and_failed_ones_restarted_only_by_start(builde
 
 
 def test_cancel_stops_one_task_and_the_next_one_runs(builder: ProxyBuilder, tmp_path: Path):
-    long = make_video(tmp_path / "long.mp4", frames=400)
-    first = builder.start(VideoSource("long", long))
-    waiting = builder.start(VideoSource("other", long))
-    last = builder.start(VideoSource("clip", make_video(tmp_path / "clip.mp4")))
+    long, clip = make_video(tmp_path / "long.mp4", frames=400), make_video(tmp_path / "clip.mp4")
+    first, waiting, last = (builder.start(VideoSource(*it)) for it in (("long", long), ("other", long), ("clip", clip)))
     waiting.cancel()
     assert waiting.status().state == "cancelled"
     first.cancel()

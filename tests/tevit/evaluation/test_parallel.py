@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,11 +16,25 @@ from tevit.synthetic.dataset import write_sets
 HERE = os.getpid()
 
 
-def in_workers(act: Callable[[], object]) -> Callable[[int], int]:
-    """Work that takes its time, so that every process gets a share; in others than this one it is `act`."""
+class Met:
+    """Processes that work: each waits for so many of them, so that every one gets a share."""
+
+    def __init__(self, folder: Path, processes: int):
+        self._folder, self._processes = folder, processes
+
+    def wait(self) -> None:
+        (self._folder / str(os.getpid())).touch()
+        end = time.monotonic() + 60
+        while len(os.listdir(self._folder)) < self._processes:
+            assert time.monotonic() < end, "not all of the processes work"
+            time.sleep(0.001)
+
+
+def in_workers(act: Callable[[], object], met: Met) -> Callable[[int], int]:
+    """Work that is `act` in other processes than this one, which all take part."""
 
     def work(number: int) -> int:
-        time.sleep(0.005)
+        met.wait()
         if os.getpid() != HERE:
             act()
         return number
@@ -46,9 +61,11 @@ def nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize("count", [100, 1000])
-def test_the_results_are_those_of_one_process_in_order(count):
+def test_the_results_are_those_of_one_process_in_order(count, tmp_path):
+    met = Met(tmp_path, 3)
+
     def work(number: int) -> tuple[np.ndarray, int]:
-        time.sleep(0.4 / count)
+        met.wait()
         return number + np.arange(3), os.getpid()
 
     results = list(parallel_map(work, range(count), 3))
@@ -56,9 +73,11 @@ def test_the_results_are_those_of_one_process_in_order(count):
     assert HERE in {process for _, process in results} and len({process for _, process in results}) == 3
 
 
-def test_results_larger_than_a_pipe_holds_arrive_whole():
+def test_results_larger_than_a_pipe_holds_arrive_whole(tmp_path):
+    met = Met(tmp_path, 2)
+
     def work(number: int) -> np.ndarray:
-        time.sleep(0.001)
+        met.wait()
         return np.full(300_000, number)
 
     for number, values in enumerate(parallel_map(work, range(40), 2)):
@@ -84,18 +103,20 @@ def test_of_several_errors_the_first_in_order_is_raised_here():
 
 
 @pytest.mark.parametrize("end", [lambda: os.kill(os.getpid(), signal.SIGKILL), lambda: os._exit(3)])
-def test_a_worker_that_dies_is_an_error(end):
+def test_a_worker_that_dies_is_an_error(end, tmp_path):
     with pytest.raises(OSError, match="ended without an answer; was it killed"):
-        list(parallel_map(in_workers(end), range(100), 2))
+        list(parallel_map(in_workers(end, Met(tmp_path, 2)), range(100), 2))
 
 
-def test_results_that_cannot_be_pickled_are_an_error():
+def test_results_that_cannot_be_pickled_are_an_error(tmp_path):
+    met = Met(tmp_path, 2)
     with pytest.raises(OSError, match="ended without an answer"):
-        list(parallel_map(lambda number: time.sleep(0.005) or (lambda: number), range(100), 2))
+        list(parallel_map(lambda number: met.wait() or (lambda: number), range(100), 2))
 
 
-def test_ctrl_c_ends_the_workers():
-    results = parallel_map(in_workers(lambda: os.kill(os.getpid(), signal.SIGINT)), range(100), 2)
+def test_ctrl_c_ends_the_workers(tmp_path):
+    interrupt = in_workers(lambda: os.kill(os.getpid(), signal.SIGINT), Met(tmp_path, 2))
+    results = parallel_map(interrupt, range(100), 2)
     assert list(results) == list(range(100))
 
     def work(number: int) -> int:
@@ -107,8 +128,8 @@ def test_ctrl_c_ends_the_workers():
         list(parallel_map(work, range(100), 2))
 
 
-def test_the_results_need_not_all_be_taken():
-    for number in parallel_map(in_workers(lambda: time.sleep(0.2)), range(100), 3):
+def test_the_results_need_not_all_be_taken(tmp_path):
+    for number in parallel_map(in_workers(lambda: time.sleep(0.2), Met(tmp_path, 3)), range(100), 3):
         assert number == 0
         break
 

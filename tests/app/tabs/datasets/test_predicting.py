@@ -19,7 +19,7 @@ from tests.app import datasets
 from tests.app.fakes import FakePredictor
 from tevit.io.ytvis import read_results
 
-VIDEOS = 4
+VIDEOS, CLIP_FRAMES = 4, 18
 MODEL = "fake"
 
 
@@ -41,7 +41,7 @@ def wait_until_over(task: DatasetTask) -> DatasetTask:
 
 
 def wait_until(true: Callable[[], object]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + 60
     while not true():
         assert time.monotonic() < end
         time.sleep(0.01)
@@ -91,7 +91,8 @@ def test_a_cancelled_prediction_resumes_to_the_same_file(project: Project, open_
     )
     expected = complete.partial.target.read_bytes()
     complete.partial.target.unlink()
-    slow = DatasetTasks(open_worker(lambda model: FakePredictor(seconds=0.01)))
+    held = 2 * datasets.FRAMES + 1
+    slow = DatasetTasks(open_worker(lambda model: FakePredictor(held=lambda seen: seen >= held)))
     task = slow.start(project, request, files.append)
     wait_until(lambda: task.done == 2)
     with pytest.raises(ValueError, match="fake is predicting this data set already"):
@@ -131,12 +132,15 @@ def test_parameters_belong_to_the_request(project: Project):
 
 
 def test_other_tasks_run_between_two_videos(project: Project, open_worker: Open, clip: Path):
-    worker = open_worker(lambda model: FakePredictor(seconds=0.005))
+    frames = [1]  # after which the model waits
+    worker = open_worker(lambda model: FakePredictor(held=lambda seen: seen >= frames[0]))
     task = DatasetTasks(worker).start(project, PredictionRequest.of(project, MODEL), lambda path: None)
     wait_until(lambda: task.status().stage == "predicting")
     token = worker.submit(VideoSource("clip", clip), Settings(MODEL))
+    frames[0] = datasets.FRAMES + CLIP_FRAMES + 1  # the first frame of the second video
     wait_until(lambda: (now := worker.status(token)) is not None and now.over)
     assert not task.over and task.done < VIDEOS
+    frames[0] = 1000
     assert wait_until_over(task).done == VIDEOS
 
 

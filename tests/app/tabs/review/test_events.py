@@ -95,6 +95,20 @@ def test_of_two_queues_that_start_together_the_player_gets_its_video(
     assert view is not None and view.token in {player.value["token"] for player in players if player.value}
 
 
+def test_the_queue_that_is_open_does_not_begin_anew(project: Project, tmp_path: Path):
+    """A list that is only left, and each choice once more, is sent as a choice."""
+    tab = open_tab(project, tmp_path)
+    page, prompt = tab.page(REQUEST), tab.components.prompt
+
+    async def choose(source: str) -> list[Any]:
+        return [updates async for updates in tab.choose_source(source, REQUEST)]
+
+    assert prompt in run_in_thread(choose("tevit_demo"))[-1]
+    page.place = 3
+    assert run_in_thread(choose("tevit_demo")) == [{prompt: gr.skip()}] and page.place == 3
+    assert run_in_thread(choose(ALL_LABELS))[-1][prompt].value["place"] == 1
+
+
 def decide(tab: ReviewTab, request: Any, name: str) -> dict[str, str]:
     """The first question's first answer, saved by a page that gives this name; returns the message."""
     event: Any = SimpleNamespace(_data={"kind": "reviewer", "reviewer": name})

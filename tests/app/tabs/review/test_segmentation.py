@@ -21,7 +21,7 @@ from app.player.proxy import BrowserVideo, FrameSource, PlaceholderFrames
 from app.player.routes import ViewRegistry
 from app.tabs.review import segmentation
 from app.tabs.review.segmentation import Segmentation, routes
-from app.tasks import QueueFullError, Task
+from app.tasks import QueueFullError, Runner, Task
 from tevit.masks import ops
 from tevit.progress import Cancelled
 from tevit.results import Track, VideoResult
@@ -42,15 +42,17 @@ def text(mask: np.ndarray) -> str:
 
 
 class RecordingSegmenter(GrabCutSegmenter):
-    """Keeps what it was called with."""
+    """Keeps what it was called with. begin: what it waits for."""
 
     name = "a test's"
     calls: list[dict[str, Any]]
 
     def __init__(self) -> None:
-        self.calls = []
+        self.calls, self.begin = [], threading.Event()
+        self.begin.set()
 
     def propagate(self, frames: Any, keys: Any, **options: Any) -> Propagation:
+        assert self.begin.wait(60)
         self.calls.append({"frames": len(frames), "keys": sorted(keys)} | options)
         return super().propagate(frames, keys, **options)
 
@@ -123,6 +125,16 @@ def test_masks_of_the_prediction_are_used(site: Site):
 
 def test_progress_comes_first_and_a_failure_is_one_sentence(site: Site, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(segmentation, "_TICK", 0.001)
+    ahead, asked = Runner.ahead, []
+
+    def noted(runner: Runner, task: Task) -> int:
+        asked.append(task)
+        if len(asked) == 2:  # the first line has been sent
+            site.segmenter.begin.set()
+        return ahead(runner, task)
+
+    monkeypatch.setattr(Runner, "ahead", noted)
+    site.segmenter.begin.clear()
     lines = site.lines(correction(0, first=0, last=7))
     assert {"stage", "done", "total", "ahead"} == set(lines[0]) and "masks" in lines[-1]
     view = site.views.get(TOKEN)

@@ -1,6 +1,7 @@
 """The tab's handlers, without a page."""
 
 import asyncio
+import threading
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, cast
@@ -119,3 +120,58 @@ def test_videos_and_views_of_a_page_are_counted_as_its_visitors(monkeypatch: pyt
     with pytest.raises(gr.Error, match="full"):
         asyncio.run(all_of(events._open(source, session)))
     assert seen == ["ann"] * 3
+
+
+def test_of_two_videos_that_are_selected_the_last_one_stays():
+    """The first one is opened only after the second one was selected, or removed; nothing of it is shown then."""
+    session = Session(visitor="ann")
+    events = visitor_events(session)
+    events.studio.clips = []
+    opened, later = (threading.Event() for _ in range(2))
+    first: Any = SimpleNamespace(open=lambda: (opened.set(), later.wait(60)), redact=str)
+    second: Any = SimpleNamespace(open=lambda: pytest.fail("not asked for"), redact=str)
+
+    async def shown() -> list[Any]:
+        updates = events._open(first, session)
+        received = [await anext(updates)]
+        rest = asyncio.create_task(anext(updates, None))
+        await asyncio.to_thread(opened.wait, 60)
+        session.wanted = second
+        later.set()
+        return [*received, await rest]
+
+    before, after = asyncio.run(shown())
+    assert list(before) == ["run"] and after is None and session.source is None
+
+
+def test_the_clip_that_is_selected_is_not_opened_anew():
+    """A list that is only left, and each choice once more, is sent as a choice."""
+    session = Session(visitor="ann")
+    events, clip = visitor_events(session), SimpleNamespace(open=lambda: pytest.fail("opened"))
+    events.studio.clip = {"crossing": clip}.__getitem__
+    session.wanted = cast(Any, clip)
+
+    async def select() -> list[Any]:
+        return [updates async for updates in events.select_clip("crossing", "motion", cast(Any, None))]
+
+    assert asyncio.run(select()) == [{"panel": gr.skip()}] and session.token == "token"
+
+
+@pytest.mark.parametrize(("known", "sent"), [(18, False), (17, True), (None, True)])
+def test_a_last_frame_that_was_typed_stays_where_the_length_was_known(
+    known: int | None, sent: bool, monkeypatch: pytest.MonkeyPatch
+):
+    session = Session()
+    events = visitor_events(session)
+    events.components = SimpleNamespace(panel="panel", player="player", last="last")
+    events.studio.video_view = lambda *_: None
+    monkeypatch.setattr("app.tabs.segment.events.payload", lambda view: {})
+    end = TaskStatus("done", result=cast(Any, SimpleNamespace(length=18, warnings=())))
+    proxy: Any = SimpleNamespace(status=lambda: end)
+    session.proxy, session.token = proxy, ""
+
+    async def follow() -> list[Any]:
+        return [updates async for updates in events._follow_proxy(proxy, session, known)]
+
+    (updates,) = asyncio.run(follow())
+    assert ("last" in updates) == sent

@@ -18,7 +18,7 @@ Open = Callable[..., ModelWorker]
 FAST = Settings("fast")
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 10.0) -> float:
+def wait_until(condition: Callable[[], object], seconds: float = 60.0) -> float:
     """Wait until the condition is true; returns how long that took."""
     start = time.monotonic()
     while not condition():
@@ -31,6 +31,11 @@ def at(worker: ModelWorker, token: str) -> TaskStatus[VideoResult]:
     now = worker.status(token)
     assert now is not None
     return now
+
+
+def held_at(frames: int, gate: threading.Event | None = None, seconds: float = 0.0) -> FakePredictor:
+    """A model that waits after so many frames until the gate opens, or until it is cancelled."""
+    return FakePredictor(seconds, held=lambda seen: seen >= frames and not (gate and gate.is_set()))
 
 
 def wait_until_over(worker: ModelWorker, token: str) -> TaskStatus[VideoResult]:
@@ -76,7 +81,7 @@ def test_range_beyond_the_end_reports_the_length(open_worker: Open, source: Vide
 
 
 def test_partial_tracks_are_published(open_worker: Open, source: VideoSource):
-    worker = open_worker(lambda model: FakePredictor(0.05))
+    worker = open_worker(lambda model: held_at(WINDOW + 2))
     token = worker.submit(source, FAST)
     wait_until(lambda: at(worker, token).result)
     now = at(worker, token)
@@ -84,17 +89,18 @@ def test_partial_tracks_are_published(open_worker: Open, source: VideoSource):
 
 
 def test_status_has_frames_rate_and_time_left(open_worker: Open, source: VideoSource):
-    worker = open_worker(lambda model: FakePredictor(0.05))
+    worker = open_worker(lambda model: held_at(6, seconds=0.1))
     token = worker.submit(source, FAST)
-    wait_until(lambda: at(worker, token).done >= 4)
-    now = at(worker, token)
+    statuses: list[TaskStatus[VideoResult]] = []
+    wait_until(lambda: statuses.append(at(worker, token)) or statuses[-1].done >= 4)
+    now = statuses[-1]
     assert (now.state, now.stage, now.total) == ("running", "segmenting", 18)
     assert now.rate is not None and 2 < now.rate <= 20
     assert now.seconds_left is not None and 0 < now.seconds_left < 14 / 2
 
 
 def test_cancel_keeps_finished_windows(open_worker: Open, source: VideoSource):
-    worker = open_worker(lambda model: FakePredictor(0.1))
+    worker = open_worker(lambda model: held_at(WINDOW + 1))
     token = worker.submit(source, FAST)
     wait_until(lambda: at(worker, token).done > WINDOW)
     worker.cancel(token)
@@ -106,18 +112,20 @@ def test_cancel_keeps_finished_windows(open_worker: Open, source: VideoSource):
 
 
 def test_resume_continues_after_the_kept_frames(open_worker: Open, source: VideoSource):
-    model = FakePredictor(0.05)
+    gate = threading.Event()
+    model = held_at(WINDOW + 1, gate)
     worker = open_worker(lambda name: model)
     token = worker.submit(source, FAST)
     assert not worker.resume(token, source, FAST)
     wait_until(lambda: at(worker, token).done > WINDOW)
     worker.cancel(token)
     wait_until(lambda: at(worker, token).over)
-    model.seen = 0
+    model.seen, model.held = 0, lambda seen: not gate.is_set()
     assert not worker.resume(token, source, replace(FAST, max_tracks=3)) and not worker.resume("another", source, FAST)
     assert worker.resume(token, source, FAST, "ann") and worker.runner.visitors() == ["ann"]
     shown = at(worker, token).result
     assert shown is not None and shown.length == WINDOW  # it stays
+    gate.set()
     wait_until(lambda: at(worker, token).over)
     end = at(worker, token)
     assert (end.state, end.message) == ("done", "") and end.result is not None and end.result.length == 18
@@ -126,7 +134,7 @@ def test_resume_continues_after_the_kept_frames(open_worker: Open, source: Video
 
 
 def test_cancel_before_the_first_window_has_no_result(open_worker: Open, source: VideoSource):
-    worker = open_worker(lambda model: FakePredictor(0.1))
+    worker = open_worker(lambda model: held_at(1))
     token = worker.submit(source, FAST)
     wait_until(lambda: at(worker, token).done == 1)
     worker.cancel(token)
@@ -155,6 +163,7 @@ def test_cancel_while_a_model_loads_does_not_wait_for_it(open_worker: Open, sour
 def test_runs_are_executed_one_at_a_time(open_worker: Open, source: VideoSource):
     working: set[int] = set()
     most = []
+    gate = threading.Event()
 
     class Counting(FakePredictor):
         def stream(self, source, **options):
@@ -163,20 +172,23 @@ def test_runs_are_executed_one_at_a_time(open_worker: Open, source: VideoSource)
             yield from super().stream(source, **options)
             working.remove(id(source))
 
-    worker = open_worker(lambda model: Counting(0.01))
+    worker = open_worker(lambda model: Counting(held=lambda seen: not gate.is_set()))
     queue = [worker.submit(source, Settings(name)) for name in "abc"]
     assert [at(worker, token).ahead for token in queue[1:]] == [1, 2]
     assert at(worker, queue[2]).state == "queued"
+    gate.set()
     assert [wait_until_over(worker, token).state for token in queue] == ["done"] * 3
     assert most == [1, 1, 1]
 
 
 def test_queued_run_is_cancelled_at_once_and_not_counted(open_worker: Open, source: VideoSource):
-    worker = open_worker(lambda model: FakePredictor(0.05))
+    gate = threading.Event()
+    worker = open_worker(lambda model: held_at(1, gate))
     first, second, third = (worker.submit(source, FAST) for _ in "abc")
     worker.cancel(second)
     assert at(worker, second).state == "cancelled"
     assert at(worker, third).ahead == 1
+    gate.set()
     assert [wait_until_over(worker, token).state for token in (first, third)] == ["done", "done"]
     assert at(worker, second).result is None
 
@@ -198,23 +210,27 @@ def test_run_is_found_by_its_token(open_worker: Open, source: VideoSource):
 
 
 def test_run_without_a_page_is_cancelled_after_the_grace_period(open_worker: Open, source: VideoSource):
-    worker = open_worker(lambda model: FakePredictor(0.1), grace=0.3)
+    worker = open_worker(lambda model: held_at(2), grace=0.3)
     token = worker.submit(source, FAST)
+    began = time.monotonic()
     worker.leave(token)
-    assert 0.2 < wait_until(lambda: at(worker, token).over) < 1.5
-    assert at(worker, token).state == "cancelled"
+    wait_until(lambda: at(worker, token).over)
+    assert 0.2 < time.monotonic() - began and at(worker, token).state == "cancelled"
 
 
 def test_page_that_returns_in_time_keeps_its_run(open_worker: Open, source: VideoSource):
-    worker = open_worker(lambda model: FakePredictor(0.04), grace=0.2)
+    gate = threading.Event()
+    worker = open_worker(lambda model: held_at(2, gate), grace=1.0)
     token = worker.submit(source, FAST)
     worker.leave(token)
     assert worker.join(token)
+    time.sleep(1.2)
+    gate.set()
     assert wait_until_over(worker, token).state == "done"
 
 
 def test_run_continues_while_one_of_its_pages_is_open(open_worker: Open, source: VideoSource):
-    worker = open_worker(lambda model: FakePredictor(0.1), grace=0.1)
+    worker = open_worker(lambda model: held_at(2), grace=0.1)
     token = worker.submit(source, FAST)
     with worker.followed(token):
         with worker.followed(token):
@@ -229,7 +245,7 @@ def test_run_that_no_page_ever_follows_is_cancelled(
     open_worker: Open, source: VideoSource, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("app.tabs.segment.run.FOLLOW_SECONDS", 0.2)
-    worker = open_worker(lambda model: FakePredictor(0.1), grace=0.1)
+    worker = open_worker(lambda model: held_at(2), grace=0.1)
     assert wait_until_over(worker, worker.submit(source, FAST)).state == "cancelled"
 
 
@@ -237,7 +253,7 @@ def test_run_that_no_page_ever_follows_is_cancelled(
 
 
 def test_two_runs_of_one_visitor_wait_or_run_and_32_of_all(open_worker: Open, source: VideoSource):
-    worker = open_worker(lambda model: FakePredictor(0.1), quota=Quota(waiting=3))
+    worker = open_worker(lambda model: held_at(1), quota=Quota(waiting=3))
     first = worker.submit(source, FAST, "ann")
     worker.submit(source, FAST, "ann")
     with pytest.raises(
@@ -254,7 +270,8 @@ def test_two_runs_of_one_visitor_wait_or_run_and_32_of_all(open_worker: Open, so
 
 
 def test_a_continued_run_counts_as_one_of_the_visitor(open_worker: Open, source: VideoSource):
-    worker = open_worker(lambda model: FakePredictor(0.05))
+    gate = threading.Event()
+    worker = open_worker(lambda model: held_at(WINDOW + 1, gate))
     stopped = worker.submit(source, FAST, "ann")
     wait_until(lambda: at(worker, stopped).result)
     worker.cancel(stopped)
@@ -262,6 +279,7 @@ def test_a_continued_run_counts_as_one_of_the_visitor(open_worker: Open, source:
     others = [worker.submit(source, Settings("other"), "ann") for _ in "ab"]
     with pytest.raises(QueueFullError):
         worker.resume(stopped, source, FAST, "ann")
+    gate.set()
     worker.cancel(others[1])
     assert worker.resume(stopped, source, FAST, "ann") and wait_until_over(worker, stopped).state == "done"
 
@@ -406,7 +424,7 @@ def test_old_runs_are_removed_and_close_removes_all(open_worker: Open, source: V
 
 
 def test_close_stops_the_current_run(open_worker: Open, source: VideoSource):
-    worker = open_worker(lambda model: FakePredictor(0.1))
+    worker = open_worker(lambda model: held_at(2))
     token = worker.submit(source, FAST)
     wait_until(lambda: at(worker, token).done == 2)
     start = time.monotonic()

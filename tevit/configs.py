@@ -228,13 +228,13 @@ TEVIT_DEMO = ModelConfig(
     ),
     categories=tuple(enumerate(("disc", "square", "triangle", "star", "cross", "ring", "crescent", "heart"), 1)),
     queries=16,
-    stages=3,
+    stages=6,
     channels=64,
     heads=4,
     ffn_channels=256,
     dynamic_channels=32,
     time_attention=True,
-    scale=(128, 214),
+    scale=(192, 320),
 )
 """The small model that is part of the package; trained by `tevit train demo` on the data of `tevit shapes`."""
 DEMO_LIMITS = "tevit_demo recognizes eight synthetic shapes and nothing real"

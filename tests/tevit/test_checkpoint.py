@@ -300,7 +300,7 @@ def test_class_rows_are_matched_by_name(names, rows):
     after = model.state_dict()
     known = sum(name.lower() in {name for _, name in config.categories} for name in names)
     assert str(report).endswith(f"{known} of 8 classes matched by name")
-    for key in ("stages.0.class_logits.weight", "stages.2.mask.logits.bias"):
+    for key in ("stages.0.class_logits.weight", "stages.5.mask.logits.bias"):
         for row, source in rows.items():
             assert torch.equal(after[key][row], state[key][source])
     if known == 2:

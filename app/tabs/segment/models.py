@@ -33,6 +33,7 @@ MIN_FREE_BYTES = 3_000_000_000  # before another model is loaded: a run with win
 # tevit_swin_l_mst, 4, 8: 3.11, 3.60; tevit_demo with 24 frames of 1080x1920: 1.20. Of these it is at most 0.3 GB off.
 BASE_BYTES = 0.9e9  # Python with PyTorch, and the least that a pass needs
 BYTES_PER_PIXEL = 400  # of a window's frames as the network sees them
+BUNDLED_BYTES_PER_PIXEL = 250  # of the bundled model, which has a quarter of the channels
 MAX_WHOLE, WINDOW = 48, 24  # frames at once: all of a video up to 48, else 24, as in tevit.inference.predictor
 _DEFAULT_SCALE = (360, 640)  # of a checkpoint whose configuration is not known: that of most models
 
@@ -279,4 +280,5 @@ def estimate_memory(model: str, size_hw: tuple[int, int], frames: int) -> float:
         weights = MODELS[model].params_m[1] * 4e6
     else:
         weights = Path(model).stat().st_size if Path(model).is_file() else 16e6
-    return BASE_BYTES + weights + BYTES_PER_PIXEL * (frames if frames <= MAX_WHOLE else WINDOW) * height * width
+    of_pixel = BUNDLED_BYTES_PER_PIXEL if model in BUNDLED_MODELS else BYTES_PER_PIXEL
+    return BASE_BYTES + weights + of_pixel * (frames if frames <= MAX_WHOLE else WINDOW) * height * width

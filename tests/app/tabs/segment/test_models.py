@@ -92,10 +92,10 @@ def test_free_memory_of_machine_and_gpu(monkeypatch: pytest.MonkeyPatch):
 @pytest.mark.parametrize(
     ("model", "size_hw", "frames", "measured"),
     [
-        ("tevit_demo", (128, 214), 12, 1.05),
-        ("tevit_demo", (128, 214), 24, 1.17),
-        ("tevit_demo", (128, 214), 48, 1.50),
-        ("tevit_demo", (1080, 1920), 24, 1.20),
+        ("tevit_demo", (192, 320), 12, 1.34),
+        ("tevit_demo", (192, 320), 24, 1.47),
+        ("tevit_demo", (192, 320), 48, 1.72),
+        ("tevit_demo", (1080, 1920), 24, 1.47),
         ("tevit_msgshift", (360, 640), 4, 2.10),
         ("tevit_msgshift", (360, 640), 12, 2.55),
         ("tevit_msgshift", (360, 640), 24, 3.57),

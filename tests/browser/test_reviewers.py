@@ -71,7 +71,7 @@ def reviewers(browser: Browser, server: Server) -> Iterator[dict[str, Page]]:
 def questions(page: Page) -> list[str]:
     expect(page.locator(".queue .name").first).to_be_attached()
     return page.locator(".queue .name").evaluate_all(
-        "all => all.map(e => e.textContent.trim().replace(/^\\\\d+\\\\. /, ''))"
+        "all => all.map(e => e.textContent.trim().replace(/^\\d+\\. /, ''))"
     )
 
 
@@ -113,7 +113,7 @@ def test_two_decide_without_seeing_each_other_and_the_disagreement_is_a_question
     reviewers: dict[str, Page], tmp_path: Path
 ):
     anna, ben = reviewers["anna"], reviewers["ben"]
-    shared = [question for question in questions(anna) if question in questions(ben)]
+    shared = [name for name in questions(anna) if name in questions(ben) and re.match(r"Is label \d+ an? ", name)]
     first, second = shared[0], shared[1]
     for question in (first, second):
         go_to(anna, place_of(anna, question))

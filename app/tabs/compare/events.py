@@ -59,8 +59,8 @@ class ComparePage:
     that is not open. visitor: as quotas count it. selected: key of the selected match. player_view: what the player
     shows. token: of it; token_key: what the token stands for. linked: opened by a link to this tab. errors: the page's
     list of errors. comparison: all models at its limits. listed: key of the list's row that is shown, "" for none.
-    framed: whether errors of the list are framed when they are shown. shows: number of views that were opened: what
-    remains to be shown of an earlier one is left out. lock: held while a view changes.
+    framed: whether errors of the list are framed when they are shown. opened_views: how many: what remains to be shown
+    of an earlier one is left out. lock: held while a view changes.
     """
 
     project: Project
@@ -78,7 +78,7 @@ class ComparePage:
     linked: bool = False
     listed: str = ""
     framed: bool = False
-    shows: int = 0
+    opened_views: int = 0
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
@@ -291,7 +291,7 @@ class _CompareTab:
             view = change(page.view)
             if view is None:
                 return 0, self._unchanged
-            page.shows += 1
+            page.opened_views += 1
             page.project = self.workspace.find(page.project.id)
             models = view.models or tuple(model.name for model in page.project.models[:2])
             for name in models:
@@ -302,7 +302,7 @@ class _CompareTab:
             frames = page.view.range if view.range is None and video == page.view.video else view.range
             frames = frames if frames is not None and frames[1] < length else None
             page.view, page.selected = replace(view, video=video, models=models, frame=frame, range=frames), None
-            return page.shows, self._show_video(page)
+            return page.opened_views, self._show_video(page)
 
     def _show_video(self, page: ComparePage) -> Updates:
         """The player and the controls, as far as they need no evaluation."""
@@ -338,7 +338,7 @@ class _CompareTab:
     def _show_matches(self, page: ComparePage, number: int) -> Updates:
         """What needs the evaluation. number: of the view among those that were opened; nothing of an earlier one."""
         with page.lock:
-            return self._matches(page) if number == page.shows else self._unchanged
+            return self._matches(page) if number == page.opened_views else self._unchanged
 
     def _matches(self, page: ComparePage) -> Updates:
         """Matches, marks and the list of videos with figures; the pair of the view is selected."""

@@ -129,7 +129,7 @@ def test_of_two_videos_that_are_selected_the_last_one_stays():
     events.studio.clips = []
     opened, later = (threading.Event() for _ in range(2))
     first: Any = SimpleNamespace(open=lambda: (opened.set(), later.wait(60)), redact=str)
-    second: Any = SimpleNamespace(open=lambda: pytest.fail("not asked for"), redact=str)
+    second: Any = SimpleNamespace(open=lambda: pytest.fail("opened"), redact=str)
 
     async def shown() -> list[Any]:
         updates = events._open(first, session)

@@ -15,7 +15,6 @@ from timm.models.swin_transformer import (
     SwinTransformerStage,
     get_relative_position_index,
     window_partition,
-    window_reverse,
 )
 from torch import Tensor, nn
 
@@ -118,29 +117,47 @@ def _swin_block(block: SwinTransformerBlock, x: Tensor) -> Tensor:
 
 def _window_attention(block: SwinTransformerBlock, x: Tensor) -> Tensor:
     """Attention within the shifted windows of a map (N, h, w, C), zero-padded to whole windows."""
-    height, width, channels = x.shape[1:]
-    x = F.pad(x, (0, 0, 0, -width % WINDOW, 0, -height % WINDOW))
-    padded_h, padded_w = x.shape[1:3]
+    attention, size_hw = block.attn, (x.shape[1], x.shape[2])
+    padded_hw = tuple(side + -side % WINDOW for side in size_hw)
     shift = cast(tuple[int, int], block.shift_size)
-    x = x.roll((-shift[0], -shift[1]), (1, 2))
-    windows = window_partition(x, (WINDOW, WINDOW)).view(-1, WINDOW * WINDOW, channels)
-    windows = block.attn(windows, mask=_shift_mask(x, shift))
-    x = window_reverse(windows.view(-1, WINDOW, WINDOW, channels), (WINDOW, WINDOW), padded_h, padded_w)
-    return x.roll(shift, (1, 2))[:, :height, :width].contiguous()
+    place = _window_places(size_hw, padded_hw, shift, x.device)
+    tokens = attention.qkv(x.flatten(1, 2))  # (N, h*w, 3C)
+    # Queries, keys and values of the padding, whose tokens are 0, are the projection's bias.
+    padding = attention.qkv.bias.to(tokens).expand(len(x), padded_hw[0] * padded_hw[1], -1)
+    windows = padding.index_copy(1, place, tokens).unflatten(1, (-1, WINDOW**2)).flatten(0, 1)
+    queries, keys, values = windows.unflatten(2, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
+    bias = attention._get_rel_pos_bias()  # (1, heads, 49, 49)
+    if any(shift):
+        bias = (bias + _shift_mask(padded_hw, shift, bias)).expand(len(x), -1, -1, -1, -1).flatten(0, 1)
+    out = F.scaled_dot_product_attention(queries, keys, values, bias.to(tokens))  # (N*windows, heads, 49, C / heads)
+    out = out.transpose(1, 2).reshape(len(x), -1, x.shape[3]).index_select(1, place)
+    return attention.proj(out).view(x.shape)
 
 
-def _shift_mask(x: Tensor, shift: tuple[int, int]) -> Tensor | None:
-    """(windows, 49, 49): -100 between tokens of a window that the roll joined from opposite sides of the map, else 0.
+def _window_places(
+    size_hw: tuple[int, int], padded_hw: tuple[int, ...], shift: tuple[int, int], device: torch.device
+) -> Tensor:
+    """(h*w,): place of each cell of a map among the tokens of all windows, window after window.
 
-    x: the rolled map (N, h, w, C). shift: of the roll, rows and columns. None where nothing was rolled.
+    padded_hw: of the map with whole windows, which is then rolled up and to the left by `shift`.
     """
-    if not any(shift):
-        return None
-    height, width = x.shape[1:3]
+    places = []  # of rows and columns
+    for size, padded, step in zip(size_hw, padded_hw, shift, strict=True):
+        places.append((torch.arange(size, device=device) - step) % padded)
+    rows, columns = places[0][:, None], places[1]
+    window = rows // WINDOW * (padded_hw[1] // WINDOW) + columns // WINDOW
+    return (window * WINDOW**2 + rows % WINDOW * WINDOW + columns % WINDOW).flatten()
+
+
+def _shift_mask(size_hw: tuple[int, ...], shift: tuple[int, int], like: Tensor) -> Tensor:
+    """(1, windows, 1, 49, 49): -100 between tokens of a window that the roll joined from opposite sides, else 0.
+
+    size_hw: of the padded map. shift: of the roll, rows and columns. like: a tensor of the result's type and device.
+    """
     regions = []  # of each axis: 0 before the last window, 1 in it, 2 in what the roll moved to its end
-    for size, step in zip((height, width), shift, strict=True):
-        index = torch.arange(size, device=x.device)
+    for size, step in zip(size_hw, shift, strict=True):
+        index = torch.arange(size, device=like.device)
         regions.append((index >= size - WINDOW).long() + (index >= size - step).long())
-    region = (3 * regions[0][:, None] + regions[1]).view(1, height, width, 1)
-    windows = window_partition(region, (WINDOW, WINDOW)).view(-1, WINDOW * WINDOW)
-    return (windows[:, None] != windows[:, :, None]).to(x.dtype) * -100.0
+    region = (3 * regions[0][:, None] + regions[1]).view(1, *size_hw, 1)
+    windows = window_partition(region, (WINDOW, WINDOW)).view(1, -1, 1, WINDOW * WINDOW)
+    return (windows[..., None, :] != windows[..., None]).to(like.dtype) * -100.0

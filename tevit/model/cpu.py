@@ -2,8 +2,8 @@
 
 `pack` replaces layers of a loaded model. PyTorch's linear layer passes unpacked weights to the matrix product; the wide
 and flat ones of a refinement stage (256 -> 32768 for 500 rows) then reach a third of the speed, and in mixed precision
-every call converts them to bfloat16 again. A depth-wise convolution and the GELU after it become one operator, a
-convolution and the batch norm after it one convolution.
+every call converts them to bfloat16 again. A convolution and the batch norm after it become one convolution; an
+activation, and the sum with a ResNet block's shortcut, become part of the operator before it.
 
 In float32, wide 3x3 convolutions become Winograd's where these are faster: a quarter of the multiplications. An output
 tile of 4 x 4 pixels depends on 6 x 6 pixels of the input. With both transformed by fixed matrices, 36 products of
@@ -22,6 +22,8 @@ from typing import cast
 
 import torch
 import torch.nn.functional as F
+from timm.layers.mlp import Mlp
+from timm.models.resnet import Bottleneck
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -140,6 +142,9 @@ DTYPES = (torch.float32, torch.bfloat16)
 OPTIMISATIONS = ("packed", "winograd")
 """What `pack` can leave out: packed linear layers, convolutions and attention; Winograd convolutions."""
 
+ACTIVATIONS = {"none": ("none", ""), "relu": ("relu", ""), "gelu": ("gelu", "none")}
+"""Activations that can be part of an operator: oneDNN's name, and its algorithm ("none": the exact GELU)."""
+
 _MAX_ERROR = 0.05  # of a bfloat16 convolution, relative to the values' root mean square; 0.003 is usual
 _OPS = ("_linear_pointwise", "_convolution_pointwise", "_reorder_linear_weight", "_reorder_convolution_weight")
 
@@ -148,30 +153,34 @@ class PackedLinear(nn.Module):
     """A linear layer with packed weights, equal to rounding of `dtype`; without gradients.
 
     weight: (out, in). bias: (out,). rows: expected rows of a call, for which the layout is chosen; other numbers work
-    as well. dtype: float32 or bfloat16, of the product and of the result.
+    as well. dtype: float32 or bfloat16, of the product and of the result. gelu: apply a GELU to the result.
     """
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, rows: int, dtype: torch.dtype = torch.float32):
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, rows: int, dtype: torch.dtype = torch.float32, gelu: bool = False
+    ):
         super().__init__()
         self.dtype = dtype
+        self.activation = ACTIVATIONS["gelu" if gelu else "none"]
         packed = torch.ops.mkldnn._reorder_linear_weight(weight.detach().to(dtype), rows)
         self.register_buffer("weight", packed, persistent=False)
         self.register_buffer("bias", None if bias is None else bias.detach().to(dtype), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (..., in) -> (..., out)."""
-        return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, "none", [], "")
+        name, algorithm = self.activation
+        return torch.ops.mkldnn._linear_pointwise(x.to(self.dtype), self.weight, self.bias, name, [], algorithm)
 
 
 class PackedConv(nn.Module):
     """A convolution with packed weights, equal to rounding of `dtype`; without gradients; the result is channels last.
 
-    gelu: apply a GELU to the result. weight, bias: of `conv`, unpacked, for callers that read them.
+    activation: of the result, one of ACTIVATIONS. weight, bias: of `conv`, unpacked, for callers that read them.
     """
 
-    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype = torch.float32, gelu: bool = False):
+    def __init__(self, conv: nn.Conv2d, dtype: torch.dtype = torch.float32, activation: str = "none"):
         super().__init__()
-        self.dtype, self.gelu = dtype, gelu
+        self.dtype, self.activation = dtype, ACTIVATIONS[activation]
         self.weight, self.bias = conv.weight, conv.bias
         self.geometry = list(conv.padding), list(conv.stride), list(conv.dilation), conv.groups
         packed = torch.ops.mkldnn._reorder_convolution_weight(conv.weight.detach().to(dtype), *self.geometry)
@@ -179,12 +188,21 @@ class PackedConv(nn.Module):
         offset = None if conv.bias is None else conv.bias.detach().to(dtype)
         self.register_buffer("packed_bias", offset, persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (N, C, H, W) -> (N, K, h, w)."""
+    def forward(self, x: Tensor, shortcut: Tensor | None = None) -> Tensor:
+        """x: (N, C, H, W) -> (N, K, h, w). shortcut: of the result's shape, added before a ReLU.
+
+        There is no such operator of oneDNN with groups or a GELU.
+        """
         x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
-        activation, algorithm = ("gelu", "none") if self.gelu else ("none", "")
-        return torch.ops.mkldnn._convolution_pointwise(
-            x, self.packed_weight, self.packed_bias, *self.geometry, activation, [], algorithm
+        name, algorithm = self.activation
+        if shortcut is None:
+            return torch.ops.mkldnn._convolution_pointwise(
+                x, self.packed_weight, self.packed_bias, *self.geometry, name, [], algorithm
+            )
+        shortcut = shortcut.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        weights = self.packed_weight, self.packed_bias
+        return torch.ops.mkldnn._convolution_pointwise.binary(
+            x, shortcut, *weights, *self.geometry, "add", 1.0, None if name == "none" else name, [], None
         )
 
 
@@ -215,10 +233,40 @@ class PackedFeedForward(FeedForward):
     def __init__(self, feed_forward: FeedForward, rows: int, dtype: torch.dtype = torch.float32):
         super().__init__(feed_forward)
         self.fc1, self.fc2 = (_packed(layer, rows, dtype) for layer in (feed_forward.fc1, feed_forward.fc2))
-        self.dwconv = pack_conv(cast(nn.Conv2d, feed_forward.dwconv), dtype, gelu=True)
+        self.dwconv = pack_conv(cast(nn.Conv2d, feed_forward.dwconv), dtype, "gelu")
 
     def conv_act(self, x: Tensor) -> Tensor:
         return self.dwconv(x)
+
+
+class PackedBottleneck(nn.Module):
+    """ResNet's block with its norms, activations and sum in three packed convolutions; without gradients.
+
+    winograd: the 3x3 convolution becomes Winograd's where it is wide enough.
+    """
+
+    def __init__(self, block: Bottleneck, winograd: bool, dtype: torch.dtype = torch.float32):
+        super().__init__()
+        reduce, spatial, expand = (
+            fuse_conv_bn_eval(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm))
+            for conv, norm in ((block.conv1, block.bn1), (block.conv2, block.bn2), (block.conv3, block.bn3))
+        )
+        self.reduce = pack_conv(reduce, dtype, "relu")
+        if winograd and is_supported(spatial):
+            self.spatial: nn.Module = nn.Sequential(WinogradConv(spatial), nn.ReLU(inplace=True))
+        else:
+            self.spatial = pack_conv(spatial, dtype, "relu")
+        self.expand = pack_conv(expand, dtype, "relu")
+        self.downsample = None
+        if block.downsample is not None:
+            conv, norm = cast(nn.Sequential, block.downsample)
+            folded = fuse_conv_bn_eval(cast(nn.Conv2d, conv), cast(nn.BatchNorm2d, norm))
+            self.downsample = pack_conv(folded, dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: (N, C, H, W) -> (N, K, h, w)."""
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.expand(self.spatial(self.reduce(x)), shortcut)
 
 
 def can_pack(dtype: torch.dtype = torch.float32) -> bool:
@@ -244,13 +292,21 @@ def pack(
     trained, saved or moved to another device.
     """
     without = default_exclusions() if without is None else without
-    conv, norm = getattr(model, "conv", None), getattr(model, "bn", None)
-    if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-        model.conv, model.bn = fuse_conv_bn_eval(conv, norm), nn.Identity()
+    winograd = "winograd" not in without and dtype == torch.float32
+    for suffix in ("", "1"):  # of the mask heads' layers and of ResNet's stem
+        conv, norm = getattr(model, f"conv{suffix}", None), getattr(model, f"bn{suffix}", None)
+        if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and not isinstance(model, Bottleneck):
+            setattr(model, f"conv{suffix}", fuse_conv_bn_eval(conv, norm))
+            setattr(model, f"bn{suffix}", nn.Identity())
+    if isinstance(model, Mlp) and isinstance(model.act, nn.GELU) and "packed" not in without:
+        model.fc1 = PackedLinear(model.fc1.weight, model.fc1.bias, rows, dtype, gelu=True)
+        model.act = nn.Identity()
     for name, child in model.named_children():
         replacement = child
-        if "winograd" not in without and dtype == torch.float32 and type(child) is nn.Conv2d and is_supported(child):
+        if winograd and type(child) is nn.Conv2d and is_supported(child):
             replacement = WinogradConv(child)
+        elif isinstance(child, Bottleneck) and "packed" not in without:
+            replacement = PackedBottleneck(child, winograd, dtype)
         elif "packed" not in without:
             replacement = _packed(child, rows, dtype)
         if replacement is child:
@@ -272,16 +328,16 @@ def _packed(layer: nn.Module, rows: int, dtype: torch.dtype) -> nn.Module:
     return layer
 
 
-def pack_conv(conv: nn.Conv2d, dtype: torch.dtype, gelu: bool = False) -> PackedConv:
+def pack_conv(conv: nn.Conv2d, dtype: torch.dtype, activation: str = "none") -> PackedConv:
     """The packed convolution in `dtype`, or in float32 where oneDNN computes it wrongly in bfloat16.
 
     oneDNN 3.13 multiplies few channels (8 to 24) by wide kernels (4 and 8) wrongly on processors with AMX, so each
     bfloat16 convolution is compared with float32 on noise.
     """
-    exact = PackedConv(conv, torch.float32, gelu)
+    exact = PackedConv(conv, torch.float32, activation)
     if dtype == torch.float32:
         return exact
-    packed = PackedConv(conv, dtype, gelu)
+    packed = PackedConv(conv, dtype, activation)
     side = max(conv.kernel_size) + 7 * max(conv.stride)
     x = torch.randn(1, conv.in_channels, side, side, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():

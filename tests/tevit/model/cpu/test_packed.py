@@ -4,8 +4,11 @@ from copy import deepcopy
 
 import pytest
 import torch
+from timm.models.resnet import Bottleneck
 from torch import nn
 
+from tevit.configs import BackboneConfig
+from tevit.model.backbones import build_backbone
 from tevit.model.cpu import (
     PackedAttention,
     PackedConv,
@@ -106,15 +109,55 @@ def test_any_number_of_rows(dtype):
     ],
     ids=str,
 )
-@pytest.mark.parametrize("gelu", [False, True])
-def test_packed_convolution(conv, gelu):
+@pytest.mark.parametrize("activation", ["none", "relu", "gelu"])
+def test_packed_convolution(conv, activation):
     x = torch.randn(2, conv.in_channels, 24, 32)
+    function = {"none": nn.Identity(), "relu": nn.ReLU(), "gelu": nn.GELU()}[activation]
     with torch.inference_mode():
-        plain = nn.functional.gelu(conv(x)) if gelu else conv(x)
-        torch.testing.assert_close(PackedConv(conv, gelu=gelu)(x), plain, rtol=1e-5, atol=1e-5)
+        shortcut = torch.randn(conv(x).shape)
+        for addend in (None, shortcut) if activation != "gelu" and conv.groups == 1 else (None,):
+            plain = function(conv(x) if addend is None else conv(x) + addend)
+            torch.testing.assert_close(PackedConv(conv, activation=activation)(x, addend), plain, rtol=1e-5, atol=1e-5)
+            rough = pack_conv(conv, torch.bfloat16, activation)(x, addend).float()
+            torch.testing.assert_close(rough, plain, rtol=3e-2, atol=4e-2)
         assert PackedConv(conv).weight is conv.weight and PackedConv(conv).bias is conv.bias
-        rough = pack_conv(conv, torch.bfloat16, gelu)(x).float()
-        torch.testing.assert_close(rough, plain, rtol=3e-2, atol=3e-2)
+
+
+BACKBONES = {
+    "resnet50": BackboneConfig("resnet50", (256, 512, 1024, 2048), (1, 2, 1, 1), (), (), (), 0, 0.0),
+    "swin": BackboneConfig("swin", (16, 32, 64, 128), (2, 2, 2, 2), (1, 2, 4, 8), (), (), 0, 0.0),
+}
+
+
+@pytest.mark.parametrize("without", [(), ("winograd",)], ids=str)
+@pytest.mark.parametrize("name", BACKBONES)
+def test_packed_backbones_equal_plain_ones(name, without):
+    backbone = with_random_norms(build_backbone(BACKBONES[name]))
+    ours = deepcopy(backbone)
+    pack(ours, rows=20, without=without)
+    kinds = {type(module) for module in ours.modules()}
+    assert not {nn.Linear, nn.Conv2d, nn.BatchNorm2d, nn.GELU, Bottleneck} & kinds
+    assert (WinogradConv in kinds) == (name == "resnet50" and not without)
+    frames = torch.randn(2, 3, 75, 110, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        for got, plain in zip(ours(frames, 2), backbone(frames, 2), strict=True):
+            torch.testing.assert_close(got, plain, rtol=1e-4, atol=1e-4 * plain.abs().max().item())
+
+
+@pytest.mark.skipif(not can_pack(torch.bfloat16), reason="this processor has no bfloat16 products")
+@pytest.mark.parametrize("name", BACKBONES)
+def test_bfloat16_backbones_are_as_exact_as_autocast(name):
+    backbone = with_random_norms(build_backbone(BACKBONES[name]))
+    ours = deepcopy(backbone)
+    pack(ours, rows=20, dtype=torch.bfloat16)
+    frames = torch.randn(2, 3, 75, 110, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        exact = backbone(frames, 2)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed, packed_maps = backbone(frames, 2), ours(frames, 2)
+    for a, b, c in zip(exact, mixed, packed_maps, strict=True):
+        by_autocast, by_us = ((x.float() - a).square().mean().sqrt() for x in (b, c))
+        assert 0 < by_us < 1.3 * by_autocast
 
 
 def test_float32_where_the_library_is_wrong_in_bfloat16(monkeypatch):

@@ -164,9 +164,11 @@ class Predictor:
         # Threads decode the next frames and encode the masks of the last window while the device computes. On a CPU
         # they gain nothing: the model keeps all cores busy.
         self.overlap = self.device.type != "cpu"
-        self.make_upload = partial(Upload, self.device) if self.device.type == "cuda" else None
-        # Masks are pasted while the model computes the next window.
-        self._mask_stream = torch.cuda.Stream(self.device) if self.device.type == "cuda" else None
+        self.make_upload: Callable[[tuple[int, ...]], Upload] | None = None
+        self._mask_stream: torch.cuda.Stream | None = None  # where masks are pasted during the next window
+        if self.device.type == "cuda":
+            self.make_upload = partial(Upload, self.device)
+            self._mask_stream = torch.cuda.Stream(self.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         if isinstance(model, nn.Module):

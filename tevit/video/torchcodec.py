@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass, field
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -70,11 +71,13 @@ class _TorchcodecFile(Video):
 
 def _open(path: Path, index: int) -> Any:
     """torchcodec's demuxer of a stream. Raises: ValueError."""
-    decoders = optional_package("torchcodec.decoders", "--decoder torchcodec", "torchcodec")
+    optional_package("torchcodec", "--decoder torchcodec", "torchcodec")
     try:
-        return decoders.Demuxer(path, streams=index)
-    except (RuntimeError, ImportError, OSError, ValueError) as error:  # where no FFmpeg is found, its own
+        return import_module("torchcodec.decoders").Demuxer(path, streams=index)
+    except (RuntimeError, ImportError, OSError, ValueError) as error:
         reason = str(error).strip().partition("\n")[0]
+        if "libtorchcodec" in reason:
+            reason = "it finds no FFmpeg libraries of a version that it can use"
         raise ValueError(f"{path}: --decoder torchcodec: torchcodec cannot open it ({reason})") from None
 
 
@@ -147,7 +150,7 @@ class _Converter:
         for number, plane in enumerate(frame.planes):
             parts = [part for part, owner in zip(samples, owners, strict=True) if owner == number]
             rows = np.stack(parts, 2).reshape(len(parts[0]), -1).view(np.uint8)  # U and V take turns in NVDEC's formats
-            np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : rows.shape[1]] = rows
+            np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : rows.shape[1]] = rows
         frame.colorspace, frame.color_range = self._matrix, self._range
         frame.pts = round(raw.pts_seconds / self._base) if np.isfinite(raw.pts_seconds) else None
         frame.time_base = self._base

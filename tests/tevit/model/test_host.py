@@ -40,6 +40,8 @@ def test_a_clip_is_copied_to_the_host_once(name):
             assert copies.count == 0
             detections = detect(model, output, scale, 10)
             assert copies.count == 1 and isinstance(detections, Detections)
+    masks = detections.masks_on_device
+    assert masks is not None and masks.device.type == "cuda" and detections.mask_logits.device.type == "cpu"
 
 
 class OperationLog(TorchDispatchMode):

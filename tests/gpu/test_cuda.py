@@ -1,18 +1,27 @@
 """The model, prediction and training on a CUDA device give what they give on the CPU."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from tests.pictures import pictures, write_video
+from tests.tevit.video.test_torchcodec import missing
 from tests.train import tiny
 from tevit import load
+from tevit.benchmarks.gpu import SMALL, Job, run_job
 from tevit.cli.main import main
-from tevit.masks.ops import track_iou
+from tevit.inference.postprocess import SIDE, paste, paste_and_encode
+from tevit.inference.upload import Upload
+from tevit.masks.ops import encode_parts, track_iou
 from tevit.results import VideoResult
+from tevit.video.reader import open_video
 from train.distributed import World
 from train.losses import SlotLoss
 from train.step import Step, build_optimiser
@@ -67,6 +76,47 @@ def test_compiled_prediction(frames):
     predictor = load("tevit_demo", device=DEVICE.type, compile=True)
     assert_same_tracks(predictor(frames), load("tevit_demo", device="cpu")(frames))
     assert not predictor.warnings
+
+
+def test_frames_are_uploaded_as_they_are():
+    frames = torch.rand(9, 3, 64, 96).numpy()
+    upload = Upload(DEVICE, frames.shape[1:])
+    uploaded = [upload(frame) for frame in frames]
+    assert torch.equal(upload.stack(uploaded).cpu(), torch.from_numpy(frames))
+
+
+def test_masks_encoded_on_the_device():
+    """The same but for pixels whose probability is the threshold's, up to rounding."""
+    generator, size = torch.Generator().manual_seed(0), (360, 640)
+    logits = torch.randn(40, SIDE, SIDE, generator=generator)
+    corners = torch.rand(40, 2, generator=generator) * torch.tensor([500.0, 250.0]) - 20
+    boxes = torch.cat([corners, corners + torch.rand(40, 2, generator=generator) * 200], 1)
+    rles, areas = paste_and_encode(logits.to(DEVICE).sigmoid(), boxes, size)
+    expected, expected_areas = encode_parts(paste(logits.sigmoid(), boxes, size), size)
+    assert np.abs(areas - expected_areas).max() <= 3
+    assert sum(one == other for one, other in zip(rles, expected, strict=True)) >= 36
+
+
+def test_attention_in_mixed_precision_can_be_flash_attention(frames):
+    predictor = load("tevit_demo", device=DEVICE.type, dtype="bfloat16")
+    with sdpa_kernel(SDPBackend.FLASH_ATTENTION):  # without it there is an error
+        assert predictor(frames).tracks
+
+
+@pytest.mark.skipif(bool(missing()), reason=missing() or "torchcodec is here")
+def test_frames_of_the_hardware_decoder_are_those_of_pyav(tmp_path):
+    path = write_video(tmp_path / "a.mp4", pictures(12, (192, 320)))
+    decoded = list(open_video(path, "torchcodec", DEVICE.type).frames())
+    for frame, expected in zip(decoded, open_video(path).frames(), strict=True):
+        assert frame.time == expected.time
+        np.testing.assert_array_equal(frame.rgb, expected.rgb)
+
+
+def test_the_benchmark_measures_a_model(tmp_path):
+    lines = tmp_path / "lines.jsonl"
+    run_job(Job("model", "bfloat16", False, 1), SMALL, DEVICE, lines)
+    for line in map(json.loads, lines.read_text().splitlines()):
+        assert line["figures"]["frames/s"]["median"] > 0 and line["figures"]["peak memory, MB"]["median"] > 0
 
 
 def training_step(device: torch.device, precision: str = "float32") -> tuple[dict[str, float], dict[str, Tensor]]:

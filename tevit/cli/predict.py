@@ -70,6 +70,8 @@ def register(commands) -> None:
     add("--max-tracks", type=int, metavar="N", help=tracks)
     add("--score-threshold", type=float, default=0.0, metavar="S", help="leave out tracks below (default 0)")
     add("--size", type=size, metavar="360x640", help="bounds for the short and long side of the resized frame")
+    decoder = "of video files: pyav (default), or torchcodec, on a GPU by NVDEC, which gives the same frames and times"
+    add("--decoder", choices=("pyav", "torchcodec"), default="pyav", help=decoder)
     dataset = "YouTube-VIS annotation file: predict all its videos, in one pass each"
     add("--dataset", type=Path, metavar="JSON", help=dataset)
     add("--frames", type=Path, metavar="ROOT", help="with --dataset: folder that its file names are relative to")
@@ -126,6 +128,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("--stream goes with sources: a data set's videos are written one by one as it is")
     if "-" in args.sources and (len(args.sources) > 1 or not args.stream):
         raise ValueError("- (standard input) goes alone, with --stream")
+    if args.decoder != "pyav" and (args.dataset or "-" in args.sources):
+        raise ValueError("--decoder goes with video files, not with --dataset or standard input")
     # Before anything is loaded or written: a wrong value must not be recorded as what a folder's videos depend on.
     from tevit.configs import PredictOptions
 
@@ -230,7 +234,9 @@ def _predict_source(predictor: "AnyPredictor", source: str, folder: Path, args: 
     from tevit.configs import PredictOptions
     from tevit.video.reader import open_pipe, open_video
 
-    video = open_pipe(sys.stdin.buffer) if source == "-" else open_video(source)
+    device = str(getattr(predictor, "device", "cpu"))
+    device = device if device.startswith("cuda") else "cpu"
+    video = open_pipe(sys.stdin.buffer) if source == "-" else open_video(source, args.decoder, device)
     options = PredictOptions(args.window, args.max_tracks, args.score_threshold, args.size, args.cuts)
     with TerminalProgress() as progress:
         if args.stream:

@@ -3,13 +3,13 @@
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice, repeat
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, Unpack
+from typing import Any, NamedTuple, TypeVar, Unpack, cast
 
 import numpy as np
 import torch
@@ -20,12 +20,13 @@ from tevit.configs import DEFAULT_OPTIONS, PredictOptions, PredictOverrides, pub
 from tevit.download import weights
 from tevit.inference.association import ONE_PASS, AssociationOptions, ResultAccumulator, TrackAssociator
 from tevit.inference.postprocess import ClipModel, Detections, detect, to_tracks
+from tevit.inference.upload import Upload
 from tevit.model.cpu import can_pack, keep_freed_memory, pack
 from tevit.model.tevit import StageOutput
 from tevit.progress import Progress, ResumeState
 from tevit.results import VideoResult, WindowResult
 from tevit.video.cuts import mark_cuts
-from tevit.video.reader import Source, Video, open_source
+from tevit.video.reader import Frame, Source, Video, open_source
 from tevit.video.transforms import Geometry, geometry, preprocess
 
 MAX_SIZES = 8  # of (T, H, W) with programs of their own; as many as PyTorch keeps of one function
@@ -163,6 +164,11 @@ class Predictor:
         # Threads decode the next frames and encode the masks of the last window while the device computes. On a CPU
         # they gain nothing: the model keeps all cores busy.
         self.overlap = self.device.type != "cpu"
+        self.make_upload: Callable[[tuple[int, ...]], Upload] | None = None
+        self._mask_stream: torch.cuda.Stream | None = None  # where masks are pasted during the next window
+        if self.device.type == "cuda":
+            self.make_upload = partial(Upload, self.device)
+            self._mask_stream = torch.cuda.Stream(self.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         if isinstance(model, nn.Module):
@@ -316,9 +322,10 @@ class Predictor:
         progress: Progress | None,
     ) -> Generator["_ClipDetections"]:
         """The model's output for each window; the associator must have added it before the next one is requested."""
-        keyframes: dict[int, np.ndarray] = {}
-        frames = network_inputs(video, sizes, associator, options, progress)
-        with closing(prefetch(frames) if self.overlap else frames) as inputs:
+        keyframes: dict[int, Pixels] = {}
+        upload = self.make_upload((3, *sizes.padded_hw)) if self.make_upload else None
+        frames = network_frames(video, associator, options, progress)
+        with closing(network_inputs(frames, sizes, upload, threads=self.overlap)) as inputs:
             for window in split_windows(inputs, options.window, associator, keyframes):
                 done, first = associator.length, window[0].index
                 older = [InputFrame(index, 0.0, keyframes[index]) for index in sorted(keyframes) if index < first]
@@ -326,7 +333,7 @@ class Predictor:
                 wait = isinstance(self.model, CompiledModel) and self.model.must_compile(len(clip), sizes.padded_hw)
                 stage = "compiling" if wait else "segmenting"
                 with _layer_progress(self.model, progress, stage, done, window[-1].index + 1, video.length):
-                    detections = self._detect([frame.pixels for frame in clip], sizes, options.max_tracks)
+                    detections = self._detect([frame.pixels for frame in clip], upload, sizes, options.max_tracks)
                 times = [frame.time for frame in window[done - first :]]
                 yield _ClipDetections([frame.index for frame in clip], times, detections, first == 0)
                 pixels = keyframes | {frame.index: frame.pixels for frame in window}
@@ -337,7 +344,9 @@ class Predictor:
         """The tracks of a clip in its new frames, which are its last ones. ids: of its tracks."""
         length, new = len(clip.indices), len(clip.times)
         detections = clip.detections.frames(length - new)
-        tracks = to_tracks(detections, sizes.original_hw, dict(self.config.categories), ids=ids)
+        # The masks are complete: `detect` has waited for them.
+        with torch.cuda.stream(self._mask_stream) if self._mask_stream else nullcontext():
+            tracks = to_tracks(detections, sizes.original_hw, dict(self.config.categories), ids=ids)
         return WindowResult(clip.indices[-1] + 1 - new, clip.times, tracks, length, clip.whole)
 
     @torch.inference_mode()
@@ -349,9 +358,13 @@ class Predictor:
         with self.precision():
             return detect(self.model, self.model(clip, size, self.chunk)[-1], scale, max_tracks)
 
-    def _detect(self, frames: list[np.ndarray], sizes: Geometry, max_tracks: int) -> Detections:
+    def _detect(self, frames: "list[Pixels]", upload: Upload | None, sizes: Geometry, max_tracks: int) -> Detections:
         try:
-            return self.detections(torch.from_numpy(np.stack(frames))[None].to(self.device), sizes, max_tracks)
+            if upload:
+                clip = upload.stack(cast(list[Tensor], frames))
+            else:
+                clip = torch.from_numpy(np.stack(cast(list[np.ndarray], frames))).to(self.device)
+            return self.detections(clip[None], sizes, max_tracks)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             # On a CPU PyTorch raises a plain RuntimeError.
             known = isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
@@ -419,48 +432,74 @@ def _layer_progress(
 
 WINDOW = 24  # frames in a window of a video that is longer than ONE_PASS
 PREFETCH = 24  # frames that are decoded in advance
+THREADS = 4  # that resize and normalise frames, beside the one that decodes
 SKIPPING = "finding the place"  # progress stage: frames predicted before a stop are skipped
+
+Pixels = np.ndarray | Tensor
+"""float32 (3, Hp, Wp): an array, or a tensor on a CUDA device, see `Upload`."""
 
 
 @dataclass(frozen=True, eq=False)
 class InputFrame:
-    """A frame as the network's input. index: from 0. time: seconds. pixels: float32 (3, Hp, Wp). cut: the first frame
-    of a scene."""
+    """A frame as the network's input. index: from 0. time: seconds. cut: the first frame of a scene."""
 
     index: int
     time: float
-    pixels: np.ndarray
+    pixels: Pixels
     cut: bool = False
 
 
-def network_inputs(
-    video: Video, sizes: Geometry, associator: TrackAssociator, options: PredictOptions, progress: Progress | None
-) -> Generator[InputFrame]:
-    """All frames; of a resumed video the keyframes and those from one window before the first new frame on."""
+def network_frames(
+    video: Video, associator: TrackAssociator, options: PredictOptions, progress: Progress | None
+) -> Generator[tuple[Frame, bool]]:
+    """All frames, and whether a scene begins there; of a resumed video the keyframes and those from one window before
+    the first new frame on."""
     first, keyframes = associator.length - (options.window or WINDOW), set(associator.keyframes)
     cuts = options.cuts and options.window != 0
     for frame, cut in mark_cuts(video.frames()) if cuts else zip(video.frames(), repeat(False), strict=False):
         if frame.index >= first or frame.index in keyframes:
-            yield InputFrame(frame.index, frame.time, preprocess(frame.rgb, sizes), cut)
+            yield frame, cut
         elif progress:
             progress(SKIPPING, frame.index + 1, first)
 
 
-def prefetch(inputs: Iterator[InputFrame]) -> Generator[InputFrame]:
-    """The same frames, computed in a thread in advance."""
-    with ThreadPoolExecutor(1, "decoder") as thread:
-        pending = deque(thread.submit(next, inputs, None) for _ in range(PREFETCH))
+def network_inputs(
+    frames: Generator[tuple[Frame, bool]], sizes: Geometry, upload: Upload | None, threads: bool
+) -> Generator[InputFrame]:
+    """The frames as the network's input, with `threads` computed in advance."""
+
+    def finish(item: tuple[Frame, bool]) -> InputFrame:
+        frame, cut = item
+        pixels = preprocess(frame.rgb, sizes)
+        return InputFrame(frame.index, frame.time, upload(pixels) if upload else pixels, cut)
+
+    with closing(frames):
+        yield from prefetch(frames, finish) if threads else map(finish, frames)
+
+
+_Item = TypeVar("_Item")
+
+
+def prefetch(items: Iterator[_Item], finish: Callable[[_Item], InputFrame]) -> Generator[InputFrame]:
+    """`finish` of each item, in order, computed in advance: one thread draws the items, others finish them."""
+    with ThreadPoolExecutor(THREADS, "frames") as threads, ThreadPoolExecutor(1, "decoder") as thread:
+
+        def draw() -> Future[InputFrame] | None:
+            item = next(items, None)
+            return None if item is None else threads.submit(finish, item)
+
+        pending = deque(thread.submit(draw) for _ in range(PREFETCH))
         try:
             while (frame := pending.popleft().result()) is not None:
-                pending.append(thread.submit(next, inputs, None))
-                yield frame
+                pending.append(thread.submit(draw))
+                yield frame.result()
         finally:
             for future in pending:
                 future.cancel()
 
 
 def split_windows(
-    inputs: Iterator[InputFrame], window: int | None, associator: TrackAssociator, keyframes: dict[int, np.ndarray]
+    inputs: Iterator[InputFrame], window: int | None, associator: TrackAssociator, keyframes: dict[int, Pixels]
 ) -> Iterator[list[InputFrame]]:
     """The frames of each window.
 

@@ -38,24 +38,6 @@ class MaskPart(NamedTuple):
 
 def encode_parts(parts: Sequence[MaskPart], size_hw: Sequence[int]) -> tuple[list[RLE], np.ndarray]:
     """N masks of one size, height and width, as RLE, and their areas, float64 (N,), pixels."""
-    height, width = size_hw
-    edges, owner = _run_edges(parts, height)
-    areas = np.bincount(owner[::2], weights=edges[1::2] - edges[::2], minlength=len(parts))
-    first = np.searchsorted(owner, np.arange(len(parts) + 1))
-    # All masks lie on one axis, one after another: runs are the differences between edges and ends of masks.
-    ends = np.arange(len(parts) + 1) * (height * width)
-    runs = np.diff(np.insert(edges + ends[owner], first, ends)).astype(np.uint32)
-    stops = first[1:] + np.arange(len(parts)) + 1
-    counts = [runs if runs[-1] else runs[:-1] for runs in np.split(runs, stops[:-1])] if len(parts) else []
-    plain = [{"size": [height, width], "counts": runs} for runs in counts]
-    return coco.frPyObjects(plain, height, width) if plain else [], areas
-
-
-def _run_edges(parts: Sequence[MaskPart], height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Begins and ends of foreground runs, alternating, int64 (E,), and the mask of each, int64 (E,).
-
-    An edge is a position in the column-major pixels of the whole mask.
-    """
     sides = np.array([part.pixels.shape for part in parts], np.int64).reshape(-1, 2)
     sizes = (sides[:, 0] + 1) * sides[:, 1]
     ends = np.cumsum(sizes)
@@ -65,10 +47,44 @@ def _run_edges(parts: Sequence[MaskPart], height: int) -> tuple[np.ndarray, np.n
     for part, (rows, columns), begin, end in zip(parts, sides.tolist(), begins.tolist(), ends.tolist(), strict=True):
         flat[1 + begin : 1 + end].reshape(columns, rows + 1)[:, :rows] = part.pixels.T
     places = np.flatnonzero(flat[1:] != flat[:-1])
+    corners = np.array([part[1:] for part in parts], np.int64).reshape(-1, 2)
+    return encode_changes(places, sides, corners, size_hw)
+
+
+def encode_changes(
+    places: np.ndarray, sides: np.ndarray, corners: np.ndarray, size_hw: Sequence[int]
+) -> tuple[list[RLE], np.ndarray]:
+    """N masks of one size as RLE, and their areas, float64 (N,), from where the pixels of their rectangles change.
+
+    places: int64 (E,), ascending: the positions of pixels that differ from the one before, when all columns of all
+    rectangles lie one after another, each followed by an empty pixel. sides: int64 (N, 2), rows and columns of each
+    rectangle. corners: int64 (N, 2), its first column and row. size_hw: of the whole masks.
+    """
+    height, width = size_hw
+    edges, owner = _run_edges(places, sides, corners, height)
+    areas = np.bincount(owner[::2], weights=edges[1::2] - edges[::2], minlength=len(sides))
+    first = np.searchsorted(owner, np.arange(len(sides) + 1))
+    # All masks lie on one axis, one after another: runs are the differences between edges and ends of masks.
+    ends = np.arange(len(sides) + 1) * (height * width)
+    runs = np.diff(np.insert(edges + ends[owner], first, ends)).astype(np.uint32)
+    stops = first[1:] + np.arange(len(sides)) + 1
+    counts = [runs if runs[-1] else runs[:-1] for runs in np.split(runs, stops[:-1])] if len(sides) else []
+    plain = [{"size": [height, width], "counts": runs} for runs in counts]
+    return coco.frPyObjects(plain, height, width) if plain else [], areas
+
+
+def _run_edges(
+    places: np.ndarray, sides: np.ndarray, corners: np.ndarray, height: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Begins and ends of foreground runs, alternating, int64 (E,), and the mask of each, int64 (E,).
+
+    An edge is a position in the column-major pixels of the whole mask.
+    """
+    ends = np.cumsum((sides[:, 0] + 1) * sides[:, 1])
     owner = np.searchsorted(ends, places, side="right")
-    column, row = np.divmod(places - begins[owner], sides[owner, 0] + 1)
-    left, top = (np.array([getattr(part, name) for part in parts], np.int64)[owner] for name in ("left", "top"))
-    edges = (left + column) * height + top + row
+    rows = sides[owner, 0] + 1
+    column, row = np.divmod(places - (ends[owner] - rows * sides[owner, 1]), rows)
+    edges = (corners[owner, 0] + column) * height + corners[owner, 1] + row
     # A run that ends where the next column's begins is one run.
     touching = np.flatnonzero((edges[1:-1:2] == edges[2::2]) & (owner[1:-1:2] == owner[2::2])) * 2 + 1
     separate = np.delete(np.arange(len(edges)), [*touching, *(touching + 1)])

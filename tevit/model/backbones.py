@@ -98,7 +98,7 @@ class Swin(nn.Module):
             for item in layer.blocks:
                 block = cast(SwinTransformerBlock, item)
                 x = in_chunks(lambda rows, block=block: _swin_block(block, rows), x, chunk)
-            maps.append(norm(x).permute(0, 3, 1, 2).contiguous())
+            maps.append(norm(x).permute(0, 3, 1, 2))  # channels last, as the other backbones
         return maps
 
     def embed(self, frames: Tensor) -> Tensor:

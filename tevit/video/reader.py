@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from itertools import accumulate, chain
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, Literal, TypeVar
 
 import cv2
 import numpy as np
@@ -38,6 +38,7 @@ from tevit.video.images import IMAGE_FAULTS, bits_of, decode_image, decode_page,
 
 _PAGED = (".tif", ".tiff", ".webp", ".png")  # may hold several pictures
 T = TypeVar("T")
+Decoder = Literal["pyav", "torchcodec"]
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 
@@ -93,14 +94,18 @@ Source = str | os.PathLike | Video | np.ndarray | Iterable[np.ndarray | Image.Im
 """What a predictor accepts as a video, see `open_source`."""
 
 
-def open_video(source: str | os.PathLike) -> Video:
+def open_video(source: str | os.PathLike, decoder: Decoder = "pyav", device: str = "cpu") -> Video:
     """Open a video file, an image, a file of several images, or a folder or zip archive of images in natural order.
+
+    decoder: of video files: PyAV, or torchcodec, which decodes on `device`, "cpu" or a CUDA device, to the same frames
+    and times; images are read as ever.
 
     Numbers in names count by value: 2.png before 10.png. Of files with the same name but for the suffix, those of the
     most frequent suffix are read; `warnings` says where that or the order matters.
 
     Raises: FileNotFoundError, PermissionError; ValueError for a folder or archive without images, an archive with
-    images in several folders, and for a file that is no video, has only sound, or holds no frame that can be decoded.
+    images in several folders, and for a file that is no video, has only sound, or holds no frame that can be decoded;
+    also for what torchcodec cannot read, or where it is missing.
     """
     path = Path(source)
     if path.is_dir() or (path.suffix.lower() == ".zip" and path.exists()):
@@ -113,7 +118,12 @@ def open_video(source: str | os.PathLike) -> Video:
     if path.suffix.lower() in IMAGE_SUFFIXES:
         pages = _count_pages(path)
         return open_images([path], path.stem) if pages == 1 else _open_pages(path, pages)
-    return _open_file(path)
+    video = _open_file(path)
+    if decoder == "pyav":
+        return video
+    from tevit.video.torchcodec import open_torchcodec
+
+    return open_torchcodec(video, device)
 
 
 # --- images
@@ -376,15 +386,14 @@ def _open_file(path: Path) -> Video:
         )
 
 
-def _convert(
-    video: Video, frames: Iterable[VideoFrame], to_rgb: ToRgb, report: DecodeReport, by_dts: bool = False
+def timed_frames(
+    video: Video, decoded: Iterable[tuple[VideoFrame, np.ndarray]], report: DecodeReport, by_dts: bool = False
 ) -> Iterator[Frame]:
-    """Decoded frames as RGB of the video's size, with times."""
+    """Decoded frames, each with its pixels as RGB, in the video's size and with times."""
     clock = Clock(by_dts, 1 / video.fps if video.fps else Fraction(1, 25))
     limits = input_limits()
-    for index, frame in enumerate(frames):
+    for index, (frame, rgb) in enumerate(decoded):
         limits.check("frames", index + 1, str(video.path))
-        rgb = to_rgb(frame)
         if rgb.shape[:2] != video.size_hw:
             rgb = cv2.resize(rgb, video.size_hw[::-1], interpolation=cv2.INTER_AREA)
             report.rescaled += 1
@@ -404,27 +413,32 @@ def _time_warnings(name: str, report: DecodeReport, fps: Fraction | None) -> lis
     return [f"{name}: {text}" for text, applies in texts.items() if applies]
 
 
+def pass_warnings(video: Video, report: DecodeReport, end: float | None) -> list[str]:
+    """Sentences on what a pass over a file met. end: of the video as the file states it, seconds of its own clock."""
+    warnings, name, step = [], video.path.name, float(1 / video.fps) if video.fps else 0.04
+    if end is not None and report.end < end - max(0.1, 2 * step):
+        of = f" of {video.length}" if video.length else ""
+        reach = f"{report.end:.1f} of {end:.1f} s"
+        warnings.append(f"{name} is cut off: {report.decoded}{of} frames could be read, {reach}")
+    if report.damaged:
+        warnings.append(f"{name} is damaged: {report.damaged} frame(s) could not be read, or only in part")
+    if report.rescaled:
+        size = _size(video.size_hw)
+        warnings.append(f"{name}: {report.rescaled} frames of another size were scaled to {size}")
+    return warnings + _time_warnings(name, report, video.fps)
+
+
 @dataclass(eq=False)
 class _VideoFile(Video):
     def frames(self) -> Iterator[Frame]:
         self.warnings.clear()
-        report = DecodeReport()
+        report, to_rgb = DecodeReport(), ToRgb(self.path)
         with closing(open_container(self.path)) as container:
             stream = video_stream(container, self.path)
-            decoded = decode_frames(container, stream, report)
-            yield from _convert(self, decoded, ToRgb(self.path), report, container.format.name == "avi")
+            decoded = ((frame, to_rgb(frame)) for frame in decode_frames(container, stream, report))
+            yield from timed_frames(self, decoded, report, container.format.name == "avi")
             end = stated_span(container, stream)[1]
-        name, step = self.path.name, float(1 / self.fps) if self.fps else 0.04
-        if end is not None and report.end < end - max(0.1, 2 * step):
-            of = f" of {self.length}" if self.length else ""
-            reach = f"{report.end:.1f} of {end:.1f} s"
-            self.warnings.append(f"{name} is cut off: {report.decoded}{of} frames could be read, {reach}")
-        if report.damaged:
-            self.warnings.append(f"{name} is damaged: {report.damaged} frame(s) could not be read, or only in part")
-        if report.rescaled:
-            size = _size(self.size_hw)
-            self.warnings.append(f"{name}: {report.rescaled} frames of another size were scaled to {size}")
-        self.warnings += _time_warnings(name, report, self.fps)
+        self.warnings += pass_warnings(self, report, end)
 
 
 def open_pipe(file: BinaryIO, name: str = "stdin") -> Video:
@@ -473,7 +487,7 @@ class _VideoPipe(Video):
         decoded, self.decoded = self.decoded, None
         report = DecodeReport()
         with closing(self.container):
-            yield from _convert(self, decoded, self.to_rgb, report)
+            yield from timed_frames(self, ((frame, self.to_rgb(frame)) for frame in decoded), report)
         self.warnings += _time_warnings(self.name, report, self.fps)
 
 
@@ -491,11 +505,11 @@ def video_slice(video: Video, first: int, stop: int) -> Video:
     length = None if video.length is None else max(min(stop, video.length) - first, 0)
     duration = float(length / video.fps) if length is not None and video.fps else None
     names = video.file_names[first:stop]
-    properties = _properties(video, length=length, duration=duration, file_names=names)
+    properties = video_properties(video, length=length, duration=duration, file_names=names)
     return _VideoSlice(**properties, whole=video, first=first, stop=stop)
 
 
-def _properties(video: Video, **changes: Any) -> dict[str, Any]:
+def video_properties(video: Video, **changes: Any) -> dict[str, Any]:
     """Arguments for a video derived from this one."""
     names = {item.name for item in fields(Video)} - {"start", "end"}
     return {name: getattr(video, name) for name in names} | changes
@@ -524,7 +538,7 @@ class _VideoSlice(Video):
 
 def resized_video(video: Video, size_hw: tuple[int, int]) -> Video:
     """The same frames in another size: one row or column too many is cropped, otherwise they are scaled."""
-    return _ResizedVideo(**_properties(video, size_hw=size_hw), whole=video)
+    return _ResizedVideo(**video_properties(video, size_hw=size_hw), whole=video)
 
 
 @dataclass(eq=False)

@@ -142,6 +142,10 @@ def test_a_data_set_with_a_missing_frame_goes_on(weights, tmp_path, capsys):
         (["clip", "--size", "10x20"], "got 10x20"),
         (["clip", "--max-tracks", "0"], "max_tracks: expected at least 1, got 0"),
         (["clip", "--score-threshold", "7"], "score_threshold: expected a probability from 0 to 1, got 7.0"),
+        (
+            ["-", "--stream", "--decoder", "torchcodec"],
+            "--decoder goes with video files, not with --dataset or standard",
+        ),
         (["clip", "--device", "gpu"], "device: expected auto, cpu, cuda or mps, got 'gpu'"),
         (["clip", "--model", "tevit_r5"], "did you mean 'tevit_r50'"),
         (["clip", "--model", "tevit_r50"], "expected tevit_r50, got the architecture of tiny"),

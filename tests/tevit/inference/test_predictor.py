@@ -1,7 +1,9 @@
 """The predictor with a model that segments coloured squares: windows, association, progress, cancelling, errors."""
 
 import threading
+import time
 import weakref
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -270,7 +272,7 @@ def test_the_model_runs_on_the_next_window_while_masks_are_encoded(tmp_path):
     parts = predictor.stream(folder)
     assert next(parts).length == 24 and predictor.model.clips == [24, 25]
     del parts
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("masks", "decoder"))]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith(("masks", "decoder", "frames"))]
 
 
 def test_progress_advances_within_a_pass_of_a_real_model(tiny_model, tmp_path):
@@ -311,17 +313,25 @@ def test_prefetched_frames_are_the_same_and_end_with_their_consumer():
             if number == fails_at:
                 raise ValueError("a broken frame")
             indices.append(number)
-            yield module.InputFrame(number, 0.0, np.zeros(1))
+            yield number
 
-    assert [frame.index for frame in module.prefetch(inputs())] == list(range(100))
+    def finish(number, fails_at=None):
+        if number == fails_at:
+            raise ValueError("a frame of another size")
+        time.sleep(0.002 * (number % 3))  # later frames are finished earlier
+        return module.InputFrame(number, 0.0, np.zeros(1))
+
+    assert [frame.index for frame in module.prefetch(inputs(), finish)] == list(range(100))
     with pytest.raises(ValueError, match="a broken frame"):
-        list(module.prefetch(inputs(fails_at=40)))
+        list(module.prefetch(inputs(fails_at=40), finish))
+    with pytest.raises(ValueError, match="a frame of another size"):
+        list(module.prefetch(inputs(), partial(finish, fails_at=40)))
     indices.clear()
-    some = module.prefetch(inputs())
+    some = module.prefetch(inputs(), finish)
     assert next(some).index == 0
     some.close()
     assert len(indices) <= module.PREFETCH + 1
-    assert not any(thread.name.startswith("decoder") for thread in threading.enumerate())
+    assert not any(thread.name.startswith(("decoder", "frames")) for thread in threading.enumerate())
 
 
 def test_mixed_precision_gives_similar_scores(tiny_model, tmp_path):

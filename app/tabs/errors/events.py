@@ -170,7 +170,7 @@ class _ErrorsTab:
             components.bar: gr.HTML(views.bar(comparison, selection, settings), turn=turn),
             components.plots: gr.HTML(plots, turn=turn),
             components.rows: gr.HTML(
-                views.rows(comparison, selection, settings, page.opened, not page.listed), turn=turn
+                views.rows(comparison, selection, settings, page.opened, None if page.listed else turn), turn=turn
             ),
             components.address: f"{turn}?{to_address(page.project.id, settings, names)}",
         }
@@ -299,7 +299,7 @@ class _ErrorsTab:
             page.settings = page.settings.with_row(place)
             page.turn += 1
         selection = sorted_selection(errors.comparison, page.settings)
-        html = views.rows(errors.comparison, selection, page.settings, page.opened, reveal=True)
+        html = views.rows(errors.comparison, selection, page.settings, page.opened, reveal=page.turn)
         return {self.components.rows: gr.HTML(html, turn=page.turn)}
 
 

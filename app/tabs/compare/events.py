@@ -37,7 +37,7 @@ from ...player.proxy import dataset_frames
 from ...player.routes import ViewRegistry
 from ...projects.project import Project
 from ...rendering import hint, notices, progress
-from ...workspace import QUIET, TICK, Pages, TabLinks, Updates, Workspace, project_notices, toast
+from ...workspace import QUIET, TICK, Pages, TabLinks, Updates, Workspace, only_another, project_notices, toast
 from . import views
 from .views import ADDRESS, NO_MODEL, CompareComponents, build_layout
 
@@ -312,14 +312,14 @@ class _CompareTab:
         frames, length = dataset_frames(project, view.video), project.info(view.video).length
         layers = tuple(_layers(project, view, view.video, page.cutoff))
         self._set_player(page, PlayerView(page.current_token(), frames, 0, length, layers, version))
-        names = [model.name for model in project.models]
+        names, (a, b, layout, cutoff) = [model.name for model in project.models], _controls(page)
         return {
             components.notices: _notices(page),
             components.player: gr.HTML(value=page.player_value(), command=None),
-            components.a: gr.Dropdown(names, value=view.models[0] if view.models else None),
-            components.b: gr.Dropdown([NO_MODEL, *names], value=view.models[1] if len(view.models) > 1 else NO_MODEL),
-            components.layout: view.layout,
-            components.cutoff: page.cutoff,
+            components.a: gr.Dropdown(names, value=a),
+            components.b: gr.Dropdown([NO_MODEL, *names], value=b),
+            components.layout: layout,
+            components.cutoff: cutoff,
             components.video: self._video_list(page),
             components.pair: hint(views.NO_PAIR),
             components.address: page.address,
@@ -462,9 +462,9 @@ class _CompareTab:
     # --- controls
 
     async def choose_video(self, video: int | None, request: gr.Request) -> AsyncIterator[Updates]:
-        """Another video was chosen. Gradio's page sends a choice twice, and once where the list was only left."""
+        """Show another video."""
         page = self._page(request)
-        async for updates in self._show(lambda now: None if now.video == video else _of_video(page, now, video), page):
+        async for updates in self._show(lambda now: _of_video(page, now, video), page):
             yield updates
 
     def video_step(self, step: int) -> Callable[[gr.Request], AsyncIterator[Updates]]:
@@ -472,6 +472,7 @@ class _CompareTab:
 
         async def callback(request: gr.Request) -> AsyncIterator[Updates]:
             page = self._page(request)
+    @only_another(lambda tab, request: (tab._page(request).view.video,), lambda tab: tab._unchanged)
 
             def change(now: View) -> View | None:
                 video = neighbour_video(page.videos(), now.video or 0, step)
@@ -491,14 +492,12 @@ class _CompareTab:
     async def set_layout(
         self, a: str | None, b: str | None, layout: str, cutoff: float, request: gr.Request
     ) -> AsyncIterator[Updates]:
-        """Change models, layout and score threshold; the frame stays. What is shown already is sent, too, see
-        `choose_video`."""
+        """Change models, layout and score threshold; the frame stays."""
         page = self._page(request)
         models = tuple(dict.fromkeys(name for name in (a, b) if name and name != NO_MODEL))
 
-        def change(now: View) -> View | None:
-            if (models, layout, cutoff) == (now.models, now.layout, page.cutoff):
-                return None
+        def change(now: View) -> View:
+    @only_another(lambda tab, request: _controls(tab._page(request)), lambda tab: tab._unchanged)
             page.cutoff = cutoff
             side = models.index(page.model) if now.models and page.model in models else 0
             return replace(now, models=models, layout=layout, side=side)
@@ -558,6 +557,12 @@ def _layers(project: Project, view: View, video: int, cutoff: float) -> list[Lay
     truth = project.ground_truth(video)
     layers = [] if truth is None else [Layer(GROUND_TRUTH, True, truth)]
     for name in view.models:
+def _controls(page: ComparePage) -> tuple[str | None, str, str, float]:
+    """A, B, layout and score threshold as the controls show them."""
+    a, b = (*page.view.models, None, None)[:2]
+    return a, b or NO_MODEL, page.view.layout, page.cutoff
+
+
         result = project.predictions(project.model_index(name), video)
         layers.append(Layer(name, False, tracks_above(result, cutoff)))
     if view.layout == "difference" and view.models:

@@ -22,10 +22,11 @@ from ...storage.results import Settings, StoredResult
 from ...tasks import Places, QueueFullError, Quota, Task, TaskStatus
 from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, follow_task, only_another, run_task, toast
 from . import views
+from .exports import NAMES, OverlayStyle, TrackFilter, export
 from .models import ModelOption, find_model, model_options, preferred_option
 from .page_state import Session
 from .parameters import errors_of, form, given, read_form
-from .run import NAMES, OverlayStyle, Studio, TrackFilter, export
+from .run import Studio
 from .views import ADDRESS, FILTER, SegmentComponents, build_layout, with_errors
 
 if TYPE_CHECKING:

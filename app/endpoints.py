@@ -17,8 +17,9 @@ from .isolation import isolated
 from .player.proxy import VideoSource
 from .storage.results import Settings
 from .tabs.segment.events import MAX_TRACKS
+from .tabs.segment.exports import export
 from .tabs.segment.models import find_model
-from .tabs.segment.run import Studio, export
+from .tabs.segment.run import Studio
 from .workspace import TICK
 
 

@@ -7,7 +7,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import partial, wraps
 from html import escape
 from typing import Any, Generic, TypeVar
 
@@ -72,6 +72,43 @@ class TabLinks:
     jump: gr.Textbox
     picked: gr.Textbox
     back: gr.Textbox
+
+
+Handler = Callable[..., AsyncIterator[Updates]]
+
+
+def only_another(shown: Callable[[Any, gr.Request], tuple], unchanged: Callable[[Any], Updates]) -> Any:
+    """Decorator of a tab's handler of what is chosen in a list: called only where the page shows something else.
+
+    Gradio's page sends a choice twice, and once where the list was only left. shown: returns, for the tab and the
+    request, what the page shows now: as many values as it has, of the handler's first arguments. The handler changes it
+    before its first updates. unchanged: the updates where nothing is to be done.
+    """
+
+    def decorated(handler: Handler) -> Handler:
+        begun: dict[tuple[int, Any], tuple] = {}  # tab and page -> chosen there, which is not shown yet
+
+        @wraps(handler)
+        async def choose(tab: Any, *arguments: Any) -> AsyncIterator[Updates]:
+            request = arguments[-1]
+            page, now = (id(tab), request.session_hash), shown(tab, request)
+            chosen = arguments[: len(now)]
+            if chosen == begun.get(page, now):
+                yield unchanged(tab)
+                return
+            begun[page] = chosen
+            try:
+                async for updates in handler(tab, *arguments):
+                    if begun.get(page) is chosen:
+                        del begun[page]
+                    yield updates
+            finally:
+                if begun.get(page) is chosen:
+                    del begun[page]
+
+        return choose
+
+    return decorated
 
 
 def toast(message: str) -> gr.Error:

@@ -1,16 +1,19 @@
 """Several data sets in one studio: the data set of a page, shared evaluations, and allowed folders."""
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
 
+import gradio as gr
 import pytest
 
 from app.analysis.service import EvaluationService
 from app.analysis.thumbnails import ThumbnailCache
 from app.projects.opening import AllowedFolders, open_project, with_categories
 from app.rendering import render
-from app.workspace import Pages, Workspace, project_notices
+from app.workspace import Pages, Updates, Workspace, only_another, project_notices
 from tests.app import datasets
 from tests.app.datasets import LEFT, RIGHT
 
@@ -153,3 +156,40 @@ def test_of_too_many_pages_the_visitor_with_most_loses_one(monkeypatch: pytest.M
     states = {name: pages.of(request) for name, request in requests.items()}
     assert pages.of(requests["b1"]) is states["b1"] and pages.of(requests["a3"]) is states["a3"]
     assert pages.of(requests["a1"]) is not states["a1"]
+
+
+class OneList:
+    """A tab with a list. shown: what it shows. handled: what its handler was called with."""
+
+    def __init__(self) -> None:
+        self.shown, self.handled = "a", []
+
+    @only_another(lambda tab, request: (tab.shown,), lambda tab: {"list": "unchanged"})
+    async def choose(self, value: str, other: int, request: gr.Request) -> AsyncIterator[Updates]:
+        """Takes a while until it shows what was chosen, and longer until it ends."""
+        self.handled.append((value, other))
+        await asyncio.sleep(0)
+        self.shown = value
+        yield {"list": value}
+        await asyncio.sleep(0)
+        yield {"list": f"{value}, at last"}
+
+
+def test_what_is_chosen_in_a_list_is_handled_once_and_only_where_it_is_something_else():
+    tab, request = OneList(), request_of("one")
+
+    async def choose(value: str, request: Any = request) -> list[Any]:
+        return [updates["list"] async for updates in tab.choose(value, 7, request)]
+
+    async def at_once(*choices: Any) -> list[Any]:
+        return await asyncio.gather(*choices)
+
+    assert asyncio.run(choose("a")) == ["unchanged"] and tab.handled == []
+    shown = ["b", "b, at last"]
+    assert asyncio.run(at_once(choose("b"), choose("b"))) == [shown, ["unchanged"]] and tab.handled == [("b", 7)]
+    assert asyncio.run(choose("b")) == ["unchanged"]
+    tab.shown = "c"  # by a button
+    assert asyncio.run(choose("b")) == shown, "it is not the last choice that counts"
+    tab.shown = "a"
+    both = asyncio.run(at_once(choose("b"), choose("b", request_of("two"))))
+    assert both == [shown, shown], "of another page"

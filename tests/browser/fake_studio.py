@@ -7,6 +7,8 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,6 +17,7 @@ import gradio as gr
 
 from app.app import _load, main
 from app.player.proxy import BrowserVideo, VideoSource, prepare
+from app.tabs.compare.events import _CompareTab
 from app.tabs.segment.models import VideoPredictor
 from tests.app.fakes import FakePredictor
 from tevit.progress import Progress
@@ -23,6 +26,7 @@ LATE = 2.0
 HELD_CLIP, HELD_PROXY = "early.mp4", "hold-proxies"  # the proxy of this clip waits while $TEVIT_HOME has this file
 # While $TEVIT_HOME has this file, models wait after as many frames as it says, counted from when they first see it.
 HELD_RUN = "hold-runs"
+HELD_MATCHES = "hold-matches"  # while $TEVIT_HOME has this file, Compare shows videos without their matches
 
 
 def report_connection(event: str, arguments: tuple) -> None:
@@ -95,6 +99,26 @@ def prepare_held(source: VideoSource, proxy: Path, progress: Progress) -> Browse
     return prepare(source, proxy, report)
 
 
+@contextmanager
+def without_matches(home: Path) -> Iterator[None]:
+    """Compare shows videos without their matches, which follow afterwards. home: $TEVIT_HOME of the studio."""
+    (home / HELD_MATCHES).touch()
+    try:
+        yield
+    finally:
+        (home / HELD_MATCHES).unlink()
+
+
+show_matches = _CompareTab._show_matches
+
+
+def show_held_matches(*arguments: Any) -> dict:
+    """The matches of a view that was opened, once HELD_MATCHES is not there."""
+    while (Path(os.environ["TEVIT_HOME"]) / HELD_MATCHES).exists():
+        time.sleep(0.05)
+    return show_matches(*arguments)
+
+
 def serve(arguments: list[str]) -> int:
     """Run the studio until it is terminated; its exit code."""
     sys.addaudithook(report_connection)
@@ -102,7 +126,8 @@ def serve(arguments: list[str]) -> int:
     warm = patch("app.tabs.segment.run.Studio.warm")
     release = patch("tevit.configs.RELEASE", os.environ.get("FAKE_RELEASE", "http://127.0.0.1:9/"))
     held = patch("app.player.proxy.prepare", prepare_held)
-    with warm, release, held, patch.object(gr.Blocks, "postprocess_data", postprocess_late):
+    matches = patch.object(_CompareTab, "_show_matches", show_held_matches)
+    with warm, release, held, matches, patch.object(gr.Blocks, "postprocess_data", postprocess_late):
         return main(["--run-grace", "8", *arguments], load=load)
 
 

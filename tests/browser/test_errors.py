@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
@@ -16,11 +17,12 @@ from app.analysis.service import EvaluationService
 from app.projects.opening import bundled
 from app.projects.project import Project
 from tests.browser.conftest import Studio
-from tests.browser.fake_studio import LATE
+from tests.browser.fake_studio import LATE, without_matches
 from tests.browser.servers import HeldRequests, address, checked_page, eventually
 from tests.browser.test_compare import lane, match_buttons, player, selected_matches
 from tevit.cli.main import main
 from tevit.evaluation.error_table import ErrorRecord
+from tevit.masks import ops
 
 pytestmark = pytest.mark.browser
 
@@ -261,21 +263,18 @@ def test_errors_are_framed_one_after_another_and_the_list_is_found_again(
     page: Page, users: USERS, comparison: Comparison
 ):
     """By the keys e and shift-e over several videos, by buttons, after a reload, and back to the row."""
-    kinds = ("classification", "missed")  # the second by the address: a bar filters by its own type alone
-    bar(page, "types", f"{kinds[0]}, {B}").click()
-    page.wait_for_function("() => new URL(location).searchParams.has('errors')")
-    page.goto(address(page).replace(kinds[0], "%2522%252C%2B%2522".join(kinds)))
-    for kind in kinds:
-        expect(chip(page, kind)).to_be_visible(timeout=60_000)
-    listed = [comparison.table.record(int(row)) for row in select(comparison, Filter(model=B, types=kinds)).rows]
+    bar(page, "types", f"temporal, {B}").click()
+    expect(chip(page, "temporal")).to_be_visible(timeout=60_000)
+    chosen = Filter(model=B, types=("temporal",))
+    listed = [comparison.table.record(int(row)) for row in select(comparison, chosen).rows]
     expect_count(page, re.compile(f"^{len(listed)} of"))
-    # The list shows 12 rows at first: of three errors in three videos the last one is loaded later.
+    # Three of the first rows, in three videos.
     videos = [record.video_id for record in listed]
-    at = next(place for place in (10, 11) if videos[place] != videos[place + 1] != videos[place + 2])
+    at = next(place for place in range(12) if videos[place] != videos[place + 1] != videos[place + 2])
     page.set_viewport_size({"width": 390, "height": 844})
     expect(rows(page).nth(at)).to_have_attribute("data-row", listed[at].key)
     rows(page).nth(at).get_by_role("button", name="Compare").click()
-    expect_framed(page, listed, at)
+    expect_framed(page, comparison, listed, at)
 
     def check() -> None:
         box, buttons = page.locator(".error-steps").bounding_box(), page.locator(".error-steps button")
@@ -286,9 +285,9 @@ def test_errors_are_framed_one_after_another_and_the_list_is_found_again(
     eventually(page, check)
     page.set_viewport_size({"width": 1440, "height": 900})
     page.keyboard.press("e")
-    expect_framed(page, listed, at + 1)
+    expect_framed(page, comparison, listed, at + 1)
     page.get_by_role("button", name="Next error").click()
-    expect_framed(page, listed, at + 2)
+    expect_framed(page, comparison, listed, at + 2)
     page.keyboard.press("z")
     expect(page.get_by_role("button", name="Whole picture")).to_have_attribute("aria-pressed", "true")
     expect(player(page)).to_have_attribute("data-zoom", "1.00")
@@ -303,28 +302,76 @@ def test_errors_are_framed_one_after_another_and_the_list_is_found_again(
         arg=[listed[at + 2].key, str(listed[at + 2].worst_frame)],
     )
     with checked_page(users[1], address(page)) as other:
-        expect_framed(other, listed, at + 2)
+        expect_framed(other, comparison, listed, at + 2)
         other.keyboard.press("Shift+E")
-        expect_framed(other, listed, at + 1)
+        expect_framed(other, comparison, listed, at + 1)
         other.get_by_role("button", name="Back to the list").click()
-        expect_in_list(other, listed, at + 1)
-        expect(chip(other, "classification")).to_be_visible()
+        expect_in_list(other, listed[at + 1].key, at + 1)
+        expect(chip(other, "temporal")).to_be_visible()
     page.get_by_role("button", name="Back to the list").click()
-    expect_in_list(page, listed, at + 2)
+    expect_in_list(page, listed[at + 2].key, at + 2)
 
 
-def expect_framed(page: Page, listed: list[ErrorRecord], place: int) -> None:
-    """The error at a place of the list is shown, its tracks enlarged, and its place is named."""
-    expect(page.locator(".error-steps [role=status]")).to_have_text(f"{place + 1} of {len(listed)}", timeout=60_000)
-    expect_in_compare(page, listed[place])
+def test_an_error_stays_framed_when_its_matches_come_late(page: Page, studio: Studio, comparison: Comparison):
+    """The player shows it without them, and the keys lead to its neighbours; later the place follows the list."""
+    listed = [comparison.table.record(int(row)) for row in select(comparison).rows]
+    at = next(place for place, it in enumerate(listed[:12]) if it.type == "temporal" and scale(comparison, it) > 1.5)
+    with without_matches(studio.home):
+        rows(page).nth(at).get_by_role("button", name="Compare").click()
+        for step, key in ((0, ""), (1, "e"), (0, "Shift+E")):
+            if key:
+                page.keyboard.press(key)
+            expect_place(page, at + step, len(listed))
+            expect_drawn_framed(page, comparison, listed[at + step])
+    expect_framed(page, comparison, listed, at)
+    page.get_by_role("tab", name="Errors").click()
+    bar(page, "types", f"missed, {A}").click()
+    expect(chip(page, "missed")).to_be_visible()
+    page.get_by_role("tab", name="Compare").click()
+    left = len(select(comparison, Filter(model=A, types=("missed",))).rows)
+    expect(page.locator(".error-steps [role=status]")).to_have_text(f"{left} errors")
+
+
+def scale(comparison: Comparison, error: ErrorRecord) -> float:
+    """By how much an error's tracks are enlarged at its worst frame: four times at most, not by less than a quarter."""
+    project, ends = comparison.project, []
+    predictions = project.predictions(project.model_index(error.model), error.video_id)
+    for result, id in ((project.ground_truth(error.video_id), error.truth_id), (predictions, error.prediction_id)):
+        own = [track.rles[error.worst_frame or 0] for track in (result.tracks if result else ()) if track.id == id]
+        ends += [ops.to_box_xyxy(rle) / np.tile(predictions.size_hw[::-1], 2) for rle in own if rle is not None]
+    size = np.max(ends, 0)[2:] - np.min(ends, 0)[:2]
+    enlarged = min(4, 0.5 / size.max())
+    return 1.0 if enlarged < 1.25 else enlarged
+
+
+def expect_place(page: Page, place: int, of: int) -> None:
+    """Compare names the error's place in the list."""
+    expect(page.locator(".error-steps [role=status]")).to_have_text(f"{place + 1} of {of}", timeout=60_000)
+
+
+def expect_drawn_framed(page: Page, comparison: Comparison, error: ErrorRecord) -> None:
+    """The player shows an error's worst frame with its tracks enlarged."""
+    expect(player(page)).to_have_attribute("data-frame", str(error.worst_frame), timeout=60_000)
     expect(player(page)).to_have_attribute("data-focus", "true")
-    expect(player(page)).not_to_have_attribute("data-zoom", "1.00")
+
+    def check() -> None:
+        zoom = player(page).get_attribute("data-zoom")
+        assert float(zoom or 0) == pytest.approx(scale(comparison, error), rel=0.04)
+
+    eventually(page, check)
 
 
-def expect_in_list(page: Page, listed: list[ErrorRecord], place: int) -> None:
+def expect_framed(page: Page, comparison: Comparison, listed: list[ErrorRecord], place: int) -> None:
+    """The error at a place of the list is shown, its tracks enlarged, and its place is named."""
+    expect_place(page, place, len(listed))
+    expect_in_compare(page, listed[place])
+    expect_drawn_framed(page, comparison, listed[place])
+
+
+def expect_in_list(page: Page, key: str, place: int) -> None:
     """The list shows the row, which has the focus and is marked."""
     row = rows(page).nth(place)
-    expect(row).to_have_attribute("data-row", listed[place].key)
+    expect(row).to_have_attribute("data-row", key)
     expect(row).to_have_attribute("aria-current", "true")
     expect(row).to_be_focused()
     expect(row).to_be_in_viewport()
@@ -419,3 +466,20 @@ def test_files(page: Page, comparison: Comparison, tmp_path: Path):
     assert len(table) == len(listed["errors"]) == len(selected_matches.rows)
     assert {line["type"] for line in table} == {"missed"} and listed["filter"] == {"model": B, "types": ["missed"]}
     assert "<html" in (tmp_path / "report.html").read_text()[:200].lower()
+
+
+@pytest.mark.parametrize("place", [0, 7, 11, 30])
+def test_the_way_back_leads_to_the_row_each_time(page: Page, comparison: Comparison, place: int):
+    """To one of the first rows, which stay as they are meanwhile, and to one that is loaded later."""
+    every = len(select(comparison).rows)
+    expect_count(page, f"{every} errors")
+    while (count := rows(page).count()) <= place:
+        page.get_by_role("button", name=re.compile("^More ")).click()
+        expect(rows(page)).to_have_count(count + 12)
+    row = rows(page).nth(place)
+    key = row.get_attribute("data-row") or ""
+    for _ in range(3):
+        row.get_by_role("button", name="Compare").click()
+        expect_place(page, place, every)
+        page.get_by_role("button", name="Back to the list").click()
+        expect_in_list(page, key, place)

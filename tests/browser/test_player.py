@@ -401,3 +401,40 @@ def test_a_seek_of_the_view_before_draws_nothing(open_small_page: OpenView):
       return [seeks, player.frame, player.region.dataset.frame];
     }""")
     assert result == [0, 5, "5"]
+
+
+# A view, then versions of it whose masks, and those of the first one where it is not waited for, come late.
+LATE_MASKS = """async ({ first, next, pair }) => {
+  const player = host(), { fetch } = window, late = Promise.withResolvers(), loads = [];
+  const base = { ...player.view, pair, zoom: true, at: 33, layout: "side", ...first };
+  let held = false;
+  window.fetch = async (...request) => {
+    if (held && String(request[0]).includes("/masks/")) await late.promise;
+    return fetch(...request);
+  };
+  player.unload();
+  if (first.wait) await player.load(base);
+  held = true;
+  if (!first.wait) loads.push(player.load(base));
+  next.forEach((change, i) => loads.push(player.load({ ...base, ...change, version: base.version + 1 + i })));
+  player.applyCommand({ pair, reframe: true });
+  late.resolve();
+  await Promise.all(loads);
+  window.fetch = fetch;
+}"""
+
+
+def test_tracks_stay_framed_when_masks_come_late(open_small_page: OpenView):
+    """Those of a version with matches, before and after the first picture, and of another layout."""
+    page, square = open_small_page("uneven", panes="two"), [[0, 1]]  # absent in the first frame, there in frame 33
+    later_layout = [{"layout": "stacked"}, {"layout": "stacked"}]
+    for first, next in (
+        ({"wait": True, "focus": True}, [{}]),
+        ({"wait": False, "focus": True}, [{}]),
+        ({"wait": False, "focus": False}, [{}]),
+        ({"wait": True, "focus": True}, later_layout),
+    ):
+        page.evaluate(LATE_MASKS, {"first": first, "next": next, "pair": square})
+        expect_frame(page, 33)
+        expect(player(page)).to_have_attribute("data-zoom", re.compile(r"^(1\.9|2\.0)"))
+        expect(player(page)).to_have_attribute("data-focus", str(first["focus"]).lower())

@@ -29,8 +29,9 @@ from app.projects.opening import open_project
 from app.projects.project import Project
 from app.storage.results import PROXY, ResultStore, Settings
 from app.storage.review_log import ReviewStore
+from app.tabs.segment.exports import export
 from app.tabs.segment.models import Speeds
-from app.tabs.segment.run import Footage, export
+from app.tabs.segment.run import Footage
 from app.tabs.segment.views import estimate
 from tests.app.datasets import LEFT, SHIFTED, write_ground_truth, write_predictions
 from tests.app.fakes import make_video, walking_squares

@@ -3,7 +3,6 @@
 import { createButton, createElement, findPlayerIn, setPressed } from "../player/dom.js";
 
 /** @import { Emit, ErrorSteps } from "../player/types.js" */
-/** @import { Player } from "../player/player.js" */
 
 const MAX_TOP = 0.4; // of the window's height: below that too little of the pictures is seen
 
@@ -23,8 +22,6 @@ class ErrorBar {
    * @param {Emit} emit
    */
   constructor(element, emit) {
-    /** @type {Player | null} whose zoom the bar follows */
-    this.player = null;
     this.previous = createButton("‹", () => emit({ do: "previous" }), { class: "step", "aria-label": "Previous error", title: "Previous error (shift-e)" });
     this.next = createButton("›", () => emit({ do: "next" }), { class: "step", "aria-label": "Next error", title: "Next error (e)" });
     this.place = createElement("strong", { role: "status" });
@@ -36,40 +33,37 @@ class ErrorBar {
       this.previous, this.place, this.next, this.words, this.whole, back);
     element.replaceChildren(this.bar);
     const tab = element.closest("#compare");
-    if (tab instanceof HTMLElement) new ResizeObserver(() => (this.arrived ||= !tab.offsetHeight)).observe(tab);
+    if (!(tab instanceof HTMLElement)) return;
+    new ResizeObserver(() => (this.arrived ||= !tab.offsetHeight)).observe(tab);
+    tab.addEventListener("zoom", () => this.showFocus()); // of the player, which may be mounted later
   }
 
   /** @param {ErrorSteps | null} steps null: there is no list */
   update(steps) {
     this.bar.hidden = !steps?.of;
     if (!steps) return;
-    const { place, of, type, classes, colour } = steps;
+    const { place, of, complete, type, classes, colour } = steps;
     this.place.textContent = place === null ? `${of} error${of === 1 ? "" : "s"}` : `${place + 1} of ${of}`;
     this.previous.disabled = !steps.previous;
     this.next.disabled = !steps.next;
     this.words.replaceChildren(...(type ? [createDot(colour), type, createElement("span", {}, classes)] : []));
-    this.followPlayer();
-    if (place !== null && this.arrived) this.reveal();
+    this.showFocus();
+    if (place !== null && this.arrived) this.reveal(complete);
   }
 
-  /** The list, from which the tab was opened, may have been scrolled far down: bar and pictures come into view. */
-  reveal() {
+  /**
+   * The list, from which the tab was opened, may have been scrolled far down: bar and pictures come into view.
+   * @param {boolean} last whether nothing else will move them
+   */
+  reveal(last) {
     const { top, height } = this.bar.getBoundingClientRect();
     if (!height) return;
-    this.arrived = false;
+    if (last) this.arrived = false;
     if (top < 0 || top > innerHeight * MAX_TOP) this.bar.scrollIntoView({ block: "start" });
   }
 
-  followPlayer() {
-    const player = findPlayer();
-    if (player && player !== this.player) player.region.addEventListener("zoom", () => this.showFocus(player));
-    this.player = player;
-    if (player) this.showFocus(player);
-  }
-
-  /** @param {Player} player */
-  showFocus(player) {
-    setPressed(this.whole, !player.panes.focused);
+  showFocus() {
+    setPressed(this.whole, !findPlayer()?.panes.focused);
   }
 
   toggleFocus() {

@@ -16,7 +16,7 @@ const ARROWS = new Map([["ArrowRight", 1], ["ArrowDown", 1], ["ArrowLeft", -1], 
  */
 export function mount(element, root, emit) {
   window.tevitErrors = { newestAnswer };
-  new Part(element, root, emit);
+  return new Part(element, root, emit);
 }
 
 /**
@@ -43,6 +43,8 @@ class Part {
     this.focused = null;
     /** @type {number | null} the row to choose once more rows have arrived */
     this.nextRow = null;
+    /** @type {string | undefined} the answer to which the list has gone to its row */
+    this.revealed = undefined;
     /** @type {HTMLElement | null} */
     this.tip = null;
 
@@ -59,10 +61,6 @@ class Part {
     document.addEventListener("keydown", (event) => {
       if (element.isConnected) this.onKey(event);
     });
-    new MutationObserver((records) => {
-      const byPlotly = records.every(({ target }) => target instanceof Element && target.closest(".drawn"));
-      if (!byPlotly) this.onReplaced();
-    }).observe(element, { childList: true, subtree: true });
     this.update();
     if (element.closest("#errors-state") ?? element.querySelector("#errors-state")) this.beginWhenVisible();
   }
@@ -88,6 +86,7 @@ class Part {
     if (event) this.emit(JSON.parse(event));
   }
 
+  /** After an answer, which may have changed attributes alone. */
   onReplaced() {
     this.update();
     const row = this.nextRow === null ? undefined : this.rows()[this.nextRow];
@@ -180,16 +179,18 @@ class Part {
 
   /** Go to the row that Compare has shown, as soon as the tab is visible. */
   revealCurrent() {
-    const list = this.element.querySelector("ol[data-reveal]"), row = list && this.currentRow();
-    if (!list || !row) return;
-    list.removeAttribute("data-reveal");
+    const list = this.element.querySelector("ol[data-reveal]");
+    if (!(list instanceof HTMLElement) || list.dataset.reveal === this.revealed) return;
+    this.revealed = list.dataset.reveal;
     const observer = new ResizeObserver(() => {
-      if (!row.offsetHeight && row.isConnected) return;
+      if (!list.offsetHeight && list.isConnected) return;
       observer.disconnect();
+      const row = this.currentRow();
+      if (!row) return;
       this.chooseRow(row);
       row.scrollIntoView({ block: "center" });
     });
-    observer.observe(row);
+    observer.observe(list);
   }
 
   /** Choose the next or previous row; after the last one, more are requested. @param {number} count */

@@ -57,6 +57,8 @@ export class Panes {
     this.element.replaceChildren(...this.list.map((pane) => pane.figure), ...divider, message);
     this.element.dataset.layout = view.layout;
     this.element.style.setProperty("--panes", String(view.layout === "side" ? this.list.length : 1));
+    this.framed = null;
+    this.movedByHand = false;
     this.setZoom(WHOLE);
     this.fit();
     if (earlier) for (const { painter } of this.list) painter.showPicture(earlier);
@@ -112,7 +114,7 @@ export class Panes {
     this.zoom = zoom;
     player.region.dataset.zoom = zoom.scale.toFixed(2);
     for (const { canvas } of this.list) canvas.style.cursor = zoom.scale > 1 ? "grab" : "";
-    player.region.dispatchEvent(new CustomEvent("zoom"));
+    player.region.dispatchEvent(new CustomEvent("zoom", { bubbles: true }));
     player.paint();
   }
 
@@ -127,33 +129,32 @@ export class Panes {
   /** Of another video: nothing is framed yet. */
   reset() {
     this.focused = false;
+    this.player.region.dataset.focus = "false";
     this.opening = true;
   }
 
-  /**
-   * Frame what a view begins with; a new layout has lost its zoom.
-   * @param {View} view
-   * @param {boolean} sameLayout
-   */
-  onLoaded(view, sameLayout) {
-    if (this.opening ? view.focus : this.focused && !sameLayout) this.setFocus(true);
-    else if (this.opening) this.frameTracks(view.pair ?? []);
+  /** Frame what a view begins with. @param {View} view */
+  onLoaded(view) {
+    if (!this.opening) return;
     this.opening = false;
+    if (view.focus) this.setFocus(true);
+    else this.frameTracks(view.pair ?? []);
   }
 
   /** Begin to frame the selected tracks and to dim everything else, or show the whole picture. @param {boolean} focused */
   setFocus(focused) {
-    const { view, region, frame, target } = this.player;
+    const { view, region, masks, frame, target } = this.player;
     this.focused = focused;
     this.movedByHand = false;
     if (focused && view) view.zoom = true;
     region.dataset.focus = String(focused);
     const part = focused ? this.partOf(this.player.selectedTracks()) : null;
-    this.framed = frame === target ? part : null; // while another frame is sought, that one is framed once it is drawn
-    this.setZoom(frameOn(part));
+    // Of a frame whose masks or picture have not arrived, the tracks are framed by `follow` once it is drawn.
+    this.framed = frame === target ? part : null;
+    this.setZoom(focused && !masks?.has(frame) ? this.zoom : frameOn(part));
   }
 
-  /** Frame the selected tracks again where they have left what is shown, unless the picture was moved by hand. */
+  /** Frame the selected tracks where they are not what is shown, unless the picture was moved by hand. */
   follow() {
     if (!this.focused || this.movedByHand) return;
     const part = this.partOf(this.player.selectedTracks());

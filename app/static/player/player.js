@@ -154,16 +154,20 @@ export class Player {
     this.updateTracks();
     this.controls.showKeys(view.keys ?? []);
     if (!same && view.pair) this.selectTracks(view.pair);
-    await this.attempt(sameLayout ? this.reloadMasks(this.masks) : this.seek(same ? this.target : view.at ?? 0));
+    // Until its first picture is drawn, the current frame is still one of another video.
+    const drawn = sameLayout && !this.panes.opening;
+    await this.attempt(drawn ? this.reloadMasks(this.masks) : this.seek(same ? this.target : view.at ?? 0));
     if (this.view !== view) return;
-    this.panes.onLoaded(view, sameLayout);
+    this.panes.onLoaded(view);
     if (!this.playing) this.setState("ready");
   }
 
   /** New masks for the current frame. @param {MaskCache} masks */
   async reloadMasks(masks) {
     await masks.load(this.frame);
-    if (masks === this.masks) this.paint();
+    if (masks !== this.masks) return;
+    this.panes.follow();
+    this.paint();
   }
 
   /**

@@ -134,6 +134,8 @@ export interface ErrorSteps {
   /** Of the shown error, from 0; null where the list does not have it. */
   place: number | null;
   of: number;
+  /** Whether the matches are there, which come last. */
+  complete: boolean;
   previous: boolean;
   next: boolean;
   type: string;

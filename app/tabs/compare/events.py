@@ -37,7 +37,7 @@ from ...player.proxy import dataset_frames
 from ...player.routes import ViewRegistry
 from ...projects.project import Project
 from ...rendering import hint, notices, progress
-from ...workspace import QUIET, TICK, Pages, TabLinks, Updates, Workspace, project_notices, toast
+from ...workspace import QUIET, TICK, Pages, TabLinks, Updates, Workspace, only_another, project_notices, toast
 from . import views
 from .views import ADDRESS, NO_MODEL, CompareComponents, build_layout
 
@@ -58,7 +58,8 @@ class ComparePage:
     project: the data set as of when the view was opened. missing: id of the data set that the page's link names and
     that is not open. visitor: as quotas count it. selected: key of the selected match. player_view: what the player
     shows. token: of it; token_key: what the token stands for. linked: opened by a link to this tab. errors: the page's
-    list of errors. comparison: all models at its limits. listed: key of the list's row that is shown, "" for none.
+    list of errors. comparison: all models at its limits. listed: key of the list's row that is shown, or will be once
+    its matches are there; "" for none.
     framed: whether errors of the list are framed when they are shown. opened_views: how many: what remains to be shown
     of an earlier one is left out. lock: held while a view changes.
     """
@@ -97,6 +98,11 @@ class ComparePage:
         if self.token_key != key:
             self.token_key, self.token = key, secrets.token_hex(16)
         return self.token
+
+    def open_error(self, key: str) -> None:
+        """Frame an error of the list, at the list's score threshold; its neighbours are those of the list."""
+        self.framed, self.cutoff = True, self.errors.settings.cutoff
+        self.listed = self.errors.opened = key
 
     def model_index(self, name: str) -> int:
         """Of a model, in the comparison."""
@@ -212,7 +218,7 @@ class _CompareTab:
         page = self._page(request)
         page.view = page.view if view.video is None else view
         if page.view.error:
-            page.framed, page.cutoff = True, page.errors.settings.cutoff
+            page.open_error(page.view.error)
         tab = named or ("compare" if view.video is not None else "errors" if dict(items).get("errors") else "")
         page.linked = tab == "compare"
         return gr.Tabs(selected=tab) if tab else gr.skip(), gr.skip()
@@ -229,11 +235,12 @@ class _CompareTab:
         """Show the video at once, the matches after the evaluation."""
         page = self._page(request)
         yield {self.components.notices: _notices(page)}
-        current = page.player_view is not None and page.player_view.token == page.current_token()
-        if current or not page.project.dataset.videos:
+        if not page.project.dataset.videos:
             return
 
-        def change(now: View) -> View:
+        def change(now: View) -> View | Updates:
+            if page.player_view is not None and page.player_view.token == page.current_token():
+                return {self.components.steps: self._steps(page)}  # the list may have been filtered meanwhile
             of_another = page.missing and page.player_view is None  # then the link's ids are those of another data set
             return View() if of_another else replace(now, project="")
 
@@ -249,16 +256,17 @@ class _CompareTab:
             raise toast(str(error)) from error
 
         def change(now: View) -> View:
-            page.framed, page.cutoff = True, page.errors.settings.cutoff
+            page.open_error(view.error)
+            page.token_key = None  # the player begins anew, with the error's frame, even in the video that it shows
             return replace(view, layout=now.layout)
 
         async for updates in self._show(change, page):
             yield updates
 
-    async def _show(self, change: Callable[[View], View | None], page: ComparePage) -> AsyncIterator[Updates]:
+    async def _show(self, change: Callable[[View], View | Updates], page: ComparePage) -> AsyncIterator[Updates]:
         """Show another view: the video first, then the matches, unless another one was opened meanwhile.
 
-        change: returns the view from the one before, None: it stays; called while the page's lock is held.
+        change: returns the view from the one before, or updates where it stays; called while the page's lock is held.
         """
         components = self.components
         try:
@@ -284,13 +292,13 @@ class _CompareTab:
 
     # --- what is shown
 
-    def _begin(self, change: Callable[[View], View | None], page: ComparePage) -> tuple[int, Updates]:
+    def _begin(self, change: Callable[[View], View | Updates], page: ComparePage) -> tuple[int, Updates]:
         """Change the page's view and show its video; the view's number among those that were opened, 0: it stays.
         Raises: ValueError, OSError."""
         with page.lock:
             view = change(page.view)
-            if view is None:
-                return 0, self._unchanged
+            if not isinstance(view, View):
+                return 0, view
             page.opened_views += 1
             page.project = self.workspace.find(page.project.id)
             models = view.models or tuple(model.name for model in page.project.models[:2])
@@ -312,15 +320,16 @@ class _CompareTab:
         frames, length = dataset_frames(project, view.video), project.info(view.video).length
         layers = tuple(_layers(project, view, view.video, page.cutoff))
         self._set_player(page, PlayerView(page.current_token(), frames, 0, length, layers, version))
-        names = [model.name for model in project.models]
+        names, (a, b, layout, cutoff) = [model.name for model in project.models], _controls(page)
         return {
             components.notices: _notices(page),
             components.player: gr.HTML(value=page.player_value(), command=None),
-            components.a: gr.Dropdown(names, value=view.models[0] if view.models else None),
-            components.b: gr.Dropdown([NO_MODEL, *names], value=view.models[1] if len(view.models) > 1 else NO_MODEL),
-            components.layout: view.layout,
-            components.cutoff: page.cutoff,
+            components.a: gr.Dropdown(names, value=a),
+            components.b: gr.Dropdown([NO_MODEL, *names], value=b),
+            components.layout: layout,
+            components.cutoff: cutoff,
             components.video: self._video_list(page),
+            components.steps: self._steps(page, complete=False),
             components.pair: hint(views.NO_PAIR),
             components.address: page.address,
         }
@@ -376,7 +385,7 @@ class _CompareTab:
     def _nothing_selected(self, page: ComparePage) -> Updates:
         page.listed = ""
         html = page.matches_html(page.matches())
-        return {self.components.matches: html, self.components.steps: gr.HTML(value=self._steps(page, None))}
+        return {self.components.matches: html, self.components.steps: self._steps(page)}
 
     def _select_match(self, page: ComparePage, record: ErrorRecord, **command: object) -> Updates:
         """A match or an error: selected in every pane, with its curve and its pictures, and its place in the list.
@@ -406,27 +415,31 @@ class _CompareTab:
             components.matches: page.matches_html(records),
             components.pair: views.pair(curve, pictures),
             components.player: gr.HTML(command={"pair": page.pair, "at": time.monotonic(), **command}),
-            components.steps: gr.HTML(value=self._steps(page, record)),
+            components.steps: self._steps(page),
             components.address: page.address,
         }
 
-    def _steps(self, page: ComparePage, record: ErrorRecord | None) -> dict[str, Any] | None:
-        """The bar above the player: the place of the shown error in the list, and which neighbours there are; None
-        without a list. record: what is selected."""
+    def _steps(self, page: ComparePage, complete: bool = True) -> gr.HTML:
+        """The bar above the player: the place of the shown error in the list, and which neighbours there are; nothing
+        without a list. complete: whether the matches are there, which come last."""
         errors = page.errors.errors(self.workspace.evaluations)
         if errors is None:
-            return None
-        place, opened = errors.place(page.listed), page.errors.opened
-        type, classes = in_words(record) if record is not None else ("", "")
-        return {
+            return gr.HTML(value=None)
+        with page.lock:  # what is read later is sent later
+            place, opened = errors.place(page.listed), page.errors.opened
+        record = None if place is None else errors.record(place)
+        type, classes = ("", "") if record is None else in_words(record)
+        steps = {
             "place": place,
             "of": len(errors),
+            "complete": complete,
             "previous": errors.neighbour(opened, -1) is not None,
             "next": errors.neighbour(opened, 1) is not None,
-            "type": type if place is not None else "",
-            "classes": classes if place is not None else "",
-            "colour": TYPE_COLOURS.get(record.type, "") if record is not None else "",
+            "type": type,
+            "classes": classes,
+            "colour": "" if record is None else TYPE_COLOURS.get(record.type, ""),
         }
+        return gr.HTML(value=steps)
 
     # --- the list of errors
 
@@ -441,30 +454,30 @@ class _CompareTab:
         if errors is None or not step:
             yield self._unchanged
             return
-        selected: list[Updates] = []  # where the error is in the video that is shown
 
-        def change(now: View) -> View | None:
+        def change(now: View) -> View | Updates:
             place = errors.neighbour(page.errors.opened, step)
             if place is None:
-                return None
+                return self._unchanged
             record = errors.record(place)
-            page.errors.opened, page.framed = record.key, True
+            page.framed, page.listed = True, record.key
+            page.errors.opened = record.key
             view = replace(error_view(errors.comparison, record), layout=now.layout)
             if page.comparison is None or (view.video, view.models) != (now.video, now.models):
                 return view
             page.view = replace(view, range=now.range)
-            selected.append(self._select_match(page, record, seek=view.frame, focus=True))
-            return None
+            return self._select_match(page, record, seek=view.frame, focus=True)
 
         async for updates in self._show(change, page):
-            yield updates | (selected[0] if selected else {})
+            yield updates
 
     # --- controls
 
+    @only_another(lambda tab, request: (tab._page(request).view.video,), lambda tab: tab._unchanged)
     async def choose_video(self, video: int | None, request: gr.Request) -> AsyncIterator[Updates]:
-        """Another video was chosen. Gradio's page sends a choice twice, and once where the list was only left."""
+        """Show another video."""
         page = self._page(request)
-        async for updates in self._show(lambda now: None if now.video == video else _of_video(page, now, video), page):
+        async for updates in self._show(lambda now: _of_video(page, now, video), page):
             yield updates
 
     def video_step(self, step: int) -> Callable[[gr.Request], AsyncIterator[Updates]]:
@@ -473,9 +486,9 @@ class _CompareTab:
         async def callback(request: gr.Request) -> AsyncIterator[Updates]:
             page = self._page(request)
 
-            def change(now: View) -> View | None:
+            def change(now: View) -> View | Updates:
                 video = neighbour_video(page.videos(), now.video or 0, step)
-                return None if video is None else _of_video(page, now, video)
+                return self._unchanged if video is None else _of_video(page, now, video)
 
             async for updates in self._show(change, page):
                 yield updates
@@ -488,17 +501,15 @@ class _CompareTab:
         page.sort = sort
         return self._video_list(page)
 
+    @only_another(lambda tab, request: _controls(tab._page(request)), lambda tab: tab._unchanged)
     async def set_layout(
         self, a: str | None, b: str | None, layout: str, cutoff: float, request: gr.Request
     ) -> AsyncIterator[Updates]:
-        """Change models, layout and score threshold; the frame stays. What is shown already is sent, too, see
-        `choose_video`."""
+        """Change models, layout and score threshold; the frame stays."""
         page = self._page(request)
         models = tuple(dict.fromkeys(name for name in (a, b) if name and name != NO_MODEL))
 
-        def change(now: View) -> View | None:
-            if (models, layout, cutoff) == (now.models, now.layout, page.cutoff):
-                return None
+        def change(now: View) -> View:
             page.cutoff = cutoff
             side = models.index(page.model) if now.models and page.model in models else 0
             return replace(now, models=models, layout=layout, side=side)
@@ -547,9 +558,15 @@ class _CompareTab:
             return self._select_match(page, own[0], reframe=True) if own else self._unchanged
 
 
+def _controls(page: ComparePage) -> tuple[str | None, str, str, float]:
+    """A, B, layout and score threshold as the controls show them."""
+    a, b = (*page.view.models, None, None)[:2]
+    return a, b or NO_MODEL, page.view.layout, page.cutoff
+
+
 def _of_video(page: ComparePage, view: View, video: int | None) -> View:
     """Another video, from its first frame; errors are not framed any more."""
-    page.framed = False
+    page.framed, page.listed = False, ""
     return replace(view, video=video, frame=0, truth=None, prediction=None, error="")
 
 

@@ -24,7 +24,7 @@ from ...analysis.error_list import (
 )
 from ...analysis.filter import NONE, merged, without
 from ...rendering import problem, render
-from ...workspace import QUIET, TICK, Pages, TabLinks, Updates, Workspace, project_notices
+from ...workspace import QUIET, TICK, Pages, TabLinks, Updates, Workspace, only_another, project_notices
 from . import views
 from .views import NO_MODEL, SHOW_ADDRESS, ErrorsComponents, build_layout
 
@@ -116,7 +116,7 @@ class _ErrorsTab:
     def _controls(self, page: ErrorsPage) -> Updates:
         """The controls as the settings say."""
         components, settings, names = self.components, page.settings, [model.name for model in page.project.models]
-        a, b = (*settings.names, NO_MODEL, NO_MODEL)[:2]
+        a, b = _shown_models(page)
         return {
             components.controls: gr.Row(visible=True),
             components.ordering: gr.Row(visible=True),
@@ -170,7 +170,7 @@ class _ErrorsTab:
             components.bar: gr.HTML(views.bar(comparison, selection, settings), turn=turn),
             components.plots: gr.HTML(plots, turn=turn),
             components.rows: gr.HTML(
-                views.rows(comparison, selection, settings, page.opened, not page.listed), turn=turn
+                views.rows(comparison, selection, settings, page.opened, None if page.listed else turn), turn=turn
             ),
             components.address: f"{turn}?{to_address(page.project.id, settings, names)}",
         }
@@ -184,6 +184,7 @@ class _ErrorsTab:
         async for updates in self._change_limits(request, lambda old: old.with_limits(positive, background, cutoff)):
             yield updates
 
+    @only_another(lambda tab, request: _shown_models(tab._page(request)), lambda tab: tab._unchanged)
     async def set_models(self, a: str, b: str, request: gr.Request) -> AsyncIterator[Updates]:
         """Change the models; parts of the filter that name another model go."""
         names = (a,) if b in (NO_MODEL, a) else (a, b)
@@ -200,7 +201,6 @@ class _ErrorsTab:
         self, request: gr.Request, change: Callable[[ViewSettings], ViewSettings]
     ) -> AsyncIterator[Updates]:
         page = self._page(request)
-        yield {self.components.state: gr.skip()}  # a generator without any value would empty every component
         try:
             with page.lock:
                 before, page.settings = page.settings, change(page.settings)
@@ -209,6 +209,7 @@ class _ErrorsTab:
         except (TypeError, ValueError) as error:
             yield {self.components.state: problem(str(error))}
             return
+        yield self._unchanged  # a generator without any value would empty every component
         await asyncio.sleep(PAUSE)
         if page.evaluated is not None and settings != before and settings.evaluation == page.settings.evaluation:
             async for updates in self._limited(page):
@@ -222,14 +223,15 @@ class _ErrorsTab:
             request, lambda old: old.with_filter(merged(replace(old.filter, text=""), {"text": text}))
         )
 
-    def order(self, order: str, request: gr.Request) -> Updates:
+    @only_another(lambda tab, request: (tab._page(request).settings.order,), lambda tab: tab._unchanged)
+    async def order(self, order: str, request: gr.Request) -> AsyncIterator[Updates]:
         """Sort the list."""
         order = order if order in ORDERS else "cost"
-        if order == self._page(request).settings.order:
-            return self._unchanged  # gradio's page sends a choice twice, and once where the list was only left
-        updates = self._change_filter(request, lambda old: replace(old, order=order).from_the_top())
+        updates = await asyncio.to_thread(
+            self._change_filter, request, lambda old: replace(old, order=order).from_the_top()
+        )
         sorted_ = {self.components.rows, self.components.address}
-        return {component: update for component, update in updates.items() if component in sorted_}
+        yield {component: update for component, update in updates.items() if component in sorted_}
 
     def _change_filter(self, request: gr.Request, change: Callable[[ViewSettings], ViewSettings]) -> Updates:
         """Apply a change and show it; one that is invalid changes nothing."""
@@ -299,8 +301,14 @@ class _ErrorsTab:
             page.settings = page.settings.with_row(place)
             page.turn += 1
         selection = sorted_selection(errors.comparison, page.settings)
-        html = views.rows(errors.comparison, selection, page.settings, page.opened, reveal=True)
+        html = views.rows(errors.comparison, selection, page.settings, page.opened, reveal=page.turn)
         return {self.components.rows: gr.HTML(html, turn=page.turn)}
+
+
+def _shown_models(page: ErrorsPage) -> tuple[str, str]:
+    """A and B as the controls show them."""
+    a, b = (*page.settings.names, NO_MODEL, NO_MODEL)[:2]
+    return a, b
 
 
 # --- what clicks do to the settings

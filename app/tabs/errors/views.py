@@ -26,6 +26,10 @@ NO_MODEL = "(none)"  # chosen as B
 SHOW_ADDRESS = on_change("errors/answers.js", "showAddress")
 # Answers to quick presses can arrive in another order: the page keeps the one of the highest turn.
 _NEWEST = '${{window.tevitErrors ? window.tevitErrors.newestAnswer("{elem_id}", turn, value) : value}}'
+_MOUNT = """
+  const part = module.mount(element, root, (event) => trigger("select", event));
+  watch("value", () => part.onReplaced());
+"""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class ErrorsComponents:
 
 def build_layout() -> ErrorsComponents:
     """Create the components in the Blocks that is open."""
-    script = on_load("errors/errors.js", 'module.mount(element, root, (event) => trigger("select", event));')
+    script = on_load("errors/errors.js", _MOUNT)
 
     def place(elem_id: str) -> gr.HTML:
         return gr.HTML(
@@ -331,10 +335,10 @@ def shown_side(comparison: Comparison, settings: ViewSettings) -> int:
 
 
 def rows(
-    comparison: Comparison, selection: Selection, settings: ViewSettings, current: str = "", reveal: bool = False
+    comparison: Comparison, selection: Selection, settings: ViewSettings, current: str = "", reveal: int | None = None
 ) -> str:
-    """The list of errors, and buttons for more of them. current: key of the row that is marked. reveal: whether the
-    page scrolls to it."""
+    """The list of errors, and buttons for more of them. current: key of the row that is marked. reveal: the page goes
+    to that row, once for each such number; None: it stays where it is."""
     skipped = settings.skipped
     items = [_row(comparison, index) for index in selection.rows[skipped : skipped + settings.shown].tolist()]
     marked = current if any(item["key"] == current for item in items) else ""

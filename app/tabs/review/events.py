@@ -27,7 +27,7 @@ from ...projects.project import Project
 from ...rendering import hint, problem
 from ...rendering import progress as task_progress
 from ...tasks import Places, QueueFullError, Quota, Task
-from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, Workspace, toast
+from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, Workspace, only_another, toast
 from . import session as reviews
 from . import track_changes, views
 from .page_state import ReviewEvent, ReviewPage, custom_answer, predicted_answer, read_event
@@ -109,18 +109,14 @@ class ReviewTab:
         async for updates in self._start_queue_of(page, page.source or (models[0] if models else ALL_LABELS)):
             yield updates
 
+    @only_another(lambda tab, request: (tab.page(request).source,), lambda tab: {tab.components.prompt: gr.skip()})
     async def choose_source(self, source: str | None, request: gr.Request) -> AsyncIterator[Updates]:
-        """Another queue was chosen; nothing for the one that is open: its place and what is answered there stay."""
-        # Gradio's page sends a choice twice, and once where the list was only left.
-        page = self.page(request)
-        if page.queue and not page.errors_filter and page.source == (source or ALL_LABELS):
-            yield {self.components.prompt: gr.skip()}
-            return
+        """Another queue was chosen; of the one that is open, place and answers stay."""
         async for updates in self.change_source(source, request):
             yield updates
 
     async def change_source(self, source: str | None, request: gr.Request) -> AsyncIterator[Updates]:
-        """Another queue was chosen, or the filter of the tab Errors removed."""
+        """Begin another queue; also where the filter of the tab Errors is removed."""
         async for updates in self._start_queue_of(self.page(request), source or ALL_LABELS):
             yield updates
 

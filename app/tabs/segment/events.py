@@ -20,12 +20,13 @@ from ...player.proxy import LEFT_SECONDS, PosterFrame, ProxyTask, VideoSource
 from ...rendering import hint, note, problem, progress
 from ...storage.results import Settings, StoredResult
 from ...tasks import Places, QueueFullError, Quota, Task, TaskStatus
-from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, follow_task, run_task, toast
+from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, follow_task, only_another, run_task, toast
 from . import views
+from .exports import NAMES, OverlayStyle, TrackFilter, export
 from .models import ModelOption, find_model, model_options, preferred_option
 from .page_state import Session
 from .parameters import errors_of, form, given, read_form
-from .run import NAMES, OverlayStyle, Studio, TrackFilter, export
+from .run import Studio
 from .views import ADDRESS, FILTER, SegmentComponents, build_layout, with_errors
 
 if TYPE_CHECKING:
@@ -210,14 +211,18 @@ class _SegmentEvents:
         async for updates in self._open(VideoSource(Path(path).name, Path(path)), self._session(request), model):
             yield updates | {self.components.clip: gr.Dropdown(value=None)}
 
+    def _clip(self, request: gr.Request) -> str | None:
+        """The name of the selected video where it is a sample clip."""
+        wanted = self._session(request).wanted
+        return None if wanted is None or wanted not in self.studio.clips else wanted.name
+
+    @only_another(lambda tab, request: (tab._clip(request),), lambda tab: {tab.components.panel: gr.skip()})
     async def select_clip(self, name: str | None, model: str | None, request: gr.Request) -> AsyncIterator[Updates]:
-        """A sample clip; nothing for the one that is selected, which would lose its result."""
-        # Gradio's page sends a choice twice, and once where the list was only left.
-        session, clip = self._session(request), None if name is None else self.studio.clip(name)
-        if clip is None or clip == session.wanted:
+        """A sample clip; the one that is selected keeps its result."""
+        if name is None:
             yield {self.components.panel: gr.skip()}
             return
-        async for updates in self._open(clip, session, model):
+        async for updates in self._open(self.studio.clip(name), self._session(request), model):
             yield updates | {self.components.video: None}
 
     async def _open(self, source: VideoSource, session: Session, model: str | None = None) -> AsyncIterator[Updates]:

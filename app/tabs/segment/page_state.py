@@ -12,8 +12,8 @@ from ...deep_link import read_range
 from ...player.component import PlayerView
 from ...player.proxy import ProxyTask, VideoSource
 from ...tasks import Task
+from .exports import OverlayStyle, TrackFilter
 from .models import ModelOption
-from .run import OverlayStyle, TrackFilter
 
 MIN_SCORE = 0.3  # of the tracks that a page shows at first; files and API have all
 

@@ -15,9 +15,9 @@ from tevit.results import VideoResult
 
 from ...player.component import build_player, intervals
 from ...rendering import counted, duration, hint, on_change, on_load, pixels, render
+from .exports import NAMES
 from .models import MEASURED_FRAMES, RECOMMENDED, Estimate, ModelOption
 from .page_state import MIN_SCORE
-from .run import NAMES
 
 _ROWS = on_load("segment/segment.js", 'module.mountTracks(element, (event) => trigger("select", event));')
 _PLOTS = on_load("segment/segment.js", 'module.mountPlot(element, (event) => trigger("select", event));')

@@ -135,10 +135,10 @@ def test_rows_are_paged_and_an_empty_list_has_a_message(comparison: Comparison):
     html = views.rows(comparison, sorted_selection(comparison, settings), settings)
     assert html.count("<li ") == 2 and f"More ({select(comparison).every - 2} left)" in html
     chosen, skipping = select(comparison), replace(ViewSettings(NAMES), skipped=2)
-    later = views.rows(comparison, chosen, skipping, comparison.table.record(int(chosen.rows[-1])).key, reveal=True)
+    later = views.rows(comparison, chosen, skipping, comparison.table.record(int(chosen.rows[-1])).key, reveal=3)
     assert later.count("<li ") == len(chosen.rows) - 2 and "Earlier (2)" in later
-    assert "data-reveal" in later and later.count('aria-current="true"') == 1
-    left_out = views.rows(comparison, chosen, skipping, comparison.table.record(int(chosen.rows[0])).key, reveal=True)
+    assert 'data-reveal="3"' in later and later.count('aria-current="true"') == 1
+    left_out = views.rows(comparison, chosen, skipping, comparison.table.record(int(chosen.rows[0])).key, reveal=3)
     assert "data-reveal" not in left_out and "aria-current" not in left_out
     none = ViewSettings(NAMES, filter=Filter(text="nowhere"))
     empty = sorted_selection(comparison, none)

@@ -107,6 +107,8 @@ def test_the_queue_that_is_open_does_not_begin_anew(project: Project, tmp_path: 
     page.place = 3
     assert run_in_thread(choose("tevit_demo")) == [{prompt: gr.skip()}] and page.place == 3
     assert run_in_thread(choose(ALL_LABELS))[-1][prompt].value["place"] == 1
+    page.errors_filter = "Errors: missed"
+    assert run_in_thread(choose(ALL_LABELS)) == [{prompt: gr.skip()}] and page.errors_filter, "the list was only left"
 
 
 def decide(tab: ReviewTab, request: Any, name: str) -> dict[str, str]:

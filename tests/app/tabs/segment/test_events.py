@@ -147,12 +147,12 @@ def test_of_two_videos_that_are_selected_the_last_one_stays():
 def test_the_clip_that_is_selected_is_not_opened_anew():
     """A list that is only left, and each choice once more, is sent as a choice."""
     session = Session(visitor="ann")
-    events, clip = visitor_events(session), SimpleNamespace(open=lambda: pytest.fail("opened"))
-    events.studio.clip = {"crossing": clip}.__getitem__
-    session.wanted = cast(Any, clip)
+    events, clip = visitor_events(session), SimpleNamespace(name="crossing", open=lambda: pytest.fail("opened"))
+    events.studio.clip, events.studio.clips = {"crossing": clip}.__getitem__, [clip]
+    session.wanted, request = cast(Any, clip), cast(Any, SimpleNamespace(session_hash="page"))
 
     async def select() -> list[Any]:
-        return [updates async for updates in events.select_clip("crossing", "motion", cast(Any, None))]
+        return [updates async for updates in events.select_clip("crossing", "motion", request)]
 
     assert asyncio.run(select()) == [{"panel": gr.skip()}] and session.token == "token"
 

@@ -10,6 +10,7 @@ const TIMES = [0, 0.5, 1], END = 1.5;
 class FakeVideo extends EventTarget {
   style = {};
   readyState = 2;
+  videoWidth = 2;
   time = 0;
 
   setAttribute() {}
@@ -46,7 +47,7 @@ test("a seek to the last frame ends once its picture is there, without an event 
   Object.assign(globalThis, { document, HTMLVideoElement: FakeVideo, VideoFrame: FakeVideoFrame });
   /** @type {number[]} */
   const drawn = [];
-  const view = /** @type {import("../../app/static/player/types.js").View} */ (/** @type {unknown} */ ({ times: TIMES, end: END, video: true }));
+  const view = /** @type {import("../../app/static/player/types.js").View} */ (/** @type {unknown} */ ({ times: TIMES, end: END, video: "a.mp4" }));
   const stream = openFrames(view, "", (_, frame) => drawn.push(frame));
   video.dispatchEvent(new Event("loadeddata"));
   await stream.seek(2);

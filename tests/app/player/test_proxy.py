@@ -189,11 +189,11 @@ def finished(task: ProxyTask) -> ProxyTask:
     return task
 
 
-def test_a_task_reports_its_progress(builder: ProxyBuilder, clip: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_task_reports_its_progress(builder: ProxyBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     reports = []
     report = Task.progress
     monkeypatch.setattr(Task, "progress", lambda self, *step: (report(self, *step), reports.append(step[1:])))
-    now = builder.start(VideoSource("clip", clip)).wait(60)
+    now = builder.start(VideoSource("clip", make_video(tmp_path / "clip.mkv"))).wait(60)
     assert now.state == "done" and now.result is not None and now.result.length == 18
     assert [*dict.fromkeys(reports)] == [(0, None), *((done, 18) for done in range(1, 19))]
 
@@ -212,7 +212,7 @@ def test_the_proxy_of_a_file_is_reused_until_the_file_changes(builder: ProxyBuil
 
 
 def test_running_tasks_are_shared_and_failed_ones_restarted_only_by_start(builder: ProxyBuilder, tmp_path: Path):
-    long = VideoSource("long", make_video(tmp_path / "long.mp4", frames=200))
+    long = VideoSource("long", make_video(tmp_path / "long.mkv", frames=200))
     task = builder.start(long)
     assert builder.start(long) is builder.last(long) is task
     assert finished(task).status().state == "done" and builder.last(long) is task
@@ -224,7 +224,7 @@ def test_running_tasks_are_shared_and_failed_ones_restarted_only_by_start(builde
 
 
 def test_cancel_stops_one_task_and_the_next_one_runs(builder: ProxyBuilder, tmp_path: Path):
-    long, clip = make_video(tmp_path / "long.mp4", frames=400), make_video(tmp_path / "clip.mp4")
+    long, clip = make_video(tmp_path / "long.mkv", frames=400), make_video(tmp_path / "clip.mp4")
     first, waiting, last = (builder.start(VideoSource(*it)) for it in (("long", long), ("other", long), ("clip", clip)))
     waiting.cancel()
     assert waiting.status().state == "cancelled"
@@ -238,7 +238,7 @@ def test_a_visitor_has_four_videos_in_preparation_and_one_that_nobody_waits_for_
 ):
     released = threading.Event()
 
-    def wait(source: VideoSource, proxy: Path, progress: Progress) -> None:
+    def wait(source: VideoSource, proxy: Path, progress: Progress, as_is: bool) -> None:
         while not released.wait(0.01):
             progress("preparing", 0, None)
 

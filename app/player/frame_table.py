@@ -110,7 +110,7 @@ def _stream_faults(container: InputContainer, stream: VideoStream, suffix: str) 
     # Other streams may say where it was recorded, and with another file nobody else gets them.
     if len(container.streams) != 1 + len(sound) or len(sound) > 1:
         yield f"it holds {len(container.streams)} streams"
-    if any("location" in key.lower() for key in container.metadata):
+    if any("location" in key.lower() for key in (*container.metadata, *stream.metadata)):
         yield "it says where it was recorded"
     codec = stream.codec_context
     if codec.codec.canonical_name not in _PICTURE[suffix]:

@@ -328,7 +328,7 @@ def prepare(source: VideoSource, proxy: Path, progress: "Progress", as_is: bool 
     with TemporaryDirectory(prefix=".", dir=proxy.parent) as folder:  # of a killed worker nothing stays
         temporary = Path(folder, proxy.name)
         options = {"returns": BrowserVideo, "subject": source.name, "progress": progress}
-        frames = isolated(_make_displayable, source, temporary, as_is, **options)
+        frames = isolated(make_displayable, source, temporary, as_is, **options)
         if frames.video is None:
             return frames
         if frames.as_is and source.path is not None:  # by the studio, whatever path a worker names
@@ -338,7 +338,7 @@ def prepare(source: VideoSource, proxy: Path, progress: "Progress", as_is: bool 
         return replace(frames, video=proxy)
 
 
-def _make_displayable(source: VideoSource, proxy: Path, as_is: bool, progress: "Progress") -> BrowserVideo:
+def make_displayable(source: VideoSource, proxy: Path, as_is: bool, progress: "Progress") -> BrowserVideo:
     """The source's file where browsers play it and `as_is` allows that, else as `make_proxy`."""
     from .frame_table import NotPlayableError, read_frame_table
 

@@ -163,6 +163,16 @@ def test_a_video_that_the_browser_cannot_play_is_shown_by_pictures(open_small_pa
     assert page.evaluate(SEEK, [70, 3, LAST]) == [[frame, frame, frame] for frame in (70, 3, LAST)]
 
 
+def test_another_file_of_the_same_view_replaces_the_first(open_small_page: OpenView):
+    """Of which a run has shown that it decodes to other frames; this one is not there, so that there are pictures."""
+    page = open_small_page("film")
+    page.evaluate("host().load({ ...host().view, version: 1 })")
+    expect(page.locator(".player-source")).to_have_count(1)
+    page.evaluate("host().load({ ...host().view, video: 'other.mp4', version: 2 })")
+    expect(page.locator(".player-source")).to_have_count(0)
+    assert page.evaluate(SEEK, [33]) == [[33, 33, 33]]
+
+
 UNPLAYABLE = """
 const { set } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "src");
 Object.defineProperty(HTMLMediaElement.prototype, "src", { set() { set.call(this, "data:video/mp4,words"); } });

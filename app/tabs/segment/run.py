@@ -156,15 +156,14 @@ class Run(ModelTask):
             if self._result is None or result.length >= self._result.length:
                 self._result = result
 
-    def agrees(self, frames: BrowserVideo) -> bool:
-        """Whether the frames decoded so far are those that the player shows under the same numbers."""
-        end, first = self.status(), self.settings.first
-        if not frames.as_is or end.result is None:
+    def agrees(self, frames: BrowserVideo, now: TaskStatus[VideoResult]) -> bool:
+        """Whether the player's frames are those decoded so far. now: the run's status."""
+        if not frames.as_is or now.result is None:
             return True
-        shown = np.array(frames.times[first : self.settings.stop]) - self._start
-        if end.state == "done" and not (self._whole and len(shown) == end.result.length):
+        shown = np.array(frames.times[self.settings.first : self.settings.stop]) - self._start
+        if now.state == "done" and not (self._whole and len(shown) == now.result.length):
             return False
-        decoded, shown = end.result.times, shown[: end.result.length]
+        decoded, shown = now.result.times, shown[: now.result.length]
         return len(shown) == len(decoded) and bool(np.allclose(shown, decoded, rtol=0, atol=TIME_TOLERANCE))
 
     def predict(self, predictor: VideoPredictor) -> None:
@@ -433,8 +432,9 @@ class Studio:
         run, proxy = self.worker.find(token), self.proxy_status(token)
         if run is None or proxy is None or proxy.result is None:
             return None
-        frames, result = proxy.result, run.status().result
-        if not run.agrees(frames):
+        frames, now = proxy.result, run.status()
+        result = now.result
+        if not run.agrees(frames, now):
             self.proxies.reject(run.source)
             return None
         first, stop = run.settings.first, min(run.settings.stop or frames.length, frames.length)
@@ -510,7 +510,7 @@ def _wait_for_video(proxies: ProxyBuilder, run: Run) -> BrowserVideo | None:
         proxy = proxies.start(run.source)
         with proxy.watched():
             frames = proxy.wait().result
-        if frames is not None and run.agrees(frames):
+        if frames is not None and run.agrees(frames, run.status()):
             return frames
         if frames is not None:
             proxies.reject(run.source)

@@ -1,4 +1,5 @@
 import io
+import os
 import threading
 import time
 import zipfile
@@ -20,6 +21,7 @@ from tests.pictures import SIZE, bar, onsets, pictures, quadrants, write_images,
 from tevit.progress import Cancelled, Progress
 from tevit.video.reader import open_video
 
+B_FRAMES = {"bf": "3", "x264-params": "b-adapt=0:scenecut=0:keyint=12"}
 UNEVEN = [Fraction(ms, 1000) for ms in (0, 40, 73, 74, 140, 173, 700, 733)]
 
 
@@ -209,6 +211,52 @@ def test_the_proxy_of_a_file_is_reused_until_the_file_changes(builder: ProxyBuil
     assert other is not None and other.length == 5
     frames.video.unlink()
     assert finished(builder.start(VideoSource("clip", clip))).status().state == "done"
+
+
+def test_a_file_that_browsers_play_stays_though_its_upload_is_deleted(builder: ProxyBuilder, tmp_path: Path):
+    clip = write_video(tmp_path / "clip.mp4", pictures(32), fps=Fraction(30000, 1001), options=B_FRAMES)
+    os.utime(clip, (1e9, 1e9))
+    task = finished(builder.start(VideoSource("clip.mp4", clip)))
+    frames = task.status().result
+    assert frames is not None and frames.video is not None and frames.as_is
+    assert frames.video.samefile(clip) and frames.video.parent == builder.folder
+    assert builder.start(VideoSource("clip.mp4", clip)) is task, "its use is no change of the file"
+    builder.start(VideoSource("other", clip))
+    assert clip.stat().st_mtime == 1e9
+    clip.unlink()
+    assert frames.video.is_file() and frames.size_hw == SIZE
+    decoded = list(frames.open().frames())
+    assert [frame.time for frame in decoded] == pytest.approx(frames.times, abs=1e-9)
+    for index in range(32):
+        assert bar(picture(frames, index)) == bar(decoded[index].rgb) == index % 16
+
+
+def test_where_files_cannot_be_linked_they_are_copied(
+    builder: ProxyBuilder, clip: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object) -> None:
+        raise OSError("Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", fail)
+    frames = finished(builder.start(VideoSource("clip", clip))).status().result
+    assert frames is not None and frames.video is not None
+    assert not frames.video.samefile(clip) and frames.video.read_bytes() == clip.read_bytes()
+
+
+def test_a_webm_keeps_its_container(builder: ProxyBuilder, tmp_path: Path):
+    clip = write_video(tmp_path / "clip.webm", pictures(9), codec="libvpx-vp9")
+    frames = finished(builder.start(VideoSource("clip", clip))).status().result
+    assert frames is not None and frames.video is not None and frames.video.suffix == ".webm"
+
+
+def test_a_file_that_was_rejected_gets_a_proxy(builder: ProxyBuilder, clip: Path):
+    source = VideoSource("clip", clip)
+    first = finished(builder.start(source)).status().result
+    builder.reject(source)
+    second = finished(builder.last(source)).status().result
+    assert first is not None and second is not None and (first.as_is, second.as_is) == (True, False)
+    builder.reject(source)
+    assert builder.start(source).status().result is second
 
 
 def test_running_tasks_are_shared_and_failed_ones_restarted_only_by_start(builder: ProxyBuilder, tmp_path: Path):

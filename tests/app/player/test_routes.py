@@ -1,5 +1,5 @@
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -58,6 +58,15 @@ def test_the_video_is_sent_whole_or_in_ranges(site: Site):
     some = site.get(f"{TOKEN}/video/proxy.mp4", range="bytes=100-199")
     assert (some.status_code, some.content) == (206, data[100:200])
     assert some.headers["content-range"] == f"bytes 100-199/{len(data)}"
+
+
+def test_a_video_has_the_type_of_its_container_and_its_name(site: Site, tmp_path: Path):
+    video = tmp_path / "a.webm"
+    video.write_bytes(b"webm")
+    site.views.put(PlayerView("webm", replace(site.frames, video=video), 0, 1, ()))
+    assert site.get("webm/video/a.webm").headers["content-type"] == "video/webm"
+    other = site.get("webm/video/proxy.mp4")  # of a page that has not heard of the new video yet
+    assert (other.status_code, other.text) == (404, "The video is not here any more: open it again.")
 
 
 def test_frames_are_those_of_the_source(site: Site):

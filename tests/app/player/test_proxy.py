@@ -231,6 +231,13 @@ def test_a_file_that_browsers_play_stays_though_its_upload_is_deleted(builder: P
         assert bar(picture(frames, index)) == bar(decoded[index].rgb) == index % 16
 
 
+def test_packets_are_read_in_a_worker(builder: ProxyBuilder, clip: Path, monkeypatch: pytest.MonkeyPatch):
+    """In this process the function is another one."""
+    monkeypatch.setattr("app.player.frame_table.read_frame_table", lambda *_: pytest.fail("it was read here"))
+    frames = finished(builder.start(VideoSource("clip", clip))).status().result
+    assert frames is not None and frames.as_is
+
+
 def test_where_files_cannot_be_linked_they_are_copied(
     builder: ProxyBuilder, clip: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -326,7 +326,7 @@ def _synthetic_log(session: Any, count: int) -> list:
 
 def _measure_player(folder: Path, frames: int) -> dict[str, float]:
     """Processor seconds of this process: to open a 720p video of so many frames, to prepare it as it is and by a copy,
-    and for a run of the demo model; and the shares of that run."""
+    and for a run of the demo model; and the shares of that run. With OMP_NUM_THREADS=1 no thread counts that waits."""
     import tevit
 
     from .player.proxy import VideoSource, make_displayable

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from app.player.component import PlayerView
-from app.player.proxy import VideoSource
+from app.player.proxy import BrowserVideo, VideoSource
 from app.storage.results import ResultStore, Settings
 from app.tabs.segment.run import Studio, open_studio
 from tests.app.fakes import FakePredictor, damage_frame, make_video
@@ -111,7 +111,8 @@ def test_a_file_with_another_warning_is_copied(studio: Studio, tmp_path: Path, m
 
     monkeypatch.setattr("app.tabs.segment.run.VideoSource.open", lambda source, check=None: read_with_warning(source))
     source = VideoSource("a.mp4", whole(tmp_path))
-    assert not view_of(studio, source, Settings("fast")).frames.as_is
+    frames = view_of(studio, source, Settings("fast")).frames
+    assert isinstance(frames, BrowserVideo) and not frames.as_is
 
 
 class TestWhileItRuns:

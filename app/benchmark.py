@@ -1,5 +1,6 @@
 """`python -m app.benchmark findings`: time and memory to open a data set, to filter its errors and to open a video.
 `python -m app.benchmark review`: how fast the tab Review responds when the log is long.
+`python -m app.benchmark player`: what preparing a video for the player costs, beside a run of the demo model.
 
 Each opening runs in a process of its own, as after a start of the server, with a cache of its own.
 """
@@ -45,6 +46,7 @@ REVIEW_GOALS = {
     "redo_seconds": 0.3,
 }
 """Of the tab Review on two cores with ten thousand decisions; of all but open_seconds the median."""
+PLAYER_SHARE = 0.15  # at most, of a run's processor time, for preparing its video
 _PARTS = [name for name in GOALS if name.endswith("seconds") and "open" not in name]
 _ROOT = Path(__file__).resolve().parents[1]
 
@@ -52,12 +54,13 @@ _ROOT = Path(__file__).resolve().parents[1]
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="app.benchmark", description=__doc__)
-    top.add_argument("measurement", choices=["findings", "review", "open"], help="open: used by findings")
+    top.add_argument("measurement", choices=["findings", "review", "player", "open"], help="open: used by findings")
     top.add_argument("--videos", type=int, default=300, help="of the synthetic data set (default 300)")
     top.add_argument("--dataset", type=Path, metavar="JSON", help="your own ground truth instead")
     top.add_argument("--predictions", type=Path, metavar="JSON", action="append", default=[], help="repeatable")
     top.add_argument("--models", type=int, default=1, help="number of synthetic models (default 1)")
     top.add_argument("--decisions", type=int, default=10_000, help="in the log of review at the start (default 10000)")
+    top.add_argument("--frames", type=int, default=300, help="of player's video (default 300)")
     top.add_argument("--out", type=Path, metavar="JSON", help="write the result there, too")
     return top
 
@@ -73,6 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             measured = _measure_review(Path(folder), args.videos, args.decisions)
             print(json.dumps(measured, indent=2))
             return int(any(measured[name] > goal for name, goal in REVIEW_GOALS.items()))
+        if args.measurement == "player":
+            measured = _measure_player(Path(folder), args.frames)
+            print(json.dumps(measured, indent=2))
+            return int(measured["as_it_is_share"] > PLAYER_SHARE)
         gt, predictions = args.dataset, args.predictions
         if not gt:
             from tevit.synthetic.dataset import write_sets
@@ -312,6 +319,52 @@ def _synthetic_log(session: Any, count: int) -> list:
         if number % 5 == 0:
             log.append(decide(session.hash, label.video_id, None, Undo(log[-1].id), reviewer))
     return log[:count]
+
+
+# --- the player
+
+
+def _measure_player(folder: Path, frames: int) -> dict[str, float]:
+    """Processor seconds of this process: to open a 720p video of so many frames, to prepare it as it is and by a copy,
+    and for a run of the demo model; and the shares of that run. With OMP_NUM_THREADS=1 no thread counts that waits."""
+    import tevit
+
+    from .player.proxy import VideoSource, make_displayable
+
+    source = VideoSource("clip.mp4", _write_clip(folder / "clip.mp4", frames))
+    predictor = tevit.load("tevit_demo")
+    works: dict[str, Callable[[], object]] = {
+        "open": source.read,
+        "as_it_is": lambda: make_displayable(source, folder / "proxy.mp4", True, lambda *_: None),
+        "copy": lambda: make_displayable(source, folder / "proxy.mp4", False, lambda *_: None),
+        "run": lambda: list(predictor.stream(source.read())),
+    }
+    seconds = {name: _slowest([work])[1] for name, work in works.items()}
+    return {
+        "frames": frames,
+        **{f"{name}_processor_seconds": round(value, 3) for name, value in seconds.items()},
+        **{f"{name}_share": round(seconds[name] / seconds["run"], 4) for name in ("as_it_is", "copy")},
+    }
+
+
+def _write_clip(path: Path, frames: int) -> Path:
+    """H.264 at 30 frames a second: a part of a smooth picture that moves over it, and a square over that."""
+    from fractions import Fraction
+
+    import cv2
+    import numpy as np
+
+    from tevit.video.overlay import VideoWriter
+
+    coarse = np.random.default_rng(0).integers(0, 255, (60, 100, 3), dtype=np.uint8)
+    whole = cv2.resize(coarse, (2600, 1500), interpolation=cv2.INTER_CUBIC)
+    with VideoWriter(path, (720, 1280), fps=Fraction(30)) as writer:
+        for frame in range(frames):
+            left, top = 3 * frame % 1300, int(80 + 60 * np.sin(frame / 20))
+            picture = whole[top : top + 720, left : left + 1280].copy()
+            picture[200:400, 5 * frame % 1000 :][:, :200] = (200, 60, 40)
+            writer.write(picture, frame / 30)
+    return path
 
 
 if __name__ == "__main__":

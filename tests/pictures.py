@@ -52,7 +52,7 @@ def write_video(
     *,
     codec: str = "libx264",
     pix_fmt: str = "yuv420p",
-    fps: int = 10,
+    fps: int | Fraction = 10,
     sound: str | None = None,
     sound_start: int = 0,
     options: dict[str, str] | None = None,
@@ -75,7 +75,7 @@ def write_video(
             stream.set_display_rotation(*stream_attributes.pop("rotation"))
         for name, value in stream_attributes.items():
             setattr(stream.codec_context, name, value)
-        beeps = _beeps(container, sound, len(frames) / fps, sound_start) if sound else []
+        beeps = _beeps(container, sound, float(len(frames) / fps), sound_start) if sound else []
         for tick, rgb in zip(ticks, frames, strict=True):
             frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format=pix_fmt)
             frame.pts, frame.time_base = tick, base

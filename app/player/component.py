@@ -133,7 +133,7 @@ def payload(view: PlayerView, panes: Sequence[Pane] = (), layout: Layout = "side
         "first": view.first,
         "times": times,
         "end": end,
-        "video": frames.video is not None,
+        "video": frames.video and frames.video.name,
         "chunk": CHUNK,
         "palette": [list(rgb) for rgb in PALETTE],
         "layers": [

@@ -1,8 +1,9 @@
 """The frames of a video in a form that browsers display.
 
-Of a video file a *proxy* is made once: H.264 whose frame times are whole milliseconds, so that page and server mean the
-same frame by the same number. Image folders are shown picture by picture. Frames of a data set that are missing are
-replaced by grey pictures.
+A video file that browsers play is served as it is, with the frame times that its packets state. Of any other one a
+*proxy* is made once: H.264 whose frame times are whole milliseconds. Either way page and server mean the same frame by
+the same number. Image folders are shown picture by picture. Frames of a data set that are missing are replaced by grey
+pictures.
 """
 
 import os
@@ -10,7 +11,7 @@ import secrets
 import threading
 import time
 from abc import ABC, abstractmethod
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -18,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from tevit.io.files import without_suffix
+from tevit.io.files import link_or_copy, without_suffix
 from tevit.io.ytvis import FPS, VideoInfo, find_frames
 
 from ..isolation import Check, isolated
@@ -35,6 +36,8 @@ MAX_SIDE = 1920  # pixels of a picture's long side: what screens show and decode
 JPEG_QUALITY = 85
 GREY = 96  # of 255: coloured masks are visible on it in the light and the dark theme
 MILLISECOND = Fraction(1, 1000)
+VIDEO_TYPES = {".mp4": "video/mp4", ".webm": "video/webm"}  # of what browsers are sent, by suffix
+PLAYABLE = (".mp4", ".m4v", ".mov", ".webm")  # suffixes of files that may be served as they are
 PREPARING = "preparing the video"
 KEEP_SECONDS = 24 * 3600  # how long a proxy stays after its last use
 LEFT_SECONDS = 30.0  # how long one is made without a page that waits for it
@@ -92,8 +95,8 @@ class FrameSource(ABC):
     """The frames of a video in a form that browsers display. Thread-safe.
 
     name: display name. size_hw: of the upright frames, pixels. times: presentation times, seconds, strictly increasing.
-    video: a file that browsers play, with exactly these times in whole milliseconds; None where there are only
-    pictures. pixel_aspect: width to height of a pixel.
+    video: a file that browsers play, with exactly these times; None where there are only pictures. pixel_aspect: width
+    to height of a pixel.
     """
 
     name: str
@@ -127,15 +130,20 @@ class FrameSource(ABC):
 
 @dataclass(frozen=True, eq=False)
 class BrowserVideo(FrameSource):
-    """A proxy, or images. files: the images. warnings: parts of the source that could not be read, a sentence each."""
+    """A file as it is, a proxy, or images.
+
+    files: the images. warnings: parts of the source that could not be read, a sentence each. as_is: the video is the
+    source's file, of which only packets were read.
+    """
 
     files: tuple[Path, ...] = ()
     warnings: tuple[str, ...] = ()
+    as_is: bool = False
 
     def _jpeg(self, index: int) -> bytes:
         if self.video is None:
             return _isolated_image(self.files[index])
-        function, time = _proxy_picture, self.times[index]
+        function, time = _video_picture, self.times[index]
         return isolated(function, self.video, time, self.shown_hw, returns=bytes, subject=self.name)
 
     def open(self, check: Check | None = None) -> "Video":
@@ -233,24 +241,28 @@ def _find_images(info: VideoInfo, root: Path | None, hint: str) -> tuple[tuple[P
 # --- pictures
 
 
-def _proxy_picture(path: Path, seconds: float, shown_hw: tuple[int, int]) -> bytes:
-    """The frame of a proxy at a presentation time as JPEG. shown_hw: the part of it that is shown."""
+def _video_picture(path: Path, seconds: float, shown_hw: tuple[int, int]) -> bytes:
+    """The frame of a video at a presentation time as JPEG. shown_hw: the part of it that is shown."""
     height, width = shown_hw
-    return _encode_jpeg(_decode_proxy_frame(path, seconds)[:height, :width])
+    return _encode_jpeg(_decode_frame(path, seconds)[:height, :width])
 
 
-def _decode_proxy_frame(path: Path, seconds: float) -> "np.ndarray":
+def _decode_frame(path: Path, seconds: float) -> "np.ndarray":
     """RGB of the frame at a presentation time, decoded from the keyframe before it."""
-    from tevit.video.decode import ToRgb, open_container, video_stream
+    from tevit.video.decode import DecodeReport, ToRgb, decode_frames, open_container, video_stream
+
+    from .frame_table import stamp_of
 
     with closing(open_container(path)) as container:
         stream = video_stream(container, path)
         assert stream.time_base is not None
-        pts = round(Fraction(round(seconds * 1000), 1000) / stream.time_base)
+        pts = stamp_of(seconds, stream.time_base)
         container.seek(pts, stream=stream)
-        for frame in container.decode(stream):
+        for frame in decode_frames(container, stream, DecodeReport()):
             if frame.pts == pts:
                 return ToRgb()(frame)
+            if frame.pts is not None and frame.pts > pts:
+                break
     raise ValueError(f"{path.name}: its frame at {seconds:.3f} s cannot be read any more")
 
 
@@ -306,16 +318,37 @@ def _scale(picture: "np.ndarray") -> "np.ndarray":
 # --- making proxies
 
 
-def prepare(source: VideoSource, proxy: Path, progress: "Progress") -> BrowserVideo:
-    """`make_proxy` in a worker process. Raises: as `make_proxy` and `isolated`."""
+def prepare(source: VideoSource, proxy: Path, progress: "Progress", as_is: bool = True) -> BrowserVideo:
+    """The frames of a source in a form that browsers display; for images on disk nothing is written.
+
+    proxy: where the video will be, with the suffix of its container. as_is: whether the source's file may be served.
+    Raises: as `make_proxy` and `isolated`.
+    """
     proxy.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".", dir=proxy.parent) as folder:  # of a killed worker nothing stays
         temporary = Path(folder, proxy.name)
-        frames = isolated(make_proxy, source, temporary, returns=BrowserVideo, subject=source.name, progress=progress)
+        options = {"returns": BrowserVideo, "subject": source.name, "progress": progress}
+        frames = isolated(make_displayable, source, temporary, as_is, **options)
         if frames.video is None:
             return frames
+        if frames.as_is and source.path is not None:  # by the studio, whatever path a worker names
+            proxy = proxy.with_suffix(".webm" if frames.video.suffix == ".webm" else ".mp4")
+            link_or_copy(source.path, temporary)
         temporary.replace(proxy)
         return replace(frames, video=proxy)
+
+
+def make_displayable(source: VideoSource, proxy: Path, as_is: bool, progress: "Progress") -> BrowserVideo:
+    """The source's file where browsers play it and `as_is` allows that, else as `make_proxy`."""
+    from .frame_table import NotPlayableError, read_frame_table
+
+    path = source.path
+    if as_is and path is not None and path.suffix.lower() in PLAYABLE and path.is_file():
+        progress(PREPARING, 0, None)
+        with suppress(NotPlayableError):
+            table = read_frame_table(path, MAX_SIDE)
+            return BrowserVideo(source.name, table.size_hw, table.times, proxy.with_suffix(table.suffix), as_is=True)
+    return make_proxy(source, proxy, progress)
 
 
 def make_proxy(source: VideoSource, proxy: Path, progress: "Progress | None" = None) -> BrowserVideo:
@@ -350,16 +383,20 @@ ProxyTask = Task[BrowserVideo]
 
 
 class ProxyBuilder:
-    """Makes proxies in the background, beside the model. folder: for the files, whose names cannot be guessed."""
+    """Prepares videos in the background, beside the model. folder: its own, for the files, whose names cannot be
+    guessed."""
 
     def __init__(self, folder: Path, workers: int = 1):
         self.folder = folder
         self._runner = Runner(workers, "proxies")
         self._tasks: dict[tuple, ProxyTask] = {}
+        # Of the files by stem, seconds since 1970. The time of a file that is served as it is belongs to its source.
+        self._used: dict[str, float] = {}
+        self._rejected: set[tuple] = set()
         self._lock = threading.Lock()
 
     def start(self, source: VideoSource, visitor: str = "") -> ProxyTask:
-        """The task of a source, which is started unless it is under way or its proxy is there already.
+        """The task of a source, which is started unless it is under way or its video is there already.
 
         visitor: for whom, as a `Quota` counts it; "" for nobody. Raises: QueueFullError.
         """
@@ -370,14 +407,15 @@ class ProxyBuilder:
             frames = task.status().result if task is not None else None
             if task is not None and (not task.over or _exists(frames)):
                 if frames is not None and frames.video is not None:
-                    frames.video.touch()  # used now
+                    self._used[frames.video.stem] = time.time()
                 return task
             if visitor:
                 QUOTA.check(self._runner.visitors(), visitor, "videos")
-            proxy = self.folder / f"{secrets.token_hex(16)}.mp4"
+            proxy, as_is = self.folder / f"{secrets.token_hex(16)}.mp4", key not in self._rejected
+            self._used[proxy.stem] = time.time()
             task = Task(
                 source.name,
-                lambda progress: prepare(source, proxy, progress),
+                lambda progress: prepare(source, proxy, progress, as_is),
                 hide=source.redact,
                 cancel_message="No page waits for this video any more: choose it again.",
                 visitor=visitor,
@@ -391,16 +429,25 @@ class ProxyBuilder:
             task = self._tasks.get(_key(source))
         return task if task is not None and task.status().state == "failed" else self.start(source)
 
+    def reject(self, source: VideoSource) -> None:
+        """From now on a proxy is made of a source whose file was served as it is, and decodes to other frames."""
+        key = _key(source)
+        with self._lock:
+            if key not in self._rejected:
+                self._rejected.add(key)
+                self._tasks.pop(key, None)
+
     def close(self) -> None:
         """Cancel all tasks and wait until they have stopped."""
         self._runner.close()
 
     def _sweep(self) -> None:
-        """Remove proxies that were not requested for KEEP_SECONDS, and tasks without a result."""
+        """Remove videos that were not requested for KEEP_SECONDS, and tasks without a result."""
         oldest = time.time() - KEEP_SECONDS
-        for file in self.folder.glob("*.mp4"):
-            if file.stat().st_mtime < oldest:
+        for file in (file for suffix in VIDEO_TYPES for file in self.folder.glob(f"*{suffix}")):
+            if self._used.get(file.stem, 0.0) < oldest:
                 file.unlink(missing_ok=True)
+        self._used = {stem: used for stem, used in self._used.items() if used >= oldest}
         for key in [key for key, task in self._tasks.items() if task.over and not _exists(task.status().result)]:
             del self._tasks[key]
 

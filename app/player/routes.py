@@ -17,6 +17,7 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import BaseRoute, Route
 
 from ..access import VisitorCache
+from .proxy import VIDEO_TYPES
 
 if TYPE_CHECKING:
     from .component import PlayerView
@@ -96,7 +97,7 @@ def routes(views: ViewRegistry) -> Sequence[BaseRoute]:
     view = "/studio/shows/{token}"
     return [
         *(_route(f"/studio/{folder}/{{file}}", partial(responses.script, folder)) for folder in SCRIPT_FOLDERS),
-        _route(f"{view}/video.mp4", responses.video),
+        _route(f"{view}/video/{{name}}", responses.video),
         _route(f"{view}/frames/{{index}}.jpg", responses.frame),
         _route(f"{view}/masks/{{chunk}}", responses.masks),
         _route(f"{view}/files/{{name}}", responses.download),
@@ -137,12 +138,13 @@ class _Responses:
         return FileResponse(file, media_type=SCRIPT_TYPES[file.suffix], headers=_NO_CACHE)
 
     def video(self, params: dict[str, str]) -> Response:
+        """params["name"]: the file's, by which browsers keep it: the view may get another one."""
         file = self._view(params).frames.video
         if file is None:
             raise _NotFoundError("This show consists of pictures: there is no video.")
-        if not file.is_file():
+        if file.name != params["name"] or not file.is_file():
             raise _NotFoundError("The video is not here any more: open it again.")
-        return FileResponse(file, media_type="video/mp4", headers=_CACHE)
+        return FileResponse(file, media_type=VIDEO_TYPES[file.suffix], headers=_CACHE)
 
     def frame(self, params: dict[str, str]) -> Response:
         """params["index"]: of the whole video, not of the view."""

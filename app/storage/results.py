@@ -23,6 +23,7 @@ import msgspec
 import numpy as np
 
 from tevit.io import json as jsonfile
+from tevit.io.files import link_or_copy
 from tevit.io.ytvis import RESULTS_NAME, VideoInfo, read_results, write_results
 from tevit.results import Track, VideoResult
 
@@ -220,10 +221,7 @@ def _write(
 ) -> None:
     write_results(folder / RESULTS_NAME, [result])
     if frames.video is not None:
-        try:
-            os.link(frames.video, folder / PROXY)  # shares the disk space
-        except OSError:
-            shutil.copyfile(frames.video, folder / PROXY)
+        link_or_copy(frames.video, (folder / PROXY).with_suffix(frames.video.suffix))  # a link shares the disk space
     meta = _ResultMeta(
         version=VERSION,
         name=name,
@@ -263,6 +261,12 @@ def _track_meta(track: Track) -> _TrackMeta:
     return _TrackMeta(track.id, boxes, scores)
 
 
+def _footage(folder: Path) -> Path:
+    """Where the video of a stored result is: PROXY, or one of the same name that was served as it is."""
+    others = (folder / PROXY).with_suffix(".webm")
+    return others if others.exists() else folder / PROXY
+
+
 def _read(folder: Path) -> StoredResult:
     """Raises: ValueError, OSError where the files are not as they were written."""
     meta: _ResultMeta = jsonfile.decode((folder / META).read_bytes(), _ResultMeta, META)
@@ -285,7 +289,7 @@ def _read(folder: Path) -> StoredResult:
         name=meta.name,
         size_hw=meta.size_hw,
         times=tuple(meta.shown_times),
-        video=None if meta.video_bytes is None else folder / PROXY,
+        video=None if meta.video_bytes is None else _footage(folder),
         files=tuple(map(Path, meta.files)),
         pixel_aspect=meta.pixel_aspect,
         warnings=tuple(meta.warnings),
@@ -307,7 +311,7 @@ def _faults(folder: Path, meta: _ResultMeta) -> Iterator[str]:
     if meta.video_bytes is None:
         if len(meta.files) != len(meta.shown_times) or not all(Path(file).is_file() for file in meta.files):
             yield "its pictures are not where they were"
-    elif (folder / PROXY).stat().st_size != meta.video_bytes:
-        yield f"{PROXY} was changed or cut off"
+    elif (video := _footage(folder)).stat().st_size != meta.video_bytes:
+        yield f"{video.name} was changed or cut off"
     if _sha256(folder / RESULTS_NAME) != meta.sha256:
         yield f"{RESULTS_NAME} was changed or cut off"

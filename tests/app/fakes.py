@@ -124,3 +124,14 @@ def make_video(path: Path, frames: int = 18, size_hw: tuple[int, int] = (96, 160
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture)))
         container.mux(stream.encode())
     return path
+
+
+def damage_frame(path: Path, index: int) -> Path:
+    """Replace the packet of a frame by zeros."""
+    with av.open(str(path)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][index]
+        start, size = packet.pos or 0, packet.size
+    data = bytearray(path.read_bytes())
+    data[start : start + size] = bytes(size)
+    path.write_bytes(data)
+    return path

@@ -12,3 +12,9 @@ def test_it_measures_every_goal(tmp_path, capsys):
     assert set(result["measured"]) == set(result["goals"]) == set(GOALS)
     assert result["tracks"] == 20 and all(value > 0 for value in result["measured"].values())
     assert code == int(not all(result["met"].values()))
+
+
+def test_a_video_that_browsers_play_costs_a_small_share_of_a_run(capsys):
+    assert main(["player", "--frames", "8"]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert 0 < measured["as_it_is_share"] < measured["copy_share"] < 1

@@ -83,7 +83,7 @@ def fault(client: httpx.Client, method: str, path: str, **request: Any) -> str:
 
 def test_all_routes_are_listed():
     paths = {path for _, path in routes()}
-    assert {"/gradio_api/call/v2/{api_name}", "/studio/shows/{token}/video.mp4", "/gradio_api/upload"} <= paths
+    assert {"/gradio_api/call/v2/{api_name}", "/studio/shows/{token}/video/{name}", "/gradio_api/upload"} <= paths
     assert len(paths) > 60
 
 

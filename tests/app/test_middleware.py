@@ -460,7 +460,7 @@ def test_without_a_sign_in_only_the_page_that_signs_in_is_served():
     with TestClient(app) as studio:
         for path in ("/", "/login", "/assets/a.js", "/theme.css"):
             assert studio.get(path).status_code == 200
-        closed = ("/config", "/studio/shows/x/video.mp4", "/gradio_api/heartbeat/x", "/studio/page/page.js")
+        closed = ("/config", "/studio/shows/x/video/x.mp4", "/gradio_api/heartbeat/x", "/studio/page/page.js")
         for path in closed:
             answer_ = studio.get(path)
             assert (answer_.status_code, answer_.text) == (401, "Sign in first.")

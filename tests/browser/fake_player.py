@@ -11,7 +11,7 @@ import gradio as gr
 import numpy as np
 
 from app.player.component import Layer, Pane, PlayerView, build_player, payload, read_event
-from app.player.proxy import VideoSource, make_proxy
+from app.player.proxy import VideoSource, make_proxy, prepare
 from app.player.routes import ViewRegistry, routes
 from tests.browser.servers import ROOT
 from tests.pictures import BITS, PLAIN_HW, numbered, numbered_mask, write_images, write_video
@@ -19,6 +19,7 @@ from tevit.masks import ops as masks
 from tevit.results import RLE, Track, VideoResult
 
 FRAMES = 150
+AS_IS = ("film", "ntsc", "vp9")  # views of files that are served as they are
 STATIC = ROOT / "app" / "static"
 STYLES = [STATIC / "style.css", STATIC / "player" / "player.css"]
 CATEGORIES = {1: "person", 2: "dog", 3: "number"}
@@ -69,6 +70,21 @@ def even(folder: Path) -> VideoSource:
     return VideoSource("even.mp4", write_video(folder / "even.mp4", map(numbered, range(FRAMES)), fps=30, sound="aac"))
 
 
+def as_is(folder: Path, name: str, fps: int | Fraction) -> VideoSource:
+    """With frames out of order, a keyframe every 24, and sound where `fps` is no whole number."""
+    options = {"bf": "3", "x264-params": "b-adapt=0:scenecut=0:keyint=24"}
+    sound = "aac" if isinstance(fps, Fraction) else None
+    path = write_video(folder / f"{name}.mp4", map(numbered, range(FRAMES)), fps=fps, options=options, sound=sound)
+    return VideoSource(path.name, path)
+
+
+def vp9(folder: Path) -> VideoSource:
+    path = write_video(
+        folder / "vp9.webm", map(numbered, range(FRAMES)), fps=Fraction(30000, 1001), codec="libvpx-vp9", gop_size=24
+    )
+    return VideoSource(path.name, path)
+
+
 def images(folder: Path) -> VideoSource:
     write_images(folder / "images", {f"{f:04d}.png": numbered(f) for f in range(FRAMES)})
     files = tuple(sorted((folder / "images").glob("*.png")))
@@ -113,6 +129,9 @@ def serve(folder: Path) -> None:
         "uneven": lambda at: (uneven(at), numbered_layers()),
         "even": lambda at: (even(at), numbered_layers()),
         "images": lambda at: (images(at), numbered_layers()),
+        "film": lambda at: (as_is(at, "film", 25), numbered_layers()),
+        "ntsc": lambda at: (as_is(at, "ntsc", Fraction(30000, 1001)), numbered_layers()),
+        "vp9": lambda at: (vp9(at), numbered_layers()),
         "large": large,
         "long": long,
     }
@@ -120,7 +139,11 @@ def serve(folder: Path) -> None:
     @cache
     def view(name: str) -> PlayerView:
         source, layers = sources[name](folder)
-        frames = make_proxy(source, folder / f"{name}-proxy.mp4")
+        if name in AS_IS:
+            frames = prepare(source, folder / "served" / f"{name}.mp4", lambda *_: None)
+            assert frames.as_is
+        else:
+            frames = make_proxy(source, folder / f"{name}-proxy.mp4")
         result = PlayerView(name, frames, 0, len(frames.times), layers)
         views.put(result)
         return result

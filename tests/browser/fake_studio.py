@@ -23,7 +23,7 @@ from tests.app.fakes import FakePredictor
 from tevit.progress import Progress
 
 LATE = 2.0
-HELD_CLIP, HELD_PROXY = "early.mp4", "hold-proxies"  # the proxy of this clip waits while $TEVIT_HOME has this file
+HELD_CLIP, HELD_PROXY = "early.mkv", "hold-proxies"  # the proxy of this clip waits while $TEVIT_HOME has this file
 # While $TEVIT_HOME has this file, models wait after as many frames as it says, counted from when they first see it.
 HELD_RUN = "hold-runs"
 HELD_MATCHES = "hold-matches"  # while $TEVIT_HOME has this file, Compare shows videos without their matches
@@ -87,7 +87,7 @@ async def postprocess_late(page: gr.Blocks, block_fn: Any, predictions: Any, sta
     return answer
 
 
-def prepare_held(source: VideoSource, proxy: Path, progress: Progress) -> BrowserVideo:
+def prepare_held(source: VideoSource, proxy: Path, progress: Progress, as_is: bool) -> BrowserVideo:
     """As `prepare`, but that of HELD_CLIP waits at its tenth frame while HELD_PROXY exists."""
     held = Path(os.environ["TEVIT_HOME"]) / HELD_PROXY
 
@@ -96,7 +96,7 @@ def prepare_held(source: VideoSource, proxy: Path, progress: Progress) -> Browse
         while source.name == HELD_CLIP and done == 10 and held.exists():
             time.sleep(0.05)
 
-    return prepare(source, proxy, report)
+    return prepare(source, proxy, report, as_is)
 
 
 @contextmanager

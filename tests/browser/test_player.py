@@ -141,6 +141,44 @@ def test_other_sources_and_browsers_are_exact(open_small_page: OpenView, show: s
     check_exact(open_small_page(show, before))
 
 
+@pytest.mark.parametrize("show", ["film", "ntsc", "vp9"])
+def test_files_that_are_served_as_they_are_are_exact(open_small_page: OpenView, show: str):
+    """Though frames are stored in another order, at 25 and 29.97 a second, and in milliseconds in webm."""
+    page = open_small_page(show)
+    assert page.evaluate("document.querySelector('.player-source').videoWidth") == 320
+    check_exact(page)
+
+
+@pytest.mark.parametrize("when", ["from the start", "later"])
+def test_a_video_that_the_browser_cannot_play_is_shown_by_pictures(open_small_page: OpenView, when: str):
+    page = open_small_page("film", UNPLAYABLE if when == "from the start" else "")
+    if when == "later":
+        page.evaluate("host().play()")
+        expect(player(page)).to_have_attribute("data-state", "playing")
+        page.evaluate("document.querySelector('.player-source').src = 'data:video/mp4,words'")
+    expect(page.locator(".player-source")).to_have_count(0)
+    expect(page.locator(".player-message")).to_be_hidden()
+    if when == "later":
+        expect_frame(page, LAST)
+    assert page.evaluate(SEEK, [70, 3, LAST]) == [[frame, frame, frame] for frame in (70, 3, LAST)]
+
+
+def test_another_file_of_the_same_view_replaces_the_first(open_small_page: OpenView):
+    """Of which a run has shown that it decodes to other frames; this one is not there, so that there are pictures."""
+    page = open_small_page("film")
+    page.evaluate("host().load({ ...host().view, version: 1 })")
+    expect(page.locator(".player-source")).to_have_count(1)
+    page.evaluate("host().load({ ...host().view, video: 'other.mp4', version: 2 })")
+    expect(page.locator(".player-source")).to_have_count(0)
+    assert page.evaluate(SEEK, [33]) == [[33, 33, 33]]
+
+
+UNPLAYABLE = """
+const { set } = Object.getOwnPropertyDescriptor(HTMLMediaElement.prototype, "src");
+Object.defineProperty(HTMLMediaElement.prototype, "src", { set() { set.call(this, "data:video/mp4,words"); } });
+"""
+
+
 def test_the_player_waits_for_a_late_picture(open_small_page: OpenView):
     """A busy browser reports the end of a seek before it has a picture."""
     page = open_small_page("uneven", LATE)

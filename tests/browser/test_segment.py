@@ -372,7 +372,7 @@ def test_the_first_frame_stays_until_the_prepared_video_is_drawn(new_page: OpenP
     expect(page.locator("#panel")).to_contain_text("of 20 frames")
     page.wait_for_function(f"Math.abs(({GREY})() - 140) <= 3")
     poster = page.evaluate(TOKEN)
-    requests = HeldRequests(page, "**/video.mp4")
+    requests = HeldRequests(page, "**/video/*")
     held.unlink()
     page.wait_for_function(f"poster => ({TOKEN})() !== poster", arg=poster)
     page.wait_for_function("document.querySelector('.player').dataset.state === 'loading'")

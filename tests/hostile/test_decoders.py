@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -94,7 +95,9 @@ def test_frames_before_the_fault_are_there(fault: Callable[[], None], clip: Path
 @each(hang, crash)
 def test_preparing_for_the_player_leaves_no_file(fault: Callable[[], None], clip: Path, tmp_path: Path):
     proxies = ProxyBuilder(tmp_path / "proxies")
-    failed = proxies.start(FaultySource("hostile.mp4", clip, fault=fault, frame=5))
+    decoded = clip.with_suffix(".mkv")  # not served as it is
+    shutil.copyfile(clip, decoded)
+    failed = proxies.start(FaultySource("hostile.mp4", decoded, fault=fault, frame=5))
     good = proxies.start(VideoSource("clip.mp4", clip))
     assert failed.wait(20).state == "failed"
     check(failed.status().message, fault)

@@ -52,6 +52,25 @@ test("seconds and frames agree for random intervals", () => {
   }
 });
 
+test("at every rate and clock of a file its times name their frames", () => {
+  const rates = [24000 / 1001, 25, 30000 / 1001, 50, 60000 / 1001, 12.5, 240];
+  const ticks = [1000, 600, 90000, 1e9]; // a second
+  for (const rate of rates) {
+    for (const tick of ticks) {
+      const times = Array.from({ length: 20000 }, (_, frame) => Math.round((frame / rate) * tick) / tick);
+      const end = times[times.length - 1] + 1 / rate;
+      for (let frame = 0; frame < times.length; frame += 7) {
+        for (const microseconds of [Math.round(times[frame] * 1e6), Math.floor(times[frame] * 1e6)]) {
+          assert.equal(frameOfTimestamp(times, end, microseconds), frame);
+        }
+        const middle = Math.round(middleOf(times, end, frame) * 1e6) / 1e6; // a seek has whole microseconds
+        assert.equal(frameAt(times, middle), frame);
+        assert(middle - times[frame] > 0.001 && (times[frame + 1] ?? end) - middle > 0.001, "clear of both edges");
+      }
+    }
+  }
+});
+
 test("requests outside of the video go to its ends", () => {
   assert.deepEqual([-5, 0, 3.4, 3.6, 9, 50].map((frame) => clampFrame(frame, 10)), [0, 0, 3, 4, 9, 9]);
 });

@@ -93,6 +93,17 @@ def atomic_folder(path: str | os.PathLike) -> Iterator[Path]:
         raise
 
 
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target` a second name of a file, or a copy of it where the file system has none.
+
+    A copy that fails leaves a part of it. Raises: OSError.
+    """
+    try:
+        os.link(source.resolve(), target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
 def remove_left(path: str | os.PathLike) -> None:
     """Remove what killed processes have left of `atomic` for this path, where it is a day old."""
     target, oldest = Path(path), time.time() - _LEFT_SECONDS

@@ -234,7 +234,7 @@ class ToRgb:
         """Raises: ValueError for a pixel format or matrix that cannot be converted."""
         # Reading a frame's side data ties it into a reference cycle: for every frame, memory would grow by hundreds
         # of MB.
-        self._matrix = self._matrix or _display_matrix(frame)
+        self._matrix = self._matrix or display_matrix(frame)
         matrix = None
         if frame.colorspace == _UNSPECIFIED:
             matrix = Colorspace.ITU709 if frame.width >= 1280 or frame.height > 576 else Colorspace.ITU601
@@ -249,7 +249,7 @@ class ToRgb:
         return np.ascontiguousarray(rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
 
-def _display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+def display_matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     """(a, b, c, d) of the frame's orientation: x' = a x + c y, y' = b x + d y."""
     # `frame.rotation` describes a mirrored frame as one that is rotated by 180 degrees, hence the matrix itself.
     try:

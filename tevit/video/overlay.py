@@ -31,7 +31,7 @@ from tevit.video.reader import Video, open_video
 
 CLOCK = Fraction(1, 90000)  # the usual time base of video: finer than any frame rate
 _BT709 = 1  # the code of matrix, primaries and transfer
-_COPIED = ("aac", "mp3", "opus", "flac")  # audio codecs that both mp4 and browsers support
+MP4_SOUND = ("aac", "mp3", "opus", "flac")  # audio codecs that both mp4 and browsers support
 _RUN_UP = 0.1  # seconds of audio before the start: decoders need a few earlier packets
 
 
@@ -172,7 +172,7 @@ class _AudioCopier:
         self._start = start
         self._output = output
         self._warnings = warnings
-        self._copied = source.codec.canonical_name in _COPIED
+        self._copied = source.codec.canonical_name in MP4_SOUND
         if self._copied:
             self._stream = output.add_stream_from_template(source)
         else:

@@ -14,8 +14,86 @@ import { frameAt, frameOfTimestamp, middleOf } from "./times.js";
  */
 export function openFrames(view, base, draw) {
   const exact = typeof VideoFrame === "function" && typeof HTMLVideoElement.prototype.requestVideoFrameCallback === "function";
-  return view.video && exact ? new VideoStream(view, `${base}/video.mp4`, draw) : new ImageStream(view, `${base}/frames`, draw);
+  return view.video && exact ? new VideoOrPictures(view, base, draw) : new ImageStream(view, base, draw);
 }
+
+/**
+ * The video, or from the moment on at which the browser fails to play it, the server's pictures of its frames.
+ * @implements {FrameStream}
+ */
+class VideoOrPictures {
+  /**
+   * @param {View} view
+   * @param {string} base
+   * @param {DrawFrame} draw
+   */
+  constructor(view, base, draw) {
+    this.pictures = new ImageStream(view, base, draw);
+    /** @type {Parameters<FrameStream["play"]> | null} what plays, until the next pause */
+    this.playing = null;
+    this.video = new VideoStream(view, `${base}/video/${view.video}`, (picture, frame) => {
+      this.pictures.frame = frame;
+      draw(picture, frame);
+    }, () => this.showPictures());
+    /** @type {FrameStream} */
+    this.stream = this.video;
+  }
+
+  showPictures() {
+    if (this.stream === this.pictures) return;
+    this.video.close();
+    this.stream = this.pictures;
+    if (!this.playing) return;
+    const [rate, onEnd] = this.playing;
+    this.play(rate, onEnd).catch(onEnd); // whoever has begun to play does not wait for errors any more
+  }
+
+  /** @param {(stream: FrameStream) => Promise<void>} work begun again where the browser fails at it */
+  async attempt(work) {
+    try {
+      await work(this.stream);
+    } catch (error) {
+      if (!(error instanceof PlaybackError)) throw error;
+      this.showPictures();
+      await work(this.stream);
+    }
+  }
+
+  /** @param {number} frame */
+  seek(frame) {
+    this.playing = null;
+    return this.attempt((stream) => stream.seek(frame));
+  }
+
+  /**
+   * @param {number} rate
+   * @param {() => void} onEnd
+   */
+  play(rate, onEnd) {
+    this.playing = [rate, onEnd];
+    return this.attempt((stream) => stream.play(rate, onEnd));
+  }
+
+  pause() {
+    this.playing = null;
+    this.stream.pause();
+  }
+
+  /** @param {boolean} muted */
+  setMuted(muted) {
+    this.video.setMuted(muted);
+  }
+
+  close() {
+    this.playing = null;
+    this.stream.close();
+  }
+}
+
+const UNREADABLE = "The video could not be read.";
+
+/** The browser cannot play a video. */
+class PlaybackError extends Error {}
 
 const MAX_TRIES = 3;
 const POLL = 20, PICTURE_TIMEOUT = 10_000, STALE_TIMEOUT = 2000; // milliseconds
@@ -29,8 +107,9 @@ class VideoStream {
    * @param {View} view
    * @param {string} url
    * @param {DrawFrame} draw
+   * @param {() => void} onError called where the browser cannot play it any further
    */
-  constructor(view, url, draw) {
+  constructor(view, url, draw, onError) {
     this.times = view.times;
     this.end = view.end;
     this.draw = draw;
@@ -46,8 +125,16 @@ class VideoStream {
     this.video.setAttribute("aria-hidden", "true");
     this.video.tabIndex = -1;
     document.body.append(this.video);
-    this.ready = once(this.video, "loadeddata");
+    this.ready = once(this.video, "loadeddata").then(() => {
+      // Of a file whose pictures it cannot decode a browser plays the sound.
+      if (!this.video.videoWidth) throw new PlaybackError("The browser does not show this video.");
+    });
     this.ready.catch(() => undefined);
+    this.failed = false;
+    this.video.addEventListener("error", () => {
+      this.failed = true;
+      onError();
+    });
   }
 
   /**
@@ -81,6 +168,7 @@ class VideoStream {
    */
   async drawNew(before) {
     for (let waited = 0; ; waited += POLL) {
+      if (this.failed) throw new PlaybackError(UNREADABLE);
       const frame = this.drawCurrent();
       if (frame === undefined ? waited >= PICTURE_TIMEOUT : frame !== before || waited >= STALE_TIMEOUT) {
         if (frame === undefined) throw new Error("The browser has no picture of this frame.");
@@ -170,7 +258,7 @@ function once(video, type) {
     }, { signal });
     video.addEventListener("error", () => {
       controller.abort();
-      reject(new Error("The video could not be read."));
+      reject(new PlaybackError(UNREADABLE));
     }, { signal });
   });
 }
@@ -181,14 +269,15 @@ const AHEAD = 4, MAX_IMAGES = 12;
 class ImageStream {
   /**
    * @param {View} view
-   * @param {string} url
+   * @param {string} base
    * @param {DrawFrame} draw
    */
-  constructor(view, url, draw) {
+  constructor(view, base, draw) {
     this.times = view.times;
     this.end = view.end;
     this.first = view.first;
-    this.url = url;
+    /** @param {number} frame of the whole video; the browser keeps pictures of another file apart */
+    this.urlOf = (frame) => `${base}/frames/${frame}.jpg${view.video ? `?${view.video}` : ""}`;
     this.draw = draw;
     /** @type {LruCache<number, Promise<ImageBitmap>>} */
     this.images = new LruCache(MAX_IMAGES, { onEvict: (image) => void image.then((bitmap) => bitmap.close(), () => undefined) });
@@ -208,7 +297,7 @@ class ImageStream {
 
   /** @param {number} frame */
   async fetch(frame) {
-    const response = await fetch(`${this.url}/${this.first + frame}.jpg`);
+    const response = await fetch(this.urlOf(this.first + frame));
     if (!response.ok) throw new Error(await response.text());
     return createImageBitmap(await response.blob());
   }

@@ -129,7 +129,7 @@ export class Player {
   async load(view) {
     if (!view?.token) return this.unload();
     const before = this.view;
-    const same = before?.token === view.token && before.times.length === view.times.length;
+    const same = before?.token === view.token && before.video === view.video && before.times.length === view.times.length;
     const sameLayout = same && JSON.stringify([before.panes, before.layout]) === JSON.stringify([view.panes, view.layout]);
     const base = `${this.root}/studio/shows/${view.token}`;
     if (!same) {

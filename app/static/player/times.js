@@ -37,7 +37,7 @@ export function frameOfTimestamp(times, end, microseconds) {
   return time < times[0] || time >= end ? null : frameAt(times, time);
 }
 
-const SLACK = 0.0006; // seconds; times are whole milliseconds in the file, and microseconds in the browser
+const SLACK = 0.0006; // seconds; browsers round the times of a file to microseconds
 
 /**
  * The nearest frame of a view to any number.

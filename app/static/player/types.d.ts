@@ -49,8 +49,8 @@ export interface View {
   times: number[];
   /** When the last frame ends, seconds. */
   end: number;
-  /** Whether there is a file that the browser plays. */
-  video: boolean;
+  /** The name of the file that the browser plays, null where there are only pictures. */
+  video: string | null;
   /** Frames whose masks are fetched together. */
   chunk: number;
   palette: Rgb[];

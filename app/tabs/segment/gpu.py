@@ -58,12 +58,14 @@ def with_gpu(load: Load) -> Load:
         max_tracks: int,
         score_threshold: float,
         parameters: Parameters = (),
-    ) -> Iterator[VideoResult | list[str] | Exception]:
+    ) -> Iterator[VideoResult | list[str] | float | Exception]:
         options = {"window": window, "max_tracks": max_tracks, "score_threshold": score_threshold}
         try:
             predictor = models.get(model, parameters)
             yield video.warnings  # none yet: the start of the run
-            yield from predictor.stream(video, **options, progress=None)
+            for result in predictor.stream(video, **options, progress=None):
+                yield video.start
+                yield result
             yield video.warnings
             return
         except CAUGHT as error:
@@ -126,6 +128,8 @@ class _RemotePredictor(VideoPredictor):
                 if isinstance(item, VideoResult):
                     done = item.length
                     yield item
+                elif isinstance(item, float):
+                    source.start = item
                 else:
                     source.warnings[:] = item
                 report("segmenting", done, source.length and max(source.length, done))

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from tevit.download import assets_folder
 from tevit.progress import Cancelled, ResumeState
 from tevit.results import VideoResult
@@ -46,6 +48,7 @@ GRACE = 30.0  # seconds that a run continues without a page: enough for a reload
 FOLLOW_SECONDS = 10.0  # until the page that has started a run follows it
 MAX_ENDED = 200  # runs that stay in memory after their end; the results of all are stored
 KEEP_SECONDS = 24 * 3600  # how long a finished run and its files stay
+TIME_TOLERANCE = 1e-6  # seconds; less than a tick of any file's clock
 RESUMES = ": Run resumes there"  # as long as the studio runs
 NOT_BEGUN = "It was cancelled before the first frame."
 CLIPS = assets_folder() / "clips"
@@ -124,6 +127,8 @@ class Run(ModelTask):
         self.token, self.source, self.settings, self.folder = token, source, settings, folder
         self._window: int | None = None
         self._resume = ResumeState()
+        self._start = 0.0  # seconds, of the first selected frame
+        self._whole = False  # whether all selected frames were decoded without a warning
 
     @property
     def footage(self) -> "Footage":
@@ -145,6 +150,16 @@ class Run(ModelTask):
             if self._result is None or result.length >= self._result.length:
                 self._result = result
 
+    def agrees(self, frames: BrowserVideo, now: TaskStatus[VideoResult]) -> bool:
+        """Whether the player's frames are those decoded so far. now: the run's status."""
+        if not frames.as_is or now.result is None:
+            return True
+        shown = np.array(frames.times[self.settings.first : self.settings.stop]) - self._start
+        if now.state == "done" and not (self._whole and len(shown) == now.result.length):
+            return False
+        decoded, shown = now.result.times, shown[: now.result.length]
+        return len(shown) == len(decoded) and bool(np.allclose(shown, decoded, rtol=0, atol=TIME_TOLERANCE))
+
     def predict(self, predictor: VideoPredictor) -> None:
         """Segment with as many frames at once as memory allows; the tracks of each window are published.
 
@@ -163,6 +178,7 @@ class Run(ModelTask):
             complete = self._stream(predictor, video)
         assert self._result is not None
         messages = list(video.warnings)
+        self._whole = complete and not messages
         if not complete:
             messages = [self._kept_sentence(video.length)]
         if self._window is not None:
@@ -182,6 +198,7 @@ class Run(ModelTask):
                 progress=self.progress,
                 resume=self._resume,
             ):
+                self._start = video.start
                 self.publish(result)
         except Cancelled:
             if self._result is None:
@@ -404,11 +421,16 @@ class Studio:
         return None if run is None else self.proxies.last(run.source).status()
 
     def run_view(self, token: str, visitor: str = "") -> PlayerView | None:
-        """A view of a run with the tracks so far; None until the proxy is there."""
+        """A view of a run with the tracks so far; None until the video is there, which is prepared anew where its
+        frames are not those that were decoded."""
         run, proxy = self.worker.find(token), self.proxy_status(token)
         if run is None or proxy is None or proxy.result is None:
             return None
-        frames, result = proxy.result, run.status().result
+        frames, now = proxy.result, run.status()
+        result = now.result
+        if not run.agrees(frames, now):
+            self.proxies.reject(run.source)
+            return None
         first, stop = run.settings.first, min(run.settings.stop or frames.length, frames.length)
         layers = () if result is None else (Layer(PREDICTION, False, result),)
         version = 0 if result is None else result.length
@@ -455,8 +477,8 @@ def open_studio(
     proxies.folder.mkdir(parents=True, exist_ok=True)
 
     def save(run: Run) -> None:
-        """Store a result once its proxy is there."""
-        frames, end = _wait_for_proxy(proxies, run.source), run.status()
+        """Store a result once its video is there."""
+        frames, end = _wait_for_video(proxies, run), run.status()
         if frames is None or end.result is None:
             return
         try:
@@ -476,13 +498,16 @@ def open_studio(
     return Studio(folder, worker, ViewRegistry(), proxies, results, checkpoints, (*clips, *videos))
 
 
-def _wait_for_proxy(proxies: ProxyBuilder, source: VideoSource) -> BrowserVideo | None:
-    """None where it cannot be made."""
-    for _ in range(2):  # the last page that waits may leave, which cancels it, before this does
-        proxy = proxies.start(source)
+def _wait_for_video(proxies: ProxyBuilder, run: Run) -> BrowserVideo | None:
+    """The frames of a run's video; None where it cannot be prepared."""
+    for _ in range(3):  # the last page that waits may leave, which cancels it, before this does
+        proxy = proxies.start(run.source)
         with proxy.watched():
-            if frames := proxy.wait().result:
-                return frames
+            frames = proxy.wait().result
+        if frames is not None and run.agrees(frames, run.status()):
+            return frames
+        if frames is not None:
+            proxies.reject(run.source)
     return None
 
 

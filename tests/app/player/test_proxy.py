@@ -1,4 +1,5 @@
 import io
+import os
 import threading
 import time
 import zipfile
@@ -20,6 +21,7 @@ from tests.pictures import SIZE, bar, onsets, pictures, quadrants, write_images,
 from tevit.progress import Cancelled, Progress
 from tevit.video.reader import open_video
 
+B_FRAMES = {"bf": "3", "x264-params": "b-adapt=0:scenecut=0:keyint=12"}
 UNEVEN = [Fraction(ms, 1000) for ms in (0, 40, 73, 74, 140, 173, 700, 733)]
 
 
@@ -189,11 +191,11 @@ def finished(task: ProxyTask) -> ProxyTask:
     return task
 
 
-def test_a_task_reports_its_progress(builder: ProxyBuilder, clip: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_task_reports_its_progress(builder: ProxyBuilder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     reports = []
     report = Task.progress
     monkeypatch.setattr(Task, "progress", lambda self, *step: (report(self, *step), reports.append(step[1:])))
-    now = builder.start(VideoSource("clip", clip)).wait(60)
+    now = builder.start(VideoSource("clip", make_video(tmp_path / "clip.mkv"))).wait(60)
     assert now.state == "done" and now.result is not None and now.result.length == 18
     assert [*dict.fromkeys(reports)] == [(0, None), *((done, 18) for done in range(1, 19))]
 
@@ -211,8 +213,61 @@ def test_the_proxy_of_a_file_is_reused_until_the_file_changes(builder: ProxyBuil
     assert finished(builder.start(VideoSource("clip", clip))).status().state == "done"
 
 
+def test_a_file_that_browsers_play_stays_though_its_upload_is_deleted(builder: ProxyBuilder, tmp_path: Path):
+    clip = write_video(tmp_path / "clip.mp4", pictures(32), fps=Fraction(30000, 1001), options=B_FRAMES)
+    os.utime(clip, (1e9, 1e9))
+    task = finished(builder.start(VideoSource("clip.mp4", clip)))
+    frames = task.status().result
+    assert frames is not None and frames.video is not None and frames.as_is
+    assert frames.video.samefile(clip) and frames.video.parent == builder.folder
+    assert builder.start(VideoSource("clip.mp4", clip)) is task, "its use is no change of the file"
+    builder.start(VideoSource("other", clip))
+    assert clip.stat().st_mtime == 1e9
+    clip.unlink()
+    assert frames.video.is_file() and frames.size_hw == SIZE
+    decoded = list(frames.open().frames())
+    assert [frame.time for frame in decoded] == pytest.approx(frames.times, abs=1e-9)
+    for index in range(32):
+        assert bar(picture(frames, index)) == bar(decoded[index].rgb) == index % 16
+
+
+def test_packets_are_read_in_a_worker(builder: ProxyBuilder, clip: Path, monkeypatch: pytest.MonkeyPatch):
+    """In this process the function is another one."""
+    monkeypatch.setattr("app.player.frame_table.read_frame_table", lambda *_: pytest.fail("it was read here"))
+    frames = finished(builder.start(VideoSource("clip", clip))).status().result
+    assert frames is not None and frames.as_is
+
+
+def test_where_files_cannot_be_linked_they_are_copied(
+    builder: ProxyBuilder, clip: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object) -> None:
+        raise OSError("Invalid cross-device link")
+
+    monkeypatch.setattr("os.link", fail)
+    frames = finished(builder.start(VideoSource("clip", clip))).status().result
+    assert frames is not None and frames.video is not None
+    assert not frames.video.samefile(clip) and frames.video.read_bytes() == clip.read_bytes()
+
+
+def test_a_webm_keeps_its_container(builder: ProxyBuilder, tmp_path: Path):
+    clip = write_video(tmp_path / "clip.webm", pictures(9), codec="libvpx-vp9")
+    frames = finished(builder.start(VideoSource("clip", clip))).status().result
+    assert frames is not None and frames.video is not None and frames.video.suffix == ".webm"
+
+
+def test_a_file_that_was_rejected_gets_a_proxy(builder: ProxyBuilder, clip: Path):
+    source = VideoSource("clip", clip)
+    first = finished(builder.start(source)).status().result
+    builder.reject(source)
+    second = finished(builder.last(source)).status().result
+    assert first is not None and second is not None and (first.as_is, second.as_is) == (True, False)
+    builder.reject(source)
+    assert builder.start(source).status().result is second
+
+
 def test_running_tasks_are_shared_and_failed_ones_restarted_only_by_start(builder: ProxyBuilder, tmp_path: Path):
-    long = VideoSource("long", make_video(tmp_path / "long.mp4", frames=200))
+    long = VideoSource("long", make_video(tmp_path / "long.mkv", frames=200))
     task = builder.start(long)
     assert builder.start(long) is builder.last(long) is task
     assert finished(task).status().state == "done" and builder.last(long) is task
@@ -224,7 +279,7 @@ def test_running_tasks_are_shared_and_failed_ones_restarted_only_by_start(builde
 
 
 def test_cancel_stops_one_task_and_the_next_one_runs(builder: ProxyBuilder, tmp_path: Path):
-    long, clip = make_video(tmp_path / "long.mp4", frames=400), make_video(tmp_path / "clip.mp4")
+    long, clip = make_video(tmp_path / "long.mkv", frames=400), make_video(tmp_path / "clip.mp4")
     first, waiting, last = (builder.start(VideoSource(*it)) for it in (("long", long), ("other", long), ("clip", clip)))
     waiting.cancel()
     assert waiting.status().state == "cancelled"
@@ -238,7 +293,7 @@ def test_a_visitor_has_four_videos_in_preparation_and_one_that_nobody_waits_for_
 ):
     released = threading.Event()
 
-    def wait(source: VideoSource, proxy: Path, progress: Progress) -> None:
+    def wait(source: VideoSource, proxy: Path, progress: Progress, as_is: bool) -> None:
         while not released.wait(0.01):
             progress("preparing", 0, None)
 

@@ -1,5 +1,5 @@
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urljoin
 
@@ -52,12 +52,21 @@ def site(tmp_path: Path, frames: BrowserVideo) -> Site:
 def test_the_video_is_sent_whole_or_in_ranges(site: Site):
     assert site.frames.video is not None
     data = site.frames.video.read_bytes()
-    response = site.get(f"{TOKEN}/video.mp4")
+    response = site.get(f"{TOKEN}/video/proxy.mp4")
     assert (response.status_code, response.content, response.headers["content-type"]) == (200, data, "video/mp4")
     assert response.headers["accept-ranges"] == "bytes"
-    some = site.get(f"{TOKEN}/video.mp4", range="bytes=100-199")
+    some = site.get(f"{TOKEN}/video/proxy.mp4", range="bytes=100-199")
     assert (some.status_code, some.content) == (206, data[100:200])
     assert some.headers["content-range"] == f"bytes 100-199/{len(data)}"
+
+
+def test_a_video_has_the_type_of_its_container_and_its_name(site: Site, tmp_path: Path):
+    video = tmp_path / "a.webm"
+    video.write_bytes(b"webm")
+    site.views.put(PlayerView("webm", replace(site.frames, video=video), 0, 1, ()))
+    assert site.get("webm/video/a.webm").headers["content-type"] == "video/webm"
+    other = site.get("webm/video/proxy.mp4")  # of a page that has not heard of the new video yet
+    assert (other.status_code, other.text) == (404, "The video is not here any more: open it again.")
 
 
 def test_frames_are_those_of_the_source(site: Site):
@@ -79,7 +88,7 @@ def test_masks_are_sent_in_chunks(site: Site):
 @pytest.mark.parametrize(
     ("path", "sentence"),
     [
-        ("unknown/video.mp4", "There is no such show, or not any more: open it again."),
+        ("unknown/video/proxy.mp4", "There is no such show, or not any more: open it again."),
         ("unknown/masks/0", "There is no such show, or not any more: open it again."),
         (f"{TOKEN}/frames/40.jpg", "There is no such frame: expected 0 to 39."),
         (f"{TOKEN}/frames/-1.jpg", "There is no such frame: expected 0 to 39."),
@@ -131,7 +140,7 @@ def test_downloads_are_named_after_their_video(site: Site, title: str, header: s
 def test_a_view_of_images_has_no_video_and_one_without_a_folder_no_files(site: Site):
     images = BrowserVideo("set", (96, 160), (0.0,), files=(Path("gone.jpg"),))
     site.views.put(view_of(images, "images"))
-    assert site.get("images/video.mp4").text == "This show consists of pictures: there is no video."
+    assert site.get("images/video/proxy.mp4").text == "This show consists of pictures: there is no video."
     assert site.get("images/files/results.json").status_code == 404
     response = site.get("images/frames/0.jpg")
     assert (response.status_code, response.text) == (404, "This file cannot be read any more.")
@@ -139,7 +148,7 @@ def test_a_view_of_images_has_no_video_and_one_without_a_folder_no_files(site: S
 
 def test_a_removed_video_gives_one_sentence(site: Site, tmp_path: Path):
     site.views.put(view_of(BrowserVideo("gone", (96, 160), (0.0,), tmp_path / "gone.mp4"), "gone"))
-    assert site.get("gone/video.mp4").text == "The video is not here any more: open it again."
+    assert site.get("gone/video/proxy.mp4").text == "The video is not here any more: open it again."
     assert site.get("gone/frames/0.jpg").text == "This file cannot be read any more."
 
 

@@ -52,6 +52,17 @@ def same(one: VideoResult, other: VideoResult) -> bool:
     return facts[0] == facts[1]
 
 
+def test_a_video_keeps_its_container(results: ResultStore, frames: BrowserVideo, result: VideoResult, tmp_path: Path):
+    video = tmp_path / "a.webm"
+    video.write_bytes(b"webm")
+    results.save(TOKENS[0], "my clip", SETTINGS, replace(frames, video=video), result)
+    stored = results.open(TOKENS[0])
+    assert stored.frames.video is not None and stored.frames.video.name == "footage.webm"
+    stored.frames.video.write_bytes(b"we")
+    with pytest.raises(ValueError, match=r"footage\.webm was changed or cut off"):
+        results.open(TOKENS[0])
+
+
 def test_a_result_opens_unchanged_after_a_restart(
     results: ResultStore, frames: BrowserVideo, result: VideoResult, tmp_path: Path
 ):

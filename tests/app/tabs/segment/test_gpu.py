@@ -5,12 +5,13 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.player.proxy import VideoSource
+from app.player.proxy import BrowserVideo, VideoSource
 from app.storage.results import Settings
 from app.tabs.segment import gpu
 from app.tabs.segment.run import ModelWorker
@@ -75,6 +76,16 @@ def test_run_uses_the_gpu_process(open_worker: Open, source: VideoSource, spaces
     assert (end.state, end.message, end.stage, end.done, end.total) == ("done", "", "segmenting", 16, 16)
     assert end.result is not None and end.result.length == 16 and len(end.result.tracks) == 1
     assert spaces.durations == [gpu.duration(16)]
+
+
+def test_the_start_of_a_range_is_known(open_worker: Open, source: VideoSource, spaces: Any):
+    """By which a run is compared with the player's frames; of another start they would be others."""
+    worker = open_worker(gpu.with_gpu(lambda model: FakePredictor()))
+    token = worker.submit(source, Settings("fast", first=2, stop=9))
+    end, run = wait_until_over(worker, token), worker.find(token)
+    frames = BrowserVideo("clip", (96, 160), tuple(frame / 10 for frame in range(18)), as_is=True)
+    assert run is not None and run.agrees(frames, end)
+    assert not run.agrees(replace(frames, times=tuple(time + 0.1 for time in frames.times)), end)
 
 
 def test_requested_time_grows_with_the_video_up_to_a_maximum():

@@ -20,6 +20,7 @@ from tests.browser.servers import start_studio
 from tests.processes import ForkedProgram
 
 LIMIT = 8.0  # seconds
+HTTP = httpx.Client(timeout=60)  # for all requests: each client reads the system's certificates, 20 ms
 
 
 @contextmanager
@@ -44,13 +45,13 @@ def seconds_to_end(process: ForkedProgram) -> float:
 def upload(url: str, file: Path) -> dict:
     """The uploaded file in gradio's form."""
     with file.open("rb") as content:
-        (path,) = httpx.post(f"{url}gradio_api/upload", files={"files": content}).json()
+        (path,) = HTTP.post(f"{url}gradio_api/upload", files={"files": content}).json()
     return {"path": path, "orig_name": file.name, "meta": {"_type": "gradio.FileData"}}
 
 
 def call_segment(url: str, video: dict, model: Path) -> str:
     """Start the endpoint as a program does; returns the event's id. Nobody listens to it yet."""
-    answer = httpx.post(f"{url}gradio_api/call/segment", json={"data": [video, str(model), 0.0, 10]})
+    answer = HTTP.post(f"{url}gradio_api/call/segment", json={"data": [video, str(model), 0.0, 10]})
     assert answer.status_code == 200, answer.text
     return answer.json()["event_id"]
 
@@ -61,7 +62,7 @@ def listen(url: str, event: str) -> Future[str]:
 
     def read() -> None:
         try:
-            text.set_result(httpx.get(f"{url}gradio_api/call/segment/{event}", timeout=60).text)
+            text.set_result(HTTP.get(f"{url}gradio_api/call/segment/{event}").text)
         except httpx.HTTPError:
             text.set_result("")
 

@@ -57,6 +57,7 @@ log = logging.getLogger(__name__)
 
 TITLE = "TeViT Studio"
 MAX_QUOTED = 200  # characters of a message about a value
+QUEUE_SECONDS = 0.01  # between two looks at the queue: gradio's thousand a second take 3 % of a processor
 STREAM_SECONDS = 1  # how long open streams, which look every ten seconds, may go on when the studio ends
 FRAMES_OF_A_SPACE = ("https://huggingface.co", "https://*.huggingface.co")
 HERE = Path(__file__).resolve().parent
@@ -86,9 +87,12 @@ class StudioBlocks(gr.Blocks):
     """
 
     def queue(self, *args: Any, **options: Any) -> "StudioBlocks":
-        """Gradio's queue, which does not summarise the last 10,000 events after each: the page for that is off."""
+        """Gradio's queue, looked at less often, which does not summarise the last 10,000 events after each: the page
+        for that is off."""
         super().queue(*args, **options)
         self._queue.ANAYLTICS_CACHE_FREQUENCY = sys.maxsize
+        self._queue.sleep_when_free = QUEUE_SECONDS
+        self._queue.progress_update_sleep_when_free = 10 * QUEUE_SECONDS  # for gr.Progress, which nothing here uses
         return self
 
     async def process_api(self, block_fn: BlockFunction | int, inputs: list[Any], *args: Any, **options: Any) -> dict:

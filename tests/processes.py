@@ -22,6 +22,7 @@ from unittest.mock import patch
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("tevit", "app", "train", "tests")
 PRELOADED = ("torch", "torchvision.ops", "timm", "safetensors.torch", "gradio", "cv2", "av", "scipy.optimize", "plotly")
+PLOTTING = ("matplotlib.pyplot",)  # gradio imports it as the first event comes
 OWN = ("tevit.cli.main", "app.app", "app.ui", "tests.app.fakes")
 
 
@@ -29,7 +30,7 @@ def fork_server() -> ForkServerContext:
     """Python's fork server, with the packages imported; it ends with this process. Its forks have one thread for
     PyTorch: a team of OpenMP threads does not survive a fork."""
     processes = get_context("forkserver")
-    processes.set_forkserver_preload([*PRELOADED, *OWN])
+    processes.set_forkserver_preload([*PRELOADED, *PLOTTING, *OWN])
     with patch.dict(os.environ, OMP_NUM_THREADS="1"):
         forkserver.ensure_running()
     return processes

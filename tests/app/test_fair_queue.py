@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
+import app.ui
 from app.fair_queue import FairQueue, QueueLimits, RateLimit, visitor_of
 from app.middleware import PageCheck, PublicEvents
 from tests.app.fakes import make_video
@@ -163,11 +165,16 @@ def test_the_forwarded_address_counts_only_where_it_is_trusted(trusted: bool, vi
     assert visitor_of(scope, trusted) == visitor
 
 
+def abandon_soon() -> None:
+    """The studio of this process drops events sooner that nobody listens to."""
+    app.ui.FairQueue = partial(FairQueue, abandoned_seconds=2.0)
+
+
 def test_abandoned_calls_make_room_for_one_that_is_listened_to(tmp_path: Path):
     """Two hundred of them kept a user out for more than 45 seconds."""
     video = make_video(tmp_path / "street.mp4", frames=18)
     limits = ("--queue", "300", "--queue-per-visitor", "300", "--calls-per-minute", "0")
-    with studio(tmp_path, *limits) as (_, url):
+    with studio(tmp_path, *limits, before=abandon_soon) as (_, url):
         sent = upload(url, video)
         for _ in range(60):
             call_segment(url, sent, tmp_path / "slow.pth")

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,6 +67,19 @@ def test_events_are_not_summarised_after_each_of_them(monkeypatch: pytest.Monkey
     monkeypatch.setattr(queue, "_get_df", None)
     queue.events_recorded = 1000
     assert queue.compute_analytics_summary([{"function": "offer"}]) == {"functions": {}}
+
+
+def test_a_studio_that_waits_leaves_the_processor_alone(monkeypatch: pytest.MonkeyPatch):
+    """Gradio looks at an empty queue a thousand times a second."""
+    queue, looks = StudioBlocks().queue()._queue, []
+    monkeypatch.setattr(type(queue), "__len__", lambda _: len(looks.append(None) or ()))
+
+    async def wait() -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(queue.start_processing(), 0.2)
+
+    in_thread(wait())
+    assert 0 < len(looks) <= 21
 
 
 def test_the_server_limits_connections_and_the_pages_that_gradio_keeps():

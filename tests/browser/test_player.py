@@ -435,7 +435,7 @@ def test_a_seek_of_the_view_before_draws_nothing(open_small_page: OpenView):
       stream.seek = async () => { seeks++; };
       late.resolve();
       await seek;
-      stream.draw(document.createElement("canvas"), 3);
+      stream.video.draw(document.createElement("canvas"), 3);
       return [seeks, player.frame, player.region.dataset.frame];
     }""")
     assert result == [0, 5, "5"]

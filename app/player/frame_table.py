@@ -128,27 +128,27 @@ def _stream_faults(container: InputContainer, stream: VideoStream, suffix: str) 
 
 def _read_packets(container: InputContainer, stream: VideoStream, path: Path) -> _Packets:
     """Raises: LimitError for too many frames."""
-    found, limits = _Packets(), input_limits()
+    packets, limits = _Packets(), input_limits()
     try:
         for packet in container.demux():
             if not packet.size:
                 continue
             if packet.pts is not None:
-                found.end = max(found.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+                packets.end = max(packets.end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
             if packet.stream.index != stream.index:
                 continue
             if packet.pts is None or packet.is_discard or packet.is_corrupt or packet.has_sidedata("new_extradata"):
-                found.fault = (
-                    f"its frame {len(found.stamps)} has no time, is left out or damaged, or changes the format"
+                packets.fault = (
+                    f"its frame {len(packets.stamps)} has no time, is left out or damaged, or changes the format"
                 )
                 break
-            limits.check("frames", len(found.stamps) + 1, str(path))
+            limits.check("frames", len(packets.stamps) + 1, str(path))
             if packet.is_keyframe:
-                found.keys.append(len(found.stamps))
-            found.stamps.append(packet.pts)
+                packets.keys.append(len(packets.stamps))
+            packets.stamps.append(packet.pts)
     except FFmpegError:
-        found.fault = "it is damaged"
-    return found
+        packets.fault = "it is damaged"
+    return packets
 
 
 def _packet_faults(container: InputContainer, stream: VideoStream, packets: _Packets) -> Iterator[str]:

@@ -261,8 +261,8 @@ def _track_meta(track: Track) -> _TrackMeta:
     return _TrackMeta(track.id, boxes, scores)
 
 
-def _footage(folder: Path) -> Path:
-    """Where the video of a stored result is: PROXY, or one of the same name that was served as it is."""
+def _video_path(folder: Path) -> Path:
+    """The video of a stored result: PROXY, or one of the same name that was served as it is."""
     others = (folder / PROXY).with_suffix(".webm")
     return others if others.exists() else folder / PROXY
 
@@ -289,7 +289,7 @@ def _read(folder: Path) -> StoredResult:
         name=meta.name,
         size_hw=meta.size_hw,
         times=tuple(meta.shown_times),
-        video=None if meta.video_bytes is None else _footage(folder),
+        video=None if meta.video_bytes is None else _video_path(folder),
         files=tuple(map(Path, meta.files)),
         pixel_aspect=meta.pixel_aspect,
         warnings=tuple(meta.warnings),
@@ -311,7 +311,7 @@ def _faults(folder: Path, meta: _ResultMeta) -> Iterator[str]:
     if meta.video_bytes is None:
         if len(meta.files) != len(meta.shown_times) or not all(Path(file).is_file() for file in meta.files):
             yield "its pictures are not where they were"
-    elif (video := _footage(folder)).stat().st_size != meta.video_bytes:
+    elif (video := _video_path(folder)).stat().st_size != meta.video_bytes:
         yield f"{video.name} was changed or cut off"
     if _sha256(folder / RESULTS_NAME) != meta.sha256:
         yield f"{RESULTS_NAME} was changed or cut off"

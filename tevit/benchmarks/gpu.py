@@ -167,7 +167,7 @@ def run_jobs(
 ) -> Outcome:
     """Run the jobs one after the other, until `seconds` after `begun`, which is by `time.monotonic`.
 
-    say: told what begins, and why a row stays without figures.
+    say: called with what begins, and with why a row stays without figures.
     """
     outcome, deadline = Outcome(), begun + seconds
     with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder:

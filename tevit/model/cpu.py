@@ -298,9 +298,6 @@ def pack(
         if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d) and not isinstance(model, Bottleneck):
             setattr(model, f"conv{suffix}", fuse_conv_bn_eval(conv, norm))
             setattr(model, f"bn{suffix}", nn.Identity())
-    if isinstance(model, Mlp) and isinstance(model.act, nn.GELU) and "packed" not in without:
-        model.fc1 = PackedLinear(model.fc1.weight, model.fc1.bias, rows, dtype, gelu=True)
-        model.act = nn.Identity()
     for name, child in model.named_children():
         replacement = child
         if winograd and type(child) is nn.Conv2d and is_supported(child):
@@ -321,6 +318,9 @@ def _packed(layer: nn.Module, rows: int, dtype: torch.dtype) -> nn.Module:
         return PackedAttention(layer, rows, dtype)
     if isinstance(layer, FeedForward) and isinstance(layer.act, nn.GELU):
         return PackedFeedForward(layer, rows, dtype)
+    if isinstance(layer, Mlp) and isinstance(layer.act, nn.GELU) and isinstance(layer.norm, nn.Identity):
+        first = PackedLinear(layer.fc1.weight, layer.fc1.bias, rows, dtype, gelu=True)
+        return nn.Sequential(first, _packed(layer.fc2, rows, dtype))
     if type(layer) is nn.Linear:
         return PackedLinear(layer.weight, layer.bias, rows, dtype)
     if type(layer) is nn.Conv2d and not isinstance(layer.padding, str) and layer.padding_mode == "zeros":

@@ -3,6 +3,8 @@
 Operations that need a value from the device (`nonzero`, `item`, a boolean index) fail on them, copies are counted.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -28,13 +30,19 @@ class CopyCounter(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("name", sorted(MODELS))
-def test_a_clip_is_copied_to_the_host_once(name):
+@contextmanager
+def fake_model(name: str, device: str) -> Iterator[tuple[TeViT, torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """A published model on a device that need not be there, a clip of 3 frames, its size and its scale."""
     with torch.device("meta"):
         model = TeViT(MODELS[name].config, all_masks=False).eval()
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
-        model = model.to_empty(device="cuda")
-        clip, size, scale = (torch.empty(shape, device="cuda") for shape in ((1, 3, 3, 96, 160), (1, 2), (4,)))
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        clip, size, scale = (torch.empty(shape, device=device) for shape in ((1, 3, 3, 96, 160), (1, 2), (4,)))
+        yield model.to_empty(device=device), clip, size, scale
+
+
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_a_clip_is_copied_to_the_host_once(name):
+    with fake_model(name, "cuda") as (model, clip, size, scale), torch.inference_mode():
         with CopyCounter() as copies:
             output = model(clip, size)[-1]
             assert copies.count == 0
@@ -60,11 +68,7 @@ class OperationLog(TorchDispatchMode):
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_every_convolution_reads_channels_last(name):
     """A layout that is changed on the way costs a copy, on a GPU as on a CPU."""
-    with torch.device("meta"):
-        model = TeViT(MODELS[name].config, all_masks=False).eval()
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.inference_mode():
-        model = model.to_empty(device="cuda")
-        clip, size, scale = (torch.empty(shape, device="cuda") for shape in ((1, 3, 3, 96, 160), (1, 2), (4,)))
+    with fake_model(name, "cuda") as (model, clip, size, scale), torch.inference_mode():
         with OperationLog("aten::conv") as log:
             detect(model, model(clip, size)[-1], scale, 10)
     layouts = [args[0].is_contiguous(memory_format=torch.channels_last) for _, args, _ in log.calls]
@@ -77,12 +81,10 @@ def test_attention_in_mixed_precision_has_the_form_of_flash_attention(name, monk
     and flash attention, since a GPU's cannot be tried without one."""
     # `nn.MultiheadAttention` asks for this and, unlike a CPU's, a GPU's autocast.
     monkeypatch.setattr(torch.backends.mha, "get_fastpath_enabled", lambda: False)
-    with torch.device("meta"):
-        model = TeViT(MODELS[name].config, all_masks=False).eval()
-    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        model = model.to_empty(device="cpu")
+    mixed = torch.autocast("cpu", torch.bfloat16)
+    with fake_model(name, "cpu") as (model, clip, size, _), torch.no_grad(), mixed:
         with OperationLog("aten::_scaled_dot_product", "aten::_softmax") as log:
-            model(torch.empty(1, 3, 3, 96, 160), torch.empty(1, 2))
+            model(clip, size)
     # In PVT of the patches in 8 blocks and of the messengers in 5, in each stage two.
     assert len(log.calls) == {"tevit_msgshift": 13, "tevit_r50": 0}[name] + 2 * MODELS[name].config.stages
     for operation, args, options in log.calls:

@@ -5,7 +5,12 @@ from typing import cast
 import pytest
 import torch
 import torch.nn.functional as F
-from timm.models.swin_transformer import SwinTransformerBlock, window_partition, window_reverse
+from timm.models.swin_transformer import (
+    SwinTransformerBlock,
+    SwinTransformerStage,
+    window_partition,
+    window_reverse,
+)
 
 from tevit.configs import BackboneConfig
 from tevit.model.backbones import WINDOW, Swin, _window_attention
@@ -35,7 +40,8 @@ def timm_attention(block: SwinTransformerBlock, x: torch.Tensor) -> torch.Tensor
 @pytest.mark.parametrize("size_hw", [(14, 21), (15, 20), (5, 9), (7, 30)], ids=str)
 def test_window_attention_and_its_gradients_equal_timms(index, size_hw):
     torch.manual_seed(1)
-    block = Swin(CONFIG).layers[0].blocks[index]
+    stage = cast(SwinTransformerStage, Swin(CONFIG).layers[0])
+    block = cast(SwinTransformerBlock, stage.blocks[index])
     assert block.shift_size == ((0, 0), (3, 3))[index]
     torch.nn.init.normal_(block.attn.relative_position_bias_table)
     torch.nn.init.normal_(block.attn.qkv.bias)

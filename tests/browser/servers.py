@@ -117,16 +117,27 @@ def address(page: Page) -> str:
     return page.evaluate("location.href")
 
 
-class HeldRequests:
-    """Requests of a page below `pattern`, which are sent on only once they are released, as all later ones are."""
+def intercept(page: Page, pattern: str, handle: Callable[[Route], object]) -> None:
+    """Route the requests of a page below `pattern`."""
+    page.route(pattern, handle)
+    # Chromium says too early that it intercepts: the next requests of a busy page may pass by.
+    probe = re.compile(r"/\?probe$")
+    page.route(probe, lambda route: route.fulfill(status=202))
+    while page.evaluate("fetch('/?probe').then((response) => response.status)") != 202:
+        pass
+    page.unroute(probe)
 
-    def __init__(self, page: Page, pattern: str):
-        self._page, self._pattern = page, pattern
+
+class HeldRequests:
+    """Requests of a page that are sent on only once they are released, as all later ones are."""
+
+    def __init__(self, page: Page):
+        self._page = page
         self._routes: list[Route] = []
         self._released = False
-        page.route(pattern, self._hold)
 
-    def _hold(self, route: Route) -> None:
+    def hold(self, route: Route) -> None:
+        """Keep a request that has come, or send it on."""
         if self._released:
             route.continue_()
         else:
@@ -136,12 +147,23 @@ class HeldRequests:
         """Until there is one."""
         end = time.monotonic() + PATIENCE
         while not self._routes:
-            assert time.monotonic() < end, f"no request of {self._pattern}"
+            assert time.monotonic() < end, "no request was held"
             self._page.wait_for_timeout(10)
 
     def release(self) -> None:
         """Send them on."""
         self._released = True
-        for route in self._routes:
-            route.continue_()
-        self._page.unroute(self._pattern)
+        while self._routes:
+            self._routes.pop().continue_()
+
+
+@contextmanager
+def hold_requests(page: Page, pattern: str) -> Iterator[HeldRequests]:
+    """Requests below `pattern`, held until the end of the block."""
+    held = HeldRequests(page)
+    intercept(page, pattern, held.hold)
+    try:
+        yield held
+    finally:
+        held.release()
+        page.unroute(pattern)

@@ -18,7 +18,7 @@ from app.projects.opening import bundled
 from app.projects.project import Project
 from tests.browser.conftest import Studio
 from tests.browser.fake_studio import LATE, without_matches
-from tests.browser.servers import HeldRequests, address, checked_page, eventually
+from tests.browser.servers import address, checked_page, eventually, hold_requests
 from tests.browser.test_compare import lane, match_buttons, player, selected_matches
 from tevit.cli.main import main
 from tevit.evaluation.error_table import ErrorRecord
@@ -415,12 +415,11 @@ def test_a_new_list_shows_no_picture_of_the_old_one(page: Page):
     rows(page).first.scroll_into_view_if_needed()
     expect(pictures.first).to_have_js_property("complete", True)
     before = pictures.first.get_attribute("src") or ""
-    held = HeldRequests(page, "**/picture/**")
-    page.get_by_label("Search").fill("star missed")
-    expect(pictures.first).not_to_have_attribute("src", before)
-    expect(pictures.first).to_be_hidden()
-    expect(page.locator("[data-chart=scores]")).to_contain_text("No prediction is left by this filter.")
-    held.release()
+    with hold_requests(page, "**/picture/**"):
+        page.get_by_label("Search").fill("star missed")
+        expect(pictures.first).not_to_have_attribute("src", before)
+        expect(pictures.first).to_be_hidden()
+        expect(page.locator("[data-chart=scores]")).to_contain_text("No prediction is left by this filter.")
     expect(pictures.first).to_be_visible()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.browser.servers import HeldRequests
+from tests.browser.servers import hold_requests, intercept
 from tests.browser.test_review import (
     PREDICTIONS,
     SHAPES,
@@ -212,11 +212,10 @@ def test_proposals_are_rejected_by_frame_or_accepted_by_range(page: Page):
 def test_a_key_edits_the_frame_that_is_sought(page: Page):
     reload(page)  # no picture has been loaded before
     bar = correct(page)
-    held = HeldRequests(page, "**/frames/*.jpg")
-    page.keyboard.press("End")
-    page.keyboard.press("Delete")
-    held.wait_for_one()
-    held.release()
+    with hold_requests(page, "**/frames/*.jpg") as held:
+        page.keyboard.press("End")
+        page.keyboard.press("Delete")
+        held.wait_for_one()
     expect_frame(page, 29)
     expect(bar).to_contain_text("edited: frame 29")
     bar.get_by_role("button", name="Discard correction").click()
@@ -262,7 +261,7 @@ def test_what_is_under_way_is_offered_again_after_a_reload(page: Page):
     page.keyboard.press("r")
     expect(bar).not_to_contain_text("not accepted")
 
-    page.route("**/propagate", lambda route: None)  # never answered
+    intercept(page, "**/propagate", lambda route: None)  # never answered
     page.keyboard.press("g")
     expect(bar.get_by_role("button", name="Cancel propagation")).to_be_visible()
     reload(page)
@@ -275,7 +274,7 @@ def test_what_is_under_way_is_offered_again_after_a_reload(page: Page):
 
 def test_a_propagation_is_cancelled(page: Page):
     bar = correct(page)
-    page.route("**/propagate", lambda route: None)
+    intercept(page, "**/propagate", lambda route: None)
     page.keyboard.press("g")
     bar.get_by_role("button", name="Cancel propagation").click()
     expect(bar).to_contain_text("Propagation was cancelled.")

@@ -14,7 +14,7 @@ from playwright.sync_api import FloatRect, Locator, Page, expect
 from tests.app.fakes import make_video
 from tests.browser.conftest import OpenPage, Studio, expect_ready
 from tests.browser.fake_studio import HELD_CLIP, HELD_PROXY, HELD_RUN
-from tests.browser.servers import HeldRequests, address, eventually
+from tests.browser.servers import address, eventually, hold_requests
 from tevit.video.reader import open_video
 
 pytestmark = pytest.mark.browser
@@ -372,13 +372,12 @@ def test_the_first_frame_stays_until_the_prepared_video_is_drawn(new_page: OpenP
     expect(page.locator("#panel")).to_contain_text("of 20 frames")
     page.wait_for_function(f"Math.abs(({GREY})() - 140) <= 3")
     poster = page.evaluate(TOKEN)
-    requests = HeldRequests(page, "**/video/*")
-    held.unlink()
-    page.wait_for_function(f"poster => ({TOKEN})() !== poster", arg=poster)
-    page.wait_for_function("document.querySelector('.player').dataset.state === 'loading'")
-    assert abs(page.evaluate(GREY) - 140) <= 3
-    requests.wait_for_one()
-    requests.release()
+    with hold_requests(page, "**/video/*") as requests:
+        held.unlink()
+        page.wait_for_function(f"poster => ({TOKEN})() !== poster", arg=poster)
+        page.wait_for_function("document.querySelector('.player').dataset.state === 'loading'")
+        assert abs(page.evaluate(GREY) - 140) <= 3
+        requests.wait_for_one()
     expect(player(page)).to_have_attribute("data-state", "ready")
     assert abs(page.evaluate(GREY) - 140) <= 3
 

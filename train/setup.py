@@ -26,6 +26,7 @@ from tevit.optional import optional_package
 from tevit.video.transforms import STRIDE
 
 from .checkpoints import WEIGHTS, TrainingCheckpoint, checkpoints, newest, restore
+from .cpu import is_faster, use_onednn
 from .data import Batch, TrainingData, open_training_data, slot_batch, slot_stream
 from .distributed import World, world
 from .loop import Evaluate, Loop, StopRequest, TrainingRun
@@ -294,6 +295,8 @@ def _build(
         processes.print(f"resuming from {saved.path}" + ("; changed: " + ", ".join(changed) if changed else ""))
     if recipe.compile:
         compile_model(model)
+    elif processes.device.type == "cpu" and is_faster():
+        use_onednn(model)
     weights = Weights(recipe.class_weight, recipe.l1_weight, recipe.giou_weight, recipe.dice_weight)
     module = SlotLoss(model, weights, recipe.mask_rows, recipe.checkpointing)
     return Step(module, recipe, seed, processes), optimiser

@@ -42,7 +42,7 @@ def build_optimiser(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
         {"params": parameters, "lr_factor": factor, "weight_decay": decay}
         for (factor, decay), parameters in groups.items()
     ]
-    return torch.optim.AdamW(settings, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps)
+    return torch.optim.AdamW(settings, lr=recipe.lr, betas=recipe.betas, eps=recipe.eps, fused=True)
 
 
 def learning_rate(recipe: Recipe, iteration: int) -> float:

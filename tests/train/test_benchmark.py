@@ -13,9 +13,13 @@ SMALL = ("--scales", "96x64", "--frames", "2", "--slots", "2", "--clips-per-slot
 def test_it_measures_the_real_loop(tmp_path, capsys, monkeypatch):
     shapes.write(tmp_path / "data", 2, 5, "train")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    by_onednn = []
+    monkeypatch.setattr("train.setup.is_faster", lambda: True)
+    monkeypatch.setattr("train.setup.use_onednn", by_onednn.append)
     argv = ["demo", "--data", str(tmp_path / "data"), *SMALL, "--steps", "2", "--device", "cpu"]
     assert main([*argv, "--json", str(tmp_path / "result.json")]) == 0
     result = json.loads((tmp_path / "result.json").read_text())
+    assert len(by_onednn) == 1  # the model
     assert result["batch"] == "2 clips of 2 frames" and result["steps"] == 2
     assert 0 < result["clips a second"] < result["clips a second, data alone"]
     assert 0 < result["seconds a step"] < 60 and 0.05 < result["peak memory, GB"] < 20

@@ -55,8 +55,8 @@ _ONES = EDGE * POINTS.index(1.0) + POINTS.index(1.0)  # a bias added to this pro
 
 
 @cache
-def is_faster() -> bool:
-    """Whether these convolutions are faster than oneDNN's on this machine: on processors of Intel."""
+def is_intel() -> bool:
+    """Whether this is a processor of Intel, on which MKL is as fast as oneDNN."""
     # MKL's batched products reach the speed of oneDNN's convolutions on Intel's processors alone: on an AMD EPYC the
     # whole model takes 1.03 times as long with Winograd's (docs/benchmarks.md). Decided by the vendor, not by a timing,
     # so that all processes of a run compute the same.
@@ -279,7 +279,7 @@ def can_pack(dtype: torch.dtype = torch.float32) -> bool:
 
 def default_exclusions() -> tuple[str, ...]:
     """The OPTIMISATIONS that `pack` leaves out on this machine."""
-    return () if is_faster() else ("winograd",)
+    return () if is_intel() else ("winograd",)
 
 
 def pack(

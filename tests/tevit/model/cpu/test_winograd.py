@@ -62,7 +62,7 @@ def test_supported_convolutions_alone_are_replaced(other, fits):
 
 @pytest.mark.parametrize("faster", [False, True])
 def test_they_are_used_only_where_they_are_faster(faster, monkeypatch):
-    monkeypatch.setattr("tevit.model.cpu.is_faster", lambda: faster)
+    monkeypatch.setattr("tevit.model.cpu.is_intel", lambda: faster)
     model = nn.Sequential(nn.Conv2d(128, 128, 3, padding=1))
     pack(model, rows=10)
     assert isinstance(model[0], WinogradConv) == faster

@@ -286,7 +286,7 @@ def test_keys_of_the_player_steps_and_notes(anna: Page, tmp_path: Path):
 
 
 def test_the_player_shows_corrected_labels(anna: Page, tmp_path: Path):
-    place, decision = next((i, d) for i, d in enumerate(log_of(anna, tmp_path)) if isinstance(d.action, AddTrack))
+    place, decision = next((i, d) for i, d in enumerate(log_of(anna, tmp_path)) if isinstance(d.action, DeleteTrack))
     go_to(anna, place)
     labels = anna.get_by_role("group", name="Labels in the player")
     groups = player(anna).get_by_role("rowgroup")
@@ -325,24 +325,25 @@ def test_the_list_of_the_tab_errors_is_reviewed(anna: Page):
     expect(position(anna)).not_to_contain_text(f" of {count} ")
 
 
-def test_two_reviewers_resolve_a_disagreement(anna: Page, browser: Browser, server: Server):
+def test_two_reviewers_resolve_a_disagreement(anna: Page, browser: Browser, server: Server, tmp_path: Path):
+    decided = {str(track) for decision in log_of(anna, tmp_path) for track in decision.tracks}
     with open_review_tab(browser, server, "ben") as ben:
-        disagree(anna, ben)
+        disagree(anna, ben, undecided_class_question(ben, decided))
 
 
-def undecided_class_question(page: Page) -> int:
-    """The place of a question after the current one about a label that no other question is about."""
+def undecided_class_question(page: Page, decided: set[str]) -> int:
+    """The place of a question about a label that no other question and no decision is about."""
     names = page.locator(".queue .name").all_inner_texts()
     labels = [set(re.findall(r"(?:labels?|and) (\d+)", name)) for name in names]
     return next(
         place
-        for place in range(int(position(page).inner_text().split()[0]), len(names))
-        if re.search(r"Is label \d+ an? ", names[place]) and sum(bool(labels[place] & other) for other in labels) == 1
+        for place, name in enumerate(names)
+        if re.search(r"Is label \d+ an? ", name)
+        and sum(bool(labels[place] & other) for other in [*labels, decided]) == 1
     )
 
 
-def disagree(anna: Page, ben: Page) -> None:
-    place = undecided_class_question(ben)
+def disagree(anna: Page, ben: Page, place: int) -> None:
     for page in (ben, anna):
         go_to(page, place)
     anna.keyboard.press("1")

@@ -13,6 +13,7 @@ const ICONS = {
   back: "M18 5v14L8 12zM5 5h2v14H5z",
   next: "M6 5v14l10-7zM17 5h2v14h-2z",
   loop: "M17 2l4 4-4 4V7H7v4H5V5h12zM7 22l-4-4 4-4v3h10v-4h2v6H7z",
+  clear: "M8 4H3v16h5v-2H5V6h3zM16 4h5v16h-5v-2h3V6h-3zM8.500 10l1.500-1.500 2 2 2-2 1.500 1.500-2 2 2 2-1.500 1.500-2-2-2 2-1.500-1.500 2-2z",
   sound: "M3 9v6h4l5 4V5L7 9zM15 8a5 5 0 010 8M17.500 5.500a9 9 0 010 13",
 };
 const KEYS = [
@@ -40,7 +41,7 @@ export class Controls {
     this.opacity = createElement("input", { type: "range", min: "0", max: "100", value: "50", "aria-label": "Opacity", title: "Opacity of the masks" });
     this.opacity.addEventListener("input", () => player.setStyle("opacity", Number(this.opacity.value) / 100));
     this.by = select("Colour by", ["track", "class", "score"].map((by) => [by, `by ${by}`]), (value) => player.setStyle("by", value));
-    this.clear = iconButton("Clear range", "Clear range", () => player.setRange(null));
+    this.clear = iconButton("Clear range", icon("clear"), () => player.setRange(null));
     this.help = createHelp();
     this.bar = createElement("div", { class: "controls", role: "toolbar", "aria-label": "Player" },
       group(iconButton("Previous frame", icon("back"), () => player.step(-1)), this.play, iconButton("Next frame", icon("next"), () => player.step(1)), this.time),

@@ -217,8 +217,8 @@ def test_brushing_filters(page: Page, comparison: Comparison):
 def test_the_whole_walk_and_its_links_in_another_browser(page: Page, users: USERS, comparison: Comparison):
     """Figure, bar, list by keys, frame in Compare; and both addresses show a colleague the same."""
     expect(page.locator("[data-figure=AP] td")).to_have_count(3)
-    bar(page, "types", f"missed, {B}").click()
-    listed = select(comparison, Filter(model=B, types=("missed",)))
+    bar(page, "types", f"temporal, {B}").click()
+    listed = select(comparison, Filter(model=B, types=("temporal",)))
     expect_count(page, f"{len(listed.rows)} of {select(comparison).every} errors")
     page.wait_for_function("() => new URL(location).searchParams.has('errors')")
     link = address(page)
@@ -245,8 +245,8 @@ def test_the_whole_walk_and_its_links_in_another_browser(page: Page, users: USER
         expect(other.get_by_role("tab", name="Compare")).to_have_attribute("aria-selected", "true")
         other.goto(link)
         expect_count(other, f"{len(listed.rows)} of {select(comparison).every} errors")
-        expect(chip(other, "missed")).to_be_visible()
-        expect(bar(other, "types", f"missed, {B}")).to_have_attribute("aria-pressed", "true")
+        expect(chip(other, "temporal")).to_be_visible()
+        expect(bar(other, "types", f"temporal, {B}")).to_have_attribute("aria-pressed", "true")
 
 
 def expect_in_compare(page: Page, shown: ErrorRecord) -> None:

@@ -27,6 +27,8 @@ class ErrorBar {
     this.place = createElement("strong", { role: "status" });
     this.words = createElement("span", { class: "words" });
     this.arrived = true; // since the tab was opened, no error was shown yet
+    /** @type {boolean | null} what `reveal` was called with before the tab was shown */
+    this.missed = null;
     this.whole = createButton("Whole picture", () => this.toggleFocus(), { title: "The whole picture, or the error framed again (z)" });
     const back = createButton("Back to the list", () => emit({ do: "back" }));
     this.bar = createElement("div", { class: "error-steps", role: "group", "aria-label": "List of errors" },
@@ -34,7 +36,10 @@ class ErrorBar {
     element.replaceChildren(this.bar);
     const tab = element.closest("#compare");
     if (!(tab instanceof HTMLElement)) return;
-    new ResizeObserver(() => (this.arrived ||= !tab.offsetHeight)).observe(tab);
+    new ResizeObserver(() => {
+      if (!tab.offsetHeight) this.arrived = true;
+      else if (this.missed !== null) this.reveal(this.missed);
+    }).observe(tab);
     tab.addEventListener("zoom", () => this.showFocus()); // of the player, which may be mounted later
   }
 
@@ -57,6 +62,7 @@ class ErrorBar {
    */
   reveal(last) {
     const { top, height } = this.bar.getBoundingClientRect();
+    this.missed = height ? null : last;
     if (!height) return;
     if (last) this.arrived = false;
     if (top < 0 || top > innerHeight * MAX_TOP) this.bar.scrollIntoView({ block: "start" });

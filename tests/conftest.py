@@ -44,6 +44,7 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
+    "--force-prefers-reduced-motion",  # otherwise gradio's animations draw the page 60 times a second at every event
     "--process-per-site",  # a page that loads has what an open one of the same user has compiled
     # What a page of the studio has no use for takes a third of the processor's time of an opening.
     "--disable-extensions",
@@ -52,6 +53,11 @@ ARGUMENTS = (
     f"--disable-features={','.join(UNUSED_FEATURES)}",
     "--js-flags=--min-semi-space-size=32",  # MB: fewer garbage collections
 )
+# Gradio's display of the page's loading asks for frames for as long as the page is open, though it is hidden by then.
+WITHOUT_ENDLESS_FRAMES = """
+const request = window.requestAnimationFrame.bind(window);
+window.requestAnimationFrame = (draw) => (/^\\(\\) ?=> ?{\\w+\\(\\w+, ?\\(performance.now\\(\\)-/.test(draw) ? 0 : request(draw));
+"""
 
 
 def pytest_collection_finish() -> None:
@@ -85,5 +91,6 @@ def browser() -> Iterator[Browser]:
     assert chromium, "the browser tests need chromium on the PATH"
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
+        running.on("context", lambda context: context.add_init_script(WITHOUT_ENDLESS_FRAMES))
         yield running
         running.close()

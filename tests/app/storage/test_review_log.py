@@ -409,11 +409,14 @@ for round in range(times):
     if child == 0:
         store = ReviewStore(folder)
         assert not store.notices, store.notices
+        os.write(writer, b" ")
         while True:
             number += 1
             store.append(decision(number, id=f"r{round}n{number}"))
             os.write(writer, f"r{round}n{number} ".encode())
     os.close(writer)
+    if round % 2:
+        os.read(reader, 1)  # the log is open: on a busy machine nearly all would be killed before that
     time.sleep(rng.uniform(0.0, 0.06))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)

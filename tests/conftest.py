@@ -59,7 +59,8 @@ ARGUMENTS = (
 )
 # Gradio's display of the page's loading asks for frames for as long as the page is open, though it is hidden by then.
 WITHOUT_ENDLESS_FRAMES = """
-const request = window.requestAnimationFrame.bind(window), endless = /^\\(\\) ?=> ?{\\w+\\(\\w+, ?\\(performance.now\\(\\)-/;
+const request = window.requestAnimationFrame.bind(window);
+const endless = /^\\(\\) ?=> ?{\\w+\\(\\w+, ?\\(performance.now\\(\\)-/;
 window.requestAnimationFrame = (draw) => (endless.test(draw) ? 0 : request(draw));
 """
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import hypothesis
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 WORKER = os.getpid() if "PYTEST_XDIST_WORKER" in os.environ else 0
 gc.disable()  # until all tests are collected: a third of that time
@@ -100,6 +100,11 @@ def tiny_model():
     return TeViT(replace(STEADY, categories=TEVIT_MSGSHIFT.categories)).eval()
 
 
+def add_script(context: BrowserContext) -> None:
+    """For all pages of a new context."""
+    context.add_init_script(WITHOUT_ENDLESS_FRAMES)
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Debian's or anybody's chromium, one for the whole run; without one the tests fail."""
@@ -107,6 +112,6 @@ def browser() -> Iterator[Browser]:
     assert chromium, "the browser tests need chromium on the PATH"
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
-        running.on("context", lambda context: context.add_init_script(WITHOUT_ENDLESS_FRAMES))
+        running.on("context", add_script)
         yield running
         running.close()

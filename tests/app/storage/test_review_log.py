@@ -1,12 +1,14 @@
 """The log on disk: durable, append-only, shared between processes; damage is reported."""
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from itertools import takewhile
 from pathlib import Path
 
@@ -427,6 +429,28 @@ ids = [d.id for d in store.decisions()]
 missing = set(acknowledged) - set(ids)
 print(len(acknowledged), len(missing), len(ids) - len(acknowledged), len(store.notices))
 """
+
+
+def test_a_log_whose_creation_was_killed_is_opened(tmp_path):
+    source = tmp_path / "source.sqlite"
+    with closing(sqlite3.connect(source, isolation_level=None)) as db:
+        for statement in ("CREATE TABLE a (b)", "DROP TABLE a", "PRAGMA cache_size = 1", "BEGIN", "CREATE TABLE a (b)"):
+            db.execute(statement)
+        for _ in range(20):  # more than the cache holds: the file is written to before the transaction ends
+            db.execute("INSERT INTO a VALUES (zeroblob(4000))")
+        (tmp_path / "project").mkdir()
+        for suffix in ("", "-journal"):
+            shutil.copy(f"{source}{suffix}", f"{tmp_path / 'project' / NAME}{suffix}")
+    with (
+        pytest.raises(sqlite3.OperationalError, match="readonly"),
+        closing(sqlite3.connect(f"{(tmp_path / 'project' / NAME).as_uri()}?mode=ro", uri=True)) as db,
+    ):
+        db.execute("SELECT * FROM sqlite_master")
+    store = ReviewStore(tmp_path / "project")
+    assert not store.in_memory and not store.notices and store.count() == 0
+    assert store.append(decision(1)) == 1
+    store.close()
+    assert ReviewStore(tmp_path / "project").decisions() == (decision(1),)
 
 
 def test_no_acknowledged_decision_is_lost_when_killed_a_hundred_times(tmp_path):

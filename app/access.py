@@ -324,6 +324,11 @@ def visitor_of_event(request: Any) -> str:
     return f"name {name}" if name else scope.get("state", {}).get("counted_as", "")
 
 
+def arrival_of_event(request: Any) -> int:
+    """The number of gradio's request in the order in which requests came to `FairQueue`; 0 outside of a server."""
+    return getattr(getattr(request, "request", None), "scope", {}).get("state", {}).get("arrival", 0)
+
+
 Value = TypeVar("Value")
 
 

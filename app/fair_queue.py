@@ -4,11 +4,12 @@ Events that nobody listens to any more are removed from gradio's queue, or cance
 """
 
 import asyncio
+import itertools
 import logging
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
@@ -82,7 +83,8 @@ class FairQueue:
 
     The request's state gets `counted_as`, by which the visitor's runs and views are counted: the address; with
     by_browser the browser, where it has the page's cookie, which strangers could drop at will. Calls, uploads and
-    sign-ins are counted by address. blocks: gradio's page, whose queue is watched.
+    sign-ins are counted by address. It also gets `arrival`, a number that rises from request to request. blocks:
+    gradio's page, whose queue is watched.
     """
 
     app: ASGIApp
@@ -96,6 +98,7 @@ class FairQueue:
     _left: LRUCache[str, float] = field(default_factory=lambda: LRUCache(100_000), repr=False)
     _pages: LRUCache[str, None] = field(default_factory=lambda: LRUCache(SESSIONS), repr=False)  # sessions of events
     _watch: asyncio.Task | None = None
+    _arrivals: Iterator[int] = field(default_factory=lambda: itertools.count(1), repr=False)
 
     def __post_init__(self) -> None:
         self._uploads, self._calls = RateLimit(self.limits.uploads), RateLimit(self.limits.calls)
@@ -110,6 +113,7 @@ class FairQueue:
             self._watch = asyncio.create_task(self._drop_abandoned())
         path, state = path_of(scope), scope.setdefault("state", {})
         browser = state.get("visitor", "") if self.by_browser else ""
+        state["arrival"] = next(self._arrivals)
         state["counted_as"] = browser or visitor_of(scope, self.limits.trust_forwarded)
         if scope["method"] == "POST" and path == SIGN_IN_PATH:
             await self._sign_in(scope, receive, send)

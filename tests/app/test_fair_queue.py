@@ -57,6 +57,19 @@ def fair_queue(*visitors: str, limits: QueueLimits | None = None) -> FairQueue:
     return FairQueue(PlainTextResponse("passed on"), waiting(*visitors), EVENTS, limits or QueueLimits(waiting=4))
 
 
+def test_requests_are_numbered_as_they_come():
+    numbers: list[int] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        numbers.append(scope["state"]["arrival"])
+        await PlainTextResponse("passed on")(scope, receive, send)
+
+    queue = FairQueue(app, waiting(), EVENTS)
+    for _ in range(3):
+        assert send(queue, "/gradio_api/queue/join").text == "passed on"
+    assert numbers == [1, 2, 3]
+
+
 def test_two_calls_of_one_visitor_and_the_place_of_the_first():
     assert send(fair_queue("a", "10.0.0.1"), "/gradio_api/call/segment").status_code == 200
     answer = send(fair_queue("a", "10.0.0.1", "10.0.0.1"), "/gradio_api/call/segment")

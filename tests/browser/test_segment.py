@@ -75,6 +75,7 @@ def upload(page: Page, file: Path) -> None:
     clear = page.locator("#video").get_by_role("button", name="Clear", exact=True)
     if clear.is_visible():
         clear.click()
+        expect(player(page)).to_have_attribute("data-state", "empty")
     page.locator("input[type=file]").first.set_input_files(file)
     expect(page.locator("#video")).to_contain_text(file.stem)
 

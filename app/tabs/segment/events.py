@@ -14,7 +14,7 @@ import gradio as gr
 from tevit.configs import MODELS
 from tevit.results import VideoResult
 
-from ...access import EVERYBODY, Access, visitor_of_event
+from ...access import EVERYBODY, Access, arrival_of_event, visitor_of_event
 from ...player.component import PlayerView, payload, read_event
 from ...player.proxy import LEFT_SECONDS, PosterFrame, ProxyTask, VideoSource
 from ...rendering import hint, note, problem, progress
@@ -203,12 +203,15 @@ class _SegmentEvents:
 
     async def select_file(self, path: str | None, model: str | None, request: gr.Request) -> AsyncIterator[Updates]:
         """A dropped video; after an unreadable file, or when it is removed, no video is selected."""
+        session = self._session(request)
+        if session.is_overtaken(arrival_of_event(request)):
+            yield {self.components.panel: gr.skip()}
+            return
         if path is None:
-            session = self._session(request)
             instead = session.wanted in self.studio.clips  # a clip was chosen, which empties the upload box
             yield {self.components.panel: gr.skip()} if instead else self._without_video(session)
             return
-        async for updates in self._open(VideoSource(Path(path).name, Path(path)), self._session(request), model):
+        async for updates in self._open(VideoSource(Path(path).name, Path(path)), session, model):
             yield updates | {self.components.clip: gr.Dropdown(value=None)}
 
     def _clip(self, request: gr.Request) -> str | None:
@@ -219,7 +222,7 @@ class _SegmentEvents:
     @only_another(lambda tab, request: (tab._clip(request),), lambda tab: {tab.components.panel: gr.skip()})
     async def select_clip(self, name: str | None, model: str | None, request: gr.Request) -> AsyncIterator[Updates]:
         """A sample clip; the one that is selected keeps its result."""
-        if name is None:
+        if name is None or self._session(request).is_overtaken(arrival_of_event(request)):
             yield {self.components.panel: gr.skip()}
             return
         async for updates in self._open(self.studio.clip(name), self._session(request), model):

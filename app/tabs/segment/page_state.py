@@ -22,7 +22,8 @@ MIN_SCORE = 0.3  # of the tracks that a page shows at first; files and API have 
 class Session:
     """State of one page.
 
-    wanted: the video that was selected last, which may not have been opened yet. source: the selected video, opened,
+    wanted: the video that was selected last, which may not have been opened yet, and arrival: when the event came that
+    selected or removed it, see `FairQueue`. source: the selected video, opened,
     and proxy: the task that prepares it. token: of the run or stored result that is shown.
     own: the token of the last run that was started here. visitor: as quotas count it. view: shown in the player.
     selected: a track's id. model_chosen: whether a user has selected the model. options: of the list of models on the
@@ -32,6 +33,7 @@ class Session:
     """
 
     wanted: VideoSource | None = None
+    arrival: int = 0
     source: VideoSource | None = None
     token: str = ""
     own: str = ""
@@ -49,6 +51,11 @@ class Session:
     choices: list[tuple[str, int]] = field(default_factory=list)
     tasks: list[Task] = field(default_factory=list)
     _size: tuple[VideoSource, tuple[int, int]] | None = None
+
+    def is_overtaken(self, arrival: int) -> bool:
+        """Whether an event that came later has selected or removed the video already; otherwise this one does."""
+        overtaken, self.arrival = arrival < self.arrival, max(arrival, self.arrival)
+        return overtaken
 
     def remember_size(self, source: VideoSource, size_hw: tuple[int, int]) -> None:
         """Of a video that was opened."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
 from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any, cast
@@ -155,6 +156,27 @@ def test_the_clip_that_is_selected_is_not_opened_anew():
         return [updates async for updates in events.select_clip("crossing", "motion", request)]
 
     assert asyncio.run(select()) == [{"panel": gr.skip()}] and session.token == "token"
+
+
+def test_a_removal_that_is_handled_late_leaves_the_video_that_was_chosen_after_it():
+    """The box's old file is removed for the next one: a busy server may handle the two events in another order."""
+    session = Session()
+    events = visitor_events(session)
+    events.components, events.studio.clips = SimpleNamespace(panel="panel", clip="clip"), []
+
+    async def open_(source: Any, *_: object) -> AsyncIterator[dict]:
+        session.wanted = source
+        yield {"panel": "opened"}
+
+    async def select(path: str | None, arrival: int) -> list[Any]:
+        request = SimpleNamespace(request=SimpleNamespace(scope={"state": {"arrival": arrival}}))
+        return [updates["panel"] async for updates in events.select_file(path, None, request)]
+
+    events._open, events._without_video = open_, lambda session: {"panel": "none"}
+    assert asyncio.run(select("b.mp4", 2)) == ["opened"]
+    assert asyncio.run(select(None, 1)) == [gr.skip()] and session.wanted is not None
+    assert asyncio.run(select(None, 3)) == ["none"]
+    assert asyncio.run(select("a.mp4", 2)) == [gr.skip()]
 
 
 @pytest.mark.parametrize(("known", "sent"), [(18, False), (17, True), (None, True)])

@@ -63,7 +63,8 @@ def main() -> int:
     args = parser.parse_args()
     rounds = []
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        chromium = shutil.which("chromium") or shutil.which("chromium-headless-shell")
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         for _ in range(args.rounds):
             with tempfile.TemporaryDirectory() as home:
                 rounds.append(measure(browser, home))

@@ -1,21 +1,17 @@
 """Fixtures for all tests."""
 
-import atexit
 import gc
-import logging
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
 import hypothesis
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
-WORKER = os.getpid() if "PYTEST_XDIST_WORKER" in os.environ else 0
 gc.disable()  # until all tests are collected: a third of that time
-if WORKER:  # more tests at a time than cores: a thread for each, before torch is there
+if "PYTEST_XDIST_WORKER" in os.environ:  # two tests at a time on two cores: a thread for each, before torch is there
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
         os.environ.setdefault(variable, "1")
 # Read as a process starts, here the workers and all that they start: glibc keeps what was freed. Otherwise every large
@@ -25,8 +21,6 @@ os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(8 << 30))
 # The same cases in each run, so that a change fails for its own faults; `--hypothesis-profile default` draws others.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
-# The first is Debian's chromium without windows: a tenth less of the processor's time for a page.
-PROGRAMS = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 UNUSED_FEATURES = (
     "AutofillServerCommunication",
     "BackForwardCache",
@@ -48,7 +42,6 @@ ARGUMENTS = (
     "--disable-component-update",
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
-    "--force-prefers-reduced-motion",  # otherwise gradio's animations draw the page 60 times a second at every event
     "--process-per-site",  # a page that loads has what an open one of the same user has compiled
     # What a page of the studio has no use for takes a third of the processor's time of an opening.
     "--disable-extensions",
@@ -57,12 +50,6 @@ ARGUMENTS = (
     f"--disable-features={','.join(UNUSED_FEATURES)}",
     "--js-flags=--min-semi-space-size=32",  # MB: fewer garbage collections
 )
-# Gradio's display of the page's loading asks for frames for as long as the page is open, though it is hidden by then.
-WITHOUT_ENDLESS_FRAMES = """
-const request = window.requestAnimationFrame.bind(window);
-const endless = /^\\(\\) ?=> ?{\\w+\\(\\w+, ?\\(performance.now\\(\\)-/;
-window.requestAnimationFrame = (draw) => (endless.test(draw) ? 0 : request(draw));
-"""
 
 
 def pytest_collection_finish() -> None:
@@ -73,18 +60,7 @@ def pytest_collection_finish() -> None:
 
 def pytest_unconfigure() -> None:
     """Otherwise extension modules report the objects as leaks when the process ends."""
-    if not WORKER:
-        gc.unfreeze()
-
-
-@atexit.register  # before all that the tests import, which therefore ends first
-def end_at_once() -> None:
-    """A worker's results have been sent by now: taking its million objects apart would take seconds of a processor."""
-    if os.getpid() == WORKER:
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
@@ -100,18 +76,12 @@ def tiny_model():
     return TeViT(replace(STEADY, categories=TEVIT_MSGSHIFT.categories)).eval()
 
 
-def add_script(context: BrowserContext) -> None:
-    """For all pages of a new context."""
-    context.add_init_script(WITHOUT_ENDLESS_FRAMES)
-
-
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Debian's or anybody's chromium, one for the whole run; without one the tests fail."""
-    chromium = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     assert chromium, "the browser tests need chromium on the PATH"
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=chromium, args=list(ARGUMENTS))
-        running.on("context", add_script)
         yield running
         running.close()

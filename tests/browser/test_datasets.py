@@ -62,6 +62,11 @@ def button(page: Page) -> Locator:
     return page.locator("#datasets-button")
 
 
+def test_a_button_that_is_rendered_anew_says_that_it_can_be_pressed(page: Page):
+    button(page).evaluate("(it) => { it.removeAttribute('aria-expanded'); it.append(document.createElement('i')); }")
+    expect(button(page)).to_have_attribute("aria-expanded", "false")
+
+
 def open_panel(page: Page) -> None:
     """Press the button once the panel's script is there, which lets it say that it can be pressed."""
     expect(button(page)).to_have_attribute("aria-expanded", "false")

@@ -16,7 +16,10 @@ export function mount(element, emit) {
     document.querySelector("#datasets-button")?.setAttribute("aria-expanded", String(open));
   };
 
-  setOpen(false); // the button says from now on that it can be pressed
+  setOpen(false); // the button says from now on that it can be pressed, also where gradio renders it later or anew
+  new MutationObserver(() => {
+    if (document.querySelector("#datasets-button:not([aria-expanded])")) setOpen(isOpen());
+  }).observe(document.body, { childList: true, subtree: true });
   document.addEventListener("click", (event) => {
     const target = targetOf(event);
     if (!element.isConnected) return;

@@ -253,7 +253,7 @@ class Access:
     def name(self, request: Any) -> str:
         """The signed-in name of who sent gradio's request; "" for nobody."""
         if self.hub:
-            return _hub_name(getattr(request.request, "scope", {}))
+            return _hub_name(_scope_of_event(request))
         return str(getattr(request, "username", None) or "")
 
     def is_host(self, request: Any) -> bool:
@@ -319,14 +319,18 @@ def _is_upload(path: str, root: Path) -> bool:
 def visitor_of_event(request: Any) -> str:
     """Who sent gradio's request, as quotas count visitors: by the signed-in name, else by what `FairQueue` has counted
     the request as; "" outside of a server."""
-    scope = getattr(getattr(request, "request", None), "scope", {})
+    scope = _scope_of_event(request)
     name = str(getattr(request, "username", None) or "") or _hub_name(scope)
     return f"name {name}" if name else scope.get("state", {}).get("counted_as", "")
 
 
 def arrival_of_event(request: Any) -> int:
     """The number of gradio's request in the order in which requests came to `FairQueue`; 0 outside of a server."""
-    return getattr(getattr(request, "request", None), "scope", {}).get("state", {}).get("arrival", 0)
+    return _scope_of_event(request).get("state", {}).get("arrival", 0)
+
+
+def _scope_of_event(request: Any) -> dict[str, Any]:
+    return getattr(getattr(request, "request", None), "scope", {})
 
 
 Value = TypeVar("Value")

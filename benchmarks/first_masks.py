@@ -9,49 +9,40 @@ import json
 import re
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from playwright.sync_api import Browser, expect, sync_playwright
+from studio import start_studio
 
-ROOT = Path(__file__).resolve().parents[1]
 CLIPS = ("crossing", "return", "crowd")
 TIMEOUT = 120_000  # milliseconds
 
 
-def measure(browser: Browser, home: str) -> dict[str, float]:
-    """Seconds of each clip, with a new studio."""
-    own = {"TEVIT_HOME": home, "NO_PROXY": "127.0.0.1", "PATH": "/usr/bin:/bin", "HF_HUB_OFFLINE": "1"}
-    server = subprocess.Popen([sys.executable, "-m", "app"], cwd=ROOT, env=own, text=True, stdout=subprocess.PIPE)
-    assert server.stdout is not None
-    try:
-        page = browser.new_page()
-        page.goto(next(word for word in server.stdout.readline().split() if word.startswith("http://")))
-        seconds = {}
-        player = page.get_by_role("region", name="Video player").first
-        run = page.get_by_role("button", name="Run", exact=True)
-        for clip in CLIPS:
-            choice = page.get_by_label("Sample clips")
-            if choice.input_value() != clip:
-                choice.click()
-                page.get_by_role("option", name=clip).click()
-            expect(player.locator("canvas").first).to_have_attribute("aria-label", re.compile(clip), timeout=TIMEOUT)
-            expect(player).to_have_attribute("data-state", "ready", timeout=TIMEOUT)
-            expect(player).to_have_attribute("data-tracks", "0", timeout=TIMEOUT)
-            expect(run).to_be_enabled(timeout=TIMEOUT)
-            began = time.monotonic()
-            run.click()
-            expect(player).to_have_attribute("data-tracks", re.compile("[1-9]"), timeout=TIMEOUT)
-            seconds[clip] = round(time.monotonic() - began, 2)
-            expect(page.locator("#panel")).to_contain_text("Done after", timeout=TIMEOUT)
-            expect(run).to_be_enabled(timeout=TIMEOUT)
-        page.close()
-    finally:
-        server.terminate()
-        server.wait(20)
+def measure(browser: Browser, url: str) -> dict[str, float]:
+    """Seconds of each clip, in a new page."""
+    page, seconds = browser.new_page(), {}
+    page.goto(url)
+    player = page.get_by_role("region", name="Video player").first
+    run = page.get_by_role("button", name="Run", exact=True)
+    for clip in CLIPS:
+        choice = page.get_by_label("Sample clips")
+        if choice.input_value() != clip:
+            choice.click()
+            page.get_by_role("option", name=clip).click()
+        expect(player.locator("canvas").first).to_have_attribute("aria-label", re.compile(clip), timeout=TIMEOUT)
+        expect(player).to_have_attribute("data-state", "ready", timeout=TIMEOUT)
+        expect(player).to_have_attribute("data-tracks", "0", timeout=TIMEOUT)
+        expect(run).to_be_enabled(timeout=TIMEOUT)
+        began = time.monotonic()
+        run.click()
+        expect(player).to_have_attribute("data-tracks", re.compile("[1-9]"), timeout=TIMEOUT)
+        seconds[clip] = round(time.monotonic() - began, 2)
+        expect(page.locator("#panel")).to_contain_text("Done after", timeout=TIMEOUT)
+        expect(run).to_be_enabled(timeout=TIMEOUT)
+    page.close()
     return seconds
 
 
@@ -63,11 +54,10 @@ def main() -> int:
     args = parser.parse_args()
     rounds = []
     with sync_playwright() as playwright:
-        chromium = shutil.which("chromium") or shutil.which("chromium-headless-shell")
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for _ in range(args.rounds):
-            with tempfile.TemporaryDirectory() as home:
-                rounds.append(measure(browser, home))
+            with tempfile.TemporaryDirectory() as home, start_studio(home) as (url, _):
+                rounds.append(measure(browser, url))
     medians = {clip: statistics.median(seconds[clip] for seconds in rounds) for clip in CLIPS}
     text = json.dumps({"median seconds": medians, "rounds": rounds}, indent=2)
     print(text)

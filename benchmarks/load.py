@@ -6,7 +6,6 @@ predictions by /evaluate; all load the page before each call. Prints seconds of 
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import threading
@@ -17,8 +16,8 @@ from pathlib import Path
 import httpx
 import numpy as np
 from gradio_client import Client, handle_file
+from studio import ROOT, start_studio
 
-ROOT = Path(__file__).resolve().parents[1]
 SHAPES = ROOT / "assets" / "shapes"
 CLIP = sorted((ROOT / "assets" / "clips").glob("*.mp4"))[0]
 LIMITS = ("--queue", "1000", "--queue-per-visitor", "1000", "--calls-per-minute", "0", "--uploads-per-minute", "0")
@@ -52,21 +51,14 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     args = parser.parse_args()
     seconds, failures = defaultdict(list), []
-    with tempfile.TemporaryDirectory() as home:
-        command = [sys.executable, "-m", "app", *LIMITS]
-        own = {"TEVIT_HOME": home, "NO_PROXY": "127.0.0.1", "PATH": "/usr/bin:/bin"}
-        server = subprocess.Popen(command, cwd=ROOT, env=own, text=True, stdout=subprocess.PIPE)
-        assert server.stdout is not None
-        url = next(word for word in server.stdout.readline().split() if word.startswith("http://"))
+    with tempfile.TemporaryDirectory() as home, start_studio(home, *LIMITS) as (url, process):
         end = time.monotonic() + 60 * args.minutes
         users = [threading.Thread(target=use, args=(url, n, end, seconds, failures)) for n in range(args.users)]
         for user in users:
             user.start()
         for user in users:
             user.join()
-        memory = Path(f"/proc/{server.pid}/status").read_text().partition("VmHWM:")[2].split()[0]
-        server.terminate()
-        server.wait(20)
+        memory = Path(f"/proc/{process}/status").read_text().partition("VmHWM:")[2].split()[0]
     figures = {"users": args.users, "minutes": args.minutes, "failures": len(failures), "peak_kb": int(memory)}
     for name, values in sorted(seconds.items()):
         median, most, longest = (round(value, 2) for value in np.percentile(values, [50, 95, 100]))

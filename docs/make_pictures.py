@@ -1,8 +1,7 @@
 """Pictures of the running studio for README and docs: python docs/make_pictures.py [OUT] [--only NAME ...]
 
-Starts the studio with its bundled clips, model and data set, drives it in a browser (chromium, or
-chromium-headless-shell, must be installed) and writes segment.png, compare.png, errors.png, review.png and the animated
-studio.webp to OUT, by default docs/pictures.
+Starts the studio with its bundled clips, model and data set, drives it in a browser (chromium must be installed) and
+writes segment.png, compare.png, errors.png, review.png and the animated studio.webp to OUT, by default docs/pictures.
 """
 
 import argparse
@@ -101,8 +100,7 @@ def make(out: Path, only: Sequence[str] = ()) -> None:
     expect.set_options(timeout=30_000)
     first: dict[str, Callable[[Page, Path], None]] = {"segment": take_segment, "studio": take_animation}
     with studio() as address, sync_playwright() as playwright:
-        chromium = shutil.which("chromium") or shutil.which("chromium-headless-shell")
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport=SIZE, color_scheme="light", reduced_motion="reduce")
         page.goto(address)
         expect(player(page)).to_have_attribute("data-state", "ready")

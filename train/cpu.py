@@ -15,8 +15,6 @@ MIN_PRODUCTS = 1 << 22
 
 def is_faster() -> bool:
     """Whether oneDNN's products are faster than MKL's on this machine: on processors of other vendors than Intel."""
-    # MKL reaches half of oneDNN's speed there. Decided by the vendor, not by a timing, so that all processes of a run
-    # compute the same.
     return can_pack() and not is_intel()
 
 

@@ -176,9 +176,8 @@ class ReviewStore:
         if not self.path.exists() or self.path.stat().st_size == 0:  # SQLite leaves it so when killed at the start
             has_lines = self.lines.is_file() and self.lines.stat().st_size
             return ("is missing" if not self.path.exists() else "is empty") if has_lines else None
-        if Path(
-            f"{self.path}-journal"
-        ).exists():  # a kill interrupted the creation, which a reading connection can't undo
+        # The journal of a killed creation, which a reading connection cannot undo.
+        if Path(f"{self.path}-journal").exists():
             with suppress(sqlite3.Error), closing(_connect(self.path)) as db:
                 db.execute("SELECT count(*) FROM sqlite_master")
         return _fault(self.path) or self._fault_of_wal()

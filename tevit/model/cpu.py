@@ -56,10 +56,8 @@ _ONES = EDGE * POINTS.index(1.0) + POINTS.index(1.0)  # a bias added to this pro
 
 @cache
 def is_intel() -> bool:
-    """Whether this is a processor of Intel, on which MKL is as fast as oneDNN."""
-    # MKL's batched products reach the speed of oneDNN's convolutions on Intel's processors alone: on an AMD EPYC the
-    # whole model takes 1.03 times as long with Winograd's (docs/benchmarks.md). Decided by the vendor, not by a timing,
-    # so that all processes of a run compute the same.
+    """Whether this is a processor of Intel, on which MKL's products are as fast as oneDNN's; elsewhere half as fast."""
+    # What depends on it is decided by the vendor, not by a timing, so that all processes of a run compute the same.
     with suppress(OSError), open("/proc/cpuinfo") as file:
         return "GenuineIntel" in file.read()
     return "Intel" in platform.processor()
@@ -279,6 +277,8 @@ def can_pack(dtype: torch.dtype = torch.float32) -> bool:
 
 def default_exclusions() -> tuple[str, ...]:
     """The OPTIMISATIONS that `pack` leaves out on this machine."""
+    # Winograd's convolutions are MKL's batched products: on an AMD EPYC the whole model takes 1.03 times as long with
+    # them (docs/benchmarks.md).
     return () if is_intel() else ("winograd",)
 
 

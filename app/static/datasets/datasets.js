@@ -17,8 +17,9 @@ export function mount(element, emit) {
   };
 
   setOpen(false); // the button says from now on that it can be pressed, also where gradio renders it later or anew
-  new MutationObserver(() => {
-    if (document.querySelector("#datasets-button:not([aria-expanded])")) setOpen(isOpen());
+  new MutationObserver((_changes, observer) => {
+    if (!element.isConnected) observer.disconnect();
+    else if (document.querySelector("#datasets-button:not([aria-expanded])")) setOpen(isOpen());
   }).observe(document.body, { childList: true, subtree: true });
   document.addEventListener("click", (event) => {
     const target = targetOf(event);

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
 
     from .access import Access, Address
     from .fair_queue import QueueLimits
-    from .projects.opening import AllowedFolders
-    from .projects.project import Project
+    from .projects.project import AllowedFolders, Project
     from .tabs.segment.models import Load, VideoPredictor
 
 END_SECONDS = 7.0  # after SIGTERM
@@ -157,15 +156,14 @@ def _serve(args: argparse.Namespace, access: "Access", limits: "QueueLimits", fo
     # Both are read while gradio is imported: its files go into our folder, and nothing leaves the machine.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["GRADIO_TEMP_DIR"] = str(folder)
-    from .tabs.segment.gpu import with_gpu
+    from .tabs.segment.models import with_gpu
 
     load = with_gpu(load)  # before gradio: where GPUs are lent, `spaces` must be imported first
     from tevit.download import home
     from tevit.review.segmenter import create_segmenter
 
     from . import ui
-    from .analysis.service import EvaluationService
-    from .analysis.thumbnails import ThumbnailCache
+    from .analysis.service import EvaluationService, ThumbnailCache
     from .isolation import start_worker
     from .tabs.review.segmentation import Segmentation
     from .tabs.segment.run import dataset_videos, open_studio
@@ -209,7 +207,7 @@ def _end(*_: object) -> None:
 def _open_project(args: argparse.Namespace) -> "tuple[Project, AllowedFolders]":
     """The data set that is named, and the folders of which pages may open files: those named, and of the files named;
     without any the bundled data set's. Raises: OSError, ValueError."""
-    from .projects.opening import BUNDLED, AllowedFolders, open_project, with_frames
+    from .projects.project import BUNDLED, AllowedFolders, open_project, with_frames
 
     files = [path for path in (args.dataset, *args.predictions) if path]
     named = [*(path.resolve().parent for path in files), *([args.frames] if args.frames else [])]

@@ -145,7 +145,7 @@ def _open(gt: Path, predictions: Sequence[Path]) -> dict:
     """Measure in this process: everything that a page needs, from opening the data set on."""
     from .analysis.filter import select
     from .analysis.service import EvaluationService
-    from .projects.opening import open_project
+    from .projects.project import open_project
     from .tabs.errors import views
 
     started = time.perf_counter()
@@ -171,8 +171,8 @@ def _parts(service: "EvaluationService", comparison: "Comparison") -> dict[str, 
     """Seconds of each part of the work, wall clock and processor, of its slowest example."""
     from tevit.evaluation.errors import Limits
 
+    from .analysis.comparison import video_rows
     from .analysis.filter import Filter, select
-    from .analysis.matches import video_rows
     from .tabs.errors import views
 
     def apply_filter(chosen: Filter) -> None:
@@ -210,9 +210,9 @@ def _parts(service: "EvaluationService", comparison: "Comparison") -> dict[str, 
 
 def _open_video(comparison: "Comparison", video: int) -> None:
     """Everything that opening a video takes: tracks, table, marks, difference, the first masks and pictures."""
+    from .analysis.comparison import match_rows, timeline_marks
     from .analysis.filter import Filter, select
-    from .analysis.matches import match_rows, timeline_marks
-    from .analysis.thumbnails import ThumbnailCache, differences, filmstrip_frames
+    from .analysis.service import ThumbnailCache, differences, filmstrip_frames
     from .player.component import Layer, PlayerView, mask_chunk, payload
     from .player.proxy import dataset_frames
 
@@ -261,8 +261,8 @@ def _measure_review(folder: Path, videos: int, decisions: int) -> dict[str, floa
     from tevit.synthetic.dataset import write_sets
 
     from .analysis.service import EvaluationService
-    from .player.routes import ViewRegistry
-    from .projects.opening import open_project
+    from .player.component import ViewRegistry
+    from .projects.project import open_project
     from .tabs.review.events import ReviewTab
     from .tabs.review.session import ReviewSession
     from .tabs.review.views import build_layout

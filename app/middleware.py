@@ -33,8 +33,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tevit.limits import input_limits
 
-from .access import host_name, is_loopback
-from .connections import BodyError, EventReader, has_too_many_values
+from .access import BodyError, EventReader, has_too_many_values, host_name, is_loopback
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
     runner = Runner(workers=1)
     task = runner.submit(Task("clip.mp4", lambda progress: make(source, path, progress)))
     while not (now := task.status()).over:       # in a page: every TICK seconds
-        panel = app.rendering.progress(now)      # one template for all tasks: templates/progress.html
+        panel = app.page.progress(now)      # one template for all tasks: templates/progress.html
     now.state, now.message, now.result
 
 The work is called with the task's own `progress(stage, done, total)`, which raises `Cancelled` once `cancel()` was

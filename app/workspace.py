@@ -19,11 +19,9 @@ from tevit.review.reviewers import Team
 
 from .access import EVERYBODY, Access, VisitorCache, visitor_of_event
 from .analysis.comparison import Comparison
-from .analysis.service import EvaluationService
-from .analysis.thumbnails import ThumbnailCache
-from .projects.opening import AllowedFolders, open_project, project_id, with_frames, with_predictions
-from .projects.project import Notice, Project
-from .rendering import note, on_change, problem, progress, render
+from .analysis.service import EvaluationService, ThumbnailCache
+from .page import note, on_change, problem, progress, render
+from .projects.project import AllowedFolders, Notice, Project, open_project, project_id, with_frames, with_predictions
 from .tasks import Task
 
 MAX_LOADED = 4  # data sets whose files stay in memory: some 200 MB each for 300 videos

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tevit.configs import TEVIT_MSGSHIFT
-from tevit.model.pyramid import Pyramid
+from tevit.model.backbones import Pyramid
 from tevit.model.tevit import StageOutput
 
 CONFIG = replace(

@@ -67,9 +67,8 @@ def test_the_model_knows_tensors_only():
 PAGES = {
     "benchmark",
     "component",
-    "endpoints",
     "events",
-    "gpu",
+    "models",
     "ui",
     "views",
     "workspace",
@@ -122,7 +121,7 @@ def test_public_names_survive_the_import_of_every_submodule():
         "import tevit, tevit.results",
         "from tevit.cli.main import parser; parser()",
         "import tevit.evaluation, tevit.io.ytvis",
-        "import app.player.proxy, app.player.routes, app.player.component, app.storage.results",
+        "import app.player.proxy, app.player.component, app.storage.results",
         "import app.tabs.segment.run",
     ],
 )
@@ -170,11 +169,9 @@ def test_folders_of_the_library_import_only_those_before_them():
 
 STUDIO = (
     "access",
-    "connections",
     "tasks",
     "isolation",
-    "deep_link",
-    "rendering",
+    "page",
     "projects",
     "player",
     "storage",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tevit.configs import MODELS, PredictOptions
-    from tevit.evaluation import evaluate
+    from tevit.evaluation.api import evaluate
     from tevit.evaluation.error_table import find_errors
     from tevit.inference.external import Instance, from_supervision
     from tevit.inference.predictor import Predictor, load
@@ -46,7 +46,7 @@ _MODULES = {
     "Predictor": "tevit.inference.predictor",
     "Track": "tevit.results",
     "VideoResult": "tevit.results",
-    "evaluate": "tevit.evaluation",
+    "evaluate": "tevit.evaluation.api",
     "find_errors": "tevit.evaluation.error_table",
     "from_supervision": "tevit.inference.external",
     "load": "tevit.inference.predictor",

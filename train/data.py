@@ -22,10 +22,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from tevit.evaluation.parallel import usable_cores
 from tevit.masks import ops
+from tevit.progress import usable_cores
 from tevit.results import RLE
-from tevit.video.images import decode_image
+from tevit.video.decode import decode_image
 from tevit.video.transforms import Geometry, geometry, normalised_levels
 
 from .recipes import Recipe

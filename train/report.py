@@ -11,12 +11,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from tevit.evaluation import evaluate
+from tevit.download import optional_package
+from tevit.evaluation.api import evaluate
 from tevit.inference.predictor import Predictor
 from tevit.io.files import atomic
 from tevit.io.ytvis import Dataset
 from tevit.model.tevit import TeViT
-from tevit.optional import optional_package
 from tevit.progress import Cancelled
 from tevit.results import VideoResult
 from tevit.video.reader import open_images

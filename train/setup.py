@@ -1,4 +1,4 @@
-"""From the command line to a running loop: data, model, optimiser, resuming; or the summary of --dry-run."""
+"""From the command line to a running loop: data, model, optimiser, resuming, faster layers; or --dry-run's summary."""
 
 import argparse
 import json
@@ -10,31 +10,101 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tevit.checkpoint import empty_model, load_initial, read_checkpoint
 from tevit.configs import BUNDLED_MODELS, START_FILES, ModelConfig
-from tevit.download import RELEASED, bundled_path, checkpoint_path
+from tevit.download import RELEASED, bundled_path, checkpoint_path, optional_package
 from tevit.io.files import atomic
 from tevit.io.ytvis import open_dataset
+from tevit.model.cpu import can_pack, is_intel
 from tevit.model.stage import BOX_BINS, MASK_BINS, Stage
 from tevit.model.tevit import TeViT
-from tevit.optional import optional_package
 from tevit.video.transforms import STRIDE
 
-from .checkpoints import WEIGHTS, TrainingCheckpoint, checkpoints, newest, restore
-from .cpu import is_faster, use_onednn
 from .data import Batch, TrainingData, open_training_data, slot_batch, slot_stream
 from .distributed import World, world
-from .loop import Evaluate, Loop, StopRequest, TrainingRun
+from .loop import (
+    WEIGHTS,
+    Evaluate,
+    Loop,
+    Step,
+    StopRequest,
+    TrainingCheckpoint,
+    TrainingRun,
+    build_optimiser,
+    checkpoints,
+    compile_model,
+    newest,
+    restore,
+)
 from .losses import SlotLoss, Weights
 from .recipes import STARTS, Recipe, architecture_values, as_flags, check, model_config
 from .report import METRICS, TRACKED, Log, Tracker, evaluate_model, read_lines
 from .sources import annotation_file
-from .step import Step, build_optimiser, compile_model
+
+MIN_PRODUCTS = 1 << 22
+"""Multiplications of a layer below which the calls from Python cost what its products save."""
+
+
+def is_faster() -> bool:
+    """Whether oneDNN's products are faster than MKL's on this machine: on processors of other vendors than Intel."""
+    return can_pack() and not is_intel()
+
+
+def use_onednn(model: nn.Module) -> None:
+    """Compute the linear layers of a model and their gradients by `linear`, in place."""
+    for layer in model.modules():
+        if type(layer) is nn.Linear:
+            layer.forward = partial(_forward, layer)
+
+
+def _forward(layer: nn.Linear, input: Tensor) -> Tensor:
+    return linear(input, layer.weight, layer.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """`F.linear`, equal to rounding; by oneDNN, where the layer is large, in float32 and outside of autocast."""
+    large = x.numel() * len(weight) >= MIN_PRODUCTS
+    plain = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
+    if large and plain and not torch.is_autocast_enabled("cpu"):
+        return _Linear.apply(x, weight, bias)
+    return F.linear(x, weight, bias)
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        (gradient,) = grad_outputs
+        x, weight = ctx.saved_tensors
+        for_x, for_weight, for_bias = ctx.needs_input_grad
+        rows, inputs = gradient.flatten(0, -2), x.flatten(0, -2)
+        return (
+            _product(gradient, weight.T) if for_x else None,
+            _transposed_product(rows, inputs) if for_weight else None,
+            rows.sum(0) if for_bias else None,
+        )
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """(..., K), (N, K) -> (..., N)."""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+def _transposed_product(a: Tensor, b: Tensor) -> Tensor:
+    """(R, N), (R, K) -> (N, K)."""
+    # The first factor is copied row by row, and the result is faster with fewer rows than columns.
+    return _product(a.T, b.T) if a.shape[1] <= b.shape[1] else _product(b.T, a.T).T
+
 
 INSTANCES = 4  # per frame, assumed for the mask heads
 ROWS = 8  # the cost of a row is measured on so many

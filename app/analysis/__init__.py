@@ -1,3 +1,3 @@
-"""Analysis of evaluated models: the service that evaluates in the background and caches the results, the comparison
-of models on one error table, its filters and exports, the matches of one video, and thumbnails.
+"""Analysis of evaluated models: `service` evaluates in the background and caches results and thumbnails; `comparison`
+has the models on one error table and the matches of one video, `filter` its filters, lists and exports.
 """

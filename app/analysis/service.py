@@ -1,4 +1,4 @@
-"""Evaluations for the pages: computed once in the background, cached on disk, shared by all pages.
+"""Evaluations for the pages, computed once in the background, cached on disk; thumbnails of errors, cached in memory.
 
 Cache files are named after the content of the inputs and the format, so that no entry ever becomes stale.
 """
@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -25,21 +25,21 @@ from cachetools import Cache, LRUCache
 
 from tevit.cli.evaluate import as_object
 from tevit.download import home
-from tevit.evaluation.api import accumulate, evaluate
-from tevit.evaluation.bootstrap import draw_weights, resample
+from tevit.evaluation.api import accumulate, draw_weights, evaluate, resample
 from tevit.evaluation.error_table import STORED_COLUMNS, build_table, table_of, track_geometry
-from tevit.evaluation.errors import Limits, find_costs
+from tevit.evaluation.errors import Limits, find_costs, find_gaps
 from tevit.evaluation.identity import measure_identity
 from tevit.evaluation.inputs import named_warnings, read_inputs
-from tevit.evaluation.oracle import find_gaps
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps, pack, unpack
-from tevit.evaluation.parallel import usable_cores
+from tevit.evaluation.report import MAX_FRAMES, Thumbnail, choose_frames, draw_thumbnail
 from tevit.io.categories import MapClasses, map_categories, with_known_classes
 from tevit.io.files import atomic
 from tevit.io.ytvis import NO_ANNOTATIONS, open_dataset, read_results
-from tevit.progress import Cancelled, Progress
+from tevit.progress import Cancelled, Progress, usable_cores
+from tevit.results import RLE, Track, VideoResult
 
 from ..isolation import isolated
+from ..player.proxy import dataset_frames
 from ..projects.project import Model, Project
 from ..tasks import Runner, Task
 from .comparison import (
@@ -50,6 +50,9 @@ from .comparison import (
     EvaluationSummary,
     ModelAnalysis,
     StoredEvaluation,
+    difference,
+    row_curve,
+    tracks_above,
 )
 
 log = logging.getLogger(__name__)
@@ -376,3 +379,92 @@ def evaluate_files(gt: str, results: str, map_classes: str, progress: StageCallb
     evaluation = evaluate(dataset, predictions, progress=lambda stage, done, total: progress(stage, done, total or 1))
     lines = named_warnings(gt, {results: [*notes, *evaluation.warnings]})
     return as_object(evaluation) | ({"warnings": lines} if lines else {})
+
+
+MAX_THUMBNAIL_BYTES = 48_000_000  # bytes of thumbnails in the cache
+MAX_VIDEOS = 12  # whose masks are cached: a page of errors is often of few videos
+
+
+class ThumbnailCache:
+    """Thumbnails as JPEG; safe to use from any thread. limit: bytes."""
+
+    def __init__(self, limit: int = MAX_THUMBNAIL_BYTES):
+        self._thumbnails: LRUCache[tuple, bytes] = LRUCache(limit, getsizeof=len)
+        self._videos: LRUCache[tuple, VideoResult] = LRUCache(MAX_VIDEOS)
+        self._lock = threading.Lock()
+
+    @property
+    def size(self) -> int:
+        """Bytes in use."""
+        return int(self._thumbnails.currsize)
+
+    def picture(self, comparison: Comparison, index: int, frame: int) -> bytes:
+        """JPEG of HEIGHT x WIDTH: one frame of a row of the error table.
+
+        Raises: IndexError for a frame that does not exist; ValueError, OSError where files cannot be read.
+        """
+        record, project = comparison.table.record(index), comparison.project
+        sides = record.truth_id, record.prediction_id
+        return self.cut(project, project.model_index(record.model), record.video_id, sides, frame)
+
+    def cut(
+        self, project: Project, model: int, video_id: int, sides: tuple[int | None, int | None], frame: int
+    ) -> bytes:
+        """The same by ids. sides: annotation id and prediction's place in the file, None for none. Raises: the same."""
+        key = (project.id, project.models[model].file.sha256, video_id, *sides, frame, str(project.frames))
+        with self._lock:
+            if key in self._thumbnails:
+                return self._thumbnails[key]
+        file = project.models[model]
+        sources = (
+            (("truth", project.id, video_id), lambda: project.ground_truth(video_id)),
+            ((file.file.sha256, str(file.categories), video_id), lambda: project.predictions(model, video_id)),
+        )
+        tracks: list[Track | None] = []
+        for id, (name, load) in zip(sides, sources, strict=True):
+            video = None if id is None else self._video(name, load)
+            tracks.append(None if video is None else next((track for track in video.tracks if track.id == id), None))
+        frames = dataset_frames(project, video_id)
+        rles = [track.rles[frame] if track is not None and frame < len(track.rles) else None for track in tracks]
+        subject = f"{frames.name}: frame {frame}"
+        jpeg = isolated(_draw, frames.picture(frame), frames.size_hw, rles, returns=bytes, subject=subject)
+        with self._lock:
+            self._thumbnails[key] = jpeg
+        return jpeg
+
+    def _video(self, key: tuple, load: Callable[[], VideoResult | None]) -> VideoResult | None:
+        with self._lock:
+            if key in self._videos:
+                return self._videos[key]
+        result = load()
+        if result is not None:
+            with self._lock:
+                self._videos[key] = result
+        return result
+
+
+def filmstrip_frames(comparison: Comparison, index: int, count: int = MAX_FRAMES) -> list[Thumbnail]:
+    """The frames of a row of the error table: worst, median, best and some between, in temporal order."""
+    curve = row_curve(comparison, index)
+    roles = {curve.best: "best", curve.median: "median", curve.worst: "worst"}
+    return choose_frames({frame: curve.ious[frame] for frame in curve.frames}, roles, count)
+
+
+# --- drawing
+
+
+def _draw(jpeg: bytes, size_hw: tuple[int, int], rles: Sequence[RLE | None]) -> bytes:
+    """jpeg: the frame. rles: of the ground truth and the prediction."""
+    import cv2
+    import numpy as np
+
+    picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if picture is None:
+        raise ValueError("the frame cannot be read")
+    return draw_thumbnail(picture, size_hw, *rles)
+
+
+def differences(project: Project, model: int, video_id: int, cutoff: float = 0.0) -> VideoResult | None:
+    """The difference of a whole video, see `app.analysis.matches`; None without ground truth. Raises: ValueError."""
+    truth = project.ground_truth(video_id)
+    return None if truth is None else difference(truth, tracks_above(project.predictions(model, video_id), cutoff))

@@ -251,7 +251,7 @@ def _decode_frame(path: Path, seconds: float) -> "np.ndarray":
     """RGB of the frame at a presentation time, decoded from the keyframe before it."""
     from tevit.video.decode import DecodeReport, ToRgb, decode_frames, open_container, video_stream
 
-    from .frame_table import stamp_of
+    from .decoding import stamp_of
 
     with closing(open_container(path)) as container:
         stream = video_stream(container, path)
@@ -274,7 +274,7 @@ def _read_image(file: Path) -> bytes:
     """An image file as JPEG; its own bytes where a browser displays them unchanged."""
     from PIL import Image
 
-    from tevit.video.images import IMAGE_FAULTS, decode_image
+    from tevit.video.decode import IMAGE_FAULTS, decode_image
 
     data = file.read_bytes()
     try:
@@ -340,7 +340,7 @@ def prepare(source: VideoSource, proxy: Path, progress: "Progress", as_is: bool 
 
 def make_displayable(source: VideoSource, proxy: Path, as_is: bool, progress: "Progress") -> BrowserVideo:
     """The source's file where browsers play it and `as_is` allows that, else as `make_proxy`."""
-    from .frame_table import NotPlayableError, read_frame_table
+    from .decoding import NotPlayableError, read_frame_table
 
     path = source.path
     if as_is and path is not None and path.suffix.lower() in PLAYABLE and path.is_file():

@@ -15,9 +15,9 @@ import pytest
 from gradio.routes import App
 from starlette.routing import Route
 
-from app.player import routes as player_routes
-from app.player.routes import ViewRegistry
-from app.tabs.errors import routes as errors_routes
+from app.player import component as player_routes
+from app.player.component import ViewRegistry
+from app.tabs.errors import views as errors_views
 from app.tabs.review import segmentation as review_routes
 from tests.browser.servers import start_studio
 from tests.hostile.mutations import WRONG, encoded
@@ -44,7 +44,7 @@ def routes() -> list[tuple[str, str]]:
         routers += [it.original_router for it in router.routes if hasattr(it, "original_router")]
     listed: list[Any] = [route for router in routers for route in router.routes]
     listed += player_routes.routes(ViewRegistry())
-    listed += [*errors_routes.routes(anything), *review_routes.routes(anything, anything)]
+    listed += [*errors_views.routes(anything), *review_routes.routes(anything, anything)]
     return sorted({(method, it.path) for it in listed if isinstance(it, Route) for method in it.methods or ()})
 
 

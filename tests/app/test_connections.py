@@ -14,7 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from app.connections import BodyError, EventReader, has_too_many_values, limited_protocol
+from app.access import BodyError, EventReader, has_too_many_values, limited_protocol
 
 SECONDS = 0.4
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -80,7 +80,7 @@ def test_an_answer_may_take_longer_than_a_request():
 
 
 def test_connections_of_one_address_are_limited(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("app.connections.MAX_CONNECTIONS", 2)
+    monkeypatch.setattr("app.access.MAX_CONNECTIONS", 2)
     with served(60) as port:  # those without a request must still be there when another one comes
         together = [threading.Thread(target=answer, args=[port, REQUEST]) for _ in range(3)]
         for thread in together:
@@ -88,7 +88,7 @@ def test_connections_of_one_address_are_limited(monkeypatch: pytest.MonkeyPatch)
         assert answer(port, REQUEST).endswith(b"read"), "a proxy on this machine has as many as it needs"
         for thread in together:
             thread.join()
-        monkeypatch.setattr("app.connections.is_loopback", lambda host: False)
+        monkeypatch.setattr("app.access.is_loopback", lambda host: False)
         with socket.create_connection(("127.0.0.1", port)), socket.create_connection(("127.0.0.1", port)):
             assert answer(port, REQUEST) == b""
         end = time.monotonic() + 30
@@ -124,8 +124,8 @@ def test_events_have_a_largest_size_and_a_time():
 
 
 def test_large_events_that_are_being_read_are_limited_by_address_and_in_all(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("app.connections.SMALL", 10)
-    monkeypatch.setattr("app.connections.EVENTS_OF_ALL", 500)
+    monkeypatch.setattr("app.access.SMALL", 10)
+    monkeypatch.setattr("app.access.EVENTS_OF_ALL", 500)
     busy = "429 Too many large events arrive at the moment: try again in a minute."
     reader = EventReader(100)
     reader._held.update(a=350, b=70)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.deep_link import LAYOUTS, View, from_query, to_query
+from app.page import LAYOUTS, View, from_query, to_query
 
 ids = st.none() | st.integers(-(10**9), 10**12)
 views = st.builds(

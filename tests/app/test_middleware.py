@@ -16,8 +16,7 @@ from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from app.access import host_name, is_loopback
-from app.connections import MAX_EVENT, EventReader
+from app.access import MAX_EVENT, EventReader, host_name, is_loopback
 from app.middleware import (
     FREE_BYTES,
     BodyLimit,

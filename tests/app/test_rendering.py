@@ -10,7 +10,7 @@ import pytest
 
 import app
 import tevit
-from app.rendering import duration, note, notices, problem, progress
+from app.page import duration, note, notices, problem, progress
 from app.tabs.compare import views
 from app.tasks import TaskStatus
 from tests.app.markup import read

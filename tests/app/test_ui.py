@@ -12,8 +12,7 @@ import pytest
 from gradio.state_holder import SessionState
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from app.access import Access, Address
-from app.connections import LimitedConnection
+from app.access import Access, Address, LimitedConnection
 from app.fair_queue import SESSIONS
 from app.ui import StudioBlocks, serve
 

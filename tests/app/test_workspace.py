@@ -9,10 +9,9 @@ from typing import Any, cast
 import gradio as gr
 import pytest
 
-from app.analysis.service import EvaluationService
-from app.analysis.thumbnails import ThumbnailCache
-from app.projects.opening import AllowedFolders, open_project, with_categories
-from app.rendering import render
+from app.analysis.service import EvaluationService, ThumbnailCache
+from app.page import render
+from app.projects.project import AllowedFolders, open_project, with_categories
 from app.workspace import Pages, Updates, Workspace, only_another, project_notices
 from tests.app import datasets
 from tests.app.datasets import LEFT, RIGHT

@@ -10,9 +10,8 @@ from pathlib import Path
 import gradio as gr
 import numpy as np
 
-from app.player.component import Layer, Pane, PlayerView, build_player, payload, read_event
+from app.player.component import Layer, Pane, PlayerView, ViewRegistry, build_player, payload, read_event, routes
 from app.player.proxy import VideoSource, make_proxy, prepare
-from app.player.routes import ViewRegistry, routes
 from tests.browser.servers import ROOT
 from tests.pictures import BITS, PLAIN_HW, numbered, numbered_mask, write_images, write_video
 from tevit.masks import ops as masks

@@ -14,8 +14,7 @@ from playwright.sync_api import BrowserContext, Locator, Page, expect
 from app.analysis.comparison import Comparison
 from app.analysis.filter import Filter, select
 from app.analysis.service import EvaluationService
-from app.projects.opening import bundled
-from app.projects.project import Project
+from app.projects.project import Project, bundled
 from tests.browser.conftest import Studio
 from tests.browser.fake_studio import LATE, without_matches
 from tests.browser.servers import address, checked_page, eventually, hold_requests

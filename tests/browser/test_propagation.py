@@ -24,7 +24,7 @@ from tests.browser.test_review import (
     serve,
 )
 from tests.browser.test_review import player as player_of
-from tevit.evaluation import evaluate
+from tevit.evaluation.api import evaluate
 from tevit.io.ytvis import open_dataset
 from tevit.masks import ops
 from tevit.review.decisions import AcceptMasks

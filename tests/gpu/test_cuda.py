@@ -18,13 +18,13 @@ from tevit import load
 from tevit.benchmarks.gpu import SMALL, Job, run_job
 from tevit.cli.main import main
 from tevit.inference.postprocess import SIDE, paste, paste_and_encode
-from tevit.inference.upload import Upload
+from tevit.inference.predictor import Upload
 from tevit.masks.ops import encode_parts, track_iou
 from tevit.results import VideoResult
 from tevit.video.reader import open_video
 from train.distributed import World
+from train.loop import Step, build_optimiser
 from train.losses import SlotLoss
-from train.step import Step, build_optimiser
 
 CPU, DEVICE = torch.device("cpu"), torch.device("cuda")
 

@@ -25,12 +25,11 @@ import numpy as np
 from app.analysis import service
 from app.analysis.service import EvaluationRequest, EvaluationService, evaluate_in_subprocess, evaluate_into
 from app.player.proxy import BrowserVideo, VideoSource, make_proxy
-from app.projects.opening import open_project
-from app.projects.project import Project
+from app.projects.project import Project, open_project
 from app.storage.results import PROXY, ResultStore, Settings
 from app.storage.review_log import ReviewStore
-from app.tabs.segment.exports import export
 from app.tabs.segment.models import Speeds
+from app.tabs.segment.page_state import export
 from app.tabs.segment.run import Footage
 from app.tabs.segment.views import estimate
 from tests.app.datasets import LEFT, SHIFTED, write_ground_truth, write_predictions

@@ -16,7 +16,7 @@ from PIL import Image
 
 from tests import annotations as make
 from tests.hostile import files
-from tevit.evaluation import evaluate
+from tevit.evaluation.api import evaluate
 from tevit.io.formats import convert
 from tevit.io.validate import validate
 from tevit.io.ytvis import open_dataset, parse_dataset, read_results

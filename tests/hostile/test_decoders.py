@@ -18,14 +18,14 @@ import cv2
 import pytest
 from PIL import Image
 
-from app.endpoints import _evaluate
 from app.isolation import AT_ONCE, isolated, isolated_items
 from app.player.proxy import BrowserVideo, PosterFrame, ProxyBuilder, VideoSource
 from app.storage.results import Settings
-from app.tabs.segment.exports import export
 from app.tabs.segment.models import Speeds
+from app.tabs.segment.page_state import export
 from app.tabs.segment.run import Footage, ModelWorker
 from app.tasks import Task
+from app.ui import _evaluate
 from tests.app.fakes import FakePredictor, walking_squares
 from tests.hostile import files
 from tests.hostile.decoders import (

@@ -12,9 +12,8 @@ from tests.hostile import files
 from tevit.cli.main import main
 from tevit.io.files import open_archive
 from tevit.io.ytvis import open_dataset, read_results
-from tevit.limits import InputLimits, LimitError, input_limits, set_limits
-from tevit.memory import _group_memory, free_memory
-from tevit.video.images import decode_image
+from tevit.limits import InputLimits, LimitError, _group_memory, free_memory, input_limits, set_limits
+from tevit.video.decode import decode_image
 from tevit.video.reader import open_images, open_video
 
 QUICK = 2.0  # seconds; decoding any of these takes more

@@ -9,25 +9,25 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tests.train import tiny
-from train import cpu
+from train import setup
+from train.loop import Step
 from train.losses import SlotLoss
-from train.step import Step
 
-pytestmark = pytest.mark.skipif(not cpu.can_pack(), reason="needs PyTorch's operators of oneDNN")
+pytestmark = pytest.mark.skipif(not setup.can_pack(), reason="needs PyTorch's operators of oneDNN")
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[torch.Size]:
     """Shapes of the inputs of all products by oneDNN, of any size."""
     shapes: list[torch.Size] = []
-    product = cpu._product
+    product = setup._product
 
     def counted(x: Tensor, *args: Tensor) -> Tensor:
         shapes.append(x.shape)
         return product(x, *args)
 
-    monkeypatch.setattr(cpu, "MIN_PRODUCTS", 1)
-    monkeypatch.setattr(cpu, "_product", counted)
+    monkeypatch.setattr(setup, "MIN_PRODUCTS", 1)
+    monkeypatch.setattr(setup, "_product", counted)
     return shapes
 
 
@@ -49,7 +49,7 @@ def test_result_and_gradients_are_pytorchs(shape, outputs, bias, calls):
     inputs = x, weight, torch.randn(outputs, requires_grad=True) if bias else None
     expected = gradients(F.linear, *inputs)
     assert not calls
-    actual = gradients(cpu.linear, *inputs)
+    actual = gradients(setup.linear, *inputs)
     assert len(calls) == 3
     for value, wanted in zip(actual, expected, strict=True):
         torch.testing.assert_close(value, wanted, rtol=1e-5, atol=1e-5)
@@ -59,7 +59,7 @@ def test_a_transposed_input_and_a_frozen_weight(calls):
     torch.manual_seed(0)
     x, weight = torch.randn(24, 7, requires_grad=True), torch.randn(8, 24)
     expected = gradients(lambda x: F.linear(x.T, weight), x)
-    actual = gradients(lambda x: cpu.linear(x.T, weight), x)
+    actual = gradients(lambda x: setup.linear(x.T, weight), x)
     assert len(calls) == 2  # the result, and the gradient of x
     for value, wanted in zip(actual, expected, strict=True):
         torch.testing.assert_close(value, wanted, rtol=1e-5, atol=1e-5)
@@ -67,13 +67,13 @@ def test_a_transposed_input_and_a_frozen_weight(calls):
 
 def test_small_layers_and_those_in_mixed_precision_are_left_as_they_are(calls, monkeypatch):
     layer, x = nn.Linear(24, 8), torch.randn(7, 24)
-    cpu.use_onednn(layer)
+    setup.use_onednn(layer)
     with torch.autocast("cpu", torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
-    monkeypatch.setattr(cpu, "MIN_PRODUCTS", 7 * 24 * 8 + 1)
+    monkeypatch.setattr(setup, "MIN_PRODUCTS", 7 * 24 * 8 + 1)
     layer(x)
     assert not calls
-    monkeypatch.setattr(cpu, "MIN_PRODUCTS", 7 * 24 * 8)
+    monkeypatch.setattr(setup, "MIN_PRODUCTS", 7 * 24 * 8)
     layer(x)
     assert calls == [(7, 24)]
 
@@ -83,7 +83,7 @@ def test_a_step_has_the_same_losses_and_gradients(checkpointing, calls):
     def step(onednn: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
         model = tiny.model(config=tiny.STEADY)
         if onednn:
-            cpu.use_onednn(model)
+            setup.use_onednn(model)
         module = SlotLoss(model, tiny.WEIGHTS, checkpointing=checkpointing)
         losses = Step(module, replace(tiny.RECIPE, slots=1), 5, tiny.ALONE).gradients(0, [(0, tiny.batch(0, 0))])
         return losses, {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
@@ -100,5 +100,5 @@ def test_a_step_has_the_same_losses_and_gradients(checkpointing, calls):
 
 @pytest.mark.parametrize("intel", [False, True])
 def test_the_vendor_decides(intel, monkeypatch):
-    monkeypatch.setattr(cpu, "is_intel", lambda: intel)
-    assert cpu.is_faster() == (not intel)
+    monkeypatch.setattr(setup, "is_intel", lambda: intel)
+    assert setup.is_faster() == (not intel)

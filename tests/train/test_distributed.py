@@ -15,11 +15,9 @@ from torch.multiprocessing.spawn import ProcessContext, start_processes
 from tests.processes import fork_server
 from tests.train import tiny
 from tests.train.test_resume import CountedStop, count_checks
-from train.checkpoints import newest
 from train.distributed import World
-from train.loop import Loop, StopRequest
+from train.loop import Loop, StopRequest, newest, set_learning_rate
 from train.report import Log
-from train.step import set_learning_rate
 
 # With Adam's usual epsilon, rounding noise in a gradient near zero moves a weight by a full step.
 RECIPE = replace(tiny.RECIPE, eps=1e-3)

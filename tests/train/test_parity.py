@@ -11,9 +11,9 @@ from tests.train import recorded, tiny
 from tevit.checkpoint import to_original
 from tevit.model.tevit import StageOutput, TeViT
 from train.data import Batch
+from train.loop import build_optimiser, set_learning_rate
 from train.losses import SlotLoss, batch_targets, count_positives, match
 from train.recipes import TEVIT_MSGSHIFT_RECIPE
-from train.step import build_optimiser, set_learning_rate
 
 CASES = ("msgshift", "r50", "queryinst_pvtv2b1_coco")
 

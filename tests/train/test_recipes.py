@@ -14,6 +14,7 @@ from tevit.checkpoint import empty_model, read_checkpoint, to_original
 from tevit.configs import START_FILES, TEVIT_DEMO, published
 from tevit.download import bundled_path
 from tevit.synthetic import dataset as shapes
+from train.loop import build_optimiser, learning_rate, parameter_rule
 from train.recipes import (
     ARCHITECTURES,
     CUSTOM_RECIPE,
@@ -32,7 +33,6 @@ from train.recipes import (
     override,
     recipe_named,
 )
-from train.step import build_optimiser, learning_rate, parameter_rule
 
 RECORDED = {
     "msgshift": TEVIT_MSGSHIFT_RECIPE,

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tests.oracle import GOLDENS
 from tests.train import tiny
 from tevit.progress import Cancelled
-from train import checkpoints
+from train import loop
 from train.loop import Loop, StopRequest
 from train.recipes import Recipe
 from train.report import Log, evaluated, read_lines
@@ -32,9 +32,9 @@ def go(folder: Path, stop_in: int | None = None, spoil: int | None = None, recip
     number.
     """
     run = tiny.run(folder, recipe)
-    saved = checkpoints.newest(folder)
+    saved = loop.newest(folder)
     if saved:
-        checkpoints.restore(saved, run.step.model, tiny.CONFIG, run.optimiser)
+        loop.restore(saved, run.step.model, tiny.CONFIG, run.optimiser)
     start = saved.iteration if saved else 0
     with StopRequest() as stop, Log(folder, start, recipe.iterations) as log:
 
@@ -57,7 +57,7 @@ def figures(folder: Path) -> list[dict]:
 
 def same(a: Path, b: Path) -> bool:
     """Whether two checkpoints hold the same bits under the same names."""
-    for name in (checkpoints.WEIGHTS, checkpoints.TRAINING):
+    for name in (loop.WEIGHTS, loop.TRAINING):
         first, second = load_file(a / name), load_file(b / name)
         if first.keys() != second.keys() or not all(torch.equal(first[key], second[key]) for key in first):
             return False
@@ -91,7 +91,7 @@ def test_an_interrupted_run_is_the_uninterrupted_one_bit_for_bit(whole, parts):
     assert go(parts) == 8
     assert same(whole / "checkpoints/8", parts / "checkpoints/8")
     assert figures(whole) == figures(parts)
-    first, last = (load_file(whole / "checkpoints" / name / checkpoints.WEIGHTS) for name in "48")
+    first, last = (load_file(whole / "checkpoints" / name / loop.WEIGHTS) for name in "48")
     for part in ("running_mean", "messengers", "query_boxes", "class_logits.bias"):
         assert any(not torch.equal(first[key], last[key]) for key in first if part in key), f"{part} did not move"
 
@@ -119,8 +119,8 @@ class CountedStop(StopRequest):
 def count_checks(folder: Path) -> int:
     """How often one step checks for a signal."""
     with CountedStop() as stop, Log(folder, 0, 1) as log:
-        loop = Loop(tiny.run(folder, replace(RECIPE, iterations=1)), 0, log, stop)
-        assert loop.run(tiny.stream(0, 1, range(RECIPE.slots))) == 1
+        training = Loop(tiny.run(folder, replace(RECIPE, iterations=1)), 0, log, stop)
+        assert training.run(tiny.stream(0, 1, range(RECIPE.slots))) == 1
     return stop.calls
 
 
@@ -130,8 +130,8 @@ def test_a_signal_anywhere_in_a_step_throws_it_away(whole, tmp_path, share):
     checks = count_checks(tmp_path / "one")
     at, folder = 2 * checks + max(1, round(share * checks)), tmp_path / "run"
     with CountedStop(at) as stop, Log(folder, 0, RECIPE.iterations) as log:
-        loop = Loop(tiny.run(folder, RECIPE), 0, log, stop)
-        assert loop.run(tiny.stream(0, RECIPE.iterations, range(RECIPE.slots))) == 2
+        training = Loop(tiny.run(folder, RECIPE), 0, log, stop)
+        assert training.run(tiny.stream(0, RECIPE.iterations, range(RECIPE.slots))) == 2
         assert stop.calls == at, "nothing runs on after the signal"
     go(tmp_path / "two", recipe=replace(RECIPE, iterations=2))
     assert same(folder / "checkpoints/2", tmp_path / "two/checkpoints/2")
@@ -183,43 +183,43 @@ def test_lines_of_lost_iterations_are_dropped(parts):
 
 def test_a_full_disk_leaves_the_previous_checkpoint(parts, monkeypatch):
     names = sorted(path.name for path in (parts / "checkpoints").iterdir())
-    before = (parts / "checkpoints/3" / checkpoints.TRAINING).read_bytes()
+    before = (parts / "checkpoints/3" / loop.TRAINING).read_bytes()
 
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoints, "save_file", full)
+    monkeypatch.setattr(loop, "save_file", full)
     with pytest.raises(OSError, match="checkpoints/4 could not be written"):
         go(parts)
     monkeypatch.undo()
     assert sorted(path.name for path in (parts / "checkpoints").iterdir()) == names
-    assert (parts / "checkpoints/3" / checkpoints.TRAINING).read_bytes() == before
+    assert (parts / "checkpoints/3" / loop.TRAINING).read_bytes() == before
     assert go(parts, stop_in=5) == 4
 
 
 def test_what_a_killed_process_left_half_written_is_no_checkpoint(parts):
     part = parts / "checkpoints/.4.part"
     part.mkdir()
-    (part / checkpoints.WEIGHTS).write_bytes(b"half")
-    newest = checkpoints.newest(parts)
+    (part / loop.WEIGHTS).write_bytes(b"half")
+    newest = loop.newest(parts)
     assert newest is not None and newest.iteration == 3
     assert not part.exists()
 
 
 def test_a_broken_checkpoint_gives_way_to_the_one_before(parts):
-    broken = parts / "checkpoints/3" / checkpoints.TRAINING
+    broken = parts / "checkpoints/3" / loop.TRAINING
     broken.write_bytes(broken.read_bytes()[:1000])
-    newest = checkpoints.newest(parts)
+    newest = loop.newest(parts)
     assert newest is not None and newest.iteration == 2
-    broken = parts / "checkpoints/2" / checkpoints.TRAINING
+    broken = parts / "checkpoints/2" / loop.TRAINING
     broken.write_bytes(b"")
     with pytest.raises(ValueError, match="no checkpoint of this run can be read"):
-        checkpoints.newest(parts)
+        loop.newest(parts)
 
 
 def test_old_checkpoints_keep_their_weights_alone(stopped):
-    states = [(path / checkpoints.TRAINING).exists() for _, path in checkpoints.checkpoints(stopped)]
-    weights = [(path / checkpoints.WEIGHTS).exists() for _, path in checkpoints.checkpoints(stopped)]
+    states = [(path / loop.TRAINING).exists() for _, path in loop.checkpoints(stopped)]
+    weights = [(path / loop.WEIGHTS).exists() for _, path in loop.checkpoints(stopped)]
     assert states == [False, True, True] and all(weights)
 
 
@@ -229,7 +229,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_batch_and_the_weights(parts):
     folder = parts / "not-finite-5"
     stored = torch.load(folder / "slot1.pt", weights_only=False)
     assert stored["frames"].isnan().sum() == 1
-    assert all(value.isfinite().all() for value in load_file(folder / checkpoints.WEIGHTS).values())
+    assert all(value.isfinite().all() for value in load_file(folder / loop.WEIGHTS).values())
     assert sorted(path.name for path in folder.iterdir()) == ["model.safetensors", *(f"slot{i}.pt" for i in range(2))]
 
 
@@ -239,23 +239,23 @@ APS = {2: 20.0, 4: 40.0, 6: 30.0, 8: 39.5}
 def evaluated_run(folder: Path, cancel_at: int = 0) -> None:
     """A run that is evaluated every other iteration; asked to stop in the middle of one evaluation."""
     recipe = replace(RECIPE, eval_every=2, save_every=2)
-    saved = checkpoints.newest(folder)
+    saved = loop.newest(folder)
     start = saved.iteration if saved else 0
     with StopRequest() as stop, Log(folder, start, 8) as log:
 
         def evaluate(model, stopping):
-            if loop.done == cancel_at:
+            if training.done == cancel_at:
                 os.kill(os.getpid(), signal.SIGTERM)
                 assert stopping()
                 raise Cancelled
             model.eval()
-            return {"AP": APS[loop.done]}
+            return {"AP": APS[training.done]}
 
         run = replace(tiny.run(folder, recipe), evaluate=evaluate)
         if saved:
-            checkpoints.restore(saved, run.step.model, tiny.CONFIG, run.optimiser)
-        loop = Loop(run, start, log, stop)
-        loop.run(tiny.stream(start, 8, range(RECIPE.slots)))
+            loop.restore(saved, run.step.model, tiny.CONFIG, run.optimiser)
+        training = Loop(run, start, log, stop)
+        training.run(tiny.stream(start, 8, range(RECIPE.slots)))
 
 
 def test_evaluations_are_logged_the_best_weights_kept_and_an_interrupted_one_made_up_for(whole, tmp_path):
@@ -264,6 +264,6 @@ def test_evaluations_are_logged_the_best_weights_kept_and_an_interrupted_one_mad
     evaluated_run(tmp_path)
     aps = {line["iteration"]: line["AP"] for line in read_lines(tmp_path / "metrics.jsonl") if line["kind"] == "eval"}
     assert aps == APS
-    best, fourth = (load_file(tmp_path / name / checkpoints.WEIGHTS) for name in ("best", "checkpoints/4"))
+    best, fourth = (load_file(tmp_path / name / loop.WEIGHTS) for name in ("best", "checkpoints/4"))
     assert all(torch.equal(best[key], fourth[key]) for key in fourth)
     assert same(tmp_path / "checkpoints/8", whole / "checkpoints/8"), "evaluation must not change the training"

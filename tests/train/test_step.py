@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from tests.train import tiny
+from train.loop import Step, compile_model
 from train.losses import SlotLoss
-from train.step import Step, compile_model
 
 
 def gradients(compiled: bool) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

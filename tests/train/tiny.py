@@ -11,10 +11,9 @@ from tevit.configs import TEVIT_MSGSHIFT, ModelConfig
 from tevit.model.tevit import TeViT
 from train.data import Batch, ClipTarget
 from train.distributed import World
-from train.loop import TrainingRun
+from train.loop import Slots, Step, TrainingRun, build_optimiser
 from train.losses import SlotLoss, Weights
 from train.recipes import TEVIT_MSGSHIFT_RECIPE, Recipe
-from train.step import Slots, Step, build_optimiser
 
 ALONE = World(0, 1, torch.device("cpu"))
 WEIGHTS = Weights(2.0, 5.0, 2.0, 8.0)

@@ -247,7 +247,7 @@ def run_job(job: Job, plan: Plan, device: "torch.device", lines: Path) -> None:
 
 
 def _model_rows(job: Job, plan: Plan, device: "torch.device", folder: Path) -> Iterator[Measure]:
-    from tevit.benchmarks.model import random_clip
+    from tevit.benchmarks.speed import random_clip
 
     predictor = _load(job, plan, device)
     for row, frames in zip(rows_of(job, plan), plan.clips, strict=True):
@@ -270,16 +270,16 @@ def _time_clip(predictor: "Predictor", pixels: "torch.Tensor", sizes: Any, round
 
 
 def _video_rows(job: Job, plan: Plan, device: "torch.device", folder: Path) -> Iterator[Measure]:
-    from tevit.benchmarks import video
+    from tevit.benchmarks import speed
     from tevit.video.reader import open_video
 
-    file = video.write_synthetic_video(folder / "made-up.mp4", plan.video_frames, plan.video_hw)
+    file = speed.write_synthetic_video(folder / "made-up.mp4", plan.video_frames, plan.video_hw)
     predictor = _load(job, plan, device)
 
     def measure(decoder: "Decoder") -> Figures:
         opened = open_video(file, decoder, str(device))
         _forget_peak(device)
-        figures = video.measure(predictor, opened, plan.passes)
+        figures = speed.measure_video(predictor, opened, plan.passes)
         _check_compiled(predictor)
         return figures
 
@@ -315,7 +315,7 @@ def _train(plan: Plan, device: "torch.device", folder: Path) -> Figures:
 
 
 def _load(job: Job, plan: Plan, device: "torch.device") -> "Predictor":
-    from tevit.benchmarks.model import checkpoint_file
+    from tevit.benchmarks.speed import checkpoint_file
     from tevit.inference.predictor import load
 
     with checkpoint_file(plan.model) as file:
@@ -337,7 +337,7 @@ def _forget_peak(device: "torch.device") -> None:
 
 
 def _peak(device: "torch.device") -> dict[str, float]:
-    from tevit.memory import peak_memory
+    from tevit.limits import peak_memory
 
     return spread([peak_memory(device) / 1e6])
 

@@ -5,9 +5,11 @@ import os
 import platform
 import shlex
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 Figures = dict[str, dict[str, float]]
 """Name with unit -> median, low and high over the rounds."""
 
+YARDSTICK = "pvt_v2_b1"  # of timm
 CHANNELS, SIZE_HW = 256, (96, 160)  # the most expensive convolution of the model
 
 
@@ -62,6 +65,59 @@ def interleave(functions: Mapping[str, Callable[[], Timing]], rounds: int, warm_
             if number >= warm_up:
                 timings[name].append(timing)
     return timings
+
+
+# --- the yardstick
+
+
+class Yardstick(AbstractContextManager):
+    """timm's PVTv2-B1 with all its features, without our kernels, on frames of noise (T, 3, H, W), float32 or autocast.
+
+    Its process runs it once per request, and has neither our allocator settings nor our memory.
+    """
+
+    def __init__(self, frames: int, size_hw: tuple[int, int], device: "torch.device", dtype: str):
+        settings = json.dumps([frames, *size_hw, str(device), dtype])
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", f"from {__name__} import run_yardstick; run_yardstick()", settings],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self) -> Timing:
+        """Run the model once. Raises: ValueError where the process has ended."""
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write("run\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise ValueError(f"the yardstick {YARDSTICK} has ended: its message stands above")
+        return Timing(*json.loads(answer))
+
+    def __exit__(self, *exc: object) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def run_yardstick() -> None:
+    """In the yardstick's process: run the model for each line of standard input, and print its `Timing` as JSON.
+
+    The settings, a JSON list of frames, height, width, device and dtype, are the process's argument.
+    """
+    import timm
+    import torch
+
+    frames, height, width, name, dtype = json.loads(sys.argv[1])
+    device = torch.device(name)
+    model = timm.create_model(YARDSTICK, features_only=True).eval().to(device)
+    x = torch.rand(frames, 3, height, width, device=device)
+    mixed = nullcontext() if dtype == "float32" else torch.autocast(device.type, getattr(torch, dtype))
+    torch.backends.cudnn.allow_tf32 = False
+    with torch.inference_mode(), mixed:
+        for _ in sys.stdin:
+            print(json.dumps(time_call(lambda: model(x), device)), flush=True)
 
 
 # --- the machine

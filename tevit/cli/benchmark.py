@@ -47,7 +47,7 @@ MARKS = (100, 200, 300, 400, 500, 600, 700, 800, 900, 1000, 2000, 5000, 10000)  
 _JOIN = """\
 import sys
 from pathlib import Path
-from tevit.benchmarks.coco import write_coco
+from tevit.benchmarks.masks import write_coco
 sys.argv[1:] = map(str, write_coco(sys.argv[1], sys.argv[2], Path(sys.argv[3])))
 """
 _HOTCOCO = """\
@@ -260,45 +260,45 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 def run_model(args: argparse.Namespace) -> int:
     """`tevit benchmark model`."""
-    from tevit.benchmarks import model
+    from tevit.benchmarks import speed
 
     _check_positive(args, "frames", "rounds")
     with _load(args) as (predictor, file):
-        clip = model.random_clip(args.frames, args.size, predictor.device)
+        clip = speed.random_clip(args.frames, args.size, predictor.device)
         variants = {
-            model.variant_name(name): partial(model.load_variant, file, predictor, name) for name in args.without
+            speed.variant_name(name): partial(speed.load_variant, file, predictor, name) for name in args.without
         }
-        figures = model.measure(predictor, clip, args.rounds, variants)
+        figures = speed.measure_model(predictor, clip, args.rounds, variants)
     return _report("model", args, predictor, figures, ("frames", "rounds"), {"input": _size(clip.sizes.padded_hw)})
 
 
 def run_video(args: argparse.Namespace) -> int:
     """`tevit benchmark video`."""
-    from tevit.benchmarks import video
+    from tevit.benchmarks import speed
     from tevit.video.reader import open_video
 
     _check_positive(args, "frames", "rounds")
     with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder:
-        source = args.source or video.write_synthetic_video(Path(folder) / "made-up.mp4", args.frames, args.size)
+        source = args.source or speed.write_synthetic_video(Path(folder) / "made-up.mp4", args.frames, args.size)
         opened = open_video(source)
         with _load(args) as (predictor, _):
-            figures = video.measure(predictor, opened, args.rounds, args.window)
+            figures = speed.measure_video(predictor, opened, args.rounds, args.window)
     about = {"video": opened.name, "frames": opened.length, "size": _size(opened.size_hw)}
     return _report("video", args, predictor, figures, ("window", "rounds"), about)
 
 
 def run_memory(args: argparse.Namespace) -> int:
     """`tevit benchmark memory`."""
-    from tevit.benchmarks import video as benchmark
+    from tevit.benchmarks import speed
     from tevit.video.reader import open_video
 
-    if args.frames <= benchmark.SETTLED:
-        raise ValueError(f"--frames: expected more than {benchmark.SETTLED}, got {args.frames}")
+    if args.frames <= speed.SETTLED:
+        raise ValueError(f"--frames: expected more than {speed.SETTLED}, got {args.frames}")
     with tempfile.TemporaryDirectory(prefix="tevit-benchmark-") as folder, TerminalProgress() as progress:
-        video = open_video(benchmark.write_synthetic_video(Path(folder) / "made-up.mp4", args.frames, args.size))
+        video = open_video(speed.write_synthetic_video(Path(folder) / "made-up.mp4", args.frames, args.size))
         with _load(args) as (predictor, _):
-            samples, seconds = benchmark.sample_memory(predictor, video, args.window, progress)
-    figures = benchmark.memory_figures(samples, seconds, MARKS)
+            samples, seconds = speed.sample_memory(predictor, video, args.window, progress)
+    figures = speed.memory_figures(samples, seconds, MARKS)
     return _report("memory", args, predictor, figures, ("frames", "window"), {"size": _size(args.size)})
 
 
@@ -323,7 +323,7 @@ def run_masks(args: argparse.Namespace) -> int:
 @contextmanager
 def _load(args: argparse.Namespace) -> "Iterator[tuple[Predictor, Path]]":
     """The predictor to measure, and the file of its weights, which may be temporary."""
-    from tevit.benchmarks.model import checkpoint_file
+    from tevit.benchmarks.speed import checkpoint_file
     from tevit.inference.predictor import load
 
     with checkpoint_file(args.model or DEFAULT_MODEL, args.checkpoint) as file:

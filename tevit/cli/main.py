@@ -1,13 +1,14 @@
-"""The console script `tevit`; its subcommands are in the modules of this package."""
+"""The console script `tevit`; its subcommands are in the modules of this package; here, what concerns training."""
 
 import argparse
+import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import tevit
 from tevit.io.files import FileKindError, fault_sentence
@@ -20,14 +21,14 @@ COMMANDS = {
     "models": "models",
     "convert": "models",
     "evaluate": "evaluate",
-    "errors": "errors",
+    "errors": "evaluate",
     "validate": "datasets",
     "split": "datasets",
     "formats": "datasets",
     "shapes": "datasets",
     "train": "main",
     "benchmark": "benchmark",
-    "report": "report",
+    "report": "main",
     "review": "review",
 }
 
@@ -99,11 +100,11 @@ def _order(args: argparse.Namespace) -> str:
     return "; the ground truth comes first, predictions after it" if hasattr(args, "gt") else ""
 
 
-# --- the studio and training, which are packages of their own, started from anywhere
+# --- the studio and training, which are packages of their own, started from anywhere, and the report of a training
 
 
 def register(commands) -> None:
-    """Add both subcommands; all their arguments are parsed by the program that is started."""
+    """Add the subcommands; all arguments of the first two are parsed by the program that is started."""
     for name, run, help in (
         ("studio", run_studio, "open the studio in the browser"),
         ("train", run_training, "train a model by a recipe"),
@@ -112,6 +113,7 @@ def register(commands) -> None:
         part = commands.add_parser(name, help=help, add_help=False, prefix_chars="\0")
         part.add_argument("arguments", nargs="*")
         part.set_defaults(run=run)
+    register_report(commands)
 
 
 def run_studio(args: argparse.Namespace) -> int:
@@ -138,3 +140,148 @@ def package(installed: str, in_checkout: str) -> str:
         raise ValueError(f"expected the package {installed} in {root}, beside tevit: install the whole wheel")
     sys.path.insert(0, str(root))  # first: the current folder may have packages of these names
     return in_checkout
+
+
+# --- the report of a training run
+
+Line = dict[str, Any]
+KINDS = {"class": "classes (focal)", "l1": "boxes (L1)", "giou": "boxes (GIoU)", "dice": "masks (dice)"}
+MAX_POINTS = 2000  # of a curve: more are not visible, and make the page large
+
+
+def register_report(commands) -> None:
+    """Add the subcommand."""
+    parser = commands.add_parser(
+        "report",
+        help="loss and AP curves of a training run as one HTML page",
+        description="Draw the curves of a training run from its metrics.jsonl, as one HTML page that works offline.",
+    )
+    parser.add_argument("folder", type=Path, metavar="RUN", help="folder of a run of `tevit train`")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="page to write (default: RUN/report.html)")
+    parser.set_defaults(run=run_report)
+
+
+def run_report(args: argparse.Namespace) -> int:
+    """Exit code 0; errors are raised."""
+    target = args.out or args.folder / "report.html"
+    write_report(target, args.folder.resolve().name, read_metrics(args.folder))
+    print(f"wrote {target}")
+    return 0
+
+
+def read_metrics(folder: Path) -> list[Line]:
+    """The lines of a run's metrics.jsonl; a last one that is still being written is left out.
+
+    Raises: FileNotFoundError, ValueError where there is nothing to draw.
+    """
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder}: expected the folder of a training run, found no metrics.jsonl in it")
+    texts, lines = path.read_text("utf-8").splitlines(), []
+    for number, text in enumerate(texts, 1):
+        try:
+            line = json.loads(text)
+            if {"kind", "iteration"} <= line.keys():
+                lines.append(line)
+        except (json.JSONDecodeError, AttributeError):
+            if number < len(texts):
+                message = f"{path}, line {number}: expected one JSON object, got {text[:40]!r}"
+                raise ValueError(message) from None
+    if not any(line["kind"] == "train" for line in lines):
+        raise ValueError(f"{path}: no step has been logged yet")
+    return lines
+
+
+def write_report(path: Path, name: str, lines: list[Line]) -> None:
+    """Write the page of a run's curves; it contains plotly's script and loads nothing from the network."""
+    from plotly.offline import get_plotlyjs
+
+    from tevit.display import render
+    from tevit.io.files import atomic
+
+    train, evaluations = ([line for line in lines if line["kind"] == kind] for kind in ("train", "eval"))
+    hours = sum(line.get("seconds", 0.0) for line in train) / len(train) * train[-1]["iteration"] / 3600
+    page = render(
+        "training.html",
+        title=f"Training run {name}",
+        subtitle=f"{train[-1]['iteration']} iterations, about {hours:.1f} hours of steps. Thick lines are smoothed.",
+        cards=_cards(train, evaluations),
+        charts=_charts(train, evaluations),
+        footer="",
+        plotly=get_plotlyjs(),
+    )
+    with atomic(path) as temporary:
+        temporary.write_text(page, "utf-8")
+
+
+def _cards(train: list[Line], evaluations: list[Line]) -> list[tuple[str, str]]:
+    recent = train[-20:]
+    keys = ("total", "clips_per_s", "data_wait", "seconds")
+    mean = {key: sum(line[key] for line in recent) / len(recent) for key in keys}
+    cards = [
+        ("recent loss", f"{mean['total']:.3g}"),
+        ("clips per second", f"{mean['clips_per_s']:.2f}"),
+        ("waiting for data", f"{100 * mean['data_wait'] / mean['seconds']:.0f} %"),
+        ("peak memory", f"{max(line['memory_gb'] for line in train):.1f} GB"),
+    ]
+    if evaluations:
+        best = max(evaluations, key=lambda line: line["AP"])
+        cards += [("best AP", f"{best['AP']:.1f}"), ("its AP50", f"{best['AP50']:.1f}")]
+        cards += [("its iteration", str(best["iteration"]))]
+    return cards
+
+
+def _charts(train: list[Line], evaluations: list[Line]) -> list[dict[str, Any]]:
+    last = max(int(key[5 : key.index("_")]) for key in train[-1] if key.startswith("stage"))
+    at = [line["iteration"] for line in train]
+
+    def losses(prefix: str) -> list[float]:
+        return [sum(value for key, value in line.items() if key.startswith(prefix)) for line in train]
+
+    kinds = {text: losses(f"stage{last}_{kind}") for kind, text in KINDS.items()}
+    stages = {f"stage {stage + 1}": losses(f"stage{stage}_") for stage in range(last + 1)}
+    norm, rate = ({name: [line[key] for line in train]} for name, key in (("norm", "grad_norm"), ("rate", "lr")))
+    charts = [
+        _chart("Loss", "Of all stages together.", at, {"loss": [line["total"] for line in train]}, log=True),
+        _chart("The last stage's losses", "Weighted.", at, kinds, log=True),
+        _chart("Loss of each stage", "Each refines the one before.", at, stages, log=True),
+        _chart("Gradient norm", "Before it is clipped.", at, norm, log=True),
+        _chart("Learning rate", "Before the factors of the groups.", at, rate, raw=True),
+    ]
+    if evaluations:
+        figures = {name: [line[name] for line in evaluations] for name in ("AP", "AP50", "AP75", "AR10")}
+        iterations = [line["iteration"] for line in evaluations]
+        charts.insert(1, _chart("Evaluation", "In percent, on the labelled split.", iterations, figures, raw=True))
+    return charts
+
+
+def _chart(
+    title: str, note: str, at: Sequence[int], curves: dict[str, list[float]], log: bool = False, raw: bool = False
+) -> dict[str, Any]:
+    """A chart as the template draws it. raw: without a smoothed line over the values; log: a logarithmic axis."""
+    from tevit.evaluation.report import ACCENT, TYPE_COLOURS
+
+    colours = (ACCENT, *(TYPE_COLOURS[type] for type in ("background", "temporal", "classification", "duplicate")))
+    step = -(-len(at) // MAX_POINTS)
+    traces: list[dict[str, Any]] = []
+    for (name, values), colour in zip(curves.items(), colours, strict=False):
+        x = list(at[::step])
+        mode = "lines+markers" if raw and len(x) < 60 else "lines"
+        line = {"color": colour, "width": 2}
+        if not raw:
+            faint = {"line": line | {"width": 1}, "opacity": 0.25, "hoverinfo": "skip", "showlegend": False}
+            traces.append({"x": x, "y": values[::step], "mode": "lines", **faint})
+        shown = (values if raw else _smooth(values))[::step]
+        traces.append({"x": x, "y": shown, "name": name, "mode": mode, "line": line, "showlegend": len(curves) > 1})
+    return {"title": title, "note": note, "traces": traces, "axis": "log" if log else "linear"}
+
+
+def _smooth(values: list[float]) -> list[float]:
+    """An exponential mean over about 2 % of the run, corrected for its start at zero."""
+    keep, out, total, weight = 1 - 1 / max(5, len(values) / 50), [], 0.0, 0.0
+    for value in values:
+        total, weight = keep * total + value, keep * weight + 1
+        out.append(total / weight)
+    return out

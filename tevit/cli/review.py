@@ -203,7 +203,7 @@ def _without_nan(values: dict[str, float]) -> dict[str, float | None]:
 
 
 def _apply(args: argparse.Namespace) -> int:
-    from tevit.review.report import write_corrected
+    from tevit.review.apply import write_corrected
 
     log, lost, corrected = _corrected(args)
     write_corrected(args.out, corrected.data, (args.gt, args.log))
@@ -216,7 +216,7 @@ def _apply(args: argparse.Namespace) -> int:
 
 def _report(args: argparse.Namespace) -> int:
     from tevit.io.ytvis import open_dataset
-    from tevit.review.report import write_report
+    from tevit.review.apply import write_report
 
     dataset = open_dataset(args.gt)
     predictions = [open_predictions(path, dataset, args) for path in args.predictions]

@@ -11,6 +11,7 @@ import numpy as np
 from tevit.evaluation.errors import (
     ALL_TYPES,
     TYPES,
+    UNMATCHABLE,
     ErrorCosts,
     Limits,
     best_covering,
@@ -19,7 +20,6 @@ from tevit.evaluation.errors import (
 )
 from tevit.evaluation.inputs import GroundTruth, LeftOutTrack, Predictions, read_inputs
 from tevit.evaluation.matching import NOTHING
-from tevit.evaluation.oracle import UNMATCHABLE
 from tevit.evaluation.overlaps import Overlaps, VideoPairs, compute_overlaps
 from tevit.io.files import write_rows
 

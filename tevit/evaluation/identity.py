@@ -14,7 +14,7 @@ import numpy as np
 
 from tevit.evaluation.matching import assign
 from tevit.evaluation.overlaps import Overlaps, VideoPairs
-from tevit.evaluation.parallel import parallel_map
+from tevit.progress import parallel_map
 
 ALPHAS = np.arange(0.05, 0.99, 0.05)
 """The 19 IoU thresholds of HOTA."""

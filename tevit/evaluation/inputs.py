@@ -4,7 +4,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from tevit.io.categories import NO_CLASS, describe_indices, format_ids, index_mappings
 from tevit.io.ytvis import NO_ANNOTATIONS, Dataset, Results, open_dataset, read_results
 from tevit.masks import json as segmentations
+from tevit.masks.ops import EncodedMasks
 from tevit.results import RLE, VideoResult
 
 GroundTruth = str | os.PathLike | Dataset | Sequence[VideoResult]
@@ -22,27 +22,6 @@ UNLISTED = "left out: the ground truth does not list their category"
 """In the warnings on tracks of such categories."""
 Predictions = str | os.PathLike | Results | Sequence[VideoResult]
 """A results.json (or the zip that holds it), an opened one, or videos in memory."""
-
-
-class EncodedMasks(NamedTuple):
-    """One track's masks, not checked yet.
-
-    length: frames of the track, T. frames: int64 (M,), those that have a mask. sizes_hw: int64 (M, 2), pixels.
-    counts: M, as COCO's text or as plain run lengths; or all joined as in `masks.json.EncodedTrack`, with its `digits`.
-    """
-
-    length: int
-    frames: np.ndarray
-    sizes_hw: np.ndarray
-    counts: Sequence[bytes | list[int]] | bytes
-    digits: bool = False
-
-    @classmethod
-    def of_frames(cls, masks: Sequence[tuple[Sequence[int], bytes | list[int]] | None]) -> "EncodedMasks":
-        """masks: (size, counts) for each frame, None where the object is absent."""
-        frames = np.array([frame for frame, mask in enumerate(masks) if mask], np.int64)
-        sizes_hw = np.array([mask[0] for mask in masks if mask], np.int64).reshape(-1, 2)
-        return cls(len(masks), frames, sizes_hw, [mask[1] for mask in masks if mask])
 
 
 @dataclass(frozen=True, eq=False)

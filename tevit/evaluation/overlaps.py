@@ -12,8 +12,8 @@ import msgspec
 import numpy as np
 
 from tevit.evaluation.inputs import LABELS, EvaluatedVideo, Inputs, LeftOutTrack, Tracks
-from tevit.evaluation.parallel import parallel_map
-from tevit.evaluation.spans import MAX_PIXELS, BadMaskError, Spans, decode_spans, frame_overlaps, max_extent, track_ious
+from tevit.masks.ops import MAX_PIXELS, BadMaskError, Spans, decode_spans, frame_overlaps, max_extent, track_ious
+from tevit.progress import parallel_map
 
 if TYPE_CHECKING:
     from tevit.progress import Progress

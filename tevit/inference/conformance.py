@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 
 from tevit.inference.external import ExternalPredictor, Observed
+from tevit.limits import resident_memory
 from tevit.masks import ops
-from tevit.memory import resident_memory
 from tevit.video.reader import Frame, Video
 
 SHORT = 48  # frames of the clips

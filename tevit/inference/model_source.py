@@ -27,8 +27,8 @@ GROUP = "tevit.models"
 VARIABLE = "TEVIT_MODELS"
 BUILT_IN: Mapping[str, str] = {
     "motion": "tevit.inference.motion:create",
-    "videomt": "tevit.inference.adapters:videomt",
-    "detector": "tevit.inference.adapters:detector",
+    "videomt": "tevit.inference.huggingface:videomt",
+    "detector": "tevit.inference.huggingface:detector",
 }
 """Models of this package: name -> `package.module:create`."""
 FROM_HUB = frozenset({"videomt", "detector"})

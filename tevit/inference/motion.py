@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 
 from tevit.inference.external import Instance
-from tevit.video.cuts import mark_cuts
 from tevit.video.reader import Frame
+from tevit.video.transforms import mark_cuts
 
 CLASS = "moving object"
 SIDE = 432  # pixels, longer side of the picture that is processed

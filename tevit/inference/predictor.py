@@ -1,8 +1,9 @@
 """Any video to tracks: load a model, run it on the video's windows, associate their tracks, report progress."""
 
 import os
+import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -20,14 +21,62 @@ from tevit.configs import DEFAULT_OPTIONS, PredictOptions, PredictOverrides, pub
 from tevit.download import weights
 from tevit.inference.association import ONE_PASS, AssociationOptions, ResultAccumulator, TrackAssociator
 from tevit.inference.postprocess import ClipModel, Detections, detect, to_tracks
-from tevit.inference.upload import Upload
 from tevit.model.cpu import can_pack, keep_freed_memory, pack
 from tevit.model.tevit import StageOutput
 from tevit.progress import Progress, ResumeState
 from tevit.results import VideoResult, WindowResult
-from tevit.video.cuts import mark_cuts
 from tevit.video.reader import Frame, Source, Video, open_source
-from tevit.video.transforms import Geometry, geometry, preprocess
+from tevit.video.transforms import Geometry, geometry, mark_cuts, preprocess
+
+BUFFERS = 2
+
+
+class Upload:
+    """Copies frames of one shape to a CUDA device, for several threads.
+
+    Two buffers in pinned memory, which the device reads by itself, alternate: one is filled while the other is copied.
+    """
+
+    def __init__(self, device: torch.device, shape: tuple[int, ...]):
+        self._device = device
+        self._stream = torch.cuda.Stream(device)
+        # An event that was not recorded yet has happened.
+        self._buffers = [(self._pinned(shape), torch.cuda.Event()) for _ in range(BUFFERS)]
+        self._count = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, pixels: np.ndarray) -> Tensor:
+        """The frame on the device, where it is complete for what `stack` returns. pixels: float32, of the shape.
+
+        Raises: MemoryError where the device has no memory left.
+        """
+        with self._lock:
+            buffer, copied = self._buffers[self._count % BUFFERS]
+            self._count += 1
+            copied.synchronize()
+            buffer.numpy()[...] = pixels
+            try:
+                with torch.cuda.stream(self._stream):
+                    frame = self._send(buffer)
+                    copied.record()
+            except torch.OutOfMemoryError as error:
+                raise MemoryError("out of memory with the next frames: lower the window or the size") from error
+        return frame
+
+    def stack(self, frames: Sequence[Tensor]) -> Tensor:
+        """The frames as one tensor (T, …), after their copies; nothing here waits for the device."""
+        current = torch.cuda.current_stream(self._device)
+        current.wait_stream(self._stream)
+        for frame in frames:
+            frame.record_stream(current)  # its memory is the other stream's
+        return torch.stack(list(frames))
+
+    def _pinned(self, shape: tuple[int, ...]) -> Tensor:
+        return torch.empty(shape, pin_memory=True)
+
+    def _send(self, buffer: Tensor) -> Tensor:
+        return buffer.to(self._device, non_blocking=True)
+
 
 MAX_SIZES = 8  # of (T, H, W) with programs of their own; as many as PyTorch keeps of one function
 
@@ -190,19 +239,19 @@ class Predictor:
         revision: branch, tag or commit of a repository. device, dtype: see `load`.
         Raises: ValueError, OSError: one sentence on what is missing or wrong.
         """
-        from tevit.inference.hub import fetch_weights
+        from tevit.inference.huggingface import fetch_weights
 
         return load(fetch_weights(folder_or_repository, revision), device=device, dtype=dtype)
 
     def save_pretrained(self, folder: str | os.PathLike) -> None:
         """Write weights, configuration and model card into a folder for `from_pretrained`."""
-        from tevit.inference.hub import save_pretrained
+        from tevit.inference.huggingface import save_pretrained
 
         save_pretrained(self, folder)
 
     def push_to_hub(self, repository: str, *, private: bool = False, token: str | None = None) -> str:
         """Upload what `save_pretrained` writes to a repository "user/name"; returns its address."""
-        from tevit.inference.hub import push_to_hub
+        from tevit.inference.huggingface import push_to_hub
 
         return push_to_hub(self, repository, private=private, token=token)
 

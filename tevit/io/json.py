@@ -16,8 +16,7 @@ from typing import Annotated, Any
 import msgspec
 
 from tevit.io.files import files_inside, forward_slashes, is_content, open_archive, open_inside, reading_archive
-from tevit.limits import input_limits
-from tevit.memory import free_memory
+from tevit.limits import free_memory, input_limits
 
 WholeNumber = Annotated[int, msgspec.Meta(ge=-(1 << 53), le=1 << 53)]
 """An id in JSON: every reader of JSON holds these numbers exactly, and they fit into 64 bits."""

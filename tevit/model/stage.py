@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from tevit.model.pyramid import Pyramid, pyramid_roi_align
+from tevit.model.backbones import Pyramid, pyramid_roi_align
 
 BOX_BINS, MASK_BINS = 7, 14
 SHIFT_STD = 0.5  # the log ratios of the sides have 1

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tevit.configs import ModelConfig
-from tevit.model.backbones import build_backbone
-from tevit.model.pyramid import FeaturePyramid, Pyramid
+from tevit.model.backbones import FeaturePyramid, Pyramid, build_backbone
 from tevit.model.stage import Stage
 
 

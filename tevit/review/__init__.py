@@ -1,6 +1,6 @@
 """Review of labels with a model's help: a log of decisions, and the corrected labels as a function of it.
 
-`queue` lists disagreements with likely answers, `report` writes the changes and their effect on AP.
+`queue` lists disagreements with likely answers, `apply` writes the changes and their effect on AP.
 """
 
 from tevit.review.apply import Applicability, Corrected, apply, check_applicable, correct, other_versions

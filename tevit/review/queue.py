@@ -13,12 +13,11 @@ from itertools import combinations
 import numpy as np
 
 from tevit.evaluation.error_table import ErrorRecord, Errors, analyse_errors
-from tevit.evaluation.errors import TYPES
+from tevit.evaluation.errors import TYPES, UNMATCHABLE
 from tevit.evaluation.inputs import read_inputs
-from tevit.evaluation.oracle import UNMATCHABLE
 from tevit.evaluation.overlaps import Overlaps, VideoPairs, compute_overlaps
-from tevit.evaluation.spans import Spans, decode_spans, frame_overlaps, max_extent, track_ious
 from tevit.io.ytvis import Dataset, Results, open_dataset, read_results
+from tevit.masks.ops import Spans, decode_spans, frame_overlaps, max_extent, track_ious
 from tevit.results import Track
 from tevit.review.decisions import (
     Action,
@@ -34,8 +33,8 @@ from tevit.review.decisions import (
     Verdict,
     decide,
 )
+from tevit.review.labels import lies_beside, predicted_masks, take_masks
 from tevit.review.log import class_name
-from tevit.review.predictions import lies_beside, predicted_masks, take_masks
 
 COVERS = 0.5  # IoU from which two masks are taken to show the same object
 _TOUCHES = 0.05  # IoU of whole tracks from which a misplaced label may still be of the prediction's object

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tevit.optional import load_pretrained, optional_package
+from tevit.download import load_pretrained, optional_package
 from tevit.progress import Progress
 from tevit.review.propagate import MIN_CONFIDENCE, Propagation, check_keys
 from tevit.review.segmenter import BoxXYXY, Point, check_prompts

@@ -25,16 +25,21 @@ from PIL import Image, ImageOps
 from tevit.io.files import files_inside, natural_order, order_note, reading_archive
 from tevit.limits import input_limits
 from tevit.video.decode import (
+    IMAGE_FAULTS,
     Clock,
     DecodeReport,
     ToRgb,
+    bits_of,
     decode_frames,
+    decode_image,
+    decode_page,
     open_container,
     open_input,
+    reading_image,
     stated_span,
+    to_8_bit,
     video_stream,
 )
-from tevit.video.images import IMAGE_FAULTS, bits_of, decode_image, decode_page, reading_image, to_8_bit
 
 _PAGED = (".tif", ".tiff", ".webp", ".png")  # may hold several pictures
 T = TypeVar("T")

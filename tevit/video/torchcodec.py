@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from av import VideoFrame
 
-from tevit.optional import optional_package
+from tevit.download import optional_package
 from tevit.video.decode import DecodeReport, ToRgb, decode_frames, open_container, stated_span, video_stream
 from tevit.video.reader import Frame, Video, pass_warnings, timed_frames, video_properties
 

@@ -12,15 +12,13 @@ from urllib.parse import urlencode
 
 import gradio as gr
 
-from tevit.evaluation.charts import TYPE_COLOURS
 from tevit.evaluation.error_table import ErrorRecord
-from tevit.evaluation.filmstrip import COLOURS
+from tevit.evaluation.report import COLOURS, TYPE_COLOURS
 
 from ...access import visitor_of_event
-from ...analysis.comparison import Comparison
-from ...analysis.error_list import ErrorsPage, all_models, error_view, in_words
-from ...analysis.matches import (
+from ...analysis.comparison import (
     KINDS,
+    Comparison,
     VideoRow,
     filter_videos,
     iou_curve,
@@ -30,13 +28,12 @@ from ...analysis.matches import (
     tracks_above,
     video_rows,
 )
-from ...analysis.thumbnails import differences, filmstrip_frames
-from ...deep_link import View, from_query, to_query
-from ...player.component import Layer, Layout, Pane, PlayerView, payload, read_event
+from ...analysis.filter import ErrorsPage, all_models, error_view, in_words
+from ...analysis.service import differences, filmstrip_frames
+from ...page import View, from_query, hint, notices, progress, to_query
+from ...player.component import Layer, Layout, Pane, PlayerView, ViewRegistry, payload, read_event
 from ...player.proxy import dataset_frames
-from ...player.routes import ViewRegistry
 from ...projects.project import Project
-from ...rendering import hint, notices, progress
 from ...workspace import QUIET, TICK, Pages, TabLinks, Updates, Workspace, only_another, project_notices, toast
 from . import views
 from .views import ADDRESS, NO_MODEL, CompareComponents, build_layout

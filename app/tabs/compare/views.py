@@ -9,10 +9,9 @@ import gradio as gr
 from tevit.display import jpeg_uri
 from tevit.evaluation.error_table import ErrorRecord
 
-from ...analysis.matches import VIDEO_ORDERS, IouCurve, VideoRow
-from ...deep_link import LAYOUTS
+from ...analysis.comparison import VIDEO_ORDERS, IouCurve, VideoRow
+from ...page import LAYOUTS, counted, hint, on_change, on_load, render
 from ...player.component import build_player
-from ...rendering import counted, hint, on_change, on_load, render
 
 NO_MODEL = "(none)"  # chosen as B
 NO_PAIR = "Choose a match to see its IoU over the frames."

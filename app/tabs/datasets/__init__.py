@@ -1,5 +1,4 @@
 """The place `data set` in the page's head: open data sets, add predictions, predict all videos, map categories by name.
 
-`predicting` is the background task of predicting a data set and its partial results; `views` has the components and
-the HTML, `events` the handlers.
+`events` has the components, the handlers, and the background task of predicting a data set with its partial results.
 """

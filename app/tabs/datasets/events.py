@@ -1,29 +1,329 @@
-"""The event handlers of the place `data set` in the page's head: opening, predicting all videos, category mappings."""
+"""The place `data set` in the page's head: its components, opening, predicting all videos, category mappings.
+
+All videos of a data set are predicted with one turn of the model worker for each. Between two turns the worker runs
+other tasks, so that a single video waits for one video, not for the whole data set. The finished videos are kept in a
+folder of the project named after everything that they depend on: the same request continues, also after a restart of
+the server, and different requests never share results.
+"""
 
 import asyncio
+import hashlib
+import re
+import threading
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import gradio as gr
+import msgspec
 
+from tevit.inference.dataset import PartialResults, in_file_order, match_classes, open_frames
+from tevit.io.categories import format_ids
+from tevit.io.files import atomic
 from tevit.io.ytvis import open_dataset
+from tevit.results import VideoResult
 
-from ...projects.opening import AllowedFolders, guess_frames, with_categories, with_predictions
-from ...projects.project import Project
-from ...rendering import hint, problem, render
+from ...page import hint, on_change, on_load, problem, progress, render
+from ...player.proxy import PlaceholderFrames, dataset_frames
+from ...projects.project import PREDICTIONS, AllowedFolders, Project, guess_frames, with_categories, with_predictions
 from ...workspace import QUIET, TICK, Pages, Updates, Workspace, toast
-from ..segment.models import find_model, model_options
-from ..segment.parameters import form, read_form
-from ..segment.views import with_errors
-from . import views
-from .predicting import DatasetTasks, PredictionRequest, resumable
-from .views import GO, MAX_TRACKS, DatasetsComponents, build_layout
+from ..segment.models import (
+    ModelCache,
+    Parameters,
+    VideoPredictor,
+    find_model,
+    form,
+    model_file,
+    model_options,
+    read_form,
+)
+from ..segment.run import ModelTask, ModelWorker
+from ..segment.views import build_parameters, with_errors
+
+MAX_TRACKS = 100
+GO = on_change("datasets/datasets.js", "openDataset")
+
+
+FOLDER = "predicting"  # in the project's folder
+TRACKS = 10  # per video, as in `tevit predict`
+_REQUEST_FILE = "request.json"
+
+
+class PredictionRequest(msgspec.Struct, frozen=True):
+    """What to predict. truth: sha256 of the data set's file. model: a published name or a checkpoint's path. weights:
+    identifies a checkpoint's content, "" for a published model. tracks: maximum per video. parameters: of the model,
+    those that are not the defaults."""
+
+    truth: str
+    model: str
+    weights: str = ""
+    tracks: int = TRACKS
+    parameters: dict[str, str | float | bool | None] = {}
+
+    @classmethod
+    def of(cls, project: Project, model: str, tracks: int = TRACKS, parameters: Parameters = ()) -> "PredictionRequest":
+        """Raises: ValueError for a project without a file that lists its videos."""
+        if project.truth is None:
+            raise ValueError("Predicting needs a data set that lists its videos: open one.")
+        file = model_file(model)
+        stat = file.stat() if file else None
+        weights = f"{stat.st_size}-{stat.st_mtime_ns}" if stat else ""
+        plain = {name: value.name if isinstance(value, Enum) else value for name, value in parameters}
+        return cls(project.truth.sha256, model, weights, tracks, plain)
+
+    @property
+    def key(self) -> str:
+        """16 hexadecimal digits that identify the request."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+    @property
+    def name(self) -> str:
+        """The name of the predictions: the model's, with what is not as usual: the number of tracks, parameters."""
+        terms = [Path(self.model).stem, *(f"{name}={value}" for name, value in self.parameters.items())]
+        terms += [f"{self.tracks} tracks"] if self.tracks != TRACKS else []
+        return re.sub(r"[^\w .=,+-]", "_", " ".join(terms))[:100]
+
+
+class PartialPredictions(PartialResults):
+    """The finished videos of one request. target: the results.json that they become."""
+
+    def __init__(self, project: Project, request: PredictionRequest):
+        super().__init__(project.folder / FOLDER / request.key)
+        self.request = request
+        self.target = project.folder / PREDICTIONS / f"{request.name}.json"
+
+    def create(self) -> None:
+        """Make the folder. Raises: OSError."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with atomic(self.folder / _REQUEST_FILE) as part:
+            part.write_bytes(msgspec.json.encode(self.request))
+
+
+def resumable(project: Project) -> Iterator[PartialPredictions]:
+    """Unfinished predictions whose weights are still the same."""
+    for file in sorted((project.folder / FOLDER).glob(f"*/{_REQUEST_FILE}")):
+        try:
+            request = msgspec.json.decode(file.read_bytes(), type=PredictionRequest)
+            current = PredictionRequest.of(project, request.model, request.tracks, tuple(request.parameters.items()))
+        except (OSError, ValueError):  # half removed, or of another version
+            continue
+        if request == current:
+            yield PartialPredictions(project, request)
+
+
+class DatasetTask(ModelTask):
+    """Predicts all videos of a data set. Thread-safe.
+
+    finished: called with the results.json at the end; raises OSError, ValueError. total: number of videos.
+    failed: video id -> error. notes: how the model's classes were matched with the data set's, and what was unexpected
+    of frames, with the ids of their videos.
+    """
+
+    def __init__(
+        self, project: Project, request: PredictionRequest, models: ModelCache, finished: Callable[[Path], object]
+    ):
+        super().__init__(project.name, request.model, models, parameters=tuple(request.parameters.items()))
+        self.project, self.request = project, request
+        self.partial = PartialPredictions(project, request)
+        self.failed: dict[int, str] = {}
+        self.notes: dict[str, list[int]] = {}
+        self._finished = finished
+        self._predicting = threading.Lock()
+        self._lengths = {id: video.length for id, video in project.dataset.videos.items()}
+        self._done = self.partial.finished & self._lengths.keys()
+        self.total = len(self._lengths)
+        self._update_message()
+
+    @property
+    def done(self) -> int:
+        """Number of finished videos."""
+        return len(self._done)
+
+    def _update_message(self) -> None:
+        self.cancel_message = f"{self.done} of {self.total} videos are kept: the same request resumes there."
+
+    def cancel(self) -> None:
+        """Stop and keep the finished videos."""
+        super().cancel()
+        if self._predicting.acquire(blocking=False):  # between two turns: ends at once
+            self._predicting.release()
+            self.finish("cancelled", self.cancel_message)
+
+    def predict(self, predictor: VideoPredictor) -> None:
+        """Predict the next video; after the last one write the results."""
+        with self._predicting:
+            remaining = [id for id in self._lengths if id not in self._done and id not in self.failed]
+            if remaining:
+                self.partial.create()
+                self._report(0)
+                self._predict_next(remaining[0], predictor)
+            if len(remaining) <= 1:
+                self._write_results()
+
+    def _report(self, frames: int) -> None:
+        """frames: done of the current video."""
+        over = sum(self._lengths[id] for id in (*self._done, *self.failed))
+        self.progress("predicting", over + frames, sum(self._lengths.values()))
+
+    def _predict_next(self, id: int, predictor: VideoPredictor) -> None:
+        result: VideoResult | None = None
+        try:
+            # Not within `except`: there the exception would hold the memory that is to be freed.
+            with suppress(MemoryError):
+                result = self._predict_video(id, predictor)
+            if result is None:
+                self.models.keep_only(self.model)
+                result = self._predict_video(id, predictor)
+        except (ValueError, OSError, MemoryError) as error:
+            self.failed[id] = str(error) or "not enough memory"
+            return
+        numbered = getattr(predictor, "numbered", True)
+        classes = match_classes(result.categories, self.project.dataset.categories, numbered=numbered)
+        self.notes |= {note: [] for note in classes.notes}
+        self.partial.add(replace(classes.apply(result), video_id=id))
+        self._done.add(id)
+        self._update_message()
+        self._report(0)
+
+    def _predict_video(self, id: int, predictor: VideoPredictor) -> VideoResult:
+        """All frames at once, in the order of their names, as `tevit predict --dataset` and the original."""
+        frames = dataset_frames(self.project, id)
+        if isinstance(frames, PlaceholderFrames):
+            raise FileNotFoundError(frames.reason)
+        video = open_frames(frames.files, id, self.project.dataset.videos[id].size_hw)
+        for note in video.notes:
+            self.notes.setdefault(note, []).append(id)
+        results: Iterator[VideoResult] = predictor.stream(
+            video,
+            window=0,
+            max_tracks=self.request.tracks,
+            score_threshold=0.0,
+            progress=lambda stage, done, total: self._report(done if stage == "segmenting" else 0),
+        )
+        *_, last = results
+        return in_file_order(last, frames.files)
+
+    def _write_results(self) -> None:
+        error = next(iter(self.failed.values()), "the data set has no videos")
+        if not self._done:
+            self.finish("failed", f"No video could be predicted: {error}")
+            return
+        self._finished(self.partial.merge(self.partial.target, self._lengths))
+        if self.failed:
+            message = f"{len(self.failed)} of {self.total} videos failed (ids {format_ids(list(self.failed))}): {error}"
+            self.finish("done", f"{message} The same request tries them again.")
+            return
+        self.partial.remove()
+        of_videos = {note: f" (videos {format_ids(ids)})" if ids else "" for note, ids in self.notes.items()}
+        notes = "".join(f" Note: {note}{ids}." for note, ids in of_videos.items())
+        self.finish("done", f"{self.request.name} has predicted all {self.total} videos.{notes}")
+
+
+class DatasetTasks:
+    """The latest task of each data set, shared by all pages. Thread-safe."""
+
+    def __init__(self, worker: ModelWorker):
+        self._worker = worker
+        self._tasks: dict[str, DatasetTask] = {}
+        self._lock = threading.Lock()
+
+    def of(self, project: Project) -> DatasetTask | None:
+        """The task that runs, or was the last."""
+        return self._tasks.get(project.id)
+
+    def ahead(self, task: DatasetTask) -> int:
+        """Number of tasks before it in the queue."""
+        return self._worker.runner.ahead(task)
+
+    def start(self, project: Project, request: PredictionRequest, finished: Callable[[Path], object]) -> DatasetTask:
+        """Queue a task. Raises: ValueError where one of this data set runs, or frames are missing."""
+        if project.frames is None or not project.frames.is_dir():
+            raise ValueError(f"Predicting needs the frames of {project.name}: name their folder.")
+        with self._lock:
+            running = self._tasks.get(project.id)
+            if running is not None and not running.over:
+                raise ValueError(f"{running.request.name} is predicting this data set already.")
+            task = self._tasks[project.id] = DatasetTask(project, request, self._worker.models, finished)
+        return self._worker.runner.submit(task)
+
+
+@dataclass(frozen=True)
+class DatasetsComponents:
+    """button: opens and closes the place. clicks: sends the notices' buttons, anywhere in the page. address: query of
+    the address to open."""
+
+    button: gr.Button
+    clicks: gr.HTML
+    opened: gr.HTML
+    folders: gr.HTML
+    form: gr.Column
+    truth: gr.Dropdown
+    frames: gr.Dropdown
+    predictions: gr.Dropdown
+    open: gr.Button
+    model: gr.Dropdown
+    parameters: gr.HTML
+    tracks: gr.Number
+    predict: gr.Button
+    stop: gr.Button
+    progress: gr.HTML
+    message: gr.HTML
+    address: gr.Textbox
+
+
+def build_layout() -> DatasetsComponents:
+    """Add the components to the Blocks that is open."""
+    built: dict[str, Any] = {}
+    script = on_load("datasets/datasets.js", 'module.mount(element, (event) => trigger("select", event));')
+    path: dict[str, Any] = {"value": None, "allow_custom_value": True}
+    built["button"] = gr.Button("data set ▾", elem_id="datasets-button", size="sm", min_width=0)
+    built["clicks"] = gr.HTML("", js_on_load=script, elem_id="datasets-clicks")
+    with gr.Column(elem_id="datasets"):
+        built["opened"] = gr.HTML(elem_id="datasets-open")
+        built["message"] = gr.HTML(elem_id="datasets-message")
+        with gr.Row(elem_id="datasets-columns", equal_height=False):
+            with gr.Column(min_width=260):
+                text = "Without a ground truth file, predictions are added to the current data set."
+                gr.HTML(render("heading.html", title="Open", hint=text))
+                with gr.Column(visible=False) as built["form"]:
+                    built["truth"] = gr.Dropdown([], label="Ground truth file", **path)
+                    built["frames"] = gr.Dropdown([], label="Folder of frames", **path)
+                    built["predictions"] = gr.Dropdown(
+                        [], label="Predictions files", multiselect=True, allow_custom_value=True
+                    )
+                    built["open"] = gr.Button("Open", size="md")
+                built["folders"] = gr.HTML()
+            with gr.Column(min_width=260):
+                text = "All videos of this data set; continues when the page is closed."
+                gr.HTML(render("heading.html", title="Predict", hint=text))
+                built["model"] = gr.Dropdown([], label="Predict with")
+                built["parameters"] = build_parameters("datasets-parameters")
+                built["tracks"] = gr.Number(TRACKS, label="Tracks a video", precision=0, minimum=1, maximum=MAX_TRACKS)
+                with gr.Row():
+                    built["predict"] = gr.Button("Predict all videos", size="md", min_width=80)
+                    built["stop"] = gr.Button("Stop predicting", size="md", min_width=80, interactive=False)
+                built["progress"] = gr.HTML(elem_id="datasets-progress")
+        built["address"] = gr.Textbox(visible=False)
+    return DatasetsComponents(**built)
+
+
+def prediction(task: DatasetTask | None, ahead: int, partial: Iterable[PartialPredictions], total: int) -> str:
+    """The state of the data set's task; without one what can be resumed. total: videos of the data set."""
+    status = task.status(ahead) if task else None
+    return render(
+        "datasets/prediction.html",
+        task=task,
+        status=progress(status) if status else "",
+        done=status is not None and status.state == "done",
+        partial=[(results.request.name, len(results.finished)) for results in partial],
+        total=total,
+    )
 
 
 @dataclass
@@ -182,7 +482,7 @@ class DatasetsPlace:
     def _prediction(self, project: Project) -> str:
         task = self.tasks.of(project)
         ahead = self.tasks.ahead(task) if task else 0
-        return views.prediction(task, ahead, resumable(project), len(project.dataset.videos))
+        return prediction(task, ahead, resumable(project), len(project.dataset.videos))
 
     def stop(self, request: gr.Request) -> None:
         """Cancel the data set's task; finished videos are kept."""

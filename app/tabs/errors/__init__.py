@@ -1,3 +1,3 @@
-"""The tab Errors: `views` has its components and HTML, `events` the handlers; `routes` its addresses: the settings as a
-query, and the routes of thumbnails, files and plotly.js.
+"""The tab Errors: `views` has its components, HTML and addresses (thumbnails, files, plotly.js), `charts` how
+charts are drawn, `events` the handlers.
 """

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from tevit.evaluation.charts import ACCENT, MODEL_COLOURS, TYPE_COLOURS, Bars, ConfusionMatrix, Histogram, Line, Points
+from tevit.evaluation.report import ACCENT, MODEL_COLOURS, TYPE_COLOURS, Bars, ConfusionMatrix, Histogram, Line, Points
 
-from ...rendering import render
+from ...page import render
 
 Chart = dict[str, Any]
 """The values of `errors/chart.html`."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from ... import deep_link
-from ...analysis.error_list import (
+from ...analysis.filter import (
+    NONE,
     ORDERS,
     PAGE,
     ErrorsPage,
@@ -17,13 +17,15 @@ from ...analysis.error_list import (
     all_models,
     error_view,
     from_address,
+    merged,
     selected_models,
     sorted_selection,
     to_address,
     to_query,
+    without,
 )
-from ...analysis.filter import NONE, merged, without
-from ...rendering import problem, render
+from ...page import View, problem, render
+from ...page import to_query as view_query
 from ...workspace import QUIET, TICK, Pages, TabLinks, Updates, Workspace, only_another, project_notices
 from . import views
 from .views import NO_MODEL, SHOW_ADDRESS, ErrorsComponents, build_layout
@@ -259,7 +261,7 @@ class _ErrorsTab:
             view = self._view(page, data)
             if view is None:
                 return self._unchanged
-            query = deep_link.to_query(view)
+            query = view_query(view)
             return {self.links.jump: f"{query}&n={next(self._counter)}", self.links.tabs: gr.Tabs(selected="compare")}
         change = _CHANGES.get(action)
         if change is None:
@@ -269,7 +271,7 @@ class _ErrorsTab:
             return {self.components.rows: updates[self.components.rows]}
         return updates | ({self.components.search: ""} if not page.settings.filter.text else {})
 
-    def _view(self, page: ErrorsPage, data: Mapping) -> deep_link.View | None:
+    def _view(self, page: ErrorsPage, data: Mapping) -> View | None:
         """The error that was clicked, for Compare, at its worst frame or the frame that was clicked."""
         if page.evaluated is None:
             return None

@@ -21,15 +21,14 @@ from tevit.review.reviewers import Team, find_foreign, resolve
 
 from ...access import EVERYBODY, Access, visitor_of_event
 from ...analysis.service import EvaluationService
-from ...player.component import payload
-from ...player.routes import ViewRegistry
+from ...page import hint, problem
+from ...page import progress as task_progress
+from ...player.component import ViewRegistry, payload
 from ...projects.project import Project
-from ...rendering import hint, problem
-from ...rendering import progress as task_progress
 from ...tasks import Places, QueueFullError, Quota, Task
 from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, Workspace, only_another, toast
+from . import segmentation, views
 from . import session as reviews
-from . import track_changes, views
 from .page_state import ReviewEvent, ReviewPage, custom_answer, predicted_answer, read_event
 from .session import ALL_LABELS, DISAGREEMENTS, IndexedLog, Question, ReviewSession
 from .views import FILES, ReviewComponents, build_layout, source_dropdown
@@ -275,8 +274,8 @@ class ReviewTab:
         return {"kind": "saved", "text": "saved"}
 
     def _decision(self, page: ReviewPage, event: ReviewEvent, log: IndexedLog) -> Decision:
-        if event.extra is not None and event.extra.get("do") in track_changes.KINDS:
-            return track_changes.decide_tracks(page, event.extra, event.note, log)
+        if event.extra is not None and event.extra.get("do") in segmentation.KINDS:
+            return segmentation.decide_tracks(page, event.extra, event.note, log)
         return self._answer(page, event, log).decision(page.session.hash, page.reviewer, event.note)
 
     def _resolving(self, page: ReviewPage, decision: Decision) -> list[Decision]:

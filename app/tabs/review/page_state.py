@@ -35,15 +35,14 @@ from tevit.review.decisions import (
     TrackRef,
     to_mask,
 )
+from tevit.review.labels import overlapping_predictions
 from tevit.review.log import class_name
-from tevit.review.predictions import overlapping_predictions
 from tevit.review.queue import Answer, ReviewItem
 from tevit.review.reviewers import Team
 
-from ...player.component import Layer, PlayerView
+from ...page import counted
+from ...player.component import Layer, PlayerView, ViewRegistry
 from ...player.proxy import dataset_frames
-from ...player.routes import ViewRegistry
-from ...rendering import counted
 from ...tasks import Task
 from . import views
 from .session import CorrectedVideo, IndexedLog, Question, ReviewSession

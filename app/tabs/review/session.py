@@ -20,13 +20,21 @@ from typing import cast
 
 import msgspec
 
-from tevit.evaluation import evaluate
+from tevit.evaluation.api import evaluate
 from tevit.io import json as jsonfile
 from tevit.io.files import atomic, natural_order, order_note
 from tevit.io.ytvis import Dataset, Results, VideoInfo, open_dataset, parse_dataset
 from tevit.progress import Progress
 from tevit.results import VideoResult
-from tevit.review.apply import Corrected, check_applicable, correct, other_versions
+from tevit.review.apply import (
+    Corrected,
+    ModelComparison,
+    check_applicable,
+    correct,
+    other_versions,
+    write_corrected,
+    write_report,
+)
 from tevit.review.decisions import (
     TRACK_CREATING,
     AddTrack,
@@ -44,12 +52,10 @@ from tevit.review.labels import content_hash
 from tevit.review.log import Disagreement, LogState
 from tevit.review.queue import Answer, ItemBuilder, ReviewItem, all_labels, build_queue, likely_answers
 from tevit.review.recovery import recover_lines
-from tevit.review.report import ModelComparison, write_corrected, write_report
 from tevit.review.reviewers import Agreement, Team, agreements, disagreement_item, resolving_answers
 from tevit.video.reader import IMAGE_SUFFIXES
 
-from ...analysis.error_list import from_query, selected_models, sorted_selection
-from ...analysis.filter import chips
+from ...analysis.filter import chips, from_query, selected_models, sorted_selection
 from ...analysis.service import EvaluationService
 from ...player.proxy import VideoSource
 from ...projects.project import File, Project
@@ -267,7 +273,7 @@ class ReviewSession:
     def queue_of_errors(self, evaluations: EvaluationService, query: str) -> tuple[tuple[Question, ...], str]:
         """The list of the tab Errors in its order, each object once; and its filter in words.
 
-        query: the tab's settings, see app.analysis.error_list. Raises: ValueError.
+        query: the tab's settings, see app.analysis.filter. Raises: ValueError.
         """
         settings = from_query(query)
         task = evaluations.open(self.project)

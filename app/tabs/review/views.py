@@ -9,13 +9,13 @@ import numpy as np
 
 from tevit.masks import ops as masks
 from tevit.results import Track, VideoResult
+from tevit.review.apply import ModelComparison
 from tevit.review.decisions import VERDICTS, Decision
 from tevit.review.log import lines_in_words, summary
 from tevit.review.queue import ReviewItem
-from tevit.review.report import ModelComparison
 
+from ...page import counted, hint, on_load, render
 from ...player.component import build_player
-from ...rendering import counted, hint, on_load, render
 from .session import ALL_LABELS, DISAGREEMENTS, IndexedLog
 
 FILES = ("corrected.json", "changes.csv", "report.html", "decisions.jsonl")

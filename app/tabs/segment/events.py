@@ -15,17 +15,15 @@ from tevit.configs import MODELS
 from tevit.results import VideoResult
 
 from ...access import EVERYBODY, Access, arrival_of_event, visitor_of_event
+from ...page import hint, note, problem, progress
 from ...player.component import PlayerView, payload, read_event
 from ...player.proxy import LEFT_SECONDS, PosterFrame, ProxyTask, VideoSource
-from ...rendering import hint, note, problem, progress
 from ...storage.results import Settings, StoredResult
 from ...tasks import Places, QueueFullError, Quota, Task, TaskStatus
 from ...workspace import DOWNLOAD, QUIET, TICK, Pages, Updates, follow_task, only_another, run_task, toast
 from . import views
-from .exports import NAMES, OverlayStyle, TrackFilter, export
-from .models import ModelOption, find_model, model_options, preferred_option
-from .page_state import Session
-from .parameters import errors_of, form, given, read_form
+from .models import ModelOption, errors_of, find_model, form, given, model_options, preferred_option, read_form
+from .page_state import NAMES, OverlayStyle, Session, TrackFilter, export
 from .run import Studio
 from .views import ADDRESS, FILTER, SegmentComponents, build_layout, with_errors
 

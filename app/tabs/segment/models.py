@@ -1,27 +1,38 @@
-"""The models that can run: the options of the model lists, loaded models, and estimates of a run's time and memory."""
+"""The models that can run: the options of the model lists, loaded models, a run's time and memory, parameters.
+
+The GPU of a Space is lent for one call at a time (ZeroGPU, through the package `spaces`): each call runs in a forked
+process that gets only its arguments and loads the models; what it yields is pickled: results of numpy arrays, never a
+tensor. Without the package nothing changes.
+"""
 
 import gc
+import importlib
 import json
+import re
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import partial
+from enum import Enum
+from functools import lru_cache, partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 from cachetools import LRUCache
 
 from tevit.configs import BUNDLED_MODELS, MODELS, PublishedModel, published
 from tevit.download import bundled_path, checkpoint_path, home, partial_bytes, weights
-from tevit.inference.model_source import FROM_HUB, find_source, named_models
+from tevit.inference.model_source import FROM_HUB, ModelParameter, find_source, model_parameters, named_models
 from tevit.io.files import atomic
-from tevit.memory import free_memory as machine_memory
+from tevit.limits import free_memory as machine_memory
 from tevit.progress import Progress, ResumeState
 from tevit.results import VideoResult
 
 from ...tasks import Runner, Task
 
+LOADING = "loading the model"
 RECOMMENDED = "tevit_msgshift"  # offered first for a real video
 SUFFIXES = (".safetensors", ".pth")
 MAX_MODELS = 3  # loaded at once
@@ -282,3 +293,240 @@ def estimate_memory(model: str, size_hw: tuple[int, int], frames: int) -> float:
         weights = Path(model).stat().st_size if Path(model).is_file() else 16e6
     of_pixel = BUNDLED_BYTES_PER_PIXEL if model in BUNDLED_MODELS else BYTES_PER_PIXEL
     return BASE_BYTES + weights + of_pixel * (frames if frames <= MAX_WHOLE else WINDOW) * height * width
+
+
+# --- a GPU that is lent for one call
+
+Arguments = ParamSpec("Arguments")
+Item = TypeVar("Item")
+
+# Not measured there: generous guesses, since time that was requested and not used is not charged.
+START_SECONDS = 20.0  # until a model is on the GPU
+FRAMES_PER_SECOND = 15.0
+DEFAULT_FRAMES = 1000  # of a video that does not state its length
+MAX_SECONDS = 120  # that every visitor may request
+CAUGHT = (MemoryError, OSError, ValueError)
+
+
+def gpu(
+    work: Callable[Arguments, Iterator[Item]], seconds: Callable[Arguments, int]
+) -> Callable[Arguments, Iterator[Item]]:
+    """`work` with a GPU for each call, or `work` itself where `spaces` is not installed.
+
+    work: a generator function. seconds: GPU time to request, from the same arguments. To be called before the page is
+    launched, and before anything initialises CUDA.
+    """
+    spec = find_spec("spaces")
+    if spec is None or spec.origin is None:  # not installed, or merely a folder of that name
+        return work
+    return importlib.import_module("spaces").GPU(duration=seconds)(work)
+
+
+def duration(frames: int | None) -> int:
+    """GPU seconds to request for a video of that length; None where it is unknown."""
+    return min(MAX_SECONDS, round(START_SECONDS + (DEFAULT_FRAMES if frames is None else frames) / FRAMES_PER_SECOND))
+
+
+def with_gpu(load: Load) -> Load:
+    """`load`, or where GPUs are lent a loader of predictors that run there, with models that `load` loads there."""
+    models = ModelCache(load)  # filled in the process that has the GPU, which lives as long as it is in demand
+
+    def segment(
+        model: str,
+        video: Any,
+        window: int | None,
+        max_tracks: int,
+        score_threshold: float,
+        parameters: Parameters = (),
+    ) -> Iterator[VideoResult | list[str] | float | Exception]:
+        options = {"window": window, "max_tracks": max_tracks, "score_threshold": score_threshold}
+        try:
+            predictor = models.get(model, parameters)
+            yield video.warnings  # none yet: the start of the run
+            for result in predictor.stream(video, **options, progress=None):
+                yield video.start
+                yield result
+            yield video.warnings
+            return
+        except CAUGHT as error:
+            # The same sentence in an exception that can be pickled.
+            failure = next(kind for kind in CAUGHT if isinstance(error, kind))(str(error))
+        if isinstance(failure, MemoryError):
+            models.keep_only(model)
+        yield failure  # as a value: of a raised exception only the class's name arrives
+
+    def remote_model(model: str, parameters: Mapping[str, Any] | None = None) -> VideoPredictor:
+        return _RemotePredictor(_prepare(model), remote, tuple((parameters or {}).items()))
+
+    remote = gpu(
+        segment, lambda model, video, window, max_tracks, score_threshold, parameters=(): duration(video.length)
+    )
+    return load if remote is segment else remote_model
+
+
+def _prepare(model: str) -> str:
+    """Download the weights and import here what every new process would import again."""
+    from tevit.download import weights
+
+    if model in MODELS:
+        weights(model)
+    importlib.import_module("tevit.inference.predictor")
+    return model
+
+
+class _RemotePredictor(VideoPredictor):
+    """Runs in the process that has the GPU."""
+
+    def __init__(self, model: str, remote: Callable[..., Iterator[Any]], parameters: Parameters = ()):
+        self._model = model
+        self._remote = remote
+        self._parameters = parameters
+
+    def stream(
+        self,
+        source: Any,
+        *,
+        window: int | None,
+        max_tracks: int,
+        score_threshold: float,
+        progress: Progress | None,
+        resume: ResumeState | None = None,
+    ) -> Iterator[VideoResult]:
+        """As `Predictor.stream`, but `progress` is called once a window, and `resume` stays empty: its state would
+        be in the other process.
+
+        Raises: also OSError with a sentence, where no GPU can be had or it was taken away.
+        """
+        report = progress or (lambda stage, done, total: None)
+        report(LOADING, 0, None)  # in this stage a run that waits for a GPU can be cancelled at once
+        done = 0
+        arguments = self._model, source, window, max_tracks, score_threshold, self._parameters
+        with closing(_receive(self._remote(*arguments))) as items:
+            for item in items:
+                if isinstance(item, Exception):
+                    raise item
+                if isinstance(item, VideoResult):
+                    done = item.length
+                    yield item
+                elif isinstance(item, float):
+                    source.start = item
+                else:
+                    source.warnings[:] = item
+                report("segmenting", done, source.length and max(source.length, done))
+
+
+def _receive(stream: Iterator[Any]) -> Generator[Any]:
+    """The items of the remote call. Raises: OSError with ZeroGPU's own sentence."""
+    try:
+        yield from stream
+    except Exception as error:
+        from gradio.exceptions import Error
+
+        if isinstance(error, Error):
+            raise OSError(f"ZeroGPU: {error.message}") from error
+        raise
+
+
+# --- the parameters of a model that is not TeViT's, as fields of a form. The component's value is {"model", "fields",
+# "values", "problem"}: the browser writes the values, by field, which Python never trusts; its property `errors` has a
+# sentence for each wrong one.
+
+MAX_TEXT = 10_000  # characters of a value that a page remembers
+
+
+def known_parameters(model: str) -> tuple[ModelParameter, ...]:
+    """Those of a model, which may import its file. Raises: ValueError, OSError, one sentence, where it cannot."""
+    file = model_file(model)
+    return _parameters(model, file.stat().st_mtime_ns if file else 0)
+
+
+@lru_cache(maxsize=64)
+def _parameters(model: str, mtime_ns: int) -> tuple[ModelParameter, ...]:
+    source = find_source(model)
+    return tuple(model_parameters(source)) if source is not None else ()
+
+
+def form(model: str | None, values: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The component's value. values: by field, as the browser wrote them; the others have their defaults."""
+    try:
+        parameters, problem = known_parameters(model or ""), ""
+    except (ValueError, OSError) as error:
+        parameters, problem = (), str(error)
+    defaults = {parameter.name: _shown(parameter) for parameter in parameters}
+    given = {name: value for name, value in (values or {}).items() if name in defaults}
+    fields = [_field(parameter) for parameter in parameters]
+    return {"model": model, "fields": fields, "values": defaults | given, "problem": problem}
+
+
+def _field(parameter: ModelParameter) -> dict[str, Any]:
+    kind = "choice" if parameter.choices else {bool: "flag", int: "whole", float: "number"}.get(parameter.kind, "text")
+    if kind == "flag" and parameter.optional:
+        kind = "choice"
+    choices = [_text(choice) for choice in parameter.choices or ((False, True) if kind == "choice" else ())]
+    expected = f"expected {parameter.expected}"
+    return {
+        "name": parameter.name,
+        "kind": kind,
+        "choices": [*([""] if parameter.optional else []), *choices] if kind == "choice" else [],
+        "help": parameter.help,
+        "placeholder": "none" if parameter.optional else "required" if parameter.required else "",
+        "expected": expected,
+    }
+
+
+def _text(value: Any) -> str:
+    return value.name if isinstance(value, Enum) else str(value)
+
+
+def _shown(parameter: ModelParameter) -> Any:
+    """The default as the browser shows it: a text, or bool for a check box."""
+    if parameter.required:
+        return (parameter.kind is bool and False) or ""
+    if parameter.kind is bool and not parameter.optional:
+        return parameter.default
+    return "" if parameter.default is None else _text(parameter.default)
+
+
+def given(model: str, value: Mapping[str, Any]) -> dict[str, str | bool]:
+    """Of the component's value those of the model's fields, as the browser wrote them, each at most MAX_TEXT long.
+
+    Raises: as `known_parameters`.
+    """
+    written = value.get("values")
+    written = written if isinstance(written, Mapping) else {}
+    kept: dict[str, str | bool] = {}
+    for parameter in known_parameters(model):
+        raw = written.get(parameter.name)
+        if isinstance(raw, str | bool):
+            kept[parameter.name] = raw[:MAX_TEXT] if isinstance(raw, str) else raw
+    return kept
+
+
+def read_form(model: str, value: Any) -> tuple[Parameters, dict[str, str]]:
+    """The values that are not the defaults, and a sentence for each wrong one.
+
+    value: of the component, as the browser sent it; that of another model counts as empty.
+    Raises: as `known_parameters`.
+    """
+    given = value.get("values") if isinstance(value, Mapping) and value.get("model") == model else {}
+    given = given if isinstance(given, Mapping) else {}
+    values, errors = {}, {}
+    for parameter in known_parameters(model):
+        raw = given.get(parameter.name, _shown(parameter))
+        try:
+            parsed = parameter.parse(raw) if isinstance(raw, str) else parameter.check(raw)
+            if parameter.required or parsed != parameter.default:
+                values[parameter.name] = parsed
+        except ValueError as error:
+            errors[parameter.name] = str(error).removeprefix(f"{parameter.name}: ")
+    return tuple(sorted(values.items())), errors
+
+
+def errors_of(model: str, message: str) -> dict[str, str]:
+    """The sentences of a failed run that are about a parameter: `…: name: sentence`."""
+    try:
+        names = [parameter.name for parameter in known_parameters(model)]
+    except (ValueError, OSError):
+        return {}
+    matched = {name: re.search(rf"(?:^|: |parameter ){re.escape(name)}: (.*)", message) for name in names}
+    return {name: match[1] for name, match in matched.items() if match}

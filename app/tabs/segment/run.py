@@ -26,20 +26,28 @@ from tevit.results import VideoResult
 
 from ...access import VisitorCache
 from ...isolation import Check
-from ...player.component import Layer, PlayerView
+from ...player.component import Layer, PlayerView, ViewRegistry
 from ...player.proxy import LEFT_SECONDS, BrowserVideo, PosterFrame, ProxyBuilder, VideoSource, dataset_frames
-from ...player.routes import ViewRegistry
 from ...projects.project import Project
 from ...storage.results import ResultStore, Settings, StoredResult
 from ...tasks import Quota, Runner, Task, TaskStatus
-from .models import MAX_MODELS, MEASURED_FRAMES, Load, ModelCache, Parameters, Speeds, VideoPredictor, WeightDownloads
+from .models import (
+    LOADING,
+    MAX_MODELS,
+    MEASURED_FRAMES,
+    Load,
+    ModelCache,
+    Parameters,
+    Speeds,
+    VideoPredictor,
+    WeightDownloads,
+)
 
 if TYPE_CHECKING:
     from tevit.video.reader import Video
 
 log = logging.getLogger(__name__)
 
-LOADING = "loading the model"
 # Frames at once, each tried where memory ran out with the one before; None is the predictor's choice: 24, and all of a
 # short video. 24 comes again since by then the other models are gone.
 WINDOWS = (None, 24, 12, 6, 3)

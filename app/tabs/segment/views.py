@@ -13,11 +13,10 @@ from tevit.configs import BUNDLED_MODELS, DEMO_LIMITS
 from tevit.inference.model_source import MOTION_LIMITS
 from tevit.results import VideoResult
 
+from ...page import counted, duration, hint, on_change, on_load, pixels, render
 from ...player.component import build_player, intervals
-from ...rendering import counted, duration, hint, on_change, on_load, pixels, render
-from .exports import NAMES
 from .models import MEASURED_FRAMES, RECOMMENDED, Estimate, ModelOption
-from .page_state import MIN_SCORE
+from .page_state import MIN_SCORE, NAMES
 
 _ROWS = on_load("segment/segment.js", 'module.mountTracks(element, (event) => trigger("select", event));')
 _PLOTS = on_load("segment/segment.js", 'module.mountPlot(element, (event) => trigger("select", event));')

@@ -33,7 +33,7 @@ from app.analysis.filter import (
     without,
 )
 from app.analysis.service import EvaluationService
-from app.projects.opening import open_project
+from app.projects.project import open_project
 from app.tabs.errors import views
 from app.tabs.errors.events import brushed
 from tests.app import datasets
@@ -518,7 +518,7 @@ def test_a_message_names_what_is_missing(tmp_path, missing):
 
 
 def test_a_mapping_of_classes_is_another_evaluation(tmp_path):
-    from app.projects.opening import with_categories
+    from app.projects.project import with_categories
 
     gt, a = (
         datasets.write_ground_truth(tmp_path),
@@ -532,8 +532,8 @@ def test_a_mapping_of_classes_is_another_evaluation(tmp_path):
 
 
 def test_nothing_heavy_is_loaded_to_open_a_project():
-    names = ["projects.project", "projects.opening", "deep_link"]
-    names += [f"analysis.{name}" for name in "service comparison filter matches thumbnails".split()]
+    names = ["projects.project", "page"]
+    names += [f"analysis.{name}" for name in "service comparison filter".split()]
     code = "; ".join(f"import app.{name}" for name in names)
     heavy = ("torch", "plotly", "cv2", "av", "gradio", "scipy")
     done = subprocess.run(

@@ -6,20 +6,20 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from app.analysis.error_list import (
+from app.analysis.filter import (
     MAX_ROWS,
     PAGE,
     ErrorsPage,
+    Filter,
     ViewSettings,
     error_view,
     from_address,
     in_words,
     to_address,
 )
-from app.analysis.filter import Filter
 from app.analysis.service import EvaluationService
-from app.deep_link import View, from_query, to_query
-from app.projects.opening import open_project
+from app.page import View, from_query, to_query
+from app.projects.project import open_project
 from tests.app import datasets
 
 NAMES = ("a", "b")

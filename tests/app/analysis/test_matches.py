@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from app.analysis.comparison import Comparison
-from app.analysis.filter import Filter, select
-from app.analysis.matches import (
+from app.analysis.comparison import (
     KINDS,
+    Comparison,
     difference,
     filter_videos,
     iou_curve,
@@ -25,13 +24,14 @@ from app.analysis.matches import (
     timeline_marks,
     video_rows,
 )
-from app.analysis.thumbnails import ThumbnailCache, differences, filmstrip_frames
-from app.projects.opening import open_project
+from app.analysis.filter import Filter, select
+from app.analysis.service import ThumbnailCache, differences, filmstrip_frames
+from app.projects.project import open_project
 from tests.app import datasets
 from tests.app.datasets import FRAMES, LEFT, RIGHT, SHIFTED, square
-from tevit.evaluation import evaluate
+from tevit.evaluation.api import evaluate
 from tevit.evaluation.errors import ALL_TYPES
-from tevit.evaluation.filmstrip import HEIGHT, WIDTH
+from tevit.evaluation.report import HEIGHT, WIDTH
 from tevit.masks import ops as masks
 from tevit.results import RLE, Track, VideoResult
 

@@ -12,14 +12,7 @@ from typing import Any
 import av
 import pytest
 
-from app.player.frame_table import (
-    KEYFRAME_DISTANCE,
-    FrameTable,
-    NotPlayableError,
-    read_frame_table,
-    seconds_of,
-    stamp_of,
-)
+from app.player.decoding import KEYFRAME_DISTANCE, FrameTable, NotPlayableError, read_frame_table, seconds_of, stamp_of
 from tests.pictures import SIZE, pictures, write_video
 from tevit.limits import LimitError
 from tevit.video.reader import open_video

@@ -233,7 +233,7 @@ def test_a_file_that_browsers_play_stays_though_its_upload_is_deleted(builder: P
 
 def test_packets_are_read_in_a_worker(builder: ProxyBuilder, clip: Path, monkeypatch: pytest.MonkeyPatch):
     """In this process the function is another one."""
-    monkeypatch.setattr("app.player.frame_table.read_frame_table", lambda *_: pytest.fail("it was read here"))
+    monkeypatch.setattr("app.player.decoding.read_frame_table", lambda *_: pytest.fail("it was read here"))
     frames = finished(builder.start(VideoSource("clip", clip))).status().result
     assert frames is not None and frames.as_is
 

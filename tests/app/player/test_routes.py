@@ -8,10 +8,9 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.player import component as player
-from app.player import routes as player_routes
-from app.player.component import Layer, PlayerView
+from app.player import component as player_routes
+from app.player.component import Layer, PlayerView, ViewRegistry, routes
 from app.player.proxy import BrowserVideo, VideoSource, make_proxy
-from app.player.routes import ViewRegistry, routes
 from tests.app.fakes import make_video, walking_squares
 
 TOKEN = "0123456789abcdef0123456789abcdef"

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from app.player.proxy import BrowserVideo, PlaceholderFrames, dataset_frames
-from app.projects import opening
-from app.projects.opening import AllowedFolders, guess_frames, open_project, with_frames
+from app.projects import project
+from app.projects.project import AllowedFolders, guess_frames, open_project, with_frames
 from tests.app import datasets
 from tests.app.datasets import LEFT
 
@@ -37,7 +37,7 @@ def test_only_files_in_allowed_folders_are_listed(disk: Path, monkeypatch: pytes
     assert listing.truths == (str(disk / "open" / "gt.json"),) and listing.complete
     assert listing.predictions == (str(disk / "open" / "more" / "a.json"),)
     assert listing.folders == (str(disk / "open"), str(disk / "open" / "frames"))
-    monkeypatch.setattr(opening, "MAX_ENTRIES", 3)
+    monkeypatch.setattr(project, "MAX_ENTRIES", 3)
     assert not AllowedFolders.of([disk / "open"]).listing().complete
     with pytest.raises(FileNotFoundError, match="--allow: no such folder"):
         AllowedFolders.of([disk / "none"])

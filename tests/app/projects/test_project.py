@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from app.analysis.service import EvaluationService
-from app.deep_link import View
+from app.page import View
 from app.player.component import Layer, PlayerView, payload
 from app.player.proxy import GREY, BrowserVideo, PlaceholderFrames, dataset_frames
-from app.projects.opening import META, AllowedFolders, open_project, with_categories
+from app.projects.project import META, AllowedFolders, open_project, with_categories
 from app.tabs.review.session import IndexedLog, ReviewSession
 from tests.app import datasets
 from tests.app.datasets import LEFT, RIGHT

@@ -10,11 +10,10 @@ import gradio as gr
 import pytest
 
 from app.access import Access
-from app.analysis.service import EvaluationService
-from app.analysis.thumbnails import ThumbnailCache
-from app.projects.opening import BUNDLED, AllowedFolders, open_project
+from app.analysis.service import EvaluationService, ThumbnailCache
+from app.projects.project import BUNDLED, AllowedFolders, open_project
 from app.tabs.datasets.events import DatasetsPlace
-from app.tabs.datasets.views import build_layout as datasets_layout
+from app.tabs.datasets.events import build_layout as datasets_layout
 from app.tabs.segment.events import _SegmentEvents
 from app.tabs.segment.views import build_layout as segment_layout
 from app.workspace import Workspace

@@ -15,9 +15,9 @@ import torch
 from tests.fakes import FakeModel
 from tests.processes import run_python
 from tevit import checkpoint
-from tevit.benchmarks import video
-from tevit.benchmarks.model import PARTS, count_gflop, measure, random_clip, time_parts, variant_name
+from tevit.benchmarks import speed
 from tevit.benchmarks.record import Timing
+from tevit.benchmarks.speed import PARTS, count_gflop, measure_model, random_clip, time_parts, variant_name
 from tevit.cli.main import main
 from tevit.configs import TEVIT_MSGSHIFT
 from tevit.inference.predictor import Predictor
@@ -81,9 +81,9 @@ class FakeYardstick(AbstractContextManager):
 
 
 def test_mixed_precision_is_measured_beside_both_yardsticks(tiny_model, monkeypatch):
-    monkeypatch.setattr("tevit.benchmarks.model.Yardstick", FakeYardstick)
+    monkeypatch.setattr("tevit.benchmarks.speed.Yardstick", FakeYardstick)
     predictor = Predictor(tiny_model, dtype=torch.bfloat16)
-    figures = measure(predictor, random_clip(2, (64, 96), predictor.device), 1)
+    figures = measure_model(predictor, random_clip(2, (64, 96), predictor.device), 1)
     model = figures["model, ms a frame"]["median"]
     for name, seconds in (("yardstick", 0.5), ("float32 yardstick", 2.0)):
         assert figures[f"{name}, ms a frame"]["median"] == 1e3 * seconds / 2
@@ -97,7 +97,7 @@ def test_a_slow_part_has_the_longest_time(tiny_model, monkeypatch):
     """Each part in turn is delayed, by a clock that nothing else moves: only its own wall-clock time grows."""
     clock = SimpleNamespace(now=0.0)
     clock.perf_counter, clock.process_time = lambda: clock.now, lambda: 0.0
-    monkeypatch.setattr("tevit.benchmarks.model.time", clock)
+    monkeypatch.setattr("tevit.benchmarks.speed.time", clock)
     predictor = Predictor(tiny_model)
     clip = random_clip(2, (64, 96), predictor.device)
     delay = 0.25
@@ -106,7 +106,7 @@ def test_a_slow_part_has_the_longest_time(tiny_model, monkeypatch):
         "FPN": (tiny_model.fpn, "forward"),
         "stages": (tiny_model.stages[0], "forward"),
         "mask head": (tiny_model, "mask_logits"),
-        "paste and RLE": (sys.modules["tevit.benchmarks.model"], "to_tracks"),
+        "paste and RLE": (sys.modules["tevit.benchmarks.speed"], "to_tracks"),
     }
     assert places.keys() == set(PARTS)
     time_parts(predictor, clip)  # warm-up
@@ -136,13 +136,13 @@ def test_gflop_counts():
 
 
 def test_a_video_is_measured_from_file_to_file(tiny_model, folder):
-    file = video.write_synthetic_video(folder / "made-up.mp4", 6, (64, 96))
+    file = speed.write_synthetic_video(folder / "made-up.mp4", 6, (64, 96))
     assert open_video(file).length == 6
-    repeated = list(video.synthetic_frames(3, (64, 96)))
-    assert all((a == b).all() for a, b in zip(repeated, video.synthetic_frames(3, (64, 96)), strict=True))
+    repeated = list(speed.synthetic_frames(3, (64, 96)))
+    assert all((a == b).all() for a, b in zip(repeated, speed.synthetic_frames(3, (64, 96)), strict=True))
     assert not np.array_equal(repeated[0], repeated[1])
     figures = {
-        name: value["median"] for name, value in video.measure(Predictor(tiny_model), open_video(file), 1).items()
+        name: value["median"] for name, value in speed.measure_video(Predictor(tiny_model), open_video(file), 1).items()
     }
     parts = ("decode", "resize and normalise", "model", "paste and RLE", "write results.json")
     assert [f"{name}, frames/s" for name in ("end to end", *parts)] + ["peak memory, MB"] == list(figures)
@@ -166,17 +166,17 @@ class Leaking(FakeModel):
 
 
 def test_growing_memory_has_a_larger_deviation(folder):
-    file = open_video(video.write_synthetic_video(folder / "long.mp4", 260, (64, 96)))
+    file = open_video(speed.write_synthetic_video(folder / "long.mp4", 260, (64, 96)))
     deviations = []
     for model in (FakeModel(), Leaking()):
-        samples, seconds = video.sample_memory(Predictor(model), file, 20)
+        samples, seconds = speed.sample_memory(Predictor(model), file, 20)
         assert [sample.frames for sample in samples][-1] == 260
-        figures = video.memory_figures(samples, seconds, (100, 200, 300))
+        figures = speed.memory_figures(samples, seconds, (100, 200, 300))
         assert "at frame 200, MB" in figures and "at frame 300, MB" not in figures
         deviations.append(figures["from frame 200 on, % off the mean"]["median"])
     assert deviations[0] < 5 and deviations[1] > deviations[0]
-    grown = video.memory_figures(
-        [video.MemorySample(100, 50.0), video.MemorySample(200, 90.0), video.MemorySample(300, 110.0)], 3.0, (300,)
+    grown = speed.memory_figures(
+        [speed.MemorySample(100, 50.0), speed.MemorySample(200, 90.0), speed.MemorySample(300, 110.0)], 3.0, (300,)
     )
     assert grown["from frame 200 on, % off the mean"]["median"] == 10 and grown["frames/s"]["median"] == 100
 

@@ -8,8 +8,8 @@ import pytest
 
 from tests import annotations as make
 from tests.tevit.evaluation.test_cocoeval import CHUNKS, SETS, random_set
-from tevit.benchmarks.coco import write_coco
-from tevit.evaluation import evaluate
+from tevit.benchmarks.masks import write_coco
+from tevit.evaluation.api import evaluate
 from tevit.masks import ops
 
 CATEGORY = next(iter(make.CATEGORIES))

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tevit.cli.main import main
-from tevit.cli.report import read_metrics
+from tevit.cli.main import main, read_metrics
 
 
 def line(iteration: int) -> dict:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tevit.evaluation import charts
+from tevit.evaluation import report
 
 
 def luminance(colour: str) -> float:
@@ -15,17 +15,17 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("page", ["#ffffff", "#1a1f27"])
 def test_colours_stand_out_from_the_light_and_the_dark_page(page: str):
-    for colour in (*charts.TYPE_COLOURS.values(), *charts.MODEL_COLOURS):
+    for colour in (*report.TYPE_COLOURS.values(), *report.MODEL_COLOURS):
         dark, light = sorted((luminance(colour), luminance(page)))
         assert (light + 0.05) / (dark + 0.05) >= 3, colour
 
 
 def test_without_ground_truth_values_are_unknown():
     precision = np.full((10, 101, 2), -1.0)
-    assert charts.precision_by_recall(precision, 0) is None
-    assert set(charts.ap_by_threshold(precision).y) == {None}
-    assert set(charts.error_costs({"missed": 0.0, "both": 0.0}, -1).values) == {None}
+    assert report.precision_by_recall(precision, 0) is None
+    assert set(report.ap_by_threshold(precision).y) == {None}
+    assert set(report.error_costs({"missed": 0.0, "both": 0.0}, -1).values) == {None}
     precision[:, :, 1] = 0.5
-    line = charts.precision_by_recall(precision, 5, 1)
-    assert line is not None and set(line.y) == {0.5} and charts.precision_by_recall(precision, 5, 0) is None
-    assert set(charts.ap_by_threshold(precision).y) == {50.0}
+    line = report.precision_by_recall(precision, 5, 1)
+    assert line is not None and set(line.y) == {0.5} and report.precision_by_recall(precision, 5, 0) is None
+    assert set(report.ap_by_threshold(precision).y) == {50.0}

@@ -13,7 +13,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from tests import annotations as make
-from tevit.evaluation import evaluate
+from tevit.evaluation.api import evaluate
 
 NAMES = ("AP", "AP50", "AP75", "AR1", "AR10", "AR100")
 SETS, CHUNKS = 200, 10

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tevit.evaluation import sets
-from tevit.evaluation.api import accumulate
-from tevit.evaluation.bootstrap import draw_weights, resample
+from tevit.evaluation.api import accumulate, draw_weights, resample
 from tevit.evaluation.error_table import analyse_errors, build_table, track_geometry
 from tevit.evaluation.errors import ALL_TYPES, Limits, find_costs
 from tevit.evaluation.inputs import read_inputs

@@ -11,9 +11,8 @@ from tests.tevit.evaluation import sets
 from tests.tevit.evaluation.sets import annotation, data_set, prediction
 from tevit.evaluation.api import accumulate
 from tevit.evaluation.error_table import ErrorRecord, Errors, analyse_errors
-from tevit.evaluation.errors import Limits
+from tevit.evaluation.errors import UNMATCHABLE, Limits
 from tevit.evaluation.inputs import read_inputs
-from tevit.evaluation.oracle import UNMATCHABLE
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps
 
 SIZE = 40, 60

@@ -9,7 +9,7 @@ import pytest
 
 from tevit.cli import main as cli
 from tevit.download import assets_folder
-from tevit.evaluation.filmstrip import COLOURS, HEIGHT, WIDTH, choose_frames, draw_thumbnail
+from tevit.evaluation.report import COLOURS, HEIGHT, WIDTH, choose_frames, draw_thumbnail
 from tevit.masks import ops as masks
 
 SHAPES = assets_folder() / "shapes"

@@ -12,7 +12,7 @@ import pytest
 
 from tests.tevit.evaluation import sets
 from tests.tevit.evaluation.sets import annotation, data_set, prediction
-from tevit.evaluation import evaluate
+from tevit.evaluation.api import evaluate
 from tevit.evaluation.identity import (
     IDENTITY_FIGURES,
     NUMBERS,

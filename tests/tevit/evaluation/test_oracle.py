@@ -10,7 +10,7 @@ from tests.tevit.evaluation import sets
 from tests.tevit.evaluation.sets import annotation, data_set, prediction
 from tests.tevit.evaluation.test_errors import FRAMES, SIZE, measured, square
 from tevit.evaluation.api import accumulate
-from tevit.evaluation.oracle import MIN_IOU, Gap, assign_masks, find_gaps
+from tevit.evaluation.errors import MIN_IOU, Gap, assign_masks, find_gaps
 from tevit.evaluation.overlaps import VideoPairs
 
 LEFT, RIGHT = [square(5)] * FRAMES, [square(40)] * FRAMES

@@ -8,9 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tevit.evaluation import literal, sets
-from tevit.evaluation.inputs import EncodedMasks
-from tevit.evaluation.spans import BadMaskError, decode_spans, frame_overlaps, track_ious
 from tevit.masks import rle
+from tevit.masks.ops import BadMaskError, EncodedMasks, decode_spans, frame_overlaps, track_ious
 
 SIZES = ((7, 9), (5, 4), (1, 1))
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tevit.evaluation import evaluate
-from tevit.evaluation.parallel import in_background, parallel_map
+from tevit.evaluation.api import evaluate
+from tevit.progress import in_background, parallel_map
 from tevit.synthetic.dataset import write_sets
 
 HERE = os.getpid()

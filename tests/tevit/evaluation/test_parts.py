@@ -6,7 +6,7 @@ from hypothesis import given, settings
 
 from tests.tevit.evaluation import literal, sets
 from tests.tevit.evaluation.sets import annotation, data_set, prediction
-from tevit.evaluation.bootstrap import differences, draw_weights, interval, intervals, resample
+from tevit.evaluation.api import differences, draw_weights, interval, intervals, resample
 from tevit.evaluation.matching import FIGURES
 
 SIZE = 40, 60

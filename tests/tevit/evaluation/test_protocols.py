@@ -7,7 +7,7 @@ import pytest
 
 from tests.tevit.evaluation import sets
 from tevit.cli import main as cli
-from tevit.evaluation import evaluate
+from tevit.evaluation.api import evaluate
 
 SIZE, FRAMES = (12, 15), 3
 MASKS = [sets.rectangle(*SIZE, 2 + t, 3, 5, 6) for t in range(FRAMES)]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.tevit.inference.test_motion import scene
-from tevit.inference import adapters
+from tevit.inference import huggingface
 from tevit.inference.conformance import check_clip, check_model
 from tevit.inference.model_source import load_external
 
@@ -40,7 +40,7 @@ def videomt_folder(tmp_path_factory):
 
 
 def test_videomt_frame_by_frame_equals_its_own_forward_on_a_clip(videomt_folder):
-    model = adapters.videomt(videomt_folder)
+    model = huggingface.videomt(videomt_folder)
     pixels = torch.randn(1, 4, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         whole = model.model(pixel_values_videos=pixels)
@@ -62,13 +62,13 @@ def test_videomt_runs_as_a_model_by_its_name(videomt_folder):
 
 def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"checkpoint '.*': expected a folder with the model's files"):
-        adapters.videomt(str(tmp_path))
+        huggingface.videomt(str(tmp_path))
 
 
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(ValueError, match=r"videomt: it needs the package transformers: pip install"):
-        adapters.videomt("anything")
+        huggingface.videomt("anything")
 
 
 def rf_detr(folder, queries=1):
@@ -103,7 +103,7 @@ def test_detections_of_single_frames_become_tracks_with_their_masks(write, tmp_p
     torch.manual_seed(0)
     write(tmp_path)
     frames, _ = scene(5, 0, 0)
-    model = adapters.detector(str(tmp_path), threshold=0.0, begin_threshold=0.001)
+    model = huggingface.detector(str(tmp_path), threshold=0.0, begin_threshold=0.001)
     first, second = (list(model.predict(iter(frames))) for _ in range(2))
     assert [set(result) for result in first] == [set(result) for result in second]
     assert set(first[-1]) == {1}  # a still scene: one query is one track

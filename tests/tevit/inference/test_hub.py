@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from huggingface_hub.errors import RepositoryNotFoundError
 
-from tevit.inference.hub import WEIGHTS_NAME
+from tevit.inference.huggingface import WEIGHTS_NAME
 from tevit.inference.predictor import Predictor, load
 
 VIDEO = np.random.default_rng(0).integers(0, 255, (3, 64, 96, 3), np.uint8)

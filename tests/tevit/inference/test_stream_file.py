@@ -18,12 +18,12 @@ import tevit
 from tests.fakes import SURE, UNSURE, FakeModel, squares, write_frames
 from tests.long import again_and_again, clips
 from tests.processes import run_python
-from tevit.benchmarks import video as benchmark
+from tevit.benchmarks import speed as benchmark
 from tevit.configs import PredictOptions
 from tevit.inference.predictor import Predictor
 from tevit.inference.stream_file import LINES, STATE, discard, stream_to_folder, write_long_results
 from tevit.io.ytvis import write_results
-from tevit.model.pyramid import Pyramid
+from tevit.model.backbones import Pyramid
 from tevit.model.tevit import StageOutput
 from tevit.progress import Cancelled
 from tevit.results import WindowResult, write_csv

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from tests.fakes import FakeModel, squares, write_frames
-from tevit.inference import upload as module
-from tevit.inference.predictor import Predictor
-from tevit.inference.upload import Upload
+from tevit.inference import predictor as module
+from tevit.inference.predictor import Predictor, Upload
 
 CPU = torch.device("cpu")
 

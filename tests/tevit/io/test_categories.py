@@ -7,7 +7,7 @@ import pytest
 
 from tests import annotations as make
 from tevit.cli import main as cli
-from tevit.evaluation import evaluate
+from tevit.evaluation.api import evaluate
 from tevit.io import categories
 from tevit.io.ytvis import open_dataset, read_results
 

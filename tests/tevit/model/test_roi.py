@@ -4,7 +4,7 @@ import pytest
 import torch
 from torchvision.ops import roi_align
 
-from tevit.model.pyramid import STRIDES, Pyramid, pyramid_level, pyramid_roi_align
+from tevit.model.backbones import STRIDES, Pyramid, pyramid_level, pyramid_roi_align
 
 SIZE = (96, 160)
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests import annotations as make
 from tevit.cli.main import main
-from tevit.evaluation import evaluate
+from tevit.evaluation.api import evaluate
 from tevit.io.validate import validate
 from tevit.io.ytvis import Dataset, Results, open_dataset, read_results, write_results
 from tevit.masks import ops as masks

@@ -21,7 +21,7 @@ from tevit.results import Track
 from tevit.review import LogState, apply, check_applicable, from_line, to_line, write_log
 from tevit.review import decisions as do
 from tevit.review.decisions import PredictionRef, Subject, subject_of, to_mask
-from tevit.review.predictions import lies_beside, overlapping_predictions, predicted_masks, take_masks
+from tevit.review.labels import lies_beside, overlapping_predictions, predicted_masks, take_masks
 from tevit.review.queue import likely_answers, review_queue
 from tevit.review.reviewers import (
     Team,

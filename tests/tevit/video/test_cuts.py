@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from tests.long import clips
-from tevit.video.cuts import mark_cuts
 from tevit.video.reader import Frame
+from tevit.video.transforms import mark_cuts
 
 SIZE = (54, 96, 3)
 

@@ -9,13 +9,11 @@ from typing import Any
 import gradio as gr
 import pytest
 
-from app.analysis.error_list import error_view
-from app.analysis.service import EvaluationService
-from app.analysis.thumbnails import ThumbnailCache
-from app.deep_link import View, to_query
-from app.player.component import PlayerView
-from app.player.routes import ViewRegistry
-from app.projects.opening import bundled
+from app.analysis.filter import error_view
+from app.analysis.service import EvaluationService, ThumbnailCache
+from app.page import View, to_query
+from app.player.component import PlayerView, ViewRegistry
+from app.projects.project import bundled
 from app.tabs.compare.events import ComparePage, _CompareTab
 from app.tabs.compare.views import build_layout
 from app.tabs.errors.events import error_pages

@@ -10,10 +10,9 @@ import pytest
 from PIL import Image
 
 from app.player.proxy import VideoSource
-from app.projects.opening import open_project, with_predictions
-from app.projects.project import Project
+from app.projects.project import Project, open_project, with_predictions
 from app.storage.results import Settings
-from app.tabs.datasets.predicting import DatasetTask, DatasetTasks, PartialPredictions, PredictionRequest, resumable
+from app.tabs.datasets.events import DatasetTask, DatasetTasks, PartialPredictions, PredictionRequest, resumable
 from app.tabs.segment.run import ModelWorker
 from tests.app import datasets
 from tests.app.fakes import FakePredictor

@@ -11,23 +11,23 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 from app.analysis.comparison import Comparison
-from app.analysis.error_list import (
+from app.analysis.filter import (
     ORDERS,
+    Filter,
     ViewSettings,
     all_models,
     from_address,
     from_query,
+    select,
     selected_models,
     sorted_selection,
     to_address,
     to_query,
 )
-from app.analysis.filter import Filter, select
-from app.analysis.service import EvaluationService
-from app.analysis.thumbnails import ThumbnailCache
-from app.projects.opening import open_project
+from app.analysis.service import EvaluationService, ThumbnailCache
+from app.projects.project import open_project
 from app.tabs.errors import charts, views
-from app.tabs.errors.routes import routes
+from app.tabs.errors.views import routes
 from app.workspace import Workspace
 from tests.app import datasets
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.projects.opening import BUNDLED, open_project
+from app.projects.project import BUNDLED, open_project
 from app.tabs.review.session import ReviewSession, unlabelled_dataset, write_file
 from tevit.inference.predictor import load
 from tevit.io.validate import validate

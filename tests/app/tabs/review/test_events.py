@@ -14,16 +14,15 @@ import pytest
 
 from app import benchmark
 from app.analysis.service import EvaluationService
-from app.player.routes import ViewRegistry
-from app.projects.opening import BUNDLED, open_project, with_categories
-from app.projects.project import Project
-from app.rendering import hint
+from app.page import hint
+from app.player.component import ViewRegistry
+from app.projects.project import BUNDLED, Project, open_project, with_categories
 from app.tabs.review import views
 from app.tabs.review.events import ReviewTab
 from app.tabs.review.session import ALL_LABELS
 from app.tabs.review.views import build_layout
 from tevit.review.decisions import AddTrack
-from tevit.review.predictions import predicted_masks
+from tevit.review.labels import predicted_masks
 from tevit.review.reviewers import Team
 
 REQUEST: Any = SimpleNamespace(session_hash="page")

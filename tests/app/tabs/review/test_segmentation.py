@@ -16,9 +16,8 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.testclient import TestClient
 
-from app.player.component import Layer, PlayerView
+from app.player.component import Layer, PlayerView, ViewRegistry
 from app.player.proxy import BrowserVideo, FrameSource, PlaceholderFrames
-from app.player.routes import ViewRegistry
 from app.tabs.review import segmentation
 from app.tabs.review.segmentation import Segmentation, routes
 from app.tasks import QueueFullError, Runner, Task

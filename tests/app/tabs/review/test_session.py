@@ -6,10 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from app.analysis.error_list import ViewSettings, to_query
-from app.analysis.filter import Filter
+from app.analysis.filter import Filter, ViewSettings, to_query
 from app.analysis.service import EvaluationService
-from app.projects.opening import BUNDLED, open_project
+from app.projects.project import BUNDLED, open_project
 from app.tabs.review import session as reviews
 from app.tabs.review import views
 from app.tabs.review.session import IndexedLog, Question, ReviewSession

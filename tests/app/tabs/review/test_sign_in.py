@@ -12,8 +12,8 @@ from msgspec import structs
 
 from app.access import Access, Account, Accounts
 from app.analysis.service import EvaluationService
-from app.player.routes import ViewRegistry
-from app.projects.opening import BUNDLED, open_project
+from app.player.component import ViewRegistry
+from app.projects.project import BUNDLED, open_project
 from app.tabs.review.events import ReviewTab
 from app.tabs.review.views import build_layout
 from tevit.review import to_line

@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from app.player import routes as shows
+from app.player import component as shows
 from app.player.proxy import VideoSource, make_proxy
-from app.tabs.segment.exports import NAMES, OverlayStyle, TrackFilter, export
+from app.tabs.segment.page_state import NAMES, OverlayStyle, TrackFilter, export
 from app.tabs.segment.run import Footage
 from tests.app.fakes import make_video, walking_squares
 from tests.pictures import pictures, write_video

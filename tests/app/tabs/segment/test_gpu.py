@@ -13,7 +13,7 @@ import pytest
 
 from app.player.proxy import BrowserVideo, VideoSource
 from app.storage.results import Settings
-from app.tabs.segment import gpu
+from app.tabs.segment import models
 from app.tabs.segment.run import ModelWorker
 from app.tasks import TaskStatus
 from tests.app.fakes import WINDOW, FakePredictor
@@ -29,7 +29,7 @@ def spaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The fake, on the path as a package would be."""
     shutil.copy(Path(__file__).parents[2] / "fake_spaces.py", tmp_path / "spaces.py")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(gpu, "_prepare", str)  # no weights, and no seconds for torch
+    monkeypatch.setattr(models, "_prepare", str)  # no weights, and no seconds for torch
     yield importlib.import_module("spaces")
     del sys.modules["spaces"]
 
@@ -47,7 +47,7 @@ def test_without_the_package_the_loader_is_unchanged():
     def load(model: str) -> FakePredictor:
         return FakePredictor()
 
-    assert gpu.with_gpu(load) is load
+    assert models.with_gpu(load) is load
 
 
 def test_folder_of_its_name_is_not_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -57,7 +57,7 @@ def test_folder_of_its_name_is_not_the_package(tmp_path: Path, monkeypatch: pyte
     def work() -> Iterator[int]:
         yield 1
 
-    assert gpu.gpu(work, lambda: 1) is work
+    assert models.gpu(work, lambda: 1) is work
 
 
 def test_package_that_changes_nothing_leaves_the_loader_unchanged(spaces: Any, monkeypatch: pytest.MonkeyPatch):
@@ -67,20 +67,20 @@ def test_package_that_changes_nothing_leaves_the_loader_unchanged(spaces: Any, m
     def load(model: str) -> FakePredictor:
         return FakePredictor()
 
-    assert gpu.with_gpu(load) is load
+    assert models.with_gpu(load) is load
 
 
 def test_run_uses_the_gpu_process(open_worker: Open, source: VideoSource, spaces: Any):
-    worker = open_worker(gpu.with_gpu(lambda model: FakePredictor()))
+    worker = open_worker(models.with_gpu(lambda model: FakePredictor()))
     end = run(worker, source, Settings("fast", first=2, score_threshold=0.5))
     assert (end.state, end.message, end.stage, end.done, end.total) == ("done", "", "segmenting", 16, 16)
     assert end.result is not None and end.result.length == 16 and len(end.result.tracks) == 1
-    assert spaces.durations == [gpu.duration(16)]
+    assert spaces.durations == [models.duration(16)]
 
 
 def test_the_start_of_a_range_is_known(open_worker: Open, source: VideoSource, spaces: Any):
     """By which a run is compared with the player's frames; of another start they would be others."""
-    worker = open_worker(gpu.with_gpu(lambda model: FakePredictor()))
+    worker = open_worker(models.with_gpu(lambda model: FakePredictor()))
     token = worker.submit(source, Settings("fast", first=2, stop=9))
     end, run = wait_until_over(worker, token), worker.find(token)
     frames = BrowserVideo("clip", (96, 160), tuple(frame / 10 for frame in range(18)), as_is=True)
@@ -89,28 +89,28 @@ def test_the_start_of_a_range_is_known(open_worker: Open, source: VideoSource, s
 
 
 def test_requested_time_grows_with_the_video_up_to_a_maximum():
-    seconds = [gpu.duration(frames) for frames in (1, 300, 1200, 100_000)]
-    assert seconds == sorted(seconds) and seconds[0] < seconds[1] < seconds[2] < seconds[3] == gpu.MAX_SECONDS
-    assert 20 <= gpu.duration(None) <= gpu.MAX_SECONDS
+    seconds = [models.duration(frames) for frames in (1, 300, 1200, 100_000)]
+    assert seconds == sorted(seconds) and seconds[0] < seconds[1] < seconds[2] < seconds[3] == models.MAX_SECONDS
+    assert 20 <= models.duration(None) <= models.MAX_SECONDS
 
 
 @pytest.mark.parametrize("error", [ValueError("frame 3 is odd"), FileNotFoundError("no such file: x.pth")])
 def test_remote_failure_has_its_message(open_worker: Open, source: VideoSource, spaces: Any, error: Exception):
-    worker = open_worker(gpu.with_gpu(lambda model: FakePredictor(fails_at=8, error=error)))
+    worker = open_worker(models.with_gpu(lambda model: FakePredictor(fails_at=8, error=error)))
     end = run(worker, source)
     assert (end.state, end.message) == ("failed", str(error))
     assert end.result is not None and end.result.length == WINDOW, "finished frames are kept"
 
 
 def test_remote_out_of_memory_halves_the_window(open_worker: Open, source: VideoSource, spaces: Any):
-    worker = open_worker(gpu.with_gpu(lambda model: FakePredictor(fits=12)))
+    worker = open_worker(models.with_gpu(lambda model: FakePredictor(fits=12)))
     end = run(worker, source)
     assert end.state == "done" and end.message.startswith("Memory was short: 12 frames at once")
     assert len(spaces.durations) == 3
 
 
 def test_refusal_is_a_message(open_worker: Open, source: VideoSource, spaces: Any):
-    worker = open_worker(gpu.with_gpu(lambda model: FakePredictor()))
+    worker = open_worker(models.with_gpu(lambda model: FakePredictor()))
     importlib.import_module("gradio.exceptions")  # takes longer than the test waits for a run
     spaces.refusals.append("You have exceeded your quota")
     end = run(worker, source)
@@ -119,7 +119,7 @@ def test_refusal_is_a_message(open_worker: Open, source: VideoSource, spaces: An
 
 
 def test_cancelled_run_keeps_its_windows(open_worker: Open, source: VideoSource, spaces: Any):
-    worker = open_worker(gpu.with_gpu(lambda model: FakePredictor(seconds=0.05)))
+    worker = open_worker(models.with_gpu(lambda model: FakePredictor(seconds=0.05)))
     token = worker.submit(source, FAST)
     wait_until(lambda: at(worker, token).result)
     worker.cancel(token)
@@ -134,6 +134,6 @@ def test_call_runs_in_the_visitors_context(open_worker: Open, source: VideoSourc
         seen.append(VISITOR.get())
         return FakePredictor()
 
-    worker = open_worker(gpu.with_gpu(load))
+    worker = open_worker(models.with_gpu(load))
     VISITOR.set("somebody")
     assert run(worker, source).state == "done" and seen == ["somebody"]

@@ -4,8 +4,7 @@ from hypothesis import strategies as st
 
 from app.player.component import Layer, PlayerView
 from app.player.proxy import BrowserVideo
-from app.tabs.segment.exports import TrackFilter
-from app.tabs.segment.page_state import MIN_SCORE, Session, from_query, to_query
+from app.tabs.segment.page_state import MIN_SCORE, Session, TrackFilter, from_query, to_query
 from tests.app.fakes import walking_squares
 
 filters = st.builds(

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.storage.results import Settings
-from app.tabs.segment.models import ModelCache
-from app.tabs.segment.parameters import errors_of, form, given, read_form
+from app.tabs.segment.models import ModelCache, errors_of, form, given, read_form
 from tests.app.fakes import FakePredictor
 
 MODEL = """

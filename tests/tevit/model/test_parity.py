@@ -177,8 +177,9 @@ def test_chunks_are_few_and_even(frames, parts, tiny_model):
     assert [len(tokens) for tokens in seen if tokens.dim() == 4] == parts
 
 
-def test_chunks_change_nothing_but_rounding():
-    _, meta, sizes, _, _, outputs, *_ = run("msgshift_odd")
+@pytest.mark.parametrize("recorded", [("msgshift_odd", False)], indirect=True, ids=str)
+def test_chunks_change_nothing_but_rounding(recorded):
+    _, meta, sizes, _, _, outputs, *_ = recorded
     video = oracle.make_video(meta["seed"], meta["T"], meta["H"], meta["W"])
     frames = torch.from_numpy(np.stack([preprocess(frame, sizes) for frame in video]))
     with torch.no_grad():
@@ -186,7 +187,8 @@ def test_chunks_change_nothing_but_rounding():
     close(chunked[-1].logits, outputs[-1].logits.numpy(), 2e-5)
 
 
-def test_a_single_frame_needs_no_neighbours():
+@pytest.mark.parametrize("recorded", [("msgshift_odd", False)], indirect=True, ids=str)
+def test_a_single_frame_needs_no_neighbours(recorded):
     """With one frame the shift does nothing, so a clip of one equals the same frame in a clip of equal frames."""
     model = original_model("msgshift")
     sizes = geometry((64, 96), (64, 96))

@@ -124,17 +124,29 @@ def count_checks(folder: Path) -> int:
     return stop.calls
 
 
+@pytest.fixture(scope="module")
+def checks(tmp_path_factory) -> int:
+    """How often one step checks for a signal."""
+    return count_checks(tmp_path_factory.mktemp("runs") / "one")
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> Path:
+    """A run of two iterations; for reading only."""
+    folder = tmp_path_factory.mktemp("runs") / "two"
+    assert go(folder, recipe=replace(RECIPE, iterations=2)) == 2
+    return folder
+
+
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.45, 0.8, 1.0])
-def test_a_signal_anywhere_in_a_step_throws_it_away(whole, tmp_path, share):
+def test_a_signal_anywhere_in_a_step_throws_it_away(whole, two, checks, tmp_path, share):
     """share: of the third step's checks; the second half are those of slot 1, after slot 0 moved the statistics."""
-    checks = count_checks(tmp_path / "one")
     at, folder = 2 * checks + max(1, round(share * checks)), tmp_path / "run"
     with CountedStop(at) as stop, Log(folder, 0, RECIPE.iterations) as log:
         training = Loop(tiny.run(folder, RECIPE), 0, log, stop)
         assert training.run(tiny.stream(0, RECIPE.iterations, range(RECIPE.slots))) == 2
         assert stop.calls == at, "nothing runs on after the signal"
-    go(tmp_path / "two", recipe=replace(RECIPE, iterations=2))
-    assert same(folder / "checkpoints/2", tmp_path / "two/checkpoints/2")
+    assert same(folder / "checkpoints/2", two / "checkpoints/2")
     assert go(folder) == 8
     assert same(folder / "checkpoints/8", whole / "checkpoints/8") and figures(folder) == figures(whole)
 

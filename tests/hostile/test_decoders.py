@@ -4,8 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
 import zlib
@@ -42,6 +40,7 @@ from tests.hostile.decoders import (
     take_memory,
     trickle,
 )
+from tests.processes import start_python
 from tevit.limits import LimitError
 from tevit.progress import Cancelled
 
@@ -170,16 +169,16 @@ def test_a_worker_that_computes_has_a_limit_of_processor_time(clip: Path, monkey
 
 
 STUDIO = """
-import os
+import sys
 from app.isolation import isolated
 from tests.hostile.decoders import say_and_hang
-isolated(say_and_hang, os.sys.argv[1], returns=None, subject="")
+isolated(say_and_hang, sys.argv[1], returns=None, subject="")
 """
 
 
 def test_a_worker_that_hangs_ends_after_its_studio_was_killed(tmp_path: Path):
     file = tmp_path / "worker"
-    studio = subprocess.Popen([sys.executable, "-c", STUDIO, str(file)], cwd=Path(__file__).parents[2])
+    studio = start_python("-c", STUDIO, file, folder=tmp_path)
     wait_for(lambda: file.exists() and file.read_text())
     studio.kill()
     studio.wait()

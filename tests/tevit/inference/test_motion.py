@@ -81,7 +81,7 @@ def test_noise_alone_has_no_track():
 
 
 def test_results_are_at_most_delay_frames_late_and_equal_in_each_pass():
-    frames, _ = scene(40, 2, 0)
+    frames, _ = scene(MotionModel.delay + 6, 2, 0)
     read = 0
 
     def counted():

@@ -8,6 +8,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -54,6 +55,22 @@ ARGUMENTS = (
     f"--disable-features={','.join(UNUSED_FEATURES)}",
     "--js-flags=--min-semi-space-size=32",  # MB: fewer garbage collections
 )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Spread the files of browser tests, those with most tests first, evenly among the others: so that not all workers
+    wait for browsers at one time and compute at another, and the last files are short."""
+    if not WORKER:
+        return
+    files: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        files.setdefault(item.path, []).append(item)
+    browser = [tests for tests in files.values() if tests[0].get_closest_marker("browser")]
+    others = [tests for tests in files.values() if not tests[0].get_closest_marker("browser")]
+    browser.sort(key=len, reverse=True)
+    places = [((n + 0.5) / len(group), tests) for group in (browser, others) for n, tests in enumerate(group)]
+    items[:] = [item for _, tests in sorted(places, key=lambda it: it[0]) for item in tests]
 
 
 def pytest_collection_finish() -> None:

@@ -1,11 +1,8 @@
 """Fixtures for all tests."""
 
-import atexit
 import gc
-import logging
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +11,8 @@ import hypothesis
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
-WORKER = os.getpid() if "PYTEST_XDIST_WORKER" in os.environ else 0
 gc.disable()  # until all tests are collected: a third of that time
-if WORKER:  # two tests at a time on two cores: a thread for each, before torch is there
+if "PYTEST_XDIST_WORKER" in os.environ:  # two tests at a time on two cores: a thread for each, before torch is there
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
         os.environ.setdefault(variable, "1")
 # Read as a process starts, here the workers and all that they start: glibc keeps what was freed. Otherwise every large
@@ -79,29 +75,9 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop() -> None:
-    """The fork server of a worker has what the worker has imported."""
-    if WORKER:
-        from tests.processes import serve_from_here
-
-        serve_from_here()
-
-
 def pytest_unconfigure() -> None:
     """Otherwise extension modules report the objects as leaks when the process ends."""
-    if not WORKER:
-        gc.unfreeze()
-
-
-@atexit.register  # before all that the tests import, which therefore ends first
-def end_at_once() -> None:
-    """A worker's results have been sent by now: taking its million objects apart would take seconds of a processor."""
-    if os.getpid() == WORKER:
-        logging.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -1,25 +1,19 @@
 """Python programs in forks of one process that has imported the large packages, which takes seconds of a processor.
 
-A worker of a run in parallel forks that process off itself as soon as it has collected the tests.
-
 This checkout's packages are imported before the fork, too; a program with a path of its own imports them anew. A test
 of what a program imports needs a process of its own.
 """
 
 import atexit
 import ctypes
-import faulthandler
 import gc
-import logging
 import os
 import runpy
-import select
 import subprocess
 import sys
 import tempfile
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from multiprocessing import forkserver, get_context, resource_tracker, util
+from collections.abc import Callable, Mapping
+from multiprocessing import forkserver, get_context
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
@@ -29,7 +23,6 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("tevit", "app", "train", "tests")
 PRELOADED = ("torch", "torchvision.ops", "timm", "safetensors.torch", "gradio", "cv2", "av", "scipy.optimize", "plotly")
 PLOTTING = ("matplotlib.pyplot",)  # gradio imports it as the first event comes
-SPAWN = util.spawnv_passfds
 OWN = ("tevit.cli.main", "app.app", "app.ui", "tests.app.fakes")
 
 
@@ -41,46 +34,6 @@ def fork_server() -> ForkServerContext:
     with patch.dict(os.environ, OMP_NUM_THREADS="1"):
         forkserver.ensure_running()
     return processes
-
-
-def serve_from_here() -> None:
-    """Let a fork of this process be the fork server: what the tests have imported it need not import again.
-
-    Only while this process has one thread of its own, that is before the first test.
-    """
-    resource_tracker.ensure_running()
-    with patch.object(util, "spawnv_passfds", _fork):
-        fork_server()
-
-
-def _fork(path: bytes, arguments: Sequence[str], descriptors: Sequence[int]) -> int:
-    """As multiprocessing's `spawnv_passfds` for `python -c CODE`, which begins when one of the files has something."""
-    pid = os.fork()
-    if pid == 0:
-        try:
-            _leave_the_tests(descriptors)
-            select.select(descriptors, (), ())
-            exec(arguments[-1], {})
-        finally:
-            os._exit(0)
-    return pid
-
-
-def _leave_the_tests(descriptors: Sequence[int]) -> None:
-    """Undo in a fork what pytest has changed, and let go of all files but these and the standard ones.
-
-    Their numbers stay taken: an object of the tests that ends later closes its number, which must not be another's.
-    """
-    faulthandler.disable()
-    util.spawnv_passfds = SPAWN
-    forkserver._forkserver.__init__()  # whose lock the starting process holds
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for descriptor in set(map(int, os.listdir("/dev/fd"))) - {0, 1, 2, nothing, *descriptors}:
-        os.dup2(nothing, descriptor, inheritable=False)
-    sys.stdin, sys.stdout, sys.stderr = sys.__stdin__, sys.__stdout__, sys.__stderr__
-    sys.meta_path[:] = [finder for finder in sys.meta_path if not type(finder).__module__.startswith("_pytest")]
-    sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
-    logging.getLogger().handlers.clear()
 
 
 class ForkedProgram:

@@ -43,7 +43,7 @@ def launch(log: str, *argv: str) -> None:
     """`torchrun --standalone --nproc-per-node 2 --max-restarts 1`, whose processes are forks."""
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    config = LaunchConfig(1, 1, 2, rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="fork")
+    config = LaunchConfig(1, 1, 2, rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="forkserver")
     config.max_restarts, config.monitor_interval = 1, 0.1
     elastic_launch(config, predict_and_die)(log, list(argv))
 

@@ -1,17 +1,15 @@
 """A data set predicted by one process or several, stopped, killed and resumed: the file is always the same."""
 
 import json
-import os
-import signal
+import subprocess
+import sys
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 
 from tests.fakes import FakeModel, squares, write_frames
-from tests.processes import run_python
 from tevit import checkpoint
 from tevit.cli.main import main
 from tevit.inference.dataset import PartialResults, Share, in_file_order, match_classes, open_frames, predict_dataset
@@ -21,31 +19,25 @@ from tevit.io.ytvis import VideoInfo, open_dataset
 from tevit.masks import ops
 from tevit.results import Track, VideoResult
 
+ROOT = Path(__file__).parents[3]
 LENGTHS = {3: 2, 1: 4, 7: 3, 5: 2, 2: 3}  # id -> frames: the file's order is not that of the ids
+WORKER = """
+import os, signal, sys
+from tevit.inference import dataset
+from tevit.cli.main import main
 
+add = dataset.PartialResults.add
 
-def predict_and_die(log: str, argv: list[str]) -> None:
-    """A process of several; the second is killed after its first video, unless it has been started again."""
-    add = PartialResults.add
+def add_and_die(self, result):
+    add(self, result)
+    with open(sys.argv[1], "a") as log:
+        print(os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"], result.video_id, file=log)
+    if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    def add_and_die(self: PartialResults, result: VideoResult) -> None:
-        add(self, result)
-        with open(log, "a") as file:
-            print(os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"], result.video_id, file=file)
-        if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0":
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    with patch.object(PartialResults, "add", add_and_die):
-        assert main(argv) == 0
-
-
-def launch(log: str, *argv: str) -> None:
-    """`torchrun --standalone --nproc-per-node 2 --max-restarts 1`, whose processes are forks."""
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    config = LaunchConfig(1, 1, 2, rdzv_backend="c10d", rdzv_endpoint="localhost:0", start_method="forkserver")
-    config.max_restarts, config.monitor_interval = 1, 0.1
-    elastic_launch(config, predict_and_die)(log, list(argv))
+dataset.PartialResults.add = add_and_die
+sys.exit(main(sys.argv[2:]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +84,11 @@ def own_model(data: list[str], folder: Path) -> tuple[list[str], bytes]:
 
 def test_two_processes_one_of_them_killed_write_the_same_file(own_model, tmp_path: Path):
     data, expected = own_model
-    program = f"import sys\nfrom {launch.__module__} import launch\nlaunch(*sys.argv[1:])"
-    argv = [tmp_path / "log", *data, "--out", tmp_path / "out", "--zip"]
-    process = run_python("-c", program, *argv, folder=tmp_path)
+    (tmp_path / "worker.py").write_text(WORKER)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += ["--max-restarts", "1", "--monitor-interval", "0.1", str(tmp_path / "worker.py"), str(tmp_path / "log")]
+    argv = [*command, *data, "--out", str(tmp_path / "out"), "--zip"]
+    process = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
     assert (tmp_path / "out" / "results.json").read_bytes() == expected and (tmp_path / "out/submission.zip").exists()
     lines = [tuple(map(int, line.split())) for line in (tmp_path / "log").read_text().splitlines()]

@@ -12,7 +12,8 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 gc.disable()  # until all tests are collected: a third of that time
-if "PYTEST_XDIST_WORKER" in os.environ:  # two tests at a time on two cores: a thread for each, before torch is there
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ  # of a run in parallel
+if IS_WORKER:  # two tests at a time on two cores: a thread for each, before torch is there
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
         os.environ.setdefault(variable, "1")
 # Read as a process starts, here the workers and all that they start: glibc keeps what was freed. Otherwise every large
@@ -57,7 +58,7 @@ ARGUMENTS = (
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Spread the files of browser tests, those with most tests first, evenly among the others: so that not all workers
     wait for browsers at one time and compute at another, and the last files are short."""
-    if not WORKER:
+    if not IS_WORKER:
         return
     files: dict[Path, list[pytest.Item]] = {}
     for item in items:

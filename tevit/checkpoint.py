@@ -212,8 +212,6 @@ def _to_layout(key: str, value: Tensor) -> Tensor:
 _MAX_BLOCKS = 100  # of a backbone's level, and stages: each is a module that is made
 _MAX_CHANNELS = 1 << 16
 HEADER = "tevit"  # key of the configuration in a safetensors header
-
-
 CLASS_ROWS = r"\.(class_logits|mask\.logits)\.(weight|bias)$"
 """Keys of tensors with one row per class."""
 

@@ -48,8 +48,6 @@ from ..segment.views import build_parameters, with_errors
 
 MAX_TRACKS = 100
 GO = on_change("datasets/datasets.js", "openDataset")
-
-
 FOLDER = "predicting"  # in the project's folder
 TRACKS = 10  # per video, as in `tevit predict`
 _REQUEST_FILE = "request.json"

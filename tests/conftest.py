@@ -5,15 +5,13 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import hypothesis
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 gc.disable()  # until all tests are collected: a third of that time
-IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ  # of a run in parallel
-if IS_WORKER:  # two tests at a time on two cores: a thread for each, before torch is there
+if "PYTEST_XDIST_WORKER" in os.environ:  # two tests at a time on two cores: a thread for each, before torch is there
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
         os.environ.setdefault(variable, "1")
 # Read as a process starts, here the workers and all that they start: glibc keeps what was freed. Otherwise every large
@@ -52,22 +50,6 @@ ARGUMENTS = (
     f"--disable-features={','.join(UNUSED_FEATURES)}",
     "--js-flags=--min-semi-space-size=32",  # MB: fewer garbage collections
 )
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Spread the files of browser tests, those with most tests first, evenly among the others: so that not all workers
-    wait for browsers at one time and compute at another, and the last files are short."""
-    if not IS_WORKER:
-        return
-    files: dict[Path, list[pytest.Item]] = {}
-    for item in items:
-        files.setdefault(item.path, []).append(item)
-    browser = [tests for tests in files.values() if tests[0].get_closest_marker("browser")]
-    others = [tests for tests in files.values() if not tests[0].get_closest_marker("browser")]
-    browser.sort(key=len, reverse=True)
-    places = [((n + 0.5) / len(group), tests) for group in (browser, others) for n, tests in enumerate(group)]
-    items[:] = [item for _, tests in sorted(places, key=lambda it: it[0]) for item in tests]
 
 
 def pytest_collection_finish() -> None:

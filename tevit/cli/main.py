@@ -17,6 +17,8 @@ from tevit.io.files import FileKindError, fault_sentence
 # heavy packages are imported when one runs.
 COMMANDS = {
     "studio": "main",
+    "train": "main",
+    "report": "main",
     "predict": "predict",
     "models": "models",
     "convert": "models",
@@ -26,9 +28,7 @@ COMMANDS = {
     "split": "datasets",
     "formats": "datasets",
     "shapes": "datasets",
-    "train": "main",
     "benchmark": "benchmark",
-    "report": "main",
     "review": "review",
 }
 

@@ -110,6 +110,9 @@ def _integer(fields: Mapping[str, list[str]], name: str, minimum: int = -_MAX_IN
     return int(text)
 
 
+# --- HTML
+
+
 def render(name: str, /, **values: object) -> str:
     """The text of a template.
 
@@ -171,6 +174,9 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+# --- JavaScript
 
 
 def on_load(module: str, call: str) -> str:

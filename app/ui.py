@@ -296,6 +296,9 @@ def _theme() -> Base:
     )
 
 
+# --- gradio's API
+
+
 def add_endpoints(studio: Studio) -> None:
     """Add the endpoints to the open Blocks. Gradio needs a component for every value; none of them is visible."""
     video, model = gr.File(visible=False, label="video"), gr.Textbox(TEVIT_DEMO.name, visible=False, label="model")

@@ -208,6 +208,9 @@ def _check_complete(error: urllib.error.HTTPError, part: Path) -> int:
     ) from None
 
 
+# --- packages of extras, and models of the transformers library
+
+
 def optional_package(name: str, needed_by: str, extras: str) -> Any:
     """Import a package of an optional extra.
 

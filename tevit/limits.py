@@ -145,6 +145,9 @@ def _parsed(text: str) -> InputLimits:
     return (InputLimits.public() if public else InputLimits()).updated(entries[public:], VARIABLE)
 
 
+# --- memory of this process and of the machine, bytes
+
+
 def peak_memory(device: "torch.device | None" = None) -> int:
     """Peak so far: allocated by PyTorch on a CUDA device, else resident in this process.
 

@@ -189,6 +189,8 @@ def compile_model(model: TeViT, backend: str = "inductor") -> None:
         part.compile(backend=backend)
 
 
+# --- checkpoints
+
 WEIGHTS, TRAINING = "model.safetensors", "training.safetensors"
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 MAX_STATES = 2  # training state is twice as large as the weights: older checkpoints keep their weights alone
@@ -292,6 +294,8 @@ def restore(saved: TrainingCheckpoint, model: nn.Module, config: ModelConfig, op
             moment: value if moment == "step" else value.to(device) for moment, value in values.items()
         }
 
+
+# --- the loop
 
 Evaluate = Callable[[TeViT, Callable[[], bool]], dict[str, float]]
 """evaluate(model, stopping) -> metrics such as {"AP": 46.3}; raises Cancelled once stopping() is true."""

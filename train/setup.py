@@ -47,6 +47,8 @@ from .recipes import STARTS, Recipe, architecture_values, as_flags, check, model
 from .report import METRICS, TRACKED, Log, Tracker, evaluate_model, read_lines
 from .sources import annotation_file
 
+# --- linear layers for a CPU whose matrix products oneDNN computes faster than MKL
+
 MIN_PRODUCTS = 1 << 22
 """Multiplications of a layer below which the calls from Python cost what its products save."""
 
@@ -105,6 +107,8 @@ def _transposed_product(a: Tensor, b: Tensor) -> Tensor:
     # The first factor is copied row by row, and the result is faster with fewer rows than columns.
     return _product(a.T, b.T) if a.shape[1] <= b.shape[1] else _product(b.T, a.T).T
 
+
+# --- the summary of --dry-run
 
 INSTANCES = 4  # per frame, assumed for the mask heads
 ROWS = 8  # the cost of a row is measured on so many

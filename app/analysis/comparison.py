@@ -329,6 +329,8 @@ class Comparison:
         return replace(self, models=tuple(models[name] for name in names))
 
 
+# --- one video: matches, differences, the list of videos
+
 VideoOrder = Literal["file", "name", "AP", "errors", "cost", "length"]
 VIDEO_ORDERS: tuple[VideoOrder, ...] = ("file", "name", "AP", "errors", "cost", "length")
 

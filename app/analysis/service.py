@@ -381,6 +381,8 @@ def evaluate_files(gt: str, results: str, map_classes: str, progress: StageCallb
     return as_object(evaluation) | ({"warnings": lines} if lines else {})
 
 
+# --- thumbnails, drawn on request
+
 MAX_THUMBNAIL_BYTES = 48_000_000  # bytes of thumbnails in the cache
 MAX_VIDEOS = 12  # whose masks are cached: a page of errors is often of few videos
 

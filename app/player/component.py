@@ -156,13 +156,12 @@ class _Responses:
     def frame(self, params: dict[str, str]) -> Response:
         """params["index"]: of the whole video, not of the view."""
         frames = self._view(params).frames
-        index = _index_of(params["index"], "frame", len(frames.times))
+        index = _index_in_path(params["index"], "frame", len(frames.times))
         return Response(frames.picture(index), media_type="image/jpeg", headers=_CACHE)
 
     def masks(self, params: dict[str, str]) -> Response:
-
         view = self._view(params)
-        chunk = _index_of(params["chunk"], "chunk", -(-view.length // CHUNK))
+        chunk = _index_in_path(params["chunk"], "chunk", -(-view.length // CHUNK))
         return JSONResponse(mask_chunk(view, chunk), headers=_NO_CACHE)
 
     def download(self, params: dict[str, str]) -> Response:
@@ -180,12 +179,14 @@ class _Responses:
         return view
 
 
-def _index_of(text: str, name: str, stop: int) -> int:
+def _index_in_path(text: str, name: str, stop: int) -> int:
     # Not int(): it takes spaces, signs, underscores and the digits of other scripts.
     if not (text.isascii() and text.isdigit() and len(text) < 10 and int(text) < stop):
         raise _NotFoundError(f"There is no such {name}: expected 0 to {stop - 1}.")
     return int(text)
 
+
+# --- the component, its payload and its events
 
 CHUNK = 32  # frames whose masks travel together
 
@@ -368,20 +369,20 @@ def read_event(data: object, view: PlayerView) -> Event | None:
     # The style of drawing counts for any view; a frame, a track or a range that arrives late is one of another video.
     if replaced and kind != "look":
         return None
-    frame = 0 if replaced else _index(values, "frame", view.length)
+    frame = 0 if replaced else _index_in_event(values, "frame", view.length)
     if kind == "frame":
         return Event("frame", frame)
     if kind == "track":
         if values.get("track") is None:
             return Event("track", frame)
-        layer, track = _index(values, "layer", len(view.layers)), values["track"]
+        layer, track = _index_in_event(values, "layer", len(view.layers)), values["track"]
         if type(track) is not int or track not in {track.id for track in view.layers[layer].result.tracks}:
             raise ValueError(f"player event: {view.layers[layer].name} has no track {str(track)[:40]}")
         return Event("track", frame, layer, track)
     if kind == "range":
         if values.get("first") is None:
             return Event("range", frame)
-        first, last = _index(values, "first", view.length), _index(values, "last", view.length)
+        first, last = _index_in_event(values, "first", view.length), _index_in_event(values, "last", view.length)
         if first > last:
             raise ValueError(f"player event: expected a range, got {first} to {last}")
         return Event("range", frame, first=first, last=last)
@@ -394,7 +395,7 @@ def read_event(data: object, view: PlayerView) -> Event | None:
     return Event("look", frame, opacity=float(opacity), contours=contours is True, labels=labels is True)
 
 
-def _index(values: Mapping, name: str, stop: int) -> int:
+def _index_in_event(values: Mapping, name: str, stop: int) -> int:
     value = values.get(name)
     if type(value) is not int or not 0 <= value < stop:
         raise ValueError(f"player event: expected {name} from 0 to {stop - 1}, got {str(value)[:40]!r}")

@@ -69,15 +69,18 @@ def register(commands) -> None:
     _add_errors(commands)
 
 
+def _add_parser(commands, name: str, help: str, description: str) -> argparse.ArgumentParser:
+    """A subcommand whose first argument is the ground truth."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = commands.add_parser(name, help=help, description=description, formatter_class=raw)
+    parser.add_argument("gt", type=Path, metavar="GT", help="ground truth, JSON in YouTube-VIS form with annotations")
+    return parser
+
+
 def _add_evaluate(commands) -> None:
-    parser = commands.add_parser(
-        "evaluate",
-        help="AP and its relatives, exactly as the official evaluator has them",
-        description=DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    help = "AP and its relatives, exactly as the official evaluator has them"
+    parser = _add_parser(commands, "evaluate", help, DESCRIPTION)
     add = parser.add_argument
-    add("gt", type=Path, metavar="GT", help="ground truth, JSON in YouTube-VIS form with annotations")
     add("results", nargs="+", type=Path, metavar="RESULTS", help="predictions: results.json or the zip that holds it")
     add("--json", action="store_true", help="print one object with the figures; several RESULTS: a list, in order")
     add("--per-class", action="store_true", help="also a table of the classes (with --json they are always there)")
@@ -183,7 +186,7 @@ def processes() -> int:
 
 
 class DelayedProgress:
-    """A progress bar that is shown only if the work takes long; importing it takes a while, too."""
+    """A progress bar that is shown only if the work takes long."""
 
     def __init__(self) -> None:
         self._started = time.monotonic()
@@ -406,6 +409,8 @@ def _cells(tracks: int, values: Sequence[float]) -> list[str]:
     return [str(tracks), *map(percent, values)] if tracks else ["0", *[""] * (len(values) - 1), NOTHING]
 
 
+# --- `tevit errors`
+
 ERRORS_DESCRIPTION = """\
 Name the error of every prediction and every missed ground truth, and what each kind costs in AP50.
 
@@ -421,14 +426,9 @@ these, or missed. What fits an annotation with the id 0, which the official metr
 
 
 def _add_errors(commands) -> None:
-    parser = commands.add_parser(
-        "errors",
-        help="what kinds of errors a model makes, and what each costs",
-        description=ERRORS_DESCRIPTION,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    help = "what kinds of errors a model makes, and what each costs"
+    parser = _add_parser(commands, "errors", help, ERRORS_DESCRIPTION)
     add = parser.add_argument
-    add("gt", type=Path, metavar="GT", help="ground truth, JSON in YouTube-VIS form with annotations")
     add("results", type=Path, metavar="RESULTS", help="predictions: results.json or the zip that holds it")
     add("--out", type=Path, metavar="DIR", help="write errors.json, errors.csv and report.html there")
     frames = "with --out: folder that the data set's file names are relative to; the page shows the worst 100 errors"
@@ -461,7 +461,7 @@ def run_errors(args: argparse.Namespace) -> int:
     if args.frames and not args.out:
         raise ValueError("--frames goes with --out: its pictures are part of report.html")
     if args.frames:
-        from tevit.cli.predict import check_folder  # which imports the progress bar
+        from tevit.cli.predict import check_folder
 
         check_folder("--frames", args.frames)
     limits = Limits(positive=args.positive, background=args.background)

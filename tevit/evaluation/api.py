@@ -26,7 +26,7 @@ from tevit.evaluation.matching import (
 )
 from tevit.evaluation.overlaps import Overlaps, compute_overlaps, filter_scores, frame_ious
 
-if TYPE_CHECKING:  # a progress bar, scipy and pandas take a while to import
+if TYPE_CHECKING:  # scipy and pandas take a while to import
     import pandas
 
     from tevit.evaluation.identity import Identity

@@ -23,7 +23,7 @@ from tevit.evaluation.matching import NOTHING
 from tevit.evaluation.overlaps import Overlaps, VideoPairs, compute_overlaps
 from tevit.io.files import write_rows
 
-if TYPE_CHECKING:  # the progress bar takes a while to import
+if TYPE_CHECKING:
     import pandas
 
     from tevit.progress import Progress

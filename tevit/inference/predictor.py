@@ -28,6 +28,8 @@ from tevit.results import VideoResult, WindowResult
 from tevit.video.reader import Frame, Source, Video, open_source
 from tevit.video.transforms import Geometry, geometry, mark_cuts, preprocess
 
+# --- frames on their way to a GPU
+
 BUFFERS = 2
 
 
@@ -77,6 +79,8 @@ class Upload:
     def _send(self, buffer: Tensor) -> Tensor:
         return buffer.to(self._device, non_blocking=True)
 
+
+# --- the model compiled
 
 MAX_SIZES = 8  # of (T, H, W) with programs of their own; as many as PyTorch keeps of one function
 

@@ -401,6 +401,8 @@ def table_rows(changes: Iterable[Change], dataset: Dataset) -> Iterable[list[obj
         ]
 
 
+# --- the report
+
 FIGURES = ("AP", "AP50", "AP75", "AR1", "AR10")
 _MAX_PICTURES = 400  # more make the page too large to open
 _KINDS = {"changed": "tracks changed", "added": "tracks added", "deleted": "tracks deleted"}

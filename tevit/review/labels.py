@@ -228,6 +228,8 @@ def _convert(item: Any, shape: type, key: str) -> Any:
         raise ValueError(f"the labels, {key}: {error}") from None
 
 
+# --- predictions as a source of masks
+
 _MAX_OFFSET = 1.5  # between the centres of a label and the object beside it, in widths and heights of the label
 _STEADY = 0.35  # standard deviation of that offset, in widths and heights
 _SIMILAR = 0.6  # smaller area divided by the larger one, mean over frames

@@ -412,6 +412,8 @@ def _row(comparison: Comparison, index: int) -> dict[str, Any]:
     }
 
 
+# --- addresses: each holds everything that its answer depends on, so that the server stores nothing for it
+
 _CACHED = {"Cache-Control": "private, max-age=3600", "X-Content-Type-Options": "nosniff"}
 _NOT_CACHED = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 _FILES = {"errors.csv": "text/csv", "errors.json": "application/json", "report.html": "text/html"}

@@ -299,6 +299,8 @@ def _read_frames(view: PlayerView, wanted: range, progress: "Progress") -> "list
     return pictures
 
 
+# --- changes of tracks
+
 KINDS = ("merge", "cut", "take")
 
 

@@ -24,6 +24,8 @@ from ...tasks import Task
 from .models import ModelOption
 from .run import Footage
 
+# --- files to download
+
 NAMES = ("overlay.mp4", "results.json", "masks.zip", "tracks.csv", "submission.zip")
 
 
@@ -138,6 +140,8 @@ def _write_masks(result: VideoResult, path: Path, progress: Progress | None) -> 
                     png = cv2.imencode(".png", masks.decode(rle) * 255)[1].tobytes()
                     archive.writestr(f"{track.id:03d}-{label}/{frame:05d}.png", png)
 
+
+# --- the page
 
 MIN_SCORE = 0.3  # of the tracks that a page shows at first; files and API have all
 
